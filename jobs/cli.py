@@ -1,0 +1,237 @@
+"""The `winnow` command: parse, call the library, turn one exception family into an exit code.
+
+Exit codes: 0 done; 1 done with findings or a handled failure; 2 usage or configuration; 130 and
+143 stopped by SIGINT and SIGTERM, to be run again. stdout is data, stderr progress and errors.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from pipeline.errors import WinnowError
+
+app = typer.Typer(
+    name="winnow",
+    help="Score text corpora with a language model, and act on the scores.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WINNOW"},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that every block is left properly."""
+
+
+def main() -> NoReturn:
+    """The console script."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        sys.exit(app(standalone_mode=True))
+    except WinnowError as error:
+        if os.environ.get("WINNOW_DEBUG"):
+            raise
+        errors.print(f"Error: {error}", style="bold red", markup=False)
+        if error.hint:
+            errors.print(f"Hint: {error.hint}", markup=False)
+        sys.exit(error.exit_code)
+    except Terminated:
+        errors.print("Stopped by SIGTERM. Run the same command again to go on.")
+        sys.exit(143)
+    except KeyboardInterrupt:
+        errors.print("Interrupted. Run the same command again to go on.")
+        sys.exit(130)
+
+
+def on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
+    """Handler: leave by way of the exception."""
+    raise Terminated
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", envvar=[])
+    ] = False,
+) -> None:
+    """Score text corpora with a language model, and act on the scores."""
+    if show_version:
+        print(version("winnow-ppl"))
+        raise typer.Exit
+
+
+@app.command()
+def score(
+    corpus: Annotated[
+        str | None, typer.Argument(help="A Parquet file, a folder or a glob.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="The run directory to write.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A Hugging Face model folder, or a name on the hub.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="The column with the text.  [default: text]")
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Copied to the scores as doc_id.  [default: doc_id or id, if there is one]"
+        ),
+    ] = None,
+    carry: Annotated[
+        list[str] | None,
+        typer.Option(help='An input column to copy to the scores; repeat it, or "*" for all.'),
+    ] = None,
+    window_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest prompt, prefix and context included.  [default: 2048, or what fits]"
+        ),
+    ] = None,
+    context_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens that each later window repeats as context.  [default: 1]"),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="What the first token is scored against: auto, bos, eos, none."),
+    ] = None,
+    long_documents: Annotated[
+        str | None, typer.Option(help="window, truncate or skip.  [default: window]")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="auto, bfloat16, float16 or float32.  [default: auto]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Engines to run.  [default: one a GPU, else one]")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Score only the first rows.")] = None,
+    shard_tokens: Annotated[
+        int | None, typer.Option(help="Estimated tokens a shard.  [default: minutes of work]")
+    ] = None,
+    max_num_batched_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens an engine takes per step.  [default: from vocabulary and memory]"
+        ),
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help="Tries before a shard is given up.  [default: 3]")
+    ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool | None,
+        typer.Option("--trust-remote-code", help="Run Python code that the model brings."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="A Ray cluster.  [default: a Ray of its own]",
+            envvar=["WINNOW_SCORE_ADDRESS", "RAY_ADDRESS"],
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with these settings under [score].")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan; write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Score every document of a corpus, or what an earlier run left.
+
+    Stop it at any moment and run the same command again: finished shards are kept.
+
+    Example: winnow score data/ --out runs/first --model HuggingFaceTB/SmolLM2-135M --carry source
+    """
+    from jobs.commands import dry_run_score, score_and_print
+    from pipeline.config import load_score_config
+
+    options = {key: value for key, value in locals().items() if key in _SCORE_OPTIONS}
+    settings = load_score_config(config, options)
+    if dry_run:
+        dry_run_score(settings, as_json=as_json)
+        return
+    signal.signal(signal.SIGTERM, on_sigterm)
+    raise typer.Exit(score_and_print(settings, as_json=as_json))
+
+
+_SCORE_OPTIONS = frozenset(
+    "corpus out model revision text_column id_column carry window_tokens context_tokens prefix "
+    "long_documents dtype workers limit shard_tokens max_num_batched_tokens max_attempts strict "
+    "trust_remote_code address".split()
+)
+
+
+@app.command()
+def plan(
+    corpus: Annotated[str, typer.Argument(help="A Parquet file, a folder or a glob.")],
+    text_column: Annotated[str, typer.Option(help="The column with the text.")] = "text",
+    shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Count only the first rows.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what scoring a corpus would take: files, rows, bytes, estimated tokens, shards.
+
+    Reads only footers. Example: winnow plan data/
+    """
+    from jobs.commands import print_plan
+
+    raise typer.Exit(print_plan(corpus, text_column, shard_tokens, limit, as_json=as_json))
+
+
+@app.command()
+def status(
+    run: Annotated[str, typer.Argument(help="A run directory.")], as_json: Json = False
+) -> None:
+    """Show how far a run is: shards and rows done, who drives it, what was given up.
+
+    Example: winnow status runs/first
+    """
+    from jobs.commands import print_status
+
+    raise typer.Exit(print_status(run, as_json=as_json))
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A carried column to group by; repeat it.  [default: those with few values]"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write RUN/report.html, .json and .md, and print the table by group.
+
+    Example: winnow report runs/first --by source
+    """
+    from jobs.commands import report_and_print
+
+    raise typer.Exit(report_and_print(run, tuple(by or ()), as_json=as_json))
+
+
+Command = Callable[..., Any]
+
+if __name__ == "__main__":
+    main()

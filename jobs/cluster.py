@@ -1,0 +1,87 @@
+"""A Ray to run on: one of our own on this machine, or a cluster that is already there.
+
+Owns starting, connecting and leaving Ray, and how many actors of what size fit on it.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from pipeline.errors import UsageError
+
+OBJECT_STORE_BYTES = 128 << 20
+"""Shards travel as numbers and scores as files; next to nothing goes through the object store."""
+LONGEST_TEMP_DIR = 40
+"""Ray puts sockets below its folder, and a socket's path may have 107 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSize:
+    """How many actors, and what each is given."""
+
+    num_workers: int
+    num_cpus: float
+    num_gpus: float
+    num_threads: int | None
+    """Threads of a CPU engine; None on a GPU."""
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an accelerator that vLLM can use, without importing torch."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray, for the length of the block. Raises UsageError if the cluster cannot be reached."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is not None:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(
+                f"no Ray cluster answers at {address}: {reason}",
+                hint="leave out --address and RAY_ADDRESS to run on this machine",
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    base = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(
+        prefix="winnow-ray-", dir=base if len(base) <= LONGEST_TEMP_DIR else "/tmp"
+    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=folder,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_workers(asked: int | None) -> WorkerSize:
+    """One engine a GPU where there are any, else one for all cores; or as many as asked."""
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    if gpus:
+        return WorkerSize(min(asked or gpus, gpus), 1, 1, None)
+    workers = asked or 1
+    return WorkerSize(workers, cpus / workers, 0, max(1, cpus // workers))

@@ -1,0 +1,115 @@
+"""The scoring actor: one engine, and the shards it is handed.
+
+Owns the process that an engine lives and dies with. Which shard goes where is score.py's.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import ray
+
+from pipeline.engine import Engine, EngineSettings, VllmEngine
+from pipeline.errors import EngineError
+from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Totals
+from pipeline.planning import shard_job
+from pipeline.scorer import score_shard
+from pipeline.store import RunStore
+from pipeline.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+SHARDS_IN_FLIGHT = 2
+"""One is scored while the next is read and tokenized."""
+ENGINE_DIED = 70
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What an actor is built from. Small: Ray keeps it for as long as it may restart the actor."""
+
+    run: str
+    model: ModelRecord
+    rules: ScoringRules
+    num_threads: int | None
+    max_num_batched_tokens: int | None
+    make_engine: Callable[[EngineSettings], Engine] = VllmEngine
+
+
+@ray.remote(
+    max_restarts=-1,
+    max_task_retries=0,
+    concurrency_groups={"score": SHARDS_IN_FLIGHT, "control": 1},
+)
+class ScoringActor:
+    """Scores shards with an engine of its own, two at a time."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._store = RunStore(settings.run)
+        self._starting = threading.Lock()
+        self._engine: Engine | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._progress: dict[int, tuple[int, int]] = {}
+
+    @ray.method(concurrency_group="score")
+    def start(self) -> None:
+        """Load the model. Raises ModelError if it cannot be scored with."""
+        self._ready()
+
+    @ray.method(concurrency_group="score")
+    def score(self, shard: int) -> Totals:
+        """Score a shard of the frozen plan and commit its part."""
+        engine, tokenizer = self._ready()
+        self._progress[shard] = (0, 0)
+
+        def advance(documents: int, tokens: int) -> None:
+            done = self._progress[shard]
+            self._progress[shard] = (done[0] + documents, done[1] + tokens)
+
+        try:
+            return score_shard(
+                self._plan.shards[shard],
+                shard_job(self._plan),
+                engine=engine,
+                tokenizer=tokenizer,
+                store=self._store,
+                on_progress=advance,
+            )
+        except EngineError:
+            # A dead engine in a live actor would fail every shard it is given. Ray starts a new
+            # actor, and the driver sees this one's death.
+            log.exception("the engine died on shard %d", shard)
+            os._exit(ENGINE_DIED)
+        finally:
+            self._progress.pop(shard, None)
+
+    @ray.method(concurrency_group="control")
+    def progress(self) -> dict[int, tuple[int, int]]:
+        """(documents, tokens) done of each shard now in work."""
+        return dict(self._progress)
+
+    @cached_property
+    def _plan(self) -> Manifest:
+        return self._store.require_manifest()
+
+    def _ready(self) -> tuple[Engine, Tokenizer]:
+        with self._starting:
+            if self._engine is None or self._tokenizer is None:
+                model, rules = self._settings.model, self._settings.rules
+                self._tokenizer = Tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
+                self._engine = self._settings.make_engine(
+                    EngineSettings(
+                        folder=model.folder,
+                        dtype=rules.dtype,
+                        window_tokens=rules.window_tokens,
+                        vocab_size=model.vocab_size,
+                        trust_remote_code=model.trust_remote_code,
+                        num_threads=self._settings.num_threads,
+                        max_num_batched_tokens=self._settings.max_num_batched_tokens,
+                    )
+                )
+            return self._engine, self._tokenizer

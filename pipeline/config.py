@@ -1,0 +1,131 @@
+"""Settings: pydantic models, one TOML file, unknown keys refused by name.
+
+Owns what can be set, its default and its bounds, and the precedence: option or environment
+variable, then the file, then the default. Does not read the corpus or the model.
+
+A configuration file has one table a command; the keys are the option names with underscores:
+
+    [score]
+    corpus = "data/"
+    model = "HuggingFaceTB/SmolLM2-135M"
+    carry = ["source", "lang"]
+"""
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError
+
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+Prefix = Literal["auto", "bos", "eos", "none"]
+LongDocuments = Literal["window", "truncate", "skip"]
+
+
+class ScoreConfig(BaseModel):
+    """Everything `winnow score` can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    corpus: str
+    """A Parquet file, a folder or a glob; local, or a URI such as s3://bucket/folder."""
+    out: str
+    """The run directory."""
+    model: str
+    """A Hugging Face model folder, or a model name on the hub."""
+    revision: str | None = None
+    """Branch, tag or commit of a model on the hub."""
+    text_column: str = "text"
+    id_column: str | None = None
+    """Copied to the scores as `doc_id`; by default the column `doc_id` or `id`, if there is one."""
+    carry: tuple[str, ...] = ()
+    """Input columns copied to the scores; "*" for all."""
+    window_tokens: int | None = Field(default=None, ge=2)
+    """Longest prompt, in tokens, prefix and context included; by default 2048 or what fits."""
+    context_tokens: int = Field(default=1, ge=1)
+    """Tokens each window after the first repeats as context."""
+    prefix: Prefix = "auto"
+    """What the first token is scored against: bos, else eos; none leaves it unscored."""
+    long_documents: LongDocuments = "window"
+    dtype: Dtype = "auto"
+    """Arithmetic of the model; auto is what its checkpoint names."""
+    workers: int | None = Field(default=None, ge=1)
+    """Engines to run; by default one a GPU, or one on a machine without."""
+    limit: int | None = Field(default=None, ge=1)
+    """Score only the first rows of the corpus."""
+    shard_tokens: int | None = Field(default=None, ge=1)
+    """Estimated tokens a shard; by default minutes of work: 200 thousand on CPU, 20 million."""
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    """Tokens an engine takes per step; by default sized from vocabulary and memory."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's folder brings. Recorded in the manifest."""
+    strict: bool = False
+    """Stop before scoring if any file of the corpus cannot be read."""
+    address: str | None = None
+    """A running Ray cluster; by default a Ray of its own on this machine."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Times a shard is tried before it is given up."""
+
+
+def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:
+    """Merge `options` (those that are not None) over the file's [score] table.
+
+    Raises ConfigError, naming the key and the file or option.
+    """
+    table = read_table(file, "score") if file else {}
+    given = {key: value for key, value in options.items() if value is not None}
+    merged = table | given
+    for key in ("corpus", "out", "model"):
+        if not merged.get(key):
+            option = "CORPUS" if key == "corpus" else f"--{key}"
+            raise ConfigError(
+                f"{key} is not set",
+                hint=f"give {option}, or {key} = ... under [score] in a --config file",
+            )
+    try:
+        config = ScoreConfig(**merged)
+    except ValidationError as error:
+        raise _config_error(error, file, given) from None
+    return config
+
+
+def read_table(file: Path, name: str) -> dict[str, Any]:
+    """One table of a TOML file. Raises ConfigError."""
+    try:
+        document = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    if unknown := sorted(document.keys() - {name}):
+        raise _unknown_key(unknown[0], [name], str(file), "table")
+    table = document.get(name)
+    if not isinstance(table, dict):
+        raise ConfigError(f"{file} has no [{name}] table", hint=f"put the keys under [{name}]")
+    return table
+
+
+def near_name(name: str, known: list[str]) -> str | None:
+    """The known name that `name` was probably meant to be."""
+    folded = {key.casefold(): key for key in known}
+    close = get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
+def _unknown_key(key: str, known: list[str], where: str, kind: str = "key") -> ConfigError:
+    near = near_name(key, known)
+    hint = f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
+    return ConfigError(f"unknown {kind} '{key}' in {where}", hint=hint)
+
+
+def _config_error(error: ValidationError, file: Path | None, given: dict[str, Any]) -> ConfigError:
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(key, list(ScoreConfig.model_fields), f"[score] of {file}")
+    where = f"--{key.replace('_', '-')}" if key in given else f"{key} in [score] of {file}"
+    rule = first["msg"].removeprefix("Input ").replace("should", "must")
+    return ConfigError(f"{where} = {first['input']!r}: {rule}")

@@ -1,0 +1,90 @@
+"""Stream a shard's documents out of the corpus, row group by row group.
+
+Owns bounded memory (a few megabytes of text at a time, only the columns needed) and turning every
+row into a Document, whatever its bytes are. Which rows make a shard is planning.py's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.corpus import Columns
+from pipeline.errors import UnreadableFileError
+from pipeline.filesystem import Root
+from pipeline.schema import Document, Shard
+
+BATCH_TEXT_BYTES = 4 << 20
+BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive rows of one file."""
+
+    file: str
+    documents: list[Document]
+    table: pa.RecordBatch
+    """The id and carried columns of these rows, uncast."""
+
+
+def read_batches(
+    root: Root, files: tuple[str, ...], shard: Shard, columns: Columns
+) -> Iterator[Batch]:
+    """A shard's documents in order, a few megabytes of text at a time.
+
+    `files` are the names that the spans index. Only the columns needed are read. Raises
+    UnreadableFileError if a page is damaged or the file is no longer what was planned.
+    """
+    mean_bytes = max(1, shard.text_bytes // max(1, shard.num_rows))
+    rows = max(1, min(BATCH_ROWS, BATCH_TEXT_BYTES // mean_bytes))
+    for span in shard.spans:
+        name, row, left = files[span.file], span.first_row, span.num_rows
+        try:
+            # Checksums are verified where the writer stored them: without this a flipped bit in a
+            # data page is read as other text, silently. buffer_size keeps a huge column chunk out
+            # of memory.
+            with pq.ParquetFile(
+                root.open_input(name), page_checksum_verification=True, buffer_size=1 << 20
+            ) as source:
+                present = set(source.schema_arrow.names)
+                wanted = [
+                    columns.text,
+                    *([columns.doc_id] if columns.doc_id else []),
+                    *columns.carried,
+                ]
+                for batch in source.iter_batches(
+                    batch_size=rows,
+                    row_groups=list(span.row_groups),
+                    columns=[column for column in dict.fromkeys(wanted) if column in present],
+                ):
+                    taken = batch.slice(0, left)
+                    if taken.num_rows:
+                        texts = _texts(taken.column(columns.text), row)
+                        yield Batch(name, texts, taken)
+                    row, left = row + taken.num_rows, left - taken.num_rows
+        except (pa.ArrowException, OSError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise UnreadableFileError(f"{name}, near row {row}: {reason}") from error
+        if left:
+            raise UnreadableFileError(f"{name} has {left} rows fewer than when it was planned")
+
+
+def _texts(column: pa.Array, first_row: int) -> list[Document]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        values: list[str | None] = column.to_pylist()
+        return [Document(first_row + i, text) for i, text in enumerate(values)]
+    except UnicodeDecodeError:
+        # Some writers put bytes into string columns; only the rows that are not UTF-8 are lost.
+        raw = column.cast(pa.large_string()).view(pa.large_binary()).to_pylist()
+        return [_decoded(first_row + i, value) for i, value in enumerate(raw)]
+
+
+def _decoded(row: int, value: bytes | None) -> Document:
+    try:
+        return Document(row, None if value is None else value.decode())
+    except UnicodeDecodeError:
+        return Document(row, None, error="not UTF-8")

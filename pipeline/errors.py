@@ -1,0 +1,61 @@
+"""The exception tree: one base, so that an entry point needs one except clause.
+
+WinnowError                       handled failure, exit code 1
+├── UsageError                    the caller can mend it, nothing was written: exit code 2
+│   ├── ConfigError               an option, environment variable or TOML key
+│   ├── CorpusError               a corpus path, column or file
+│   ├── ModelError                a model folder or name
+│   └── RunError                  a run directory: another fingerprint, not a run, locked
+├── UnreadableFileError           one corpus file cannot be read; the others go on
+└── EngineError                   the scoring engine failed; its actor must be replaced
+
+Every message is one line: what, where, and the value seen; `hint` says what to do about it.
+"""
+
+
+class WinnowError(Exception):
+    """Base of everything Winnow raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process borders under Ray; the default pickle would lose the hint.
+        return _rebuild, (type(self), str(self), self.hint)
+
+
+def _rebuild(kind: type[WinnowError], message: str, hint: str | None) -> WinnowError:
+    return kind(message, hint=hint)
+
+
+class UsageError(WinnowError):
+    """The request cannot be carried out as it was made."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, malformed, or contradicts another."""
+
+
+class CorpusError(UsageError):
+    """The corpus is not there, has no Parquet, or lacks the named columns."""
+
+
+class ModelError(UsageError):
+    """The model is not there or is not one that can be scored with."""
+
+
+class RunError(UsageError):
+    """The run directory cannot be used for this."""
+
+
+class UnreadableFileError(WinnowError):
+    """One corpus file cannot be read; recorded, and the rest goes on."""
+
+
+class EngineError(WinnowError):
+    """The engine died or broke its contract; nothing it still holds can be trusted."""

@@ -1,0 +1,134 @@
+"""One driver a run: a lock file in the run directory that names its holder.
+
+Owns taking, keeping and releasing `RUN/_LOCK`. A holder proves that it lives by its process id on
+its own host, and by a heartbeat to everybody else; only a holder that is gone is replaced.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import RunError
+from pipeline.filesystem import Root
+
+LOCK = "_LOCK"
+HEARTBEAT_SECONDS = 15.0
+GONE_SECONDS = 120.0
+
+
+class Holder(BaseModel):
+    """Who drives a run."""
+
+    token: str
+    host: str
+    pid: int
+    process_started: float
+    """Seconds since the epoch; a recycled process id has another."""
+    heartbeat: float
+    """Seconds since the epoch, by the holder's clock."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class RunLock:
+    """Context manager: holds the run's lock, or raises RunError naming who does."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._stopped = threading.Event()
+        self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._token = uuid.uuid4().hex
+
+    def __enter__(self) -> Self:
+        held = read_holder(self._root)
+        if held is not None and is_alive(held):
+            raise RunError(
+                f"{self._root.location} is being written by {held}",
+                hint="wait for it or stop it; the lock is taken over once its holder is gone",
+            )
+        if held is not None:
+            self._root.remove(LOCK)
+        self._create()
+        # Object stores have no exclusive creation here: whoever wrote last holds the lock.
+        now = read_holder(self._root)
+        if now is None or now.token != self._token:
+            raise RunError(f"{self._root.location} was taken by {now} at the same moment")
+        self._beating.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._beating.join()
+        held = read_holder(self._root)
+        if held is not None and held.token == self._token:
+            self._root.remove(LOCK)
+        if self._root.is_local:
+            # A run that never began leaves nothing behind; a folder with anything in it stays.
+            try:
+                Path(self._root.path).rmdir()
+            except OSError:
+                return
+
+    def _holder(self) -> Holder:
+        return Holder(
+            token=self._token,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_started=psutil.Process().create_time(),
+            heartbeat=time.time(),
+        )
+
+    def _create(self) -> None:
+        content = self._holder().model_dump_json().encode()
+        if not self._root.is_local:
+            self._root.write_bytes(LOCK, content)
+            return
+        path = Path(self._root.full(LOCK))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            raise RunError(
+                f"{self._root.location} was taken by another driver at the same moment"
+            ) from None
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(HEARTBEAT_SECONDS):
+            try:
+                self._root.write_bytes(LOCK, self._holder().model_dump_json().encode())
+            except OSError:
+                continue  # a full disk or a lost store shows where it matters, in the parts
+
+
+def read_holder(root: Root) -> Holder | None:
+    """Who holds the lock, dead or alive; None if nobody does."""
+    try:
+        return Holder.model_validate(json.loads(root.read_bytes(LOCK)))
+    except (FileNotFoundError, ValueError, ValidationError):
+        return None
+
+
+def is_alive(holder: Holder) -> bool:
+    """Whether the holder still drives its run."""
+    if holder.host != socket.gethostname():
+        return time.time() - holder.heartbeat < GONE_SECONDS
+    try:
+        return abs(psutil.Process(holder.pid).create_time() - holder.process_started) < 1.0
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,177 @@
+"""What a run directory says about itself: the frozen plan, the fingerprint, the totals.
+
+Owns the JSON documents of a run and comparing one run's fingerprint with another's. Reading and
+writing them is store.py's; making a plan is planning.py's.
+"""
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.schema import SCHEMA_VERSION, Shard
+
+Value = str | int | bool | None | list[str]
+
+
+class Record(BaseModel):
+    """Base of the documents: frozen, and a key that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class PlannedFile(Record):
+    """A corpus file as it was when the run was planned."""
+
+    path: str
+    """Relative to the corpus root."""
+    size_bytes: int
+    mtime_ns: int
+    num_rows: int
+
+
+class ModelRecord(Record):
+    """Which model scored, for people; what identifies it is in the fingerprint."""
+
+    name: str
+    folder: str
+    revision: str | None
+    architecture: str
+    vocab_size: int
+    trust_remote_code: bool
+
+
+class ScoringRules(Record):
+    """Everything that decides a score besides the model and the text."""
+
+    dtype: str
+    prefix: str
+    """bos, eos or none."""
+    prefix_token_id: int | None
+    window_tokens: int
+    context_tokens: int
+    long_documents: str
+
+
+class Manifest(Record):
+    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    created_at: str
+    """ISO 8601, UTC."""
+    corpus: str
+    """The corpus root; file paths are relative to it."""
+    text_column: str
+    id_column: str | None
+    carried: tuple[str, ...]
+    part_schema: str
+    """The columns of a part, as a base64 Arrow IPC schema: types exactly as they were."""
+    model: ModelRecord
+    rules: ScoringRules
+    fingerprint: dict[str, Value]
+    """What changes a score."""
+    request: dict[str, Value]
+    """What changes which rows and columns the run has, without changing a score."""
+    versions: dict[str, str]
+    num_rows: int
+    text_bytes: int
+    unreadable: dict[str, str]
+    """Corpus files that could not be read, and why."""
+    files: tuple[PlannedFile, ...]
+    shards: tuple[Shard, ...]
+
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of this run's parts."""
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.part_schema)))
+
+    def to_json(self) -> str:
+        """One line a key: short to read, small to write, whatever the number of shards."""
+        fields = self.model_dump(mode="json").items()
+        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def encode_schema(schema: pa.Schema) -> str:
+    """An Arrow schema as base64 text."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
+    """`key was -> is` for each key that differs."""
+    return [
+        f"{key} {_short(old.get(key))} -> {_short(new.get(key))}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _short(value: Value) -> str:
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    return text[:12] + "…" if len(text) == 64 else text or "(none)"
+
+
+class Totals(Record):
+    """Sums over score rows; of a part in its footer, of a run in `_SUCCESS`."""
+
+    num_rows: int = 0
+    num_tokens: int = 0
+    num_skipped_tokens: int = 0
+    num_bytes: int = 0
+    num_windows: int = 0
+    nll: float = 0.0
+    statuses: dict[str, int] = Field(default_factory=dict)
+    seconds: float = 0.0
+    """Time that workers spent on the shards, added up over workers."""
+
+
+def add_totals(parts: Iterable[Totals]) -> Totals:
+    """The sum. `nll` is added exactly, so the order of parts cannot matter."""
+    parts = list(parts)
+    statuses: Counter[str] = Counter()
+    for part in parts:
+        statuses.update(part.statuses)
+    return Totals(
+        num_rows=sum(part.num_rows for part in parts),
+        num_tokens=sum(part.num_tokens for part in parts),
+        num_skipped_tokens=sum(part.num_skipped_tokens for part in parts),
+        num_bytes=sum(part.num_bytes for part in parts),
+        num_windows=sum(part.num_windows for part in parts),
+        nll=math.fsum(part.nll for part in parts),
+        statuses=dict(sorted(statuses.items())),
+        seconds=math.fsum(part.seconds for part in parts),
+    )
+
+
+class PartFooter(Record):
+    """Stored under the key `winnow` in each part's Parquet footer."""
+
+    schema_version: int = SCHEMA_VERSION
+    fingerprint: dict[str, Value]
+    shard: int
+    totals: Totals
+
+
+class Success(Record):
+    """`RUN/_SUCCESS`: written last; its presence says the run is whole."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    finished_at: str
+    num_shards: int
+    num_unreadable_files: int
+    totals: Totals
+    wall_seconds: float
+    """Time the last driver took, start-up included."""
+    tokens_per_second: float | None
+    """Scored tokens by the time of the workers, start-up excluded."""
+
+
+def as_text(value: Any) -> str:
+    """JSON for people: indented, keys in order of definition."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"

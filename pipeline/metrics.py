@@ -1,0 +1,98 @@
+"""Window log-probabilities to the metrics of a document. Pure.
+
+Sums are stored and ratios derived from them, so that any grouping can be recomputed later:
+corpus perplexity is exp(sum nll / sum tokens), never a mean of perplexities.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from pipeline.schema import DocumentScore, Logprobs, Status
+
+LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
+
+
+def ratios(
+    nll: float, num_tokens: int, num_scored_bytes: int, num_scored_words: int
+) -> dict[str, float | None]:
+    """Every derived metric from the sums. `nll` is in nats; None where there is no such ratio.
+
+    perplexity       exp(nll / tokens)
+    bits_per_token   nll / ln 2 / tokens: the cross-entropy, perplexity = 2 ** bits_per_token
+    bits_per_byte    nll / ln 2 / UTF-8 bytes: the one that compares across tokenizers
+                     (Gao et al. 2020, "The Pile", section 3.1)
+    word_perplexity  exp(nll / words), words split at white space, as WikiText reports it
+
+    A text of one endless word can exceed what a float64 holds as word perplexity: None, as
+    infinity would poison every mean.
+    """
+    bits = nll / math.log(2)
+    return {
+        "perplexity": _exp_ratio(nll, num_tokens),
+        "bits_per_token": bits / num_tokens if num_tokens else None,
+        "bits_per_byte": bits / num_scored_bytes if num_scored_bytes else None,
+        "word_perplexity": _exp_ratio(nll, num_scored_words),
+    }
+
+
+def _exp_ratio(nll: float, count: int) -> float | None:
+    if not count or nll / count > LARGEST_EXPONENT:
+        return None
+    return math.exp(nll / count)
+
+
+def fold_document(
+    text: str,
+    scored_text: str,
+    logprobs: Sequence[Logprobs],
+    *,
+    status: Status,
+    num_skipped_tokens: int,
+) -> DocumentScore:
+    """The score row of a document whose windows have all been scored.
+
+    `logprobs` are the windows' arrays in order, each [scored tokens] in nats. `scored_text` is the
+    part of `text` that they cover: per-byte and per-word metrics divide by that, for a sum over
+    the beginning divided by the length of the whole would flatter a truncated document.
+    """
+    num_tokens = sum(len(part) for part in logprobs)
+    if not all(np.isfinite(part).all() for part in logprobs):
+        return unscored(
+            "error", text, error="nonfinite", num_tokens=num_tokens + num_skipped_tokens
+        )
+    # fsum: exact, so that the number of windows and their order cannot matter.
+    nll = -math.fsum(chain.from_iterable(part.tolist() for part in logprobs))
+    num_scored_bytes = len(scored_text.encode())
+    num_scored_words = len(scored_text.split())
+    return DocumentScore(
+        status=status,
+        num_tokens=num_tokens,
+        num_skipped_tokens=num_skipped_tokens,
+        **text_counts(text),
+        num_scored_bytes=num_scored_bytes,
+        num_scored_words=num_scored_words,
+        num_windows=len(logprobs),
+        nll=nll,
+        **ratios(nll, num_tokens, num_scored_bytes, num_scored_words),
+    )
+
+
+def unscored(
+    status: Status, text: str | None, *, error: str | None = None, num_tokens: int = 0
+) -> DocumentScore:
+    """The row of a document that has no score: its counts, and null metrics."""
+    return DocumentScore(
+        status=status, error=error, num_skipped_tokens=num_tokens, **text_counts(text or "")
+    )
+
+
+def text_counts(text: str) -> dict[str, int]:
+    """`num_bytes` (UTF-8), `num_chars` (code points) and `num_words` (split at white space)."""
+    return {
+        "num_bytes": len(text.encode()),
+        "num_chars": len(text),
+        "num_words": len(text.split()),
+    }

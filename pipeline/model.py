@@ -1,0 +1,185 @@
+"""The model on disk: is it one, what is it, what does it allow.
+
+Owns finding a model folder (or fetching one by name), its limits, and the digests that identify
+it in a run's fingerprint. Reads JSON and hashes files; loads no weights and imports no torch.
+"""
+
+import hashlib
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Dtype
+from pipeline.errors import ModelError
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+BLOB_NAME = re.compile(r"[0-9a-f]{64}")
+DTYPES = ("bfloat16", "float16", "float32")
+DEFAULT_WINDOW_TOKENS = 2048
+LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model folder whose identity is known."""
+
+    name: str
+    """As the user gave it."""
+    folder: str
+    revision: str | None
+    """Commit of a model that came from the hub."""
+    architecture: str
+    dtype: str
+    """What the checkpoint names."""
+    vocab_size: int
+    max_tokens: int | None
+    """Positions the model was built for."""
+    config_digest: str
+    weights_digest: str
+    tokenizer_digest: str
+
+
+def load_model(name: str, *, revision: str | None, trust_remote_code: bool) -> Model:
+    """Find the folder that `name` means and identify it. Raises ModelError."""
+    folder, commit = _find_folder(name, revision)
+    config = _read_config(folder)
+    if _names_code(config) and not trust_remote_code:
+        raise ModelError(
+            f"{name} brings its own Python code (auto_map in config.json)",
+            hint="read that code, then allow it with --trust-remote-code",
+        )
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"{folder} has no *.safetensors weights",
+            hint="convert the checkpoint to safetensors; pickled weights are not loaded",
+        )
+    tokenizer = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
+    if not tokenizer:
+        raise ModelError(f"{folder} has no tokenizer (tokenizer.json or tokenizer.model)")
+    text = config.get("text_config") or config
+    lengths = [text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)]
+    return Model(
+        name=name,
+        folder=str(folder),
+        revision=commit,
+        architecture=(config.get("architectures") or ["unknown"])[0],
+        dtype=str(text.get("dtype") or text.get("torch_dtype") or "float32"),
+        vocab_size=int(text.get("vocab_size") or 0),
+        max_tokens=min(lengths) if lengths else None,
+        config_digest=_digest([folder / "config.json"]),
+        weights_digest=_digest(weights),
+        tokenizer_digest=_digest(tokenizer),
+    )
+
+
+def _find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
+    folder = Path(name).expanduser().absolute()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"{name} is not a model folder: it has no config.json",
+                hint="point --model at a folder in Hugging Face format",
+            )
+        return folder, None
+    if folder.exists():
+        raise ModelError(f"{name} is a file, not a model folder")
+    if not HUB_NAME.fullmatch(name) or name.startswith("."):
+        raise ModelError(
+            f"no such model folder: {name}",
+            hint="--model is a folder in Hugging Face format, or ORGANISATION/NAME on the hub",
+        )
+    return _fetch(name, revision)
+
+
+def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
+    from huggingface_hub import snapshot_download
+
+    try:
+        # No *.bin and *.pt: pickled weights are code.
+        wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.py"]
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # the hub client raises many unrelated kinds
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"cannot fetch {name} from the hub: {reason}",
+            hint="check the name and the connection, or point --model at a local folder",
+        ) from error
+    return folder, folder.name
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is not a model configuration")
+    return config
+
+
+def _names_code(config: dict[str, Any]) -> bool:
+    nested = [value for value in config.values() if isinstance(value, dict)]
+    return "auto_map" in config or any(_names_code(value) for value in nested)
+
+
+def _digest(files: list[Path]) -> str:
+    """SHA-256 over names and contents."""
+    with ThreadPoolExecutor() as hashers:
+        digests = list(hashers.map(_sha256, files))
+    total = hashlib.sha256()
+    for file, digest in zip(files, digests, strict=True):
+        total.update(f"{file.name} {digest}\n".encode())
+    return total.hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    # In the hub's cache large files are links to blobs that are named by their SHA-256.
+    blob = file.resolve().name
+    if file.is_symlink() and BLOB_NAME.fullmatch(blob):
+        return blob
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def choose_dtype(asked: Dtype, model: Model) -> str:
+    """The dtype to compute in; never left for the engine to guess. Raises ModelError."""
+    if asked != "auto":
+        return asked
+    if model.dtype in DTYPES:
+        return model.dtype
+    raise ModelError(
+        f"{model.name} names the dtype {model.dtype}, which is not one to compute in",
+        hint=f"choose one with --dtype: {', '.join(DTYPES)}",
+    )
+
+
+def choose_window_tokens(asked: int | None, model: Model, context_tokens: int) -> int:
+    """The longest prompt to send. Raises ModelError if what is asked does not fit the model."""
+    # The engine makes one token after every prompt, which takes a position too.
+    largest = None if model.max_tokens is None else model.max_tokens - 1
+    if asked is not None and largest is not None and asked > largest:
+        raise ModelError(
+            f"--window-tokens {asked} is more than {model.name} takes: {largest}",
+            hint=f"use {largest} or less; long documents are cut into windows",
+        )
+    chosen = asked or min(DEFAULT_WINDOW_TOKENS, largest or DEFAULT_WINDOW_TOKENS)
+    if context_tokens >= chosen:
+        raise ModelError(
+            f"--context-tokens {context_tokens} leaves no room in windows of {chosen} tokens",
+            hint="use a smaller --context-tokens or a larger --window-tokens",
+        )
+    return chosen

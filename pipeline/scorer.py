@@ -1,0 +1,220 @@
+"""READ FIRST: one shard, from Parquet rows to a committed part of scores.
+
+    read_batches   rows of the corpus, a few megabytes at a time          documents.py
+    prepare        text -> token ids -> windows                           tokenizer.py, windows.py
+    engine.score   windows -> log-probabilities                           engine.py
+    fold           log-probabilities -> one score per document            metrics.py
+    part.write     scores beside their locators, in input order           store.py
+
+The first two run in a thread ahead of the engine. Rows leave in the order they came, one for one,
+whatever they hold. The same function runs in a Ray actor and in a test.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, fields
+
+import pyarrow as pa
+
+from pipeline.corpus import Columns
+from pipeline.documents import Batch, read_batches
+from pipeline.engine import Engine
+from pipeline.filesystem import Root
+from pipeline.manifest import ScoringRules, Totals, Value
+from pipeline.metrics import fold_document, unscored
+from pipeline.prefetch import Prefetch
+from pipeline.schema import Document, DocumentScore, Logprobs, Shard, Status, Window
+from pipeline.store import RunStore
+from pipeline.tokenizer import Tokenizer
+from pipeline.windows import plan_windows
+
+BATCHES_AHEAD = 2
+
+OnProgress = Callable[[int, int], None]
+"""Called with (documents, tokens) just finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """What every shard of a run has in common."""
+
+    corpus: Root
+    files: tuple[str, ...]
+    columns: Columns
+    schema: pa.Schema
+    rules: ScoringRules
+    fingerprint: dict[str, Value]
+
+
+@dataclass(slots=True)
+class PreparedDocument:
+    """A document on its way: its windows out to the engine, their log-probabilities back."""
+
+    document: Document
+    score: DocumentScore | None = None
+    """Set at once for a document that has nothing to score."""
+    status: Status = "ok"
+    scored_text: str = ""
+    num_skipped_tokens: int = 0
+    windows: list[Window] = field(default_factory=list)
+    logprobs: list[Logprobs | None] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class PreparedBatch:
+    """A batch on its way; complete when no window of it is missing."""
+
+    batch: Batch
+    documents: list[PreparedDocument]
+    num_missing: int
+
+
+def score_shard(
+    shard: Shard,
+    job: ShardJob,
+    *,
+    engine: Engine,
+    tokenizer: Tokenizer,
+    store: RunStore,
+    on_progress: OnProgress = lambda documents, tokens: None,
+) -> Totals:
+    """Score a shard and commit its part. Raises UnreadableFileError and EngineError.
+
+    Nothing is visible in the run directory until the part is whole.
+    """
+    started = time.monotonic()
+    batches = read_batches(job.corpus, job.files, shard, job.columns)
+    prepared = Prefetch((prepare(b, tokenizer, job.rules) for b in batches), BATCHES_AHEAD)
+    with closing(prepared), store.writing_part(shard.index, job.schema) as part:
+        for batch in score_batches(prepared, engine):
+            scores = [fold(document) for document in batch.documents]
+            part.write(to_rows(batch.batch, scores, job))
+            on_progress(len(scores), sum(score.num_tokens for score in scores))
+        return part.close(shard.index, job.fingerprint, time.monotonic() - started)
+
+
+def prepare(batch: Batch, tokenizer: Tokenizer, rules: ScoringRules) -> PreparedBatch:
+    """Tokenize a batch and cut its documents into windows."""
+    texts = [document.text or "" for document in batch.documents]
+    encoded = tokenizer.encode(texts)
+    documents = [
+        prepare_document(document, one.ids, tokenizer, rules)
+        for document, one in zip(batch.documents, encoded, strict=True)
+    ]
+    return PreparedBatch(batch, documents, sum(len(d.windows) for d in documents))
+
+
+def prepare_document(
+    document: Document, ids: list[int], tokenizer: Tokenizer, rules: ScoringRules
+) -> PreparedDocument:
+    """Decide what of a document is scored; a row that has nothing to score is finished here."""
+    text = document.text
+    if document.error is not None:
+        return PreparedDocument(document, unscored("error", text, error=document.error))
+    if text is None:
+        return PreparedDocument(document, unscored("null", text))
+    if not ids:
+        return PreparedDocument(document, unscored("empty", text))
+    windows = plan_windows(
+        ids,
+        prefix=rules.prefix_token_id,
+        window_tokens=rules.window_tokens,
+        context_tokens=rules.context_tokens,
+        only_first=rules.long_documents == "truncate",
+    )
+    if not windows:
+        score = unscored("skipped", text, error="too_short", num_tokens=len(ids))
+        return PreparedDocument(document, score)
+    if rules.long_documents == "skip" and len(windows) > 1:
+        score = unscored("skipped", text, error="too_long", num_tokens=len(ids))
+        return PreparedDocument(document, score)
+    # One token is given up at the front if no prefix stands before it; truncation gives up the end.
+    first = 1 if rules.prefix_token_id in (None, ids[0]) else 0
+    num_scored = sum(len(window.prompt) - window.num_context for window in windows)
+    scored_text = text
+    if num_scored < len(ids):
+        scored_text = _covered(text, first, first + num_scored, tokenizer)
+    return PreparedDocument(
+        document,
+        status="truncated" if first + num_scored < len(ids) else "ok",
+        scored_text=scored_text,
+        num_skipped_tokens=len(ids) - num_scored,
+        windows=windows,
+        logprobs=[None] * len(windows),
+    )
+
+
+def _covered(text: str, first: int, end: int, tokenizer: Tokenizer) -> str:
+    """The characters of tokens [first, end), with the white space between them."""
+    offsets = tokenizer.encode([text], offsets=True)[0].offsets
+    assert offsets is not None
+    start = offsets[first - 1][1] if first else 0
+    return text[start : offsets[end - 1][1]]
+
+
+def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[PreparedBatch]:
+    """Feed the windows of all batches to the engine as one stream; yield batches in order.
+
+    The engine may answer in any order, and works across batch borders: nothing waits for a long
+    document except the batches behind it.
+    """
+    on_the_way: deque[PreparedBatch] = deque()
+    owners: dict[int, tuple[PreparedBatch, PreparedDocument, int]] = {}
+
+    def windows() -> Iterator[tuple[int, Window]]:
+        key = 0
+        for batch in batches:
+            on_the_way.append(batch)
+            for document in batch.documents:
+                for position, window in enumerate(document.windows):
+                    owners[key] = (batch, document, position)
+                    yield key, window
+                    key += 1
+                # The prompts are with the engine now; only their answers are still needed.
+                document.windows = []
+
+    for answer in engine.score(windows()):
+        batch, document, position = owners.pop(answer.key)
+        document.logprobs[position] = answer.logprobs
+        batch.num_missing -= 1
+        while on_the_way and not on_the_way[0].num_missing:
+            yield on_the_way.popleft()
+    yield from on_the_way
+
+
+def fold(prepared: PreparedDocument) -> DocumentScore:
+    """The score row of a document whose windows are all back."""
+    if prepared.score is not None:
+        return prepared.score
+    logprobs = [part for part in prepared.logprobs if part is not None]
+    assert len(logprobs) == len(prepared.logprobs)
+    return fold_document(
+        prepared.document.text or "",
+        prepared.scored_text,
+        logprobs,
+        status=prepared.status,
+        num_skipped_tokens=prepared.num_skipped_tokens,
+    )
+
+
+def to_rows(batch: Batch, scores: list[DocumentScore], job: ShardJob) -> pa.Table:
+    """Locator, id, carried columns and scores, as the part's schema has them."""
+    values: dict[str, pa.Array] = {
+        "file": pa.array([batch.file] * len(scores), pa.string()),
+        "row": pa.array([document.row for document in batch.documents], pa.int64()),
+    }
+    for name in (f.name for f in fields(DocumentScore)):
+        kind = job.schema.field(name).type
+        values[name] = pa.array([getattr(score, name) for score in scores], kind)
+    sources = {name: name for name in job.columns.carried}
+    if job.columns.doc_id is not None:
+        sources["doc_id"] = job.columns.doc_id
+    for name, source in sources.items():
+        kind = job.schema.field(name).type
+        if source in batch.table.schema.names:
+            values[name] = batch.table.column(source).cast(kind)
+        else:
+            values[name] = pa.nulls(len(scores), kind)
+    return pa.table([values[name] for name in job.schema.names], schema=job.schema)

@@ -1,0 +1,189 @@
+"""The run directory: manifest, atomic parts, failures, `_SUCCESS`.
+
+Owns every name below RUN and the promise that a final name means complete content. What a plan or
+a score is, it does not know.
+
+    RUN/manifest.json   RUN/scores/part-00007.parquet   RUN/failed/00007.json   RUN/_SUCCESS
+"""
+
+import contextlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pipeline.errors import RunError
+from pipeline.filesystem import Root, open_root
+from pipeline.manifest import Manifest, PartFooter, Success, Totals, Value, as_text
+from pipeline.schema import SCHEMA_VERSION
+
+MANIFEST = "manifest.json"
+SUCCESS = "_SUCCESS"
+SCORES = "scores"
+FAILED = "failed"
+PART_NAME = re.compile(r"part-(\d+)\.parquet")
+FOOTER_KEY = "winnow"
+ROW_GROUP_ROWS = 1 << 16
+ROW_GROUP_BYTES = 64 << 20
+
+
+class PartWriter:
+    """Collects a shard's rows into one Parquet file and adds up its totals."""
+
+    def __init__(self, sink: Any, schema: pa.Schema) -> None:
+        # Without page checksums a flipped bit in a data page is read as another number, silently.
+        self._writer = pq.ParquetWriter(
+            sink, schema, compression="zstd", write_page_checksum=True, store_schema=True
+        )
+        self._pending: list[pa.Table] = []
+        self._statuses: Counter[str] = Counter()
+        self._sums: dict[str, Any] = {}
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows, in order."""
+        for name in ("num_tokens", "num_skipped_tokens", "num_bytes", "num_windows", "nll"):
+            added = pc.sum(rows[name]).as_py() or 0
+            self._sums[name] = self._sums.get(name, 0) + added
+        for pair in rows["status"].value_counts().to_pylist():
+            self._statuses[pair["values"]] += pair["counts"]
+        self._pending.append(rows)
+        waiting = sum(table.num_rows for table in self._pending)
+        if waiting >= ROW_GROUP_ROWS or sum(t.nbytes for t in self._pending) >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            table = pa.concat_tables(self._pending)
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._pending = []
+
+    def close(self, shard: int, fingerprint: dict[str, Value], seconds: float) -> Totals:
+        """Write what is pending and the footer."""
+        self._flush()
+        totals = Totals(
+            num_rows=sum(self._statuses.values()),
+            statuses=dict(sorted(self._statuses.items())),
+            seconds=seconds,
+            **self._sums,
+        )
+        footer = PartFooter(fingerprint=fingerprint, shard=shard, totals=totals)
+        self._writer.add_key_value_metadata({FOOTER_KEY: footer.model_dump_json()})
+        self._writer.close()
+        return totals
+
+
+class RunStore:
+    """One run directory, on any file system."""
+
+    def __init__(self, location: str) -> None:
+        self.root: Root = open_root(location)
+
+    @property
+    def location(self) -> str:
+        return self.root.location
+
+    def manifest(self) -> Manifest | None:
+        """The plan, or None where there is no run yet. Raises RunError if it is unusable."""
+        try:
+            content = json.loads(self.root.read_bytes(MANIFEST))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(
+                f"{self.location}/{MANIFEST} is damaged: {error}",
+                hint="score into a new --out, or restore the manifest",
+            ) from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RunError(
+                f"{self.location} has schema version {version}; this Winnow reads {SCHEMA_VERSION}",
+                hint="use the version of Winnow that wrote it, or score into a new --out",
+            )
+        try:
+            return Manifest.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunError(
+                f"{self.location}/{MANIFEST} is damaged: {where}: {first['msg']}"
+            ) from error
+
+    def require_manifest(self) -> Manifest:
+        """The plan. Raises RunError where there is no run."""
+        manifest = self.manifest()
+        if manifest is None:
+            raise RunError(
+                f"{self.location} is not a run directory: it has no {MANIFEST}",
+                hint="give the folder that `winnow score --out` wrote",
+            )
+        return manifest
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Freeze the plan. Refuses a folder that holds something else."""
+        others = [name for name in self.root.files() if not name.startswith((".", "_"))]
+        if others:
+            raise RunError(
+                f"{self.location} is not empty and is not a run directory ({others[0]} is in it)",
+                hint="choose a new or empty folder for --out",
+            )
+        self.root.write_bytes(MANIFEST, manifest.to_json().encode())
+
+    def done(self) -> set[int]:
+        """Shards whose part exists. One listing; no part is opened."""
+        names = (name.rpartition("/")[2] for name in self.root.files(SCORES))
+        return {int(match[1]) for name in names if (match := PART_NAME.fullmatch(name))}
+
+    @contextlib.contextmanager
+    def writing_part(self, shard: int, schema: pa.Schema) -> Iterator[PartWriter]:
+        """A part that appears, whole, when the block ends; nothing appears if it raises."""
+        with self.root.writing(self.part_name(shard)) as sink:
+            yield PartWriter(sink, schema)
+
+    def part_name(self, shard: int) -> str:
+        return f"{SCORES}/part-{shard:05d}.parquet"
+
+    def footer(self, shard: int) -> PartFooter:
+        """What a part says of itself. Raises RunError if it is not a whole part."""
+        name = self.part_name(shard)
+        try:
+            with self.root.open_input(name) as source:
+                metadata = pq.read_metadata(source).metadata or {}
+            return PartFooter.model_validate_json(metadata[FOOTER_KEY.encode()])
+        except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
+            raise RunError(
+                f"{self.location}/{name} is not a part: {str(error).splitlines()[0]}",
+                hint="delete it and score again; only that shard is scored anew",
+            ) from error
+
+    def write_failure(self, name: str, record: dict[str, Any]) -> None:
+        """Record why a shard or a file was given up."""
+        self.root.write_bytes(f"{FAILED}/{name}.json", as_text(record).encode())
+
+    def clear_failure(self, name: str) -> None:
+        self.root.remove(f"{FAILED}/{name}.json")
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Every recorded failure, in order of name."""
+        names = sorted(name for name in self.root.files(FAILED) if name.endswith(".json"))
+        return [json.loads(self.root.read_bytes(name)) for name in names]
+
+    def write_success(self, success: Success) -> None:
+        self.root.write_bytes(SUCCESS, as_text(success.model_dump()).encode())
+
+    def success(self) -> Success | None:
+        """The totals of a finished run, or None."""
+        try:
+            return Success.model_validate_json(self.root.read_bytes(SUCCESS))
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise RunError(
+                f"{self.location}/{SUCCESS} is damaged",
+                hint="delete it and run `winnow score` again; nothing is scored anew",
+            ) from error
