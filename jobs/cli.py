@@ -37,10 +37,15 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """The console script."""
+    run_command(lambda: app(standalone_mode=True))
+
+
+def run_command(command: Callable[[], Any]) -> NoReturn:
+    """Run something and end the process with its exit code, errors as one line and a hint."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        sys.exit(app(standalone_mode=True))
+        sys.exit(command())
     except WinnowError as error:
         if os.environ.get("WINNOW_DEBUG"):
             raise
@@ -48,6 +53,13 @@ def main() -> NoReturn:
         if error.hint:
             errors.print(f"Hint: {error.hint}", markup=False)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("WINNOW_DEBUG"):
+            raise
+        what = (str(error).strip().splitlines() or [""])[0]
+        errors.print(f"Error: {type(error).__name__}: {what}", style="bold red", markup=False)
+        errors.print("Hint: this is a fault in Winnow; WINNOW_DEBUG=1 shows where", markup=False)
+        sys.exit(1)
     except Terminated:
         errors.print("Stopped by SIGTERM. Run the same command again to go on.")
         sys.exit(143)
@@ -175,9 +187,28 @@ def score(
 
 
 _SCORE_OPTIONS = frozenset(
-    "corpus out model revision text_column id_column carry window_tokens context_tokens prefix "
-    "long_documents dtype workers limit shard_tokens max_num_batched_tokens max_attempts strict "
-    "trust_remote_code address".split()
+    [
+        "corpus",
+        "out",
+        "model",
+        "revision",
+        "text_column",
+        "id_column",
+        "carry",
+        "window_tokens",
+        "context_tokens",
+        "prefix",
+        "long_documents",
+        "dtype",
+        "workers",
+        "limit",
+        "shard_tokens",
+        "max_num_batched_tokens",
+        "max_attempts",
+        "strict",
+        "trust_remote_code",
+        "address",
+    ]
 )
 
 
@@ -230,8 +261,6 @@ def report(
 
     raise typer.Exit(report_and_print(run, tuple(by or ()), as_json=as_json))
 
-
-Command = Callable[..., Any]
 
 if __name__ == "__main__":
     main()

@@ -13,8 +13,8 @@ from jobs.progress import ProgressListener
 from pipeline.config import ScoreConfig
 from pipeline.lock import is_alive, read_holder
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
-from pipeline.report import Report, build_report
 from pipeline.render import print_report, write_report
+from pipeline.report import Report, build_report
 from pipeline.store import RunStore
 
 
@@ -119,7 +119,7 @@ def print_status(run: str, *, as_json: bool) -> int:
         "run": store.location,
         "state": state,
         "shards_done": f"{len(done)} of {len(manifest.shards)}",
-        "rows_done": sum(shard.num_rows for shard in manifest.shards if shard.index in done),
+        "rows_done": sum(shard.num_rows for shard in manifest.shards if shard.id in done),
         "rows": manifest.num_rows,
         "driver": str(holder) if driven else None,
         "model": manifest.model.name,

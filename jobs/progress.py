@@ -55,13 +55,13 @@ class ProgressListener:
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._task = self._bar.add_task("", total=num_rows, completed=num_done, rate="–")
+            self._task = self._bar.add_task("", total=num_rows, completed=num_done, rate="-")
             self._bar.start()
         self._already = num_done
 
     def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None:
         """This driver has scored so many documents and tokens in so many seconds."""
-        rate = f"{num_tokens / seconds:,.0f}" if seconds > 0 and num_tokens else "–"
+        rate = f"{num_tokens / seconds:,.0f}" if seconds > 0 and num_tokens else "-"
         done = self._already + num_rows
         if self._bar is not None:
             self._bar.update(self._task, completed=done, rate=rate)  # type: ignore[arg-type]

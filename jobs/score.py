@@ -161,7 +161,8 @@ class Driver:
             num_threads=size.num_threads,
             max_num_batched_tokens=config.max_num_batched_tokens,
         )
-        actor = ScoringActor.options(num_cpus=size.num_cpus, num_gpus=size.num_gpus)
+        actor_class: Any = ScoringActor  # Ray's decorator hides its own methods from type checkers
+        actor = actor_class.options(num_cpus=size.num_cpus, num_gpus=size.num_gpus)
         self._workers = [Worker(actor.remote(settings)) for _ in range(size.num_workers)]
         self._queue: deque[int] = deque()
         self._attempts: Counter[int] = Counter()

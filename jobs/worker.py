@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import ray
 
@@ -51,6 +50,7 @@ class ScoringActor:
         self._settings = settings
         self._store = RunStore(settings.run)
         self._starting = threading.Lock()
+        self._plan: Manifest | None = None
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._progress: dict[int, tuple[int, int]] = {}
@@ -64,6 +64,7 @@ class ScoringActor:
     def score(self, shard: int) -> Totals:
         """Score a shard of the frozen plan and commit its part."""
         engine, tokenizer = self._ready()
+        plan = self._plan = self._plan or self._store.require_manifest()
         self._progress[shard] = (0, 0)
 
         def advance(documents: int, tokens: int) -> None:
@@ -72,8 +73,8 @@ class ScoringActor:
 
         try:
             return score_shard(
-                self._plan.shards[shard],
-                shard_job(self._plan),
+                plan.shards[shard],
+                shard_job(plan),
                 engine=engine,
                 tokenizer=tokenizer,
                 store=self._store,
@@ -91,10 +92,6 @@ class ScoringActor:
     def progress(self) -> dict[int, tuple[int, int]]:
         """(documents, tokens) done of each shard now in work."""
         return dict(self._progress)
-
-    @cached_property
-    def _plan(self) -> Manifest:
-        return self._store.require_manifest()
 
     def _ready(self) -> tuple[Engine, Tokenizer]:
         with self._starting:

@@ -201,8 +201,8 @@ def choose_columns(
             f"column '{taken[0]}' cannot be carried: the scores have a column of that name",
             hint="name the columns to carry instead of '*', or rename it in the corpus",
         )
-    wanted = [*([id_column] if id_column else []), *carry]
-    fields = {name: _unified_field(footers, name) for name in wanted}
+    read = [*([id_column] if id_column else []), *carry]
+    fields = {name: _unified_field(footers, name) for name in read}
     id_type = fields[id_column].type if id_column else None
     return Columns(text, id_column, carry), id_type, [fields[name] for name in carry]
 

@@ -15,8 +15,8 @@ from pipeline.errors import UnreadableFileError
 from pipeline.filesystem import Root
 from pipeline.schema import Document, Shard
 
-BATCH_TEXT_BYTES = 4 << 20
-BATCH_ROWS = 1024
+BATCH_TEXT_BYTES = 1 << 20
+BATCH_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)

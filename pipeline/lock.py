@@ -129,6 +129,7 @@ def is_alive(holder: Holder) -> bool:
     if holder.host != socket.gethostname():
         return time.time() - holder.heartbeat < GONE_SECONDS
     try:
-        return abs(psutil.Process(holder.pid).create_time() - holder.process_started) < 1.0
+        started: float = psutil.Process(holder.pid).create_time()
     except psutil.NoSuchProcess:
         return False
+    return abs(started - holder.process_started) < 1.0

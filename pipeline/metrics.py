@@ -7,17 +7,37 @@ corpus perplexity is exp(sum nll / sum tokens), never a mean of perplexities.
 import math
 from collections.abc import Sequence
 from itertools import chain
+from typing import TypedDict
 
 import numpy as np
 
 from pipeline.schema import DocumentScore, Logprobs, Status
 
+
+class TextCounts(TypedDict):
+    """Sizes of a document's text."""
+
+    num_bytes: int
+    """UTF-8."""
+    num_chars: int
+    """Code points."""
+    num_words: int
+    """Split at white space."""
+
+
+class Ratios(TypedDict):
+    """The derived metrics; None where there is no such ratio."""
+
+    perplexity: float | None
+    bits_per_token: float | None
+    bits_per_byte: float | None
+    word_perplexity: float | None
+
+
 LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
 
 
-def ratios(
-    nll: float, num_tokens: int, num_scored_bytes: int, num_scored_words: int
-) -> dict[str, float | None]:
+def ratios(nll: float, num_tokens: int, num_scored_bytes: int, num_scored_words: int) -> Ratios:
     """Every derived metric from the sums. `nll` is in nats; None where there is no such ratio.
 
     perplexity       exp(nll / tokens)
@@ -89,8 +109,8 @@ def unscored(
     )
 
 
-def text_counts(text: str) -> dict[str, int]:
-    """`num_bytes` (UTF-8), `num_chars` (code points) and `num_words` (split at white space)."""
+def text_counts(text: str) -> TextCounts:
+    """Count a text."""
     return {
         "num_bytes": len(text.encode()),
         "num_chars": len(text),

@@ -1,6 +1,6 @@
 """The types that flow, one per hop, and the Arrow schema of what is written.
 
-    Shard -> Document -> Window -> WindowScore -> DocumentScore -> a row of RUN/scores/part-*.parquet
+    Shard -> Document -> Window -> WindowScore -> DocumentScore -> a row of RUN/scores
 
 Owns names, units and the on-disk schema. It computes nothing.
 """
@@ -35,7 +35,8 @@ class Span(NamedTuple):
 class Shard(NamedTuple):
     """The unit of work, of loss and of commit: one shard makes one part."""
 
-    index: int
+    id: int
+    """Its place in the plan, from 0; names its part."""
     spans: tuple[Span, ...]
     num_rows: int
     text_bytes: int

@@ -87,12 +87,12 @@ def score_shard(
     started = time.monotonic()
     batches = read_batches(job.corpus, job.files, shard, job.columns)
     prepared = Prefetch((prepare(b, tokenizer, job.rules) for b in batches), BATCHES_AHEAD)
-    with closing(prepared), store.writing_part(shard.index, job.schema) as part:
+    with closing(prepared), store.writing_part(shard.id, job.schema) as part:
         for batch in score_batches(prepared, engine):
             scores = [fold(document) for document in batch.documents]
             part.write(to_rows(batch.batch, scores, job))
             on_progress(len(scores), sum(score.num_tokens for score in scores))
-        return part.close(shard.index, job.fingerprint, time.monotonic() - started)
+        return part.close(shard.id, job.fingerprint, time.monotonic() - started)
 
 
 def prepare(batch: Batch, tokenizer: Tokenizer, rules: ScoringRules) -> PreparedBatch:

@@ -1,0 +1,72 @@
+"""The demo: a small corpus, a small trained model, the whole path, a report.
+
+    python -m jobs.demo [FOLDER]
+
+What it prints is what the README shows. A second run finds everything there and scores nothing.
+"""
+
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from jobs.cli import run_command
+from jobs.demo_corpus import build_demo_corpus
+from jobs.demo_model import cache_folder, demo_model
+from jobs.progress import ProgressListener
+from jobs.score import run_score
+from pipeline.config import ScoreConfig
+from pipeline.render import print_report, write_report
+from pipeline.report import build_report
+from pipeline.store import RunStore
+
+
+def run_demo(folder: Path) -> int:
+    """Fetch, build, score, report; returns the exit code."""
+    started = time.monotonic()
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    screen.print(f"Model: SmolLM2-135M in {cache_folder()}", markup=False)
+    model = demo_model()
+    corpus = build_demo_corpus(folder / "corpus")
+    screen.print(f"Corpus: {corpus}", markup=False)
+    run = folder / "run"
+    config = ScoreConfig(
+        corpus=str(corpus), out=str(run), model=str(model), carry=("source", "lang")
+    )
+    with ProgressListener() as listener:
+        outcome = run_score(config, listener)
+    store = RunStore(config.out)
+    report = build_report(store, by=("source",))
+    page = write_report(report, store)
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    print_report(report, Console(highlight=False))
+    winnow = _winnow()
+    console.print(f"\nReport: {page}")
+    console.print(f"Took {time.monotonic() - started:.0f} s. Next:")
+    console.print(f"  {winnow} report {run} --by lang", markup=False)
+    console.print(f"  {winnow} plan YOUR.parquet", markup=False)
+    console.print(
+        f"  {winnow} score YOUR.parquet --out runs/mine --model {shlex.quote(str(model))}",
+        markup=False,
+    )
+    return outcome.exit_code
+
+
+def _winnow() -> str:
+    """How to call the command from here."""
+    if shutil.which("winnow"):
+        return "winnow"
+    beside = Path(sys.executable).with_name("winnow")
+    try:
+        return str(beside.relative_to(Path.cwd()))
+    except ValueError:
+        return str(beside)
+
+
+if __name__ == "__main__":
+    run_command(lambda: run_demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))

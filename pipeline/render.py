@@ -1,0 +1,223 @@
+"""A report for people: terminal, Markdown and one HTML file.
+
+Owns words, number formats and escaping. Document names and groups come from corpora and are taken
+for hostile: each output escapes them in its own way.
+"""
+
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.charts import histogram_svg, ranges_svg
+from pipeline.report import QUANTILE_METRICS, Figures, Group, Report
+from pipeline.store import RunStore
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
+COLUMNS = (
+    ("documents", "rows of the corpus"),
+    ("scored", "rows that have a score"),
+    ("tokens", "scored tokens"),
+    ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
+    ("per document", "exp(mean of nll / tokens): every document weighs the same"),
+    ("p5", "5% of the documents have a perplexity below"),
+    ("median", "median of the documents' perplexities"),
+    ("p95", "95% of the documents have a perplexity below"),
+    ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
+)
+TERMINAL_COLUMNS = ("documents", "tokens", "perplexity", "p5", "median", "p95", "bits/byte")
+
+
+def write_report(report: Report, store: RunStore) -> str:
+    """Write report.html, .json and .md into the run; returns the location of the page."""
+    store.root.write_bytes("report.json", (report.model_dump_json(indent=1) + "\n").encode())
+    store.root.write_bytes("report.md", to_markdown(report).encode())
+    store.root.write_bytes("report.html", to_html(report).encode())
+    return f"{store.location}/report.html"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, with separators; a dash for nothing."""
+    if value is None:
+        return "-"
+    if abs(value) >= 1e7:
+        return f"{value:.2e}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def plain(text: str) -> str:
+    """Text without control and direction characters, which could rewrite a terminal or a line."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def cells(figures: Figures) -> list[str]:
+    """One table row, in the order of COLUMNS."""
+    quantiles = figures.quantiles["perplexity"]
+    return [
+        f"{figures.num_documents:,}",
+        f"{figures.num_scored:,}",
+        f"{figures.num_tokens:,}",
+        number(figures.corpus_perplexity),
+        number(figures.document_perplexity),
+        number(quantiles.get("p5")),
+        number(quantiles.get("p50")),
+        number(quantiles.get("p95")),
+        number(figures.bits_per_byte),
+    ]
+
+
+def tables(report: Report) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """(group column, rows of (name, cells)), each ending with the whole; one table at least."""
+    whole = ("all", cells(report.overall))
+    if not report.groups:
+        return [("corpus", [whole])]
+    return [
+        (column, [*((group.value, cells(group.figures)) for group in groups), whole])
+        for column, groups in report.groups.items()
+    ]
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    coverage = report.coverage
+    found = []
+    if not report.complete:
+        found.append(
+            f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
+            "shards are in these figures."
+        )
+    for file, reason in coverage.unreadable_files.items():
+        found.append(f"Not read: {plain(file)}: {plain(reason)}")
+    unscored = {k: v for k, v in coverage.statuses.items() if k not in ("ok", "truncated")}
+    if unscored:
+        counts = ", ".join(f"{count:,} {status}" for status, count in unscored.items())
+        found.append(f"Documents without a score: {counts}.")
+    return found
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """Provenance, as names and values."""
+    source, rules = report.provenance, report.provenance.rules
+    speed = source.tokens_per_second
+    versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
+    pairs = [
+        ("run", source.run),
+        ("corpus", source.corpus),
+        ("model", source.model.name),
+        ("revision", source.model.revision or "(a local folder)"),
+        ("weights", str(source.fingerprint["weights"])),
+        ("tokenizer", str(source.fingerprint["tokenizer"])),
+        ("architecture", source.model.architecture),
+        ("dtype", rules.dtype),
+        ("prefix", f"{rules.prefix} (token {rules.prefix_token_id})"),
+        ("windows", f"{rules.window_tokens} tokens, {rules.context_tokens} of context"),
+        ("long documents", rules.long_documents),
+        ("planned", source.created_at),
+        ("finished", source.finished_at or "not yet"),
+        ("throughput", f"{speed:,.0f} tokens per second" if speed else "not measured"),
+        ("versions", versions),
+    ]
+    if source.model.trust_remote_code:
+        pairs.append(("remote code", "the model's own Python code was run"))
+    return [(name, plain(value)) for name, value in pairs]
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The tables by group, and what to know about them; 80 columns wide."""
+    names = [name for name, _ in COLUMNS]
+    shown = [names.index(name) for name in TERMINAL_COLUMNS]
+    for column, rows in tables(report):
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        table.add_column(plain(column), overflow="fold")
+        for name in TERMINAL_COLUMNS:
+            table.add_column(name, justify="right", no_wrap=True)
+        for position, (name, values) in enumerate(rows):
+            last = position == len(rows) - 1
+            row = [Text(plain(name)), *(Text(values[i]) for i in shown)]
+            table.add_row(*row, style="bold" if last else None)
+        console.print(table)
+        console.print()
+    whole = report.overall
+    console.print(
+        Text(
+            f"Corpus perplexity {number(whole.corpus_perplexity)} weighted by tokens, "
+            f"{number(whole.document_perplexity)} weighted by documents; "
+            f"{number(whole.bits_per_byte)} bits per byte."
+        )
+    )
+    for note in notes(report):
+        console.print(Text(note, style="yellow"))
+
+
+def to_markdown(report: Report) -> str:
+    """Tables for a comment or a commit."""
+    lines = ["# Perplexity report", ""]
+    lines += [f"> {_md(note)}" for note in notes(report)] + [""]
+    for column, rows in tables(report):
+        lines.append("| " + " | ".join([_md(column), *(name for name, _ in COLUMNS)]) + " |")
+        lines.append("| --- " + "| ---: " * len(COLUMNS) + "|")
+        lines += ["| " + " | ".join([_md(name), *values]) + " |" for name, values in rows]
+        lines.append("")
+    lines += ["| provenance | |", "| --- | --- |"]
+    lines += [f"| {name} | {_md(value)} |" for name, value in facts(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _md(text: str) -> str:
+    return MARKDOWN.sub(r"\\\1", plain(text)) or " "
+
+
+def to_html(report: Report) -> str:
+    """One self-contained page: no script, no request, text of the corpus escaped."""
+    environment = Environment(
+        loader=PackageLoader("pipeline"), autoescape=True, undefined=StrictUndefined
+    )
+    template = environment.get_template("report.html")
+    return template.render(
+        report=report,
+        number=number,
+        plain=plain,
+        columns=COLUMNS,
+        tables=tables(report),
+        notes=notes(report),
+        facts=facts(report),
+        quantile_rows=_quantile_rows(report.overall),
+        charts=_charts(report),
+    )
+
+
+def _quantile_rows(figures: Figures) -> list[tuple[str, list[str]]]:
+    return [
+        (metric.replace("_", " "), [number(value) for value in figures.quantiles[metric].values()])
+        for metric in QUANTILE_METRICS
+        if figures.quantiles[metric]
+    ]
+
+
+def _charts(report: Report) -> list[dict[str, Any]]:
+    drawn = []
+    for histogram in report.histograms:
+        # The SVG is vl-convert's: text in it is escaped there.
+        drawn.append(
+            {
+                "title": f"Distribution of {histogram.metric.replace('_', ' ')}",
+                "svg": Markup(histogram_svg(histogram)),
+            }
+        )
+        if histogram.by is not None:
+            groups: list[Group] = report.groups[histogram.by]
+            drawn.append(
+                {
+                    "title": f"{histogram.metric.replace('_', ' ').capitalize()} "
+                    f"by {plain(histogram.by)}: median, middle half, 5% to 95%",
+                    "svg": Markup(ranges_svg(groups, histogram.metric)),
+                }
+            )
+    return drawn

@@ -1,0 +1,21 @@
+"""The score rows of a run as one lazy Polars frame.
+
+Owns which files are a run's parts: those of the frozen plan, and nothing else that may lie there.
+"""
+
+import polars as pl
+import pyarrow.dataset as ds
+
+from pipeline.manifest import Manifest
+from pipeline.store import RunStore
+
+
+def scan_scores(store: RunStore, manifest: Manifest) -> pl.LazyFrame:
+    """Every committed score row, in order of shards; an empty frame where there is none yet."""
+    planned = {shard.id for shard in manifest.shards}
+    parts = [store.root.full(store.part_name(index)) for index in sorted(store.done() & planned)]
+    if not parts:
+        return pl.from_arrow(manifest.arrow_schema().empty_table()).lazy()  # type: ignore[union-attr]
+    if store.root.is_local:
+        return pl.scan_parquet(parts, glob=False)
+    return pl.scan_pyarrow_dataset(ds.dataset(parts, filesystem=store.root.filesystem))
