@@ -16,8 +16,9 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from jobs.cluster import WorkerSize, connected, has_gpu, size_workers
-from jobs.worker import SHARDS_IN_FLIGHT, ScoringActor, WorkerSettings
+from jobs.worker import SHARDS_IN_FLIGHT, MakeEngine, ScoringActor, WorkerSettings
 from pipeline.config import ScoreConfig
+from pipeline.engine import VllmEngine
 from pipeline.errors import RunError, UsageError, WinnowError
 from pipeline.lock import RunLock
 from pipeline.manifest import Manifest, Success, Totals, add_totals
@@ -62,7 +63,9 @@ def default_shard_tokens(config: ScoreConfig) -> int:
     return GPU_SHARD_TOKENS if config.address or has_gpu() else CPU_SHARD_TOKENS
 
 
-def run_score(config: ScoreConfig, listener: Listener) -> Outcome:
+def run_score(
+    config: ScoreConfig, listener: Listener, make_engine: MakeEngine = VllmEngine
+) -> Outcome:
     """Carry out a request, or as much of it as an earlier driver left. Raises WinnowError."""
     started = time.monotonic()
     listener.phase("Planning")
@@ -81,7 +84,8 @@ def run_score(config: ScoreConfig, listener: Listener) -> Outcome:
         if left:
             listener.phase("Starting Ray")
             with connected(config.address):
-                driver = Driver(config, manifest, store, size_workers(config.workers), listener)
+                size = size_workers(config.workers)
+                driver = Driver(config, manifest, store, size, listener, make_engine)
                 listener.phase(f"Loading the model into {driver.num_workers} engine(s)")
                 driver.start()
                 # Frozen only now: a model that cannot be scored with leaves nothing behind.
@@ -149,6 +153,7 @@ class Driver:
         store: RunStore,
         size: WorkerSize,
         listener: Listener,
+        make_engine: MakeEngine,
     ) -> None:
         self._config = config
         self._manifest = manifest
@@ -160,6 +165,7 @@ class Driver:
             rules=manifest.rules,
             num_threads=size.num_threads,
             max_num_batched_tokens=config.max_num_batched_tokens,
+            make_engine=make_engine,
         )
         actor_class: Any = ScoringActor  # Ray's decorator hides its own methods from type checkers
         actor = actor_class.options(num_cpus=size.num_cpus, num_gpus=size.num_gpus)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import ray
 
-from pipeline.engine import Engine, EngineSettings, VllmEngine
+from pipeline.engine import Engine, EngineSettings
 from pipeline.errors import EngineError
 from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Totals
 from pipeline.planning import shard_job
@@ -21,6 +21,7 @@ from pipeline.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
+MakeEngine = Callable[[EngineSettings], Engine]
 SHARDS_IN_FLIGHT = 2
 """One is scored while the next is read and tokenized."""
 ENGINE_DIED = 70
@@ -35,7 +36,7 @@ class WorkerSettings:
     rules: ScoringRules
     num_threads: int | None
     max_num_batched_tokens: int | None
-    make_engine: Callable[[EngineSettings], Engine] = VllmEngine
+    make_engine: MakeEngine
 
 
 @ray.remote(

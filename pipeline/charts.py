@@ -17,6 +17,10 @@ LABELS = {
     "perplexity": "perplexity of the document (log scale)",
     "bits_per_byte": "bits per byte of the document (log scale)",
 }
+FORMATS = {"perplexity": "~s", "bits_per_byte": "~g"}
+# Wider than any font's average letter at 12 px: the page's font is not the one measured here.
+LETTER_PIXELS = 8
+LONGEST_LABEL = 24
 # Okabe and Ito (2008): told apart by people with any colour vision, on light and on dark.
 PALETTE = [
     "#0072B2",
@@ -40,31 +44,31 @@ def histogram_svg(histogram: Histogram) -> str:
     order = [name for name in histogram.documents if name in shown]
     if len(order) < len(totals):
         order.append(REST)
-    rows = [
-        {
-            "series": name if name in shown else REST,
-            "low": histogram.edges[i],
-            "high": histogram.edges[i + 1],
-            "documents": count,
-        }
-        for name, counts in histogram.documents.items()
-        for i, count in enumerate(counts)
-        if count
-    ]
-    frame = pl.DataFrame(rows).group_by("series", "low", "high").agg(pl.col("documents").sum())
+    # Stacked here: Vega-Lite stacks bars, not rectangles with two edges on a log axis.
+    rows = []
+    for i, low in enumerate(histogram.edges[:-1]):
+        top = 0
+        for name in order:
+            members = [n for n in totals if n not in shown] if name == REST else [name]
+            count = sum(histogram.documents[member][i] for member in members)
+            if count:
+                edges = {"low": low, "high": histogram.edges[i + 1]}
+                rows.append({"series": name, **edges, "from": top, "to": top + count})
+            top += count
     legend = alt.Legend(title=histogram.by, orient="top", columns=5) if histogram.by else None
     chart = (
-        alt.Chart(frame.sort("low", "series"))
+        alt.Chart(pl.DataFrame(rows))
         .mark_rect()
         .encode(
             x=alt.X(
                 "low:Q",
                 scale=alt.Scale(type="log", nice=False),
                 title=LABELS[histogram.metric],
-                axis=alt.Axis(tickCount=6, format="~s", grid=False),
+                axis=alt.Axis(tickCount=6, format=FORMATS[histogram.metric], grid=False),
             ),
             x2="high:Q",
-            y=alt.Y("documents:Q", stack="zero", title="documents"),
+            y=alt.Y("from:Q", title="documents"),
+            y2="to:Q",
             color=alt.Color(
                 "series:N", scale=alt.Scale(domain=order, range=PALETTE), legend=legend
             ),
@@ -81,11 +85,15 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
         if group.figures.quantiles[metric]
     ]
     order = [group.value for group in groups]
-    base = alt.Chart(pl.DataFrame(rows)).encode(y=alt.Y("group:N", sort=order, title=None))
+    width = LETTER_PIXELS * min(LONGEST_LABEL, max(len(name) for name in order))
+    labels = alt.Axis(minExtent=width, labelLimit=width)
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        y=alt.Y("group:N", sort=order, title=None, axis=labels)
+    )
     scale = alt.Scale(type="log", nice=False)
 
     def axis(field: str) -> alt.X:
-        ticks = alt.Axis(tickCount=6, format="~s")
+        ticks = alt.Axis(tickCount=6, format=FORMATS[metric])
         return alt.X(f"{field}:Q", scale=scale, title=LABELS[metric], axis=ticks)
 
     colour = PALETTE[0]
@@ -105,6 +113,6 @@ def _svg(chart: alt.Chart | alt.LayerChart, height: int) -> str:
         .configure_axis(
             gridColor=grey, domainColor=grey, tickColor=grey, labelFontSize=12, titleFontSize=12
         )
-        .configure_legend(labelFontSize=12, titleFontSize=12, labelLimit=160)
+        .configure_legend(labelFontSize=12, titleFontSize=12, labelLimit=160, columnPadding=30)
     )
     return str(vl_convert.vegalite_to_svg(chart.to_json()))

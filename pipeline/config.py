@@ -77,6 +77,9 @@ def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig
     """
     table = read_table(file, "score") if file else {}
     given = {key: value for key, value in options.items() if value is not None}
+    known = list(ScoreConfig.model_fields)
+    if unknown := [key for key in table if key not in known]:
+        raise _unknown_key(unknown[0], known, f"[score] of {file}")
     merged = table | given
     for key in ("corpus", "out", "model"):
         if not merged.get(key):
@@ -124,8 +127,6 @@ def _unknown_key(key: str, known: list[str], where: str, kind: str = "key") -> C
 def _config_error(error: ValidationError, file: Path | None, given: dict[str, Any]) -> ConfigError:
     first = error.errors()[0]
     key = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return _unknown_key(key, list(ScoreConfig.model_fields), f"[score] of {file}")
     where = f"--{key.replace('_', '-')}" if key in given else f"{key} in [score] of {file}"
     rule = first["msg"].removeprefix("Input ").replace("should", "must")
     return ConfigError(f"{where} = {first['input']!r}: {rule}")

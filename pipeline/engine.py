@@ -36,6 +36,17 @@ MAX_NUM_SEQS = 256
 STEPS_AHEAD = 3
 
 
+# 0: only the prompt's own tokens. Given at construction, where it also keeps the engine from
+# reading cached prefixes. One token must be generated; it costs no forward pass.
+SAMPLING: dict[str, Any] = {
+    "prompt_logprobs": 0,
+    "flat_logprobs": True,
+    "detokenize": False,
+    "max_tokens": 1,
+    "temperature": 0.0,
+}
+
+
 class Engine(Protocol):
     """Anything that scores windows."""
 
@@ -61,7 +72,6 @@ class EngineSettings:
     """CPU threads; by default all that this process may use."""
     max_num_batched_tokens: int | None = None
     """Tokens a step; by default `choose_step_tokens`."""
-    seed: int = 0
 
 
 def choose_step_tokens(vocab_size: int, memory_bytes: int, largest: int) -> int:
@@ -99,10 +109,7 @@ class VllmEngine:
         self._thread.submit(self._start, settings).result()
 
     def _start(self, settings: EngineSettings) -> None:
-        import torch
-
-        on_cpu = not torch.cuda.is_available()
-        _set_environment(on_cpu)
+        prepare_process(settings.num_threads)
         try:
             from vllm import LLM, SamplingParams
             from vllm.inputs import tokens_input
@@ -111,27 +118,10 @@ class VllmEngine:
                 f"vLLM cannot be imported: {error}",
                 hint="install winnow-ppl[cpu] or winnow-ppl[gpu]",
             ) from error
-        if on_cpu:
-            torch.set_num_threads(settings.num_threads or len(os.sched_getaffinity(0)))
-        self.step_tokens = settings.max_num_batched_tokens or _default_step(settings, on_cpu)
-        sizing = _cpu_sizing(settings, self.step_tokens) if on_cpu else _gpu_sizing(settings)
+        arguments = engine_arguments(settings)
+        self.step_tokens: int = arguments["max_num_batched_tokens"]
         try:
-            llm = LLM(
-                settings.folder,
-                dtype=settings.dtype,
-                # Generation needs room for the one token it makes after the prompt.
-                max_model_len=settings.window_tokens + 1,
-                max_num_batched_tokens=self.step_tokens,
-                max_num_seqs=MAX_NUM_SEQS,
-                enable_chunked_prefill=True,
-                # Never read for prompt log-probabilities, yet every block would be hashed.
-                enable_prefix_caching=False,
-                skip_tokenizer_init=True,
-                disable_log_stats=True,
-                trust_remote_code=settings.trust_remote_code,
-                seed=settings.seed,
-                **sizing,
-            )
+            llm = LLM(**arguments)
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
             raise ModelError(
                 f"vLLM cannot score with {settings.folder}: {_reason(error)}",
@@ -139,11 +129,7 @@ class VllmEngine:
             ) from error
         self._llm: Any = llm.llm_engine
         self._prompt: Any = tokens_input
-        # 0: only the prompt's own tokens. Set at construction, where it also keeps the engine
-        # from reading cached prefixes. One token must be generated; it costs no forward pass.
-        self._params = SamplingParams(
-            prompt_logprobs=0, flat_logprobs=True, detokenize=False, max_tokens=1, temperature=0.0
-        )
+        self._params = SamplingParams(**SAMPLING)
         # vLLM's heap is large and lasting; scanning it on every collection would cost more than
         # handling the results.
         gc.collect()
@@ -213,10 +199,12 @@ def _logprobs(output: Any, window: Window) -> Any:
     return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
 
 
-def _set_environment(on_cpu: bool) -> None:
-    """What vLLM reads from the environment, at import and later."""
+def prepare_process(num_threads: int | None = None) -> None:
+    """Set what vLLM reads from the environment and torch from its thread; before importing vLLM."""
+    import torch
+
     defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    if on_cpu:
+    if not torch.cuda.is_available():
         defaults |= {
             # In this process: dies with it, and starts in seconds.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -226,39 +214,50 @@ def _set_environment(on_cpu: bool) -> None:
             # g++ and takes longer than it ever saves.
             "TORCH_COMPILE_DISABLE": "1",
         }
+        torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 
-def _default_step(settings: EngineSettings, on_cpu: bool) -> int:
-    if on_cpu:
-        available = psutil.virtual_memory().available // MEMORY_SHARE
-        memory, largest = min(CPU_LOGITS_BYTES, available), LARGEST_CPU_STEP
-    else:
-        import torch
-
-        memory = min(GPU_LOGITS_BYTES, torch.cuda.mem_get_info()[1] // MEMORY_SHARE)
-        largest = LARGEST_GPU_STEP
-    return choose_step_tokens(settings.vocab_size, memory, largest)
-
-
-def _cpu_sizing(settings: EngineSettings, step_tokens: int) -> dict[str, Any]:
-    # A document holds its cache only until its last token is scored, so a few steps' worth is
-    # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
-    tokens = settings.window_tokens + 4 * max(step_tokens, settings.window_tokens)
-    return {
-        "enforce_eager": True,
-        "kv_cache_memory_bytes": max(64 << 20, tokens * _kv_bytes_per_token(settings)),
-    }
-
-
-def _gpu_sizing(settings: EngineSettings) -> dict[str, Any]:
+def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
+    """The arguments of `vllm.LLM`, sized for this machine."""
     import torch
 
-    # The logits are outside of vLLM's memory profile: leave their room out of its share.
-    total = torch.cuda.mem_get_info()[1]
-    room = _default_step(settings, on_cpu=False) * LOGITS_BYTES * settings.vocab_size
-    return {"gpu_memory_utilization": max(0.3, 0.92 - room / total)}
+    if torch.cuda.is_available():
+        total = torch.cuda.mem_get_info()[1]
+        memory, largest = min(GPU_LOGITS_BYTES, total // MEMORY_SHARE), LARGEST_GPU_STEP
+    else:
+        available = psutil.virtual_memory().available
+        memory, largest = min(CPU_LOGITS_BYTES, available // MEMORY_SHARE), LARGEST_CPU_STEP
+    step_tokens = settings.max_num_batched_tokens or choose_step_tokens(
+        settings.vocab_size, memory, largest
+    )
+    if torch.cuda.is_available():
+        # The logits are outside of vLLM's memory profile: leave their room out of its share.
+        room = step_tokens * LOGITS_BYTES * settings.vocab_size
+        sizing: dict[str, Any] = {"gpu_memory_utilization": max(0.3, 0.92 - room / total)}
+    else:
+        # A document holds its cache only until its last token is scored, so a few steps' worth is
+        # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
+        tokens = settings.window_tokens + 4 * max(step_tokens, settings.window_tokens)
+        cache_bytes = max(64 << 20, tokens * _kv_bytes_per_token(settings))
+        sizing = {"enforce_eager": True, "kv_cache_memory_bytes": cache_bytes}
+    return {
+        "model": settings.folder,
+        "dtype": settings.dtype,
+        # Generation needs room for the one token it makes after the prompt.
+        "max_model_len": settings.window_tokens + 1,
+        "max_num_batched_tokens": step_tokens,
+        "max_num_seqs": min(MAX_NUM_SEQS, step_tokens),
+        "enable_chunked_prefill": True,
+        # Never read for prompt log-probabilities, yet every block would be hashed.
+        "enable_prefix_caching": False,
+        "skip_tokenizer_init": True,
+        "disable_log_stats": True,
+        "trust_remote_code": settings.trust_remote_code,
+        "seed": 0,
+        **sizing,
+    }
 
 
 def _kv_bytes_per_token(settings: EngineSettings) -> int:

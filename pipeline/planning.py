@@ -156,6 +156,7 @@ def open_run(
     existing = store.manifest()
     plan = None
     if existing is None:
+        store.check_free()
         plan = plan_corpus(
             config.corpus,
             text_column=config.text_column,

@@ -124,14 +124,17 @@ class RunStore:
             )
         return manifest
 
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Freeze the plan. Refuses a folder that holds something else."""
+    def check_free(self) -> None:
+        """Raises RunError if the folder, which is not a run yet, holds something else."""
         others = [name for name in self.root.files() if not name.startswith((".", "_"))]
         if others:
             raise RunError(
                 f"{self.location} is not empty and is not a run directory ({others[0]} is in it)",
                 hint="choose a new or empty folder for --out",
             )
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Freeze the plan."""
         self.root.write_bytes(MANIFEST, manifest.to_json().encode())
 
     def done(self) -> set[int]:
