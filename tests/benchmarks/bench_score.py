@@ -27,7 +27,7 @@ def bare(model: str, windows_file: str) -> None:
     """Child process: score ready-made windows with LLM.generate, print {tokens, seconds, nll}."""
     from pipeline.engine import SAMPLING, EngineSettings, engine_arguments, prepare_process
 
-    prompts: list[list[int]] = json.loads(Path(windows_file).read_text())
+    windows: list[tuple[list[int], int]] = json.loads(Path(windows_file).read_text())
     vocab_size = json.loads((Path(model) / "config.json").read_text())["vocab_size"]
     prepare_process()
     from vllm import LLM, SamplingParams
@@ -36,11 +36,16 @@ def bare(model: str, windows_file: str) -> None:
     llm = LLM(**engine_arguments(settings))
     params = SamplingParams(**SAMPLING)
     started = time.monotonic()
-    inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+    inputs = [{"prompt_token_ids": prompt} for prompt, _ in windows]
     outputs = llm.generate(inputs, params, use_tqdm=False)
     seconds = time.monotonic() - started
-    nll = -sum(sum(output.prompt_logprobs.logprobs) for output in outputs)
-    tokens = sum(len(prompt) - 1 for prompt in prompts)
+    # Tokens that a later window repeats as context cost time on both sides and count on neither.
+    scored = [
+        output.prompt_logprobs.logprobs[num_context - 1 :]
+        for output, (_, num_context) in zip(outputs, windows, strict=True)
+    ]
+    nll = -sum(sum(logprobs) for logprobs in scored)
+    tokens = sum(len(logprobs) for logprobs in scored)
     print(json.dumps({"tokens": tokens, "seconds": seconds, "nll": nll}))
 
 
@@ -55,7 +60,7 @@ def write_windows(model: str, corpus: Path, documents: int, target: Path) -> Non
     prefix = tokenizer.prefix("auto").token_id
     texts = pl.scan_parquet(corpus / "*.parquet").head(documents).collect()["text"].to_list()
     windows = [
-        window.prompt
+        window
         for encoded in tokenizer.encode(texts)
         for window in plan_windows(
             encoded.ids, prefix=prefix, window_tokens=WINDOW_TOKENS, context_tokens=1

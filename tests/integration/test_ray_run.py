@@ -1,0 +1,268 @@
+"""Runs through a real local Ray, with a fast engine of our own so that faults cost seconds.
+
+The same path with real vLLM is test_cli_flow.py's.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from polars.testing import assert_frame_equal
+
+from jobs import score as driver
+from jobs.score import Outcome, run_score
+from pipeline.config import ScoreConfig
+from pipeline.engine import EngineSettings
+from pipeline.errors import EngineError, ModelError
+from pipeline.scores import scan_scores
+from pipeline.schema import Window, WindowScore
+from pipeline.store import RunStore
+from tests.fakes import FakeEngine
+
+POISON_TOKENS = 333
+"""The tiny tokenizer has a token a byte, so a document's length can mark it."""
+NUM_FILES = 3
+DOCUMENTS_PER_FILE = 20
+NUM_DOCUMENTS = NUM_FILES * DOCUMENTS_PER_FILE
+
+
+class Silent:
+    """A listener that nobody listens to."""
+
+    def phase(self, text: str) -> None: ...
+
+    def begin(self, num_rows: int, num_done: int) -> None: ...
+
+    def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None: ...
+
+
+def healthy(settings: EngineSettings) -> FakeEngine:
+    return FakeEngine()
+
+
+def kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail() -> None:
+    raise EngineError("the engine failed: made to")
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Makes engines that fault at the marked document, `times` times over all processes."""
+
+    happened: Path
+    times: int
+    fault: Callable[[], None]
+
+    def __call__(self, settings: EngineSettings) -> "FaultyEngine":
+        return FaultyEngine(self)
+
+
+class FaultyEngine(FakeEngine):
+    def __init__(self, faulty: Faulty) -> None:
+        super().__init__()
+        self._faulty = faulty
+
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
+        return super().score(self._watched(windows))
+
+    def _watched(self, windows: Iterable[tuple[int, Window]]) -> Iterator[tuple[int, Window]]:
+        for key, window in windows:
+            if len(window.prompt) - window.num_context == POISON_TOKENS:
+                before = len(list(self._faulty.happened.iterdir()))
+                if before < self._faulty.times:
+                    (self._faulty.happened / str(before)).touch()
+                    self._faulty.fault()
+            yield key, window
+
+
+@pytest.fixture(autouse=True)
+def importable_tests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers unpickle the engines of this file by name; and Ray writes into HOME."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for file in range(NUM_FILES):
+        texts = [f"document {file} {row} " + "word " * row for row in range(DOCUMENTS_PER_FILE)]
+        if file == 1:
+            texts[7] = "x" * POISON_TOKENS
+        ids = [f"{file}/{row}" for row in range(DOCUMENTS_PER_FILE)]
+        table = pa.table({"id": ids, "text": texts})
+        pq.write_table(table, folder / f"f{file}.parquet", row_group_size=5)
+    return folder
+
+
+@pytest.fixture
+def config(corpus: Path, tiny_model: Path, tmp_path: Path) -> ScoreConfig:
+    return ScoreConfig(
+        corpus=str(corpus),
+        out=str(tmp_path / "run"),
+        model=str(tiny_model),
+        carry=("id",),
+        shard_tokens=60,
+        workers=2,
+    )
+
+
+def score(config: ScoreConfig, make_engine=healthy) -> Outcome:
+    return run_score(config, Silent(), make_engine)
+
+
+def rows(config: ScoreConfig):
+    store = RunStore(config.out)
+    return scan_scores(store, store.require_manifest()).sort("file", "row").collect()
+
+
+def undisturbed(config: ScoreConfig, tmp_path: Path):
+    other = config.model_copy(update={"out": str(tmp_path / "undisturbed")})
+    assert score(other).exit_code == 0
+    return rows(other)
+
+
+def test_every_row_once_with_two_workers(config):
+    outcome = score(config)
+
+    assert outcome.exit_code == 0
+    assert outcome.num_shards_scored == len(outcome.manifest.shards) > 4
+    scores = rows(config)
+    assert scores["doc_id"].to_list() == [
+        f"{file}/{row}" for file in range(NUM_FILES) for row in range(DOCUMENTS_PER_FILE)
+    ]
+    assert set(scores["status"]) == {"ok"}
+    assert outcome.success is not None
+    assert outcome.success.totals.num_rows == NUM_DOCUMENTS
+    assert outcome.success.totals.num_tokens == scores["num_tokens"].sum()
+    assert outcome.success.totals.nll == pytest.approx(scores["nll"].sum(), rel=1e-12)
+    assert not (Path(config.out) / "_LOCK").exists()
+
+
+def test_a_finished_run_scores_nothing_again(config, monkeypatch):
+    first = score(config)
+    before = {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")}
+
+    def no_ray(address: str | None) -> None:
+        raise AssertionError("a finished run started Ray")
+
+    monkeypatch.setattr(driver, "connected", no_ray)
+    again = score(config)
+
+    assert again.num_shards_scored == 0
+    assert again.success == first.success
+    assert {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")} == before
+
+
+def test_only_missing_shards_are_scored(config, tmp_path):
+    whole = undisturbed(config, tmp_path)
+    score(config)
+    parts = sorted(Path(config.out, "scores").iterdir())
+    kept = {path: path.stat().st_mtime_ns for path in parts[1:]}
+    parts[0].unlink()
+    Path(config.out, "_SUCCESS").unlink()
+
+    again = score(config)
+
+    assert again.num_shards_scored == 1
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert_frame_equal(rows(config), whole)
+
+
+def test_killed_between_the_last_part_and_success(config, monkeypatch):
+    first = score(config)
+    Path(config.out, "_SUCCESS").unlink()
+
+    again = score(config)
+
+    assert again.num_shards_scored == 0
+    assert again.success is not None
+    assert first.success is not None
+    assert again.success.totals == first.success.totals
+
+
+def test_an_actor_that_is_killed_loses_nothing(config, tmp_path):
+    whole = undisturbed(config, tmp_path)
+    happened = tmp_path / "happened"
+    happened.mkdir()
+
+    outcome = score(config, Faulty(happened, 2, kill_this_process))
+
+    assert len(list(happened.iterdir())) == 2
+    assert outcome.exit_code == 0
+    assert_frame_equal(rows(config), whole)
+
+
+def test_a_shard_that_always_fails_is_given_up_and_tried_again(config, tmp_path):
+    whole = undisturbed(config, tmp_path)
+    happened = tmp_path / "happened"
+    happened.mkdir()
+
+    outcome = score(config, Faulty(happened, 1000, fail))
+
+    assert outcome.exit_code == 1
+    assert outcome.success is None
+    assert not Path(config.out, "_SUCCESS").exists()
+    assert len(list(happened.iterdir())) == config.max_attempts
+    [failure] = outcome.failures
+    assert failure["files"] == ["f1.parquet"]
+    assert failure["attempts"] == config.max_attempts
+    record = Path(config.out, "failed", f"{failure['shard']:05d}.json")
+    assert json.loads(record.read_text()) == failure
+    # Everything beside the one shard is there: what was in flight with it was not given up.
+    assert len(rows(config)) == NUM_DOCUMENTS - failure["num_rows"]
+
+    again = score(config)
+
+    assert again.num_shards_scored == 1
+    assert again.exit_code == 0
+    assert not record.exists()
+    assert_frame_equal(rows(config), whole)
+
+
+def test_a_torn_file_is_recorded_and_the_rest_scored(config, corpus):
+    whole = (corpus / "f2.parquet").read_bytes()
+    (corpus / "f2.parquet").write_bytes(whole[: len(whole) // 2])
+
+    outcome = score(config)
+
+    assert outcome.exit_code == 1
+    assert outcome.success is not None
+    assert outcome.success.num_unreadable_files == 1
+    [failure] = outcome.failures
+    assert failure["file"] == "f2.parquet"
+    assert "not a readable Parquet file" in failure["reason"]
+    assert sorted(set(rows(config)["file"])) == ["f0.parquet", "f1.parquet"]
+
+
+def test_a_model_that_is_refused_leaves_nothing(config):
+    def refuse(settings: EngineSettings) -> FakeEngine:
+        raise ModelError("vLLM cannot score with it", hint="take another")
+
+    with pytest.raises(ModelError, match="vLLM cannot score with it") as caught:
+        score(config, refuse)
+    assert caught.value.hint == "take another"
+    assert not Path(config.out).exists()
+
+
+def test_a_corpus_without_rows(config, corpus):
+    for file in corpus.iterdir():
+        pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), file)
+
+    outcome = score(config)
+
+    assert outcome.exit_code == 0
+    assert outcome.success is not None
+    assert outcome.success.totals.num_rows == 0
+    assert len(rows(config)) == 0
