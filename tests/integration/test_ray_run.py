@@ -84,12 +84,17 @@ class FaultyEngine(FakeEngine):
             yield key, window
 
 
-@pytest.fixture(autouse=True)
-def importable_tests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Workers unpickle the engines of this file by name; and Ray writes into HOME."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Workers unpickle the engines of this file by name; and Ray writes its token into HOME.
+
+    One HOME for the whole file: Ray reads its token once a process.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
 
 
 @pytest.fixture
