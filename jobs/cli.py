@@ -127,6 +127,18 @@ def score(
     long_documents: Annotated[
         str | None, typer.Option(help="window, truncate or skip.  [default: window]")
     ] = None,
+    min_k_percent: Annotated[
+        float | None,
+        typer.Option(help="Least likely tokens that min_k_logprob is the mean of.  [default: 20]"),
+    ] = None,
+    token_logprobs: Annotated[
+        bool | None,
+        typer.Option("--token-logprobs", help="Also write each token's log-probability, as lists."),
+    ] = None,
+    token_ids: Annotated[
+        bool | None,
+        typer.Option("--token-ids", help="Also write the scored tokens' ids, as lists."),
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="auto, bfloat16, float16 or float32.  [default: auto]")
     ] = None,
@@ -174,10 +186,10 @@ def score(
 
     Example: winnow score data/ --out runs/first --model HuggingFaceTB/SmolLM2-135M --carry source
     """
+    options = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
     from jobs.commands import dry_run_score, score_and_print
     from pipeline.config import load_score_config
 
-    options = {key: value for key, value in locals().items() if key in _SCORE_OPTIONS}
     settings = load_score_config(config, options)
     if dry_run:
         dry_run_score(settings, as_json=as_json)
@@ -186,30 +198,7 @@ def score(
     raise typer.Exit(score_and_print(settings, as_json=as_json))
 
 
-_SCORE_OPTIONS = frozenset(
-    [
-        "corpus",
-        "out",
-        "model",
-        "revision",
-        "text_column",
-        "id_column",
-        "carry",
-        "window_tokens",
-        "context_tokens",
-        "prefix",
-        "long_documents",
-        "dtype",
-        "workers",
-        "limit",
-        "shard_tokens",
-        "max_num_batched_tokens",
-        "max_attempts",
-        "strict",
-        "trust_remote_code",
-        "address",
-    ]
-)
+_NOT_SETTINGS = frozenset(["config", "dry_run", "as_json"])
 
 
 @app.command()

@@ -50,6 +50,12 @@ class ScoreConfig(BaseModel):
     prefix: Prefix = "auto"
     """What the first token is scored against: bos, else eos; none leaves it unscored."""
     long_documents: LongDocuments = "window"
+    min_k_percent: float = Field(default=20.0, gt=0, le=100)
+    """The least likely tokens that `min_k_logprob` is the mean of."""
+    token_logprobs: bool = False
+    """Also write each document's log-probabilities, as a list column."""
+    token_ids: bool = False
+    """Also write the ids of the scored tokens, as a list column."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; auto is what its checkpoint names."""
     workers: int | None = Field(default=None, ge=1)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.schema import SCHEMA_VERSION, Shard
 
-Value = str | int | bool | None | list[str]
+Value = str | int | float | bool | None | list[str]
 
 
 class Record(BaseModel):
@@ -56,6 +56,8 @@ class ScoringRules(Record):
     window_tokens: int
     context_tokens: int
     long_documents: str
+    min_k_percent: float
+    """Share of tokens, the least likely ones, that `min_k_logprob` is the mean of."""
 
 
 class Manifest(Record):

@@ -5,8 +5,6 @@ corpus perplexity is exp(sum nll / sum tokens), never a mean of perplexities.
 """
 
 import math
-from collections.abc import Sequence
-from itertools import chain
 from typing import TypedDict
 
 import numpy as np
@@ -32,6 +30,14 @@ class Ratios(TypedDict):
     bits_per_token: float | None
     bits_per_byte: float | None
     word_perplexity: float | None
+
+
+class TokenStatistics(TypedDict):
+    """Spread of the token log-probabilities."""
+
+    nll_std: float
+    max_nll: float
+    min_k_logprob: float
 
 
 LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
@@ -64,39 +70,60 @@ def _exp_ratio(nll: float, count: int) -> float | None:
     return math.exp(nll / count)
 
 
+def token_statistics(logprobs: Logprobs, min_k_percent: float) -> TokenStatistics:
+    """What the spread of a document's token log-probabilities says. `logprobs` is not empty.
+
+    nll_std        standard deviation of -ln p over the tokens (of the population), nats
+    max_nll        the most surprising token's -ln p, nats
+    min_k_logprob  mean ln p of the k% least likely tokens, at least one: Min-K% Prob of Shi et al.
+                   2023, "Detecting Pretraining Data from Large Language Models"
+                   (arXiv:2310.16789); text seen in training has few very unlikely tokens, so a
+                   value near 0 hints at memorisation or contamination
+    """
+    count = max(1, int(len(logprobs) * min_k_percent / 100))
+    lowest = np.partition(logprobs, count - 1)[:count]
+    return {
+        "nll_std": float(np.std(logprobs)),
+        "max_nll": -float(np.min(logprobs)),
+        "min_k_logprob": math.fsum(lowest.tolist()) / count,
+    }
+
+
 def fold_document(
     text: str,
     scored_text: str,
-    logprobs: Sequence[Logprobs],
+    logprobs: Logprobs,
     *,
     status: Status,
+    num_windows: int,
     num_skipped_tokens: int,
+    min_k_percent: float,
 ) -> DocumentScore:
     """The score row of a document whose windows have all been scored.
 
-    `logprobs` are the windows' arrays in order, each [scored tokens] in nats. `scored_text` is the
-    part of `text` that they cover: per-byte and per-word metrics divide by that, for a sum over
-    the beginning divided by the length of the whole would flatter a truncated document.
+    `logprobs` are of all scored tokens, in document order: shape [num_tokens], in nats, not empty.
+    `scored_text` is the part of `text` that they cover: per-byte and per-word metrics divide by
+    that, for a sum over the beginning divided by the length of the whole would flatter a truncated
+    document.
     """
-    num_tokens = sum(len(part) for part in logprobs)
-    if not all(np.isfinite(part).all() for part in logprobs):
-        return unscored(
-            "error", text, error="nonfinite", num_tokens=num_tokens + num_skipped_tokens
-        )
+    if not np.isfinite(logprobs).all():
+        num_tokens = len(logprobs) + num_skipped_tokens
+        return unscored("error", text, error="nonfinite", num_tokens=num_tokens)
     # fsum: exact, so that the number of windows and their order cannot matter.
-    nll = -math.fsum(chain.from_iterable(part.tolist() for part in logprobs))
+    nll = -math.fsum(logprobs.tolist())
     num_scored_bytes = len(scored_text.encode())
     num_scored_words = len(scored_text.split())
     return DocumentScore(
         status=status,
-        num_tokens=num_tokens,
+        num_tokens=len(logprobs),
         num_skipped_tokens=num_skipped_tokens,
         **text_counts(text),
         num_scored_bytes=num_scored_bytes,
         num_scored_words=num_scored_words,
-        num_windows=len(logprobs),
+        num_windows=num_windows,
         nll=nll,
-        **ratios(nll, num_tokens, num_scored_bytes, num_scored_words),
+        **token_statistics(logprobs, min_k_percent),
+        **ratios(nll, len(logprobs), num_scored_bytes, num_scored_words),
     )
 
 

@@ -24,7 +24,7 @@ from pipeline.manifest import (
     encode_schema,
 )
 from pipeline.model import Model, choose_dtype, choose_window_tokens, load_model
-from pipeline.schema import SCHEMA_VERSION, Shard, Span, part_schema
+from pipeline.schema import SCHEMA_VERSION, TOKEN_FIELDS, Shard, Span, part_schema
 from pipeline.scorer import ShardJob
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
@@ -130,6 +130,7 @@ def plan_rules(config: ScoreConfig, model: Model) -> ScoringRules:
         window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
         context_tokens=config.context_tokens,
         long_documents=config.long_documents,
+        min_k_percent=config.min_k_percent,
     )
 
 
@@ -186,6 +187,8 @@ def _request(config: ScoreConfig) -> dict[str, Value]:
         "id_column": config.id_column,
         "carry": list(config.carry),
         "limit": config.limit,
+        "token_logprobs": config.token_logprobs,
+        "token_ids": config.token_ids,
     }
 
 
@@ -206,6 +209,7 @@ def _new_manifest(
     columns, id_type, carried = choose_columns(
         plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )
+    token_columns = tuple(name for name in TOKEN_FIELDS if getattr(config, name))
     return Manifest(
         run_id=uuid.uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -213,7 +217,7 @@ def _new_manifest(
         text_column=columns.text,
         id_column=columns.doc_id,
         carried=columns.carried,
-        part_schema=encode_schema(part_schema(id_type, carried)),
+        part_schema=encode_schema(part_schema(id_type, carried, token_columns)),
         model=ModelRecord(
             name=model.name,
             folder=model.folder,

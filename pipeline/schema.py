@@ -89,6 +89,9 @@ class DocumentScore:
     num_scored_words: int = 0
     num_windows: int = 0
     nll: float | None = None
+    nll_std: float | None = None
+    max_nll: float | None = None
+    min_k_logprob: float | None = None
     perplexity: float | None = None
     bits_per_token: float | None = None
     bits_per_byte: float | None = None
@@ -112,20 +115,45 @@ SCORE_FIELDS = [
     pa.field("num_scored_words", pa.int64(), nullable=False),
     pa.field("num_windows", pa.int64(), nullable=False),
     pa.field("nll", pa.float64()),
+    pa.field("nll_std", pa.float64()),
+    pa.field("max_nll", pa.float64()),
+    pa.field("min_k_logprob", pa.float64()),
     pa.field("perplexity", pa.float64()),
     pa.field("bits_per_token", pa.float64()),
     pa.field("bits_per_byte", pa.float64()),
     pa.field("word_perplexity", pa.float64()),
 ]
 
+TOKEN_FIELDS = {
+    "token_logprobs": pa.field("token_logprobs", pa.list_(pa.float32())),
+    "token_ids": pa.field("token_ids", pa.list_(pa.int32())),
+}
+"""One list a document, one value per scored token, in document order; only if asked for."""
+
 METRICS = ("perplexity", "bits_per_token", "bits_per_byte", "word_perplexity")
 """Derived per-document columns, all "higher is more surprising"."""
 
-OWN_COLUMNS = frozenset(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS) | {"doc_id"}
+OWN_COLUMNS = frozenset(
+    ["doc_id", *TOKEN_FIELDS, *(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS)]
+)
 """Names a carried column may not take."""
 
 
-def part_schema(doc_id: pa.DataType | None, carried: list[pa.Field]) -> pa.Schema:
-    """The columns of a part: locator, doc_id where the corpus has one, carried columns, scores."""
+def part_schema(
+    doc_id: pa.DataType | None, carried: list[pa.Field], token_columns: tuple[str, ...] = ()
+) -> pa.Schema:
+    """The columns of a part.
+
+    Locator, doc_id where the corpus has one, carried columns, scores, and those of TOKEN_FIELDS
+    that are named.
+    """
     own_id = [] if doc_id is None else [pa.field("doc_id", doc_id)]
-    return pa.schema([*LOCATOR_FIELDS, *own_id, *carried, *SCORE_FIELDS])
+    return pa.schema(
+        [
+            *LOCATOR_FIELDS,
+            *own_id,
+            *carried,
+            *SCORE_FIELDS,
+            *(TOKEN_FIELDS[name] for name in token_columns),
+        ]
+    )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus import Columns
@@ -25,7 +26,7 @@ from pipeline.filesystem import Root
 from pipeline.manifest import ScoringRules, Totals, Value
 from pipeline.metrics import fold_document, unscored
 from pipeline.prefetch import Prefetch
-from pipeline.schema import Document, DocumentScore, Logprobs, Shard, Status, Window
+from pipeline.schema import TOKEN_FIELDS, Document, DocumentScore, Logprobs, Shard, Status, Window
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
 from pipeline.windows import plan_windows
@@ -58,8 +59,13 @@ class PreparedDocument:
     status: Status = "ok"
     scored_text: str = ""
     num_skipped_tokens: int = 0
+    scored_ids: list[int] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     logprobs: list[Logprobs | None] = field(default_factory=list)
+
+    def token_logprobs(self) -> Logprobs:
+        """Log-probabilities of all scored tokens, in document order; every window must be back."""
+        return np.concatenate([part for part in self.logprobs if part is not None])
 
 
 @dataclass(slots=True)
@@ -89,8 +95,8 @@ def score_shard(
     prepared = Prefetch((prepare(b, tokenizer, job.rules) for b in batches), BATCHES_AHEAD)
     with closing(prepared), store.writing_part(shard.id, job.schema) as part:
         for batch in score_batches(prepared, engine):
-            scores = [fold(document) for document in batch.documents]
-            part.write(to_rows(batch.batch, scores, job))
+            scores = [fold(document, job.rules) for document in batch.documents]
+            part.write(to_rows(batch, scores, job))
             on_progress(len(scores), sum(score.num_tokens for score in scores))
         return part.close(shard.id, job.fingerprint, time.monotonic() - started)
 
@@ -141,6 +147,7 @@ def prepare_document(
         status="truncated" if first + num_scored < len(ids) else "ok",
         scored_text=scored_text,
         num_skipped_tokens=len(ids) - num_scored,
+        scored_ids=ids[first : first + num_scored],
         windows=windows,
         logprobs=[None] * len(windows),
     )
@@ -184,23 +191,24 @@ def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[
     yield from on_the_way
 
 
-def fold(prepared: PreparedDocument) -> DocumentScore:
+def fold(prepared: PreparedDocument, rules: ScoringRules) -> DocumentScore:
     """The score row of a document whose windows are all back."""
     if prepared.score is not None:
         return prepared.score
-    logprobs = [part for part in prepared.logprobs if part is not None]
-    assert len(logprobs) == len(prepared.logprobs)
     return fold_document(
         prepared.document.text or "",
         prepared.scored_text,
-        logprobs,
+        prepared.token_logprobs(),
         status=prepared.status,
+        num_windows=len(prepared.logprobs),
         num_skipped_tokens=prepared.num_skipped_tokens,
+        min_k_percent=rules.min_k_percent,
     )
 
 
-def to_rows(batch: Batch, scores: list[DocumentScore], job: ShardJob) -> pa.Table:
+def to_rows(prepared: PreparedBatch, scores: list[DocumentScore], job: ShardJob) -> pa.Table:
     """Locator, id, carried columns and scores, as the part's schema has them."""
+    batch = prepared.batch
     values: dict[str, pa.Array] = {
         "file": pa.array([batch.file] * len(scores), pa.string()),
         "row": pa.array([document.row for document in batch.documents], pa.int64()),
@@ -217,4 +225,15 @@ def to_rows(batch: Batch, scores: list[DocumentScore], job: ShardJob) -> pa.Tabl
             values[name] = batch.table.column(source).cast(kind)
         else:
             values[name] = pa.nulls(len(scores), kind)
+    for name in TOKEN_FIELDS.keys() & set(job.schema.names):
+        kind = job.schema.field(name).type
+        lists = [
+            None
+            if score.nll is None
+            else document.scored_ids
+            if name == "token_ids"
+            else document.token_logprobs()
+            for document, score in zip(prepared.documents, scores, strict=True)
+        ]
+        values[name] = pa.array(lists, kind)
     return pa.table([values[name] for name in job.schema.names], schema=job.schema)
