@@ -232,6 +232,35 @@ def status(
 
 
 @app.command()
+def verify(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    sample: Annotated[
+        int, typer.Option(min=0, help="Documents to rescore; 0 checks integrity alone.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Which documents are sampled.")] = 0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Largest relative error of nll.  [default: by the run's dtype]"),
+    ] = None,
+    noise_floor: Annotated[
+        bool,
+        typer.Option("--noise-floor", help="Also score the sample again, each document alone."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check that a run is whole and that its scores are true.
+
+    Integrity: every input row once and in order, page checksums, fingerprints, totals, the corpus
+    unchanged. Truth: a sample rescored with a plain transformers float32 forward pass.
+
+    Example: winnow verify runs/first --sample 50
+    """
+    from jobs.commands import verify_and_print
+
+    raise typer.Exit(verify_and_print(run, sample, seed, tolerance, noise_floor, as_json=as_json))
+
+
+@app.command()
 def report(
     run: Annotated[str, typer.Argument(help="A run directory.")],
     by: Annotated[

@@ -13,7 +13,7 @@ from jobs.progress import ProgressListener
 from pipeline.config import ScoreConfig
 from pipeline.lock import is_alive, read_holder
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
-from pipeline.render import print_report, write_report
+from pipeline.render import print_report, print_verification, write_report
 from pipeline.report import Report, build_report
 from pipeline.store import RunStore
 
@@ -136,6 +136,35 @@ def print_status(run: str, *, as_json: bool) -> int:
             what = failure.get("file") or f"shard {failure.get('shard')}"
             screen.print(f"Given up: {what}: {failure['reason']}", style="yellow", markup=False)
     return 1 if failures else 0
+
+
+def verify_and_print(
+    run: str,
+    sample: int,
+    seed: int,
+    tolerance: float | None,
+    noise_floor: bool,
+    *,
+    as_json: bool,
+) -> int:
+    """Verify, and print the verdicts. The exit code: 1 if a check failed."""
+    from pipeline.verify import verify_run
+
+    screen = Console(stderr=True, highlight=False)
+    with screen.status("Checking every row") as status:
+        verification = verify_run(
+            RunStore(run),
+            sample=sample,
+            seed=seed,
+            tolerance=tolerance,
+            noise_floor=noise_floor,
+            on_document=lambda done, total: status.update(f"Rescored {done} of {total} documents"),
+        )
+    if as_json:
+        print(verification.model_dump_json(indent=2))
+    else:
+        print_verification(verification, Console(highlight=False))
+    return 0 if verification.passed else 1
 
 
 def report_and_print(run: str, by: tuple[str, ...], *, as_json: bool) -> int:

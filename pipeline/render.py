@@ -16,6 +16,7 @@ from rich.text import Text
 from pipeline.charts import histogram_svg, ranges_svg
 from pipeline.report import QUANTILE_METRICS, Figures, Group, Report
 from pipeline.store import RunStore
+from pipeline.verify import Verification
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
@@ -154,6 +155,34 @@ def print_report(report: Report, console: Console) -> None:
     )
     for note in notes(report):
         console.print(Text(note, style="yellow"))
+
+
+def print_verification(verification: Verification, console: Console) -> None:
+    """One line a check, then the sampled documents that are furthest off."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for check in verification.checks:
+        mark = Text("ok", style="green") if check.passed else Text("FAILED", style="bold red")
+        table.add_row(Text(check.name), mark, Text(plain(check.detail)))
+    console.print(table)
+    truth = verification.truth
+    if truth is None:
+        return
+    console.print(
+        Text(
+            f"\nPerplexity of the sample: {truth.corpus_perplexity:.6g}, by the reference "
+            f"{truth.reference_corpus_perplexity:.6g}; of a document off by "
+            f"{truth.largest_perplexity_error:.2e} at most, "
+            f"{truth.mean_perplexity_error:.2e} on average. Furthest off:"
+        )
+    )
+    worst = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("document", "tokens", "nll", "reference", "error"):
+        worst.add_column(name, justify="left" if name == "document" else "right")
+    for one in truth.worst:
+        figures = [f"{one.num_tokens:,}", f"{one.nll:.4f}", f"{one.reference_nll:.4f}"]
+        where = f"{plain(one.file)} row {one.row}"
+        worst.add_row(*(Text(cell) for cell in [where, *figures, f"{one.nll_error:.2e}"]))
+    console.print(worst)
 
 
 def to_markdown(report: Report) -> str:

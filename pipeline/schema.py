@@ -16,6 +16,9 @@ SCHEMA_VERSION = 1
 
 Status = Literal["ok", "truncated", "skipped", "empty", "null", "error"]
 
+SCORED: tuple[Status, ...] = ("ok", "truncated")
+"""The statuses of rows that have a score."""
+
 Logprobs = npt.NDArray[np.float64]
 """Natural-log probabilities, one per scored token, in document order."""
 

@@ -25,6 +25,7 @@ from pipeline.schema import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
+VERIFICATION = "verify.json"
 SCORES = "scores"
 FAILED = "failed"
 PART_NAME = re.compile(r"part-(\d+)\.parquet")
@@ -175,6 +176,17 @@ class RunStore:
         """Every recorded failure, in order of name."""
         names = sorted(name for name in self.root.files(FAILED) if name.endswith(".json"))
         return [json.loads(self.root.read_bytes(name)) for name in names]
+
+    def write_verification(self, content: str) -> None:
+        """Keep what `verify` found."""
+        self.root.write_bytes(VERIFICATION, content.encode() + b"\n")
+
+    def verification(self) -> bytes | None:
+        """What the last `verify` found, as JSON."""
+        try:
+            return self.root.read_bytes(VERIFICATION)
+        except FileNotFoundError:
+            return None
 
     def write_success(self, success: Success) -> None:
         self.root.write_bytes(SUCCESS, as_text(success.model_dump()).encode())

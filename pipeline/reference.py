@@ -1,0 +1,73 @@
+"""The reference: a plain transformers float32 forward pass, one window at a time.
+
+Owns being independent. It shares no code with the scoring path: it tokenizes, cuts windows and
+sums by itself, slowly, so that a mistake in one is not repeated in the other. Only the rules it is
+told are the run's.
+"""
+
+import math
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.manifest import ModelRecord, ScoringRules
+
+
+class ReferenceScorer:
+    """Scores one text at a time, by the definition."""
+
+    def __init__(self, model: ModelRecord, rules: ScoringRules) -> None:
+        """Load model and tokenizer. Raises ModelError."""
+        try:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers.utils import logging
+        except ImportError as error:
+            raise ModelError(
+                f"rescoring needs torch and transformers: {error}",
+                hint="install winnow-ppl[cpu] or [gpu], or check integrity alone with --sample 0",
+            ) from error
+        logging.disable_progress_bar()
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                model.folder, trust_remote_code=model.trust_remote_code
+            )
+            self._model: Any = AutoModelForCausalLM.from_pretrained(
+                model.folder, dtype=torch.float32, trust_remote_code=model.trust_remote_code
+            ).eval()
+        except Exception as error:  # transformers raises many unrelated kinds
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(
+                f"cannot load {model.folder} to rescore: {reason}",
+                hint="check integrity alone with --sample 0",
+            ) from error
+        self._rules = rules
+
+    def nll(self, text: str) -> tuple[float, int]:
+        """(sum of -ln p in nats, scored tokens) of a text under the run's rules."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        prefix = self._rules.prefix_token_id
+        if prefix is not None and ids[:1] != [prefix]:
+            ids = [prefix, *ids]
+        logprobs: list[float] = []
+        begin = 1
+        while begin < len(ids):
+            # The tokens that fit behind the context, or behind the prefix in the first window.
+            context = 1 if begin == 1 else self._rules.context_tokens
+            end = min(len(ids), begin + self._rules.window_tokens - context)
+            start = max(0, end - self._rules.window_tokens)
+            logprobs += self._forward(ids[start:end])[begin - start - 1 :]
+            if self._rules.long_documents == "truncate":
+                break
+            begin = end
+        return -math.fsum(logprobs), len(logprobs)
+
+    def _forward(self, ids: list[int]) -> list[float]:
+        """ln p of ids[1:], each given what stands before it."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._model(torch.tensor([ids])).logits[0, :-1].float()
+            table = torch.log_softmax(logits, dim=-1)
+            chosen = table.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+        values: list[float] = chosen.double().tolist()
+        return values
