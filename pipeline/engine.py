@@ -254,6 +254,7 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         "enable_prefix_caching": False,
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         "trust_remote_code": settings.trust_remote_code,
         "seed": 0,
         **sizing,

@@ -32,7 +32,12 @@ class ReferenceScorer:
                 model.folder, trust_remote_code=model.trust_remote_code
             )
             self._model: Any = AutoModelForCausalLM.from_pretrained(
-                model.folder, dtype=torch.float32, trust_remote_code=model.trust_remote_code
+                model.folder,
+                dtype=torch.float32,
+                trust_remote_code=model.trust_remote_code,
+                # By the definition: the fused kernels leave out what some models ask for, such as
+                # Gemma 2's soft cap.
+                attn_implementation="eager",
             ).eval()
         except Exception as error:  # transformers raises many unrelated kinds
             reason = str(error).strip().splitlines()[0]

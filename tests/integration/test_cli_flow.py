@@ -132,6 +132,25 @@ def test_killed_and_terminated_gives_the_same_rows(
     assert_frame_equal(rows(run), rows(finished), rel_tol=1e-5)
 
 
+def test_two_workers_give_the_same_rows(finished, corpus, tiny_model, environment, tmp_path):
+    arguments = score_arguments(corpus, tiny_model, tmp_path / "run")
+    code, _, err = winnow(environment, *arguments, "--workers", "2")
+    assert code == 0, err
+    assert_frame_equal(rows(tmp_path / "run"), rows(finished), rel_tol=1e-5)
+
+
+def test_verify(finished, environment):
+    code, out, err = winnow(environment, "verify", str(finished), "--sample", "12", "--json")
+    assert code == 0, err
+    verification = json.loads(out)
+    assert {check["name"] for check in verification["checks"]} >= {"rows", "totals", "truth"}
+    assert verification["truth"]["largest_nll_error"] < 1e-4
+
+    code, out, _ = winnow(environment, "verify", str(finished), "--tolerance", "0")
+    assert code == 1
+    assert "FAILED" in out
+
+
 def test_a_finished_run_is_done_at_once(finished, corpus, tiny_model, environment):
     code, out, _ = winnow(environment, *score_arguments(corpus, tiny_model, finished), "--json")
     assert code == 0
