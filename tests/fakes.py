@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,10 +13,7 @@ IN_FLIGHT = 5
 
 def fake_logprobs(prompt: list[int], num_context: int) -> Logprobs:
     """-(1 + (7 * token + 3 * predecessor) % 11 / 8): depends on both, exact in binary."""
-    values = [
-        -(1 + (7 * token + 3 * before) % 11 / 8)
-        for before, token in zip(prompt, prompt[1:], strict=False)
-    ]
+    values = [-(1 + (7 * token + 3 * before) % 11 / 8) for before, token in pairwise(prompt)]
     return np.array(values[num_context - 1 :], dtype=np.float64)
 
 

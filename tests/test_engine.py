@@ -108,9 +108,7 @@ def test_two_callers_get_their_own_scores(engine, tokenizer):
     def score(index: int, windows: list[Window]) -> None:
         together[index] = {s.key: s.logprobs for s in engine.score(enumerate(windows * 4))}
 
-    threads = [
-        threading.Thread(target=score, args=(i, w)) for i, w in enumerate((first, second))
-    ]
+    threads = [threading.Thread(target=score, args=(i, w)) for i, w in enumerate((first, second))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -149,7 +147,7 @@ def test_an_engine_that_fails_says_so(engine, tokenizer, monkeypatch):
     window = windows_of(TEXTS["short"], tokenizer)[0]
     with monkeypatch.context() as patch:
         patch.setattr(engine._llm, "step", broken)
-        with pytest.raises(EngineError, match="the engine failed: the accelerator fell off$"):
+        with pytest.raises(EngineError, match=r"the engine failed: the accelerator fell off$"):
             list(engine.score([(0, window)]))
     # The request is still with the engine: it is answered to a caller that is gone, and the next
     # caller is served.
@@ -177,7 +175,7 @@ def test_a_model_that_vllm_cannot_score_is_refused(tiny_model, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace("LlamaForCausalLM", "NoSuchForCausalLM"))
-    with pytest.raises(ModelError, match="vLLM cannot score with .*"):
+    with pytest.raises(ModelError, match="vLLM cannot score with "):
         VllmEngine(EngineSettings(str(tmp_path), "float32", 64, 300))
 
 

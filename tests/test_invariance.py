@@ -27,7 +27,7 @@ NUM_DOCUMENTS = 40
 
 def texts() -> list[str]:
     rng = random.Random(3)
-    words = "the of corpus a model surprising finds which document language 😀 \x00".split(" ")
+    words = ["the", "of", "corpus", "a", "model", "finds", "which", "surprising", "😀", "\x00"]
     return [" ".join(rng.choices(words, k=rng.randint(1, 120))) for _ in range(NUM_DOCUMENTS)]
 
 

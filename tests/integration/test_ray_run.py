@@ -20,8 +20,8 @@ from jobs.score import Outcome, run_score
 from pipeline.config import ScoreConfig
 from pipeline.engine import EngineSettings
 from pipeline.errors import EngineError, ModelError
-from pipeline.scores import scan_scores
 from pipeline.schema import Window, WindowScore
+from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
 
@@ -263,7 +263,9 @@ def test_a_model_that_is_refused_leaves_nothing(config):
 
 def test_a_corpus_without_rows(config, corpus):
     for file in corpus.iterdir():
-        pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), file)
+        pq.write_table(
+            pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), file
+        )
 
     outcome = score(config)
 
