@@ -261,6 +261,22 @@ def verify(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more run directories.")],
+    as_json: Json = False,
+) -> None:
+    """Put runs side by side, the least surprised first.
+
+    Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
+
+    Example: winnow compare runs/first runs/second
+    """
+    from jobs.commands import compare_and_print
+
+    raise typer.Exit(compare_and_print(runs, as_json=as_json))
+
+
+@app.command()
 def report(
     run: Annotated[str, typer.Argument(help="A run directory.")],
     by: Annotated[

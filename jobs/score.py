@@ -94,7 +94,7 @@ def run_score(
                 begun = time.monotonic()
                 scored = driver.run(left)
                 seconds = time.monotonic() - begun
-        success = _finish(store, manifest, scored, seconds, time.monotonic() - started)
+        success = finish_run(store, manifest, scored, seconds, time.monotonic() - started)
         return Outcome(manifest, success, len(left), store.failures())
 
 
@@ -104,7 +104,7 @@ def _freeze(store: RunStore, manifest: Manifest) -> None:
         store.write_failure(f"file-{index:05d}", {"file": path, "reason": reason})
 
 
-def _finish(
+def finish_run(
     store: RunStore, manifest: Manifest, scored: Totals, seconds: float, wall_seconds: float
 ) -> Success | None:
     """Write `_SUCCESS` if every part is there."""

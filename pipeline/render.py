@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.charts import histogram_svg, ranges_svg
+from pipeline.compare import Comparison
 from pipeline.report import QUANTILE_METRICS, Figures, Group, Report
 from pipeline.store import RunStore
 from pipeline.verify import Verification
@@ -124,10 +125,40 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("finished", source.finished_at or "not yet"),
         ("throughput", f"{speed:,.0f} tokens per second" if speed else "not measured"),
         ("versions", versions),
+        *_verified(source.verification),
     ]
     if source.model.trust_remote_code:
         pairs.append(("remote code", "the model's own Python code was run"))
     return [(name, plain(value)) for name, value in pairs]
+
+
+def _verified(verification: Verification | None) -> list[tuple[str, str]]:
+    if verification is None:
+        return [("verified", "not yet: winnow verify")]
+    failed = [check.name for check in verification.checks if not check.passed]
+    verdict = f"FAILED: {', '.join(failed)}" if failed else "every check passed"
+    measured = [check for check in verification.checks if check.name in ("truth", "noise floor")]
+    return [("verified", verdict), *((check.name, check.detail) for check in measured)]
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """A line a run, the least surprised first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    by_token = comparison.ranked_by == "perplexity"
+    names = ["documents", "tokens", *(["perplexity"] if by_token else []), "bits/byte"]
+    for name in ("run", "model"):
+        table.add_column(name, overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in comparison.runs:
+        figures = run.figures
+        row = [run.run, run.model, f"{figures.num_documents:,}", f"{figures.num_tokens:,}"]
+        row += [number(figures.corpus_perplexity)] if by_token else []
+        row.append(number(figures.bits_per_byte))
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    console.print(table)
+    for note in comparison.notes:
+        console.print(Text(note, style="yellow"))
 
 
 def print_report(report: Report, console: Console) -> None:

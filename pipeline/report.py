@@ -16,6 +16,7 @@ from pipeline.errors import RunError
 from pipeline.manifest import Manifest, ModelRecord, ScoringRules
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
+from pipeline.verify import Verification, read_verification
 
 REPORT_VERSION = 1
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -96,6 +97,8 @@ class Provenance(BaseModel):
     fingerprint: dict[str, Any]
     versions: dict[str, str]
     tokens_per_second: float | None
+    verification: Verification | None
+    """What the last `winnow verify` found."""
 
 
 class Report(BaseModel):
@@ -131,7 +134,7 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
-        overall=_figures(scores.select(_aggregates()).collect().row(0, named=True)),
+        overall=_whole(scores),
         groups=groups,
         histograms=[
             histogram
@@ -158,8 +161,18 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
             fingerprint=dict(manifest.fingerprint),
             versions=manifest.versions,
             tokens_per_second=success.tokens_per_second if success else None,
+            verification=read_verification(store),
         ),
     )
+
+
+def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
+    """The figures of all of a run's rows."""
+    return _whole(scan_scores(store, manifest))
+
+
+def _whole(scores: pl.LazyFrame) -> Figures:
+    return _figures(scores.select(_aggregates()).collect().row(0, named=True))
 
 
 def _aggregates() -> list[pl.Expr]:

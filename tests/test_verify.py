@@ -1,0 +1,140 @@
+"""pipeline/verify.py, truth.py and reference.py: true scores pass, false ones do not."""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pipeline.errors import CorpusError, RunError
+from pipeline.reference import ReferenceScorer
+from pipeline.schema import Window, WindowScore
+from pipeline.store import RunStore
+from pipeline.truth import relative_error, sample_documents
+from pipeline.verify import read_verification, verify_run
+from tests.runs import make_run
+
+TEXTS = ["x", "The capital of France", "word " * 150, None, "", "Σ😀", "<s></s>"]
+
+
+class TrueEngine:
+    """transformers as an engine, with a factor on every log-probability to make it lie."""
+
+    def __init__(self, model: Path, factor: float = 1.0) -> None:
+        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+        self._factor = factor
+
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
+        for key, window in windows:
+            ids = torch.tensor([window.prompt])
+            with torch.no_grad():
+                table = torch.log_softmax(self._model(ids).logits[0].double(), dim=-1)
+            logprobs = table[:-1].gather(1, ids[0, 1:, None])[window.num_context - 1 :, 0].numpy()
+            yield WindowScore(key, np.asarray(logprobs * self._factor))
+
+
+@pytest.fixture(scope="module")
+def true_run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    folder = tmp_path_factory.mktemp("true")
+    engine = TrueEngine(tiny_model)
+    return make_run(folder, tiny_model, TEXTS, engine=engine, window_tokens=101, context_tokens=7)
+
+
+def test_true_scores_pass(true_run):
+    verification = verify_run(true_run, sample=100)
+    assert verification.passed
+    truth = verification.truth
+    assert truth is not None
+    # All that have a score, long and short: windows and prefix as the rules say.
+    assert truth.num_documents == 5
+    assert truth.largest_nll_error < 1e-5
+    assert truth.corpus_perplexity == pytest.approx(truth.reference_corpus_perplexity, rel=1e-5)
+    assert read_verification(true_run) == verification
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"prefix": "none"}, id="no prefix"),
+        pytest.param({"prefix": "eos"}, id="eos prefix"),
+        pytest.param({"long_documents": "truncate", "window_tokens": 60}, id="truncated"),
+        pytest.param({"window_tokens": 60, "context_tokens": 50}, id="much context"),
+    ],
+)
+def test_true_scores_pass_under_every_rule(settings, tiny_model, tmp_path):
+    store = make_run(tmp_path, tiny_model, TEXTS, engine=TrueEngine(tiny_model), **settings)
+    assert verify_run(store, sample=100).passed
+
+
+def test_false_scores_fail(tiny_model, tmp_path):
+    store = make_run(tmp_path, tiny_model, TEXTS, engine=TrueEngine(tiny_model, 1.001))
+    verification = verify_run(store, sample=3)
+    assert not verification.passed
+    assert [check.name for check in verification.checks if not check.passed] == ["truth"]
+    assert verification.truth is not None
+    assert verification.truth.largest_nll_error == pytest.approx(1e-3, rel=1e-2)
+    # The tolerance decides.
+    assert verify_run(store, sample=3, tolerance=2e-3).passed
+
+
+def test_integrity_alone_loads_no_model(true_run, monkeypatch):
+    def load(*arguments: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("pipeline.verify.ReferenceScorer", load)
+    verification = verify_run(true_run, sample=0)
+    assert verification.passed
+    assert verification.truth is None
+
+
+def test_a_damaged_run_is_not_rescored(tiny_model, tmp_path, monkeypatch):
+    store = make_run(tmp_path, tiny_model, TEXTS, engine=TrueEngine(tiny_model))
+    store.root.remove("_SUCCESS")
+    monkeypatch.setattr("pipeline.verify.ReferenceScorer", None)
+    verification = verify_run(store)
+    assert not verification.passed
+    assert verification.truth is None
+
+
+def test_the_sample_is_seeded(true_run):
+    manifest = true_run.require_manifest()
+    first = sample_documents(true_run, manifest, 2, seed=1)
+    assert sample_documents(true_run, manifest, 2, seed=1) == first
+    assert any(sample_documents(true_run, manifest, 2, seed=s) != first for s in range(2, 9))
+    [long] = [d for d in sample_documents(true_run, manifest, 9, 0) if d.num_tokens > 700]
+    assert long.text == TEXTS[2]
+
+
+def test_nothing_to_sample(tiny_model, tmp_path):
+    store = make_run(tmp_path, tiny_model, [None, ""])
+    with pytest.raises(RunError, match="no scored document to sample"):
+        verify_run(store)
+
+
+def test_a_text_that_is_gone(tiny_model, tmp_path):
+    store = make_run(tmp_path, tiny_model, ["one", "two"])
+    (tmp_path / "corpus" / "0.parquet").unlink()
+    with pytest.raises(CorpusError, match=r"cannot read 0\.parquet row 0"):
+        sample_documents(store, store.require_manifest(), 9, 0)
+
+
+def test_the_reference_by_hand(true_run, tiny_model):
+    """One forward pass over prefix and text, summed here."""
+    manifest = true_run.require_manifest()
+    nll, num_tokens = ReferenceScorer(manifest.model, manifest.rules).nll("ab")
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    # The tiny vocabulary: two specials, then the bytes' symbols in order of code point.
+    a, b = 2 + ord("a") - ord("!"), 2 + ord("b") - ord("!")
+    with torch.no_grad():
+        table = torch.log_softmax(model(torch.tensor([[0, a, b]])).logits[0], dim=-1)
+    assert num_tokens == 2
+    assert nll == pytest.approx(-float(table[0, a] + table[1, b]), rel=1e-6)
+
+
+def test_relative_error():
+    assert relative_error(1.5, 1.0) == 0.5
+    assert relative_error(0.0, 0.0) == 0.0
+    assert relative_error(1.0, 0.0) == math.inf
