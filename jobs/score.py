@@ -21,7 +21,7 @@ from pipeline.config import ScoreConfig
 from pipeline.engine import VllmEngine
 from pipeline.errors import RunError, UsageError, WinnowError
 from pipeline.lock import RunLock
-from pipeline.manifest import Manifest, Success, Totals, add_totals
+from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.planning import open_run
 from pipeline.store import RunStore
 
@@ -108,11 +108,17 @@ def finish_run(
     store: RunStore, manifest: Manifest, scored: Totals, seconds: float, wall_seconds: float
 ) -> Success | None:
     """Write `_SUCCESS` if every part is there."""
-    done = sorted(store.done())
-    if len(done) < len(manifest.shards):
+    planned = [shard.id for shard in manifest.shards]
+    if not store.done().issuperset(planned):
         return None
     with ThreadPoolExecutor(FOOTER_READERS) as readers:
-        footers = list(readers.map(store.footer, done))
+        footers = list(readers.map(store.footer, planned))
+    for shard, footer in zip(planned, footers, strict=True):
+        if changes := differences(manifest.fingerprint, footer.fingerprint):
+            raise RunError(
+                f"{store.location}/{store.part_name(shard)} is of another run: {'; '.join(changes)}",
+                hint="delete it and score again; only that shard is scored anew",
+            )
     totals = add_totals(footer.totals for footer in footers)
     if totals.num_rows != manifest.num_rows:
         raise RunError(
@@ -122,7 +128,7 @@ def finish_run(
     success = Success(
         run_id=manifest.run_id,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        num_shards=len(done),
+        num_shards=len(planned),
         num_unreadable_files=len(manifest.unreadable),
         totals=totals,
         wall_seconds=round(wall_seconds, 3),

@@ -8,7 +8,8 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-from pipeline.report import Group, Histogram
+from pipeline.escaping import plain
+from pipeline.figures import Group, Histogram
 
 WIDTH = 720
 MOST_SERIES = 10
@@ -38,24 +39,28 @@ PALETTE = [
 
 def histogram_svg(histogram: Histogram) -> str:
     """Documents per bin, stacked by series."""
+    labels = _labels(list(histogram.documents))
     totals = {name: sum(counts) for name, counts in histogram.documents.items()}
     shown = sorted(totals, key=lambda name: -totals[name])
     shown = shown if len(shown) <= MOST_SERIES else shown[: MOST_SERIES - 1]
-    order = [name for name in histogram.documents if name in shown]
-    if len(order) < len(totals):
-        order.append(REST)
+    series = {labels[name]: [name] for name in totals if name in shown}
+    if len(shown) < len(totals):
+        series[REST] = [name for name in totals if name not in shown]
     # Stacked here: Vega-Lite stacks bars, not rectangles with two edges on a log axis.
     rows = []
     for i, low in enumerate(histogram.edges[:-1]):
         top = 0
-        for name in order:
-            members = [n for n in totals if n not in shown] if name == REST else [name]
+        for name, members in series.items():
             count = sum(histogram.documents[member][i] for member in members)
             if count:
                 edges = {"low": low, "high": histogram.edges[i + 1]}
                 rows.append({"series": name, **edges, "from": top, "to": top + count})
             top += count
-    legend = alt.Legend(title=histogram.by, orient="top", columns=5) if histogram.by else None
+    legend = (
+        alt.Legend(title=_labels([histogram.by])[histogram.by], orient="top", columns=5)
+        if histogram.by
+        else None
+    )
     chart = (
         alt.Chart(pl.DataFrame(rows))
         .mark_rect()
@@ -70,7 +75,7 @@ def histogram_svg(histogram: Histogram) -> str:
             y=alt.Y("from:Q", title="documents"),
             y2="to:Q",
             color=alt.Color(
-                "series:N", scale=alt.Scale(domain=order, range=PALETTE), legend=legend
+                "series:N", scale=alt.Scale(domain=list(series), range=PALETTE), legend=legend
             ),
         )
     )
@@ -79,16 +84,21 @@ def histogram_svg(histogram: Histogram) -> str:
 
 def ranges_svg(groups: list[Group], metric: str) -> str:
     """One line a group: p5 to p95 thin, p25 to p75 thick, the median a dot."""
+    scored = [group for group in groups if group.figures.quantiles[metric]]
+    labels = _labels([group.value for group in scored])
+    positive = [q for group in scored for q in group.figures.quantiles[metric].values() if q > 0]
+    # A text known by heart has 0 bits, and 0 has no place on a log axis: drawn at its left end.
+    floor = min(positive, default=1.0)
     rows = [
-        {"group": group.value, **group.figures.quantiles[metric]}
-        for group in groups
-        if group.figures.quantiles[metric]
+        {"group": labels[group.value]}
+        | {name: max(q, floor) for name, q in group.figures.quantiles[metric].items()}
+        for group in scored
     ]
-    order = [group.value for group in groups]
-    width = LETTER_PIXELS * min(LONGEST_LABEL, max(len(name) for name in order))
-    labels = alt.Axis(minExtent=width, labelLimit=width)
+    order = list(labels.values())
+    width = LETTER_PIXELS * min(LONGEST_LABEL, max(map(len, order), default=1))
+    names = alt.Axis(minExtent=width, labelLimit=0)
     base = alt.Chart(pl.DataFrame(rows)).encode(
-        y=alt.Y("group:N", sort=order, title=None, axis=labels)
+        y=alt.Y("group:N", sort=order, title=None, axis=names)
     )
     scale = alt.Scale(type="log", nice=False)
 
@@ -105,6 +115,27 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
     return _svg(thin + thick + dot, 26 * len(rows))
 
 
+def _labels(names: list[str]) -> dict[str, str]:
+    """A label for each name: fit to draw, short, and no two alike.
+
+    Shortened here: vl-convert cuts labels inside of characters, and fails on what is left.
+    """
+    labels: dict[str, str] = {}
+    taken = {REST}
+    for name in names:
+        label = plain(name)
+        if len(label) > LONGEST_LABEL:
+            label = label[: LONGEST_LABEL - 1] + "…"
+        number = 1
+        unique = label
+        while unique in taken:
+            number += 1
+            unique = f"{label} ({number})"
+        taken.add(unique)
+        labels[name] = unique
+    return labels
+
+
 def _svg(chart: alt.Chart | alt.LayerChart, height: int) -> str:
     grey = "#8888"
     chart = (
@@ -113,6 +144,8 @@ def _svg(chart: alt.Chart | alt.LayerChart, height: int) -> str:
         .configure_axis(
             gridColor=grey, domainColor=grey, tickColor=grey, labelFontSize=12, titleFontSize=12
         )
-        .configure_legend(labelFontSize=12, titleFontSize=12, labelLimit=160, columnPadding=30)
+        .configure_legend(
+            labelFontSize=12, titleFontSize=12, labelLimit=0, titleLimit=0, columnPadding=30
+        )
     )
     return str(vl_convert.vegalite_to_svg(chart.to_json()))

@@ -6,7 +6,7 @@ different things. Across tokenizers runs are ranked by bits per byte, and it is 
 
 from pydantic import BaseModel
 
-from pipeline.report import Figures, whole_figures
+from pipeline.figures import Figures, whole_figures
 from pipeline.store import RunStore
 
 COMPARISON_VERSION = 1

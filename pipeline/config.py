@@ -28,7 +28,7 @@ LongDocuments = Literal["window", "truncate", "skip"]
 class ScoreConfig(BaseModel):
     """Everything `winnow score` can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
     corpus: str
     """A Parquet file, a folder or a glob; local, or a URI such as s3://bucket/folder."""
@@ -87,6 +87,8 @@ def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig
     if unknown := [key for key in table if key not in known]:
         raise _unknown_key(unknown[0], known, f"[score] of {file}")
     merged = table | given
+    if isinstance(carry := merged.get("carry"), list):
+        merged["carry"] = tuple(carry)
     for key in ("corpus", "out", "model"):
         if not merged.get(key):
             option = "CORPUS" if key == "corpus" else f"--{key}"
@@ -104,7 +106,7 @@ def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig
 def read_table(file: Path, name: str) -> dict[str, Any]:
     """One table of a TOML file. Raises ConfigError."""
     try:
-        document = tomllib.loads(file.read_text())
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -65,7 +65,13 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
         parent, _, name = root.path.rpartition("/")
         root = Root(root.filesystem, parent or "/", root.location.rpartition("/")[0] or "/")
         return root, {name: root.filesystem.get_file_info(root.full(name))}
-    files = root.files(recursive=True)
+    try:
+        files = root.files(recursive=True)
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"a file name below {folder} is not UTF-8",
+            hint="rename it, or name the files one by one",
+        ) from error
     if pattern is None:
         files = {name: info for name, info in files.items() if name.endswith((".parquet", ".pq"))}
     else:
@@ -147,6 +153,8 @@ def _try_footer(
             f"no column '{text_column}'; it has {', '.join(schema.names)}",
             hint=f"did you mean --text-column {near}?" if near else "name it with --text-column",
         )
+    if len(schema.get_all_field_indices(text_column)) > 1:
+        return UnreadableFileError(f"has the column '{text_column}' more than once")
     kind = schema.field(text_column).type
     if not _is_text(kind):
         texts = [field.name for field in schema if _is_text(field.type)]
@@ -209,15 +217,25 @@ def choose_columns(
 
 def _unified_field(footers: list[Footer], name: str) -> pa.Field:
     having = [footer for footer in footers if name in footer.schema.names]
+    for footer in having:
+        if len(footer.schema.get_all_field_indices(name)) > 1:
+            raise CorpusError(
+                f"column '{name}' is there more than once in {footer.name}",
+                hint="leave it out of --carry, or rewrite that file",
+            )
     schemas = {
         pa.schema([footer.schema.field(name).with_nullable(True)]): footer for footer in having
     }
     try:
         merged = pa.unify_schemas(list(schemas), promote_options="permissive")
     except pa.ArrowException:
-        kinds = [f"{s.field(0).type} in {footer.name}" for s, footer in schemas.items()]
+        if all(
+            _is_text(kind) or pa.types.is_null(kind) for kind in (s.field(0).type for s in schemas)
+        ):
+            return pa.field(name, pa.large_string())  # the same text, encoded in several ways
+        seen = [f"{s.field(0).type} in {footer.name}" for s, footer in schemas.items()]
         raise CorpusError(
-            f"column '{name}' has types that do not go together: {', '.join(kinds[:3])}",
+            f"column '{name}' has types that do not go together: {', '.join(seen[:3])}",
             hint="leave it out of --carry, or rewrite those files",
         ) from None
     return merged.field(0).remove_metadata()

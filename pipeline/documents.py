@@ -46,7 +46,10 @@ def read_batches(
             # data page is read as other text, silently. buffer_size keeps a huge column chunk out
             # of memory.
             with pq.ParquetFile(
-                root.open_input(name), page_checksum_verification=True, buffer_size=1 << 20
+                root.open_input(name),
+                page_checksum_verification=True,
+                buffer_size=1 << 20,
+                pre_buffer=False,
             ) as source:
                 present = set(source.schema_arrow.names)
                 wanted = [
@@ -69,6 +72,36 @@ def read_batches(
             raise UnreadableFileError(f"{name}, near row {row}: {reason}") from error
         if left:
             raise UnreadableFileError(f"{name} has {left} rows fewer than when it was planned")
+
+
+def _is_valid(column: pa.Array, index: int) -> bool:
+    try:
+        column.take(pa.array([index])).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def readable(column: pa.Array) -> pa.Array:
+    """The column, with bytes that are not UTF-8 replaced where it claims to be text.
+
+    Inside of lists and structs there is no such repair: the value is null. A part that holds such bytes could be written and never be read again.
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        if pa.types.is_nested(column.type):
+            return column.take(
+                pa.array(
+                    [i if _is_valid(column, i) else None for i in range(len(column))], pa.int64()
+                )
+            )
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        raw = column.cast(pa.large_string()).view(pa.large_binary()).to_pylist()
+        texts = [None if value is None else value.decode(errors="replace") for value in raw]
+        return pa.array(texts, pa.large_string())
+    return column
 
 
 def _texts(column: pa.Array, first_row: int) -> list[Document]:

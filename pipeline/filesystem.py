@@ -55,6 +55,10 @@ class Root:
             if info.type == fs.FileType.File
         }
 
+    def is_file(self) -> bool:
+        """Whether a file stands where the folder should."""
+        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.File)
+
     def read_bytes(self, name: str) -> bytes:
         """The whole content. Raises FileNotFoundError."""
         with self.filesystem.open_input_stream(self.full(name)) as stream:
@@ -109,13 +113,33 @@ class Root:
             self.filesystem.delete_file(self.full(name))
 
 
+def _azure() -> fs.FileSystem:
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise ValueError("AZURE_STORAGE_ACCOUNT_NAME is not set")
+    return fs.AzureFileSystem(account)
+
+
 def open_root(location: str) -> Root:
     """The folder that a local path or a URI names; it need not exist. Raises UsageError."""
-    if "://" not in location:
+    scheme, separator, rest = location.partition("://")
+    if not separator:
         path = str(Path(location).expanduser().absolute())
         return Root(fs.LocalFileSystem(), path, path)
+    before, at, _ = rest.partition("@")
+    if at and ":" in before.partition("/")[0]:
+        # A location is printed, logged and kept in the manifest.
+        raise UsageError(
+            f"the {scheme}:// location has a secret in it",
+            hint="leave it out; credentials come from the environment or the machine's identity",
+        )
+    if not rest.strip("/"):
+        raise UsageError(f"cannot open {location}: it names no bucket")
     try:
-        filesystem, path = fs.FileSystem.from_uri(location)
+        if scheme == "az":
+            filesystem, path = _azure(), rest
+        else:
+            filesystem, path = fs.FileSystem.from_uri(location)
     except (pa.ArrowException, ValueError, OSError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(

@@ -4,7 +4,6 @@ Owns taking, keeping and releasing `RUN/_LOCK`. A holder proves that it lives by
 its own host, and by a heartbeat to everybody else; only a holder that is gone is replaced.
 """
 
-import json
 import os
 import socket
 import threading
@@ -18,7 +17,7 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RunError
-from pipeline.filesystem import Root
+from pipeline.filesystem import TEMPORARY_PREFIX, Root
 
 LOCK = "_LOCK"
 HEARTBEAT_SECONDS = 15.0
@@ -56,7 +55,10 @@ class RunLock:
                 f"{self._root.location} is being written by {held}",
                 hint="wait for it or stop it; the lock is taken over once its holder is gone",
             )
-        if held is not None:
+        # A lock that is there and cannot be read is torn: it appears with its content, so nobody
+        # who lives is still writing it.
+        # The second look is for whoever took the place of a dead holder in the meantime.
+        if (held is not None and read_holder(self._root) == held) or _is_torn(self._root):
             self._root.remove(LOCK)
         self._create()
         # Object stores have no exclusive creation here: whoever wrote last holds the lock.
@@ -100,28 +102,51 @@ class RunLock:
             return
         path = Path(self._root.full(LOCK))
         path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_name(f"{TEMPORARY_PREFIX}{self._token}-{LOCK}")
+        whole.write_bytes(content)
         try:
-            with path.open("xb") as file:
-                file.write(content)
+            # A link appears with its content, and only if the name is free.
+            try:
+                path.hardlink_to(whole)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                with path.open("xb") as file:
+                    file.write(content)
         except FileExistsError:
             raise RunError(
                 f"{self._root.location} was taken by another driver at the same moment"
             ) from None
+        finally:
+            whole.unlink()
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
             try:
+                held = read_holder(self._root)
+                if held is not None and held.token != self._token:
+                    return  # taken over: silent for too long to be believed alive
                 self._root.write_bytes(LOCK, self._holder().model_dump_json().encode())
             except OSError:
                 continue  # a full disk or a lost store shows where it matters, in the parts
 
 
 def read_holder(root: Root) -> Holder | None:
-    """Who holds the lock, dead or alive; None if nobody does."""
+    """Who holds the lock, dead or alive; None if nobody does or it cannot be read."""
     try:
-        return Holder.model_validate(json.loads(root.read_bytes(LOCK)))
-    except (FileNotFoundError, ValueError, ValidationError):
+        return Holder.model_validate_json(root.read_bytes(LOCK))
+    except (FileNotFoundError, ValidationError):
         return None
+
+
+def _is_torn(root: Root) -> bool:
+    try:
+        Holder.model_validate_json(root.read_bytes(LOCK))
+    except FileNotFoundError:
+        return False
+    except ValidationError:
+        return True
+    return False
 
 
 def is_alive(holder: Holder) -> bool:

@@ -7,6 +7,7 @@ writing them is store.py's; making a plan is planning.py's.
 import base64
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.schema import SCHEMA_VERSION, Shard
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
 Value = str | int | float | bool | None | list[str]
 
 
@@ -115,7 +117,7 @@ def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
 
 def _short(value: Value) -> str:
     text = ",".join(value) if isinstance(value, list) else str(value)
-    return text[:12] + "…" if len(text) == 64 else text or "(none)"
+    return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
 
 
 class Totals(Record):

@@ -84,7 +84,7 @@ def token_statistics(logprobs: Logprobs, min_k_percent: float) -> TokenStatistic
     lowest = np.partition(logprobs, count - 1)[:count]
     return {
         "nll_std": float(np.std(logprobs)),
-        "max_nll": -float(np.min(logprobs)),
+        "max_nll": float(np.max(-logprobs)) + 0.0,  # not -0.0, of a text known by heart
         "min_k_logprob": math.fsum(lowest.tolist()) / count,
     }
 
@@ -110,7 +110,7 @@ def fold_document(
         num_tokens = len(logprobs) + num_skipped_tokens
         return unscored("error", text, error="nonfinite", num_tokens=num_tokens)
     # fsum: exact, so that the number of windows and their order cannot matter.
-    nll = -math.fsum(logprobs.tolist())
+    nll = math.fsum((-logprobs).tolist())
     num_scored_bytes = len(scored_text.encode())
     num_scored_words = len(scored_text.split())
     return DocumentScore(

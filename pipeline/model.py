@@ -70,16 +70,27 @@ def load_model(name: str, *, revision: str | None, trust_remote_code: bool) -> M
     if not tokenizer:
         raise ModelError(f"{folder} has no tokenizer (tokenizer.json or tokenizer.model)")
     text = config.get("text_config") or config
+    architectures = config.get("architectures") or ["unknown"]
+    vocab_size = (
+        text.get("vocab_size", config.get("vocab_size")) if isinstance(text, dict) else None
+    )
+    if not isinstance(vocab_size, int) or not isinstance(architectures, list):
+        raise ModelError(
+            f"{folder}/config.json does not describe a language model",
+            hint="it needs vocab_size, and architectures as a list",
+        )
     lengths = [text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)]
+    # Code that is allowed to run is part of what the model is.
+    code = sorted(folder.glob("**/*.py")) if trust_remote_code else []
     return Model(
         name=name,
         folder=str(folder),
         revision=commit,
-        architecture=(config.get("architectures") or ["unknown"])[0],
+        architecture=str(architectures[0]),
         dtype=str(text.get("dtype") or text.get("torch_dtype") or "float32"),
-        vocab_size=int(text.get("vocab_size") or 0),
+        vocab_size=vocab_size,
         max_tokens=min(lengths) if lengths else None,
-        config_digest=_digest([folder / "config.json"]),
+        config_digest=_digest([folder / "config.json", *code]),
         weights_digest=_digest(weights),
         tokenizer_digest=_digest(tokenizer),
     )
@@ -123,7 +134,7 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(config, dict):

@@ -15,11 +15,12 @@ from rich.text import Text
 
 from pipeline.charts import histogram_svg, ranges_svg
 from pipeline.compare import Comparison
-from pipeline.report import QUANTILE_METRICS, Figures, Group, Report
+from pipeline.escaping import plain
+from pipeline.figures import QUANTILE_METRICS, Figures, Group
+from pipeline.report import Report
 from pipeline.store import RunStore
 from pipeline.verify import Verification
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
 COLUMNS = (
     ("documents", "rows of the corpus"),
@@ -52,11 +53,6 @@ def number(value: float | None) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def plain(text: str) -> str:
-    """Text without control and direction characters, which could rewrite a terminal or a line."""
-    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def cells(figures: Figures) -> list[str]:
@@ -167,7 +163,7 @@ def print_report(report: Report, console: Console) -> None:
     shown = [names.index(name) for name in TERMINAL_COLUMNS]
     for column, rows in tables(report):
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-        table.add_column(plain(column), overflow="fold")
+        table.add_column(Text(plain(column)), overflow="fold")
         for name in TERMINAL_COLUMNS:
             table.add_column(name, justify="right", no_wrap=True)
         for position, (name, values) in enumerate(rows):

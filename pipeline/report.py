@@ -1,74 +1,47 @@
 """Score rows to a report: figures for the whole, by group, and as histograms.
 
-Owns the aggregation, lazily and in one pass a question, from stored sums only. How it looks is
+Owns what a report has, and which columns it groups by. Adding up is figures.py's, looks are
 render.py's and charts.py's.
 """
 
-import math
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 from pydantic import BaseModel
 
 from pipeline.config import near_name
 from pipeline.errors import RunError
+from pipeline.figures import (
+    QUANTILE_METRICS,
+    Figures,
+    Group,
+    Histogram,
+    figures_of,
+    groups_of,
+    histogram_of,
+)
 from pipeline.manifest import Manifest, ModelRecord, ScoringRules
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from pipeline.verify import Verification, read_verification
 
 REPORT_VERSION = 1
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-QUANTILE_METRICS = ("perplexity", "bits_per_byte")
-HISTOGRAM_BINS = 60
+GROUPABLE = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+    pa.types.is_null,
+)
 MOST_GROUP_VALUES = 20
 """A carried column with more values than this is not a group unless it is asked for."""
-MOST_GROUPS_SHOWN = 50
-OTHERS = "(all others)"
-
-
-class Figures(BaseModel):
-    """What is said of any set of documents. Null where nothing in it was scored."""
-
-    num_documents: int
-    """Rows, scored or not."""
-    num_scored: int
-    num_tokens: int
-    """Scored tokens."""
-    num_bytes: int
-    """UTF-8 bytes of all rows."""
-    nll: float
-    """Nats."""
-    corpus_perplexity: float | None
-    """exp(sum nll / sum tokens): every token weighs the same."""
-    document_perplexity: float | None
-    """exp(mean of nll / tokens): every document weighs the same."""
-    bits_per_token: float | None
-    bits_per_byte: float | None
-    """sum nll / ln 2 / sum of scored bytes."""
-    quantiles: dict[str, dict[str, float]]
-    """Metric to {p1, ..., p99}, over documents."""
-
-
-class Group(BaseModel):
-    """The documents that share a value of a column."""
-
-    value: str
-    figures: Figures
-
-
-class Histogram(BaseModel):
-    """Documents and tokens by a metric, in bins of equal width on a log axis."""
-
-    metric: str
-    by: str | None
-    """The column that the series divide by."""
-    edges: list[float]
-    """Bin edges, in the metric's own unit; one more than bins."""
-    documents: dict[str, list[int]]
-    """Series to documents per bin."""
-    tokens: dict[str, list[int]]
 
 
 class Coverage(BaseModel):
@@ -124,7 +97,7 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
     columns = by or _default_groups(scores, manifest)
     for column in columns:
         _check_group(column, manifest)
-    groups = {column: _groups(scores, column) for column in dict.fromkeys(columns)}
+    groups = {column: groups_of(scores, column) for column in dict.fromkeys(columns)}
     first = next(iter(groups), None)
     series = [group.value for group in groups[first]] if first else []
     statuses = scores.group_by("status").len().sort("len", descending=True).collect()
@@ -134,17 +107,17 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
-        overall=_whole(scores),
+        overall=figures_of(scores),
         groups=groups,
         histograms=[
             histogram
             for metric in QUANTILE_METRICS
-            if (histogram := _histogram(scores, metric, first, series)) is not None
+            if (histogram := histogram_of(scores, metric, first, series)) is not None
         ],
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),
-            num_shards_done=len(store.done()),
+            num_shards_done=len(store.done() & {shard.id for shard in manifest.shards}),
             statuses=dict(statuses.iter_rows()),
             errors=dict(errors.iter_rows()),
             unreadable_files=manifest.unreadable,
@@ -163,62 +136,6 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
             tokens_per_second=success.tokens_per_second if success else None,
             verification=read_verification(store),
         ),
-    )
-
-
-def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
-    """The figures of all of a run's rows."""
-    return _whole(scan_scores(store, manifest))
-
-
-def _whole(scores: pl.LazyFrame) -> Figures:
-    return _figures(scores.select(_aggregates()).collect().row(0, named=True))
-
-
-def _aggregates() -> list[pl.Expr]:
-    scored = pl.col("nll").is_not_null()
-    mean_nll = (pl.col("nll") / pl.col("num_tokens")).filter(pl.col("num_tokens") > 0)
-    return [
-        pl.len().alias("num_documents"),
-        scored.sum().alias("num_scored"),
-        pl.col("num_tokens").sum(),
-        pl.col("num_bytes").sum(),
-        pl.col("num_scored_bytes").filter(scored).sum(),
-        pl.col("nll").sum(),
-        mean_nll.mean().alias("mean_nll"),
-        *(
-            pl.col(metric).quantile(q, "linear").alias(f"{metric}:{_quantile_name(q)}")
-            for metric in QUANTILE_METRICS
-            for q in QUANTILES
-        ),
-    ]
-
-
-def _quantile_name(q: float) -> str:
-    return f"p{round(100 * q)}"
-
-
-def _figures(row: dict[str, Any]) -> Figures:
-    tokens, nll, scored_bytes = row["num_tokens"], row["nll"], row["num_scored_bytes"]
-    quantiles = {
-        metric: {
-            _quantile_name(q): row[f"{metric}:{_quantile_name(q)}"]
-            for q in QUANTILES
-            if row[f"{metric}:{_quantile_name(q)}"] is not None
-        }
-        for metric in QUANTILE_METRICS
-    }
-    return Figures(
-        num_documents=row["num_documents"],
-        num_scored=row["num_scored"],
-        num_tokens=tokens,
-        num_bytes=row["num_bytes"],
-        nll=nll,
-        corpus_perplexity=math.exp(nll / tokens) if tokens else None,
-        document_perplexity=None if row["mean_nll"] is None else math.exp(row["mean_nll"]),
-        bits_per_token=nll / math.log(2) / tokens if tokens else None,
-        bits_per_byte=nll / math.log(2) / scored_bytes if scored_bytes else None,
-        quantiles=quantiles,
     )
 
 
@@ -246,50 +163,7 @@ def _check_group(column: str, manifest: Manifest) -> None:
             f"no carried column '{column}' to group by", hint=f"{hint}; see winnow score --carry"
         )
 
-
-def _groups(scores: pl.LazyFrame, column: str) -> list[Group]:
-    label = pl.col(column).cast(pl.String).fill_null("(null)")
-    sizes = scores.group_by(label.alias("group")).agg(pl.col("num_bytes").sum()).collect()
-    largest = sizes.sort("num_bytes", "group", descending=[True, False])["group"].to_list()
-    kept = largest[:MOST_GROUPS_SHOWN]
-    rows = (
-        scores.group_by(pl.when(label.is_in(kept)).then(label).otherwise(pl.lit(OTHERS)).alias("g"))
-        .agg(_aggregates())
-        .collect()
-    )
-    groups = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
-    return sorted(groups, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
-
-
-def _histogram(
-    scores: pl.LazyFrame, metric: str, by: str | None, series: list[str]
-) -> Histogram | None:
-    """Counts over log10 of the metric. None where nothing was scored."""
-    logs = pl.col(metric).log10()
-    usable = scores.filter(pl.col(metric) > 0)
-    low, high = usable.select(logs.min().alias("low"), logs.max().alias("high")).collect().row(0)
-    if low is None:
-        return None
-    width = max(high - low, 1e-6) / HISTOGRAM_BINS
-    bins = ((logs - low) / width).floor().clip(0, HISTOGRAM_BINS - 1).cast(pl.Int32)
-    label = pl.col(by).cast(pl.String).fill_null("(null)") if by else pl.lit("all")
-    if OTHERS in series:
-        label = pl.when(label.is_in(series)).then(label).otherwise(pl.lit(OTHERS))
-    counted = (
-        usable.group_by(label.alias("series"), bins.alias("bin"))
-        .agg(pl.len().alias("documents"), pl.col("num_tokens").sum().alias("tokens"))
-        .collect()
-    )
-    names = series or ["all"]
-    documents = {name: [0] * HISTOGRAM_BINS for name in names}
-    tokens = {name: [0] * HISTOGRAM_BINS for name in names}
-    for row in counted.iter_rows(named=True):
-        documents[row["series"]][row["bin"]] = row["documents"]
-        tokens[row["series"]][row["bin"]] = row["tokens"]
-    return Histogram(
-        metric=metric,
-        by=by,
-        edges=[10 ** (low + width * i) for i in range(HISTOGRAM_BINS + 1)],
-        documents=documents,
-        tokens=tokens,
-    )
+    kind = manifest.arrow_schema().field(column).type
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not any(test(values) for test in GROUPABLE):
+        raise RunError(f"cannot group by '{column}': its values are {kind}")

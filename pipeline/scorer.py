@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus import Columns
-from pipeline.documents import Batch, read_batches
+from pipeline.documents import Batch, read_batches, readable
 from pipeline.engine import Engine
+from pipeline.errors import EngineError, UnreadableFileError
 from pipeline.filesystem import Root
 from pipeline.manifest import ScoringRules, Totals, Value
 from pipeline.metrics import fold_document, unscored
@@ -157,8 +158,22 @@ def _covered(text: str, first: int, end: int, tokenizer: Tokenizer) -> str:
     """The characters of tokens [first, end), with the white space between them."""
     offsets = tokenizer.encode([text], offsets=True)[0].offsets
     assert offsets is not None
-    start = offsets[first - 1][1] if first else 0
+    # A character may be several tokens: it counts as soon as one of them is scored.
+    start = min(offsets[first - 1][1], offsets[first][0]) if first else 0
     return text[start : offsets[end - 1][1]]
+
+
+def _as_planned(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
+    """A carried column in the type of the run. Raises UnreadableFileError if it does not fit."""
+    try:
+        # A large integer among floats is rounded, as its readers would; nothing else may change.
+        safe = not pa.types.is_floating(kind)
+        return readable(batch.table.column(column)).cast(kind, safe=safe)
+    except pa.ArrowException as error:
+        raise UnreadableFileError(
+            f"{batch.file}: column '{column}' cannot be carried as {kind}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
 
 def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[PreparedBatch]:
@@ -168,7 +183,7 @@ def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[
     document except the batches behind it.
     """
     on_the_way: deque[PreparedBatch] = deque()
-    owners: dict[int, tuple[PreparedBatch, PreparedDocument, int]] = {}
+    owners: dict[int, tuple[PreparedBatch, PreparedDocument, int, int]] = {}
 
     def windows() -> Iterator[tuple[int, Window]]:
         key = 0
@@ -176,18 +191,23 @@ def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[
             on_the_way.append(batch)
             for document in batch.documents:
                 for position, window in enumerate(document.windows):
-                    owners[key] = (batch, document, position)
+                    num_scored = len(window.prompt) - window.num_context
+                    owners[key] = (batch, document, position, num_scored)
                     yield key, window
                     key += 1
                 # The prompts are with the engine now; only their answers are still needed.
                 document.windows = []
 
     for answer in engine.score(windows()):
-        batch, document, position = owners.pop(answer.key)
+        batch, document, position, num_scored = owners.pop(answer.key)
+        if len(answer.logprobs) != num_scored:
+            raise EngineError("the engine answered a window with another number of tokens")
         document.logprobs[position] = answer.logprobs
         batch.num_missing -= 1
         while on_the_way and not on_the_way[0].num_missing:
             yield on_the_way.popleft()
+    if owners:
+        raise EngineError(f"the engine left {len(owners)} windows unanswered")
     yield from on_the_way
 
 
@@ -222,7 +242,7 @@ def to_rows(prepared: PreparedBatch, scores: list[DocumentScore], job: ShardJob)
     for name, source in sources.items():
         kind = job.schema.field(name).type
         if source in batch.table.schema.names:
-            values[name] = batch.table.column(source).cast(kind)
+            values[name] = _as_planned(batch, source, kind)
         else:
             values[name] = pa.nulls(len(scores), kind)
     for name in TOKEN_FIELDS.keys() & set(job.schema.names):

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import RunError
 from pipeline.filesystem import Root, open_root
+from pipeline.lock import LOCK
 from pipeline.manifest import Manifest, PartFooter, Success, Totals, Value, as_text
 from pipeline.schema import SCHEMA_VERSION
 
@@ -28,7 +29,8 @@ SUCCESS = "_SUCCESS"
 VERIFICATION = "verify.json"
 SCORES = "scores"
 FAILED = "failed"
-PART_NAME = re.compile(r"part-(\d+)\.parquet")
+PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
+FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
 FOOTER_KEY = "winnow"
 ROW_GROUP_ROWS = 1 << 16
 ROW_GROUP_BYTES = 64 << 20
@@ -78,12 +80,25 @@ class PartWriter:
         self._writer.close()
         return totals
 
+    def abandon(self) -> None:
+        """Let go of the sink while it is still open; what was written is not kept."""
+        with contextlib.suppress(pa.ArrowException, OSError, ValueError):
+            self._writer.close()
+
 
 class RunStore:
     """One run directory, on any file system."""
 
     def __init__(self, location: str) -> None:
         self.root: Root = open_root(location)
+        self._check_folder()
+
+    def _check_folder(self) -> None:
+        if self.root.is_file():
+            raise RunError(
+                f"{self.root.location} is a file, not a run directory",
+                hint="give a folder, new or written by `winnow score`",
+            )
 
     @property
     def location(self) -> str:
@@ -127,7 +142,9 @@ class RunStore:
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""
-        others = [name for name in self.root.files() if not name.startswith((".", "_"))]
+        self._check_folder()
+        found = self.root.files() or self.root.files(recursive=True)
+        others = [name for name in found if name != LOCK and name[0] != "."]
         if others:
             raise RunError(
                 f"{self.location} is not empty and is not a run directory ({others[0]} is in it)",
@@ -140,14 +157,20 @@ class RunStore:
 
     def done(self) -> set[int]:
         """Shards whose part exists. One listing; no part is opened."""
-        names = (name.rpartition("/")[2] for name in self.root.files(SCORES))
-        return {int(match[1]) for name in names if (match := PART_NAME.fullmatch(name))}
+        found = ((name, PART_NAME.fullmatch(name)) for name in self.root.files(SCORES))
+        numbers = ((name, int(match[1])) for name, match in found if match)
+        return {number for name, number in numbers if name == self.part_name(number)}
 
     @contextlib.contextmanager
     def writing_part(self, shard: int, schema: pa.Schema) -> Iterator[PartWriter]:
         """A part that appears, whole, when the block ends; nothing appears if it raises."""
         with self.root.writing(self.part_name(shard)) as sink:
-            yield PartWriter(sink, schema)
+            part = PartWriter(sink, schema)
+            try:
+                yield part
+            except BaseException:
+                part.abandon()
+                raise
 
     def part_name(self, shard: int) -> str:
         return f"{SCORES}/part-{shard:05d}.parquet"
@@ -174,8 +197,18 @@ class RunStore:
 
     def failures(self) -> list[dict[str, Any]]:
         """Every recorded failure, in order of name."""
-        names = sorted(name for name in self.root.files(FAILED) if name.endswith(".json"))
-        return [json.loads(self.root.read_bytes(name)) for name in names]
+        names = sorted(name for name in self.root.files(FAILED) if FAILURE_NAME.fullmatch(name))
+        return [self._failure(name) for name in names]
+
+    def _failure(self, name: str) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = json.loads(self.root.read_bytes(name))
+        except ValueError as error:
+            raise RunError(
+                f"{self.location}/{name} is damaged: {error}",
+                hint="delete it; running again writes it anew if it still fails",
+            ) from error
+        return record
 
     def write_verification(self, content: str) -> None:
         """Keep what `verify` found."""

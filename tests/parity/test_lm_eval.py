@@ -18,7 +18,7 @@ from pipeline.tokenizer import Tokenizer
 from pipeline.windows import plan_windows
 
 PACKAGES = Path(__file__).parents[2] / ".venv-lm-eval"
-WINDOW_TOKENS = 257
+WINDOW_TOKENS = 129
 """Small, so that most documents take several windows, and the last one looks back."""
 NUM_DOCUMENTS = 12
 TOLERANCE = 1e-5

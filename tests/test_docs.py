@@ -1,0 +1,55 @@
+"""README.md says what is there: commands, options, make targets, files and columns."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from jobs.cli import app
+from pipeline.schema import LOCATOR_FIELDS, SCORE_FIELDS, TOKEN_FIELDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+SHELL = [block for language, block in BLOCKS if language == "sh"]
+LINES = [line.split("#")[0].strip() for block in SHELL for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_exists(line: str):
+    program, *arguments = shlex.split(line)
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert arguments[0] in targets
+        return
+    assert program == "winnow"
+    name, *rest = arguments
+    group = get_command(app)
+    command = group.commands[name]
+    # Parses as the real one does; an unknown option or a missing argument raises.
+    command.make_context(name, rest)
+
+
+def test_the_options_table_names_real_options():
+    known = {option for p in get_command(app).commands["score"].params for option in p.opts}
+    for row in re.findall(r"^\| (`--.*?) \|", README, re.MULTILINE):
+        for option in re.findall(r"--[a-z-]+", row):
+            assert option in known
+
+
+def test_the_tree_names_every_module():
+    tree = next(block for _, block in BLOCKS if "READ FIRST" in block)
+    named = set(re.findall(r"\w+\.py", tree))
+    there = {p.name for folder in ("pipeline", "jobs") for p in (ROOT / folder).glob("*.py")}
+    assert named == there - {"__init__.py"}
+
+
+def test_the_columns_table_is_the_schema():
+    start = README.index("| column | meaning |")
+    table = README[start : README.index("\n\n", start)]
+    named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines())))
+    schema = {field.name for field in [*LOCATOR_FIELDS, *SCORE_FIELDS]}
+    assert named == schema | {"doc_id", *TOKEN_FIELDS}

@@ -1,0 +1,92 @@
+"""The exception tree: one family, exit codes by branch, nothing lost between processes."""
+
+import inspect
+import pickle
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline import errors
+from pipeline.errors import UsageError, WinnowError
+
+MESSAGES = {
+    "hint": ("part-00007.parquet is not a part: é 😀", "delete it and score again"),
+    "no hint": ("the engine died", None),
+    "empty hint": ("the engine died", ""),
+    "empty message": ("", "look elsewhere"),
+    "percent and braces": ("{0} %s", "{hint} %d"),
+}
+
+
+def tree(kind: type[WinnowError]) -> Iterator[type[WinnowError]]:
+    """The class and all below it, as they are in this module."""
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from tree(child)
+
+
+KINDS = list(tree(WinnowError))
+
+
+def documented() -> dict[str, str]:
+    """Class -> the class above it, as the module's docstring draws them."""
+    above: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if match := re.match(r"(?P<branch>[│├└─ ]*)(?P<name>[A-Z]\w+Error)\b", line):
+            depth = len(match["branch"]) // 4
+            path = [*path[:depth], match["name"]]
+            above[match["name"]] = path[-2] if depth else "Exception"
+    return above
+
+
+def test_there_is_more_than_the_base():
+    # Or every test below would pass on nothing.
+    assert len(KINDS) > 5
+
+
+@pytest.mark.parametrize(("message", "hint"), MESSAGES.values(), ids=MESSAGES.keys())
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_pickle_keeps_type_message_and_hint(kind, message, hint):
+    # Ray carries a worker's error to the driver as a pickle.
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(kind(message, hint=hint), protocol))
+        assert type(again) is kind
+        assert (str(again), again.hint) == (message, hint)
+        assert again.exit_code == kind.exit_code
+
+
+def test_a_pickle_of_a_pickle_is_still_the_same():
+    error = UsageError("what", hint="how")
+    for _ in range(3):
+        error = pickle.loads(pickle.dumps(error))
+    assert (str(error), error.hint) == ("what", "how")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_mistakes_of_the_caller_exit_with_2_and_the_rest_with_1(kind):
+    assert kind("x").exit_code == (2 if issubclass(kind, UsageError) else 1)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_hint_is_optional_and_never_positional(kind):
+    assert kind("x").hint is None
+    with pytest.raises(TypeError, match="positional"):
+        kind("x", "a hint")
+
+
+def test_no_error_of_this_module_is_outside_the_family():
+    found = {name for name, kind in inspect.getmembers(errors, inspect.isclass)}
+    assert found == {kind.__name__ for kind in KINDS}
+
+
+def test_the_tree_in_the_docstring_is_the_tree():
+    bases = {kind.__name__: kind.__bases__[0].__name__ for kind in KINDS}
+    assert documented() == bases
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_class_says_what_it_is_for(kind):
+    assert vars(kind).get("__doc__")
