@@ -85,17 +85,15 @@ def _is_valid(column: pa.Array, index: int) -> bool:
 def readable(column: pa.Array) -> pa.Array:
     """The column, with bytes that are not UTF-8 replaced where it claims to be text.
 
-    Inside of lists and structs there is no such repair: the value is null. A part that holds such bytes could be written and never be read again.
+    Inside of lists and structs there is no such repair: the value is null. A part that holds such
+    bytes could be written and never be read again.
     """
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
         if pa.types.is_nested(column.type):
-            return column.take(
-                pa.array(
-                    [i if _is_valid(column, i) else None for i in range(len(column))], pa.int64()
-                )
-            )
+            kept = [i if _is_valid(column, i) else None for i in range(len(column))]
+            return column.take(pa.array(kept, pa.int64()))
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         raw = column.cast(pa.large_string()).view(pa.large_binary()).to_pylist()

@@ -100,10 +100,8 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
     groups = {column: groups_of(scores, column) for column in dict.fromkeys(columns)}
     first = next(iter(groups), None)
     series = [group.value for group in groups[first]] if first else []
-    statuses = scores.group_by("status").len().sort("len", descending=True).collect()
-    errors = (
-        scores.drop_nulls("error").group_by("error").len().sort("len", descending=True).collect()
-    )
+    statuses = _counts(scores, "status")
+    errors = _counts(scores.drop_nulls("error"), "error")
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
@@ -118,8 +116,8 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),
             num_shards_done=len(store.done() & {shard.id for shard in manifest.shards}),
-            statuses=dict(statuses.iter_rows()),
-            errors=dict(errors.iter_rows()),
+            statuses=statuses,
+            errors=errors,
             unreadable_files=manifest.unreadable,
             given_up=store.failures(),
         ),
@@ -137,6 +135,12 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
             verification=read_verification(store),
         ),
     )
+
+
+def _counts(scores: pl.LazyFrame, column: str) -> dict[str, int]:
+    """Rows by value, the most frequent first, ties by name."""
+    counted = scores.group_by(column).len().sort("len", column, descending=[True, False])
+    return dict(counted.collect().iter_rows())
 
 
 def _default_groups(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]:
