@@ -76,7 +76,7 @@ def on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
 @app.callback(invoke_without_command=True)
 def root(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", envvar=[])
+        bool, typer.Option("--version", help="Print the version.", show_envvar=False)
     ] = False,
 ) -> None:
     """Score text corpora with a language model, and act on the scores."""
