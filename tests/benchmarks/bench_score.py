@@ -84,12 +84,15 @@ def main(rounds: int, documents: int) -> None:
         write_windows(model, corpus, documents, windows)
         ratios = []
         for number in range(rounds):
-            plain = json.loads(child(__file__, "--bare", model, str(windows)).splitlines()[-1])
             run = Path(scratch) / f"run-{number}"
             arguments = ["-m", "jobs.cli", "score", str(corpus), "--out", str(run)]
             arguments += ["--model", model, "--limit", str(documents), "--json"]
             arguments += ["--window-tokens", str(WINDOW_TOKENS), "--dtype", "bfloat16"]
-            ours = json.loads(child(*arguments))
+            sides = [[__file__, "--bare", model, str(windows)], arguments]
+            # The other way round in every second round: a drift must not favour one side.
+            answers = [child(*side) for side in (sides if number % 2 == 0 else sides[::-1])]
+            bare_answer, our_answer = answers if number % 2 == 0 else answers[::-1]
+            plain, ours = json.loads(bare_answer.splitlines()[-1]), json.loads(our_answer)
             bare_rate = plain["tokens"] / plain["seconds"]
             ratios.append(ours["tokens_per_second"] / bare_rate)
             print(
