@@ -13,9 +13,10 @@ import ray
 
 from pipeline.engine import Engine, EngineSettings
 from pipeline.errors import EngineError
-from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Totals
+from pipeline.manifest import ModelRecord, ScoringRules, Totals
 from pipeline.planning import shard_job
-from pipeline.scorer import score_shard
+from pipeline.schema import Shard
+from pipeline.scorer import ShardJob, score_shard
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
 
@@ -51,7 +52,7 @@ class ScoringActor:
         self._settings = settings
         self._store = RunStore(settings.run)
         self._starting = threading.Lock()
-        self._plan: Manifest | None = None
+        self._plan: tuple[tuple[Shard, ...], ShardJob] | None = None
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._progress: dict[int, tuple[int, int]] = {}
@@ -65,7 +66,11 @@ class ScoringActor:
     def score(self, shard: int) -> Totals:
         """Score a shard of the frozen plan and commit its part."""
         engine, tokenizer = self._ready()
-        plan = self._plan = self._plan or self._store.require_manifest()
+        if self._plan is None:
+            # Once an actor: the plan of a large corpus names very many files.
+            manifest = self._store.require_manifest()
+            self._plan = manifest.shards, shard_job(manifest)
+        shards, job = self._plan
         self._progress[shard] = (0, 0)
 
         def advance(documents: int, tokens: int) -> None:
@@ -74,8 +79,8 @@ class ScoringActor:
 
         try:
             return score_shard(
-                plan.shards[shard],
-                shard_job(plan),
+                shards[shard],
+                job,
                 engine=engine,
                 tokenizer=tokenizer,
                 store=self._store,
