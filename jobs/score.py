@@ -144,6 +144,8 @@ class Worker:
 
     actor: Any
     in_flight: set[int] = field(default_factory=set)
+    is_up: bool = True
+    """False from its death until it answers again: a shard sent meanwhile would fail unscored."""
     asked: Any = None
     """The question about progress that is not answered yet."""
     progress: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -199,15 +201,18 @@ class Driver:
         self._started = time.monotonic()
         while self._queue or self._tasks:
             self._deal()
-            ready, _ = ray.wait(list(self._tasks), timeout=POLL_SECONDS)
-            for task in ready:
-                self._settle(task)
+            if self._tasks:
+                ready, _ = ray.wait(list(self._tasks), timeout=POLL_SECONDS)
+                for task in ready:
+                    self._settle(task)
+            else:
+                time.sleep(POLL_SECONDS)
             self._report()
         return self._done
 
     def _deal(self) -> None:
         for worker in self._workers:
-            while self._queue and self._may_take(worker, self._queue[0]):
+            while worker.is_up and self._queue and self._may_take(worker, self._queue[0]):
                 shard = self._queue.popleft()
                 worker.in_flight.add(shard)
                 self._tasks[worker.actor.score.remote(shard)] = (worker, shard)
@@ -226,6 +231,8 @@ class Driver:
         except UsageError:
             raise
         except (WinnowError, RayActorError, RayTaskError) as error:
+            if isinstance(error, RayActorError):
+                worker.is_up, worker.asked = False, None
             self._retry_or_give_up(shard, error)
             return
         self._store.clear_failure(f"{shard:05d}")
@@ -266,6 +273,7 @@ class Driver:
             if ray.wait([worker.asked], timeout=0)[0]:
                 try:
                     worker.progress = ray.get(worker.asked)
+                    worker.is_up = True
                 except RayActorError:
                     worker.progress = {}
                 worker.asked = None
