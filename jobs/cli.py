@@ -17,6 +17,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from jobs.cli_reports import compare, report
+from jobs.options import Json
 from pipeline.errors import WinnowError
 
 app = typer.Typer(
@@ -27,8 +29,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WINNOW"},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 
 class Terminated(BaseException):
@@ -260,40 +260,8 @@ def verify(
     raise typer.Exit(verify_and_print(run, sample, seed, tolerance, noise_floor, as_json=as_json))
 
 
-@app.command()
-def compare(
-    runs: Annotated[list[str], typer.Argument(help="Two or more run directories.")],
-    as_json: Json = False,
-) -> None:
-    """Put runs side by side, the least surprised first.
-
-    Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
-
-    Example: winnow compare runs/first runs/second
-    """
-    from jobs.commands import compare_and_print
-
-    raise typer.Exit(compare_and_print(runs, as_json=as_json))
-
-
-@app.command()
-def report(
-    run: Annotated[str, typer.Argument(help="A run directory.")],
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A carried column to group by; repeat it.  [default: those with few values]"
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Write RUN/report.html, .json and .md, and print the table by group.
-
-    Example: winnow report runs/first --by source
-    """
-    from jobs.commands import report_and_print
-
-    raise typer.Exit(report_and_print(run, tuple(by or ()), as_json=as_json))
+for command in (report, compare):
+    app.command()(command)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Sums are stored and ratios derived from them, so that any grouping can be recomp
 corpus perplexity is exp(sum nll / sum tokens), never a mean of perplexities.
 """
 
+import hashlib
 import math
 from typing import TypedDict
 
@@ -12,8 +13,8 @@ import numpy as np
 from pipeline.schema import DocumentScore, Logprobs, Status
 
 
-class TextCounts(TypedDict):
-    """Sizes of a document's text."""
+class TextFacts(TypedDict):
+    """Sizes and identity of a document's text."""
 
     num_bytes: int
     """UTF-8."""
@@ -21,6 +22,8 @@ class TextCounts(TypedDict):
     """Code points."""
     num_words: int
     """Split at white space."""
+    text_hash: int | None
+    """Equal texts have equal hashes: BLAKE2b of the UTF-8, its first 8 bytes, little-endian."""
 
 
 class Ratios(TypedDict):
@@ -117,7 +120,7 @@ def fold_document(
         status=status,
         num_tokens=len(logprobs),
         num_skipped_tokens=num_skipped_tokens,
-        **text_counts(text),
+        **measure(text),
         num_scored_bytes=num_scored_bytes,
         num_scored_words=num_scored_words,
         num_windows=num_windows,
@@ -131,15 +134,16 @@ def unscored(
     status: Status, text: str | None, *, error: str | None = None, num_tokens: int = 0
 ) -> DocumentScore:
     """The row of a document that has no score: its counts, and null metrics."""
-    return DocumentScore(
-        status=status, error=error, num_skipped_tokens=num_tokens, **text_counts(text or "")
-    )
+    return DocumentScore(status=status, error=error, num_skipped_tokens=num_tokens, **measure(text))
 
 
-def text_counts(text: str) -> TextCounts:
-    """Count a text."""
+def measure(text: str | None) -> TextFacts:
+    """Count and hash a text; a missing one has no hash."""
+    content = (text or "").encode()
+    digest = hashlib.blake2b(content, digest_size=8).digest()
     return {
-        "num_bytes": len(text.encode()),
-        "num_chars": len(text),
-        "num_words": len(text.split()),
+        "num_bytes": len(content),
+        "num_chars": len(text or ""),
+        "num_words": len((text or "").split()),
+        "text_hash": None if text is None else int.from_bytes(digest, "little"),
     }

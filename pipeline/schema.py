@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["ok", "truncated", "skipped", "empty", "null", "error"]
 
@@ -90,6 +90,7 @@ class DocumentScore:
     num_words: int = 0
     num_scored_bytes: int = 0
     num_scored_words: int = 0
+    text_hash: int | None = None
     num_windows: int = 0
     nll: float | None = None
     nll_std: float | None = None
@@ -117,6 +118,7 @@ SCORE_FIELDS = [
     pa.field("num_scored_bytes", pa.int64(), nullable=False),
     pa.field("num_scored_words", pa.int64(), nullable=False),
     pa.field("num_windows", pa.int64(), nullable=False),
+    pa.field("text_hash", pa.uint64()),
     pa.field("nll", pa.float64()),
     pa.field("nll_std", pa.float64()),
     pa.field("max_nll", pa.float64()),

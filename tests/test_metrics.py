@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pipeline.metrics import (
     LARGEST_EXPONENT,
     fold_document,
+    measure,
     ratios,
-    text_counts,
     token_statistics,
     unscored,
 )
@@ -222,7 +222,7 @@ def test_the_metrics_named_in_the_schema_are_the_ones_derived():
     ids=["empty", "plain", "emoji and no-break space", "NUL"],
 )
 def test_text_counts(text, counts):
-    found = text_counts(text)
+    found = measure(text)
     assert (found["num_bytes"], found["num_chars"], found["num_words"]) == counts
 
 
@@ -236,3 +236,12 @@ def test_an_unscored_row_has_counts_and_null_metrics():
 def test_a_null_text_counts_nothing():
     score = unscored("null", None)
     assert (score.num_bytes, score.num_chars, score.num_words) == (0, 0, 0)
+    assert score.text_hash is None
+
+
+def test_the_text_hash_is_the_first_8_bytes_of_blake2b():
+    # b2sum -l 64: the digest as bytes, read little-endian.
+    assert measure("abc")["text_hash"] == int.from_bytes(
+        bytes.fromhex("d8bb14d833d59559"), "little"
+    )
+    assert measure("")["text_hash"] is not None
