@@ -23,7 +23,8 @@ class TextFacts(TypedDict):
     num_words: int
     """Split at white space."""
     text_hash: int | None
-    """Equal texts have equal hashes: BLAKE2b of the UTF-8, its first 8 bytes, little-endian."""
+    """Equal texts have equal hashes: BLAKE2b of the UTF-8, 8 bytes of it, a little-endian
+    signed integer (many readers of Parquet have no unsigned ones)."""
 
 
 class Ratios(TypedDict):
@@ -145,5 +146,5 @@ def measure(text: str | None) -> TextFacts:
         "num_bytes": len(content),
         "num_chars": len(text or ""),
         "num_words": len((text or "").split()),
-        "text_hash": None if text is None else int.from_bytes(digest, "little"),
+        "text_hash": None if text is None else int.from_bytes(digest, "little", signed=True),
     }

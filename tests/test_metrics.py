@@ -239,9 +239,8 @@ def test_a_null_text_counts_nothing():
     assert score.text_hash is None
 
 
-def test_the_text_hash_is_the_first_8_bytes_of_blake2b():
-    # b2sum -l 64: the digest as bytes, read little-endian.
-    assert measure("abc")["text_hash"] == int.from_bytes(
-        bytes.fromhex("d8bb14d833d59559"), "little"
-    )
+def test_the_text_hash_is_blake2b_of_8_bytes():
+    # What `b2sum -l 64` prints, read as a little-endian signed integer.
+    expected = int.from_bytes(bytes.fromhex("d8bb14d833d59559"), "little", signed=True)
+    assert measure("abc")["text_hash"] == expected
     assert measure("")["text_hash"] is not None

@@ -27,7 +27,7 @@ ROW = {
     "num_words": 2,
     "num_scored_bytes": 10,
     "num_scored_words": 2,
-    "text_hash": (1 << 64) - 1,
+    "text_hash": -(1 << 63),
 }
 SUCCESS = Success(
     run_id="5f" * 16,
