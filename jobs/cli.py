@@ -149,6 +149,15 @@ def score(
     shard_tokens: Annotated[
         int | None, typer.Option(help="Estimated tokens a shard.  [default: minutes of work]")
     ] = None,
+    scoring: Annotated[
+        str | None,
+        typer.Option(
+            help="fused (inside the worker), prompt_logprobs (vLLM's public path) or auto."
+        ),
+    ] = None,
+    tensor_parallel_size: Annotated[
+        int | None, typer.Option(help="GPUs of one machine that share the model.  [default: 1]")
+    ] = None,
     max_num_batched_tokens: Annotated[
         int | None,
         typer.Option(

@@ -20,6 +20,7 @@ from jobs.worker import SHARDS_IN_FLIGHT, MakeEngine, ScoringActor, WorkerSettin
 from pipeline.config import ScoreConfig
 from pipeline.engine import VllmEngine
 from pipeline.errors import RunError, UsageError, WinnowError
+from pipeline.identity import engine_settings
 from pipeline.lock import RunLock
 from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.planning import open_run
@@ -169,10 +170,12 @@ class Driver:
         self._listener = listener
         settings = WorkerSettings(
             run=store.location,
-            model=manifest.model,
-            rules=manifest.rules,
-            num_threads=size.num_threads,
-            max_num_batched_tokens=config.max_num_batched_tokens,
+            engine=engine_settings(
+                manifest,
+                num_threads=size.num_threads,
+                max_num_batched_tokens=config.max_num_batched_tokens,
+                tensor_parallel_size=config.tensor_parallel_size,
+            ),
             make_engine=make_engine,
         )
         actor_class: Any = ScoringActor  # Ray's decorator hides its own methods from type checkers

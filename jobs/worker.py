@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import ray
 
-from pipeline.engine import Engine, EngineSettings
+from pipeline.engine import Engine
 from pipeline.errors import EngineError
-from pipeline.manifest import ModelRecord, ScoringRules, Totals
+from pipeline.manifest import Totals
 from pipeline.planning import shard_job
 from pipeline.schema import Shard
 from pipeline.scorer import ShardJob, score_shard
+from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
 
@@ -33,10 +34,7 @@ class WorkerSettings:
     """What an actor is built from. Small: Ray keeps it for as long as it may restart the actor."""
 
     run: str
-    model: ModelRecord
-    rules: ScoringRules
-    num_threads: int | None
-    max_num_batched_tokens: int | None
+    engine: EngineSettings
     make_engine: MakeEngine
 
 
@@ -102,17 +100,9 @@ class ScoringActor:
     def _ready(self) -> tuple[Engine, Tokenizer]:
         with self._starting:
             if self._engine is None or self._tokenizer is None:
-                model, rules = self._settings.model, self._settings.rules
-                self._tokenizer = Tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
-                self._engine = self._settings.make_engine(
-                    EngineSettings(
-                        folder=model.folder,
-                        dtype=rules.dtype,
-                        window_tokens=rules.window_tokens,
-                        vocab_size=model.vocab_size,
-                        trust_remote_code=model.trust_remote_code,
-                        num_threads=self._settings.num_threads,
-                        max_num_batched_tokens=self._settings.max_num_batched_tokens,
-                    )
+                engine = self._settings.engine
+                self._tokenizer = Tokenizer(
+                    engine.folder, trust_remote_code=engine.trust_remote_code
                 )
+                self._engine = self._settings.make_engine(engine)
             return self._engine, self._tokenizer

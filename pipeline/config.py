@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Prefix = Literal["auto", "bos", "eos", "none"]
+AskedScoring = Literal["auto", "fused", "prompt_logprobs"]
 LongDocuments = Literal["window", "truncate", "skip"]
 
 
@@ -64,6 +65,11 @@ class ScoreConfig(BaseModel):
     """Score only the first rows of the corpus."""
     shard_tokens: int | None = Field(default=None, ge=1)
     """Estimated tokens a shard; by default minutes of work: 200 thousand on CPU, 20 million."""
+    scoring: AskedScoring = "auto"
+    """Make log-probabilities inside the worker (fused) or by vLLM's public path; auto is fused for
+    architectures whose parity is tested."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs of one machine that share a model."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Tokens an engine takes per step; by default sized from vocabulary and memory."""
     trust_remote_code: bool = False

