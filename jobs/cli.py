@@ -143,7 +143,11 @@ def score(
         str | None, typer.Option(help="auto, bfloat16, float16 or float32.  [default: auto]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Engines to run.  [default: one a GPU, else one]")
+        str | None,
+        typer.Option(
+            help="Engines to run, or MIN:MAX as machines come and go.  [default: one a GPU, "
+            "else one a machine]"
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only the first rows.")] = None,
     shard_tokens: Annotated[
@@ -166,6 +170,10 @@ def score(
     ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(help="Tries before a shard is given up.  [default: 3]")
+    ] = None,
+    wait_minutes: Annotated[
+        float | None,
+        typer.Option(help="Longest wait for an engine to come up or back.  [default: 60]"),
     ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")

@@ -3,20 +3,21 @@
 Owns the process that an engine lives and dies with. Which shard goes where is score.py's.
 """
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import ray
 
 from pipeline.engine import Engine
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.manifest import Totals
 from pipeline.planning import shard_job
 from pipeline.schema import Shard
-from pipeline.scorer import ShardJob, score_shard
+from pipeline.scorer import ShardJob, probe_shard, score_shard
 from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
@@ -56,19 +57,19 @@ class ScoringActor:
         self._progress: dict[int, tuple[int, int]] = {}
 
     @ray.method(concurrency_group="score")
-    def start(self) -> None:
-        """Load the model. Raises ModelError if it cannot be scored with."""
-        self._ready()
+    def start(self) -> int | None:
+        """Load the model; the tokens of a step, if the engine has steps.
+
+        Raises ModelError if the model cannot be scored with.
+        """
+        engine, _ = self._ready()
+        return getattr(engine, "step_tokens", None)
 
     @ray.method(concurrency_group="score")
-    def score(self, shard: int) -> Totals:
+    def score(self, shard: int, poison: tuple[int, ...] = ()) -> Totals:
         """Score a shard of the frozen plan and commit its part."""
         engine, tokenizer = self._ready()
-        if self._plan is None:
-            # Once an actor: the plan of a large corpus names very many files.
-            manifest = self._store.require_manifest()
-            self._plan = manifest.shards, shard_job(manifest)
-        shards, job = self._plan
+        shards, job = self._planned()
         self._progress[shard] = (0, 0)
 
         def advance(documents: int, tokens: int) -> None:
@@ -76,21 +77,33 @@ class ScoringActor:
             self._progress[shard] = (done[0] + documents, done[1] + tokens)
 
         try:
-            return score_shard(
-                shards[shard],
-                job,
-                engine=engine,
-                tokenizer=tokenizer,
-                store=self._store,
-                on_progress=advance,
-            )
-        except EngineError:
-            # A dead engine in a live actor would fail every shard it is given. Ray starts a new
-            # actor, and the driver sees this one's death.
-            log.exception("the engine died on shard %d", shard)
-            os._exit(ENGINE_DIED)
+            with _dying_with_the_engine(shard):
+                return score_shard(
+                    shards[shard],
+                    job,
+                    engine=engine,
+                    tokenizer=tokenizer,
+                    store=self._store,
+                    poison=poison,
+                    on_progress=advance,
+                )
         finally:
             self._progress.pop(shard, None)
+
+    @ray.method(concurrency_group="score")
+    def probe(self, shard: int, first: int, end: int) -> None:
+        """Score some documents of a shard for the sake of seeing whether the engine survives."""
+        engine, tokenizer = self._ready()
+        shards, job = self._planned()
+        with _dying_with_the_engine(shard):
+            probe_shard(shards[shard], job, first, end, engine=engine, tokenizer=tokenizer)
+
+    def _planned(self) -> tuple[tuple[Shard, ...], ShardJob]:
+        if self._plan is None:
+            # Once an actor: the plan of a large corpus names very many files.
+            manifest = self._store.require_manifest()
+            self._plan = manifest.shards, shard_job(manifest)
+        return self._plan
 
     @ray.method(concurrency_group="control")
     def progress(self) -> dict[int, tuple[int, int]]:
@@ -106,3 +119,19 @@ class ScoringActor:
                 )
                 self._engine = self._settings.make_engine(engine)
             return self._engine, self._tokenizer
+
+
+@contextlib.contextmanager
+def _dying_with_the_engine(shard: int) -> Iterator[None]:
+    """End the process if its engine fails.
+
+    A dead engine in a live actor would fail every shard it is given. Ray starts a new actor, and
+    the driver sees this one's death. Out of memory is told to the driver, which replaces the actor.
+    """
+    try:
+        yield
+    except EngineMemoryError:
+        raise
+    except EngineError:
+        log.exception("the engine died on shard %d", shard)
+        os._exit(ENGINE_DIED)

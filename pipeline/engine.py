@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.errors import EngineError, ModelError
+from pipeline.errors import EngineError, EngineMemoryError, ModelError
 from pipeline.schema import Logprobs, Window, WindowScore
 from pipeline.sizing import MAX_NUM_SEQS, EngineSettings, engine_arguments, prepare_process
 
@@ -153,7 +153,8 @@ class VllmEngine:
                 try:
                     outputs = self._thread.submit(self._advance, added).result()
                 except Exception as error:
-                    raise EngineError(f"the engine failed: {_reason(error)}") from error
+                    kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
+                    raise kind(f"the engine failed: {_reason(error)}") from error
                 for output in outputs:
                     self._deliver(output)
             arrived, caller.arrived = caller.arrived, []
@@ -224,6 +225,13 @@ def _pooled(output: Any, window: Window) -> Logprobs:
     if logprobs.shape != (len(window.prompt) - window.num_context,):
         raise EngineError("the engine answered with another number of log-probabilities")
     return np.asarray(logprobs, dtype=np.float64)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has a class of its own for CUDA, and a RuntimeError from its allocator on the CPU.
+    return isinstance(error, MemoryError) or any(
+        phrase in str(error).lower() for phrase in ("out of memory", "can't allocate memory")
+    )
 
 
 def _reason(error: BaseException) -> str:

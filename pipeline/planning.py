@@ -132,7 +132,7 @@ def open_run(
             limit=config.limit,
             shard_tokens=config.shard_tokens,
             default_shard_tokens=default_shard_tokens,
-            workers=config.workers or 1,
+            workers=config.workers.most if config.workers else 1,
         )
     model = load_model(
         config.model, revision=config.revision, trust_remote_code=config.trust_remote_code

@@ -86,7 +86,7 @@ def test_every_setting_can_be_in_the_file(file):
         "token_logprobs": True,
         "token_ids": True,
         "dtype": "float32",
-        "workers": 2,
+        "workers": "2:8",
         "limit": 10,
         "shard_tokens": 1000,
         "scoring": "fused",
@@ -96,6 +96,7 @@ def test_every_setting_can_be_in_the_file(file):
         "strict": True,
         "address": "ray://head:10001",
         "max_attempts": 1,
+        "wait_minutes": 5.0,
     }
     assert settings.keys() == ScoreConfig.model_fields.keys()
     lines = [f"{key} = {toml(value)}" for key, value in settings.items()]
