@@ -84,7 +84,7 @@ class Crew:
                     if deaths >= DEATHS_AT_START:
                         raise ClusterError(
                             f"the engine dies while it loads the model: {reason_of(error)}",
-                            hint="is there memory enough for the model? try a smaller --window-tokens or dtype",
+                            hint="is there memory enough for it on each machine?",
                         ) from error
             self._check_patience(fewest=self._size.fewest)
 

@@ -20,6 +20,7 @@ from pipeline.identity import engine_settings
 from pipeline.lock import RunLock
 from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.planning import open_run
+from pipeline.reuse import take_over
 from pipeline.store import RunStore
 
 CPU_SHARD_TOKENS = 200_000
@@ -61,6 +62,10 @@ def run_score(
     with RunLock(store.root) as lock:
         if is_new and store.manifest() is not None:
             raise RunError(f"{store.location} was begun by another driver at the same moment")
+        if is_new and manifest.reuse is not None and manifest.reuse.shards:
+            _freeze(store, manifest)
+            is_new = False
+        take_over(store, manifest)
         left = set(range(len(manifest.shards))) - store.done()
         scored, seconds = Totals(), 0.0
         if is_new and not left:
@@ -122,11 +127,14 @@ def finish_run(
             f"{store.location} has {totals.num_rows} score rows for {manifest.num_rows} input rows",
             hint="a part was altered; delete it and score again",
         )
+    reused = [f.totals for f in footers if f.run_id != manifest.run_id]
     success = Success(
         run_id=manifest.run_id,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         num_shards=len(planned),
         num_unreadable_files=len(manifest.unreadable),
+        num_shards_reused=len(reused),
+        num_rows_reused=sum(part.num_rows for part in reused),
         totals=totals,
         wall_seconds=round(wall_seconds, 3),
         tokens_per_second=round(scored.num_tokens / seconds, 1) if seconds else None,

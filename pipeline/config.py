@@ -95,6 +95,8 @@ class ScoreConfig(BaseModel):
     """Tokens an engine takes per step; by default sized from vocabulary and memory."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Recorded in the manifest."""
+    reuse: str | None = None
+    """Another run, whose parts are taken over where files and fingerprint are the same."""
     strict: bool = False
     """Stop before scoring if any file of the corpus cannot be read."""
     address: str | None = None

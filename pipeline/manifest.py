@@ -62,6 +62,16 @@ class ScoringRules(Record):
     """Share of tokens, the least likely ones, that `min_k_logprob` is the mean of."""
 
 
+class Reuse(Record):
+    """Parts taken over from another run."""
+
+    run: str
+    """Its location."""
+    run_id: str
+    shards: dict[int, int]
+    """Shard here to shard there."""
+
+
 class Manifest(Record):
     """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
 
@@ -89,6 +99,7 @@ class Manifest(Record):
     text_bytes: int
     unreadable: dict[str, str]
     """Corpus files that could not be read, and why."""
+    reuse: Reuse | None
     files: tuple[PlannedFile, ...]
     shards: tuple[Shard, ...]
 
@@ -158,6 +169,8 @@ class PartFooter(Record):
     """Stored under the key `winnow` in each part's Parquet footer."""
 
     schema_version: int = SCHEMA_VERSION
+    run_id: str
+    """The run that scored it; another one may have taken it over."""
     fingerprint: dict[str, Value]
     shard: int
     totals: Totals
@@ -171,6 +184,9 @@ class Success(Record):
     finished_at: str
     num_shards: int
     num_unreadable_files: int
+    num_shards_reused: int = 0
+    """Taken over from another run."""
+    num_rows_reused: int = 0
     totals: Totals
     wall_seconds: float
     """Time the last driver took, start-up included."""

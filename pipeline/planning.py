@@ -4,8 +4,9 @@ Owns sizing shards and deciding whether a run directory may be continued. Everyt
 wrong with a request is found here, before any engine is started and before anything is written.
 """
 
+import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,15 +19,19 @@ from pipeline.manifest import (
     Manifest,
     ModelRecord,
     PlannedFile,
+    Reuse,
     ScoringRules,
     Value,
     differences,
     encode_schema,
 )
 from pipeline.model import Model, load_model
+from pipeline.reuse import covered_groups, find_reusable, make_record, merge_shards
 from pipeline.schema import TOKEN_FIELDS, Shard, Span, part_schema
 from pipeline.scorer import ShardJob
 from pipeline.store import RunStore
+
+log = logging.getLogger(__name__)
 
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes of English text per token of a common tokenizer; for estimates only."""
@@ -43,6 +48,8 @@ class CorpusPlan:
     footers: list[Footer]
     unreadable: dict[str, str]
     shards: tuple[Shard, ...]
+    shard_bytes: int
+    """Text that a shard was filled up to."""
 
     @property
     def num_rows(self) -> int:
@@ -69,7 +76,8 @@ def plan_corpus(
         total = sum(size for footer in footers for _, size in footer.row_groups)
         fair = total // BYTES_PER_TOKEN // (SHARDS_PER_WORKER * workers)
         shard_tokens = max(SMALLEST_SHARD_TOKENS, min(default_shard_tokens, fair))
-    shards = tuple(deal_shards(footers, shard_tokens * BYTES_PER_TOKEN, limit))
+    shard_bytes = shard_tokens * BYTES_PER_TOKEN
+    shards = tuple(deal_shards(footers, shard_bytes, limit))
     files = tuple(
         PlannedFile(
             path=footer.name,
@@ -79,31 +87,42 @@ def plan_corpus(
         )
         for footer in footers
     )
-    return CorpusPlan(root, files, footers, unreadable, shards)
+    return CorpusPlan(root, files, footers, unreadable, shards, shard_bytes)
 
 
-def deal_shards(footers: list[Footer], shard_bytes: int, limit: int | None) -> Iterator[Shard]:
+def deal_shards(
+    footers: list[Footer],
+    shard_bytes: int,
+    limit: int | None,
+    covered: Collection[tuple[int, int]] = (),
+) -> Iterator[Shard]:
     """Consecutive row groups, in order, until a shard has `shard_bytes` of text.
 
     A big file gives many shards, small files share one. A row group is never cut, except that
-    `limit` ends the last one early.
+    `limit` ends the last one early. Row groups that are `covered`, by (file, row group), are left
+    out, and a shard ends where they begin: shards follow each other in the order of the corpus.
     """
     index, spans, size = 0, list[Span](), 0
     left = limit
     for file, footer in enumerate(footers):
         first_row, row_groups, rows = 0, list[int](), 0
         for group, (group_rows, group_bytes) in enumerate(footer.row_groups):
-            taken = group_rows if left is None else min(group_rows, left)
+            is_covered = (file, group) in covered
+            taken = 0 if is_covered else group_rows if left is None else min(group_rows, left)
             if taken:
                 row_groups.append(group)
                 rows += taken
                 size += group_bytes * taken // group_rows
                 left = None if left is None else left - taken
-            if size >= shard_bytes and row_groups:
+            if row_groups and (is_covered or size >= shard_bytes):
                 spans.append(Span(file, tuple(row_groups), first_row, rows))
+                row_groups = []
+            if spans and not row_groups and (is_covered or size >= shard_bytes):
                 yield _shard(index, spans, size)
                 index, spans, size = index + 1, [], 0
-                first_row, row_groups, rows = first_row + rows, [], 0
+                first_row, rows = first_row + rows, 0
+            if is_covered:
+                first_row += group_rows
         if row_groups:
             spans.append(Span(file, tuple(row_groups), first_row, rows))
     if spans:
@@ -178,6 +197,10 @@ def _new_manifest(
         plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )
     token_columns = tuple(name for name in TOKEN_FIELDS if getattr(config, name))
+    schema = encode_schema(part_schema(id_type, carried, token_columns))
+    shards, reuse = plan.shards, None
+    if config.reuse is not None:
+        shards, reuse = _reuse(RunStore(config.reuse), plan, identity, request, schema)
     return Manifest(
         run_id=uuid.uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -185,7 +208,7 @@ def _new_manifest(
         text_column=columns.text,
         id_column=columns.doc_id,
         carried=columns.carried,
-        part_schema=encode_schema(part_schema(id_type, carried, token_columns)),
+        part_schema=schema,
         model=ModelRecord(
             name=model.name,
             folder=model.folder,
@@ -202,9 +225,27 @@ def _new_manifest(
         num_rows=plan.num_rows,
         text_bytes=plan.text_bytes,
         unreadable=plan.unreadable,
+        reuse=reuse,
         files=plan.files,
-        shards=plan.shards,
+        shards=shards,
     )
+
+
+def _reuse(
+    other: RunStore,
+    plan: CorpusPlan,
+    identity: dict[str, Value],
+    request: dict[str, Value],
+    schema: str,
+) -> tuple[tuple[Shard, ...], Reuse]:
+    """The shards of a run that takes over what it can of another."""
+    kept, reason = find_reusable(other, identity, request, schema, plan.files)
+    if reason:
+        log.warning("nothing of %s can be taken over: %s", other.location, reason)
+        return plan.shards, make_record(other, {})
+    dealt = deal_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
+    shards, origin = merge_shards(kept, list(dealt))
+    return shards, make_record(other, origin)
 
 
 def _check_same_run(
@@ -234,6 +275,7 @@ def _check_unchanged(existing: Manifest) -> None:
 def shard_job(manifest: Manifest) -> ShardJob:
     """What a worker needs to know of a run to score its shards."""
     return ShardJob(
+        run_id=manifest.run_id,
         corpus=open_root(manifest.corpus),
         files=tuple(file.path for file in manifest.files),
         columns=Columns(manifest.text_column, manifest.id_column, manifest.carried),

@@ -43,6 +43,7 @@ OnProgress = Callable[[int, int], None]
 class ShardJob:
     """What every shard of a run has in common."""
 
+    run_id: str
     corpus: Root
     files: tuple[str, ...]
     columns: Columns
@@ -104,7 +105,7 @@ def score_shard(
             scores = [fold(document, job.rules) for document in batch.documents]
             part.write(to_rows(batch, scores, job))
             on_progress(len(scores), sum(score.num_tokens for score in scores))
-        return part.close(shard.id, job.fingerprint, time.monotonic() - started)
+        return part.close(job.run_id, shard.id, job.fingerprint, time.monotonic() - started)
 
 
 def probe_shard(
