@@ -107,14 +107,20 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main(pattern: str, *, account: Path = ACCOUNT, poll_seconds: float = POLL_SECONDS) -> int:
-    environment = os.environ
-    host, port = environment["KUBERNETES_SERVICE_HOST"], environment["KUBERNETES_SERVICE_PORT"]
-    server = environment.get("KUBERNETES_API", f"https://{host}:{port}")
-    job_name = environment["JOB_NAME"]
-    rayjobs = Rayjobs(server, environment["NAMESPACE"], account)
+def api_server() -> str:
+    """Where Kubernetes tells a pod that its API server is."""
+    host = os.environ["KUBERNETES_SERVICE_HOST"]
+    host = f"[{host}]" if ":" in host else host
+    return f"https://{host}:{os.environ['KUBERNETES_SERVICE_PORT']}"
+
+
+def main(
+    pattern: str, server: str, account: Path = ACCOUNT, poll_seconds: float = POLL_SECONDS
+) -> int:
+    job_name = os.environ["JOB_NAME"]
+    rayjobs = Rayjobs(server, os.environ["NAMESPACE"], account)
     try:
-        start(rayjobs, pattern, job_name, environment["JOB_UID"])
+        start(rayjobs, pattern, job_name, os.environ["JOB_UID"])
         return 0 if wait(rayjobs, job_name, poll_seconds) else 1
     except urllib.error.HTTPError as error:
         say(f"{error.url}: {error.code} {error.reason}: {error.read().decode(errors='replace')}")
@@ -125,4 +131,4 @@ def main(pattern: str, *, account: Path = ACCOUNT, poll_seconds: float = POLL_SE
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], api_server()))
