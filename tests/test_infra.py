@@ -303,6 +303,8 @@ class TestImage:
         ):
             assert setting in text
         assert f"infra/requirements/{image.stem.split('.')[0]}.lock" in text
+        # Debian's /etc/profile sets PATH anew in the login shells that KubeRay starts.
+        assert 'echo "PATH=/opt/winnow/bin:\\$PATH" >/etc/profile.d/winnow.sh' in text
         assert text.count("--no-deps") == 3  # the comment's, the lock's and ours
 
     def test_copies_only_what_is_sent_to_the_builder(self, image: Path):

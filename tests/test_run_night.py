@@ -122,11 +122,11 @@ def test_a_night_that_succeeds(api, night):
     assert night() == 0
     assert api.script == []
     assert api.tokens == {"Bearer secret"}
-    assert api.rayjobs["winnow-nightly-29400000"] == {
+    assert api.rayjobs["winnow-nightly-29400000-run"] == {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {
-            "name": "winnow-nightly-29400000",
+            "name": "winnow-nightly-29400000-run",
             "namespace": "corpora",
             "labels": {"app.kubernetes.io/name": "winnow"},
             "ownerReferences": [
@@ -154,10 +154,10 @@ def test_a_job_that_was_stopped_did_not_succeed(api, night):
 
 
 def test_a_second_pod_waits_for_the_rayjob_of_the_first(api, night):
-    api.rayjobs["winnow-nightly-29400000"] = {"made by": "the first pod"}
+    api.rayjobs["winnow-nightly-29400000-run"] = {"made by": "the first pod"}
     api.script = [RUNNING, SUCCEEDED]
     assert night() == 0
-    assert api.rayjobs["winnow-nightly-29400000"] == {"made by": "the first pod"}
+    assert api.rayjobs["winnow-nightly-29400000-run"] == {"made by": "the first pod"}
 
 
 def test_an_api_server_that_is_away_for_a_while_is_waited_for(api, night, capsys):
@@ -170,7 +170,7 @@ def test_an_api_server_that_is_away_for_a_while_is_waited_for(api, night, capsys
 def test_an_answer_that_will_not_change_ends_it(api, night, capsys, code):
     api.script = [RUNNING, code]
     assert night() == 2
-    assert f"winnow-nightly-29400000: {code}" in capsys.readouterr().err
+    assert f"winnow-nightly-29400000-run: {code}" in capsys.readouterr().err
 
 
 def test_no_pattern(api, night, capsys):

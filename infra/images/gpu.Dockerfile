@@ -22,7 +22,9 @@ LABEL org.opencontainers.image.title="winnow" \
 RUN apt-get update && apt-get install -y --no-install-recommends g++ wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --create-home winnow \
-    && install -d -o winnow -g winnow /cache
+    && install -d -o winnow -g winnow /cache \
+    # A login shell, which KubeRay and Ray's launcher start, forgets the PATH below.
+    && echo "PATH=/opt/winnow/bin:\$PATH" >/etc/profile.d/winnow.sh
 COPY --from=build /opt/winnow /opt/winnow
 
 # Nothing reports home. Models are kept in /cache; all else that is written goes to HOME and /tmp.

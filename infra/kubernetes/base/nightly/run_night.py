@@ -4,7 +4,10 @@
 
 Runs in the pod of a CronJob, with nothing but the standard library. The RayJob is named after the
 Kubernetes Job and owned by it: a second pod of the same Job waits for the same RayJob, and the
-CronJob's history limits clear away both. Exit codes: 0 succeeded, 1 failed, 2 cannot be started.
+CronJob's history limits clear away both. Its name is not the Job's own: KubeRay submits through a
+Job that is named like the RayJob, and would take ours for it.
+
+Exit codes: 0 succeeded, 1 failed, 2 cannot be started or followed.
 """
 
 import json
@@ -51,14 +54,14 @@ class Rayjobs:
             return dict(json.load(answer))
 
 
-def tonight(pattern: dict[str, Any], job_name: str, job_uid: str) -> dict[str, Any]:
-    """The RayJob to create: the pattern's spec, awake, under the Job's name and owned by it."""
+def tonight(pattern: dict[str, Any], name: str, job_name: str, job_uid: str) -> dict[str, Any]:
+    """The RayJob to create: the pattern's spec, awake and owned by the Job."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job_name, "uid": job_uid}
     return {
         "apiVersion": pattern["apiVersion"],
         "kind": pattern["kind"],
         "metadata": {
-            "name": job_name,
+            "name": name,
             "namespace": pattern["metadata"]["namespace"],
             "labels": pattern["metadata"].get("labels", {}),
             "ownerReferences": [owner],
@@ -67,15 +70,15 @@ def tonight(pattern: dict[str, Any], job_name: str, job_uid: str) -> dict[str, A
     }
 
 
-def start(rayjobs: Rayjobs, pattern: str, job_name: str, job_uid: str) -> None:
+def start(rayjobs: Rayjobs, pattern: str, name: str, job_name: str, job_uid: str) -> None:
     """Create tonight's RayJob, unless an earlier pod of this Job has."""
     try:
-        rayjobs.create(tonight(rayjobs.get(pattern), job_name, job_uid))
-        say(f"created rayjob/{job_name} from rayjob/{pattern}")
+        rayjobs.create(tonight(rayjobs.get(pattern), name, job_name, job_uid))
+        say(f"created rayjob/{name} from rayjob/{pattern}")
     except urllib.error.HTTPError as error:
         if error.code != 409:
             raise
-        say(f"rayjob/{job_name} is there already")
+        say(f"rayjob/{name} is there already")
 
 
 def wait(rayjobs: Rayjobs, name: str, poll_seconds: float) -> bool:
@@ -118,10 +121,11 @@ def main(
     pattern: str, server: str, account: Path = ACCOUNT, poll_seconds: float = POLL_SECONDS
 ) -> int:
     job_name = os.environ["JOB_NAME"]
+    name = f"{job_name}-run"
     rayjobs = Rayjobs(server, os.environ["NAMESPACE"], account)
     try:
-        start(rayjobs, pattern, job_name, os.environ["JOB_UID"])
-        return 0 if wait(rayjobs, job_name, poll_seconds) else 1
+        start(rayjobs, pattern, name, job_name, os.environ["JOB_UID"])
+        return 0 if wait(rayjobs, name, poll_seconds) else 1
     except urllib.error.HTTPError as error:
         say(f"{error.url}: {error.code} {error.reason}: {error.read().decode(errors='replace')}")
         return 2
