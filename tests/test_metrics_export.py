@@ -110,7 +110,7 @@ def test_progress_counts_what_earlier_drivers_did(recorded):
     assert value(recorded, "winnow_run_tokens_per_second") == 2500
 
 
-def test_states_failures_restarts_reuse(recorded):
+def test_states_failures_restarts_reuse(recorded, caplog):
     run = RunMetrics(run="r1", model="m")
     run.states(waiting=4, running=2, done=1, failed=0)
     run.states(waiting=3, running=2, done=1, failed=1)
@@ -131,6 +131,7 @@ def test_states_failures_restarts_reuse(recorded):
     assert value(recorded, "winnow_shards_reused_total") is None
     run.reused(7)
     assert value(recorded, "winnow_shards_reused_total") == 7
+    assert caplog.records == []
 
 
 def report_everything(run: RunMetrics) -> None:
