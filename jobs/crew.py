@@ -36,6 +36,7 @@ class Work(NamedTuple):
 class Worker:
     """An actor as the driver sees it."""
 
+    number: int
     actor: Any
     settings: WorkerSettings
     in_flight: set[Work] = field(default_factory=set)
@@ -57,13 +58,13 @@ class Crew:
     def __init__(self, size: WorkerSize, settings: WorkerSettings, wait_minutes: float) -> None:
         self._size = size
         self._wait_minutes = wait_minutes
-        self.workers = [self._hire(settings) for _ in range(size.most)]
+        self.workers = [self._hire(n, settings) for n in range(size.most)]
         self._up_at = time.monotonic()
 
-    def _hire(self, settings: WorkerSettings) -> Worker:
+    def _hire(self, number: int, settings: WorkerSettings) -> Worker:
         actor_class: Any = ScoringActor  # Ray's decorator hides its own methods from type checkers
         actor = actor_class.options(num_cpus=self._size.num_cpus, num_gpus=self._size.num_gpus)
-        worker = Worker(actor.remote(settings), settings)
+        worker = Worker(number, actor.remote(settings), settings)
         worker.starting = worker.actor.start.remote()
         return worker
 
@@ -106,7 +107,7 @@ class Crew:
             engine = replace(worker.settings.engine, max_num_batched_tokens=half)
             worker.settings = replace(worker.settings, engine=engine)
         ray.kill(worker.actor)
-        fresh = self._hire(worker.settings)
+        fresh = self._hire(worker.number, worker.settings)
         # What else was in flight there fails with the actor, and is settled as it does.
         worker.actor, worker.starting, worker.asked = fresh.actor, fresh.starting, None
         return smaller

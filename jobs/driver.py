@@ -17,6 +17,7 @@ from ray.exceptions import RayActorError, RayError
 from jobs.cluster import WorkerSize
 from jobs.crew import POLL_SECONDS, Crew, Work, Worker, get, reason_of
 from jobs.isolation import PoisonSearch
+from jobs.metrics import RunMetrics
 from jobs.worker import SHARDS_IN_FLIGHT, WorkerSettings
 from pipeline.config import ScoreConfig
 from pipeline.errors import EngineMemoryError, UsageError, WinnowError
@@ -52,6 +53,7 @@ class Driver:
         size: WorkerSize,
         settings: WorkerSettings,
         listener: Listener,
+        metrics: RunMetrics,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         """`check` is called now and then, and raises what must end the run."""
@@ -69,6 +71,9 @@ class Driver:
         self._poison: dict[int, tuple[int, ...]] = {}
         self._tasks: dict[Any, tuple[Worker, Work]] = {}
         self._done = Totals()
+        self._num_shards = len(manifest.shards)
+        self._num_given_up = 0
+        self._metrics = metrics
         self._started = self._reported_at = time.monotonic()
 
     def start(self) -> None:
@@ -80,7 +85,8 @@ class Driver:
         by_size = sorted(shards, key=lambda s: (-self._manifest.shards[s].text_bytes, s))
         self._queue.extend(Work(shard) for shard in by_size)
         waiting = sum(self._manifest.shards[s].num_rows for s in shards)
-        self._listener.begin(self._manifest.num_rows, self._manifest.num_rows - waiting)
+        for watcher in (self._listener, self._metrics):
+            watcher.begin(self._manifest.num_rows, self._manifest.num_rows - waiting)
         self._started = time.monotonic()
         while self._queue or self._delayed or self._tasks:
             self._check()
@@ -131,15 +137,19 @@ class Driver:
             return
         except (WinnowError, RayError) as error:
             if isinstance(error, RayActorError):
+                if worker.is_up:
+                    self._metrics.restart(worker.number)
                 self._crew.restart(worker)
             self._failed(work, error)
             return
         if work.rows is not None:
-            self._searches[work.shard].survived(work.rows)
-            self._go_on_searching(work.shard)
+            if work.shard in self._searches:  # else given up meanwhile
+                self._searches[work.shard].survived(work.rows)
+                self._go_on_searching(work.shard)
             return
         self._store.clear_failure(f"{work.shard:05d}")
         self._done = add_totals([self._done, totals])
+        self._metrics.shard_done(totals, worker.number)
 
     def _failed(self, work: Work, error: Exception) -> None:
         shard, died = work.shard, isinstance(error, RayActorError)
@@ -149,16 +159,18 @@ class Driver:
             self._queue.append(work)
             return
         if work.rows is not None:
-            search = self._searches[shard]
+            if shard not in self._searches:
+                return  # given up meanwhile
             if not died:
                 self._give_up(shard, reason_of(error))
                 return
-            search.died(work.rows)
+            self._searches[shard].died(work.rows)
             self._go_on_searching(shard)
             return
         self._attempts[shard] += 1
         attempts = self._attempts[shard]
         log.warning("shard %d, attempt %d: %s", shard, attempts, reason_of(error))
+        self._metrics.shard_failed(error, retried=attempts < self._config.max_attempts)
         if attempts >= self._config.max_attempts:
             self._give_up(shard, reason_of(error))
         elif died and attempts == DEATHS_BEFORE_SEARCH and not self._poison.get(shard):
@@ -172,9 +184,7 @@ class Driver:
             self._delayed.append((time.monotonic() + delay, work))
 
     def _go_on_searching(self, shard: int) -> None:
-        search = self._searches.get(shard)
-        if search is None:
-            return  # given up meanwhile
+        search = self._searches[shard]
         if search.is_hopeless:
             self._give_up(shard, f"more than {len(search.poison) - 1} documents kill the engine")
         elif search.is_over:
@@ -188,6 +198,7 @@ class Driver:
     def _give_up(self, shard: int, reason: str) -> None:
         self._searches.pop(shard, None)
         self._queue = deque(work for work in self._queue if work.shard != shard)
+        self._num_given_up += 1
         planned = self._manifest.shards[shard]
         record = {
             "shard": shard,
@@ -211,10 +222,17 @@ class Driver:
             for shard, done in worker.progress.items()
             if Work(shard) in worker.in_flight
         ]
-        self._listener.advance(
-            self._done.num_rows + sum(rows for rows, _ in partial),
-            self._done.num_tokens + sum(tokens for _, tokens in partial),
-            self._reported_at - self._started,
+        rows = self._done.num_rows + sum(rows for rows, _ in partial)
+        tokens = self._done.num_tokens + sum(tokens for _, tokens in partial)
+        for watcher in (self._listener, self._metrics):
+            watcher.advance(rows, tokens, self._reported_at - self._started)
+        running = {work.shard for _, work in self._tasks.values()}
+        waiting = {work.shard for work in (*self._queue, *(w for _, w in self._delayed))} - running
+        self._metrics.states(
+            waiting=len(waiting),
+            running=len(running),
+            done=self._num_shards - len(waiting) - len(running) - self._num_given_up,
+            failed=self._num_given_up,
         )
 
 

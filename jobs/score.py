@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.cluster import WorkerSize, connected, has_gpu, size_workers
 from jobs.driver import Driver, Listener
+from jobs.metrics import RunMetrics
 from jobs.worker import MakeEngine, WorkerSettings
 from pipeline.config import ScoreConfig
 from pipeline.engine import VllmEngine
@@ -65,7 +66,7 @@ def run_score(
         if is_new and manifest.reuse is not None and manifest.reuse.shards:
             _freeze(store, manifest)
             is_new = False
-        take_over(store, manifest)
+        num_reused = take_over(store, manifest)
         left = set(range(len(manifest.shards))) - store.done()
         scored, seconds = Totals(), 0.0
         if is_new and not left:
@@ -75,7 +76,11 @@ def run_score(
             with connected(config.address):
                 size = size_workers(config)
                 settings = _worker_settings(config, manifest, size, make_engine)
-                driver = Driver(config, manifest, store, size, settings, listener, lock.check)
+                metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
+                metrics.reused(num_reused)
+                driver = Driver(
+                    config, manifest, store, size, settings, listener, metrics, lock.check
+                )
                 listener.phase(f"Loading the model into {size.fewest} engine(s)")
                 driver.start()
                 # Frozen only now: a model that cannot be scored with leaves nothing behind.
