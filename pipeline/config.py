@@ -143,10 +143,14 @@ def near_name(name: str, known: list[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
+def near_or_known(name: str, known: list[str]) -> str:
+    """A hint for a name that is not known."""
+    near = near_name(name, known)
+    return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
+
+
 def _unknown_key(key: str, known: list[str], where: str, kind: str = "key") -> ConfigError:
-    near = near_name(key, known)
-    hint = f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
-    return ConfigError(f"unknown {kind} '{key}' in {where}", hint=hint)
+    return ConfigError(f"unknown {kind} '{key}' in {where}", hint=near_or_known(key, known))
 
 
 def _config_error(error: ValidationError, table: str, given: dict[str, Any]) -> ConfigError:
