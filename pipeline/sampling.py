@@ -14,19 +14,25 @@ MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 LAST_SHIFT = 31
 
 
-def row_hash(seed: int, purpose: str, files: Iterable[str]) -> pl.Expr:
-    """64 uniform bits for each row of [file, row]; `files` are all that may occur.
+def with_row_hash(
+    rows: pl.LazyFrame, name: str, seed: int, purpose: str, files: Iterable[str]
+) -> pl.LazyFrame:
+    """`rows` [file, row, ...] in order with 64 uniform bits for each, as the column `name`.
 
     SplitMix64 (Steele, Lea and Flood 2014) at state BLAKE2b(seed, purpose, file) + row steps.
-    Purposes are independent of each other.
+    Purposes are independent of each other. `files` are all that may occur.
     """
     names = list(files)
-    starts = pl.Series([_start(seed, purpose, name) for name in names], dtype=pl.UInt64)
-    start = pl.col("file").replace_strict(pl.Series(names, dtype=pl.String), starts)
-    state = start + (pl.col("row").cast(pl.UInt64) + _word(1)) * _word(GOLDEN)
+    starts = pl.LazyFrame(
+        {"file": names, name: [_start(seed, purpose, file) for file in names]},
+        schema={"file": pl.String, name: pl.UInt64},
+    )
+    # A join streams; a lookup by expression would take every row into memory.
+    joined = rows.join(starts, on="file", how="left", maintain_order="left")
+    state = pl.col(name) + (pl.col("row").cast(pl.UInt64) + _word(1)) * _word(GOLDEN)
     for shift, factor in MIX:
         state = (state ^ (state // _word(1 << shift))) * _word(factor)
-    return state ^ (state // _word(1 << LAST_SHIFT))
+    return joined.with_columns((state ^ (state // _word(1 << LAST_SHIFT))).alias(name))
 
 
 def uniform(bits: pl.Expr) -> pl.Expr:

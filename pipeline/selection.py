@@ -31,7 +31,7 @@ import polars as pl
 
 from pipeline.filter_config import FilterConfig
 from pipeline.order_statistics import from_sortable_bits, histogram, select, sortable_bits
-from pipeline.sampling import row_hash, uniform
+from pipeline.sampling import uniform, with_row_hash
 from pipeline.schema import SCORED
 
 FLOATS = dict.fromkeys(("low", "high", "head", "middle"), pl.Float64())
@@ -82,8 +82,9 @@ class Selection:
 
         `files` are all that may occur in them.
         """
-        rows = prepare(self.config, scores, files, by)
-        if self.config.within and _wanted(self.config):
+        config = self.config
+        rows = prepare(config, scores, by)
+        if config.within and _wanted(config):
             rows = rows.join(
                 self.cutoffs.lazy(), on="group", how="left", nulls_equal=True, maintain_order="left"
             )
@@ -92,26 +93,23 @@ class Selection:
             rows = rows.with_columns(
                 pl.lit(only.get(name), kind).alias(name) for name, kind in FLOATS.items()
             )
-        rows = rows.with_columns(bucket=_bucket(self.config))
-        kept = _follows_rules(self.config)
+        if config.sample_toward:
+            rows = with_row_hash(rows, "chance", config.seed, "sample", files)
+        rows = rows.with_columns(bucket=_bucket(config))
+        kept = _follows_rules(config)
         if self.cut:
+            rows = _ordered(config, rows, files)
             kept &= self.cut.keeps()
         kept = pl.when("scored").then(kept.fill_null(False))
-        return rows.with_columns(keep=kept.otherwise(pl.lit(self.config.unscored == "keep")))
+        return rows.with_columns(keep=kept.otherwise(pl.lit(config.unscored == "keep")))
 
 
-def prepare(
-    config: FilterConfig, scores: pl.LazyFrame, files: Iterable[str], by: str | None = None
-) -> pl.LazyFrame:
+def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -> pl.LazyFrame:
     """The columns that rules read, under names of their own. What is not read costs nothing."""
-    files = list(files)
     values = {metric: pl.col(metric).cast(pl.Float64).fill_nan(None) for metric in config.metrics()}
     scored = pl.col("status").is_in(SCORED)
     for value in values.values():
         scored &= value.is_not_null()
-    order = row_hash(config.seed, "order", files)
-    value = values.get(config.chosen_metric, pl.lit(None, pl.Float64))
-    key = order if config.prefer == "random" else sortable_bits(value)
     nothing = pl.lit(None, pl.String)
     return scores.select(
         "file",
@@ -122,19 +120,23 @@ def prepare(
         tokens=pl.col("num_tokens") + pl.col("num_skipped_tokens"),
         bytes="num_bytes",
         scored=scored,
-        value=value,
-        key=key,
-        tie=order,
-        chance=uniform(row_hash(config.seed, "sample", files)),
+        value=values.get(config.chosen_metric, pl.lit(None, pl.Float64)),
         **{f"metric:{metric}": value for metric, value in values.items()},
     )
 
 
+def _ordered(config: FilterConfig, rows: pl.LazyFrame, files: Iterable[str]) -> pl.LazyFrame:
+    """`rows` with their place in the order of the budget: `key`, then `tie`."""
+    rows = with_row_hash(rows, "tie", config.seed, "order", files)
+    key = pl.col("tie") if config.prefer == "random" else sortable_bits(pl.col("value"))
+    return rows.with_columns(key=key)
+
+
 def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame, files: Iterable[str]) -> Selection:
-    """Look at the scores as often as the rules need: twice for percentiles, up to four times more
-    for a budget."""
+    """Look at the scores as often as the rules need: twice for percentiles, four times for a
+    budget."""
     files = list(files)
-    selection = Selection(config, _percentiles(config, prepare(config, scores, files)))
+    selection = Selection(config, _percentiles(config, prepare(config, scores)))
     if config.budget_tokens is None:
         return selection
     rows = selection.decide(scores, files)
@@ -142,6 +144,7 @@ def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame, files: Iterable[str
     if config.unscored == "keep":
         spent = rows.filter(~pl.col("scored")).select(pl.col("tokens").sum())
         budget = max(0, budget - spent.collect(engine="streaming").item())
+    rows = _ordered(config, rows.filter(pl.col("scored") & pl.col("keep")), files)
     return Selection(config, selection.cutoffs, _budget_cut(config, rows, budget))
 
 
@@ -202,39 +205,37 @@ def _wanted(config: FilterConfig) -> dict[str, Callable[[int], int]]:
 
 
 def _budget_cut(config: FilterConfig, rows: pl.LazyFrame, budget: int) -> Cut | None:
-    """Where the order of the budget ends. None if everything fits."""
-    rows = rows.filter(pl.col("scored") & pl.col("keep")).select(
-        "key", "tie", group=pl.lit(None, pl.String), weight=pl.col("tokens")
-    )
-    counted = histogram(rows.select("group", "key", "weight"))
+    """Where the order of the budget begins and ends. None if everything fits."""
+    everything = pl.lit(None, pl.String)
+    weighed = rows.select("key", group=everything, weight=pl.col("tokens"))
+    counted = histogram(weighed)
     total = int(counted["weight"].sum())
     excess = total - budget
     if excess <= 0:
         return None
-
-    def edge(target: int) -> Edge:
-        """The first document up to and including which there are more than `target` tokens."""
-        key, below = _select_one(rows.select("group", "key", "weight"), counted, target)
-        tied = rows.filter(pl.col("key") == pl.lit(key, pl.UInt64)).select(
-            "group", "weight", key="tie"
-        )
-        tie, _ = _select_one(tied, histogram(tied), target - below)
-        return Edge(key, tie)
-
-    match config.chosen_prefer:
-        case "high":
-            return Cut(after=edge(excess - 1))
-        case "middle":
-            half = -(-excess // 2)
-            return Cut(after=edge(half - 1), before=edge(total - half))
-        case _:
-            return Cut(before=edge(budget))
-
-
-def _select_one(rows: pl.LazyFrame, counted: pl.DataFrame, target: int) -> tuple[int, int]:
-    targets = pl.DataFrame({"group": pl.Series([None], dtype=pl.String), "target": [target]})
-    found = select(rows, counted, targets)
-    return found["key"].item(), found["below"].item()
+    half = -(-excess // 2)
+    # An edge is the first document up to and including which there are more than so many tokens.
+    targets = {
+        "low": {"before": budget},
+        "random": {"before": budget},
+        "high": {"after": excess - 1},
+        "middle": {"after": half - 1, "before": total - half},
+    }[config.chosen_prefer]
+    table = pl.DataFrame({"target": list(targets.values())}, schema={"target": pl.Int64})
+    found = select(weighed, counted, table.select("target", group=everything))
+    if config.prefer == "random":  # the key is the tie
+        return Cut(before=Edge(found["key"].item(), found["key"].item()))
+    # Among equal keys the ties decide: the same again, in each group of equals.
+    tied = rows.filter(pl.col("key").is_in(found["key"].unique().implode())).select(
+        group="key", key="tie", weight="tokens"
+    )
+    left = found.select("target", group="key", rest=pl.col("target") - pl.col("below"))
+    ties = select(tied, histogram(tied), left.select("group", target="rest").unique())
+    edges = left.join(ties, left_on=["group", "rest"], right_on=["group", "target"])
+    at = {
+        target: Edge(key, tie) for target, key, tie in edges.select("target", "group", "key").rows()
+    }
+    return Cut(**{name: at[target] for name, target in targets.items()})
 
 
 def _follows_rules(config: FilterConfig) -> pl.Expr:
@@ -251,7 +252,7 @@ def _follows_rules(config: FilterConfig) -> pl.Expr:
         kept &= pl.col("bucket").is_in(config.buckets)
     if config.sample_toward is not None:
         mean, deviation = config.sample_toward
-        kept &= pl.col("chance") < (-(((value - mean) / deviation) ** 2) / 2).exp()
+        kept &= uniform(pl.col("chance")) < (-(((value - mean) / deviation) ** 2) / 2).exp()
     return kept
 
 
