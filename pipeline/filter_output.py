@@ -182,10 +182,8 @@ class FilterWriter:
     def _decide_shard(self, index: int) -> pa.Table:
         """[route, the added columns] of a shard's rows, in order."""
         request = self._request
-        shard = self._manifest.shards[index]
-        names = [self._manifest.files[span.file].path for span in shard.spans]
         scores = request.rows.shard(index)
-        decided = request.selection.decide(scores, dict.fromkeys(names))
+        decided = request.selection.decide(scores)
         kept = pl.lit(0, pl.Int8)
         if self._buckets:
             places = {name: place for place, name in enumerate(self._buckets)}

@@ -86,10 +86,9 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     if location := config.minus or config.over:
         other = RunStore(location)
         rows.pair(ScoreRows(other, other.require_manifest()))
-    files = [file.path for file in manifest.files]
     scores = rows.everything()
-    selection = find_cutoffs(config, scores, files)
-    decided = selection.decide(scores, files, by)
+    selection = find_cutoffs(config, scores)
+    decided = selection.decide(scores, by)
     counts = count(decided, manifest, keep_unseen=config.unscored == "keep")
     _check_outcome(config, counts)
     return Filter(config, rows, other, selection, counts, by)

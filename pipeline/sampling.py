@@ -4,9 +4,10 @@ Owns the hash. The same document gets the same number whatever the shards, the t
 order, today and under another version of Polars, whose own hash promises none of this.
 """
 
-from collections.abc import Iterable
+from functools import cache
 from hashlib import blake2b
 
+import numpy as np
 import polars as pl
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -14,35 +15,34 @@ MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 LAST_SHIFT = 31
 
 
-def with_row_hash(
-    rows: pl.LazyFrame, name: str, seed: int, purpose: str, files: Iterable[str]
-) -> pl.LazyFrame:
-    """`rows` [file, row, ...] in order with 64 uniform bits for each, as the column `name`.
+def row_hash(seed: int, purpose: str) -> pl.Expr:
+    """64 uniform bits for each row of [file, row].
 
     SplitMix64 (Steele, Lea and Flood 2014) at state BLAKE2b(seed, purpose, file) + row steps.
-    Purposes are independent of each other. `files` are all that may occur.
+    Purposes are independent of each other.
     """
-    names = list(files)
-    starts = pl.LazyFrame(
-        {"file": names, name: [_start(seed, purpose, file) for file in names]},
-        schema={"file": pl.String, name: pl.UInt64},
-    )
-    # A join streams; a lookup by expression would take every row into memory.
-    joined = rows.join(starts, on="file", how="left", maintain_order="left")
-    state = pl.col(name) + (pl.col("row").cast(pl.UInt64) + _word(1)) * _word(GOLDEN)
+
+    @cache
+    def start(file: str) -> int:
+        key = f"{seed}\0{purpose}\0{file}".encode()
+        return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
+
+    def starts(files: pl.Series) -> pl.Series:
+        # Rows of a file lie together: a lookup a run of rows, not a row.
+        runs = files.rle().struct
+        values = np.array([start(file) for file in runs.field("value")], np.uint64)
+        return pl.Series(np.repeat(values, runs.field("len").to_numpy()))
+
+    first = pl.col("file").map_batches(starts, return_dtype=pl.UInt64, is_elementwise=True)
+    state = first + (pl.col("row").cast(pl.UInt64) + _word(1)) * _word(GOLDEN)
     for shift, factor in MIX:
         state = (state ^ (state // _word(1 << shift))) * _word(factor)
-    return joined.with_columns((state ^ (state // _word(1 << LAST_SHIFT))).alias(name))
+    return state ^ (state // _word(1 << LAST_SHIFT))
 
 
 def uniform(bits: pl.Expr) -> pl.Expr:
     """64 bits as a Float64 in [0, 1): the upper 53 of them."""
     return (bits // _word(1 << 11)).cast(pl.Float64) * 2.0**-53
-
-
-def _start(seed: int, purpose: str, name: str) -> int:
-    key = f"{seed}\0{purpose}\0{name}".encode()
-    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
 
 
 def _word(value: int) -> pl.Expr:

@@ -21,7 +21,7 @@ row is then decided by itself, so a part of the run can be decided when its docu
 A document without a score, or without a value that a rule reads, is decided by `unscored` alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -31,10 +31,11 @@ import polars as pl
 
 from pipeline.filter_config import FilterConfig
 from pipeline.order_statistics import from_sortable_bits, histogram, select, sortable_bits
-from pipeline.sampling import uniform, with_row_hash
+from pipeline.sampling import row_hash, uniform
 from pipeline.schema import SCORED
 
 FLOATS = dict.fromkeys(("low", "high", "head", "middle"), pl.Float64())
+DECIDED = ("file", "row", "status", "by", "tokens", "bytes", "scored")
 TERCILES = (Fraction(100, 3), Fraction(200, 3))
 
 
@@ -75,13 +76,8 @@ class Selection:
     largest of the buckets head and middle. One row a group; null where there is no such rule."""
     cut: Cut | None = None
 
-    def decide(
-        self, scores: pl.LazyFrame, files: Iterable[str], by: str | None = None
-    ) -> pl.LazyFrame:
-        """Score rows in order as [file, row, status, by, tokens, bytes, scored, keep, bucket, ...].
-
-        `files` are all that may occur in them.
-        """
+    def decide(self, scores: pl.LazyFrame, by: str | None = None) -> pl.LazyFrame:
+        """Score rows in order as [file, row, status, by, tokens, bytes, scored, keep, bucket]."""
         config = self.config
         rows = prepare(config, scores, by)
         if config.within and _wanted(config):
@@ -93,15 +89,13 @@ class Selection:
             rows = rows.with_columns(
                 pl.lit(only.get(name), kind).alias(name) for name, kind in FLOATS.items()
             )
-        if config.sample_toward:
-            rows = with_row_hash(rows, "chance", config.seed, "sample", files)
         rows = rows.with_columns(bucket=_bucket(config))
         kept = _follows_rules(config)
         if self.cut:
-            rows = _ordered(config, rows, files)
             kept &= self.cut.keeps()
         kept = pl.when("scored").then(kept.fill_null(False))
-        return rows.with_columns(keep=kept.otherwise(pl.lit(config.unscored == "keep")))
+        keep = kept.otherwise(pl.lit(config.unscored == "keep"))
+        return rows.select(*DECIDED, "bucket", "key", "tie", keep=keep)
 
 
 def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -> pl.LazyFrame:
@@ -110,6 +104,8 @@ def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -
     scored = pl.col("status").is_in(SCORED)
     for value in values.values():
         scored &= value.is_not_null()
+    value = values.get(config.chosen_metric, pl.lit(None, pl.Float64))
+    order = row_hash(config.seed, "order")
     nothing = pl.lit(None, pl.String)
     return scores.select(
         "file",
@@ -120,32 +116,27 @@ def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -
         tokens=pl.col("num_tokens") + pl.col("num_skipped_tokens"),
         bytes="num_bytes",
         scored=scored,
-        value=values.get(config.chosen_metric, pl.lit(None, pl.Float64)),
+        value=value,
+        key=order if config.prefer == "random" else sortable_bits(value),
+        tie=order,
+        chance=uniform(row_hash(config.seed, "sample")),
         **{f"metric:{metric}": value for metric, value in values.items()},
     )
 
 
-def _ordered(config: FilterConfig, rows: pl.LazyFrame, files: Iterable[str]) -> pl.LazyFrame:
-    """`rows` with their place in the order of the budget: `key`, then `tie`."""
-    rows = with_row_hash(rows, "tie", config.seed, "order", files)
-    key = pl.col("tie") if config.prefer == "random" else sortable_bits(pl.col("value"))
-    return rows.with_columns(key=key)
-
-
-def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame, files: Iterable[str]) -> Selection:
+def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame) -> Selection:
     """Look at the scores as often as the rules need: twice for percentiles, four times for a
     budget."""
-    files = list(files)
     selection = Selection(config, _percentiles(config, prepare(config, scores)))
     if config.budget_tokens is None:
         return selection
-    rows = selection.decide(scores, files)
+    rows = selection.decide(scores)
     budget = config.budget_tokens
     if config.unscored == "keep":
         spent = rows.filter(~pl.col("scored")).select(pl.col("tokens").sum())
         budget = max(0, budget - spent.collect(engine="streaming").item())
-    rows = _ordered(config, rows.filter(pl.col("scored") & pl.col("keep")), files)
-    return Selection(config, selection.cutoffs, _budget_cut(config, rows, budget))
+    kept = rows.filter(pl.col("scored") & pl.col("keep"))
+    return Selection(config, selection.cutoffs, _budget_cut(config, kept, budget))
 
 
 def _percentiles(config: FilterConfig, rows: pl.LazyFrame) -> pl.DataFrame:
@@ -252,7 +243,7 @@ def _follows_rules(config: FilterConfig) -> pl.Expr:
         kept &= pl.col("bucket").is_in(config.buckets)
     if config.sample_toward is not None:
         mean, deviation = config.sample_toward
-        kept &= uniform(pl.col("chance")) < (-(((value - mean) / deviation) ** 2) / 2).exp()
+        kept &= pl.col("chance") < (-(((value - mean) / deviation) ** 2) / 2).exp()
     return kept
 
 
