@@ -184,11 +184,11 @@ class FilterWriter:
         request = self._request
         scores = request.rows.shard(index)
         decided = request.selection.decide(scores)
-        kept = pl.lit(0, pl.Int8)
+        kept = pl.lit(0)
         if self._buckets:
-            places = {name: place for place, name in enumerate(self._buckets)}
-            kept = pl.col("bucket").replace_strict(places, return_dtype=pl.Int8)
-        route = pl.when("keep").then(kept).otherwise(pl.lit(self._rejected, pl.Int8))
+            for place, name in enumerate(self._buckets):
+                kept = pl.when(pl.col(BUCKET).eq_missing(pl.lit(name))).then(place).otherwise(kept)
+        route = pl.when("keep").then(kept).otherwise(self._rejected).cast(pl.Int8)
         added = self._added_columns()
         own = scores.select(name for name in added.names if name != BUCKET)
         frame = pl.concat(

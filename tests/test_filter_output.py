@@ -131,7 +131,10 @@ def test_the_files_are_as_they_were_but_for_the_rows(made, tmp_path):
         after = pq.read_metadata(tmp_path / "out" / name)
         schemas = [m.schema.to_arrow_schema() for m in (before, after)]
         assert schemas[1].equals(schemas[0], check_metadata=True)
-        assert after.metadata == before.metadata
+        others = [
+            {k: v for k, v in m.metadata.items() if k != b"ARROW:schema"} for m in (before, after)
+        ]
+        assert others[1] == others[0]
         for at in range(before.num_columns):
             columns = [m.row_group(0).column(at) for m in (before, after)]
             assert columns[1].compression == columns[0].compression
@@ -242,7 +245,7 @@ def test_another_rule_into_the_same_folder_is_refused(made, tmp_path):
     run_filter(made, tmp_path / "out", max=["perplexity=5"])
     with pytest.raises(RunError, match=r"another filter: max perplexity 5\.0 -> 4\.9"):
         run_filter(made, tmp_path / "out", max=["perplexity=4.9"])
-    with pytest.raises(RunError, match="rejects \\(none\\) -> "):
+    with pytest.raises(RunError, match="rejects None -> "):
         run_filter(made, tmp_path / "out", max=["perplexity=5"], rejects=str(tmp_path / "r"))
 
 
