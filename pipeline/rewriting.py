@@ -1,7 +1,7 @@
 """Write one corpus file again, its rows dealt to the outputs that were decided for them.
 
 Owns reading and writing Parquet: schema, metadata, row order, codecs and row groups stay as they
-are; a few megabytes are in memory at a time. A row group that no output wants is not read. Which
+are; what is in memory is a row group at most. A row group that no output wants is not read. Which
 row goes where is decided before, by shard: see `RouteReader`.
 """
 
@@ -24,6 +24,8 @@ from pipeline.prefetch import Prefetch
 
 BATCH_BYTES = 32 << 20
 BATCH_ROWS = 1 << 16
+GROUP_BYTES = 256 << 20
+"""A row group ends here at the latest, however many rows the file's own have."""
 AHEAD = 2
 ROUTE = "route"
 
@@ -218,16 +220,33 @@ class _Writer:
         self, sink: Any, schema: pa.Schema, settings: dict[str, Any], most_rows: int
     ) -> None:
         self._writer = pq.ParquetWriter(sink, schema, **settings)
+        self._schema = schema
         self._most_rows = most_rows
+        self._pending: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
 
     def __enter__(self) -> "_Writer":
         return self
 
     def write(self, rows: pa.RecordBatch) -> None:
-        self._writer.write_batch(rows, row_group_size=self._most_rows)
+        """Append rows; row groups are filled up to the size that the file has."""
+        self._pending.append(rows)
+        self._rows += rows.num_rows
+        self._bytes += rows.nbytes
+        if self._rows >= self._most_rows or self._bytes >= GROUP_BYTES:
+            self._flush(min(self._rows, self._most_rows))
+
+    def _flush(self, rows: int) -> None:
+        table = pa.Table.from_batches(self._pending, self._schema)
+        self._writer.write_table(table.slice(0, rows), row_group_size=max(1, rows))
+        rest = table.slice(rows)
+        self._pending = rest.to_batches() if rest.num_rows else []
+        self._rows, self._bytes = rest.num_rows, rest.nbytes
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
+            if self._rows:
+                self._flush(self._rows)
             self._writer.close()
             return
         with suppress(pa.ArrowException, OSError, ValueError):
