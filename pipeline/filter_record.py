@@ -107,8 +107,19 @@ def identify(
 def begin(root: Root, plan: FilterPlan, option: str) -> bool:
     """Make a folder this filter's, or find that it is. True if the output is already whole.
 
-    Raises UsageError if it holds something else, RunError if it holds another filter's output.
+    Raises UsageError if it holds something else or cannot be written to, RunError if it holds
+    another filter's output.
     """
+    try:
+        return _begin(root, plan, option)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {root.location}: {str(error).splitlines()[0]}",
+            hint=f"choose another folder for {option}",
+        ) from error
+
+
+def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
     if root.is_file():
         raise UsageError(f"{root.location} is a file", hint=f"choose a new folder for {option}")
     existing = _read_plan(root)
@@ -157,11 +168,12 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None) -> None:
             continue
         root = open_root(location)
         if _is_in(root, corpus) and not (one_file and not _is_in(corpus, root)):
-            same = _is_in(corpus, root)
+            is_corpus = _is_in(corpus, root)
+            where = (
+                "is the corpus itself" if is_corpus else f"is inside the corpus {corpus.location}"
+            )
             raise UsageError(
-                f"{option} {root.location} is {'' if same else 'inside '}the corpus itself"
-                if same
-                else f"{option} {root.location} is inside the corpus {corpus.location}",
+                f"{option} {root.location} {where}",
                 hint="choose a folder outside of it, or its rows would count twice next time",
             )
     if rejects is not None:
