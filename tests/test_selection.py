@@ -236,3 +236,9 @@ def test_nan_is_no_value():
     decided = decide(table, percentile="0:100")
     assert decided["keep"].to_list() == [True, False]
     assert decided["scored"].to_list() == [True, False]
+
+
+def test_the_middle_drops_no_more_than_it_must():
+    rows = [("a", None, "ok", float(value), 10) for value in range(1, 5)]
+    decided = decide(scores_of(rows), budget_tokens="20", prefer="middle")
+    assert decided["keep"].to_list() == [False, True, True, False]
