@@ -14,7 +14,7 @@ from typer.main import get_command
 from jobs.cli import app, run_command
 from tests.runs import make_run
 
-COMMANDS = ["score", "plan", "status", "verify", "compare", "report"]
+COMMANDS = ["score", "plan", "status", "verify", "compare", "report", "filter"]
 
 
 @pytest.fixture(autouse=True)
