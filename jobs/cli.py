@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from jobs.cli_cluster import jobs_app, submit
 from jobs.cli_reports import compare, report
 from jobs.options import Json
 from pipeline.errors import WinnowError
@@ -262,6 +263,9 @@ def verify(
 
 for command in (report, compare):
     app.command()(command)
+# Everything after the first word belongs to the command that is submitted.
+app.command(context_settings={"allow_interspersed_args": False})(submit)
+app.add_typer(jobs_app, name="jobs")
 
 
 if __name__ == "__main__":
