@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -32,13 +33,20 @@ REQUEST_SECONDS = (10.0, 120.0)
 POLL_SECONDS = 0.5
 LOST_SECONDS = 60.0
 """For so long the cluster may be out of reach before following a job gives up."""
-STOP_SECONDS = 60.0
+STOP_SECONDS = {"pending": 5.0, "running": 60.0}
+"""Ray cannot take back a job that waits for resources."""
 QUIET_SECONDS = 60.0
 """A log that says nothing for so long may be a broken connection: look, and connect again."""
 EXIT_STOPPED = 143
 ATTEMPT_KEY = "winnow_attempt"
 """Metadata that tells a job of this very call from another's with the same id."""
 
+CHATTY = (
+    "_private.runtime_env.packaging",
+    "dashboard.modules.dashboard_sdk",
+    "dashboard.modules.job.sdk",
+)
+"""Loggers that tell of every upload and every closed socket."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -87,8 +95,8 @@ class Cluster:
         self.address = address
         self._wait_seconds = wait_seconds
         self._on_wait = on_wait
-        for name in ("dashboard_sdk", "job.sdk"):  # INFO about every upload and closed socket
-            logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
+        for name in CHATTY:
+            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
         self._client = self._patiently(lambda: _connect(address))
 
     def submit(self, submission: Submission) -> None:
@@ -164,13 +172,15 @@ class Cluster:
         if job.exit_code is not None:
             return job, False
         self._patiently(lambda: self._client.stop_job(job_id))
-        deadline = time.monotonic() + STOP_SECONDS
+        told = time.monotonic()
         while (job := self.job(job_id)).exit_code is None:
-            if time.monotonic() > deadline:
+            if time.monotonic() - told > STOP_SECONDS[job.state]:
                 raise WinnowError(
-                    f"job {job_id} is still {job.state} {STOP_SECONDS:.0f} seconds after it was "
-                    "told to stop",
-                    hint=f"winnow jobs status {job_id} shows whether it ends",
+                    f"job {job_id} was told to stop and is still {job.state}",
+                    hint="it ends once it is given the CPUs, GPUs or memory that it waits for, "
+                    "before it does anything"
+                    if job.state == "pending"
+                    else f"winnow jobs status {job_id} shows whether it ends",
                 )
             time.sleep(POLL_SECONDS)
         return job, job.state == "stopped"
@@ -279,7 +289,8 @@ def _job(details: JobDetails) -> Job:
         command=details.entrypoint,
         started=details.start_time / 1000 if details.start_time else None,
         ended=details.end_time / 1000 if details.end_time else None,
-        message=(details.message or "").strip().partition("\n")[0],
+        # The tail of the log comes after it, and whoever wants that has the log.
+        message=re.split(", last available logs|\\n", (details.message or "").strip())[0],
         exit_code=exit_code,
         metadata=details.metadata or {},
     )
