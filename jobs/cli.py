@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from jobs.cli_cluster import jobs_app, submit
+from jobs.cli_cluster import jobs_app, schedule, submit
 from jobs.cli_reports import compare, report
 from jobs.options import Json
 from pipeline.errors import WinnowError
@@ -261,7 +261,7 @@ def verify(
     raise typer.Exit(verify_and_print(run, sample, seed, tolerance, noise_floor, as_json=as_json))
 
 
-for command in (report, compare):
+for command in (report, compare, schedule):
     app.command()(command)
 # Everything after the first word belongs to the command that is submitted.
 app.command(context_settings={"allow_interspersed_args": False})(submit)

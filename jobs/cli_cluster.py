@@ -5,7 +5,7 @@ before a command runs.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -140,3 +140,31 @@ def stop_job(job_id: JobId, address: Address = LOCAL_DASHBOARD, as_json: Json = 
     from jobs.commands_cluster import stop_and_print
 
     raise typer.Exit(stop_and_print(job_id, address, as_json=as_json))
+
+
+def schedule(
+    config: Annotated[
+        Path, typer.Argument(help="A TOML file with an [audit] and a [schedule] table.")
+    ],
+    to: Annotated[
+        Literal["cron", "systemd", "kubernetes", "kuberay"],
+        typer.Option(help="Who starts the night."),
+    ],
+    install: Annotated[
+        bool, typer.Option("--install", help="Put it into your crontab, or your systemd.")
+    ] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Take it out of there again.")
+    ] = False,
+) -> None:
+    """Print what starts `winnow audit CONFIG` every night: for cron, systemd or Kubernetes.
+
+    Nights do not overlap and are stopped at their deadline. cron and systemd start them in the
+    folder that this is called in. kubernetes is a CronJob that makes one RayJob a night; kuberay is
+    a RayCronJob, which is alpha.
+
+    Example: winnow schedule nightly.toml --to kubernetes | kubectl apply -f -
+    """
+    from jobs.commands_schedule import print_schedule
+
+    raise typer.Exit(print_schedule(config, to, install=install, uninstall=uninstall))

@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from jobs.auth import refuse_secrets
 from jobs.cron_times import check_cron
 from pipeline.config import near_name, read_table
 from pipeline.errors import ConfigError
@@ -104,8 +103,8 @@ class ScheduleConfig(BaseModel):
         return max(1, round(self.deadline_hours * 3600))
 
 
-def load_schedule(file: Path) -> tuple[ScheduleConfig, str]:
-    """The [schedule] table and the text of the whole file, which goes where the night runs.
+def load_schedule(file: Path) -> ScheduleConfig:
+    """The [schedule] table. There has to be an [audit] table too: it is what a night does.
 
     Raises ConfigError, naming the key, the table and the file.
     """
@@ -118,9 +117,7 @@ def load_schedule(file: Path) -> tuple[ScheduleConfig, str]:
         config = ScheduleConfig(**table)
     except ValidationError as error:
         raise _schedule_error(error, file) from None
-    text = file.read_text(encoding="utf-8")
-    refuse_secrets({str(file): text}, "a schedule shows it to whoever may read the schedule")
-    return config, text
+    return config
 
 
 def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
