@@ -20,7 +20,8 @@ FIELDS = {
     "day of the week": (0, 6, "SUN MON TUE WED THU FRI SAT"),
 }
 TERM = re.compile(
-    r"(?:\*|(?P<low>\d{1,2}|[A-Z]{3})(?:-(?P<high>\d{1,2}|[A-Z]{3}))?)(?:/(?P<step>\d{1,2}))?"
+    r"(?:\*|(?P<low>\d{1,2}|[A-Z]{3})(?:-(?P<high>\d{1,2}|[A-Z]{3}))?)(?:/(?P<step>\d{1,2}))?",
+    re.ASCII,
 )
 SYSTEMD_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 

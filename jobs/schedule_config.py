@@ -49,7 +49,8 @@ def _one_line(text: str) -> str:
     return text
 
 
-Label = Annotated[str, AfterValidator(_label)]
+Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_label)]
+Label = Annotated[str, Field(max_length=63), AfterValidator(_label)]
 Text = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[KMGT]i?)?$")]
 
@@ -61,17 +62,17 @@ class ClusterConfig(BaseModel):
 
     image: Text
     """Holds Winnow, Ray and vLLM."""
-    namespace: Annotated[Label, Field(max_length=63)] = "default"
+    namespace: Label = "default"
     workers: int = Field(default=1, ge=1)
     """Pods that score."""
     gpus_per_worker: int = Field(default=1, ge=0)
     cpus_per_worker: Quantity = "8"
     memory_per_worker: Quantity = "32Gi"
-    volume_claim: Annotated[Label, Field(max_length=63)] | None = None
+    volume_claim: Label | None = None
     """A PersistentVolumeClaim, mounted at /data in every pod."""
-    credentials_secret: Annotated[Label, Field(max_length=63)] | None = None
+    credentials_secret: Label | None = None
     """A Secret whose keys become environment variables of every pod."""
-    service_account: Annotated[Label, Field(max_length=63)] | None = None
+    service_account: Label | None = None
     """For workload identity; by default the namespace's own."""
     kubectl_image: Text = "registry.k8s.io/kubectl:v1.35.0"
 
@@ -84,7 +85,7 @@ class ScheduleConfig(BaseModel):
     cron: Annotated[str, AfterValidator(check_cron)]
     """Five fields, as cron, Kubernetes and systemd all read them."""
     time_zone: Annotated[str, AfterValidator(_time_zone)]
-    name: Annotated[Label, Field(max_length=LONGEST_NAME)] = "winnow-nightly"
+    name: Name = "winnow-nightly"
     deadline_hours: float = Field(default=12.0, gt=0, le=168)
     """A night that takes longer is stopped; the next one goes on where it was."""
     history_success: int = Field(default=3, ge=0)
@@ -147,5 +148,5 @@ def _schedule_error(error: ValidationError, file: Path) -> ConfigError:
     where = f"{key} in [{'.'.join(['schedule', *tables])}] of {file}"
     if first["type"] == "missing":
         return ConfigError(f"{where} is not set")
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     return ConfigError(f"{where} = {first['input']!r}: {rule.replace('should', 'must')}")
