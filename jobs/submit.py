@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.auth import refuse_secrets
-from pipeline.config import load_score_config, near_name
+from pipeline.config import ScoreConfig, load_score_config, near_name
 from pipeline.errors import ConfigError, UsageError
 
 SHOWN = "whoever reaches the dashboard can read it"
@@ -93,8 +93,8 @@ def check_command(
                 "is called in there",
             )
         if name == "score" and (config is None or Path(config).is_file() or working_dir):
-            options.pop("config")
-            load_score_config(config, options)
+            settings = {key: options[key] for key in ScoreConfig.model_fields if key in options}
+            load_score_config(config, settings)
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:
