@@ -15,8 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import ConfigError, UsageError
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-
 SECRETS = re.compile(
     r"""://[^/@\s]+:[^/@\s]+@        # a password in a URL
     |\b(?:AKIA|ASIA)[A-Z0-9]{16}\b   # an AWS access key

@@ -32,7 +32,7 @@ REQUEST_SECONDS = (10.0, 120.0)
 """To connect; to be answered: the dashboard itself waits for its agent, and unpacks uploads."""
 POLL_SECONDS = 0.5
 LOST_SECONDS = 60.0
-"""For so long the cluster may be out of reach before following a job gives up."""
+"""How long a cluster may be out of reach while a job is followed."""
 STOP_SECONDS = {"pending": 5.0, "running": 60.0}
 """Ray cannot take back a job that waits for resources."""
 QUIET_SECONDS = 60.0
@@ -55,8 +55,7 @@ class Job:
     """A job as the cluster tells of it. Times are seconds since the epoch."""
 
     id: str
-    state: str
-    """pending, running, succeeded, failed or stopped."""
+    state: str  # pending, running, succeeded, failed or stopped
     command: str
     started: float | None
     ended: float | None
@@ -155,7 +154,7 @@ class Cluster:
     def jobs(self) -> list[Job]:
         """All that were submitted to the cluster, newest first."""
         details = self._patiently(self._client.list_jobs)
-        jobs = [_job(each) for each in details if each.submission_id]
+        jobs = [job_of(each) for each in details if each.submission_id]
         return sorted(jobs, key=lambda job: job.started or 0, reverse=True)
 
     def logs(self, job_id: str) -> str:
@@ -226,7 +225,7 @@ class Cluster:
 
     def _find(self, job_id: str) -> Job | None:
         try:
-            return _job(self._patiently(lambda: self._client.get_job_info(job_id)))
+            return job_of(self._patiently(lambda: self._client.get_job_info(job_id)))
         except RuntimeError as error:
             if "status code 404" in str(error):
                 return None
@@ -273,7 +272,8 @@ def _connect(address: str) -> _Client:
         os.environ.update({name: value for name, value in overruling.items() if value is not None})
 
 
-def _job(details: JobDetails) -> Job:
+def job_of(details: JobDetails) -> Job:
+    """What Ray says of a job, in the terms of Job."""
     state = JobStatus(details.status)
     exit_code = None
     if state == JobStatus.SUCCEEDED:
