@@ -84,7 +84,7 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         "model": manifest.model.name,
         **manifest.rules.model_dump(),
     }
-    _print_facts(facts, as_json=as_json)
+    print_facts(facts, as_json=as_json)
 
 
 def print_plan(
@@ -111,7 +111,7 @@ def print_plan(
         "estimated_tokens": plan.text_bytes // BYTES_PER_TOKEN,
         "shards": len(plan.shards),
     }
-    _print_facts(facts | ({"unreadable": plan.unreadable} if as_json else {}), as_json=as_json)
+    print_facts(facts | ({"unreadable": plan.unreadable} if as_json else {}), as_json=as_json)
     for name, reason in plan.unreadable.items():
         Console(stderr=True).print(f"Unreadable: {name}: {reason}", style="yellow", markup=False)
     return 1 if plan.unreadable else 0
@@ -141,7 +141,7 @@ def print_status(run: str, *, as_json: bool) -> int:
     }
     if as_json:
         facts |= {"shards_done": len(done), "shards": len(manifest.shards), "failures": failures}
-    _print_facts(facts, as_json=as_json)
+    print_facts(facts, as_json=as_json)
     if not as_json:
         screen = Console(stderr=True)
         for failure in failures:
@@ -224,7 +224,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+    """Names and values: a table to read, or JSON."""
     if as_json:
         print_json(facts)
         return

@@ -21,6 +21,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.errors import ConfigError
 
+TABLES = ("score", "audit", "schedule")
+"""What one file may hold; each command reads its own."""
+
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Prefix = Literal["auto", "bos", "eos", "none"]
 AskedScoring = Literal["auto", "fused", "prompt_logprobs"]
@@ -159,8 +162,8 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
-    if unknown := sorted(document.keys() - {name}):
-        raise _unknown_key(unknown[0], [name], str(file), "table")
+    if unknown := sorted(document.keys() - set(TABLES)):
+        raise _unknown_key(unknown[0], list(TABLES), str(file), "table")
     table = document.get(name)
     if not isinstance(table, dict):
         raise ConfigError(f"{file} has no [{name}] table", hint=f"put the keys under [{name}]")

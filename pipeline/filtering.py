@@ -16,10 +16,10 @@ from pipeline.filesystem import open_root
 from pipeline.filter_config import FilterConfig
 from pipeline.filter_counts import Counts, count
 from pipeline.filter_record import Cutoffs, FilterRecord, check_apart
+from pipeline.identity import installed_versions
 from pipeline.manifest import Manifest
 from pipeline.order_statistics import from_sortable_bits
 from pipeline.pairing import ScoreRows
-from pipeline.planning import installed_versions
 from pipeline.selection import FLOATS, Selection, find_cutoffs
 from pipeline.store import RunStore
 
