@@ -19,7 +19,7 @@ from pipeline.filter_record import Cutoffs, FilterRecord, check_apart
 from pipeline.identity import installed_versions
 from pipeline.manifest import Manifest
 from pipeline.order_statistics import from_sortable_bits
-from pipeline.pairing import ScoreRows
+from pipeline.paired_rows import ScoreRows
 from pipeline.selection import FLOATS, Selection, find_cutoffs
 from pipeline.store import RunStore
 

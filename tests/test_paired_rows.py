@@ -1,4 +1,4 @@
-"""pipeline/pairing.py: two runs side by side, against a join in plain Python."""
+"""pipeline/paired_rows.py: two runs side by side, against a join in plain Python."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipeline.errors import RunError
 from pipeline.filter_config import load_filter_config
 from pipeline.filter_output import FilterWriter
 from pipeline.filtering import decide
-from pipeline.pairing import ScoreRows
+from pipeline.paired_rows import ScoreRows
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
