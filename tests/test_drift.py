@@ -28,9 +28,8 @@ def test_ks_and_wasserstein_are_the_textbooks_and_scipys(a, b, chunk):
     a, b = arrays(a, b)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drift, "CHUNK", chunk)
-        assert ks_statistic(a, b) == pytest.approx(
-            stats.ks_2samp(a, b, method="asymp").statistic, abs=1e-12
-        )
+        apart = max(abs(np.mean(a <= v) - np.mean(b <= v)) for v in [*a, *b])
+        assert ks_statistic(a, b) == pytest.approx(apart, abs=1e-12)
         moved = stats.wasserstein_distance(a, b)
         assert wasserstein(a, b) == pytest.approx(moved, rel=1e-9, abs=1e-9)
         assert 0 <= distances(a, b).ks_p_value <= 1
