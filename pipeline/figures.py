@@ -127,18 +127,39 @@ def _exp(mean_nll: float | None) -> float | None:
     return math.exp(mean_nll)
 
 
-def groups_of(scores: pl.LazyFrame, column: str) -> list[Group]:
-    label = pl.col(column).cast(pl.String).fill_null("(null)")
-    sizes = scores.group_by(label.alias("group")).agg(pl.col("num_bytes").sum()).collect()
-    largest = sizes.sort("num_bytes", "group", descending=[True, False])["group"].to_list()
-    kept = largest[:MOST_GROUPS_SHOWN]
-    rows = (
-        scores.group_by(pl.when(label.is_in(kept)).then(label).otherwise(pl.lit(OTHERS)).alias("g"))
-        .agg(_aggregates())
-        .collect()
-    )
-    groups = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
-    return sorted(groups, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
+def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
+    """Bytes of text by group."""
+    sizes = scores.group_by(_label(column).alias("group")).agg(pl.col("num_bytes").sum())
+    return dict(sizes.collect().iter_rows())
+
+
+def largest_groups(sizes: dict[str, int]) -> list[str]:
+    """The groups that are told apart: the largest, in bytes of text; then OTHERS, if need be."""
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))
+    rest = [OTHERS] if len(largest) > MOST_GROUPS_SHOWN else []
+    return largest[:MOST_GROUPS_SHOWN] + rest
+
+
+def _label(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.String).fill_null("(null)")
+
+
+def group_label(column: str, groups: list[str]) -> pl.Expr:
+    """The group of each row, OTHERS where it is not one of `groups`."""
+    label = _label(column)
+    return pl.when(label.is_in(groups)).then(label).otherwise(pl.lit(OTHERS))
+
+
+def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None) -> list[Group]:
+    """Figures by group, from the least to the most surprising.
+
+    `groups` are the ones to tell apart; those of largest_groups, if not given.
+    """
+    if groups is None:
+        groups = largest_groups(group_sizes(scores, column))
+    rows = scores.group_by(group_label(column, groups).alias("g")).agg(_aggregates()).collect()
+    found = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
+    return sorted(found, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
 
 
 def histogram_of(
