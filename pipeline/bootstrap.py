@@ -8,13 +8,13 @@ corpus are resampled together: the interval of their difference is that of paire
 """
 
 import hashlib
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from pipeline.samples import ROW_BITS, Values
+from pipeline.samples import ROW_BITS, Mask, Values
 
 NUM_BLOCKS = 1 << 14
 CONFIDENCE = 0.95
@@ -33,14 +33,6 @@ class Interval(BaseModel):
 
     low: float
     high: float
-
-
-class Ratio(NamedTuple):
-    """A sum over another, resampled."""
-
-    numerator: Values
-    """Shape [resamples]."""
-    denominator: Values
 
 
 class Bootstrap:
@@ -94,10 +86,28 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def block_sums(blocks: Blocks, *columns: npt.NDArray[np.generic]) -> Values:
-    """The columns, shape [n] each, added up: shape [NUM_BLOCKS, len(columns)]."""
-    sums = [np.bincount(blocks, weights=column, minlength=NUM_BLOCKS) for column in columns]
-    return np.stack(sums, axis=1)
+def block_sums(
+    blocks: Blocks,
+    columns: list[npt.NDArray[Any]],
+    *,
+    where: Mask | None = None,
+    groups: npt.NDArray[np.uint8] | None = None,
+    num_groups: int = 1,
+) -> Values:
+    """The columns, shape [n] each, added up by group: shape [num_groups, NUM_BLOCKS, len(columns)].
+
+    Rows that `where` leaves out, and only those, may be NaN.
+    """
+    sums = np.zeros((len(columns), num_groups * NUM_BLOCKS))
+    for start in range(0, len(blocks), CHUNK):
+        part = slice(start, start + CHUNK)
+        at = blocks[part].astype(np.int64)
+        if groups is not None:
+            at += groups[part].astype(np.int64) * NUM_BLOCKS
+        kept = slice(None) if where is None else where[part]
+        for sum_, column in zip(sums, columns, strict=True):
+            sum_ += np.bincount(at[kept], weights=column[part][kept], minlength=len(sum_))
+    return np.moveaxis(sums.reshape(len(columns), num_groups, NUM_BLOCKS), 0, -1)
 
 
 def interval(resampled: Values, num_documents: int) -> Interval | None:

@@ -137,8 +137,8 @@ def pair(
 
 
 def _mean_interval(differences: Values, blocks: Blocks, bootstrap: Bootstrap) -> Interval | None:
-    sums = block_sums(blocks, np.ones(len(differences), np.uint8), differences)
-    resampled = bootstrap.resample(sums)
+    counts = np.ones(len(differences), np.uint8)
+    resampled = bootstrap.resample(block_sums(blocks, [counts, differences])[0])
     with np.errstate(invalid="ignore"):
         return interval(resampled[:, 1] / resampled[:, 0], len(differences))
 

@@ -1,0 +1,333 @@
+"""A comparison as tables of words: what is shown, in what order, in which number formats.
+
+Owns the layout, once for terminal, Markdown and HTML. Cells are text of unknown origin: drawing
+and escaping them is render_compare.py's.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.bootstrap import Interval
+from pipeline.comparability import Kind
+from pipeline.comparison import Cell, Change, ComparedRun, Comparison, Matrix, RunShift, Shift
+from pipeline.pairing import Moved, Pairing
+from pipeline.render import number
+from pipeline.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
+
+TITLES: dict[Kind, str] = {
+    "repeats": "One model over one dataset, again",
+    "datasets": "Datasets under one model",
+    "models": "Models over one dataset",
+    "checkpoints": "Checkpoints over one dataset, in the order given",
+    "nightly": "One corpus as its files changed, in the order given",
+    "matrix": "Models over datasets",
+}
+LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte"}
+SMALLEST_P = 1e-6
+DISTANCE_COLUMNS = ("KS", "p", "PSI", "moved")
+TERMS = (
+    ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
+    ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
+    (
+        "95% interval",
+        "where the figure lies if the documents were drawn anew, from resampling them",
+    ),
+    ("change", "the run minus its baseline: above 0 is more surprising"),
+    ("KS", "largest gap between the two distribution functions over documents, 0 to 1"),
+    (
+        "p",
+        "chance of such a gap if both are of one population; with many documents any gap has a "
+        "small p, so read KS",
+    ),
+    (
+        "PSI",
+        "population stability index over the baseline's deciles: 0.1 is a small shift, 0.25 a "
+        "large one; in brackets what chance alone exceeds once in twenty",
+    ),
+    (
+        "moved",
+        "Wasserstein-1: how far documents move on average, in nats per token (log "
+        "perplexity) or in bits per byte",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A table with its title; cells are text that is not escaped yet."""
+
+    title: str
+    about: str = ""
+    columns: tuple[str, ...]
+    """The first is the name of a row."""
+    rows: list[tuple[str, ...]]
+    text_columns: int = 1
+    """Leading columns that are words; the others are numbers."""
+    on_terminal: bool = True
+    narrow: tuple[int, ...] | None = None
+    """The columns that a terminal of 80 columns has room for; None: all."""
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """Everything that is shown, in order."""
+    shown = [_runs(comparison)]
+    if comparison.trend is not None:
+        shown.append(_trend(comparison))
+    if comparison.matrix is not None:
+        shown.append(_matrix(comparison.matrix))
+    shown.append(_shifts(comparison))
+    for shift in comparison.shifts:
+        shown += [_groups(comparison, shift, column) for column in shift.groups]
+    for shift in comparison.shifts:
+        shown.append(_quantiles(shift))
+    for shift in comparison.shifts:
+        if shift.pairing is not None:
+            shown += _pairing(shift, shift.pairing)
+    return shown
+
+
+def figures_shown(comparison: Comparison) -> list[str]:
+    """Those that compare, the one that ranks first."""
+    return [PERPLEXITY, BITS] if comparison.ranked_by == PERPLEXITY else [BITS]
+
+
+def signed(value: float | None) -> str:
+    """Three significant digits and a sign; a dash for nothing."""
+    if value is None:
+        return "-"
+    text = number(abs(value))
+    return text if float(text.replace(",", "")) == 0 else ("+" if value > 0 else "-") + text
+
+
+def percent(value: float | None) -> str:
+    """A share of the baseline, with a sign."""
+    return "-" if value is None else f"{100 * value:+.1f}%"
+
+
+def between(interval: Interval | None, *, with_sign: bool = False) -> str:
+    """`low to high`."""
+    if interval is None:
+        return "-"
+    show = signed if with_sign else number
+    return f"{show(interval.low)} to {show(interval.high)}"
+
+
+def chance(p: float) -> str:
+    """A p-value; tiny ones are not told apart."""
+    return f"<{SMALLEST_P:.0e}" if p < SMALLEST_P else f"{p:.2g}"
+
+
+def _starred(comparison: Comparison, name: str) -> str:
+    return f"{name} *" if name == comparison.baseline else name
+
+
+def _runs(comparison: Comparison) -> Section:
+    varied = [
+        (title, [getattr(run, key) for run in comparison.runs])
+        for title, key in (("model", "model"), ("corpus", "corpus"), ("dtype", "dtype"))
+    ]
+    varied = [(title, values) for title, values in varied if len(set(values)) > 1]
+    figures = figures_shown(comparison)
+    intervals = [label for figure in figures for label in (LABELS[figure], "95% interval")]
+    ranked = "in the order given" if comparison.trend else "the least surprised first"
+    return Section(
+        title="Runs",
+        about=f"{TITLES[comparison.kind]}, {ranked}; * is the baseline.",
+        columns=("run", *(title for title, _ in varied), "documents", "tokens", *intervals),
+        rows=[
+            (
+                _starred(comparison, run.name),
+                *(values[i] for _, values in varied),
+                f"{run.figures.num_documents:,}",
+                f"{run.figures.num_tokens:,}",
+                *(cell for figure in figures for cell in _estimate(run, figure)),
+            )
+            for i, run in enumerate(comparison.runs)
+        ],
+        text_columns=1 + len(varied),
+    )
+
+
+def _estimate(run: ComparedRun, figure: str) -> tuple[str, str]:
+    figures = run.figures
+    value = figures.corpus_perplexity if figure == PERPLEXITY else figures.bits_per_byte
+    return number(value), between(run.intervals[figure])
+
+
+def _trend(comparison: Comparison) -> Section:
+    label = LABELS[comparison.ranked_by]
+    return Section(
+        title="Trend",
+        about=f"{label} from run to run; changes with their 95% intervals.",
+        columns=("run", label, "from previous", "95% interval", "from first", "95% interval"),
+        rows=[
+            (
+                _starred(comparison, step.run),
+                number(step.value),
+                *_changed(step.from_previous),
+                *_changed(step.from_first),
+            )
+            for step in comparison.trend or ()
+        ],
+    )
+
+
+def _changed(change: Change | None) -> tuple[str, str]:
+    if change is None:
+        return "-", "-"
+    return signed(change.difference), between(change.interval, with_sign=True)
+
+
+def _matrix(matrix: Matrix) -> Section:
+    rows = []
+    for model, cells in zip(matrix.models, matrix.cells, strict=True):
+        shown = [
+            "-" if cell is None else _cell(cell, matrix.cells, i) for i, cell in enumerate(cells)
+        ]
+        rows.append((model, *shown))
+    return Section(
+        title="Bits per byte",
+        about="Models by datasets, with 95% intervals; • marks the lowest of each dataset.",
+        columns=("model", *matrix.datasets),
+        rows=rows,
+    )
+
+
+def _cell(cell: Cell, rows: list[list[Cell | None]], column: int) -> str:
+    beside = [row[column] for row in rows]
+    values = [one.bits_per_byte for one in beside if one and one.bits_per_byte is not None]
+    mark = "• " if len(values) > 1 and cell.bits_per_byte == min(values) else ""
+    return f"{mark}{number(cell.bits_per_byte)} ({between(cell.interval)})"
+
+
+def _shifts(comparison: Comparison) -> Section:
+    return Section(
+        title="Shift from the baseline",
+        about="Changes of the whole corpus with their 95% intervals; distances over documents.",
+        columns=("run", "against", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
+        rows=[
+            (shift.run, shift.baseline, LABELS[figure], *_change(shift.overall, figure))
+            for shift in comparison.shifts
+            for figure in shift.overall.changes
+        ],
+        text_columns=3,
+    )
+
+
+def _change(shift: Shift, figure: str) -> tuple[str, ...]:
+    """A figure's change and distances, in the order of DISTANCE_COLUMNS from the fourth on."""
+    change = shift.changes[figure]
+    moved = (signed(change.difference), between(change.interval, with_sign=True))
+    return (*moved, percent(change.relative), *_distances(shift, figure))
+
+
+def _distances(shift: Shift, figure: str) -> tuple[str, ...]:
+    found = shift.distances.get(DISTRIBUTIONS[figure])
+    if found is None:
+        return ("-",) * len(DISTANCE_COLUMNS)
+    return (
+        number(found.ks_statistic),
+        chance(found.ks_p_value),
+        f"{number(found.psi.value)} ({number(found.psi.by_chance)})",
+        number(found.wasserstein),
+    )
+
+
+def _groups(comparison: Comparison, shift: RunShift, column: str) -> Section:
+    figure = comparison.ranked_by
+    rows = []
+    for group in shift.groups[column]:
+        change = group.shift.changes[figure]
+        counts = (group.shift.num_scored_baseline, group.shift.num_scored)
+        values = (number(change.baseline), number(change.value))
+        rows.append(
+            (group.value, *(f"{n:,}" for n in counts), *values, *_change(group.shift, figure))
+        )
+    label = LABELS[figure]
+    return Section(
+        title=f"{shift.run} against {shift.baseline}, by {column}",
+        about=f"{label}; the groups that changed most first.",
+        columns=(
+            column,
+            "documents before",
+            "after",
+            f"{label} before",
+            "after",
+            "change",
+            "95% interval",
+            "%",
+            *DISTANCE_COLUMNS,
+        ),
+        rows=rows,
+        narrow=(0, 3, 4, 5, 6, 8),
+    )
+
+
+def _quantiles(shift: RunShift) -> Section:
+    names = list(dict.fromkeys(q for found in shift.overall.quantiles.values() for q in found))
+    rows = []
+    for figure, found in shift.overall.quantiles.items():
+        lines = {
+            shift.baseline: [number(found[q].baseline) for q in found],
+            shift.run: [number(found[q].value) for q in found],
+            "change": [signed(found[q].difference) for q in found],
+            "%": [percent(found[q].relative) for q in found],
+        }
+        rows += [(LABELS[figure], name, *cells) for name, cells in lines.items()]
+    return Section(
+        title=f"{shift.run} against {shift.baseline}, quantiles over documents",
+        columns=("metric", "", *names),
+        rows=rows,
+        text_columns=2,
+        on_terminal=False,
+    )
+
+
+def _pairing(shift: RunShift, pairing: Pairing) -> list[Section]:
+    title = f"{shift.run} against {shift.baseline}, document by document"
+    p_value = pairing.wilcoxon_p_value
+    interval = between(pairing.interval, with_sign=True)
+    facts = [
+        ("documents in both", f"{pairing.num_matched:,}"),
+        (f"only in {shift.baseline}", f"{pairing.num_only_in_baseline:,}"),
+        (f"only in {shift.run}", f"{pairing.num_only_in_run:,}"),
+        ("whose text changed", f"{pairing.num_texts_changed:,}"),
+        ("compared: same text, two scores", f"{pairing.num_compared:,}"),
+        ("rose, fell, stayed", _rose_fell_stayed(pairing)),
+        ("mean change, bits/byte", f"{signed(pairing.mean_difference)} ({interval})"),
+        ("p of rising as often as falling", "-" if p_value is None else chance(p_value)),
+    ]
+    if shift.files is not None:
+        files = shift.files
+        counts = f"{files.added:,} added, {files.removed:,} removed, {files.changed:,} changed, "
+        facts.insert(0, ("files", counts + f"{files.unchanged:,} as they were"))
+    shown = [Section(title=title, columns=("", ""), rows=facts, text_columns=2)]
+    for word, moved in (("rose", pairing.rose_most), ("fell", pairing.fell_most)):
+        if moved:
+            shown.append(_moved(f"{shift.run}: documents that {word} most", moved))
+    return shown
+
+
+def _rose_fell_stayed(pairing: Pairing) -> str:
+    share = "" if pairing.share_rose is None else f" ({100 * pairing.share_rose:.1f}%)"
+    return f"{pairing.num_rose:,}{share}, {pairing.num_fell:,}, {pairing.num_equal:,}"
+
+
+def _moved(title: str, moved: list[Moved]) -> Section:
+    return Section(
+        title=title,
+        about="In bits per byte.",
+        columns=("file", "row", "doc_id", "bytes", "before", "after", "change"),
+        rows=[
+            (
+                one.file,
+                str(one.row),
+                one.doc_id or "-",
+                f"{one.num_scored_bytes:,}",
+                number(one.baseline),
+                number(one.value),
+                signed(one.difference),
+            )
+            for one in moved
+        ],
+        on_terminal=False,
+    )
