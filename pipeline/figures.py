@@ -70,10 +70,11 @@ def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
 
 
 def figures_of(scores: pl.LazyFrame) -> Figures:
-    return _figures(scores.select(_aggregates()).collect().row(0, named=True))
+    exprs = [*_sums(), *(q for metric in QUANTILE_METRICS for q in _quantiles(metric))]
+    return _figures(scores.select(exprs).collect().row(0, named=True))
 
 
-def _aggregates() -> list[pl.Expr]:
+def _sums() -> list[pl.Expr]:
     scored = pl.col("nll").is_not_null()
     mean_nll = (pl.col("nll") / pl.col("num_tokens")).filter(pl.col("num_tokens") > 0)
     return [
@@ -84,11 +85,13 @@ def _aggregates() -> list[pl.Expr]:
         pl.col("num_scored_bytes").filter(scored).sum(),
         pl.col("nll").sum(),
         mean_nll.mean().alias("mean_nll"),
-        *(
-            pl.col(metric).quantile(q, "linear").alias(f"{metric}:{_quantile_name(q)}")
-            for metric in QUANTILE_METRICS
-            for q in QUANTILES
-        ),
+    ]
+
+
+def _quantiles(metric: str) -> list[pl.Expr]:
+    return [
+        pl.col(metric).quantile(q, "linear").alias(f"{metric}:{_quantile_name(q)}")
+        for q in QUANTILES
     ]
 
 
@@ -157,7 +160,11 @@ def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None
     """
     if groups is None:
         groups = largest_groups(group_sizes(scores, column))
-    rows = scores.group_by(group_label(column, groups).alias("g")).agg(_aggregates()).collect()
+    grouped = scores.group_by(group_label(column, groups).alias("g"))
+    # A query a metric: each holds the metric's values, by group, in memory.
+    rows = grouped.agg(_sums()).collect()
+    for metric in QUANTILE_METRICS:
+        rows = rows.join(grouped.agg(_quantiles(metric)).collect(), on="g")
     found = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
     return sorted(found, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
 

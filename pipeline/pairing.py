@@ -108,28 +108,31 @@ def pair(
     """Statistics of matched documents. `blocks` are of the run's rows; `run_scores` is the run,
     to look up the ids of the few documents that are shown."""
     matched = match(baseline, run)
-    before = baseline.metric(METRIC, matched.in_baseline)
-    differences = run.metric(METRIC, matched.in_run) - before
+    differences = run.metric(METRIC, matched.in_run)
+    differences -= baseline.metric(METRIC, matched.in_baseline)
+    moved = []
+    for sign in (1, -1):
+        at = furthest(differences, NUM_MOVED, sign)
+        moved.append([_moved(baseline, run, matched, i, files) for i in at])
+    with_ids = _with_ids(moved[0] + moved[1], run_scores)
+    around = _mean_interval(differences, blocks[matched.in_run], bootstrap)
+    num_matched, num_texts_changed = matched.num_matched, matched.num_texts_changed
+    del matched  # two integers a document; the test that comes needs the room
     count = len(differences)
     num_rose = int(np.count_nonzero(differences > 0))
     num_fell = int(np.count_nonzero(differences < 0))
-    moved = []
-    for sign in (1, -1):
-        at = furthest(differences * sign, NUM_MOVED)
-        moved.append([_moved(baseline, run, matched, i, files) for i in at])
-    with_ids = _with_ids(moved[0] + moved[1], run_scores)
     return Pairing(
-        num_matched=matched.num_matched,
-        num_only_in_baseline=len(baseline.key) - matched.num_matched,
-        num_only_in_run=len(run.key) - matched.num_matched,
-        num_texts_changed=matched.num_texts_changed,
+        num_matched=num_matched,
+        num_only_in_baseline=len(baseline.key) - num_matched,
+        num_only_in_run=len(run.key) - num_matched,
+        num_texts_changed=num_texts_changed,
         num_compared=count,
         num_rose=num_rose,
         num_fell=num_fell,
         num_equal=count - num_rose - num_fell,
         share_rose=num_rose / count if count else None,
         mean_difference=float(np.mean(differences)) if count else None,
-        interval=_mean_interval(differences, blocks[matched.in_run], bootstrap),
+        interval=around,
         wilcoxon_p_value=wilcoxon_p_value(differences),
         rose_most=with_ids[: len(moved[0])],
         fell_most=with_ids[len(moved[0]) :],
@@ -151,29 +154,33 @@ def wilcoxon_p_value(differences: Values) -> float | None:
     if len(moved) <= MOST_EXACT:
         return float(stats.wilcoxon(moved).pvalue)
     # The normal law with the correction for ties. SciPy's own needs ten arrays of this size.
-    sizes = np.sort(np.abs(moved))
     rises = np.sort(moved[moved > 0])
+    sizes = np.abs(moved, out=moved)
+    sizes.sort()
     ranks = 0.0
     for start in range(0, len(rises), CHUNK):
         part = rises[start : start + CHUNK]
         first, last = (np.searchsorted(sizes, part, side=side) for side in ("left", "right"))
         ranks += float(np.sum((first + last + 1) / 2))
-    ends = np.flatnonzero(np.diff(sizes, append=np.inf))
-    ties = np.diff(ends, prepend=-1).astype(np.float64)
-    n = float(len(moved))
+    starts = np.flatnonzero(np.append(True, sizes[1:] != sizes[:-1]))
+    ties = np.diff(starts, append=len(sizes))
+    ties = ties[ties > 1].astype(np.float64)
+    n = float(len(sizes))
     variance = n * (n + 1) * (2 * n + 1) / 24 - float(np.sum(ties**3 - ties)) / 48
     z = (ranks - n * (n + 1) / 4) / np.sqrt(variance)
     return float(2 * stats.norm.sf(abs(z)))
 
 
-def furthest(values: Values, count: int) -> list[int]:
-    """Positions of the largest values above 0, the largest first, ties by position."""
+def furthest(values: Values, count: int, sign: int) -> list[int]:
+    """Positions of the largest values of that sign, the furthest first, ties by position."""
     if len(values) > count:
-        least = np.partition(values, -count)[-count]
-        candidates = np.flatnonzero(values >= max(least, np.finfo(np.float64).tiny))
+        at = -count if sign > 0 else count - 1
+        least = np.partition(values, at)[at]
+        inside = (values >= least) if sign > 0 else (values <= least)
+        candidates = np.flatnonzero(inside & (values * sign > 0))
     else:
-        candidates = np.flatnonzero(values > 0)
-    order = np.lexsort((candidates, -values[candidates]))
+        candidates = np.flatnonzero(values * sign > 0)
+    order = np.lexsort((candidates, -values[candidates] * sign))
     return [int(i) for i in candidates[order][:count]]
 
 
