@@ -6,9 +6,9 @@ and escaping them is render_compare.py's.
 
 from dataclasses import dataclass
 
-from pipeline.bootstrap import Interval
 from pipeline.comparability import Kind
 from pipeline.comparison import Cell, Change, ComparedRun, Comparison, Matrix, RunShift, Shift
+from pipeline.formats import chance, estimate, estimated_change, percent, signed
 from pipeline.pairing import Moved, Pairing
 from pipeline.render import number
 from pipeline.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
@@ -22,32 +22,19 @@ TITLES: dict[Kind, str] = {
     "matrix": "Models over datasets",
 }
 LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte"}
-SMALLEST_P = 1e-6
-DISTANCE_COLUMNS = ("KS", "p", "PSI", "moved")
+PAIR = 2
+"""A trend of two runs says what their shift says."""
+DISTANCE_COLUMNS = ("KS", "p", "PSI", "by chance", "moved")
 TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
-    (
-        "95% interval",
-        "where the figure lies if the documents were drawn anew, from resampling them",
-    ),
-    ("change", "the run minus its baseline: above 0 is more surprising"),
-    ("KS", "largest gap between the two distribution functions over documents, 0 to 1"),
-    (
-        "p",
-        "chance of such a gap if both are of one population; with many documents any gap has a "
-        "small p, so read KS",
-    ),
-    (
-        "PSI",
-        "population stability index over the baseline's deciles: 0.1 is a small shift, 0.25 a "
-        "large one; in brackets what chance alone exceeds once in twenty",
-    ),
-    (
-        "moved",
-        "Wasserstein-1: how far documents move on average, in nats per token (log "
-        "perplexity) or in bits per byte",
-    ),
+    ("95% interval", "where the figure could have come out, had other documents been drawn"),
+    ("change", "the run minus what it is held against: above 0 is more surprising"),
+    ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
+    ("p", "chance of such a gap if nothing changed; of many documents any trifle has a small p"),
+    ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
+    ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
+    ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
 )
 
 
@@ -70,7 +57,7 @@ class Section:
 def sections(comparison: Comparison) -> list[Section]:
     """Everything that is shown, in order."""
     shown = [_runs(comparison)]
-    if comparison.trend is not None:
+    if comparison.trend is not None and len(comparison.trend) > PAIR:
         shown.append(_trend(comparison))
     if comparison.matrix is not None:
         shown.append(_matrix(comparison.matrix))
@@ -90,32 +77,6 @@ def figures_shown(comparison: Comparison) -> list[str]:
     return [PERPLEXITY, BITS] if comparison.ranked_by == PERPLEXITY else [BITS]
 
 
-def signed(value: float | None) -> str:
-    """Three significant digits and a sign; a dash for nothing."""
-    if value is None:
-        return "-"
-    text = number(abs(value))
-    return text if float(text.replace(",", "")) == 0 else ("+" if value > 0 else "-") + text
-
-
-def percent(value: float | None) -> str:
-    """A share of the baseline, with a sign."""
-    return "-" if value is None else f"{100 * value:+.1f}%"
-
-
-def between(interval: Interval | None, *, with_sign: bool = False) -> str:
-    """`low to high`."""
-    if interval is None:
-        return "-"
-    show = signed if with_sign else number
-    return f"{show(interval.low)} to {show(interval.high)}"
-
-
-def chance(p: float) -> str:
-    """A p-value; tiny ones are not told apart."""
-    return f"<{SMALLEST_P:.0e}" if p < SMALLEST_P else f"{p:.2g}"
-
-
 def _starred(comparison: Comparison, name: str) -> str:
     return f"{name} *" if name == comparison.baseline else name
 
@@ -128,10 +89,10 @@ def _runs(comparison: Comparison) -> Section:
     varied = [(title, values) for title, values in varied if len(set(values)) > 1]
     figures = figures_shown(comparison)
     intervals = [label for figure in figures for label in (LABELS[figure], "95% interval")]
-    ranked = "in the order given" if comparison.trend else "the least surprised first"
+    ranked = "" if comparison.trend else ", the least surprised first"
     return Section(
         title="Runs",
-        about=f"{TITLES[comparison.kind]}, {ranked}; * is the baseline.",
+        about=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
         columns=("run", *(title for title, _ in varied), "documents", "tokens", *intervals),
         rows=[
             (
@@ -144,13 +105,14 @@ def _runs(comparison: Comparison) -> Section:
             for i, run in enumerate(comparison.runs)
         ],
         text_columns=1 + len(varied),
+        narrow=tuple(range(5 + len(varied))) + ((5 + len(varied),) if len(figures) > 1 else ()),
     )
 
 
 def _estimate(run: ComparedRun, figure: str) -> tuple[str, str]:
     figures = run.figures
     value = figures.corpus_perplexity if figure == PERPLEXITY else figures.bits_per_byte
-    return number(value), between(run.intervals[figure])
+    return estimate(value, run.intervals[figure])
 
 
 def _trend(comparison: Comparison) -> Section:
@@ -174,7 +136,7 @@ def _trend(comparison: Comparison) -> Section:
 def _changed(change: Change | None) -> tuple[str, str]:
     if change is None:
         return "-", "-"
-    return signed(change.difference), between(change.interval, with_sign=True)
+    return estimated_change(change.difference, change.interval)
 
 
 def _matrix(matrix: Matrix) -> Section:
@@ -196,7 +158,8 @@ def _cell(cell: Cell, rows: list[list[Cell | None]], column: int) -> str:
     beside = [row[column] for row in rows]
     values = [one.bits_per_byte for one in beside if one and one.bits_per_byte is not None]
     mark = "• " if len(values) > 1 and cell.bits_per_byte == min(values) else ""
-    return f"{mark}{number(cell.bits_per_byte)} ({between(cell.interval)})"
+    value, interval = estimate(cell.bits_per_byte, cell.interval)
+    return f"{mark}{value} ({interval})"
 
 
 def _shifts(comparison: Comparison) -> Section:
@@ -210,14 +173,14 @@ def _shifts(comparison: Comparison) -> Section:
             for figure in shift.overall.changes
         ],
         text_columns=3,
+        narrow=(0, *((1,) if comparison.matrix else ()), 2, 3, 4, 6, 8),
     )
 
 
 def _change(shift: Shift, figure: str) -> tuple[str, ...]:
     """A figure's change and distances, in the order of DISTANCE_COLUMNS from the fourth on."""
     change = shift.changes[figure]
-    moved = (signed(change.difference), between(change.interval, with_sign=True))
-    return (*moved, percent(change.relative), *_distances(shift, figure))
+    return (*_changed(change), percent(change.relative), *_distances(shift, figure))
 
 
 def _distances(shift: Shift, figure: str) -> tuple[str, ...]:
@@ -227,7 +190,8 @@ def _distances(shift: Shift, figure: str) -> tuple[str, ...]:
     return (
         number(found.ks_statistic),
         chance(found.ks_p_value),
-        f"{number(found.psi.value)} ({number(found.psi.by_chance)})",
+        number(found.psi.value),
+        number(found.psi.by_chance),
         number(found.wasserstein),
     )
 
@@ -284,17 +248,16 @@ def _quantiles(shift: RunShift) -> Section:
 
 def _pairing(shift: RunShift, pairing: Pairing) -> list[Section]:
     title = f"{shift.run} against {shift.baseline}, document by document"
-    p_value = pairing.wilcoxon_p_value
-    interval = between(pairing.interval, with_sign=True)
-    facts = [
+    mean, interval = estimated_change(pairing.mean_difference, pairing.interval)
+    facts: list[tuple[str, ...]] = [
         ("documents in both", f"{pairing.num_matched:,}"),
         (f"only in {shift.baseline}", f"{pairing.num_only_in_baseline:,}"),
         (f"only in {shift.run}", f"{pairing.num_only_in_run:,}"),
         ("whose text changed", f"{pairing.num_texts_changed:,}"),
         ("compared: same text, two scores", f"{pairing.num_compared:,}"),
         ("rose, fell, stayed", _rose_fell_stayed(pairing)),
-        ("mean change, bits/byte", f"{signed(pairing.mean_difference)} ({interval})"),
-        ("p of rising as often as falling", "-" if p_value is None else chance(p_value)),
+        ("mean change, bits/byte", f"{mean} ({interval})"),
+        ("p of rising as often as falling", chance(pairing.wilcoxon_p_value)),
     ]
     if shift.files is not None:
         files = shift.files

@@ -4,6 +4,7 @@ Owns drawing the tables of comparison_tables.py and the charts of charts_compare
 for where it goes: names come from corpora and folders and are taken for hostile.
 """
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,14 +31,17 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             console.print(Text(plain(section.title), style="bold"))
             if section.about:
                 console.print(Text(plain(section.about), style="dim"))
-            console.print(_table(section))
+            console.print(_table(section, console.width))
             console.print()
     for note in comparison.notes:
         console.print(Text(plain(note), style="yellow"))
 
 
-def _table(section: Section) -> Table:
-    shown = section.narrow or tuple(range(len(section.columns)))
+def _table(section: Section, width: int) -> Table:
+    lines = [[plain(cell) for cell in line] for line in (section.columns, *section.rows)]
+    widths = [max(map(cell_len, column)) + 1 for column in zip(*lines, strict=True)]
+    every = tuple(range(len(section.columns)))
+    shown = every if sum(widths) <= width else section.narrow or every
     table = Table(
         box=None,
         pad_edge=False,
@@ -48,13 +52,13 @@ def _table(section: Section) -> Table:
     for i in shown:
         words = i < section.text_columns
         table.add_column(
-            Text(plain(section.columns[i])),
+            Text(lines[0][i]),
             justify="left" if words else "right",
             overflow="fold",
             no_wrap=not words,
         )
-    for row in section.rows:
-        table.add_row(*(Text(plain(row[i])) for i in shown))
+    for line in lines[1:]:
+        table.add_row(*(Text(line[i]) for i in shown))
     return table
 
 
