@@ -4,13 +4,11 @@ Owns the layout, once for terminal, Markdown and HTML. Cells are text of unknown
 and escaping them is render_compare.py's.
 """
 
-from dataclasses import dataclass
-
 from pipeline.comparability import Kind
 from pipeline.comparison import Cell, Change, ComparedRun, Comparison, Matrix, RunShift, Shift
 from pipeline.formats import chance, estimate, estimated_change, percent, signed
-from pipeline.pairing import Moved, Pairing
 from pipeline.render import number
+from pipeline.sections import Section, pairing_sections
 from pipeline.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
 
 TITLES: dict[Kind, str] = {
@@ -22,6 +20,7 @@ TITLES: dict[Kind, str] = {
     "matrix": "Models over datasets",
 }
 LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte"}
+MOST_CARDS = 6
 PAIR = 2
 """A trend of two runs says what their shift says."""
 DISTANCE_COLUMNS = ("KS", "p", "PSI", "by chance", "moved")
@@ -31,27 +30,11 @@ TERMS = (
     ("95% interval", "where the figure could have come out, had other documents been drawn"),
     ("change", "the run minus what it is held against: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
-    ("p", "chance of such a gap if nothing changed; of many documents any trifle has a small p"),
+    ("p", "chance of such a gap between unrelated samples; of many documents any trifle is small"),
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
     ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
     ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A table with its title; cells are text that is not escaped yet."""
-
-    title: str
-    about: str = ""
-    columns: tuple[str, ...]
-    """The first is the name of a row."""
-    rows: list[tuple[str, ...]]
-    text_columns: int = 1
-    """Leading columns that are words; the others are numbers."""
-    on_terminal: bool = True
-    narrow: tuple[int, ...] | None = None
-    """The columns that a terminal of 80 columns has room for; None: all."""
 
 
 def sections(comparison: Comparison) -> list[Section]:
@@ -68,7 +51,7 @@ def sections(comparison: Comparison) -> list[Section]:
         shown.append(_quantiles(shift))
     for shift in comparison.shifts:
         if shift.pairing is not None:
-            shown += _pairing(shift, shift.pairing)
+            shown += pairing_sections(shift, shift.pairing)
     return shown
 
 
@@ -91,6 +74,7 @@ def _runs(comparison: Comparison) -> Section:
     intervals = [label for figure in figures for label in (LABELS[figure], "95% interval")]
     ranked = "" if comparison.trend else ", the least surprised first"
     return Section(
+        key="runs",
         title="Runs",
         about=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
         columns=("run", *(title for title, _ in varied), "documents", "tokens", *intervals),
@@ -118,6 +102,7 @@ def _estimate(run: ComparedRun, figure: str) -> tuple[str, str]:
 def _trend(comparison: Comparison) -> Section:
     label = LABELS[comparison.ranked_by]
     return Section(
+        key="trend",
         title="Trend",
         about=f"{label} from run to run; changes with their 95% intervals.",
         columns=("run", label, "from previous", "95% interval", "from first", "95% interval"),
@@ -147,6 +132,7 @@ def _matrix(matrix: Matrix) -> Section:
         ]
         rows.append((model, *shown))
     return Section(
+        key="matrix",
         title="Bits per byte",
         about="Models by datasets, with 95% intervals; • marks the lowest of each dataset.",
         columns=("model", *matrix.datasets),
@@ -164,6 +150,7 @@ def _cell(cell: Cell, rows: list[list[Cell | None]], column: int) -> str:
 
 def _shifts(comparison: Comparison) -> Section:
     return Section(
+        key="shift",
         title="Shift from the baseline",
         about="Changes of the whole corpus with their 95% intervals; distances over documents.",
         columns=("run", "against", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
@@ -173,6 +160,10 @@ def _shifts(comparison: Comparison) -> Section:
             for figure in shift.overall.changes
         ],
         text_columns=3,
+        changes={
+            shift.run: shift.overall.changes[comparison.ranked_by] for shift in comparison.shifts
+        },
+        unit=LABELS[comparison.ranked_by],
         narrow=(0, *((1,) if comparison.matrix else ()), 2, 3, 4, 6, 8),
     )
 
@@ -208,6 +199,7 @@ def _groups(comparison: Comparison, shift: RunShift, column: str) -> Section:
         )
     label = LABELS[figure]
     return Section(
+        key="groups",
         title=f"{shift.run} against {shift.baseline}, by {column}",
         about=f"{label}; the groups that changed most first.",
         columns=(
@@ -222,6 +214,8 @@ def _groups(comparison: Comparison, shift: RunShift, column: str) -> Section:
             *DISTANCE_COLUMNS,
         ),
         rows=rows,
+        changes={group.value: group.shift.changes[figure] for group in shift.groups[column]},
+        unit=label,
         narrow=(0, 3, 4, 5, 6, 8),
     )
 
@@ -238,6 +232,7 @@ def _quantiles(shift: RunShift) -> Section:
         }
         rows += [(LABELS[figure], name, *cells) for name, cells in lines.items()]
     return Section(
+        key="quantiles",
         title=f"{shift.run} against {shift.baseline}, quantiles over documents",
         columns=("metric", "", *names),
         rows=rows,
@@ -246,51 +241,26 @@ def _quantiles(shift: RunShift) -> Section:
     )
 
 
-def _pairing(shift: RunShift, pairing: Pairing) -> list[Section]:
-    title = f"{shift.run} against {shift.baseline}, document by document"
-    mean, interval = estimated_change(pairing.mean_difference, pairing.interval)
-    facts: list[tuple[str, ...]] = [
-        ("documents in both", f"{pairing.num_matched:,}"),
-        (f"only in {shift.baseline}", f"{pairing.num_only_in_baseline:,}"),
-        (f"only in {shift.run}", f"{pairing.num_only_in_run:,}"),
-        ("whose text changed", f"{pairing.num_texts_changed:,}"),
-        ("compared: same text, two scores", f"{pairing.num_compared:,}"),
-        ("rose, fell, stayed", _rose_fell_stayed(pairing)),
-        ("mean change, bits/byte", f"{mean} ({interval})"),
-        ("p of rising as often as falling", chance(pairing.wilcoxon_p_value)),
-    ]
-    if shift.files is not None:
-        files = shift.files
-        counts = f"{files.added:,} added, {files.removed:,} removed, {files.changed:,} changed, "
-        facts.insert(0, ("files", counts + f"{files.unchanged:,} as they were"))
-    shown = [Section(title=title, columns=("", ""), rows=facts, text_columns=2)]
-    for word, moved in (("rose", pairing.rose_most), ("fell", pairing.fell_most)):
-        if moved:
-            shown.append(_moved(f"{shift.run}: documents that {word} most", moved))
+def cards(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(run, its figure, how it changed) of the first runs, for the top of a page."""
+    figure = comparison.ranked_by
+    changes = {shift.run: shift.overall.changes[figure] for shift in comparison.shifts}
+    shown = []
+    for run in comparison.runs[:MOST_CARDS]:
+        value, interval = _estimate(run, figure)
+        about = f"{LABELS[figure]}, {interval}"
+        if run.name in changes:
+            about += f"; {percent(changes[run.name].relative)}"
+        shown.append((_starred(comparison, run.name), value, about))
     return shown
 
 
-def _rose_fell_stayed(pairing: Pairing) -> str:
-    share = "" if pairing.share_rose is None else f" ({100 * pairing.share_rose:.1f}%)"
-    return f"{pairing.num_rose:,}{share}, {pairing.num_fell:,}, {pairing.num_equal:,}"
-
-
-def _moved(title: str, moved: list[Moved]) -> Section:
-    return Section(
-        title=title,
-        about="In bits per byte.",
-        columns=("file", "row", "doc_id", "bytes", "before", "after", "change"),
-        rows=[
-            (
-                one.file,
-                str(one.row),
-                one.doc_id or "-",
-                f"{one.num_scored_bytes:,}",
-                number(one.baseline),
-                number(one.value),
-                signed(one.difference),
-            )
-            for one in moved
-        ],
-        on_terminal=False,
-    )
+def facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Provenance, as names and values."""
+    found = [("compared", comparison.generated_at), ("baseline", comparison.baseline)]
+    for run in comparison.runs:
+        state = "" if run.complete else ", not finished"
+        found.append((run.name, f"{run.run}: {run.model} ({run.dtype}) over {run.corpus}{state}"))
+    intervals = comparison.intervals
+    resamples = f"{intervals.resamples:,} resamples, seed {intervals.seed}"
+    return [*found, ("intervals", f"{intervals.method}; {resamples}")]

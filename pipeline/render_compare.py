@@ -4,24 +4,38 @@ Owns drawing the tables of comparison_tables.py and the charts of charts_compare
 for where it goes: names come from corpora and folders and are taken for hostile.
 """
 
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.charts_compare import changes_svg, distributions_svg, trend_svg
 from pipeline.comparison import Comparison
-from pipeline.comparison_tables import Section, sections
+from pipeline.comparison_tables import LABELS, TERMS, TITLES, cards, facts, figures_shown, sections
+from pipeline.errors import ConfigError
 from pipeline.escaping import plain
 from pipeline.filesystem import open_root
 from pipeline.render import markdown
+from pipeline.sections import Section
 
 
 def write_comparison(comparison: Comparison, folder: str) -> str:
-    """Write comparison.json and .md; returns the location of the page."""
+    """Write comparison.html, .json and .md; returns the location of the page."""
     root = open_root(folder)
-    root.write_bytes("comparison.json", (comparison.model_dump_json(indent=1) + "\n").encode())
-    root.write_bytes("comparison.md", to_markdown(comparison).encode())
-    return f"{root.location}/comparison.md"
+    if root.is_file():
+        raise ConfigError(f"--out {folder} is a file, not a folder")
+    contents = {
+        "json": comparison.model_dump_json(indent=1) + "\n",
+        "md": to_markdown(comparison),
+        "html": to_html(comparison),
+    }
+    for ending, content in contents.items():
+        root.write_bytes(f"comparison.{ending}", content.encode())
+    return f"{root.location}/comparison.html"
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -74,8 +88,48 @@ def to_markdown(comparison: Comparison) -> str:
         lines.append("| --- " * section.text_columns + "| ---: " * numbers + "|")
         lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in section.rows]
         lines.append("")
-    intervals = comparison.intervals
-    lines.append(
-        f"Intervals: {intervals.method}; {intervals.resamples:,} resamples, seed {intervals.seed}."
-    )
+    lines += ["| provenance | |", "| --- | --- |"]
+    lines += [f"| {markdown(name)} | {markdown(value)} |" for name, value in facts(comparison)]
     return "\n".join(lines) + "\n"
+
+
+def to_html(comparison: Comparison) -> str:
+    """One self-contained page: no script, no request, names escaped."""
+    environment = Environment(
+        loader=PackageLoader("pipeline"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("compare.html").render(
+        comparison=comparison,
+        title=TITLES[comparison.kind],
+        cards=cards(comparison),
+        sections=[(one, _charts(comparison, one)) for one in sections(comparison)],
+        facts=facts(comparison),
+        terms=TERMS,
+        plain=plain,
+    )
+
+
+def _charts(comparison: Comparison, section: Section) -> list[dict[str, Any]]:
+    """What is drawn above a table."""
+    drawn = {}
+    if section.key == "runs":
+        for figure in figures_shown(comparison):
+            curves = {run.name: run.percentiles[figure] for run in comparison.runs}
+            title = f"Distribution of {LABELS[figure]} over documents, by run"
+            drawn[title] = distributions_svg(curves, figure)
+    if section.key == "trend":
+        figure = comparison.ranked_by
+        title = f"{LABELS[figure]} from run to run, with 95% intervals"
+        intervals = {run.name: run.intervals[figure] for run in comparison.runs}
+        steps = [
+            (step.run, step.value, intervals[step.run])
+            for step in comparison.trend or ()
+            if step.value is not None
+        ]
+        drawn[title] = trend_svg(steps, LABELS[figure])
+    if sum(one.difference is not None for one in section.changes.values()) > 1:
+        drawn[f"{section.title}: change in {section.unit}"] = changes_svg(
+            section.changes, section.unit
+        )
+    # The SVG is vl-convert's: text in it is escaped there.
+    return [{"title": plain(title), "svg": Markup(svg)} for title, svg in drawn.items()]
