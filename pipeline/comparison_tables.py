@@ -149,22 +149,21 @@ def _cell(cell: Cell, rows: list[list[Cell | None]], column: int) -> str:
 
 
 def _shifts(comparison: Comparison) -> Section:
+    ranked = comparison.ranked_by
+    rows = []
+    for shift in comparison.shifts:
+        name = f"{shift.run} against {shift.baseline}" if comparison.matrix else shift.run
+        rows += [(name, LABELS[one], *_change(shift.overall, one)) for one in shift.overall.changes]
     return Section(
         key="shift",
         title="Shift from the baseline",
         about="Changes of the whole corpus with their 95% intervals; distances over documents.",
-        columns=("run", "against", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
-        rows=[
-            (shift.run, shift.baseline, LABELS[figure], *_change(shift.overall, figure))
-            for shift in comparison.shifts
-            for figure in shift.overall.changes
-        ],
-        text_columns=3,
-        changes={
-            shift.run: shift.overall.changes[comparison.ranked_by] for shift in comparison.shifts
-        },
-        unit=LABELS[comparison.ranked_by],
-        narrow=(0, *((1,) if comparison.matrix else ()), 2, 3, 4, 6, 8),
+        columns=("run", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
+        rows=rows,
+        text_columns=2,
+        changes={shift.run: shift.overall.changes[ranked] for shift in comparison.shifts},
+        unit=LABELS[ranked],
+        narrow=(0, 1, 2, 3, 5, 7),
     )
 
 
