@@ -94,12 +94,12 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
 
     `partial` lets in runs that are not finished.
     """
+    subjects = _subjects(stores)
     if len(stores) < FEWEST_RUNS:
         raise RunError(
             "one run alone cannot be compared",
             hint="give two runs or more; `winnow report` describes one",
         )
-    subjects = _subjects(stores)
     unfinished = [subject for subject in subjects if not subject.complete]
     if unfinished and not partial:
         raise RunError(
