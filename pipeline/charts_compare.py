@@ -32,7 +32,7 @@ def distributions_svg(percentiles: dict[str, list[float]], metric: str) -> str:
     legend = alt.Legend(title=None, orient="top", columns=5, symbolSize=400)
     chart = (
         alt.Chart(pl.DataFrame(rows))
-        .mark_line(strokeWidth=2, interpolate="linear", clip=True)
+        .mark_line(strokeWidth=2)
         .encode(
             x=alt.X(
                 "value:Q",
