@@ -69,7 +69,7 @@ def changes_svg(changes: dict[str, Change], unit: str) -> str:
     )
     title = f"change in {unit}, with 95% interval; right of 0 is more surprising"
     ticks = alt.Axis(tickCount=6, format="+~g")
-    line = base.mark_rule(color=PALETTE[0], strokeWidth=5, opacity=0.55).encode(
+    line = base.mark_rule(color=PALETTE[4], strokeWidth=5, opacity=0.8).encode(
         x=alt.X("low:Q", title=title, axis=ticks), x2="high:Q"
     )
     dot = base.mark_point(color=PALETTE[5], filled=True, size=70, opacity=1).encode(
@@ -99,7 +99,7 @@ def trend_svg(steps: list[tuple[str, float, Interval | None]], unit: str) -> str
     line = base.mark_line(color=PALETTE[0], strokeWidth=2).encode(
         y=alt.Y("value:Q", scale=scale, title=unit)
     )
-    bar = base.mark_rule(color=PALETTE[0], strokeWidth=5, opacity=0.45).encode(
+    bar = base.mark_rule(color=PALETTE[4], strokeWidth=5, opacity=0.8).encode(
         y=alt.Y("low:Q", scale=scale, title=unit), y2="high:Q"
     )
     dot = base.mark_point(color=PALETTE[5], filled=True, size=70, opacity=1).encode(

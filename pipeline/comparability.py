@@ -254,8 +254,6 @@ def files_changed(old: Subject, new: Subject) -> FilesChanged | None:
 def _notes(question: Question) -> list[str]:
     subjects = question.subjects
     notes = [] if question.same_tokenizer else [TOKENIZERS_DIFFER]
-    if not question.same_tokenizer and len({subject.dataset for subject in subjects}) > 1:
-        notes.append("They are of different corpora too: model and text both differ.")
     notes += [f"{one.store.location} is not finished." for one in subjects if not one.complete]
     for key in ("dtype", *MODELS_OWN_RULES):
         values = {one.name: one.manifest.fingerprint[key] for one in subjects}

@@ -56,7 +56,7 @@ class RunShift(BaseModel):
     baseline: str
     overall: Shift
     groups: dict[str, list[GroupShift]]
-    """Column to groups, those with the largest change in bits per byte first."""
+    """Column to groups, those with the largest change of the figure that ranks first."""
     files: FilesChanged | None
     """What happened to the files, where both runs are of one location."""
     pairing: Pairing | None

@@ -8,7 +8,7 @@ from pipeline.comparability import Kind
 from pipeline.comparison import Cell, Change, ComparedRun, Comparison, Matrix, RunShift, Shift
 from pipeline.formats import chance, estimate, estimated_change, percent, signed
 from pipeline.render import number
-from pipeline.sections import Section, pairing_sections
+from pipeline.sections import Section, files_section, moved_sections, pairs_section
 from pipeline.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
 
 TITLES: dict[Kind, str] = {
@@ -33,6 +33,7 @@ TERMS = (
     ("p", "chance of such a gap between unrelated samples; of many documents any trifle is small"),
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
     ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
+    ("Wilcoxon p", "chance of so one-sided a movement if documents rise as often as they fall"),
     ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
 )
 
@@ -45,13 +46,17 @@ def sections(comparison: Comparison) -> list[Section]:
     if comparison.matrix is not None:
         shown.append(_matrix(comparison.matrix))
     shown.append(_shifts(comparison))
+    if comparison.kind == "nightly":
+        shown.append(files_section(comparison.shifts))
+    if any(shift.pairing is not None for shift in comparison.shifts):
+        shown.append(pairs_section(comparison.shifts))
     for shift in comparison.shifts:
         shown += [_groups(comparison, shift, column) for column in shift.groups]
     for shift in comparison.shifts:
         shown.append(_quantiles(shift))
     for shift in comparison.shifts:
         if shift.pairing is not None:
-            shown += pairing_sections(shift, shift.pairing)
+            shown += moved_sections(shift, shift.pairing)
     return shown
 
 

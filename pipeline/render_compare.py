@@ -61,7 +61,6 @@ def _table(section: Section, width: int) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
         header_style="bold",
-        show_header=any(section.columns),
     )
     for i in shown:
         words = i < section.text_columns

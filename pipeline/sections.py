@@ -16,7 +16,7 @@ class Section:
     """A table with its title; cells are text that is not escaped yet."""
 
     key: str
-    """What it is of: runs, trend, matrix, shift, groups, quantiles or pairing."""
+    """What it is of: runs, trend, matrix, shift, files, pairs, groups, quantiles or moved."""
     title: str
     about: str = ""
     columns: tuple[str, ...]
@@ -32,39 +32,74 @@ class Section:
     """The columns that a terminal of 80 columns has room for; None: all."""
 
 
-def pairing_sections(shift: RunShift, pairing: Pairing) -> list[Section]:
-    """What became of the documents, and those that moved most."""
-    title = f"{shift.run} against {shift.baseline}, document by document"
-    mean, interval = estimated_change(pairing.mean_difference, pairing.interval)
-    facts: list[tuple[str, ...]] = [
-        ("documents in both", f"{pairing.num_matched:,}"),
-        (f"only in {shift.baseline}", f"{pairing.num_only_in_baseline:,}"),
-        (f"only in {shift.run}", f"{pairing.num_only_in_run:,}"),
-        ("whose text changed", f"{pairing.num_texts_changed:,}"),
-        ("compared: same text, two scores", f"{pairing.num_compared:,}"),
-        ("rose, fell, stayed", _rose_fell_stayed(pairing)),
-        ("mean change, bits/byte", f"{mean} ({interval})"),
-        ("p of rising as often as falling", chance(pairing.wilcoxon_p_value)),
+def files_section(shifts: list[RunShift]) -> Section:
+    """What happened to the files of a corpus from one run to another."""
+    counted = [(shift.run, shift.files) for shift in shifts if shift.files is not None]
+    rows = [
+        (name, *(f"{n:,}" for n in (files.added, files.removed, files.changed, files.unchanged)))
+        for name, files in counted
     ]
-    if shift.files is not None:
-        files = shift.files
-        counts = f"{files.added:,} added, {files.removed:,} removed, {files.changed:,} changed, "
-        facts.insert(0, ("files", counts + f"{files.unchanged:,} as they were"))
-    shown = [Section(key="pairing", title=title, columns=("", ""), rows=facts, text_columns=2)]
-    for word, moved in (("rose", pairing.rose_most), ("fell", pairing.fell_most)):
-        if moved:
-            shown.append(_moved(f"{shift.run}: documents that {word} most", moved))
-    return shown
+    return Section(
+        key="files",
+        title="Files since the baseline",
+        columns=("run", "added", "removed", "changed", "as they were"),
+        rows=rows,
+    )
 
 
-def _rose_fell_stayed(pairing: Pairing) -> str:
-    share = "" if pairing.share_rose is None else f" ({100 * pairing.share_rose:.1f}%)"
-    return f"{pairing.num_rose:,}{share}, {pairing.num_fell:,}, {pairing.num_equal:,}"
+def pairs_section(shifts: list[RunShift]) -> Section:
+    """What became of the documents that two runs have in common."""
+    rows = []
+    for shift in shifts:
+        if (pairing := shift.pairing) is not None:
+            counts = (
+                pairing.num_matched,
+                pairing.num_only_in_baseline,
+                pairing.num_only_in_run,
+                pairing.num_texts_changed,
+                pairing.num_compared,
+            )
+            share = "-" if pairing.share_rose is None else f"{100 * pairing.share_rose:.1f}%"
+            moved = (f"{n:,}" for n in (pairing.num_rose, pairing.num_fell, pairing.num_equal))
+            mean = estimated_change(pairing.mean_difference, pairing.interval)
+            p_value = chance(pairing.wilcoxon_p_value)
+            rows.append((shift.run, *(f"{n:,}" for n in counts), *moved, share, *mean, p_value))
+    return Section(
+        key="pairs",
+        title="Document by document",
+        about="Bits per byte of documents with the same file, row and text, and a score in both.",
+        columns=(
+            "run",
+            "in both",
+            "only before",
+            "only after",
+            "other text",
+            "compared",
+            "rose",
+            "fell",
+            "stayed",
+            "% rose",
+            "mean change",
+            "95% interval",
+            "Wilcoxon p",
+        ),
+        rows=rows,
+        narrow=(0, 1, 4, 9, 10, 11, 12),
+    )
+
+
+def moved_sections(shift: RunShift, pairing: Pairing) -> list[Section]:
+    """The documents that moved most, up and down."""
+    return [
+        _moved(f"{shift.run} against {shift.baseline}, documents that {word} most", moved)
+        for word, moved in (("rose", pairing.rose_most), ("fell", pairing.fell_most))
+        if moved
+    ]
 
 
 def _moved(title: str, moved: list[Moved]) -> Section:
     return Section(
-        key="pairing",
+        key="moved",
         title=title,
         about="In bits per byte.",
         columns=("file", "row", "doc_id", "bytes", "before", "after", "change"),

@@ -126,9 +126,10 @@ def shift_between(
     figures: list[str],
     groups: dict[str, list[str]],
 ) -> tuple[Shift, dict[str, list[GroupShift]]]:
-    """The whole's shift, and every group's, those with the largest change in bits per byte first.
+    """The whole's shift, and every group's, those with the largest change first.
 
-    `samples` are the baseline's and the run's documents; `figures` those that compare.
+    `samples` are the baseline's and the run's documents; `figures` those that compare, the one to
+    go by first.
     """
     masks = (samples[0].scored(), samples[1].scored())
     whole = _shift(baseline, run, samples, masks, figures, WHOLE)
@@ -142,12 +143,12 @@ def shift_between(
             )
             shift = _shift(baseline, run, samples, inside, figures, (column, name))
             found.append(GroupShift(value=name, shift=shift))
-        by_group[column] = sorted(found, key=_by_size)
+        by_group[column] = sorted(found, key=lambda group: _by_size(group, figures[0]))
     return whole, by_group
 
 
-def _by_size(group: GroupShift) -> tuple[float, str]:
-    difference = group.shift.changes[BITS].difference
+def _by_size(group: GroupShift, figure: str) -> tuple[float, str]:
+    difference = group.shift.changes[figure].difference
     return (float("inf") if difference is None else -abs(difference), group.value)
 
 

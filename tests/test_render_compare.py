@@ -160,6 +160,8 @@ def test_every_output_has_the_same_figures(harmless):
 def test_sections_are_those_of_the_question(harmless, matrix):
     keys = [section.key for section in sections(harmless)]
     assert keys.count("trend") == 1
+    assert keys.count("files") == keys.count("pairs") == 1
+    assert keys.count("moved") == 2
     assert keys.count("groups") == keys.count("quantiles") == 2
     assert "matrix" not in keys
     shown = {section.key: section for section in sections(matrix)}
