@@ -35,17 +35,49 @@ def report(
 
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Two or more run directories.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="The run that the others are held against.  [default: the first]"),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that every run carries, to compare by group; repeat it."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="A folder to write comparison.html, .json and .md into."),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Also compare runs that are not finished.")
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Put runs side by side, the least surprised first.
+    """Compare runs: datasets, models, checkpoints in order, or last night with tonight.
 
+    Shifts of figures and quantiles with intervals, KS, PSI and Wasserstein distances, by group and,
+    where documents match, document by document. Runs of one model by different rules are refused.
     Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
 
-    Example: winnow compare runs/first runs/second
+    Example: winnow compare runs/first runs/second --by source --out comparison
     """
-    from jobs.commands import compare_and_print
+    from jobs.commands_compare import compare_and_print
 
-    raise typer.Exit(compare_and_print(runs, as_json=as_json))
+    raise typer.Exit(
+        compare_and_print(
+            runs,
+            baseline=baseline,
+            by=tuple(by or ()),
+            out=out,
+            partial=partial,
+            resamples=resamples,
+            seed=seed,
+            as_json=as_json,
+        )
+    )
 
 
 def filter_corpus(

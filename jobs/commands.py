@@ -10,18 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.progress import ProgressListener
-from pipeline.compare import compare_runs
 from pipeline.config import ScoreConfig
 from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
-from pipeline.render import (
-    print_comparison,
-    print_report,
-    print_verification,
-    write_report,
-)
+from pipeline.render import print_report, print_verification, write_report
 from pipeline.report import Report, build_report
 from pipeline.store import RunStore
 
@@ -194,16 +188,6 @@ def verify_and_print(
     else:
         print_verification(verification, Console(highlight=False))
     return 0 if verification.passed else 1
-
-
-def compare_and_print(runs: list[str], *, as_json: bool) -> int:
-    """Show runs side by side."""
-    comparison = compare_runs([RunStore(run) for run in runs])
-    if as_json:
-        print(comparison.model_dump_json(indent=2))
-    else:
-        print_comparison(comparison, Console(highlight=False))
-    return 0
 
 
 def report_and_print(run: str, by: tuple[str, ...], *, as_json: bool) -> int:

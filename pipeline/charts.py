@@ -39,7 +39,7 @@ PALETTE = [
 
 def histogram_svg(histogram: Histogram) -> str:
     """Documents per bin, stacked by series."""
-    labels = _labels(list(histogram.documents))
+    labels = fit_labels(list(histogram.documents))
     totals = {name: sum(counts) for name, counts in histogram.documents.items()}
     shown = sorted(totals, key=lambda name: -totals[name])
     shown = shown if len(shown) <= MOST_SERIES else shown[: MOST_SERIES - 1]
@@ -57,7 +57,7 @@ def histogram_svg(histogram: Histogram) -> str:
                 rows.append({"series": name, **edges, "from": top, "to": top + count})
             top += count
     legend = (
-        alt.Legend(title=_labels([histogram.by])[histogram.by], orient="top", columns=5)
+        alt.Legend(title=fit_labels([histogram.by])[histogram.by], orient="top", columns=5)
         if histogram.by
         else None
     )
@@ -79,13 +79,13 @@ def histogram_svg(histogram: Histogram) -> str:
             ),
         )
     )
-    return _svg(chart, 260)
+    return to_svg(chart, 260)
 
 
 def ranges_svg(groups: list[Group], metric: str) -> str:
     """One line a group: p5 to p95 thin, p25 to p75 thick, the median a dot."""
     scored = [group for group in groups if group.figures.quantiles[metric]]
-    labels = _labels([group.value for group in scored])
+    labels = fit_labels([group.value for group in scored])
     positive = [q for group in scored for q in group.figures.quantiles[metric].values() if q > 0]
     # A text known by heart has 0 bits, and 0 has no place on a log axis: drawn at its left end.
     floor = min(positive, default=1.0)
@@ -112,10 +112,10 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
         x=axis("p25"), x2="p75:Q"
     )
     dot = base.mark_point(color=PALETTE[5], filled=True, size=70, opacity=1).encode(x=axis("p50"))
-    return _svg(thin + thick + dot, 26 * len(rows))
+    return to_svg(thin + thick + dot, 26 * len(rows))
 
 
-def _labels(names: list[str]) -> dict[str, str]:
+def fit_labels(names: list[str]) -> dict[str, str]:
     """A label for each name: fit to draw, short, and no two alike.
 
     Shortened here: vl-convert cuts labels inside of characters, and fails on what is left.
@@ -136,7 +136,8 @@ def _labels(names: list[str]) -> dict[str, str]:
     return labels
 
 
-def _svg(chart: alt.Chart | alt.LayerChart, height: int) -> str:
+def to_svg(chart: alt.Chart | alt.LayerChart, height: int) -> str:
+    """Draw in the style that all charts share."""
     grey = "#8888"
     chart = (
         chart.properties(width=WIDTH, height=height, background="transparent")

@@ -70,10 +70,11 @@ def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
 
 
 def figures_of(scores: pl.LazyFrame) -> Figures:
-    return _figures(scores.select(_aggregates()).collect().row(0, named=True))
+    exprs = [*_sums(), *(q for metric in QUANTILE_METRICS for q in _quantiles(metric))]
+    return _figures(scores.select(exprs).collect().row(0, named=True))
 
 
-def _aggregates() -> list[pl.Expr]:
+def _sums() -> list[pl.Expr]:
     scored = pl.col("nll").is_not_null()
     mean_nll = (pl.col("nll") / pl.col("num_tokens")).filter(pl.col("num_tokens") > 0)
     return [
@@ -84,11 +85,13 @@ def _aggregates() -> list[pl.Expr]:
         pl.col("num_scored_bytes").filter(scored).sum(),
         pl.col("nll").sum(),
         mean_nll.mean().alias("mean_nll"),
-        *(
-            pl.col(metric).quantile(q, "linear").alias(f"{metric}:{_quantile_name(q)}")
-            for metric in QUANTILE_METRICS
-            for q in QUANTILES
-        ),
+    ]
+
+
+def _quantiles(metric: str) -> list[pl.Expr]:
+    return [
+        pl.col(metric).quantile(q, "linear").alias(f"{metric}:{_quantile_name(q)}")
+        for q in QUANTILES
     ]
 
 
@@ -127,18 +130,43 @@ def _exp(mean_nll: float | None) -> float | None:
     return math.exp(mean_nll)
 
 
-def groups_of(scores: pl.LazyFrame, column: str) -> list[Group]:
-    label = pl.col(column).cast(pl.String).fill_null("(null)")
-    sizes = scores.group_by(label.alias("group")).agg(pl.col("num_bytes").sum()).collect()
-    largest = sizes.sort("num_bytes", "group", descending=[True, False])["group"].to_list()
-    kept = largest[:MOST_GROUPS_SHOWN]
-    rows = (
-        scores.group_by(pl.when(label.is_in(kept)).then(label).otherwise(pl.lit(OTHERS)).alias("g"))
-        .agg(_aggregates())
-        .collect()
-    )
-    groups = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
-    return sorted(groups, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
+def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
+    """Bytes of text by group."""
+    sizes = scores.group_by(_label(column).alias("group")).agg(pl.col("num_bytes").sum())
+    return dict(sizes.collect().iter_rows())
+
+
+def largest_groups(sizes: dict[str, int]) -> list[str]:
+    """The groups that are told apart: the largest, in bytes of text; then OTHERS, if need be."""
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))
+    rest = [OTHERS] if len(largest) > MOST_GROUPS_SHOWN else []
+    return largest[:MOST_GROUPS_SHOWN] + rest
+
+
+def _label(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.String).fill_null("(null)")
+
+
+def group_label(column: str, groups: list[str]) -> pl.Expr:
+    """The group of each row, OTHERS where it is not one of `groups`."""
+    label = _label(column)
+    return pl.when(label.is_in(groups)).then(label).otherwise(pl.lit(OTHERS))
+
+
+def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None) -> list[Group]:
+    """Figures by group, from the least to the most surprising.
+
+    `groups` are the ones to tell apart; those of largest_groups, if not given.
+    """
+    if groups is None:
+        groups = largest_groups(group_sizes(scores, column))
+    grouped = scores.group_by(group_label(column, groups).alias("g"))
+    # A query a metric: each holds the metric's values, by group, in memory.
+    rows = grouped.agg(_sums()).collect()
+    for metric in QUANTILE_METRICS:
+        rows = rows.join(grouped.agg(_quantiles(metric)).collect(), on="g")
+    found = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
+    return sorted(found, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
 
 
 def histogram_of(

@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.charts import histogram_svg, ranges_svg
-from pipeline.compare import Comparison
 from pipeline.escaping import plain
 from pipeline.figures import QUANTILE_METRICS, Figures, Group
 from pipeline.report import Report
@@ -137,26 +136,6 @@ def _verified(verification: Verification | None) -> list[tuple[str, str]]:
     return [("verified", verdict), *((check.name, check.detail) for check in measured)]
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """A line a run, the least surprised first."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    by_token = comparison.ranked_by == "perplexity"
-    names = ["documents", "tokens", *(["perplexity"] if by_token else []), "bits/byte"]
-    for name in ("run", "model"):
-        table.add_column(name, overflow="fold")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    for run in comparison.runs:
-        figures = run.figures
-        row = [run.run, run.model, f"{figures.num_documents:,}", f"{figures.num_tokens:,}"]
-        row += [number(figures.corpus_perplexity)] if by_token else []
-        row.append(number(figures.bits_per_byte))
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    console.print(table)
-    for note in comparison.notes:
-        console.print(Text(note, style="yellow"))
-
-
 def print_report(report: Report, console: Console) -> None:
     """The tables by group, and what to know about them; 80 columns wide."""
     names = [name for name, _ in COLUMNS]
@@ -215,18 +194,19 @@ def print_verification(verification: Verification, console: Console) -> None:
 def to_markdown(report: Report) -> str:
     """Tables for a comment or a commit."""
     lines = ["# Perplexity report", ""]
-    lines += [f"> {_md(note)}" for note in notes(report)] + [""]
+    lines += [f"> {markdown(note)}" for note in notes(report)] + [""]
     for column, rows in tables(report):
-        lines.append("| " + " | ".join([_md(column), *(name for name, _ in COLUMNS)]) + " |")
+        lines.append("| " + " | ".join([markdown(column), *(name for name, _ in COLUMNS)]) + " |")
         lines.append("| --- " + "| ---: " * len(COLUMNS) + "|")
-        lines += ["| " + " | ".join([_md(name), *values]) + " |" for name, values in rows]
+        lines += ["| " + " | ".join([markdown(name), *values]) + " |" for name, values in rows]
         lines.append("")
     lines += ["| provenance | |", "| --- | --- |"]
-    lines += [f"| {name} | {_md(value)} |" for name, value in facts(report)]
+    lines += [f"| {name} | {markdown(value)} |" for name, value in facts(report)]
     return "\n".join(lines) + "\n"
 
 
-def _md(text: str) -> str:
+def markdown(text: str) -> str:
+    """Text of unknown origin for a cell or a line of Markdown."""
     return MARKDOWN.sub(r"\\\1", plain(text)) or " "
 
 

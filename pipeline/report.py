@@ -96,7 +96,7 @@ def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
     scores = scan_scores(store, manifest)
     columns = by or _default_groups(scores, manifest)
     for column in columns:
-        _check_group(column, manifest)
+        check_group(column, manifest)
     groups = {column: groups_of(scores, column) for column in dict.fromkeys(columns)}
     first = next(iter(groups), None)
     series = [group.value for group in groups[first]] if first else []
@@ -158,7 +158,8 @@ def _default_groups(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]
     return tuple(name for name in candidates if 1 < counts[name] <= MOST_GROUP_VALUES)
 
 
-def _check_group(column: str, manifest: Manifest) -> None:
+def check_group(column: str, manifest: Manifest) -> None:
+    """Raises RunError where a run cannot be grouped by the column."""
     if column not in manifest.carried:
         near = near_name(column, list(manifest.carried))
         carried = ", ".join(manifest.carried) or "nothing"

@@ -184,7 +184,7 @@ def test_a_fault_of_ours_is_one_line_too(capsys):
 def test_reports_need_no_vllm_torch_or_ray():
     """People who only read scores install none of them."""
     code = (
-        "import sys, jobs.commands, pipeline.render, pipeline.compare\n"
+        "import sys, jobs.commands, jobs.commands_compare, pipeline.render\n"
         "heavy = {'vllm', 'torch', 'ray', 'transformers'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )
