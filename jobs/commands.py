@@ -39,6 +39,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
                 "num_rows_reused": success.num_rows_reused if success else 0,
                 "totals": success.totals.model_dump() if success else None,
                 "tokens_per_second": success.tokens_per_second if success else None,
+                "engine_idle_share": success.engine_idle_share if success else None,
             }
         )
         return outcome.exit_code

@@ -4,23 +4,26 @@ Owns which of them are up, and every wait for one: each has a limit. What they a
 driver.py's.
 """
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from jobs.cluster import WorkerSize
 from jobs.isolation import Rows
 from jobs.worker import ScoringActor, WorkerSettings
+from pipeline.engine import Usage
 from pipeline.errors import ClusterError, WinnowError
 from pipeline.sizing import SMALLEST_STEP
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+USAGE_SECONDS = 5.0
 DEATHS_AT_START = 3
 """Engines that die while they load, none ever having come up: it is not bad luck."""
 
@@ -122,6 +125,19 @@ class Crew:
                 log.info("an engine is not there: %s", reason_of(error))
                 self.restart(worker)
         self._check_patience(fewest=1)
+
+    def idle_share(self) -> float | None:
+        """The share of their time that the engines waited for something; None if none says."""
+        asked = [worker.actor.usage.remote() for worker in self.workers if worker.is_up]
+        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=USAGE_SECONDS)
+        usages: list[Usage] = []
+        for task in answered:
+            with contextlib.suppress(RayError):
+                usage = ray.get(task)
+                if usage is not None:
+                    usages.append(usage)
+        seconds = sum(usage.seconds for usage in usages)
+        return 1 - sum(usage.busy for usage in usages) / seconds if seconds else None
 
     def _ask_for_progress(self, worker: Worker) -> None:
         if worker.is_up and worker.asked is None:

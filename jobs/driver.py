@@ -105,6 +105,10 @@ class Driver:
                 self._report()
         return self._done
 
+    def idle_share(self) -> float | None:
+        """See `Crew.idle_share`."""
+        return self._crew.idle_share()
+
     def _deal(self) -> None:
         for worker in self._crew.workers:
             while worker.is_up and self._queue and self._may_take(worker, self._queue[0]):

@@ -68,7 +68,7 @@ def run_score(
             is_new = False
         num_reused = take_over(store, manifest)
         left = set(range(len(manifest.shards))) - store.done()
-        scored, seconds = Totals(), 0.0
+        scored, seconds, idle_share = Totals(), 0.0, None
         if is_new and not left:
             _freeze(store, manifest)
         if left:
@@ -89,7 +89,9 @@ def run_score(
                 begun = time.monotonic()
                 scored = driver.run(left)
                 seconds = time.monotonic() - begun
-        success = finish_run(store, manifest, scored, seconds, time.monotonic() - started)
+                idle_share = driver.idle_share()
+        wall_seconds = time.monotonic() - started
+        success = finish_run(store, manifest, scored, seconds, wall_seconds, idle_share)
         return Outcome(manifest, success, len(left), store.failures())
 
 
@@ -112,7 +114,12 @@ def _freeze(store: RunStore, manifest: Manifest) -> None:
 
 
 def finish_run(
-    store: RunStore, manifest: Manifest, scored: Totals, seconds: float, wall_seconds: float
+    store: RunStore,
+    manifest: Manifest,
+    scored: Totals,
+    seconds: float,
+    wall_seconds: float,
+    idle_share: float | None = None,
 ) -> Success | None:
     """Write `_SUCCESS` if every part is there."""
     planned = [shard.id for shard in manifest.shards]
@@ -143,6 +150,7 @@ def finish_run(
         totals=totals,
         wall_seconds=round(wall_seconds, 3),
         tokens_per_second=round(scored.num_tokens / seconds, 1) if seconds else None,
+        engine_idle_share=None if idle_share is None else round(idle_share, 4),
     )
     store.write_success(success)
     return success

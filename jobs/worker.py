@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import ray
 
-from pipeline.engine import Engine
+from pipeline.engine import Engine, Usage
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.manifest import Totals
 from pipeline.planning import shard_job
@@ -109,6 +109,12 @@ class ScoringActor:
     def progress(self) -> dict[int, tuple[int, int]]:
         """(documents, tokens) done of each shard now in work."""
         return dict(self._progress)
+
+    @ray.method(concurrency_group="control")
+    def usage(self) -> Usage | None:
+        """How busy the engine was, if it is one that knows."""
+        usage = getattr(self._engine, "usage", None)
+        return usage() if usage is not None else None
 
     def _ready(self) -> tuple[Engine, Tokenizer]:
         with self._starting:

@@ -9,10 +9,11 @@ Two paths, one answer: "fused" reduces logits to log-probabilities inside the wo
 
 import gc
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -33,6 +34,13 @@ SAMPLING: dict[str, Any] = {
     "max_tokens": 1,
     "temperature": 0.0,
 }
+
+
+class Usage(NamedTuple):
+    """Seconds that an engine computed, of so many seconds that it was in use."""
+
+    busy: float
+    seconds: float
 
 
 class Engine(Protocol):
@@ -82,6 +90,8 @@ class VllmEngine:
         self._added: list[_Request] = []
         self._in_flight_tokens = 0
         self._next_id = 0
+        self._busy_seconds = 0.0
+        self._stepped: tuple[float, float] | None = None
         self._thread.submit(self._start, settings).result()
 
     def _start(self, settings: EngineSettings) -> None:
@@ -110,6 +120,7 @@ class VllmEngine:
         self._pooling: Any = PoolingParams
         if self._fused:
             self._check_fused(settings)
+            self._busy_seconds, self._stepped = 0.0, None
         # vLLM's heap is large and lasting; scanning it on every collection would cost more than
         # handling the results.
         gc.collect()
@@ -125,6 +136,13 @@ class VllmEngine:
         # The last results drain while the next caller already feeds.
         while caller.outstanding or caller.arrived:
             yield from self._step(caller)
+
+    def usage(self) -> Usage:
+        """How much of its time, from the first step to the last, this engine computed."""
+        if self._stepped is None:
+            return Usage(0.0, 0.0)
+        first, last = self._stepped
+        return Usage(self._busy_seconds, last - first)
 
     def close(self) -> None:
         """Stop the engine thread; the engine cannot be used afterwards."""
@@ -161,9 +179,14 @@ class VllmEngine:
             return arrived
 
     def _advance(self, added: list["_Request"]) -> list[Any]:
+        began = time.monotonic()
         for request_id, prompt, params in added:
             self._llm.add_request(request_id, self._prompt(prompt), params)
-        return [output for output in self._llm.step() if output.finished]
+        finished = [output for output in self._llm.step() if output.finished]
+        ended = time.monotonic()
+        self._busy_seconds += ended - began
+        self._stepped = (self._stepped[0] if self._stepped else began, ended)
+        return finished
 
     def _parameters(self, window: Window, *, plain: bool = False) -> Any:
         if not self._fused:

@@ -192,6 +192,8 @@ class Success(Record):
     """Time the last driver took, start-up included."""
     tokens_per_second: float | None
     """Scored tokens by the time of the workers, start-up excluded."""
+    engine_idle_share: float | None = None
+    """Of the engines' time between their first and last step, what they spent waiting."""
 
 
 def as_text(value: Any) -> str:

@@ -5,6 +5,7 @@ The tiny model has random weights far from uniform, so that any shift by one tok
 
 import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,3 +231,16 @@ def test_arguments_are_explicit(tiny_model):
     assert arguments["dtype"] == "float32"
     assert arguments["enable_prefix_caching"] is False
     assert arguments["max_model_len"] == 101
+
+
+def test_the_engine_knows_how_busy_it_was(engine, tokenizer):
+    list(engine.score(enumerate(windows_of(TEXTS["long"], tokenizer))))
+    before = engine.usage()
+    time.sleep(0.3)
+    list(engine.score(enumerate(windows_of(TEXTS["short"], tokenizer))))
+    after = engine.usage()
+
+    assert 0 < before.busy <= before.seconds
+    # The pause is time in use, and not time computing.
+    assert after.seconds - before.seconds >= 0.3
+    assert after.seconds - after.busy >= before.seconds - before.busy + 0.29

@@ -100,7 +100,8 @@ def main(rounds: int, documents: int) -> None:
                 f"round {number + 1}: winnow score {ours['tokens_per_second']:,.0f} tokens/s "
                 f"({ours['totals']['num_tokens']:,} tokens, nll {ours['totals']['nll']:.1f}), "
                 f"LLM.generate {bare_rate:,.0f} tokens/s "
-                f"({plain['tokens']:,} tokens, nll {plain['nll']:.1f}), ratio {ratios[-1]:.3f}",
+                f"({plain['tokens']:,} tokens, nll {plain['nll']:.1f}), ratio {ratios[-1]:.3f}, "
+                f"engine idle {ours['engine_idle_share']:.1%}",
                 flush=True,
             )
         low, high = min(ratios), max(ratios)
