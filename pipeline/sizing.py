@@ -117,6 +117,8 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         "tensor_parallel_size": settings.tensor_parallel_size,
         "seed": 0,
         **sizing,
+        # Inside a Ray actor vLLM might ask Ray for actors of its own; the GPUs are this actor's.
+        **({"distributed_executor_backend": "mp"} if settings.tensor_parallel_size > 1 else {}),
         **(_fused_arguments(settings.architecture) if fused else {}),
     }
 
