@@ -1,0 +1,170 @@
+"""The documents at the quantiles and at both ends, with the beginning of their texts.
+
+Owns choosing them, and reading texts back out of a corpus that may be gone or changed by now: a
+text is shown only if its hash is that of the text that was scored.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from pipeline.errors import WinnowError
+from pipeline.figures import Figures
+from pipeline.filesystem import Root, open_root
+from pipeline.manifest import Manifest
+from pipeline.metrics import hash_text
+
+NUM_EXTREMES = 5
+EXCERPT_CHARACTERS = 300
+METRIC = "perplexity"
+ROWS_AT_A_TIME = 256
+
+
+class Example(BaseModel):
+    """A document that stands for its place in the distribution of perplexity."""
+
+    place: str
+    """lowest, p1, ..., p99 or highest."""
+    file: str
+    row: int
+    doc_id: str | None
+    num_tokens: int
+    perplexity: float
+    bits_per_byte: float | None
+    excerpt: str | None
+    """The first EXCERPT_CHARACTERS of the text. Null: not asked for, or see `missing`."""
+    is_whole: bool = False
+    """Whether the excerpt is the whole text."""
+    missing: str | None = None
+    """Why there is no excerpt although it was asked for."""
+
+
+LOCATED = [METRIC, "file", "row"]
+SHOWN = ["num_tokens", "bits_per_byte", "text_hash"]
+
+
+def find_examples(
+    scores: pl.LazyFrame, manifest: Manifest, overall: Figures, *, text: bool
+) -> list[Example]:
+    """From the lowest perplexity to the highest. `text` reads excerpts back from the corpus."""
+    if not overall.quantiles[METRIC]:
+        return []
+    rows = _chosen(scores, overall.quantiles[METRIC])
+    excerpts = _excerpts(manifest, rows) if text else {}
+    return [
+        Example(
+            place=row["place"],
+            file=row["file"],
+            row=row["row"],
+            doc_id=row["doc_id"],
+            num_tokens=row["num_tokens"],
+            perplexity=row[METRIC],
+            bits_per_byte=row["bits_per_byte"],
+            **excerpts.get((row["file"], row["row"]), {"excerpt": None}),
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _chosen(scores: pl.LazyFrame, quantiles: dict[str, float]) -> pl.DataFrame:
+    """The documents, by place."""
+    scored = scores.filter(pl.col(METRIC).is_not_null())
+    lowest, highest, nearest = pl.collect_all(
+        [
+            scored.select(LOCATED).bottom_k(NUM_EXTREMES, by=LOCATED),
+            scored.select(LOCATED).top_k(NUM_EXTREMES, by=LOCATED),
+            # Quantiles lie between documents: the nearest one above stands for each.
+            scored.select(
+                pl.col(METRIC).filter(pl.col(METRIC) >= quantile).min().alias(place)
+                for place, quantile in quantiles.items()
+            ),
+        ],
+        engine="streaming",
+    )
+    places = pl.concat(
+        [
+            lowest.sort(LOCATED).select(pl.lit("lowest").alias("place"), *LOCATED),
+            _located(scored, nearest.transpose(include_header=True, header_name="place")),
+            highest.join(lowest, on=LOCATED, how="anti")
+            .sort(LOCATED)
+            .select(pl.lit("highest").alias("place"), *LOCATED),
+        ]
+    ).with_row_index("order")
+    doc_id = pl.col("doc_id").cast(pl.String) if "doc_id" in scores.collect_schema() else None
+    return (
+        scored.filter(pl.col("file").is_in(places["file"].unique().implode()))
+        .select(
+            *LOCATED, *SHOWN, pl.lit(None, pl.String).alias("doc_id") if doc_id is None else doc_id
+        )
+        .join(places.lazy(), on=LOCATED)
+        .collect(engine="streaming")
+        .sort("order")
+    )
+
+
+def _located(scored: pl.LazyFrame, nearest: pl.DataFrame) -> pl.DataFrame:
+    """A document for each row of (place, perplexity): of many, the first by file and row."""
+    values = nearest.rename({nearest.columns[1]: METRIC}).cast({METRIC: pl.Float64})
+    firsts = (
+        scored.filter(pl.col(METRIC).is_in(values[METRIC].unique().implode()))
+        .group_by(METRIC, "file")
+        .agg(pl.col("row").min())
+        .collect(engine="streaming")
+        .sort(LOCATED)
+        .unique(METRIC, keep="first", maintain_order=True)
+    )
+    return values.join(firsts, on=METRIC, maintain_order="left").select("place", *LOCATED)
+
+
+def _excerpts(manifest: Manifest, rows: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+    """Locator to the fields of an Example that depend on the corpus."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    root = open_root(manifest.corpus)
+    for (file,), wanted in rows.partition_by("file", as_dict=True).items():
+        hashes = dict(wanted.select("row", "text_hash").iter_rows())
+        try:
+            for row, text in _texts(root, file, sorted(hashes), manifest.text_column):
+                found[file, row] = _excerpt(text, hashes[row])
+            reason = f"{file} has no such row any more"
+        except FileNotFoundError:
+            reason = f"{file} is not in the corpus any more"
+        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, WinnowError) as error:
+            reason = f"{file} cannot be read: {(str(error).splitlines() or [''])[0]}"
+        for row in hashes:
+            found.setdefault((file, row), {"excerpt": None, "missing": reason})
+    return found
+
+
+def _excerpt(text: str | None, text_hash: int | None) -> dict[str, Any]:
+    if text is None or hash_text(text) != text_hash:
+        return {"excerpt": None, "missing": "the text is not the one that was scored"}
+    return {"excerpt": text[:EXCERPT_CHARACTERS], "is_whole": len(text) <= EXCERPT_CHARACTERS}
+
+
+def _texts(root: Root, file: str, rows: list[int], column: str) -> Iterator[tuple[int, str | None]]:
+    """(row, text) of some rows, in order. Only row groups that hold one are read, and no further."""
+    with (
+        root.open_input(file) as source,
+        pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as parquet,
+    ):
+        first, waiting = 0, deque(rows)
+        for group in range(parquet.num_row_groups):
+            num_rows = parquet.metadata.row_group(group).num_rows
+            at = first
+            first += num_rows
+            if not waiting or waiting[0] >= first:
+                continue
+            for batch in parquet.iter_batches(
+                batch_size=ROWS_AT_A_TIME, row_groups=[group], columns=[column]
+            ):
+                while waiting and waiting[0] < at + len(batch):
+                    row = waiting.popleft()
+                    yield row, batch.column(column)[row - at].as_py()
+                at += len(batch)
+                if not waiting or waiting[0] >= first:
+                    break

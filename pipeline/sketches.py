@@ -1,0 +1,124 @@
+"""The distribution of a metric in a few thousand bins, whatever the number of documents.
+
+Owns the bins and what is read off them. Everything that a report says of a distribution comes from
+one pass over the scores: quantiles, histograms, empirical distributions, what a threshold keeps.
+
+Bins are of equal width on a log axis, so that every value is known to within a constant relative
+error, as in DDSketch (Masson, Rim and Lee, VLDB 2019). Each bin also keeps its smallest and its
+largest value, so that bins of one or two documents are exact, and so are the ends of every bin.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+BINS_PER_UNIT = 128
+"""Bins a factor of e: no quantile is off by more than 1 / 128, and by far less where there is more
+than a handful of documents in a bin."""
+ZERO_BIN = -(1 << 17)
+"""The bin of 0, below that of the smallest float64: a text known by heart has 0 bits."""
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def bin_of(metric: str) -> pl.Expr:
+    """The bin of a value that is 0 or more."""
+    return (pl.col(metric).log() * BINS_PER_UNIT).floor().clip(ZERO_BIN).cast(pl.Int32).alias("bin")
+
+
+def lower_edges(bins: Integers) -> Floats:
+    """Where bins begin, in the metric's own unit."""
+    return np.exp(bins / BINS_PER_UNIT)
+
+
+def sketch_query(scores: pl.LazyFrame, metric: str, *by: pl.Expr) -> pl.LazyFrame:
+    """A row a bin that has documents, and a value of `by`."""
+    return (
+        scores.filter(pl.col(metric).is_not_null())
+        .group_by(*by, bin_of(metric))
+        .agg(
+            pl.len().cast(pl.Int64).alias("documents"),
+            pl.col("num_tokens").sum().alias("tokens"),
+            pl.col("num_bytes").sum().alias("bytes"),
+            pl.col(metric).min().alias("low"),
+            pl.col(metric).max().alias("high"),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """One array element a bin that has documents, in ascending order."""
+
+    bins: Integers
+    documents: Integers
+    tokens: Integers
+    num_bytes: Integers
+    low: Floats
+    """The smallest value in the bin."""
+    high: Floats
+
+    @property
+    def num_documents(self) -> int:
+        return int(self.documents.sum())
+
+    def quantile(self, q: float) -> float | None:
+        """Linear between order statistics, as NumPy and Polars have it. None of no documents.
+
+        Inside of a bin values are taken to be evenly spread between its smallest and its largest.
+        """
+        if not len(self.bins):
+            return None
+        position = (self.num_documents - 1) * q
+        rank = math.floor(position)
+        value = self._ranked(rank)
+        if position > rank:
+            value += (position - rank) * (self._ranked(rank + 1) - value)
+        return value
+
+    def _ranked(self, rank: int) -> float:
+        ends = self.documents.cumsum()
+        at = int(np.searchsorted(ends, rank, side="right"))
+        among = int(self.documents[at])
+        if among == 1:
+            return float(self.low[at])
+        share = (rank - int(ends[at] - among)) / (among - 1)
+        return float(self.low[at] + (self.high[at] - self.low[at]) * share)
+
+    def positive(self) -> "Sketch":
+        """Without the bin of 0, which has no place on a log axis."""
+        return self.take(self.bins > ZERO_BIN)
+
+    def take(self, mask: npt.NDArray[np.bool_]) -> "Sketch":
+        """Some of the bins."""
+        return Sketch(
+            self.bins[mask],
+            self.documents[mask],
+            self.tokens[mask],
+            self.num_bytes[mask],
+            self.low[mask],
+            self.high[mask],
+        )
+
+
+def as_sketch(table: pl.DataFrame) -> Sketch:
+    """Rows of `sketch_query`, added up over everything but the bin."""
+    merged = (
+        table.group_by("bin")
+        .agg(
+            pl.col("documents", "tokens", "bytes").sum(), pl.col("low").min(), pl.col("high").max()
+        )
+        .sort("bin")
+    )
+    return Sketch(
+        merged["bin"].cast(pl.Int64).to_numpy(),
+        merged["documents"].to_numpy(),
+        merged["tokens"].to_numpy(),
+        merged["bytes"].to_numpy(),
+        merged["low"].to_numpy(),
+        merged["high"].to_numpy(),
+    )
