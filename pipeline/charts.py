@@ -8,8 +8,9 @@ import altair as alt
 import polars as pl
 import vl_convert
 
+from pipeline.distributions import Histogram
 from pipeline.escaping import plain
-from pipeline.figures import Group, Histogram
+from pipeline.groups import Group
 
 WIDTH = 720
 MOST_SERIES = 10

@@ -147,7 +147,7 @@ def _excerpt(text: str | None, text_hash: int | None) -> dict[str, Any]:
 
 
 def _texts(root: Root, file: str, rows: list[int], column: str) -> Iterator[tuple[int, str | None]]:
-    """(row, text) of some rows, in order. Only row groups that hold one are read, and no further."""
+    """(row, text) of some rows, in order; of each row group only what is needed is read."""
     with (
         root.open_input(file) as source,
         pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as parquet,

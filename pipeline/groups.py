@@ -1,20 +1,41 @@
 """The documents of a run by the values of a column.
 
-Owns which values are shown, and names that tell a missing value from the text "(null)".
+Owns which columns and which of their values are groups, and names that tell a missing value from
+the text "(null)".
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
+import pyarrow as pa
 from pydantic import BaseModel
 
+from pipeline.config import near_name
+from pipeline.errors import RunError
 from pipeline.figures import QUANTILE_METRICS, Figures, make_figures, sums_of_scores
+from pipeline.manifest import Manifest
 from pipeline.sketches import Sketch, as_sketch, sketch_query
 
 MOST_GROUPS_SHOWN = 50
 NULL = "(null)"
 OTHERS = "(all others)"
+GROUPABLE = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+    pa.types.is_null,
+)
+MOST_GROUP_VALUES = 20
+"""A carried column with more values than this is not a group unless it is asked for."""
+GLIMPSE_ROWS = 100_000
+"""First rows that may show that a column has too many values, before all are counted."""
 KEYS = ["value", "is_other"]
 """The names of `Grouping.keys`."""
 
@@ -123,3 +144,38 @@ def label(value: str | None, *, is_other: bool) -> str:
     if value is None:
         return NULL
     return f'"{value}"' if value.strip('"') in (NULL, OTHERS) else value
+
+
+def default_columns(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]:
+    """Carried columns with few distinct values, those that a person would group by."""
+    kinds = scores.collect_schema()
+    candidates = [
+        name
+        for name in manifest.carried
+        if name != manifest.text_column
+        and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
+    ]
+    if not candidates:
+        return ()
+    for rows in (scores.head(GLIMPSE_ROWS), scores):
+        counts = rows.select(pl.col(candidates).n_unique()).collect(engine="streaming")
+        candidates = [name for name in candidates if counts[name][0] <= MOST_GROUP_VALUES]
+        if not candidates:
+            return ()
+    return tuple(name for name in candidates if counts[name][0] > 1)
+
+
+def check_column(column: str, manifest: Manifest) -> None:
+    """Raises RunError for a column that this run cannot be grouped by."""
+    if column not in manifest.carried:
+        near = near_name(column, list(manifest.carried))
+        carried = ", ".join(manifest.carried) or "nothing"
+        hint = f"did you mean '{near}'?" if near else f"this run carries {carried}"
+        raise RunError(
+            f"no carried column '{column}' to group by", hint=f"{hint}; see winnow score --carry"
+        )
+
+    kind = manifest.arrow_schema().field(column).type
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not any(test(values) for test in GROUPABLE):
+        raise RunError(f"cannot group by '{column}': its values are {kind}")

@@ -16,7 +16,8 @@ from rich.text import Text
 from pipeline.charts import histogram_svg, ranges_svg
 from pipeline.compare import Comparison
 from pipeline.escaping import plain
-from pipeline.figures import QUANTILE_METRICS, Figures, Group
+from pipeline.figures import QUANTILE_METRICS, Figures
+from pipeline.groups import Group
 from pipeline.report import Report
 from pipeline.store import RunStore
 from pipeline.verify import Verification

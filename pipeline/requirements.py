@@ -16,9 +16,18 @@ import polars as pl
 from pydantic import BaseModel
 
 from pipeline.config import near_name
-from pipeline.expressions import Call, Comparison, Junction, Name, Number, Operand, Text, Tree
+from pipeline.expressions import (
+    Call,
+    Comparison,
+    Junction,
+    Name,
+    Number,
+    Operand,
+    Text,
+    Tree,
+    parse,
+)
 from pipeline.expressions import fail as point_at
-from pipeline.expressions import parse
 
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,

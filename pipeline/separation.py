@@ -102,7 +102,7 @@ def parse_labels(text: str) -> Labels:
     return Labels(column, names)
 
 
-def separate(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) -> Separation:
+def separate_labels(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) -> Separation:
     """Rank labelled documents against the rest; `grouping` is of the labels' column.
 
     Raises ConfigError where no row has one of the values.
