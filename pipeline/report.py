@@ -34,6 +34,8 @@ from pipeline.groups import (
     Group,
     Grouping,
     GroupTables,
+    check_column,
+    default_columns,
     group_tables,
     grouping_of,
     sizes_query,
