@@ -104,7 +104,7 @@ class Report(BaseModel):
     """What keeping documents at or below a perplexity would keep, by ascending perplexity."""
     duplicates: Duplicates
     examples: list[Example]
-    """Documents at the quantiles and at both ends, by ascending perplexity."""
+    """Documents at the low end, at the quantiles and at the high end of perplexity."""
     separation: Separation | None
     requirements: list[Finding]
     coverage: Coverage
@@ -223,7 +223,12 @@ def _measure(scores: pl.LazyFrame, groupings: dict[str, Grouping]) -> _Measured:
 
 
 def _provenance(store: RunStore, manifest: Manifest, success: Success | None) -> Provenance:
-    totals = success.totals if success else None
+    tokens_per_second = success.tokens_per_second if success else None
+    documents_per_second = None
+    if success and tokens_per_second and success.totals.num_tokens:
+        documents_per_second = (
+            tokens_per_second * success.totals.num_rows / success.totals.num_tokens
+        )
     return Provenance(
         run=store.location,
         run_id=manifest.run_id,
@@ -235,10 +240,8 @@ def _provenance(store: RunStore, manifest: Manifest, success: Success | None) ->
         fingerprint=dict(manifest.fingerprint),
         versions=manifest.versions,
         wall_seconds=success.wall_seconds if success else None,
-        tokens_per_second=success.tokens_per_second if success else None,
-        documents_per_second=totals.num_rows / totals.seconds
-        if totals and totals.seconds
-        else None,
+        tokens_per_second=tokens_per_second,
+        documents_per_second=documents_per_second,
         verification=read_verification(store),
     )
 
