@@ -16,11 +16,8 @@ from pipeline.lock import is_alive, read_holder
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
 from pipeline.render import (
     print_comparison,
-    print_report,
     print_verification,
-    write_report,
 )
-from pipeline.report import Report, build_report
 from pipeline.store import RunStore
 
 
@@ -180,19 +177,6 @@ def compare_and_print(runs: list[str], *, as_json: bool) -> int:
         print(comparison.model_dump_json(indent=2))
     else:
         print_comparison(comparison, Console(highlight=False))
-    return 0
-
-
-def report_and_print(run: str, by: tuple[str, ...], *, as_json: bool) -> int:
-    """Write the report's files and print it."""
-    store = RunStore(run)
-    report: Report = build_report(store, by=by)
-    written = write_report(report, store)
-    if as_json:
-        print(report.model_dump_json(indent=2))
-        return 0
-    print_report(report, Console(highlight=False))
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"Wrote {written}", markup=False)
     return 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.sketches import Integers, Sketch, as_sketch, lower_edges, sketch_query
+from pipeline.sketches import Integers, Sketch, as_sketch, sketch_query
 
 HISTOGRAM_BINS = 60
 ECDF_POINTS = 200
@@ -73,7 +73,7 @@ def histogram_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Hist
     return Histogram(
         metric=metric,
         by=by,
-        edges=lower_edges(edges).tolist(),
+        edges=_values(series, edges),
         documents=documents,
         tokens=tokens,
     )
@@ -88,7 +88,7 @@ def ecdf_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Ecdf | No
     return Ecdf(
         metric=metric,
         by=by,
-        at=lower_edges(edges).tolist(),
+        at=_values(series, edges),
         below={
             name: [
                 float(sketch.documents[sketch.bins < edge].sum() / sketch.num_documents)
@@ -110,25 +110,29 @@ def _edges(series: dict[str, Sketch], most: int) -> tuple[Integers, int]:
     return low + width * np.arange(count + 1), width
 
 
+def _values(series: dict[str, Sketch], edges: Integers) -> list[float]:
+    return [float(value) for value in next(iter(series.values())).edges(edges)]
+
+
 def _added(at: Integers, counts: Integers, size: int) -> list[int]:
     sums = np.zeros(size, np.int64)
     np.add.at(sums, at, counts)
     return [int(value) for value in sums]
 
 
-def length_query(scores: pl.LazyFrame) -> pl.LazyFrame:
+def length_query(scores: pl.LazyFrame, resolution: int) -> pl.LazyFrame:
     """The sketch of perplexity by length: never all points, whatever the number of documents."""
     length = (pl.col("num_tokens").log() * LENGTH_BINS_PER_UNIT).floor().cast(pl.Int32)
     return sketch_query(
-        scores.filter(pl.col("num_tokens") > 0), "perplexity", length.alias("length")
+        scores.filter(pl.col("num_tokens") > 0), "perplexity", resolution, length.alias("length")
     )
 
 
-def length_bands(table: pl.DataFrame) -> list[LengthBand]:
+def length_bands(table: pl.DataFrame, resolution: int) -> list[LengthBand]:
     """Collected `length_query`, from the shortest to the longest."""
     bands = []
     for (length,), part in sorted(table.partition_by("length", as_dict=True).items()):
-        sketch = as_sketch(part)
+        sketch = as_sketch(part, resolution)
         low, high = (np.exp((length + i) / LENGTH_BINS_PER_UNIT) for i in (0, 1))
         values = _quantiles(sketch, (0.05, 0.25, 0.5, 0.75, 0.95))
         bands.append(

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pipeline.manifest import Manifest
 from pipeline.metrics import LARGEST_EXPONENT
 from pipeline.scores import scan_scores
-from pipeline.sketches import Sketch, as_sketch, sketch_query
+from pipeline.sketches import Sketch, as_sketch, resolution_of, sketch_query
 from pipeline.store import RunStore
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -49,15 +49,16 @@ def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
 
 
 def figures_of(scores: pl.LazyFrame) -> Figures:
-    """The figures of all rows of a frame, in one pass."""
+    """The figures of all rows of a frame."""
+    resolution = resolution_of(scores)
     sums, *tables = pl.collect_all(
         [
             scores.select(sums_of_scores()),
-            *(sketch_query(scores, metric) for metric in QUANTILE_METRICS),
+            *(sketch_query(scores, metric, resolution) for metric in QUANTILE_METRICS),
         ],
         engine="streaming",
     )
-    sketches = map(as_sketch, tables)
+    sketches = [as_sketch(table, resolution) for table in tables]
     return make_figures(sums.row(0, named=True), dict(zip(QUANTILE_METRICS, sketches, strict=True)))
 
 

@@ -72,11 +72,14 @@ class Grouping:
         shown = shown.fill_null(False)
         return [pl.when(shown).then(value).alias("value"), (~shown).alias("is_other")]
 
-    def queries(self, scores: pl.LazyFrame) -> list[pl.LazyFrame]:
+    def queries(self, scores: pl.LazyFrame, resolution: int) -> list[pl.LazyFrame]:
         """The sums, then a sketch for each metric, all by group."""
         return [
             scores.group_by(self.keys()).agg(sums_of_scores()),
-            *(sketch_query(scores, metric, *self.keys()) for metric in QUANTILE_METRICS),
+            *(
+                sketch_query(scores, metric, resolution, *self.keys())
+                for metric in QUANTILE_METRICS
+            ),
         ]
 
 
@@ -108,14 +111,17 @@ def grouping_of(column: str, sizes: pl.DataFrame) -> Grouping:
     return Grouping(column, tuple(sizes["value"]), has_others)
 
 
-def group_tables(tables: list[pl.DataFrame]) -> GroupTables:
+def group_tables(tables: list[pl.DataFrame], resolution: int) -> GroupTables:
     """Collected `Grouping.queries` as groups."""
     sums, *distributions = tables
     keyed = [
-        {key: as_sketch(part) for key, part in table.partition_by(KEYS, as_dict=True).items()}
+        {
+            key: as_sketch(part, resolution)
+            for key, part in table.partition_by(KEYS, as_dict=True).items()
+        }
         for table in distributions
     ]
-    empty = as_sketch(distributions[0].clear())
+    empty = as_sketch(distributions[0].clear(), resolution)
     found: list[tuple[Group, dict[str, Sketch]]] = []
     for row in sums.iter_rows(named=True):
         key = (row["value"], row["is_other"])

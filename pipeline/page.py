@@ -70,8 +70,8 @@ def _distributions(report: Report) -> list[Chart]:
             )
         drawn.append(
             _chart(
-                f"Share of documents below a {metric}",
-                "The empirical distribution function.",
+                f"Cumulative distribution of {metric}",
+                "The share of documents that lie below.",
                 ecdf_svg(ecdf),
             )
         )

@@ -22,9 +22,6 @@ from pipeline.wording import number
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
 
 
-TEXT_COLUMNS = ("fail if", "found")
-
-
 def write_report(report: Report, store: RunStore) -> str:
     """Write report.html, .json and .md into the run; returns the location of the page."""
     store.root.write_bytes("report.json", (report.model_dump_json(indent=1) + "\n").encode())
@@ -80,7 +77,7 @@ def print_report(report: Report, console: Console) -> None:
 def _print_table(table: tables.Table, console: Console, shown: list[int]) -> None:
     drawn = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for at in shown:
-        is_text = at == 0 or table.columns[at] in TEXT_COLUMNS
+        is_text = at == 0 or table.columns[at] in tables.TEXT_COLUMNS
         drawn.add_column(
             Text(plain(table.columns[at])),
             justify="left" if is_text else "right",

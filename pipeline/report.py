@@ -4,9 +4,7 @@ Owns what a report has, and which columns it groups by. Adding up is figures.py'
 neighbours', looks are render.py's and charts.py's.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -19,32 +17,25 @@ from pipeline.distributions import (
     LengthBand,
     ecdf_of,
     histogram_of,
-    length_bands,
-    length_query,
 )
 from pipeline.duplicates import Duplicates, find_duplicates
 from pipeline.excerpts import Example, find_examples
 from pipeline.figures import (
     QUANTILE_METRICS,
     Figures,
-    make_figures,
-    sums_of_scores,
 )
 from pipeline.groups import (
     Group,
-    Grouping,
-    GroupTables,
     check_column,
     default_columns,
-    group_tables,
     grouping_of,
     sizes_query,
 )
 from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Success
+from pipeline.measurement import measure
 from pipeline.requirements import Finding, check_requirements, parse_requirement
 from pipeline.scores import scan_scores
 from pipeline.separation import Separation, parse_labels, separate_labels
-from pipeline.sketches import Sketch, as_sketch, sketch_query
 from pipeline.store import RunStore
 from pipeline.thresholds import Threshold, threshold_curve
 from pipeline.verify import Verification, read_verification
@@ -146,7 +137,7 @@ def build_report(
         engine="streaming",
     )
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
-    measured = _measure(scores, {column: groupings[column] for column in by})
+    measured = measure(scores, {column: groupings[column] for column in by})
     first = next(iter(by), None)
     series = {
         metric: measured.groups[first].sketches[metric] if first else {ALL: sketch}
@@ -181,44 +172,6 @@ def build_report(
             given_up=store.failures(),
         ),
         provenance=_provenance(store, manifest, success),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """What one pass over the scores gives."""
-
-    overall: Figures
-    sketches: dict[str, Sketch]
-    """By metric, of all documents."""
-    groups: dict[str, GroupTables]
-    """By column."""
-    lengths: list[LengthBand]
-
-
-def _measure(scores: pl.LazyFrame, groupings: dict[str, Grouping]) -> _Measured:
-    """Everything that adds up, in one pass."""
-    queries = [grouping.queries(scores) for grouping in groupings.values()]
-    # The groups of any one column add up to the whole: then its sketches need not be made apart.
-    whole = [] if queries else [sketch_query(scores, metric) for metric in QUANTILE_METRICS]
-    sums, lengths, *tables = pl.collect_all(
-        [
-            scores.select(sums_of_scores()),
-            length_query(scores),
-            *whole,
-            *chain.from_iterable(queries),
-        ],
-        engine="streaming",
-    )
-    size = 1 + len(QUANTILE_METRICS)
-    parts = [tables[i : i + size] for i in range(0, len(tables), size)] if queries else []
-    distributions = parts[0][1:] if parts else tables
-    sketches = dict(zip(QUANTILE_METRICS, map(as_sketch, distributions), strict=True))
-    return _Measured(
-        overall=make_figures(sums.row(0, named=True), sketches),
-        sketches=sketches,
-        groups=dict(zip(groupings, map(group_tables, parts), strict=True)),
-        lengths=length_bands(lengths),
     )
 
 

@@ -21,7 +21,7 @@ from pipeline.config import near_name
 from pipeline.errors import ConfigError
 from pipeline.figures import QUANTILE_METRICS
 from pipeline.groups import KEYS, Grouping, label
-from pipeline.sketches import as_sketch, sketch_query
+from pipeline.sketches import as_sketch, resolution_of, sketch_query
 
 RANGE_ROWS = 1 << 22
 """Documents that are counted at a time."""
@@ -109,9 +109,10 @@ def separate_labels(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) ->
     """
     _check_values(scores, labels, grouping)
     aucs = {metric: _areas(scores, labels, metric) for metric in QUANTILE_METRICS}
-    by_group = sketch_query(scores, CUT_METRIC, *grouping.keys(), labels.code()).collect(
-        engine="streaming"
-    )
+    resolution = resolution_of(scores)
+    by_group = sketch_query(
+        scores, CUT_METRIC, resolution, *grouping.keys(), labels.code()
+    ).collect(engine="streaming")
     counts = dict(by_group.group_by("code").agg(pl.col("documents").sum()).iter_rows())
 
     def separated(name: str, index: int, num_scored: int) -> SeparatedLabel:
@@ -124,7 +125,7 @@ def separate_labels(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) ->
     ]
     whole = separated(", ".join(labels.values), 0, sum(label.num_scored for label in labelled))
     return Separation(
-        column=labels.column, labels=labelled, together=whole, cut=_best_cut(by_group)
+        column=labels.column, labels=labelled, together=whole, cut=_best_cut(by_group, resolution)
     )
 
 
@@ -185,10 +186,13 @@ def _ranges(values: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield values.filter((pl.col("metric") > low) & (pl.col("metric") <= high))
 
 
-def _best_cut(by_group: pl.DataFrame) -> Cut | None:
+def _best_cut(by_group: pl.DataFrame, resolution: int) -> Cut | None:
     """The largest Youden J over the ends of all bins; of equal ones the lowest."""
-    everything = as_sketch(by_group)
-    sides = [as_sketch(by_group.filter(side)) for side in (pl.col("code") > 0, pl.col("code") == 0)]
+    everything = as_sketch(by_group, resolution)
+    sides = [
+        as_sketch(by_group.filter(side), resolution)
+        for side in (pl.col("code") > 0, pl.col("code") == 0)
+    ]
     if not all(side.num_documents for side in sides):
         return None
     labelled_kept, rest_kept = (

@@ -10,6 +10,8 @@ from pipeline.figures import QUANTILE_METRICS
 from pipeline.report import Report
 from pipeline.wording import COLUMNS, cells, copies, number, percent, values_of, verdict
 
+TEXT_COLUMNS = ("fail if", "found", "begins")
+"""Columns of words, not of numbers."""
 TABLE_STEP = 10
 """Cuts of the curve to one of the table."""
 
@@ -60,7 +62,7 @@ def separation(report: Report) -> list[Table]:
     labelled = found.labels if len(found.labels) == 1 else [*found.labels, found.together]
     many = len(found.labels) > 1
     areas = Table(
-        f"Does it tell labels of {found.column} apart?",
+        f"How well scores find labels of {found.column}",
         "ROC AUC: the chance that a document with the label scores higher than one with none of "
         "the labels. 1 tells them apart without a mistake, 0.5 is a coin.",
         (found.column, "scored", "AUC of perplexity", "AUC of bits/byte"),
