@@ -49,8 +49,6 @@ def measure(scores: pl.LazyFrame, groupings: dict[str, Grouping]) -> Measured:
     return Measured(
         overall=make_figures(sums.row(0, named=True), sketches),
         sketches=sketches,
-        groups=dict(
-            zip(groupings, (group_tables(part, resolution) for part in parts), strict=True)
-        ),
+        groups=dict(zip(groupings, groups, strict=True)),
         lengths=length_bands(lengths, resolution),
     )
