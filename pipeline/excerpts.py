@@ -8,21 +8,24 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from pipeline.errors import WinnowError
-from pipeline.figures import Figures
 from pipeline.filesystem import Root, open_root
 from pipeline.manifest import Manifest
 from pipeline.metrics import hash_text
+from pipeline.sketches import Sketch
 
 NUM_EXTREMES = 5
 EXCERPT_CHARACTERS = 300
 METRIC = "perplexity"
 ROWS_AT_A_TIME = 256
+NEAR = 32
+"""Documents above a quantile among which to find the nearest, were they evenly spread."""
 
 
 class Example(BaseModel):
@@ -49,12 +52,20 @@ SHOWN = ["num_tokens", "bits_per_byte", "text_hash"]
 
 
 def find_examples(
-    scores: pl.LazyFrame, manifest: Manifest, overall: Figures, *, text: bool
+    scores: pl.LazyFrame,
+    manifest: Manifest,
+    sketch: Sketch,
+    quantiles: dict[str, float],
+    *,
+    text: bool,
 ) -> list[Example]:
-    """From the lowest perplexity to the highest. `text` reads excerpts back from the corpus."""
-    if not overall.quantiles[METRIC]:
+    """Those at the low end, at the quantiles and at the high end, each by ascending perplexity.
+
+    `sketch` and `quantiles` are of perplexity. `text` reads excerpts back from the corpus.
+    """
+    if not quantiles:
         return []
-    rows = _chosen(scores, overall.quantiles[METRIC])
+    rows = _chosen(scores, sketch, quantiles)
     excerpts = _excerpts(manifest, rows) if text else {}
     return [
         Example(
@@ -71,54 +82,52 @@ def find_examples(
     ]
 
 
-def _chosen(scores: pl.LazyFrame, quantiles: dict[str, float]) -> pl.DataFrame:
-    """The documents, by place."""
+def _chosen(scores: pl.LazyFrame, sketch: Sketch, quantiles: dict[str, float]) -> pl.DataFrame:
+    """The documents, by place.
+
+    Of documents in one file with the same perplexity, the first stands for all.
+    """
     scored = scores.filter(pl.col(METRIC).is_not_null())
-    lowest, highest, nearest = pl.collect_all(
-        [
-            scored.select(LOCATED).bottom_k(NUM_EXTREMES, by=LOCATED),
-            scored.select(LOCATED).top_k(NUM_EXTREMES, by=LOCATED),
-            # Quantiles lie between documents: the nearest one above stands for each.
-            scored.select(
-                pl.col(METRIC).filter(pl.col(METRIC) >= quantile).min().alias(place)
-                for place, quantile in quantiles.items()
-            ),
-        ],
-        engine="streaming",
+    ranges = [_ends(sketch), _ends(sketch, high=True)]
+    for value in quantiles.values():
+        ranges += sketch.above(value, NEAR)
+    near = (
+        scored.filter(pl.any_horizontal(pl.col(METRIC).is_between(*ends) for ends in ranges))
+        .group_by(METRIC, "file")
+        .agg(pl.col("row").min())
+        .collect(engine="streaming")
+        .sort(LOCATED)
     )
+    # Of few documents the lowest may be the highest too.
+    num_highest = min(NUM_EXTREMES, max(0, near.height - NUM_EXTREMES))
+    named = {"lowest": near.head(NUM_EXTREMES)}
+    for place, value in quantiles.items():
+        named[place] = near.filter(pl.col(METRIC) >= value).head(1)
+    named["highest"] = near.tail(num_highest)
     places = pl.concat(
-        [
-            lowest.sort(LOCATED).select(pl.lit("lowest").alias("place"), *LOCATED),
-            _located(scored, nearest.transpose(include_header=True, header_name="place")),
-            highest.join(lowest, on=LOCATED, how="anti")
-            .sort(LOCATED)
-            .select(pl.lit("highest").alias("place"), *LOCATED),
-        ]
+        part.select(pl.lit(place).alias("place"), *LOCATED) for place, part in named.items()
     ).with_row_index("order")
-    doc_id = pl.col("doc_id").cast(pl.String) if "doc_id" in scores.collect_schema() else None
+    doc_id = pl.col("doc_id") if "doc_id" in scores.collect_schema() else pl.lit(None)
     return (
-        scored.filter(pl.col("file").is_in(places["file"].unique().implode()))
-        .select(
-            *LOCATED, *SHOWN, pl.lit(None, pl.String).alias("doc_id") if doc_id is None else doc_id
+        scored.filter(
+            pl.col("file").is_in(places["file"].unique().implode()),
+            pl.col(METRIC).is_in(places[METRIC].unique().implode()),
         )
+        .select(*LOCATED, *SHOWN, doc_id.cast(pl.String).alias("doc_id"))
         .join(places.lazy(), on=LOCATED)
         .collect(engine="streaming")
         .sort("order")
     )
 
 
-def _located(scored: pl.LazyFrame, nearest: pl.DataFrame) -> pl.DataFrame:
-    """A document for each row of (place, perplexity): of many, the first by file and row."""
-    values = nearest.rename({nearest.columns[1]: METRIC}).cast({METRIC: pl.Float64})
-    firsts = (
-        scored.filter(pl.col(METRIC).is_in(values[METRIC].unique().implode()))
-        .group_by(METRIC, "file")
-        .agg(pl.col("row").min())
-        .collect(engine="streaming")
-        .sort(LOCATED)
-        .unique(METRIC, keep="first", maintain_order=True)
-    )
-    return values.join(firsts, on=METRIC, maintain_order="left").select("place", *LOCATED)
+def _ends(sketch: Sketch, *, high: bool = False) -> tuple[float, float]:
+    """A range that holds the documents at one end."""
+    documents = sketch.documents[::-1] if high else sketch.documents
+    last = int(np.searchsorted(documents.cumsum(), NUM_EXTREMES))
+    at = min(last, len(documents) - 1)
+    if high:
+        return float(sketch.low[-1 - at]), float(sketch.high[-1])
+    return float(sketch.low[0]), float(sketch.high[at])
 
 
 def _excerpts(manifest: Manifest, rows: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:

@@ -65,21 +65,23 @@ def figures_of(scores: pl.LazyFrame) -> Figures:
 def sums_of_scores() -> list[pl.Expr]:
     """The sums that figures are made of; those of two sets add up."""
     scored = pl.col("nll").is_not_null()
-    mean_nll = (pl.col("nll") / pl.col("num_tokens")).filter(pl.col("num_tokens") > 0)
+    mean_nll = pl.when(pl.col("num_tokens") > 0).then(pl.col("nll") / pl.col("num_tokens"))
     return [
-        pl.len().alias("num_documents"),
-        scored.sum().alias("num_scored"),
+        pl.len().cast(pl.Int64).alias("num_documents"),
+        scored.cast(pl.Int64).sum().alias("num_scored"),
         pl.col("num_tokens").sum(),
         pl.col("num_bytes").sum(),
-        pl.col("num_scored_bytes").filter(scored).sum(),
+        pl.when(scored).then(pl.col("num_scored_bytes")).sum().alias("num_scored_bytes"),
         pl.col("nll").sum(),
-        mean_nll.mean().alias("mean_nll"),
+        mean_nll.sum().alias("sum_of_means"),
+        mean_nll.count().cast(pl.Int64).alias("num_means"),
     ]
 
 
 def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
     """A row of `sums_of_scores` and the distribution of each metric, as figures."""
     tokens, nll, scored_bytes = sums["num_tokens"], sums["nll"], sums["num_scored_bytes"]
+    means = sums["num_means"]
     return Figures(
         num_documents=sums["num_documents"],
         num_scored=sums["num_scored"],
@@ -87,7 +89,9 @@ def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
         num_bytes=sums["num_bytes"],
         nll=nll,
         corpus_perplexity=_exp(nll / tokens if tokens else None),
-        document_perplexity=_exp(sums["mean_nll"]),
+        document_perplexity=_exp(
+            sums["sum_of_means"] / sums["num_means"] if sums["num_means"] else None
+        ),
         bits_per_token=nll / math.log(2) / tokens if tokens else None,
         bits_per_byte=nll / math.log(2) / scored_bytes if scored_bytes else None,
         quantiles={metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS},

@@ -57,12 +57,15 @@ class Group(BaseModel):
 class Grouping:
     """A column, and which of its values are groups of their own."""
 
-    column: str
+    column: str | None
+    """None: every row is in one group."""
     values: tuple[str | None, ...]
     has_others: bool
 
     def keys(self) -> list[pl.Expr]:
         """What to group score rows by: the value as text, and whether it is one of the others."""
+        if self.column is None:
+            return [pl.lit(None, pl.String).alias("value"), pl.lit(False).alias("is_other")]
         value = pl.col(self.column).cast(pl.String)
         if not self.has_others:
             return [value.alias("value"), pl.lit(False).alias("is_other")]
@@ -81,6 +84,9 @@ class Grouping:
                 for metric in QUANTILE_METRICS
             ),
         ]
+
+
+WHOLE = Grouping(None, (), False)
 
 
 @dataclass(frozen=True, slots=True)

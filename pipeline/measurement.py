@@ -9,9 +9,9 @@ from itertools import chain
 import polars as pl
 
 from pipeline.distributions import LengthBand, length_bands, length_query
-from pipeline.figures import QUANTILE_METRICS, Figures, make_figures, sums_of_scores
-from pipeline.groups import Grouping, GroupTables, group_tables
-from pipeline.sketches import Sketch, as_sketch, resolution_of, sketch_query
+from pipeline.figures import QUANTILE_METRICS, Figures, make_figures
+from pipeline.groups import KEYS, WHOLE, Grouping, GroupTables, group_tables
+from pipeline.sketches import Sketch, as_sketch, resolution_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +29,23 @@ class Measured:
 def measure(scores: pl.LazyFrame, groupings: dict[str, Grouping]) -> Measured:
     """Everything that adds up, in one pass."""
     resolution = resolution_of(scores)
-    queries = [grouping.queries(scores, resolution) for grouping in groupings.values()]
-    if not queries:
-        # Else the groups of any one column add up to the whole: no sketch of it is made apart.
-        queries = [[sketch_query(scores, metric, resolution) for metric in QUANTILE_METRICS]]
-    sums, lengths, *tables = pl.collect_all(
-        [
-            scores.select(sums_of_scores()),
-            length_query(scores, resolution),
-            *chain.from_iterable(queries),
-        ],
-        engine="streaming",
+    # The groups of any one column add up to the whole: then nothing of it is measured apart.
+    by = groupings.values() or [WHOLE]
+    queries = [grouping.queries(scores, resolution) for grouping in by]
+    lengths, *tables = pl.collect_all(
+        [length_query(scores, resolution), *chain.from_iterable(queries)], engine="streaming"
     )
     size = len(queries[0])
     parts = [tables[i : i + size] for i in range(0, len(tables), size)]
-    distributions = [as_sketch(table, resolution) for table in parts[0][-len(QUANTILE_METRICS) :]]
-    sketches = dict(zip(QUANTILE_METRICS, distributions, strict=True))
+    sums, *distributions = parts[0]
+    sketches = dict(
+        zip(
+            QUANTILE_METRICS, (as_sketch(table, resolution) for table in distributions), strict=True
+        )
+    )
     groups = [group_tables(part, resolution) for part in parts[: len(groupings)]]
     return Measured(
-        overall=make_figures(sums.row(0, named=True), sketches),
+        overall=make_figures(sums.drop(KEYS).sum().row(0, named=True), sketches),
         sketches=sketches,
         groups=dict(zip(groupings, groups, strict=True)),
         lengths=length_bands(lengths, resolution),

@@ -159,7 +159,13 @@ def build_report(
         lengths=measured.lengths,
         thresholds=threshold_curve(measured.sketches["perplexity"]),
         duplicates=find_duplicates(scores),
-        examples=find_examples(scores, manifest, measured.overall, text=text),
+        examples=find_examples(
+            scores,
+            manifest,
+            measured.sketches["perplexity"],
+            measured.overall.quantiles["perplexity"],
+            text=text,
+        ),
         separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
         requirements=check_requirements(scores, requirements),
         coverage=Coverage(

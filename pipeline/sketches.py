@@ -94,6 +94,14 @@ class Sketch:
         share = (rank - int(ends[at] - among)) / (among - 1)
         return float(self.low[at] + (self.high[at] - self.low[at]) * share)
 
+    def above(self, value: float, documents: int) -> list[tuple[float, float]]:
+        """Ranges that hold, of the bin of `value`, about so many documents from `value` up, were
+        they evenly spread, and its largest in any case."""
+        at = min(int(np.searchsorted(self.high, value)), len(self.high) - 1)
+        high = float(self.high[at])
+        gap = (high - float(self.low[at])) / max(1, int(self.documents[at]) - 1)
+        return [(value, min(high, value + gap * documents)), (high, high)]
+
     def positive(self) -> "Sketch":
         """Without the bin of 0, which has no place on a log axis."""
         return self.take(self.bins > ZERO_BIN)
