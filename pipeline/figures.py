@@ -89,9 +89,7 @@ def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
         num_bytes=sums["num_bytes"],
         nll=nll,
         corpus_perplexity=_exp(nll / tokens if tokens else None),
-        document_perplexity=_exp(
-            sums["sum_of_means"] / sums["num_means"] if sums["num_means"] else None
-        ),
+        document_perplexity=_exp(sums["sum_of_means"] / means if means else None),
         bits_per_token=nll / math.log(2) / tokens if tokens else None,
         bits_per_byte=nll / math.log(2) / scored_bytes if scored_bytes else None,
         quantiles={metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS},
