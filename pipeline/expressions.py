@@ -28,6 +28,7 @@ TOKEN = re.compile(
 )
 COMPARISONS = ("<=", ">=", "==", "!=", "<", ">")
 SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "%": 0.01}
+NUMBERS = "numbers are like 200, 1.5, 1e-3, 10k, 2M, 1B, 5%"
 DEEPEST = 50
 """Parentheses and nots inside of each other."""
 
@@ -219,6 +220,9 @@ def _tokens(source: str) -> list[_Token]:
             start = at + len(source[at:]) - len(source[at:].lstrip())
             if source[start] in "\"'":
                 fail(source, start, "a text that does not end")
+            if source[start].isdecimal():
+                number = re.match(r"[\w.%]+", source[start:])
+                fail(source, start, f"{number and number[0]!r} is not a number", hint=NUMBERS)
             hint = "equality is ==" if source[start] == "=" else None
             fail(source, start, f"{source[start]!r} is not part of an expression", hint=hint)
         kind = str(match.lastgroup)
