@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-parity check format bench bench-reports schemas lock clean
+.PHONY: demo test test-parity check check-infra format bench bench-reports schemas lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -27,6 +27,15 @@ check: $(READY)  ## lint, format and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+check-infra: $(READY) .venv-infra/.ready  ## infra/ with the tools that will read it; says which are missing
+	PATH=$(CURDIR)/.venv-infra/bin:$$PATH $(PY) -m pytest tests/test_infra.py tests/test_monitoring.py \
+	    tests/test_run_night.py tests/integration/test_prometheus.py
+
+.venv-infra/.ready: infra/check-tools.txt
+	$(PY) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	touch $@
+
 format: $(READY)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -47,4 +56,4 @@ $(READY): infra/setup.sh infra/requirements/cpu.lock infra/requirements/gpu.lock
 	@VENV=$(VENV) infra/setup.sh
 
 clean:
-	rm -rf $(VENV) .venv-lm-eval .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info
+	rm -rf $(VENV) .venv-lm-eval .venv-infra .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from jobs.cli_reports import compare, report
+from jobs.cli_runs import gc, plan, status, verify
 from jobs.options import Json
 from pipeline.errors import WinnowError
 
@@ -143,11 +144,24 @@ def score(
         str | None, typer.Option(help="auto, bfloat16, float16 or float32.  [default: auto]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Engines to run.  [default: one a GPU, else one]")
+        str | None,
+        typer.Option(
+            help="Engines to run, or MIN:MAX as machines come and go.  [default: one a GPU, "
+            "else one a machine]"
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only the first rows.")] = None,
     shard_tokens: Annotated[
         int | None, typer.Option(help="Estimated tokens a shard.  [default: minutes of work]")
+    ] = None,
+    scoring: Annotated[
+        str | None,
+        typer.Option(
+            help="fused (inside the worker), prompt_logprobs (vLLM's public path) or auto."
+        ),
+    ] = None,
+    tensor_parallel_size: Annotated[
+        int | None, typer.Option(help="GPUs of one machine that share the model.  [default: 1]")
     ] = None,
     max_num_batched_tokens: Annotated[
         int | None,
@@ -157,6 +171,14 @@ def score(
     ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(help="Tries before a shard is given up.  [default: 3]")
+    ] = None,
+    wait_minutes: Annotated[
+        float | None,
+        typer.Option(help="Longest wait for an engine to come up or back.  [default: 60]"),
+    ] = None,
+    reuse: Annotated[
+        str | None,
+        typer.Option(help="A run to take parts over from, where nothing that matters changed."),
     ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")
@@ -201,66 +223,7 @@ def score(
 _NOT_SETTINGS = frozenset(["config", "dry_run", "as_json"])
 
 
-@app.command()
-def plan(
-    corpus: Annotated[str, typer.Argument(help="A Parquet file, a folder or a glob.")],
-    text_column: Annotated[str, typer.Option(help="The column with the text.")] = "text",
-    shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Count only the first rows.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what scoring a corpus would take: files, rows, bytes, estimated tokens, shards.
-
-    Reads only footers. Example: winnow plan data/
-    """
-    from jobs.commands import print_plan
-
-    raise typer.Exit(print_plan(corpus, text_column, shard_tokens, limit, as_json=as_json))
-
-
-@app.command()
-def status(
-    run: Annotated[str, typer.Argument(help="A run directory.")], as_json: Json = False
-) -> None:
-    """Show how far a run is: shards and rows done, who drives it, what was given up.
-
-    Example: winnow status runs/first
-    """
-    from jobs.commands import print_status
-
-    raise typer.Exit(print_status(run, as_json=as_json))
-
-
-@app.command()
-def verify(
-    run: Annotated[str, typer.Argument(help="A run directory.")],
-    sample: Annotated[
-        int, typer.Option(min=0, help="Documents to rescore; 0 checks integrity alone.")
-    ] = 20,
-    seed: Annotated[int, typer.Option(help="Which documents are sampled.")] = 0,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(help="Largest relative error of nll.  [default: by the run's dtype]"),
-    ] = None,
-    noise_floor: Annotated[
-        bool,
-        typer.Option("--noise-floor", help="Also score the sample again, each document alone."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Check that a run is whole and that its scores are true.
-
-    Integrity: every input row once and in order, page checksums, fingerprints, totals, the corpus
-    unchanged. Truth: a sample rescored with a plain transformers float32 forward pass.
-
-    Example: winnow verify runs/first --sample 50
-    """
-    from jobs.commands import verify_and_print
-
-    raise typer.Exit(verify_and_print(run, sample, seed, tolerance, noise_floor, as_json=as_json))
-
-
-for command in (report, compare):
+for command in (plan, status, verify, gc, report, compare):
     app.command()(command)
 
 

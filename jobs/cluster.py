@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ray
 
+from pipeline.config import ScoreConfig, Workers
 from pipeline.errors import UsageError
 
 OBJECT_STORE_BYTES = 128 << 20
@@ -28,7 +29,10 @@ LONGEST_TEMP_DIR = 40
 class WorkerSize:
     """How many actors, and what each is given."""
 
-    num_workers: int
+    fewest: int
+    """Engines to wait for before the first shard is dealt."""
+    most: int
+    """Engines to ask for; those that find no room start as machines join."""
     num_cpus: float
     num_gpus: float
     num_threads: int | None
@@ -94,11 +98,35 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
-def size_workers(asked: int | None) -> WorkerSize:
-    """One engine a GPU where there are any, else one for all cores; or as many as asked."""
-    resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    if gpus:
-        return WorkerSize(min(asked or gpus, gpus), 1, 1, None)
-    workers = asked or 1
-    return WorkerSize(workers, cpus / workers, 0, max(1, cpus // workers))
+def size_workers(config: ScoreConfig) -> WorkerSize:
+    """One engine a GPU (or group of GPUs) where there are any, else one for all cores of a machine.
+
+    Raises UsageError if not one engine fits on any machine that is there.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    asked = config.workers
+    share = config.tensor_parallel_size
+    gpus = [int(machine.get("GPU", 0)) for machine in machines]
+    if share > 1 and max(gpus, default=0) < share:
+        raise UsageError(
+            f"--tensor-parallel-size {share} needs a machine with {share} GPUs; "
+            f"the largest has {max(gpus, default=0)}"
+        )
+    if any(gpus):
+        there = sum(count // share for count in gpus)
+        # What is asked beyond what is there waits for machines that join.
+        return WorkerSize(*_range(asked, there), 1, share, None)
+    cpus = [int(machine.get("CPU", 0)) for machine in machines if machine.get("CPU")]
+    if not cpus:
+        raise UsageError("no machine of the cluster offers a GPU or a CPU to score with")
+    if asked is None:
+        return WorkerSize(len(cpus), len(cpus), min(cpus), 0, min(cpus))
+    fewest, most = _range(asked, len(cpus))
+    # Fewer engines than machines get a machine each; more share them.
+    each = max(1, -(-fewest // len(cpus)))
+    threads = max(1, min(cpus) // each)
+    return WorkerSize(fewest, most, min(cpus) / each, 0, threads)
+
+
+def _range(asked: Workers | None, there: int) -> tuple[int, int]:
+    return (there, there) if asked is None else (asked.fewest, asked.most)

@@ -12,6 +12,8 @@ from rich.table import Table
 from jobs.progress import ProgressListener
 from pipeline.compare import compare_runs
 from pipeline.config import ScoreConfig
+from pipeline.escaping import plain
+from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
 from pipeline.render import (
@@ -36,6 +38,8 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
                 "num_shards": len(outcome.manifest.shards),
                 "num_shards_scored": outcome.num_shards_scored,
                 "failures": failures,
+                "num_shards_reused": success.num_shards_reused if success else 0,
+                "num_rows_reused": success.num_rows_reused if success else 0,
                 "totals": success.totals.model_dump() if success else None,
                 "tokens_per_second": success.tokens_per_second if success else None,
             }
@@ -51,6 +55,8 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         totals = success.totals
         what = "scored" if outcome.num_shards_scored else "had already scored"
         counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
+        if success.num_shards_reused:
+            counts += f"; {success.num_rows_reused:,} documents of them taken over"
         screen.print(f"Done: {what} {counts}. Next: winnow report {config.out}", markup=False)
     return outcome.exit_code
 
@@ -139,6 +145,23 @@ def print_status(run: str, *, as_json: bool) -> int:
             what = failure.get("file") or f"shard {failure.get('shard')}"
             screen.print(f"Given up: {what}: {failure['reason']}", style="yellow", markup=False)
     return 1 if failures else 0
+
+
+def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
+    """Show the leftovers of a run, and remove them."""
+    store = RunStore(run)
+    found = find_leftovers(store)
+    if not dry_run:
+        remove_leftovers(store, list(found))
+    if as_json:
+        print_json({"run": store.location, "removed": not dry_run, "files": found})
+        return 0
+    for name in found:
+        print(plain(name))
+    what = "would be removed" if dry_run else "removed"
+    size = sum(found.values())
+    Console(stderr=True, highlight=False).print(f"{len(found)} files, {size:,} bytes {what}")
+    return 0
 
 
 def verify_and_print(

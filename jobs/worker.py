@@ -3,20 +3,22 @@
 Owns the process that an engine lives and dies with. Which shard goes where is score.py's.
 """
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import ray
 
-from pipeline.engine import Engine, EngineSettings
-from pipeline.errors import EngineError
-from pipeline.manifest import ModelRecord, ScoringRules, Totals
+from pipeline.engine import Engine
+from pipeline.errors import EngineError, EngineMemoryError
+from pipeline.manifest import Totals
 from pipeline.planning import shard_job
 from pipeline.schema import Shard
-from pipeline.scorer import ShardJob, score_shard
+from pipeline.scorer import ShardJob, probe_shard, score_shard
+from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
 
@@ -33,10 +35,7 @@ class WorkerSettings:
     """What an actor is built from. Small: Ray keeps it for as long as it may restart the actor."""
 
     run: str
-    model: ModelRecord
-    rules: ScoringRules
-    num_threads: int | None
-    max_num_batched_tokens: int | None
+    engine: EngineSettings
     make_engine: MakeEngine
 
 
@@ -58,19 +57,19 @@ class ScoringActor:
         self._progress: dict[int, tuple[int, int]] = {}
 
     @ray.method(concurrency_group="score")
-    def start(self) -> None:
-        """Load the model. Raises ModelError if it cannot be scored with."""
-        self._ready()
+    def start(self) -> int | None:
+        """Load the model; the tokens of a step, if the engine has steps.
+
+        Raises ModelError if the model cannot be scored with.
+        """
+        engine, _ = self._ready()
+        return getattr(engine, "step_tokens", None)
 
     @ray.method(concurrency_group="score")
-    def score(self, shard: int) -> Totals:
+    def score(self, shard: int, poison: tuple[int, ...] = ()) -> Totals:
         """Score a shard of the frozen plan and commit its part."""
         engine, tokenizer = self._ready()
-        if self._plan is None:
-            # Once an actor: the plan of a large corpus names very many files.
-            manifest = self._store.require_manifest()
-            self._plan = manifest.shards, shard_job(manifest)
-        shards, job = self._plan
+        shards, job = self._planned()
         self._progress[shard] = (0, 0)
 
         def advance(documents: int, tokens: int) -> None:
@@ -78,21 +77,33 @@ class ScoringActor:
             self._progress[shard] = (done[0] + documents, done[1] + tokens)
 
         try:
-            return score_shard(
-                shards[shard],
-                job,
-                engine=engine,
-                tokenizer=tokenizer,
-                store=self._store,
-                on_progress=advance,
-            )
-        except EngineError:
-            # A dead engine in a live actor would fail every shard it is given. Ray starts a new
-            # actor, and the driver sees this one's death.
-            log.exception("the engine died on shard %d", shard)
-            os._exit(ENGINE_DIED)
+            with _dying_with_the_engine(shard):
+                return score_shard(
+                    shards[shard],
+                    job,
+                    engine=engine,
+                    tokenizer=tokenizer,
+                    store=self._store,
+                    poison=poison,
+                    on_progress=advance,
+                )
         finally:
             self._progress.pop(shard, None)
+
+    @ray.method(concurrency_group="score")
+    def probe(self, shard: int, first: int, end: int) -> None:
+        """Score some documents of a shard for the sake of seeing whether the engine survives."""
+        engine, tokenizer = self._ready()
+        shards, job = self._planned()
+        with _dying_with_the_engine(shard):
+            probe_shard(shards[shard], job, first, end, engine=engine, tokenizer=tokenizer)
+
+    def _planned(self) -> tuple[tuple[Shard, ...], ShardJob]:
+        if self._plan is None:
+            # Once an actor: the plan of a large corpus names very many files.
+            manifest = self._store.require_manifest()
+            self._plan = manifest.shards, shard_job(manifest)
+        return self._plan
 
     @ray.method(concurrency_group="control")
     def progress(self) -> dict[int, tuple[int, int]]:
@@ -102,17 +113,25 @@ class ScoringActor:
     def _ready(self) -> tuple[Engine, Tokenizer]:
         with self._starting:
             if self._engine is None or self._tokenizer is None:
-                model, rules = self._settings.model, self._settings.rules
-                self._tokenizer = Tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
-                self._engine = self._settings.make_engine(
-                    EngineSettings(
-                        folder=model.folder,
-                        dtype=rules.dtype,
-                        window_tokens=rules.window_tokens,
-                        vocab_size=model.vocab_size,
-                        trust_remote_code=model.trust_remote_code,
-                        num_threads=self._settings.num_threads,
-                        max_num_batched_tokens=self._settings.max_num_batched_tokens,
-                    )
+                engine = self._settings.engine
+                self._tokenizer = Tokenizer(
+                    engine.folder, trust_remote_code=engine.trust_remote_code
                 )
+                self._engine = self._settings.make_engine(engine)
             return self._engine, self._tokenizer
+
+
+@contextlib.contextmanager
+def _dying_with_the_engine(shard: int) -> Iterator[None]:
+    """End the process if its engine fails.
+
+    A dead engine in a live actor would fail every shard it is given. Ray starts a new actor, and
+    the driver sees this one's death. Out of memory is told to the driver, which replaces the actor.
+    """
+    try:
+        yield
+    except EngineMemoryError:
+        raise
+    except EngineError:
+        log.exception("the engine died on shard %d", shard)
+        os._exit(ENGINE_DIED)

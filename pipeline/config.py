@@ -11,18 +11,39 @@ A configuration file has one table a command; the keys are the option names with
     carry = ["source", "lang"]
 """
 
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Prefix = Literal["auto", "bos", "eos", "none"]
+AskedScoring = Literal["auto", "fused", "prompt_logprobs"]
 LongDocuments = Literal["window", "truncate", "skip"]
+
+
+class Workers(NamedTuple):
+    """How many engines: as many as `fewest` to begin with, up to `most` as machines join."""
+
+    fewest: int
+    most: int
+
+
+def _parse_workers(value: Any) -> Any:
+    if isinstance(value, Workers) or value is None:
+        return value
+    found = re.fullmatch(r"(\d+)(?::(\d+))?", str(value))
+    if not found or isinstance(value, bool):
+        raise ValueError("must be a number of engines or MIN:MAX, such as 2:8")
+    workers = Workers(int(found[1]), int(found[2] or found[1]))
+    if not 1 <= workers.fewest <= workers.most:
+        raise ValueError("must be at least 1, and MIN no more than MAX")
+    return workers
 
 
 class ScoreConfig(BaseModel):
@@ -58,22 +79,32 @@ class ScoreConfig(BaseModel):
     """Also write the ids of the scored tokens, as a list column."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; auto is what its checkpoint names."""
-    workers: int | None = Field(default=None, ge=1)
-    """Engines to run; by default one a GPU, or one on a machine without."""
+    workers: Annotated[Workers | None, BeforeValidator(_parse_workers)] = None
+    """Engines to run, or MIN:MAX of them as machines come and go; by default one a GPU, or one a
+    machine where there is none."""
     limit: int | None = Field(default=None, ge=1)
     """Score only the first rows of the corpus."""
     shard_tokens: int | None = Field(default=None, ge=1)
     """Estimated tokens a shard; by default minutes of work: 200 thousand on CPU, 20 million."""
+    scoring: AskedScoring = "auto"
+    """Make log-probabilities inside the worker (fused) or by vLLM's public path; auto is fused for
+    architectures whose parity is tested."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs of one machine that share a model."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Tokens an engine takes per step; by default sized from vocabulary and memory."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Recorded in the manifest."""
+    reuse: str | None = None
+    """Another run, whose parts are taken over where files and fingerprint are the same."""
     strict: bool = False
     """Stop before scoring if any file of the corpus cannot be read."""
     address: str | None = None
     """A running Ray cluster; by default a Ray of its own on this machine."""
     max_attempts: int = Field(default=3, ge=1)
     """Times a shard is tried before it is given up."""
+    wait_minutes: float = Field(default=60, gt=0)
+    """Longest wait for an engine to come up, or to come back."""
 
 
 def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:
@@ -136,5 +167,7 @@ def _config_error(error: ValidationError, file: Path | None, given: dict[str, An
     first = error.errors()[0]
     key = str(first["loc"][0])
     where = f"--{key.replace('_', '-')}" if key in given else f"{key} in [score] of {file}"
-    rule = first["msg"].removeprefix("Input ").replace("should", "must")
+    rule = (
+        first["msg"].removeprefix("Input ").removeprefix("Value error, ").replace("should", "must")
+    )
     return ConfigError(f"{where} = {first['input']!r}: {rule}")

@@ -7,7 +7,9 @@ WinnowError                       handled failure, exit code 1
 │   ├── ModelError                a model folder or name
 │   └── RunError                  a run directory: another fingerprint, not a run, locked
 ├── UnreadableFileError           one corpus file cannot be read; the others go on
+├── ClusterError                  engines or nodes that do not come; run again when they are back
 └── EngineError                   the scoring engine failed; its actor must be replaced
+    └── EngineMemoryError         it ran out of memory; smaller steps may do
 
 Every message is one line: what, where, and the value seen; `hint` says what to do about it.
 """
@@ -59,3 +61,11 @@ class UnreadableFileError(WinnowError):
 
 class EngineError(WinnowError):
     """The engine died or broke its contract; nothing it still holds can be trusted."""
+
+
+class EngineMemoryError(EngineError):
+    """The engine ran out of memory."""
+
+
+class ClusterError(WinnowError):
+    """What was waited for did not come in time; nothing that was done is lost."""

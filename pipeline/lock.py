@@ -47,6 +47,7 @@ class RunLock:
         self._stopped = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._token = uuid.uuid4().hex
+        self._taken_by: Holder | None = None
 
     def __enter__(self) -> Self:
         held = read_holder(self._root)
@@ -85,6 +86,14 @@ class RunLock:
                 Path(self._root.path).rmdir()
             except OSError:
                 return
+
+    def check(self) -> None:
+        """Raises RunError if another driver has taken the run over."""
+        if self._taken_by is not None:
+            raise RunError(
+                f"{self._root.location} was taken over by {self._taken_by}",
+                hint="this driver was silent for too long; the other one goes on",
+            )
 
     def _holder(self) -> Holder:
         return Holder(
@@ -125,7 +134,8 @@ class RunLock:
             try:
                 held = read_holder(self._root)
                 if held is not None and held.token != self._token:
-                    return  # taken over: silent for too long to be believed alive
+                    self._taken_by = held  # silent for too long to be believed alive
+                    return
                 self._root.write_bytes(LOCK, self._holder().model_dump_json().encode())
             except OSError:
                 continue  # a full disk or a lost store shows where it matters, in the parts

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -62,6 +62,16 @@ class ScoringRules(Record):
     """Share of tokens, the least likely ones, that `min_k_logprob` is the mean of."""
 
 
+class Reuse(Record):
+    """Parts taken over from another run."""
+
+    run: str
+    """Its location."""
+    run_id: str
+    shards: dict[int, int]
+    """Shard here to shard there."""
+
+
 class Manifest(Record):
     """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
 
@@ -78,6 +88,8 @@ class Manifest(Record):
     """The columns of a part, as a base64 Arrow IPC schema: types exactly as they were."""
     model: ModelRecord
     rules: ScoringRules
+    scoring: Literal["fused", "prompt_logprobs"]
+    """How the engine makes log-probabilities; the same scores within the noise of the dtype."""
     fingerprint: dict[str, Value]
     """What changes a score."""
     request: dict[str, Value]
@@ -87,6 +99,7 @@ class Manifest(Record):
     text_bytes: int
     unreadable: dict[str, str]
     """Corpus files that could not be read, and why."""
+    reuse: Reuse | None
     files: tuple[PlannedFile, ...]
     shards: tuple[Shard, ...]
 
@@ -156,6 +169,8 @@ class PartFooter(Record):
     """Stored under the key `winnow` in each part's Parquet footer."""
 
     schema_version: int = SCHEMA_VERSION
+    run_id: str
+    """The run that scored it; another one may have taken it over."""
     fingerprint: dict[str, Value]
     shard: int
     totals: Totals
@@ -169,6 +184,9 @@ class Success(Record):
     finished_at: str
     num_shards: int
     num_unreadable_files: int
+    num_shards_reused: int = 0
+    """Taken over from another run."""
+    num_rows_reused: int = 0
     totals: Totals
     wall_seconds: float
     """Time the last driver took, start-up included."""

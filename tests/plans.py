@@ -32,6 +32,8 @@ def make_manifest(**changes: object) -> Manifest:
             vocab_size=258,
             trust_remote_code=True,
         ),
+        reuse=None,
+        scoring="prompt_logprobs",
         rules=ScoringRules(
             dtype="float32",
             prefix="bos",

@@ -5,15 +5,17 @@ scores far beyond the noise of float32.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 import transformers
 
-from pipeline.engine import EngineSettings, VllmEngine
+from pipeline import fused
+from pipeline.engine import VllmEngine
 from pipeline.schema import Window
+from pipeline.sizing import EngineSettings, Scoring
 from pipeline.tokenizer import Tokenizer
 from pipeline.windows import plan_windows
 from tests.tiny import save_tokenizer
@@ -47,8 +49,22 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 TEXTS = ["x", "The capital of France is Paris.", "Σ😀 " * 9, "one two three four " * 12]
 
 
-@pytest.mark.parametrize(("architecture", "values"), ARCHITECTURES.values(), ids=ARCHITECTURES)
-def test_scores_equal_transformers(architecture: str, values: dict[str, Any], tmp_path: Path):
+def test_every_fused_architecture_is_scored_here():
+    assert {name for name, _ in ARCHITECTURES.values()} >= set(fused.ARCHITECTURES)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "values", "scoring"),
+    [
+        pytest.param(architecture, values, scoring, id=f"{name}, {scoring}")
+        for name, (architecture, values) in ARCHITECTURES.items()
+        for scoring in get_args(Scoring)
+        if scoring == "prompt_logprobs" or architecture in fused.ARCHITECTURES
+    ],
+)
+def test_scores_equal_transformers(
+    architecture: str, values: dict[str, Any], scoring: Scoring, tmp_path: Path
+):
     vocab_size = save_tokenizer(tmp_path)
     kind = getattr(transformers, architecture)
     torch.manual_seed(0)
@@ -70,7 +86,15 @@ def test_scores_equal_transformers(architecture: str, values: dict[str, Any], tm
     # Before the engine: where vLLM has no implementation of its own it runs that of transformers,
     # and alters its classes in this process.
     expected = [reference(model, window) for window in windows]
-    engine = VllmEngine(EngineSettings(str(tmp_path), "float32", WINDOW_TOKENS, vocab_size))
+    settings = EngineSettings(
+        str(tmp_path),
+        "float32",
+        WINDOW_TOKENS,
+        vocab_size,
+        scoring=scoring,
+        architecture=architecture,
+    )
+    engine = VllmEngine(settings)
     try:
         scores = {score.key: score.logprobs for score in engine.score(enumerate(windows))}
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import ScoreConfig, load_score_config, near_name, read_table
+from pipeline.config import ScoreConfig, Workers, load_score_config, near_name, read_table
 from pipeline.errors import ConfigError
 
 REQUIRED = {"corpus": "data/", "out": "runs/a", "model": "org/tiny"}
@@ -17,7 +17,6 @@ BOUNDED = {
     "window_tokens": (2, 1),
     "context_tokens": (1, 0),
     "min_k_percent": (100, 100.5),
-    "workers": (1, 0),
     "limit": (1, 0),
     "shard_tokens": (1, -1),
     "max_num_batched_tokens": (1, 0),
@@ -44,7 +43,7 @@ def test_an_option_wins_over_the_file_and_the_file_over_the_default(file):
     )
     config = load(file, corpus="option/", limit=9)
     assert (config.corpus, config.limit) == ("option/", 9)
-    assert (config.out, config.workers) == ("file", 2)
+    assert (config.out, config.workers) == ("file", Workers(2, 2))
     assert (config.text_column, config.max_attempts) == ("text", 3)
 
 
@@ -86,19 +85,24 @@ def test_every_setting_can_be_in_the_file(file):
         "token_logprobs": True,
         "token_ids": True,
         "dtype": "float32",
-        "workers": 2,
+        "workers": "2:8",
         "limit": 10,
         "shard_tokens": 1000,
+        "scoring": "fused",
+        "tensor_parallel_size": 2,
         "max_num_batched_tokens": 100,
         "trust_remote_code": True,
+        "reuse": "runs/last",
         "strict": True,
         "address": "ray://head:10001",
         "max_attempts": 1,
+        "wait_minutes": 5.0,
     }
     assert settings.keys() == ScoreConfig.model_fields.keys()
     lines = [f"{key} = {toml(value)}" for key, value in settings.items()]
     file.write_text("\n".join(["[score]", *lines]), encoding="utf-8")
     found = load(file)
+    settings["workers"] = [2, 8]
     assert found.model_dump(mode="json") == settings
     # Each of them differs from its default, so each of them was taken from the file.
     defaults = {key: field.get_default() for key, field in ScoreConfig.model_fields.items()}
@@ -288,6 +292,12 @@ def test_a_value_out_of_bounds_is_refused(key, refused):
     option = f"--{key.replace('_', '-')} = {refused}: must be "
     with pytest.raises(ConfigError, match=re.escape(option) + "(greater|less) than or equal to"):
         load(**REQUIRED, **{key: refused})
+
+
+@pytest.mark.parametrize("value", ["0", "two", "4:2", "1:2:3", "-1", ":3"])
+def test_workers_that_are_no_number_or_range_are_refused(value):
+    with pytest.raises(ConfigError, match=re.escape(f"--workers = '{value}': must be ")):
+        load(**REQUIRED, workers=value)
 
 
 def test_zero_percent_is_refused():

@@ -13,9 +13,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pipeline.engine import EngineSettings, VllmEngine, choose_step_tokens, engine_arguments
+from pipeline.engine import VllmEngine
 from pipeline.errors import EngineError, ModelError
 from pipeline.schema import Window
+from pipeline.sizing import EngineSettings, choose_step_tokens, engine_arguments
 from pipeline.tokenizer import Tokenizer
 from pipeline.windows import plan_windows
 
@@ -35,11 +36,19 @@ def vocab_size(tiny_model: Path) -> int:
     return AutoModelForCausalLM.from_pretrained(tiny_model).config.vocab_size
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_model: Path, vocab_size: int) -> Iterator[VllmEngine]:
+@pytest.fixture(scope="module", params=["fused", "prompt_logprobs"])
+def engine(
+    tiny_model: Path, vocab_size: int, request: pytest.FixtureRequest
+) -> Iterator[VllmEngine]:
     # A step far smaller than a window: every longer prompt is prefilled in chunks.
     settings = EngineSettings(
-        str(tiny_model), "float32", WINDOW_TOKENS, vocab_size, max_num_batched_tokens=48
+        str(tiny_model),
+        "float32",
+        WINDOW_TOKENS,
+        vocab_size,
+        scoring=request.param,
+        architecture="LlamaForCausalLM",
+        max_num_batched_tokens=48,
     )
     engine = VllmEngine(settings)
     yield engine
@@ -161,13 +170,37 @@ def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
     def lying() -> list:
         outputs = step()
         for output in outputs:
-            output.prompt_logprobs.token_ids[0] += 1
+            if hasattr(output, "prompt_logprobs"):
+                output.prompt_logprobs.token_ids[0] += 1
+            else:
+                output.outputs.data = output.outputs.data[1:]
         return outputs
 
     with monkeypatch.context() as patch:
         patch.setattr(engine._llm, "step", lying)
-        with pytest.raises(EngineError, match="log-probabilities of other tokens"):
+        with pytest.raises(EngineError, match=r"other tokens|another number"):
             list(engine.score([(0, window)]))
+
+
+def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_size, monkeypatch):
+    from pipeline.pooler import LogprobPooler
+
+    right = LogprobPooler._target_logprobs
+
+    def shifted(self, hidden_states, rows, targets):
+        return right(self, hidden_states, rows, targets.roll(1))
+
+    monkeypatch.setattr(LogprobPooler, "_target_logprobs", shifted)
+    settings = EngineSettings(
+        str(tiny_model),
+        "float32",
+        WINDOW_TOKENS,
+        vocab_size,
+        scoring="fused",
+        architecture="LlamaForCausalLM",
+    )
+    with pytest.raises(ModelError, match=r"fused scoring .* is off by"):
+        VllmEngine(settings)
 
 
 def test_a_model_that_vllm_cannot_score_is_refused(tiny_model, tmp_path):

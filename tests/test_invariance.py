@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import ScoreConfig
-from pipeline.engine import EngineSettings, VllmEngine
+from pipeline.engine import VllmEngine
 from pipeline.planning import open_run, shard_job
 from pipeline.scorer import score_shard
+from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
 

@@ -120,7 +120,10 @@ def test_any_carried_type_comes_back(kind):
     [
         TOTALS,
         PartFooter(
-            fingerprint={"weights": DIGEST, "prefix_token_id": None}, shard=7, totals=TOTALS
+            run_id="r",
+            fingerprint={"weights": DIGEST, "prefix_token_id": None},
+            shard=7,
+            totals=TOTALS,
         ),
         Success(
             run_id="5f" * 16,

@@ -90,7 +90,7 @@ class Run:
         ]
         with self.store.writing_part(shard, schema) as part:
             part.write(pa.Table.from_pylist(values, schema=schema))
-            return part.close(shard, self.manifest.fingerprint, seconds=2.0)
+            return part.close(self.manifest.run_id, shard, self.manifest.fingerprint, seconds=2.0)
 
     def finish(self, totals: Totals) -> None:
         self.store.write_success(

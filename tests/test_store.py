@@ -86,7 +86,7 @@ def write_part(store: RunStore, shard: int, *tables: pa.Table, seconds: float = 
     with store.writing_part(shard, SCHEMA) as part:
         for table in tables:
             part.write(table)
-        return part.close(shard, FINGERPRINT, seconds)
+        return part.close("r1", shard, FINGERPRINT, seconds)
 
 
 def read_part(store: RunStore, shard: int) -> pa.Table:
@@ -136,7 +136,9 @@ def test_totals_are_sums_over_all_rows(any_store):
 
 def test_the_footer_says_what_the_part_is(any_store):
     totals = write_part(any_store, 7, make_rows("ok", "skipped"))
-    assert any_store.footer(7) == PartFooter(fingerprint=FINGERPRINT, shard=7, totals=totals)
+    assert any_store.footer(7) == PartFooter(
+        run_id="r1", fingerprint=FINGERPRINT, shard=7, totals=totals
+    )
     assert any_store.footer(7).schema_version == SCHEMA_VERSION
 
 
@@ -172,7 +174,7 @@ def test_a_part_appears_only_when_it_is_whole(any_store, tmp_path):
     with any_store.writing_part(7, SCHEMA) as part:
         part.write(make_rows("ok"))
         assert any_store.done() == set()
-        part.close(7, FINGERPRINT, 1.0)
+        part.close("r1", 7, FINGERPRINT, 1.0)
         assert any_store.done() == set()
     assert before == []
     assert any_store.done() == {7}
@@ -186,7 +188,7 @@ def test_an_error_in_the_block_leaves_nothing(any_store, tmp_path, error, closed
         with any_store.writing_part(7, SCHEMA) as part:
             part.write(make_rows("ok"))
             if closed:
-                part.close(7, FINGERPRINT, 1.0)
+                part.close("r1", 7, FINGERPRINT, 1.0)
             raise error("engine died")
 
     with pytest.raises(error, match="engine died"):

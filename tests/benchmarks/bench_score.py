@@ -25,7 +25,8 @@ WINDOW_TOKENS = 2048
 
 def bare(model: str, windows_file: str) -> None:
     """Child process: score ready-made windows with LLM.generate, print {tokens, seconds, nll}."""
-    from pipeline.engine import SAMPLING, EngineSettings, engine_arguments, prepare_process
+    from pipeline.engine import SAMPLING
+    from pipeline.sizing import EngineSettings, engine_arguments, prepare_process
 
     windows: list[tuple[list[int], int]] = json.loads(Path(windows_file).read_text())
     vocab_size = json.loads((Path(model) / "config.json").read_text())["vocab_size"]

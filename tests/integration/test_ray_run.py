@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,11 +18,11 @@ from polars.testing import assert_frame_equal
 
 from jobs import score as driver
 from jobs.score import Outcome, run_score
-from pipeline.config import ScoreConfig
-from pipeline.engine import EngineSettings
+from pipeline.config import ScoreConfig, Workers
 from pipeline.errors import EngineError, ModelError
 from pipeline.schema import Window, WindowScore
 from pipeline.scores import scan_scores
+from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
 
@@ -119,7 +120,7 @@ def config(corpus: Path, tiny_model: Path, tmp_path: Path) -> ScoreConfig:
         model=str(tiny_model),
         carry=("id",),
         shard_tokens=60,
-        workers=2,
+        workers=Workers(2, 2),
     )
 
 
@@ -209,30 +210,48 @@ def test_an_actor_that_is_killed_loses_nothing(config, tmp_path):
     assert_frame_equal(rows(config), whole)
 
 
-def test_a_shard_that_always_fails_is_given_up_and_tried_again(config, tmp_path):
+def test_a_document_that_always_kills_the_engine_is_found(config, tmp_path):
     whole = undisturbed(config, tmp_path)
     happened = tmp_path / "happened"
     happened.mkdir()
 
     outcome = score(config, Faulty(happened, 1000, fail))
 
+    assert outcome.exit_code == 0
+    scores = rows(config)
+    [poison] = scores.filter(pl.col("status") != "ok").to_dicts()
+    assert (poison["file"], poison["row"], poison["doc_id"]) == ("f1.parquet", 7, "1/7")
+    assert (poison["status"], poison["error"]) == ("error", "engine_died")
+    assert poison["num_bytes"] == POISON_TOKENS
+    others = pl.col("doc_id") != "1/7"
+    assert_frame_equal(scores.filter(others), whole.filter(others))
+
+
+def test_a_shard_that_cannot_be_scored_is_given_up_and_tried_again(config, tmp_path, corpus):
+    whole = undisturbed(config, tmp_path)
+    happened = tmp_path / "happened"
+    happened.mkdir()
+    once = config.model_copy(update={"max_attempts": 1})
+
+    outcome = score(once, Faulty(happened, 1, fail))
+
     assert outcome.exit_code == 1
     assert outcome.success is None
     assert not Path(config.out, "_SUCCESS").exists()
-    assert len(list(happened.iterdir())) == config.max_attempts
-    [failure] = outcome.failures
-    assert failure["files"] == ["f1.parquet"]
-    assert failure["attempts"] == config.max_attempts
-    record = Path(config.out, "failed", f"{failure['shard']:05d}.json")
-    assert json.loads(record.read_text()) == failure
-    # Everything beside the one shard is there: what was in flight with it was not given up.
-    assert len(rows(config)) == NUM_DOCUMENTS - failure["num_rows"]
+    # What was in flight beside the shard died with it; nothing else did.
+    assert 1 <= len(outcome.failures) <= 2
+    for failure in outcome.failures:
+        record = Path(config.out, "failed", f"{failure['shard']:05d}.json")
+        assert json.loads(record.read_text()) == failure
+        assert failure["attempts"] == 1
+    lost = sum(failure["num_rows"] for failure in outcome.failures)
+    assert len(rows(config)) == NUM_DOCUMENTS - lost
 
     again = score(config)
 
-    assert again.num_shards_scored == 1
+    assert again.num_shards_scored == len(outcome.failures)
     assert again.exit_code == 0
-    assert not record.exists()
+    assert not list(Path(config.out, "failed").iterdir())
     assert_frame_equal(rows(config), whole)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine import EngineSettings, VllmEngine
+from pipeline.engine import VllmEngine
+from pipeline.sizing import EngineSettings
 from pipeline.tokenizer import Tokenizer
 from pipeline.windows import plan_windows
 

@@ -1,0 +1,47 @@
+# Winnow with the CPU build of vLLM. Build from the root of the repository:
+#
+#   docker build -f infra/images/cpu.Dockerfile -t registry.example.com/winnow:0.1.0-cpu .
+FROM python:3.11.14-slim-bookworm AS build
+
+# The CPU builds of PyTorch are on its own index; a mirror of it can be named instead.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY infra/requirements/cpu.lock /build/
+# As infra/setup.sh does. --no-deps: the lock is complete, and what vLLM asks for beside it breaks it.
+RUN python -m venv /opt/winnow && /opt/winnow/bin/pip install --no-cache-dir --no-deps \
+    --extra-index-url "$TORCH_INDEX" \
+    -r /build/cpu.lock
+COPY pyproject.toml README.md /build/
+COPY pipeline /build/pipeline
+COPY jobs /build/jobs
+RUN /opt/winnow/bin/pip install --no-cache-dir --no-deps --no-build-isolation /build
+
+FROM python:3.11.14-slim-bookworm
+
+LABEL org.opencontainers.image.title="winnow" \
+    org.opencontainers.image.licenses="Apache-2.0"
+# g++: the CPU engine compiles one kernel on its first request. libnuma1: vLLM is linked with it.
+# wget: the probes of KubeRay.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends g++ libnuma1 wget \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 1000 --create-home winnow \
+    && install -d -o winnow -g winnow /cache \
+    # A login shell, which KubeRay and Ray's launcher start, forgets the PATH below.
+    && echo "PATH=/opt/winnow/bin:\$PATH" >/etc/profile.d/winnow.sh
+COPY --from=build /opt/winnow /opt/winnow
+
+# Nothing reports home. Models are kept in /cache; all else that is written goes to HOME and /tmp.
+ENV PATH=/opt/winnow/bin:$PATH \
+    RAY_USAGE_STATS_ENABLED=0 \
+    VLLM_NO_USAGE_STATS=1 \
+    HF_HUB_DISABLE_TELEMETRY=1 \
+    DO_NOT_TRACK=1 \
+    HF_HOME=/cache/huggingface \
+    HOME=/home/winnow \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+VOLUME /cache
+WORKDIR /home/winnow
+USER 1000:1000
+# No ENTRYPOINT: Ray's launcher and KubeRay start a shell in the image.
+CMD ["winnow", "--help"]

@@ -1,0 +1,169 @@
+"""The actors of a run: hired, awaited, replaced.
+
+Owns which of them are up, and every wait for one: each has a limit. What they are given to do is
+driver.py's.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from jobs.cluster import WorkerSize
+from jobs.isolation import Rows
+from jobs.worker import ScoringActor, WorkerSettings
+from pipeline.errors import ClusterError, WinnowError
+from pipeline.sizing import SMALLEST_STEP
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+DEATHS_AT_START = 3
+"""Engines that die while they load, none ever having come up: it is not bad luck."""
+
+
+class Work(NamedTuple):
+    """A shard to score, or rows of it to probe."""
+
+    shard: int
+    rows: Rows | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """An actor as the driver sees it."""
+
+    number: int
+    actor: Any
+    settings: WorkerSettings
+    in_flight: set[Work] = field(default_factory=set)
+    starting: Any = None
+    """The answer to `start` that is awaited; the actor is up when it came."""
+    asked: Any = None
+    """The question about progress that is not answered yet."""
+    progress: dict[int, tuple[int, int]] = field(default_factory=dict)
+    step_tokens: int | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self.starting is None
+
+
+class Crew:
+    """Every actor of a run."""
+
+    def __init__(self, size: WorkerSize, settings: WorkerSettings, wait_minutes: float) -> None:
+        self._size = size
+        self._wait_minutes = wait_minutes
+        self.workers = [self._hire(n, settings) for n in range(size.most)]
+        self._up_at = time.monotonic()
+
+    def _hire(self, number: int, settings: WorkerSettings) -> Worker:
+        actor_class: Any = ScoringActor  # Ray's decorator hides its own methods from type checkers
+        actor = actor_class.options(num_cpus=self._size.num_cpus, num_gpus=self._size.num_gpus)
+        worker = Worker(number, actor.remote(settings), settings)
+        worker.starting = worker.actor.start.remote()
+        return worker
+
+    def start(self) -> None:
+        """Load the fewest engines that were asked for. The others join as machines do.
+
+        Raises ModelError if the model cannot be scored with, ClusterError if no engine comes up.
+        """
+        deaths = 0
+        while sum(worker.is_up for worker in self.workers) < self._size.fewest:
+            waiting = [worker.starting for worker in self.workers if not worker.is_up]
+            ray.wait(waiting, timeout=POLL_SECONDS)
+            for worker in self.workers:
+                try:
+                    self._see_whether_up(worker)
+                except RayActorError as error:
+                    deaths += 1
+                    if deaths >= DEATHS_AT_START:
+                        raise ClusterError(
+                            f"the engine dies while it loads the model: {reason_of(error)}",
+                            hint="is there memory enough for it on each machine?",
+                        ) from error
+            self._check_patience(fewest=self._size.fewest)
+
+    def restart(self, worker: Worker) -> None:
+        """Ray brings a dead actor back; it is up again when it answers."""
+        if worker.is_up:
+            worker.starting = worker.actor.start.remote()
+        worker.asked, worker.progress = None, {}
+
+    def shrink(self, worker: Worker) -> bool:
+        """Replace an actor whose engine ran out of memory by one that takes smaller steps.
+
+        False if they are as small as they get: then it is replaced as it was.
+        """
+        half = (worker.step_tokens or 0) // 2
+        smaller = half >= SMALLEST_STEP
+        if smaller:
+            log.warning("out of memory with steps of %d tokens: trying %d", 2 * half, half)
+            engine = replace(worker.settings.engine, max_num_batched_tokens=half)
+            worker.settings = replace(worker.settings, engine=engine)
+        ray.kill(worker.actor)
+        fresh = self._hire(worker.number, worker.settings)
+        # What else was in flight there fails with the actor, and is settled as it does.
+        worker.actor, worker.starting, worker.asked = fresh.actor, fresh.starting, None
+        return smaller
+
+    def look_after(self) -> None:
+        """See who is up and how far they are. Raises ClusterError if nobody is, for too long."""
+        for worker in self.workers:
+            try:
+                self._see_whether_up(worker)
+                self._ask_for_progress(worker)
+            except RayActorError as error:
+                log.info("an engine is not there: %s", reason_of(error))
+                self.restart(worker)
+        self._check_patience(fewest=1)
+
+    def _ask_for_progress(self, worker: Worker) -> None:
+        if worker.is_up and worker.asked is None:
+            worker.asked = worker.actor.progress.remote()
+        if worker.asked is not None and ray.wait([worker.asked], timeout=0)[0]:
+            worker.progress = ray.get(worker.asked)
+            worker.asked = None
+
+    def _see_whether_up(self, worker: Worker) -> None:
+        """Take the answer to `start`, if it is there; ask again if the actor died over it."""
+        if worker.is_up or not ray.wait([worker.starting], timeout=0)[0]:
+            return
+        try:
+            worker.step_tokens = get(worker.starting)
+        except RayActorError:
+            worker.starting = worker.actor.start.remote()
+            raise
+        worker.starting = None
+
+    def _check_patience(self, *, fewest: int) -> None:
+        now = time.monotonic()
+        if sum(worker.is_up for worker in self.workers) >= fewest:
+            self._up_at = now
+        elif now - self._up_at > 60 * self._wait_minutes:
+            needs = f"{self._size.num_cpus:g} CPUs and {self._size.num_gpus:g} GPUs"
+            raise ClusterError(
+                f"waited {self._wait_minutes:g} minutes for {fewest} engine(s) to come up, "
+                f"each with {needs}",
+                hint="free or add machines and run again (nothing is lost), or set --wait-minutes",
+            )
+
+
+def get(task: Any) -> Any:
+    """ray.get, with our own exceptions as they were raised."""
+    try:
+        return ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, WinnowError):
+            raise error.cause from None
+        raise
+
+
+def reason_of(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if isinstance(error, RayTaskError) else lines[0]

@@ -1,0 +1,160 @@
+"""Hidden states to log-probabilities of the prompt's own tokens, in the vLLM worker.
+
+Runs once a step over all prompts of the step, each of them whole or a chunk. Logits are made a few
+rows at a time and never kept; with tensor parallelism each rank reduces its part of the vocabulary
+and two numbers a row are exchanged, never a row of logits.
+"""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from vllm.distributed import (
+    get_tensor_model_parallel_world_size,
+    tensor_model_parallel_all_gather,
+)
+from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
+from vllm.v1.pool.metadata import PoolingMetadata
+
+TASK = "token_classify"
+NUM_CONTEXT = "num_context"
+PLAIN = "plain"
+"""Keys of a request's extra_kwargs: leading tokens not to score; score it the plain way."""
+CPU_LOGITS_BYTES = 64 << 20
+GPU_LOGITS_BYTES = 1 << 30
+BYTES_PER_LOGIT = 6
+"""As the model makes them, 2 bytes, and in float32."""
+
+
+class LogprobPooler(Pooler):
+    """One float32 tensor a finished prompt: shape [prompt tokens - num_context], in nats."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        # A weak reference: as a child module the model would contain itself.
+        self._model = weakref.ref(model)
+
+    def get_supported_tasks(self) -> set[str]:
+        return {TASK}
+
+    def get_pooling_updates(self, task: str) -> PoolingParamsUpdate:
+        return PoolingParamsUpdate(requires_token_ids=True)
+
+    def forward(
+        self, hidden_states: torch.Tensor, pooling_metadata: PoolingMetadata
+    ) -> list[torch.Tensor | None]:
+        """Score this step's rows; answer for the prompts that end in it."""
+        cursor = pooling_metadata.get_pooling_cursor()
+        lengths = cursor.num_scheduled_tokens_cpu.tolist()
+        ends = cursor.seq_lens_cpu.tolist()
+        prompt_lengths = cursor.prompt_lens_cpu.tolist()
+        ids = pooling_metadata.prompt_token_ids_cpu
+        options = [params.extra_kwargs or {} for params in pooling_metadata.pooling_params]
+
+        rows: list[torch.Tensor] = []
+        targets: list[torch.Tensor] = []
+        offset = 0
+        for index, (length, end) in enumerate(zip(lengths, ends, strict=True)):
+            start = end - length
+            # The state at position p predicts the token at p + 1; the last one predicts no token
+            # of the prompt, and the target of a chunk's last row is in the next chunk.
+            first = max(start, options[index].get(NUM_CONTEXT, 1) - 1)
+            target = ids[index, first + 1 : min(end, prompt_lengths[index] - 1) + 1].long()
+            row = offset + first - start
+            rows.append(torch.arange(row, row + len(target)))
+            targets.append(target)
+            offset += length
+        plain = any(option.get(PLAIN) for option in options)
+        score = self._plain_logprobs if plain else self._target_logprobs
+        logprobs = score(
+            hidden_states,
+            torch.cat(rows).to(hidden_states.device, non_blocking=True),
+            torch.cat(targets).to(hidden_states.device, non_blocking=True),
+        )
+        parts = logprobs.split([len(target) for target in targets])
+        return self._collect(parts, pooling_metadata, lengths, ends, prompt_lengths)
+
+    def _collect(
+        self,
+        parts: Sequence[torch.Tensor],
+        metadata: PoolingMetadata,
+        lengths: list[int],
+        ends: list[int],
+        prompt_lengths: list[int],
+    ) -> list[torch.Tensor | None]:
+        """Keep the parts of prompts that go on; join those of prompts that end."""
+        answers: list[torch.Tensor | None] = []
+        for part, state, length, end, prompt_length in zip(
+            parts, metadata.pooling_states, lengths, ends, prompt_lengths, strict=True
+        ):
+            kept = state.hidden_states_cache  # vLLM's own place for what outlives a chunk
+            if end == length:
+                kept.clear()  # a first chunk; after a preemption, again
+            kept.append(part)
+            answers.append(torch.cat(kept) if end == prompt_length else None)
+        return answers
+
+    def _target_logprobs(
+        self, hidden_states: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """ln p of each target: shape [len(rows)], float32."""
+        model: Any = self._model()
+        tp_size = get_tensor_model_parallel_world_size()
+        reduce = _whole_vocabulary if tp_size == 1 else _sharded_vocabulary
+        vocab_size = model.logits_processor.vocab_size // tp_size
+        room = CPU_LOGITS_BYTES if hidden_states.device.type == "cpu" else GPU_LOGITS_BYTES
+        chunk = max(16, room // (BYTES_PER_LOGIT * vocab_size))
+        pairs = zip(rows.split(chunk), targets.split(chunk), strict=True)
+        return torch.cat([reduce(model, hidden_states[row], target) for row, target in pairs])
+
+    def _plain_logprobs(
+        self, hidden_states: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """The same by other means: whole logits, a float32 log-softmax, as vLLM's own path."""
+        model: Any = self._model()
+        table = torch.log_softmax(model.compute_logits(hidden_states), -1, dtype=torch.float32)
+        return table[rows, targets]
+
+
+def _whole_vocabulary(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    logits = model.compute_logits(states).float()
+    value = logits.gather(-1, targets[:, None]).squeeze(-1)
+    return value - _logsumexp(logits)
+
+
+def _sharded_vocabulary(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The same where this rank has only part of the vocabulary."""
+    # A model whose head is its embedding may have no lm_head of its own.
+    head = model.lm_head if hasattr(model, "lm_head") else model.model.embed_tokens
+    shard = head.shard_indices
+    local = model.logits_processor(head, states, skip_gather=True)
+    value, total = shard_logprobs(
+        local, targets, shard.org_vocab_start_index, shard.org_vocab_end_index
+    )
+    pairs = tensor_model_parallel_all_gather(torch.stack([value, total], -1), dim=-1)
+    return join_shards(pairs.view(len(targets), -1, 2))
+
+
+def shard_logprobs(
+    logits: torch.Tensor, targets: torch.Tensor, start: int, end: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A rank's logit of each target (-inf if another rank has it), and its logsumexp.
+
+    `logits` has shape [rows, at least end - start]: what follows is padding of the vocabulary.
+    """
+    logits = logits[:, : end - start].float()
+    mine = (targets >= start) & (targets < end)
+    value = logits.gather(-1, (targets - start).clamp(0, end - start - 1)[:, None]).squeeze(-1)
+    return torch.where(mine, value, torch.full_like(value, -torch.inf)), _logsumexp(logits)
+
+
+def join_shards(pairs: torch.Tensor) -> torch.Tensor:
+    """ln p from every rank's (logit, logsumexp): shape [rows, ranks, 2] to [rows]."""
+    return pairs[..., 0].amax(-1) - torch.logsumexp(pairs[..., 1], -1)
+
+
+def _logsumexp(logits: torch.Tensor) -> torch.Tensor:
+    """torch.logsumexp over the last axis, in place: half the memory and traffic."""
+    largest = logits.amax(-1, keepdim=True)
+    return logits.sub_(largest).exp_().sum(-1).log() + largest.squeeze(-1)

@@ -1,0 +1,140 @@
+"""What an engine is started with: threads, memory, step and arguments, for this machine.
+
+Owns everything that is chosen before an engine exists; nothing is left for vLLM to guess.
+
+Prompt log-probabilities are a path that vLLM's memory profiling does not see: a step makes logits
+of [step tokens, vocabulary], so the step is sized here from the vocabulary and the memory there is.
+The fused path makes its logits a few rows at a time, inside that profile.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psutil
+
+from pipeline.fused import PREFIX
+
+Scoring = Literal["fused", "prompt_logprobs"]
+"""How log-probabilities are made: inside the worker, or by vLLM's public path."""
+
+# Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
+# one byte for the comparison that ranks the token.
+LOGITS_BYTES = 8
+CPU_LOGITS_BYTES = 1 << 30
+GPU_LOGITS_BYTES = 4 << 30
+MEMORY_SHARE = 8
+SMALLEST_STEP = 256
+LARGEST_CPU_STEP = 4096
+LARGEST_GPU_STEP = 16384
+MAX_NUM_SEQS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine is started with; nothing here is left for vLLM to guess."""
+
+    folder: str
+    dtype: str
+    window_tokens: int
+    vocab_size: int
+    trust_remote_code: bool = False
+    scoring: Scoring = "prompt_logprobs"
+    architecture: str = ""
+    """As config.json names it; the fused path must know."""
+    tensor_parallel_size: int = 1
+    """GPUs that share the model."""
+    num_threads: int | None = None
+    """CPU threads; by default all that this process may use."""
+    max_num_batched_tokens: int | None = None
+    """Tokens a step; by default `choose_step_tokens`."""
+
+
+def choose_step_tokens(vocab_size: int, memory_bytes: int, largest: int) -> int:
+    """Tokens per step so that the logits of one step fit in `memory_bytes`; a multiple of 256."""
+    fitting = memory_bytes // (LOGITS_BYTES * max(vocab_size, 1))
+    return max(SMALLEST_STEP, min(largest, fitting // SMALLEST_STEP * SMALLEST_STEP))
+
+
+def prepare_process(num_threads: int | None = None) -> None:
+    """Set what vLLM reads from the environment and torch from its thread; before importing vLLM."""
+    import torch
+
+    defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if not torch.cuda.is_available():
+        defaults |= {
+            # In this process: dies with it, and starts in seconds.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            # The default leaves one core idle, and binds every actor to the same ones.
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # The one compiled function of this path counts ranks nobody reads; compiling it needs
+            # g++ and takes longer than it ever saves.
+            "TORCH_COMPILE_DISABLE": "1",
+        }
+        torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
+    """The arguments of `vllm.LLM`, sized for this machine."""
+    import torch
+
+    fused = settings.scoring == "fused"
+    if torch.cuda.is_available():
+        total = torch.cuda.mem_get_info()[1]
+        memory, largest = min(GPU_LOGITS_BYTES, total // MEMORY_SHARE), LARGEST_GPU_STEP
+    else:
+        available = psutil.virtual_memory().available
+        memory, largest = min(CPU_LOGITS_BYTES, available // MEMORY_SHARE), LARGEST_CPU_STEP
+    step_tokens = settings.max_num_batched_tokens or (
+        largest if fused else choose_step_tokens(settings.vocab_size, memory, largest)
+    )
+    if torch.cuda.is_available():
+        # The public path's logits are outside of vLLM's memory profile: leave room for them.
+        room = 0 if fused else step_tokens * LOGITS_BYTES * settings.vocab_size
+        sizing: dict[str, Any] = {"gpu_memory_utilization": max(0.3, 0.92 - room / total)}
+    else:
+        # A document holds its cache only until its last token is scored, so a few steps' worth is
+        # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
+        tokens = settings.window_tokens + 4 * max(step_tokens, settings.window_tokens)
+        cache_bytes = max(64 << 20, tokens * _kv_bytes_per_token(settings))
+        sizing = {"enforce_eager": True, "kv_cache_memory_bytes": cache_bytes}
+    return {
+        "model": settings.folder,
+        "dtype": settings.dtype,
+        # Generation needs room for the one token it makes after the prompt.
+        "max_model_len": settings.window_tokens + 1,
+        "max_num_batched_tokens": step_tokens,
+        "max_num_seqs": min(MAX_NUM_SEQS, step_tokens),
+        "enable_chunked_prefill": True,
+        # Never read for prompt log-probabilities, yet every block would be hashed.
+        "enable_prefix_caching": False,
+        "skip_tokenizer_init": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        "trust_remote_code": settings.trust_remote_code,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "seed": 0,
+        **sizing,
+        **(_fused_arguments(settings.architecture) if fused else {}),
+    }
+
+
+def _fused_arguments(architecture: str) -> dict[str, Any]:
+    # head_dtype: pooling models compute their head in float32 unless told otherwise; the same
+    # dtype on both paths gives the same scores.
+    overrides = {"architectures": [PREFIX + architecture], "head_dtype": "model"}
+    return {"runner": "pooling", "hf_overrides": overrides}
+
+
+def _kv_bytes_per_token(settings: EngineSettings) -> int:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(
+        settings.folder, trust_remote_code=settings.trust_remote_code
+    ).get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    element = 4 if settings.dtype == "float32" else 2
+    return int(2 * config.num_hidden_layers * heads * size * element)
