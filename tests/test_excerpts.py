@@ -97,9 +97,7 @@ def change_column(file: Path) -> None:
     ],
     ids=["gone", "torn", "shorter", "other texts", "other column"],
 )
-def test_a_corpus_that_changed_is_said_and_the_report_is_made(
-    tmp_path, tiny_model, change, reason
-):
+def test_a_corpus_that_changed_is_said_and_the_report_is_made(tmp_path, tiny_model, change, reason):
     store = make_run(tmp_path, tiny_model, list(TEXTS))
     change(Path(store.manifest().corpus) / "0.parquet")
     found = examples(store)
