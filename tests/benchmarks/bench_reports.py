@@ -22,20 +22,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.manifest import (
-    Manifest,
-    ModelRecord,
-    PlannedFile,
-    ScoringRules,
-    Success,
-    add_totals,
-    encode_schema,
-)
+from pipeline.manifest import PlannedFile, Success, add_totals, encode_schema
 from pipeline.metrics import hash_text
 from pipeline.report import build_report
 from pipeline.schema import Shard, Span, part_schema
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
+from tests.plans import make_manifest
 
 ROWS = 10_000_000
 ROWS_A_PART = 1_000_000
@@ -106,34 +99,13 @@ def make_run(folder: Path, rows: int) -> RunStore:
             )
         )
     schema = part_schema(None, [pa.field("source", pa.string())])
-    manifest = Manifest(
-        run_id="0" * 32,
-        created_at="2026-01-01T00:00:00+00:00",
+    manifest = make_manifest(
         corpus=str(corpus),
         text_column="text",
         id_column=None,
         carried=("source",),
         part_schema=encode_schema(schema),
-        model=ModelRecord(
-            name="made-up",
-            folder="made-up",
-            revision=None,
-            architecture="None",
-            vocab_size=1,
-            trust_remote_code=False,
-        ),
-        rules=ScoringRules(
-            dtype="float32",
-            prefix="bos",
-            prefix_token_id=0,
-            window_tokens=2048,
-            context_tokens=1,
-            long_documents="window",
-            min_k_percent=20.0,
-        ),
         fingerprint={"weights": "made-up", "tokenizer": "made-up"},
-        request={},
-        versions={"polars": pl.__version__},
         num_rows=rows,
         text_bytes=rows * len(TEXT),
         unreadable={},
