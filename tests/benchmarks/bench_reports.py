@@ -124,7 +124,7 @@ def make_run(folder: Path, rows: int) -> RunStore:
             table = make_part(rng, file.path, shard.num_rows, schema)
             for at in range(0, shard.num_rows, 1 << 16):
                 part.write(table.slice(at, 1 << 16))
-            totals.append(part.close(shard, manifest.fingerprint, seconds=60.0))
+            totals.append(part.close(manifest.run_id, shard.id, manifest.fingerprint, 60.0))
     whole = add_totals(totals)
     store.write_success(
         Success(
