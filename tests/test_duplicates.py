@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,9 +27,9 @@ def rows_of(hashes: list[int | None]) -> pl.LazyFrame:
     return pl.LazyFrame(rows, schema=SCHEMA, orient="row")
 
 
-@given(st.lists(HASHES, max_size=80), st.sampled_from([1, 3, 1000]))
-def test_copies_are_what_is_left_of_each_text_but_one(hashes, partition_rows):
-    found = find_duplicates(rows_of(hashes), partition_rows=partition_rows)
+@given(st.lists(HASHES, max_size=80))
+def test_copies_are_what_is_left_of_each_text_but_one(hashes):
+    found = find_duplicates(rows_of(hashes))
     counts = Counter(h for h in hashes if h is not None)
     assert found.num_documents == counts.total()
     assert found.num_distinct == len(counts)
@@ -60,10 +59,3 @@ def test_a_copy_that_could_not_be_scored_has_no_tokens_to_save():
     assert found.num_copies == 2
     assert found.copied_tokens == 5
     assert found.largest[0].num_tokens == 5
-
-
-@pytest.mark.parametrize("partition_rows", [1, 64, 4096])
-def test_partitions_change_nothing(partition_rows):
-    hashes = [(i * 2654435761) % 701 - 350 for i in range(5000)]
-    rows = rows_of(hashes)
-    assert find_duplicates(rows, partition_rows=partition_rows) == find_duplicates(rows)
