@@ -11,15 +11,16 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from jobs.cli_reports import compare, report
+from jobs.cli_cluster import jobs_app, schedule, submit
+from jobs.cli_reports import compare, filter_corpus, report
 from jobs.cli_runs import gc, plan, status, verify
 from jobs.options import Json
+from jobs.signals import Terminated, on_sigterm
 from pipeline.errors import WinnowError
 
 app = typer.Typer(
@@ -30,10 +31,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WINNOW"},
 )
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception, so that every block is left properly."""
 
 
 def main() -> NoReturn:
@@ -67,11 +64,6 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     except KeyboardInterrupt:
         errors.print("Interrupted. Run the same command again to go on.")
         sys.exit(130)
-
-
-def on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
-    """Handler: leave by way of the exception."""
-    raise Terminated
 
 
 @app.callback(invoke_without_command=True)
@@ -223,8 +215,12 @@ def score(
 _NOT_SETTINGS = frozenset(["config", "dry_run", "as_json"])
 
 
-for command in (plan, status, verify, gc, report, compare):
+for command in (plan, status, verify, gc, report, compare, schedule):
     app.command()(command)
+app.command(name="filter")(filter_corpus)
+# Everything after the first word belongs to the command that is submitted.
+app.command(context_settings={"allow_interspersed_args": False})(submit)
+app.add_typer(jobs_app, name="jobs")
 
 
 if __name__ == "__main__":

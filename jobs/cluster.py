@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ray
 
+from jobs.auth import keep_token_private
 from pipeline.config import ScoreConfig, Workers
 from pipeline.errors import UsageError
 
@@ -79,6 +80,7 @@ def connected(address: str | None) -> Iterator[None]:
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=folder,
             )
+        keep_token_private()
         yield
     finally:
         ray.shutdown()

@@ -10,16 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.progress import ProgressListener
-from pipeline.compare import compare_runs
 from pipeline.config import ScoreConfig
 from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
-from pipeline.render import (
-    print_comparison,
-    print_verification,
-)
+from pipeline.render import print_verification
 from pipeline.store import RunStore
 
 
@@ -81,7 +77,7 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         "model": manifest.model.name,
         **manifest.rules.model_dump(),
     }
-    _print_facts(facts, as_json=as_json)
+    print_facts(facts, as_json=as_json)
 
 
 def print_plan(
@@ -108,7 +104,7 @@ def print_plan(
         "estimated_tokens": plan.text_bytes // BYTES_PER_TOKEN,
         "shards": len(plan.shards),
     }
-    _print_facts(facts | ({"unreadable": plan.unreadable} if as_json else {}), as_json=as_json)
+    print_facts(facts | ({"unreadable": plan.unreadable} if as_json else {}), as_json=as_json)
     for name, reason in plan.unreadable.items():
         Console(stderr=True).print(f"Unreadable: {name}: {reason}", style="yellow", markup=False)
     return 1 if plan.unreadable else 0
@@ -138,7 +134,7 @@ def print_status(run: str, *, as_json: bool) -> int:
     }
     if as_json:
         facts |= {"shards_done": len(done), "shards": len(manifest.shards), "failures": failures}
-    _print_facts(facts, as_json=as_json)
+    print_facts(facts, as_json=as_json)
     if not as_json:
         screen = Console(stderr=True)
         for failure in failures:
@@ -193,22 +189,13 @@ def verify_and_print(
     return 0 if verification.passed else 1
 
 
-def compare_and_print(runs: list[str], *, as_json: bool) -> int:
-    """Show runs side by side."""
-    comparison = compare_runs([RunStore(run) for run in runs])
-    if as_json:
-        print(comparison.model_dump_json(indent=2))
-    else:
-        print_comparison(comparison, Console(highlight=False))
-    return 0
-
-
 def print_json(value: Any) -> None:
     """Machine-readable output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+    """Names and values: a table to read, or JSON."""
     if as_json:
         print_json(facts)
         return

@@ -75,7 +75,7 @@ def run_score(
             listener.phase("Starting Ray")
             with connected(config.address):
                 size = size_workers(config)
-                settings = _worker_settings(config, manifest, size, make_engine)
+                settings = _worker_settings(store.location, config, manifest, size, make_engine)
                 metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
                 metrics.reused(num_reused)
                 driver = Driver(
@@ -94,7 +94,7 @@ def run_score(
 
 
 def _worker_settings(
-    config: ScoreConfig, manifest: Manifest, size: WorkerSize, make_engine: MakeEngine
+    run: str, config: ScoreConfig, manifest: Manifest, size: WorkerSize, make_engine: MakeEngine
 ) -> WorkerSettings:
     engine = engine_settings(
         manifest,
@@ -102,7 +102,7 @@ def _worker_settings(
         max_num_batched_tokens=config.max_num_batched_tokens,
         tensor_parallel_size=config.tensor_parallel_size,
     )
-    return WorkerSettings(config.out, engine, make_engine)
+    return WorkerSettings(run, engine, make_engine)
 
 
 def _freeze(store: RunStore, manifest: Manifest) -> None:

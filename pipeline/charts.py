@@ -70,7 +70,7 @@ def histogram_svg(histogram: Histogram) -> str:
             color=series_colour(list(series), histogram.by),
         )
     )
-    return draw(chart, 260)
+    return to_svg(chart, 260)
 
 
 def small_multiples_svg(histogram: Histogram) -> str:
@@ -105,13 +105,13 @@ def small_multiples_svg(histogram: Histogram) -> str:
             spacing=6,
         )
     )
-    return draw(chart)
+    return to_svg(chart)
 
 
 def ranges_svg(groups: list[Group], metric: str) -> str:
     """One line a group: p5 to p95 thin, p25 to p75 thick, the median a dot."""
     scored = [group for group in groups if group.figures.quantiles[metric]]
-    labels = short_labels([group.value for group in scored])
+    labels = fit_labels([group.value for group in scored])
     positive = [q for group in scored for q in group.figures.quantiles[metric].values() if q > 0]
     # A text known by heart has 0 bits, and 0 has no place on a log axis: drawn at its left end.
     floor = min(positive, default=1.0)
@@ -136,10 +136,10 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
         x=axis("p25"), x2="p75:Q"
     )
     dot = base.mark_point(color=PALETTE[5], filled=True, size=70, opacity=1).encode(x=axis("p50"))
-    return draw(thin + thick + dot, 26 * len(rows))
+    return to_svg(thin + thick + dot, 26 * len(rows))
 
 
-def short_labels(names: list[str]) -> dict[str, str]:
+def fit_labels(names: list[str]) -> dict[str, str]:
     """A label for each name: fit to draw, short, and no two alike.
 
     Shortened here: vl-convert cuts labels inside of characters, and fails on what is left.
@@ -162,7 +162,7 @@ def short_labels(names: list[str]) -> dict[str, str]:
 
 def shown_series(counts: dict[str, list[int]]) -> dict[str, list[str]]:
     """Label to the series it stands for: the largest as they are, the others as one."""
-    labels = short_labels(list(counts))
+    labels = fit_labels(list(counts))
     totals = {name: sum(values) for name, values in counts.items()}
     shown = sorted(totals, key=lambda name: -totals[name])
     shown = shown if len(shown) <= MOST_SERIES else shown[: MOST_SERIES - 1]
@@ -175,9 +175,7 @@ def shown_series(counts: dict[str, list[int]]) -> dict[str, list[str]]:
 def series_colour(names: list[str], by: str | None) -> alt.Color:
     """A colour a series; a legend if there is something to tell apart."""
     legend = (
-        alt.Legend(title=short_labels([by])[by], orient="top", columns=5)
-        if by is not None
-        else None
+        alt.Legend(title=fit_labels([by])[by], orient="top", columns=5) if by is not None else None
     )
     return alt.Color("series:N", scale=alt.Scale(domain=names, range=PALETTE), legend=legend)
 
@@ -205,7 +203,7 @@ def log_ticks(values: Iterable[float], form: str, *, grid: bool = True) -> alt.A
     return alt.Axis(values=inside, format=form, grid=grid)
 
 
-def draw(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int | None = None) -> str:
+def to_svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int | None = None) -> str:
     """SVG in the page's look."""
     grey = "#8888"
     if height is not None:

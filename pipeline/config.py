@@ -15,11 +15,14 @@ import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
+
+TABLES = ("score", "audit", "schedule")
+"""What one file may hold; each command reads its own."""
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Prefix = Literal["auto", "bos", "eos", "none"]
@@ -112,26 +115,43 @@ def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig
 
     Raises ConfigError, naming the key and the file or option.
     """
-    table = read_table(file, "score") if file else {}
+    required = {"corpus": "CORPUS", "out": "--out", "model": "--model"}
+    return load_settings(ScoreConfig, "score", file, options, required)
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def load_settings(
+    kind: type[Settings],
+    table_name: str,
+    file: Path | None,
+    options: dict[str, Any],
+    required: dict[str, str],
+) -> Settings:
+    """Merge `options` (those that are not None) over one table of `file`.
+
+    `required` names the option of each key that must be set. Raises ConfigError, naming the key
+    and the file or option.
+    """
+    table = read_table(file, table_name) if file else {}
     given = {key: value for key, value in options.items() if value is not None}
-    known = list(ScoreConfig.model_fields)
+    known = list(kind.model_fields)
     if unknown := [key for key in table if key not in known]:
-        raise _unknown_key(unknown[0], known, f"[score] of {file}")
+        raise _unknown_key(unknown[0], known, f"[{table_name}] of {file}")
     merged = table | given
     if isinstance(carry := merged.get("carry"), list):
         merged["carry"] = tuple(carry)
-    for key in ("corpus", "out", "model"):
+    for key, option in required.items():
         if not merged.get(key):
-            option = "CORPUS" if key == "corpus" else f"--{key}"
             raise ConfigError(
                 f"{key} is not set",
-                hint=f"give {option}, or {key} = ... under [score] in a --config file",
+                hint=f"give {option}, or {key} = ... under [{table_name}] in a --config file",
             )
     try:
-        config = ScoreConfig(**merged)
+        return kind(**merged)
     except ValidationError as error:
-        raise _config_error(error, file, given) from None
-    return config
+        raise _config_error(error, f"[{table_name}] of {file}", given) from None
 
 
 def read_table(file: Path, name: str) -> dict[str, Any]:
@@ -142,8 +162,8 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
-    if unknown := sorted(document.keys() - {name}):
-        raise _unknown_key(unknown[0], [name], str(file), "table")
+    if unknown := sorted(document.keys() - set(TABLES)):
+        raise _unknown_key(unknown[0], list(TABLES), str(file), "table")
     table = document.get(name)
     if not isinstance(table, dict):
         raise ConfigError(f"{file} has no [{name}] table", hint=f"put the keys under [{name}]")
@@ -157,17 +177,19 @@ def near_name(name: str, known: list[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
+def near_or_known(name: str, known: list[str]) -> str:
+    """A hint for a name that is not known."""
+    near = near_name(name, known)
+    return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
+
+
 def _unknown_key(key: str, known: list[str], where: str, kind: str = "key") -> ConfigError:
-    near = near_name(key, known)
-    hint = f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
-    return ConfigError(f"unknown {kind} '{key}' in {where}", hint=hint)
+    return ConfigError(f"unknown {kind} '{key}' in {where}", hint=near_or_known(key, known))
 
 
-def _config_error(error: ValidationError, file: Path | None, given: dict[str, Any]) -> ConfigError:
+def _config_error(error: ValidationError, table: str, given: dict[str, Any]) -> ConfigError:
     first = error.errors()[0]
     key = str(first["loc"][0])
-    where = f"--{key.replace('_', '-')}" if key in given else f"{key} in [score] of {file}"
-    rule = (
-        first["msg"].removeprefix("Input ").removeprefix("Value error, ").replace("should", "must")
-    )
-    return ConfigError(f"{where} = {first['input']!r}: {rule}")
+    where = f"--{key.replace('_', '-')}" if key in given else f"{key} in {table}"
+    rule = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return ConfigError(f"{where} = {first['input']!r}: {rule.replace('should', 'must')}")

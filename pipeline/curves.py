@@ -6,7 +6,7 @@ Owns these pictures; their look is charts.py's.
 import altair as alt
 import polars as pl
 
-from pipeline.charts import PALETTE, draw, log_axis, log_ticks, series_colour, short_labels
+from pipeline.charts import PALETTE, fit_labels, log_axis, log_ticks, series_colour, to_svg
 from pipeline.distributions import Ecdf, LengthBand
 from pipeline.thresholds import Threshold
 
@@ -18,7 +18,7 @@ PERCENT = alt.Axis(format="%", tickCount=5)
 def ecdf_svg(ecdf: Ecdf) -> str:
     """A line a series; no more than there are colours."""
     names = list(ecdf.below)[:MOST_LINES]
-    labels = short_labels(names)
+    labels = fit_labels(names)
     rows = [
         {"at": at, "below": share, "series": labels[name]}
         for name in names
@@ -33,7 +33,7 @@ def ecdf_svg(ecdf: Ecdf) -> str:
             color=series_colour(list(labels.values()), ecdf.by),
         )
     )
-    return draw(chart, HEIGHT)
+    return to_svg(chart, HEIGHT)
 
 
 def thresholds_svg(curve: list[Threshold]) -> str:
@@ -57,7 +57,7 @@ def thresholds_svg(curve: list[Threshold]) -> str:
             color=series_colour(["documents", "tokens", "bytes"], "share of"),
         )
     )
-    return draw(chart, HEIGHT)
+    return to_svg(chart, HEIGHT)
 
 
 def lengths_svg(bands: list[LengthBand]) -> str:
@@ -85,4 +85,4 @@ def lengths_svg(bands: list[LengthBand]) -> str:
     line = base.mark_line(color=PALETTE[5], point=alt.OverlayMarkDef(color=PALETTE[5])).encode(
         y=axis("p50")
     )
-    return draw(wide + middle + line, HEIGHT)
+    return to_svg(wide + middle + line, HEIGHT)

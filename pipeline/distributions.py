@@ -90,10 +90,7 @@ def ecdf_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Ecdf | No
         by=by,
         at=_values(series, edges),
         below={
-            name: [
-                float(sketch.documents[sketch.bins < edge].sum() / sketch.num_documents)
-                for edge in edges
-            ]
+            name: (sketch.below(edges) / sketch.num_documents).tolist()
             for name, sketch in scored.items()
         },
     )

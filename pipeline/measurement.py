@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline.distributions import LengthBand, length_bands, length_query
 from pipeline.figures import QUANTILE_METRICS, Figures, make_figures
-from pipeline.groups import KEYS, WHOLE, Grouping, GroupTables, group_tables
+from pipeline.groups import KEY, WHOLE, Grouping, GroupTables, group_tables
 from pipeline.sketches import Sketch, as_sketch, resolution_of
 
 
@@ -45,7 +45,7 @@ def measure(scores: pl.LazyFrame, groupings: dict[str, Grouping]) -> Measured:
     )
     groups = [group_tables(part, resolution) for part in parts[: len(groupings)]]
     return Measured(
-        overall=make_figures(sums.drop(KEYS).sum().row(0, named=True), sketches),
+        overall=make_figures(sums.drop(KEY).sum().row(0, named=True), sketches),
         sketches=sketches,
         groups=dict(zip(groupings, groups, strict=True)),
         lengths=length_bands(lengths, resolution),

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import tables, wording
-from pipeline.compare import Comparison
 from pipeline.escaping import plain
 from pipeline.page import to_html
 from pipeline.report import Report
@@ -28,26 +27,6 @@ def write_report(report: Report, store: RunStore) -> str:
     store.root.write_bytes("report.md", to_markdown(report).encode())
     store.root.write_bytes("report.html", to_html(report).encode())
     return f"{store.location}/report.html"
-
-
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """A line a run, the least surprised first."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    by_token = comparison.ranked_by == "perplexity"
-    names = ["documents", "tokens", *(["perplexity"] if by_token else []), "bits/byte"]
-    for name in ("run", "model"):
-        table.add_column(name, overflow="fold")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    for run in comparison.runs:
-        figures = run.figures
-        row = [run.run, run.model, f"{figures.num_documents:,}", f"{figures.num_tokens:,}"]
-        row += [number(figures.corpus_perplexity)] if by_token else []
-        row.append(number(figures.bits_per_byte))
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    console.print(table)
-    for note in comparison.notes:
-        console.print(Text(note, style="yellow"))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -122,7 +101,7 @@ def print_verification(verification: Verification, console: Console) -> None:
 def to_markdown(report: Report) -> str:
     """Tables for a comment or a commit."""
     lines = ["# Perplexity report", ""]
-    lines += [f"> {_md(note)}" for note in wording.notes(report)] + [""]
+    lines += [f"> {markdown(note)}" for note in wording.notes(report)] + [""]
     for table in [
         *tables.by_group(report),
         *tables.requirements(report),
@@ -132,14 +111,14 @@ def to_markdown(report: Report) -> str:
         *tables.outcomes(report),
         *_examples(report),
     ]:
-        lines += [f"## {_md(table.title)}", ""]
-        lines += [_md(table.caption), ""] if table.caption else []
-        lines.append("| " + " | ".join(map(_md, table.columns)) + " |")
+        lines += [f"## {markdown(table.title)}", ""]
+        lines += [markdown(table.caption), ""] if table.caption else []
+        lines.append("| " + " | ".join(map(markdown, table.columns)) + " |")
         lines.append("| --- " + "| ---: " * (len(table.columns) - 1) + "|")
-        lines += ["| " + " | ".join(map(_md, row)) + " |" for row in table.rows]
+        lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in table.rows]
         lines.append("")
     lines += ["## Where the numbers come from", "", "| provenance | |", "| --- | --- |"]
-    lines += [f"| {name} | {_md(value)} |" for name, value in wording.facts(report)]
+    lines += [f"| {name} | {markdown(value)} |" for name, value in wording.facts(report)]
     return "\n".join(lines) + "\n"
 
 
@@ -157,5 +136,6 @@ def _examples(report: Report) -> list[tables.Table]:
     return [tables.Table("Documents at the quantiles", "", columns, rows)] if rows else []
 
 
-def _md(text: str) -> str:
+def markdown(text: str) -> str:
+    """Text of unknown origin for a cell or a line of Markdown."""
     return MARKDOWN.sub(r"\\\1", plain(text)) or " "

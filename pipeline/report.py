@@ -26,10 +26,10 @@ from pipeline.figures import (
 )
 from pipeline.groups import (
     Group,
-    check_column,
+    check_group,
     default_columns,
     grouping_of,
-    sizes_query,
+    largest_query,
 )
 from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Success
 from pipeline.measurement import measure
@@ -122,7 +122,7 @@ def build_report(
     labels = parse_labels(separate) if separate else None
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):
-        check_column(column, manifest)
+        check_group(column, manifest)
     schema = scores.collect_schema()
     requirements = [parse_requirement(source, schema) for source in fail_if]
 
@@ -132,7 +132,7 @@ def build_report(
         [
             _count(scores, "status"),
             _count(scores.drop_nulls("error"), "error"),
-            *(sizes_query(scores, column) for column in counted),
+            *(largest_query(scores, column) for column in counted),
         ],
         engine="streaming",
     )

@@ -13,7 +13,12 @@ from pipeline.store import RunStore
 def scan_scores(store: RunStore, manifest: Manifest) -> pl.LazyFrame:
     """Every committed score row, in order of shards; an empty frame where there is none yet."""
     planned = {shard.id for shard in manifest.shards}
-    parts = [store.root.full(store.part_name(index)) for index in sorted(store.done() & planned)]
+    return scan_parts(store, manifest, sorted(store.done() & planned))
+
+
+def scan_parts(store: RunStore, manifest: Manifest, shards: list[int]) -> pl.LazyFrame:
+    """The score rows of these shards, in the order given."""
+    parts = [store.root.full(store.part_name(shard)) for shard in shards]
     if not parts:
         return pl.from_arrow(manifest.arrow_schema().empty_table()).lazy()  # type: ignore[union-attr]
     if store.root.is_local:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pipeline.config import near_name
 from pipeline.errors import ConfigError
 from pipeline.figures import QUANTILE_METRICS
-from pipeline.groups import KEYS, Grouping, label
+from pipeline.groups import KEY, Grouping, value_of
 from pipeline.sketches import Floats, as_sketch, resolution_of, sketch_query
 
 AT_A_TIME = 1 << 22
@@ -105,9 +105,9 @@ def separate_labels(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) ->
     _check_values(scores, labels, grouping)
     aucs = {metric: _areas(scores, labels, metric) for metric in QUANTILE_METRICS}
     resolution = resolution_of(scores)
-    by_group = sketch_query(
-        scores, CUT_METRIC, resolution, *grouping.keys(), labels.code()
-    ).collect(engine="streaming")
+    by_group = sketch_query(scores, CUT_METRIC, resolution, grouping.key(), labels.code()).collect(
+        engine="streaming"
+    )
     counts = dict(by_group.group_by("code").agg(pl.col("documents").sum()).iter_rows())
 
     def separated(name: str, index: int, num_scored: int) -> SeparatedLabel:
@@ -129,7 +129,7 @@ def _check_values(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) -> N
     there = scores.select(value.eq(name).any().alias(name) for name in labels.values)
     for name, found in there.collect(engine="streaming").row(0, named=True).items():
         if not found:
-            known = [text for text in grouping.values if text is not None]
+            known = [text for name in grouping.groups if (text := value_of(name)) is not None]
             near = near_name(name, known)
             some = ", ".join(known[:MOST_VALUES_NAMED]) or "nothing"
             raise ConfigError(
@@ -175,22 +175,20 @@ def _best_cut(by_group: pl.DataFrame, resolution: int) -> Cut | None:
     if not all(side.num_documents for side in sides):
         return None
     labelled_kept, rest_kept = (
-        np.array([side.documents[side.bins <= end].sum() for end in everything.bins])
-        / side.num_documents
-        for side in sides
+        side.below(everything.bins + 1) / side.num_documents for side in sides
     )
     advantage = rest_kept - labelled_kept
     best = int(advantage.argmax())
     if advantage[best] <= 0:
         return None
     is_removed = pl.col("bin") > int(everything.bins[best])
-    counted = by_group.group_by(KEYS).agg(
+    counted = by_group.group_by(KEY).agg(
         pl.col("documents", "tokens").sum(),
         pl.col("documents", "tokens").filter(is_removed).sum().name.suffix("_removed"),
     )
     removed = [
         Removed(
-            value=label(row["value"], is_other=row["is_other"]),
+            value=row[KEY],
             num_scored=row["documents"],
             documents_removed=row["documents_removed"],
             num_tokens=row["tokens"],

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-FINE, COARSE = 4096, 128
-"""Bins a factor of e. Fine: no quantile is off by more than 0.03%. Coarse: by no more than 0.8%,
-and by far less where a bin holds more than a handful of documents, as it then does."""
+FINE, COARSE = 1 << 26, 128
+"""Bins a factor of e. Fine: as good as a bin a value, quantiles are right to eight digits.
+Coarse: no quantile is off by more than 0.8%, and by far less where a bin holds more than a handful
+of documents."""
 FINE_ROWS = 1 << 20
 """Up to so many rows bins are fine: with more, grouping by them would cost more than reading."""
-ZERO_BIN = -(1 << 22)
+ZERO_BIN = -(1 << 40)
 """The bin of 0, below that of the smallest float64: a text known by heart has 0 bits."""
 
 Integers = npt.NDArray[np.int64]
@@ -35,7 +36,7 @@ def resolution_of(scores: pl.LazyFrame) -> int:
 
 def sketch_query(scores: pl.LazyFrame, metric: str, resolution: int, *by: pl.Expr) -> pl.LazyFrame:
     """A row a bin that has documents, and a value of `by`. The metric is 0 or more, or null."""
-    index = (pl.col(metric).log() * resolution).floor().clip(ZERO_BIN).cast(pl.Int32)
+    index = (pl.col(metric).log() * resolution).floor().clip(ZERO_BIN).cast(pl.Int64)
     return (
         scores.filter(pl.col(metric).is_not_null())
         .group_by(*by, index.alias("bin"))
@@ -70,6 +71,11 @@ class Sketch:
     def edges(self, bins: Integers) -> Floats:
         """Where bins begin, in the metric's own unit."""
         return np.exp(bins / self.resolution)
+
+    def below(self, bins: Integers) -> Integers:
+        """Documents before each bin."""
+        before = np.concatenate([[0], self.documents.cumsum()])
+        return before[np.searchsorted(self.bins, bins)]
 
     def quantile(self, q: float) -> float | None:
         """Linear between order statistics, as NumPy and Polars have it. None of no documents.
@@ -130,7 +136,7 @@ def as_sketch(table: pl.DataFrame, resolution: int) -> Sketch:
     )
     return Sketch(
         resolution,
-        merged["bin"].cast(pl.Int64).to_numpy(),
+        merged["bin"].to_numpy(),
         merged["documents"].to_numpy(),
         merged["tokens"].to_numpy(),
         merged["bytes"].to_numpy(),

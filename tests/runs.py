@@ -26,9 +26,16 @@ def make_run(
     for index, part in enumerate((texts[:half], texts[half:])):
         column = pa.array(part, pa.string())
         pq.write_table(pa.table({"text": column}), corpus / f"{index}.parquet", row_group_size=3)
+    return score_corpus(corpus, folder / "run", model, engine=engine, **settings)
+
+
+def score_corpus(
+    corpus: Path, run: Path, model: Path, *, engine: Engine | None = None, **settings
+) -> RunStore:
+    """Score a corpus that is there into `run`."""
     config = ScoreConfig(
         corpus=str(corpus),
-        out=str(folder / "run"),
+        out=str(run),
         model=str(model),
         **{"dtype": "float32", "shard_tokens": 20, **settings},
     )

@@ -14,7 +14,8 @@ from typer.main import get_command
 from jobs.cli import app, run_command
 from tests.runs import make_run
 
-COMMANDS = ["score", "plan", "status", "verify", "compare", "report"]
+COMMANDS = ["score", "plan", "status", "verify", "gc", "compare", "report", "filter"]
+COMMANDS += ["schedule", "submit", "jobs list", "jobs status", "jobs logs", "jobs stop"]
 
 
 @pytest.fixture(autouse=True)
@@ -157,9 +158,11 @@ def test_not_a_run(winnow, tmp_path, command):
 
 
 def test_every_command_has_help_with_an_example():
-    group = get_command(app)
-    assert sorted(group.commands) == sorted(COMMANDS)
-    for name, command in group.commands.items():
+    commands = dict(get_command(app).commands)
+    inner = commands.pop("jobs").commands
+    commands |= {f"jobs {name}": command for name, command in inner.items()}
+    assert sorted(commands) == sorted(COMMANDS)
+    for name, command in commands.items():
         assert f"Example: winnow {name}" in (command.help or "")
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
@@ -181,7 +184,7 @@ def test_a_fault_of_ours_is_one_line_too(capsys):
 def test_reports_need_no_vllm_torch_or_ray():
     """People who only read scores install none of them."""
     code = (
-        "import sys, jobs.commands, pipeline.render, pipeline.compare\n"
+        "import sys, jobs.commands, jobs.commands_compare, pipeline.render\n"
         "heavy = {'vllm', 'torch', 'ray', 'transformers'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )

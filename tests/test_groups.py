@@ -12,8 +12,9 @@ from pipeline.groups import (
     Grouping,
     group_tables,
     grouping_of,
-    label,
-    sizes_query,
+    label_of,
+    largest_query,
+    value_of,
 )
 from pipeline.sketches import FINE
 
@@ -37,7 +38,7 @@ def scores_of(values: list[str | None]) -> pl.LazyFrame:
 
 def grouped(values: list[str | None]):
     scores = scores_of(values)
-    grouping = grouping_of("source", sizes_query(scores, "source").collect())
+    grouping = grouping_of("source", largest_query(scores, "source").collect())
     queries = grouping.queries(scores, FINE)
     return group_tables([query.collect() for query in queries], FINE)
 
@@ -50,7 +51,7 @@ def test_every_value_is_a_group_of_its_own(values):
     for value in values:
         sizes[value] = sizes.get(value, 0) + 1
     for value, count in sizes.items():
-        name = label(value, is_other=False)
+        name = label_of(value)
         (group,) = (group for group in groups if group.value == name)
         assert group.figures.num_documents == count
         assert group.kind == ("null" if value is None else "value")
@@ -58,7 +59,8 @@ def test_every_value_is_a_group_of_its_own(values):
 
 @given(st.lists(st.none() | st.text('"()nul alothers', max_size=14), unique=True))
 def test_labels_are_unique(values):
-    labels = [label(value, is_other=False) for value in values]
+    labels = [label_of(value) for value in values]
+    assert [value_of(name) for name in labels] == values
     assert len(set(labels)) == len(labels)
     assert OTHERS not in labels
     assert (NULL in labels) == (None in values)
@@ -89,5 +91,5 @@ def test_a_literal_name_of_the_others_keeps_its_documents():
 
 
 def test_no_column_is_one_group():
-    keys = Grouping(None, (), False).keys()
-    assert scores_of(["a", None]).group_by(keys).len().collect()["len"].to_list() == [2]
+    key = Grouping(None, ()).key()
+    assert scores_of(["a", None]).group_by(key).len().collect()["len"].to_list() == [2]

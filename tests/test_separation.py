@@ -8,7 +8,7 @@ from scipy.stats import mannwhitneyu
 
 from pipeline import separation
 from pipeline.errors import ConfigError
-from pipeline.groups import grouping_of, sizes_query
+from pipeline.groups import grouping_of, largest_query
 from pipeline.separation import Labels, Separation, parse_labels, separate_labels
 
 # Few different values: ties are where a rank statistic goes wrong.
@@ -33,7 +33,7 @@ def separate(rows: list[tuple[str | None, float | None]], *names: str) -> Separa
             "num_bytes": pl.Series([40] * len(rows), dtype=pl.Int64),
         }
     )
-    grouping = grouping_of("source", sizes_query(scores, "source").collect())
+    grouping = grouping_of("source", largest_query(scores, "source").collect())
     return separate_labels(scores, Labels("source", names), grouping)
 
 

@@ -1,0 +1,268 @@
+"""What a set of runs has in common, and whether they may be compared.
+
+Owns recognising the question from the manifests (datasets, models, checkpoints, nights) and
+refusing what has no answer. Reads no score.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel
+
+from pipeline.errors import RunError
+from pipeline.manifest import Manifest, differences
+from pipeline.store import RunStore
+
+Kind = Literal["repeats", "datasets", "models", "checkpoints", "nightly", "matrix"]
+"""What is compared.
+
+repeats      one model over one dataset, again
+datasets     one model over several datasets
+models       several models over one dataset
+checkpoints  models that differ in their weights alone, over one dataset: in the order given
+nightly      one model over one place whose files have changed: in the order given
+matrix       both models and datasets vary
+"""
+TREND: tuple[Kind, ...] = ("checkpoints", "nightly")
+"""The kinds whose runs follow each other."""
+
+MODEL_KEYS = ("model_config", "weights", "tokenizer")
+RULES = ("prefix", "prefix_token_id", "window_tokens", "context_tokens", "long_documents")
+"""One model's scores compare only where all of these are equal."""
+MODELS_OWN_RULES = ("prefix", "window_tokens", "context_tokens")
+"""Models may have to differ in these: what one has room or a token for, another has not."""
+TOKENIZERS_DIFFER = (
+    "These runs use different tokenizers, so their perplexities are not comparable: "
+    "compare bits per byte."
+)
+FEWEST_RUNS = 2
+
+
+class FilesChanged(BaseModel):
+    """A corpus then and now, file by file."""
+
+    added: int
+    removed: int
+    changed: int
+    """Other size, time or number of rows."""
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One of the runs that are compared.
+
+    `model`, `dataset` and `place` are the position of the first run that has the same.
+    """
+
+    store: RunStore
+    manifest: Manifest
+    name: str
+    """As much of the location as tells it from the others."""
+    complete: bool
+    model: int
+    dataset: int
+    """By files of the same names, sizes and numbers of rows, and by the text column."""
+    place: int
+    """The same dataset, or the same location whatever its files are now."""
+    model_name: str
+    dataset_name: str
+
+    @property
+    def tokenizer(self) -> str:
+        """Digest."""
+        return str(self.manifest.fingerprint["tokenizer"])
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The runs, in the order given, and what comparing them asks."""
+
+    kind: Kind
+    subjects: list[Subject]
+    notes: list[str]
+
+    @property
+    def same_tokenizer(self) -> bool:
+        return len({subject.tokenizer for subject in self.subjects}) == 1
+
+
+def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
+    """Read the manifests. Raises RunError where the runs cannot be compared.
+
+    `partial` lets in runs that are not finished.
+    """
+    subjects = _subjects(stores)
+    if len(stores) < FEWEST_RUNS:
+        raise RunError(
+            "one run alone cannot be compared",
+            hint="give two runs or more; `winnow report` describes one",
+        )
+    unfinished = [subject for subject in subjects if not subject.complete]
+    if unfinished and not partial:
+        raise RunError(
+            f"{unfinished[0].store.location} is not finished",
+            hint="finish it with `winnow score`, or compare what is there with --partial",
+        )
+    _check_rules(subjects)
+    kind = _kind(subjects)
+    question = Question(kind, subjects, [])
+    question.notes.extend(_notes(question))
+    return question
+
+
+def _subjects(stores: list[RunStore]) -> list[Subject]:
+    manifests = [store.require_manifest() for store in stores]
+    models = _numbered(manifests, _model)
+    datasets = _numbered(manifests, _files)
+    names = _told_apart([store.location for store in stores])
+    model_names = _model_names(manifests, models)
+    corpora = short_names(manifest.corpus for manifest in manifests)
+    return [
+        Subject(
+            store=store,
+            manifest=manifest,
+            name=names[i],
+            complete=store.success() is not None,
+            model=models[i],
+            dataset=datasets[i],
+            place=_place(i, manifests, datasets),
+            model_name=model_names[i],
+            # A copy of a corpus goes by the name of the first.
+            dataset_name=corpora[manifests[datasets.index(datasets[i])].corpus],
+        )
+        for i, (store, manifest) in enumerate(zip(stores, manifests, strict=True))
+    ]
+
+
+def _numbered(manifests: list[Manifest], identity: Callable[[Manifest], Hashable]) -> list[int]:
+    """For each the position of the first that is identical to it."""
+    firsts: dict[Hashable, int] = {}
+    return [firsts.setdefault(identity(manifest), i) for i, manifest in enumerate(manifests)]
+
+
+def _model(manifest: Manifest) -> Hashable:
+    return tuple(manifest.fingerprint[key] for key in MODEL_KEYS)
+
+
+def _files(manifest: Manifest) -> Hashable:
+    # Without times, so that a copy of a corpus is that corpus.
+    files = sorted((file.path, file.size_bytes, file.num_rows) for file in manifest.files)
+    return tuple(files), manifest.text_column
+
+
+def _place(index: int, manifests: list[Manifest], datasets: list[int]) -> int:
+    """The first run that has this one's dataset or location."""
+    own = manifests[index]
+    for i, other in enumerate(manifests[:index]):
+        here = (other.corpus, other.text_column) == (own.corpus, own.text_column)
+        if here or datasets[i] == datasets[index]:
+            return _place(i, manifests, datasets)
+    return index
+
+
+def _model_names(manifests: list[Manifest], models: list[int]) -> list[str]:
+    shown = short_names(manifest.model.name for manifest in manifests)
+    names = [shown[manifests[first].model.name] for first in models]
+    bearers = Counter(name for name, _ in set(zip(names, models, strict=True)))
+    return [
+        name if bearers[name] == 1 else f"{name}@{_mark(manifests[first])}"
+        for name, first in zip(names, models, strict=True)
+    ]
+
+
+def _mark(manifest: Manifest) -> str:
+    return (manifest.model.revision or str(manifest.fingerprint["weights"]))[:8]
+
+
+def short_names(locations: Iterable[str]) -> dict[str, str]:
+    """Each location's last part, or as many parts as tell it from the others."""
+    parts = {location: location.rstrip("/").split("/") for location in locations}
+    names = {}
+    for location, own in parts.items():
+        others = [other for name, other in parts.items() if name != location]
+        length = 1
+        while length < len(own) and any(other[-length:] == own[-length:] for other in others):
+            length += 1
+        names[location] = "/".join(own[-length:]) or location
+    return names
+
+
+def _told_apart(locations: list[str]) -> list[str]:
+    """Short names; a location that is given again is numbered."""
+    short = short_names(locations)
+    seen: Counter[str] = Counter()
+    names = []
+    for location in locations:
+        seen[location] += 1
+        again = f" ({seen[location]})" if seen[location] > 1 else ""
+        names.append(short[location] + again)
+    return names
+
+
+def _check_rules(subjects: list[Subject]) -> None:
+    for position, subject in enumerate(subjects):
+        for other in subjects[:position]:
+            # Which part of a long document is scored decides what the score is of.
+            keys = RULES if other.model == subject.model else ("long_documents",)
+            old, new = (
+                {key: one.manifest.fingerprint[key] for key in keys} for one in (other, subject)
+            )
+            if changes := differences(old, new):
+                one = "one model" if other.model == subject.model else "two models"
+                raise RunError(
+                    f"{other.name} and {subject.name} scored by different rules ({one}), so their "
+                    f"figures do not compare: {'; '.join(changes)}",
+                    hint="score one of them again, into a new --out, by the other's rules",
+                )
+
+
+def _kind(subjects: list[Subject]) -> Kind:
+    one_dataset = len({subject.dataset for subject in subjects}) == 1
+    if len({subject.model for subject in subjects}) == 1:
+        corpora = [(one.manifest.corpus, one.manifest.text_column) for one in subjects]
+        versions = {frozenset(one.manifest.files) for one in subjects}
+        if len(set(corpora)) == 1 and len(versions) > 1:
+            return "nightly"
+        return "repeats" if one_dataset else "datasets"
+    if not one_dataset:
+        return "matrix"
+    architectures = {(one.manifest.fingerprint["model_config"], one.tokenizer) for one in subjects}
+    return "checkpoints" if len(architectures) == 1 else "models"
+
+
+def files_changed(old: Subject, new: Subject) -> FilesChanged | None:
+    """What happened to the files of one place; None where the places differ."""
+    if old.manifest.corpus != new.manifest.corpus:
+        return None
+    before, after = (
+        {file.path: (file.size_bytes, file.mtime_ns, file.num_rows) for file in one.manifest.files}
+        for one in (old, new)
+    )
+    kept = before.keys() & after.keys()
+    unchanged = sum(before[path] == after[path] for path in kept)
+    return FilesChanged(
+        added=len(after.keys() - kept),
+        removed=len(before.keys() - kept),
+        changed=len(kept) - unchanged,
+        unchanged=unchanged,
+    )
+
+
+def _notes(question: Question) -> list[str]:
+    subjects = question.subjects
+    notes = [] if question.same_tokenizer else [TOKENIZERS_DIFFER]
+    notes += [f"{one.store.location} is not finished." for one in subjects if not one.complete]
+    for key in ("dtype", *MODELS_OWN_RULES):
+        values = {one.name: one.manifest.fingerprint[key] for one in subjects}
+        if len(set(values.values())) > 1:
+            said = ", ".join(f"{name} {value}" for name, value in values.items())
+            why = "small differences may be rounding" if key == "dtype" else "models may need it"
+            notes.append(f"{key} differs ({said}): {why}.")
+    limits = {one.name: one.manifest.request["limit"] for one in subjects}
+    if len(set(limits.values())) > 1:
+        said = ", ".join(f"{name} {limit or 'all'}" for name, limit in limits.items())
+        notes.append(f"Not the same number of rows was asked for ({said}).")
+    return notes

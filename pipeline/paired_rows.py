@@ -1,0 +1,111 @@
+"""The score rows of a run, with a second run's beside them where two models are set against.
+
+Owns which runs may be paired: the same rows of the same text, in the same order. Then the two are
+laid side by side, which costs no join, whatever their shards.
+
+The difference of two models' surprise is the excess loss of RHO-1 (Lin et al. 2024,
+arXiv:2404.07965), by document; the ratio of their perplexities is the quality factor of
+ScalingFilter (Li et al. 2024, arXiv:2408.08310). Both are of bits per byte here, which compares
+across tokenizers.
+"""
+
+from bisect import bisect_right
+from itertools import accumulate
+
+import polars as pl
+
+from pipeline.errors import RunError
+from pipeline.manifest import Manifest
+from pipeline.scores import scan_parts
+from pipeline.store import RunStore
+
+OTHER = "other:"
+
+
+class ScoreRows:
+    """A run's committed score rows: all of them, or those of one shard."""
+
+    def __init__(self, store: RunStore, manifest: Manifest, own_metric: str | None = None) -> None:
+        self.store = store
+        self.manifest = manifest
+        planned = {shard.id for shard in manifest.shards}
+        self.shards = sorted(store.done() & planned)
+        self._own_metric = own_metric
+        self._other: ScoreRows | None = None
+        rows = (shard.num_rows for shard in manifest.shards)
+        self._first_rows = list(accumulate(rows, initial=0))
+
+    def pair(self, other: "ScoreRows") -> None:
+        """Set a second run against this one. Raises RunError unless both hold the same rows."""
+        for run in (self, other):
+            if run.store.success() is None:
+                raise RunError(
+                    f"{run.store.location} is not finished: it cannot be set against another run",
+                    hint="run the same `winnow score` again first",
+                )
+        if difference := _difference(self.manifest, other.manifest):
+            raise RunError(
+                f"{self.store.location} and {other.store.location} are not of the same corpus: "
+                f"{difference}",
+                hint="score the same corpus, with the same --text-column and --limit, twice",
+            )
+        self._other = other
+        frame = self._beside(self.everything(), other.everything(), "file", "row", "text_hash")
+        same = [
+            pl.col(name).eq_missing(pl.col(OTHER + name)) for name in ("file", "row", "text_hash")
+        ]
+        wrong = frame.select((~pl.all_horizontal(same)).sum()).collect(engine="streaming").item()
+        if wrong:
+            raise RunError(
+                f"{wrong:,} documents have another text in {other.store.location} than in "
+                f"{self.store.location}",
+                hint="the corpus was changed between the two runs; score it again",
+            )
+
+    def everything(self) -> pl.LazyFrame:
+        """Every committed row, in the order of the corpus."""
+        rows = scan_parts(self.store, self.manifest, self.shards)
+        return rows if self._other is None else self._paired(rows, self._other.everything())
+
+    def shard(self, index: int) -> pl.LazyFrame:
+        """The rows of one shard, in order."""
+        rows = scan_parts(self.store, self.manifest, [index])
+        if self._other is None:
+            return rows
+        first, last = self._first_rows[index], self._first_rows[index + 1]
+        return self._paired(rows, self._other._between(first, last))
+
+    def _between(self, first: int, last: int) -> pl.LazyFrame:
+        """Rows by their place in the run, from 0."""
+        start = bisect_right(self._first_rows, first) - 1
+        end = next(i for i, row in enumerate(self._first_rows) if row >= last)
+        rows = scan_parts(self.store, self.manifest, list(range(start, end)))
+        return rows.slice(first - self._first_rows[start], last - first)
+
+    def _paired(self, rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
+        if self._own_metric is None:
+            return rows
+        name = "bits_per_byte"
+        own, other = pl.col(name), pl.col(OTHER + name)
+        value = own - other if self._own_metric == "difference" else own / other
+        return self._beside(rows, others, name).with_columns(value.alias(self._own_metric))
+
+    def _beside(self, rows: pl.LazyFrame, others: pl.LazyFrame, *names: str) -> pl.LazyFrame:
+        renamed = others.select(pl.col(names).name.prefix(OTHER))
+        return pl.concat([rows, renamed], how="horizontal")
+
+
+def _difference(one: Manifest, two: Manifest) -> str | None:
+    """The first way in which two runs do not hold the same rows."""
+    if one.text_column != two.text_column:
+        return f"the text columns are '{one.text_column}' and '{two.text_column}'"
+    ours, theirs = ({file.path: file for file in run.files} for run in (one, two))
+    for name in sorted(ours.keys() ^ theirs.keys()):
+        return f"{name} is only in the {'first' if name in ours else 'second'}"
+    for name, file in ours.items():
+        if file.num_rows != theirs[name].num_rows:
+            return f"{name} has {file.num_rows:,} rows and {theirs[name].num_rows:,}"
+    covered = [sum(shard.num_rows for shard in run.shards) for run in (one, two)]
+    if covered[0] != covered[1]:
+        return f"the first covers {covered[0]:,} rows and the second {covered[1]:,}"
+    return None
