@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-parity check check-infra format bench lock clean
+.PHONY: demo test test-parity check check-infra format bench bench-reports schemas lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -42,6 +42,12 @@ format: $(READY)
 
 bench: $(READY)  ## winnow score against a bare LLM.generate loop over the same tokens
 	$(PY) tests/benchmarks/bench_score.py
+
+bench-reports: $(READY)  ## winnow report on ten million made-up score rows against a bare scan
+	$(PY) -m tests.benchmarks.bench_reports
+
+schemas: $(READY)  ## regenerate pipeline/schemas/*.json
+	$(PY) -m pipeline.json_schemas
 
 lock:  ## regenerate infra/requirements/*.lock
 	infra/lock.sh

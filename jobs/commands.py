@@ -15,8 +15,7 @@ from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
-from pipeline.render import print_report, print_verification, write_report
-from pipeline.report import Report, build_report
+from pipeline.render import print_verification
 from pipeline.store import RunStore
 
 
@@ -189,19 +188,6 @@ def verify_and_print(
     else:
         print_verification(verification, Console(highlight=False))
     return 0 if verification.passed else 1
-
-
-def report_and_print(run: str, by: tuple[str, ...], *, as_json: bool) -> int:
-    """Write the report's files and print it."""
-    store = RunStore(run)
-    report: Report = build_report(store, by=by)
-    written = write_report(report, store)
-    if as_json:
-        print(report.model_dump_json(indent=2))
-        return 0
-    print_report(report, Console(highlight=False))
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"Wrote {written}", markup=False)
-    return 0
 
 
 def print_json(value: Any) -> None:

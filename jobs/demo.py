@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.cli import run_command
-from jobs.demo_corpus import build_demo_corpus
+from jobs.demo_corpus import NOISE, build_demo_corpus
 from jobs.demo_model import cache_folder, demo_model
 from jobs.progress import ProgressListener
 from jobs.score import run_score
@@ -39,7 +39,7 @@ def run_demo(folder: Path) -> int:
     with ProgressListener() as listener:
         outcome = run_score(config, listener)
     store = RunStore(config.out)
-    report = build_report(store, by=("source",))
+    report = build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
     page = write_report(report, store)
 
     console = Console(highlight=False, soft_wrap=True)

@@ -26,6 +26,10 @@ LONG_TOPIC = "exceptions", "formatstrings", "assignment"
 """Reference topics taken whole although they need more than one window, the first there is."""
 
 
+NOISE = "shuffled words", "random characters", "base64"
+"""The sources that are no language."""
+
+
 class Row(NamedTuple):
     """One document of the demo."""
 
@@ -111,10 +115,10 @@ def _noise(prose: list[str]) -> Iterator[Row]:
     printable = "".join(chr(code) for code in range(32, 127))
     for i in range(14):
         text = " ".join(rng.choices(words, k=120))
-        yield Row(f"noise/words-{i:02d}", "shuffled words", "none", text)
+        yield Row(f"noise/words-{i:02d}", NOISE[0], "none", text)
     for i in range(14):
         text = "".join(rng.choices(printable, k=260))
-        yield Row(f"noise/characters-{i:02d}", "random characters", "none", text)
+        yield Row(f"noise/characters-{i:02d}", NOISE[1], "none", text)
     for i in range(14):
         text = base64.b64encode(rng.randbytes(210)).decode()
-        yield Row(f"noise/base64-{i:02d}", "base64", "none", text)
+        yield Row(f"noise/base64-{i:02d}", NOISE[2], "none", text)

@@ -4,14 +4,23 @@ Owns how numbers look as pictures. No JavaScript leaves this module: a page with
 none. Colours of text and lines are left to the page, so that light and dark both read well.
 """
 
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
 import altair as alt
 import polars as pl
 import vl_convert
 
+from pipeline.distributions import Histogram
 from pipeline.escaping import plain
-from pipeline.figures import Group, Histogram
+from pipeline.groups import Group
 
 WIDTH = 720
+MULTIPLE_HEIGHT = 34
+MOST_POWERS = 5
+FEWEST_TICKS = 3
 MOST_SERIES = 10
 REST = "(the rest)"
 LABELS = {
@@ -39,13 +48,7 @@ PALETTE = [
 
 def histogram_svg(histogram: Histogram) -> str:
     """Documents per bin, stacked by series."""
-    labels = fit_labels(list(histogram.documents))
-    totals = {name: sum(counts) for name, counts in histogram.documents.items()}
-    shown = sorted(totals, key=lambda name: -totals[name])
-    shown = shown if len(shown) <= MOST_SERIES else shown[: MOST_SERIES - 1]
-    series = {labels[name]: [name] for name in totals if name in shown}
-    if len(shown) < len(totals):
-        series[REST] = [name for name in totals if name not in shown]
+    series = shown_series(histogram.documents)
     # Stacked here: Vega-Lite stacks bars, not rectangles with two edges on a log axis.
     rows = []
     for i, low in enumerate(histogram.edges[:-1]):
@@ -56,30 +59,53 @@ def histogram_svg(histogram: Histogram) -> str:
                 edges = {"low": low, "high": histogram.edges[i + 1]}
                 rows.append({"series": name, **edges, "from": top, "to": top + count})
             top += count
-    legend = (
-        alt.Legend(title=fit_labels([histogram.by])[histogram.by], orient="top", columns=5)
-        if histogram.by
-        else None
-    )
     chart = (
         alt.Chart(pl.DataFrame(rows))
         .mark_rect()
         .encode(
-            x=alt.X(
-                "low:Q",
-                scale=alt.Scale(type="log", nice=False),
-                title=LABELS[histogram.metric],
-                axis=alt.Axis(tickCount=6, format=FORMATS[histogram.metric], grid=False),
-            ),
+            x=log_axis("low", histogram.metric, histogram.edges, grid=False),
             x2="high:Q",
             y=alt.Y("from:Q", title="documents"),
             y2="to:Q",
-            color=alt.Color(
-                "series:N", scale=alt.Scale(domain=list(series), range=PALETTE), legend=legend
-            ),
+            color=series_colour(list(series), histogram.by),
         )
     )
     return to_svg(chart, 260)
+
+
+def small_multiples_svg(histogram: Histogram) -> str:
+    """A histogram a series, one below the other, each as high as its own fullest bin."""
+    series = shown_series(histogram.documents)
+    rows = []
+    for name, members in series.items():
+        columns = zip(*(histogram.documents[member] for member in members), strict=True)
+        counts = [sum(column) for column in columns]
+        for (low, high), count in zip(pairwise(histogram.edges), counts, strict=True):
+            if count:
+                share = count / max(counts)
+                rows.append({"series": name, "low": low, "high": high, "share": share, "floor": 0})
+    chart = (
+        alt.Chart(pl.DataFrame(rows), height=MULTIPLE_HEIGHT, width=WIDTH)
+        .mark_rect(color=PALETTE[0])
+        .encode(
+            x=log_axis("low", histogram.metric, histogram.edges),
+            x2="high:Q",
+            y=alt.Y("floor:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
+            y2="share:Q",
+        )
+        .facet(
+            row=alt.Row(
+                "series:N",
+                sort=list(series),
+                title=None,
+                header=alt.Header(
+                    labelAngle=0, labelAlign="left", labelLimit=0, labelFontSize=12, labelPadding=8
+                ),
+            ),
+            spacing=6,
+        )
+    )
+    return to_svg(chart)
 
 
 def ranges_svg(groups: list[Group], metric: str) -> str:
@@ -89,7 +115,7 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
     positive = [q for group in scored for q in group.figures.quantiles[metric].values() if q > 0]
     # A text known by heart has 0 bits, and 0 has no place on a log axis: drawn at its left end.
     floor = min(positive, default=1.0)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"group": labels[group.value]}
         | {name: max(q, floor) for name, q in group.figures.quantiles[metric].items()}
         for group in scored
@@ -100,11 +126,9 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
     base = alt.Chart(pl.DataFrame(rows)).encode(
         y=alt.Y("group:N", sort=order, title=None, axis=names)
     )
-    scale = alt.Scale(type="log", nice=False)
 
     def axis(field: str) -> alt.X:
-        ticks = alt.Axis(tickCount=6, format=FORMATS[metric])
-        return alt.X(f"{field}:Q", scale=scale, title=LABELS[metric], axis=ticks)
+        return log_axis(field, metric, [row[name] for row in rows for name in ("p5", "p95")])
 
     colour = PALETTE[0]
     thin = base.mark_rule(color=colour, strokeWidth=1.5).encode(x=axis("p5"), x2="p95:Q")
@@ -136,11 +160,56 @@ def fit_labels(names: list[str]) -> dict[str, str]:
     return labels
 
 
-def to_svg(chart: alt.Chart | alt.LayerChart, height: int) -> str:
-    """Draw in the style that all charts share."""
+def shown_series(counts: dict[str, list[int]]) -> dict[str, list[str]]:
+    """Label to the series it stands for: the largest as they are, the others as one."""
+    labels = fit_labels(list(counts))
+    totals = {name: sum(values) for name, values in counts.items()}
+    shown = sorted(totals, key=lambda name: -totals[name])
+    shown = shown if len(shown) <= MOST_SERIES else shown[: MOST_SERIES - 1]
+    series = {labels[name]: [name] for name in totals if name in shown}
+    if len(shown) < len(totals):
+        series[REST] = [name for name in totals if name not in shown]
+    return series
+
+
+def series_colour(names: list[str], by: str | None) -> alt.Color:
+    """A colour a series; a legend if there is something to tell apart."""
+    legend = (
+        alt.Legend(title=fit_labels([by])[by], orient="top", columns=5) if by is not None else None
+    )
+    return alt.Color("series:N", scale=alt.Scale(domain=names, range=PALETTE), legend=legend)
+
+
+def log_axis(field: str, metric: str, values: Iterable[float], *, grid: bool = True) -> alt.X:
+    """The x axis of every chart of a metric; `values` are what is to be seen on it."""
+    return alt.X(
+        f"{field}:Q",
+        scale=alt.Scale(type="log", nice=False),
+        title=LABELS[metric],
+        axis=log_ticks(values, FORMATS[metric], grid=grid),
+    )
+
+
+def log_ticks(values: Iterable[float], form: str, *, grid: bool = True) -> alt.Axis:
+    """Ticks at 1, 2 and 5 times powers of ten, or the latter alone where there are many."""
+    seen = [value for value in values if value > 0]
+    low, high = min(seen), max(seen)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) <= MOST_POWERS else (1,)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    if len(inside) < FEWEST_TICKS:
+        return alt.Axis(tickCount=6, format=form, grid=grid)
+    return alt.Axis(values=inside, format=form, grid=grid)
+
+
+def to_svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int | None = None) -> str:
+    """SVG in the page's look."""
     grey = "#8888"
+    if height is not None:
+        chart = chart.properties(width=WIDTH, height=height)
     chart = (
-        chart.properties(width=WIDTH, height=height, background="transparent")
+        chart.properties(background="transparent")
         .configure_view(stroke=None)
         .configure_axis(
             gridColor=grey, domainColor=grey, tickColor=grey, labelFontSize=12, titleFontSize=12

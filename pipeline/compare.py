@@ -13,9 +13,9 @@ from pipeline.bootstrap import CONFIDENCE, METHOD, Blocks, Bootstrap
 from pipeline.comparability import TREND, Question, Subject, files_changed, recognise
 from pipeline.comparison import Cell, ComparedRun, Comparison, Intervals, Matrix, RunShift, Step
 from pipeline.errors import RunError
-from pipeline.figures import figures_of, group_sizes, groups_of, largest_groups
+from pipeline.figures import figures_of
+from pipeline.groups import check_group, group_sizes, groups_of, largest_groups
 from pipeline.pairing import pair
-from pipeline.report import check_group
 from pipeline.samples import Sample, file_order, read_sample
 from pipeline.scores import scan_scores
 from pipeline.shifts import (

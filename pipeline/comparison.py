@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pipeline.bootstrap import Interval
 from pipeline.comparability import FilesChanged, Kind
 from pipeline.drift import Distances
-from pipeline.figures import Figures, Group
+from pipeline.figures import Figures
+from pipeline.groups import Group
 from pipeline.pairing import Pairing
 
 COMPARISON_VERSION = 1

@@ -7,9 +7,9 @@ and escaping them is render_compare.py's.
 from pipeline.comparability import Kind
 from pipeline.comparison import Cell, Change, ComparedRun, Comparison, Matrix, RunShift, Shift
 from pipeline.formats import chance, estimate, estimated_change, percent, signed
-from pipeline.render import number
 from pipeline.sections import Section, files_section, moved_sections, pairs_section
 from pipeline.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
+from pipeline.wording import number
 
 TITLES: dict[Kind, str] = {
     "repeats": "One model over one dataset, again",

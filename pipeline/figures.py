@@ -1,6 +1,7 @@
-"""Figures of a set of documents: the whole, a group, a histogram.
+"""Figures of a set of documents: the whole or a group.
 
-Owns the aggregation, lazily, from stored sums only. Which figures make a report is report.py's.
+Owns the sums and what is derived from them, lazily and from stored sums only. Which sets there are
+is groups.py's, what a distribution looks like distributions.py's.
 """
 
 import math
@@ -12,13 +13,11 @@ from pydantic import BaseModel
 from pipeline.manifest import Manifest
 from pipeline.metrics import LARGEST_EXPONENT
 from pipeline.scores import scan_scores
+from pipeline.sketches import Sketch, as_sketch, resolution_of, sketch_query
 from pipeline.store import RunStore
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 QUANTILE_METRICS = ("perplexity", "bits_per_byte")
-HISTOGRAM_BINS = 60
-MOST_GROUPS_SHOWN = 50
-OTHERS = "(all others)"
 
 
 class Figures(BaseModel):
@@ -44,83 +43,62 @@ class Figures(BaseModel):
     """Metric to {p1, ..., p99}, over documents."""
 
 
-class Group(BaseModel):
-    """The documents that share a value of a column."""
-
-    value: str
-    figures: Figures
-
-
-class Histogram(BaseModel):
-    """Documents and tokens by a metric, in bins of equal width on a log axis."""
-
-    metric: str
-    by: str | None
-    """The column that the series divide by."""
-    edges: list[float]
-    """Bin edges, in the metric's own unit; one more than bins."""
-    documents: dict[str, list[int]]
-    """Series to documents per bin."""
-    tokens: dict[str, list[int]]
-
-
 def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
     """The figures of all of a run's rows."""
     return figures_of(scan_scores(store, manifest))
 
 
 def figures_of(scores: pl.LazyFrame) -> Figures:
-    exprs = [*_sums(), *(q for metric in QUANTILE_METRICS for q in _quantiles(metric))]
-    return _figures(scores.select(exprs).collect().row(0, named=True))
+    """The figures of all rows of a frame."""
+    resolution = resolution_of(scores)
+    sums, *tables = pl.collect_all(
+        [
+            scores.select(sums_of_scores()),
+            *(sketch_query(scores, metric, resolution) for metric in QUANTILE_METRICS),
+        ],
+        engine="streaming",
+    )
+    sketches = [as_sketch(table, resolution) for table in tables]
+    return make_figures(sums.row(0, named=True), dict(zip(QUANTILE_METRICS, sketches, strict=True)))
 
 
-def _sums() -> list[pl.Expr]:
+def sums_of_scores() -> list[pl.Expr]:
+    """The sums that figures are made of; those of two sets add up."""
     scored = pl.col("nll").is_not_null()
-    mean_nll = (pl.col("nll") / pl.col("num_tokens")).filter(pl.col("num_tokens") > 0)
+    mean_nll = pl.when(pl.col("num_tokens") > 0).then(pl.col("nll") / pl.col("num_tokens"))
     return [
-        pl.len().alias("num_documents"),
-        scored.sum().alias("num_scored"),
+        pl.len().cast(pl.Int64).alias("num_documents"),
+        scored.cast(pl.Int64).sum().alias("num_scored"),
         pl.col("num_tokens").sum(),
         pl.col("num_bytes").sum(),
-        pl.col("num_scored_bytes").filter(scored).sum(),
+        pl.when(scored).then(pl.col("num_scored_bytes")).sum().alias("num_scored_bytes"),
         pl.col("nll").sum(),
-        mean_nll.mean().alias("mean_nll"),
+        mean_nll.sum().alias("sum_of_means"),
+        mean_nll.count().cast(pl.Int64).alias("num_means"),
     ]
 
 
-def _quantiles(metric: str) -> list[pl.Expr]:
-    return [
-        pl.col(metric).quantile(q, "linear").alias(f"{metric}:{_quantile_name(q)}")
-        for q in QUANTILES
-    ]
-
-
-def _quantile_name(q: float) -> str:
-    return f"p{round(100 * q)}"
-
-
-def _figures(row: dict[str, Any]) -> Figures:
-    tokens, nll, scored_bytes = row["num_tokens"], row["nll"], row["num_scored_bytes"]
-    quantiles = {
-        metric: {
-            _quantile_name(q): row[f"{metric}:{_quantile_name(q)}"]
-            for q in QUANTILES
-            if row[f"{metric}:{_quantile_name(q)}"] is not None
-        }
-        for metric in QUANTILE_METRICS
-    }
+def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
+    """A row of `sums_of_scores` and the distribution of each metric, as figures."""
+    tokens, nll, scored_bytes = sums["num_tokens"], sums["nll"], sums["num_scored_bytes"]
+    means = sums["num_means"]
     return Figures(
-        num_documents=row["num_documents"],
-        num_scored=row["num_scored"],
+        num_documents=sums["num_documents"],
+        num_scored=sums["num_scored"],
         num_tokens=tokens,
-        num_bytes=row["num_bytes"],
+        num_bytes=sums["num_bytes"],
         nll=nll,
         corpus_perplexity=_exp(nll / tokens if tokens else None),
-        document_perplexity=_exp(row["mean_nll"]),
+        document_perplexity=_exp(sums["sum_of_means"] / means if means else None),
         bits_per_token=nll / math.log(2) / tokens if tokens else None,
         bits_per_byte=nll / math.log(2) / scored_bytes if scored_bytes else None,
-        quantiles=quantiles,
+        quantiles={metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS},
     )
+
+
+def _quantiles(sketch: Sketch) -> dict[str, float]:
+    values = {f"p{round(100 * q)}": sketch.quantile(q) for q in QUANTILES}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _exp(mean_nll: float | None) -> float | None:
@@ -128,76 +106,3 @@ def _exp(mean_nll: float | None) -> float | None:
     if mean_nll is None or mean_nll > LARGEST_EXPONENT:
         return None
     return math.exp(mean_nll)
-
-
-def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
-    """Bytes of text by group."""
-    sizes = scores.group_by(_label(column).alias("group")).agg(pl.col("num_bytes").sum())
-    return dict(sizes.collect().iter_rows())
-
-
-def largest_groups(sizes: dict[str, int]) -> list[str]:
-    """The groups that are told apart: the largest, in bytes of text; then OTHERS, if need be."""
-    largest = sorted(sizes, key=lambda name: (-sizes[name], name))
-    rest = [OTHERS] if len(largest) > MOST_GROUPS_SHOWN else []
-    return largest[:MOST_GROUPS_SHOWN] + rest
-
-
-def _label(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.String).fill_null("(null)")
-
-
-def group_label(column: str, groups: list[str]) -> pl.Expr:
-    """The group of each row, OTHERS where it is not one of `groups`."""
-    label = _label(column)
-    return pl.when(label.is_in(groups)).then(label).otherwise(pl.lit(OTHERS))
-
-
-def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None) -> list[Group]:
-    """Figures by group, from the least to the most surprising.
-
-    `groups` are the ones to tell apart; those of largest_groups, if not given.
-    """
-    if groups is None:
-        groups = largest_groups(group_sizes(scores, column))
-    grouped = scores.group_by(group_label(column, groups).alias("g"))
-    # A query a metric: each holds the metric's values, by group, in memory.
-    rows = grouped.agg(_sums()).collect()
-    for metric in QUANTILE_METRICS:
-        rows = rows.join(grouped.agg(_quantiles(metric)).collect(), on="g")
-    found = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
-    return sorted(found, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
-
-
-def histogram_of(
-    scores: pl.LazyFrame, metric: str, by: str | None, series: list[str]
-) -> Histogram | None:
-    """Counts over log10 of the metric. None where nothing was scored."""
-    logs = pl.col(metric).log10()
-    usable = scores.filter(pl.col(metric) > 0)
-    low, high = usable.select(logs.min().alias("low"), logs.max().alias("high")).collect().row(0)
-    if low is None:
-        return None
-    width = max(high - low, 1e-6) / HISTOGRAM_BINS
-    bins = ((logs - low) / width).floor().clip(0, HISTOGRAM_BINS - 1).cast(pl.Int32)
-    label = pl.col(by).cast(pl.String).fill_null("(null)") if by else pl.lit("all")
-    if OTHERS in series:
-        label = pl.when(label.is_in(series)).then(label).otherwise(pl.lit(OTHERS))
-    counted = (
-        usable.group_by(label.alias("series"), bins.alias("bin"))
-        .agg(pl.len().alias("documents"), pl.col("num_tokens").sum().alias("tokens"))
-        .collect()
-    )
-    names = series or ["all"]
-    documents = {name: [0] * HISTOGRAM_BINS for name in names}
-    tokens = {name: [0] * HISTOGRAM_BINS for name in names}
-    for row in counted.iter_rows(named=True):
-        documents[row["series"]][row["bin"]] = row["documents"]
-        tokens[row["series"]][row["bin"]] = row["tokens"]
-    return Histogram(
-        metric=metric,
-        by=by,
-        edges=[10 ** (low + width * i) for i in range(HISTOGRAM_BINS + 1)],
-        documents=documents,
-        tokens=tokens,
-    )

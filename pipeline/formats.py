@@ -1,13 +1,13 @@
 """Changes, intervals and chances as people read them.
 
-Owns the number formats of comparisons; a plain figure's is render.py's.
+Owns the number formats of comparisons; a plain figure's is wording.py's.
 """
 
 import math
 from collections.abc import Callable
 
 from pipeline.bootstrap import Interval
-from pipeline.render import number
+from pipeline.wording import number
 
 SMALLEST_P = 1e-6
 LARGEST_PLAIN = 1e7

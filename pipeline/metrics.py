@@ -140,11 +140,15 @@ def unscored(
 
 def measure(text: str | None) -> TextFacts:
     """Count and hash a text; a missing one has no hash."""
-    content = (text or "").encode()
-    digest = hashlib.blake2b(content, digest_size=8).digest()
     return {
-        "num_bytes": len(content),
+        "num_bytes": len((text or "").encode()),
         "num_chars": len(text or ""),
         "num_words": len((text or "").split()),
-        "text_hash": None if text is None else int.from_bytes(digest, "little", signed=True),
+        "text_hash": None if text is None else hash_text(text),
     }
+
+
+def hash_text(text: str) -> int:
+    """64 bits of BLAKE2b of the UTF-8 bytes, as a signed integer."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)

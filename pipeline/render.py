@@ -1,38 +1,24 @@
-"""A report for people: terminal, Markdown and one HTML file.
+"""A report for people: terminal and Markdown, and the files of a run.
 
-Owns words, number formats and escaping. Document names and groups come from corpora and are taken
-for hostile: each output escapes them in its own way.
+Owns escaping for both. Names and texts come from corpora and are taken for hostile. The page is
+page.py's, the words are wording.py's.
 """
 
 import re
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.charts import histogram_svg, ranges_svg
+from pipeline import tables, wording
 from pipeline.escaping import plain
-from pipeline.figures import QUANTILE_METRICS, Figures, Group
+from pipeline.page import to_html
 from pipeline.report import Report
 from pipeline.store import RunStore
 from pipeline.verify import Verification
+from pipeline.wording import number
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
-COLUMNS = (
-    ("documents", "rows of the corpus"),
-    ("scored", "rows that have a score"),
-    ("tokens", "scored tokens"),
-    ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
-    ("per document", "exp(mean of nll / tokens): every document weighs the same"),
-    ("p5", "5% of the documents have a perplexity below"),
-    ("median", "median of the documents' perplexities"),
-    ("p95", "95% of the documents have a perplexity below"),
-    ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
-)
-TERMINAL_COLUMNS = ("documents", "tokens", "perplexity", "p5", "median", "p95", "bits/byte")
 
 
 def write_report(report: Report, store: RunStore) -> str:
@@ -43,114 +29,12 @@ def write_report(report: Report, store: RunStore) -> str:
     return f"{store.location}/report.html"
 
 
-def number(value: float | None) -> str:
-    """Three significant digits, with separators; a dash for nothing."""
-    if value is None:
-        return "-"
-    if abs(value) >= 1e7:
-        return f"{value:.2e}"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def cells(figures: Figures) -> list[str]:
-    """One table row, in the order of COLUMNS."""
-    quantiles = figures.quantiles["perplexity"]
-    return [
-        f"{figures.num_documents:,}",
-        f"{figures.num_scored:,}",
-        f"{figures.num_tokens:,}",
-        number(figures.corpus_perplexity),
-        number(figures.document_perplexity),
-        number(quantiles.get("p5")),
-        number(quantiles.get("p50")),
-        number(quantiles.get("p95")),
-        number(figures.bits_per_byte),
-    ]
-
-
-def tables(report: Report) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """(group column, rows of (name, cells)), each ending with the whole; one table at least."""
-    whole = ("all", cells(report.overall))
-    if not report.groups:
-        return [("corpus", [whole])]
-    return [
-        (column, [*((group.value, cells(group.figures)) for group in groups), whole])
-        for column, groups in report.groups.items()
-    ]
-
-
-def notes(report: Report) -> list[str]:
-    """What a reader must know before believing the numbers."""
-    coverage = report.coverage
-    found = []
-    if not report.complete:
-        found.append(
-            f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
-            "shards are in these figures."
-        )
-    for file, reason in coverage.unreadable_files.items():
-        found.append(f"Not read: {plain(file)}: {plain(reason)}")
-    unscored = {k: v for k, v in coverage.statuses.items() if k not in ("ok", "truncated")}
-    if unscored:
-        counts = ", ".join(f"{count:,} {status}" for status, count in unscored.items())
-        found.append(f"Documents without a score: {counts}.")
-    return found
-
-
-def facts(report: Report) -> list[tuple[str, str]]:
-    """Provenance, as names and values."""
-    source, rules = report.provenance, report.provenance.rules
-    speed = source.tokens_per_second
-    versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
-    pairs = [
-        ("run", source.run),
-        ("corpus", source.corpus),
-        ("model", source.model.name),
-        ("revision", source.model.revision or "(a local folder)"),
-        ("weights", str(source.fingerprint["weights"])),
-        ("tokenizer", str(source.fingerprint["tokenizer"])),
-        ("architecture", source.model.architecture),
-        ("dtype", rules.dtype),
-        ("prefix", f"{rules.prefix} (token {rules.prefix_token_id})"),
-        ("windows", f"{rules.window_tokens} tokens, {rules.context_tokens} of context"),
-        ("long documents", rules.long_documents),
-        ("planned", source.created_at),
-        ("finished", source.finished_at or "not yet"),
-        ("throughput", f"{speed:,.0f} tokens per second" if speed else "not measured"),
-        ("versions", versions),
-        *_verified(source.verification),
-    ]
-    if source.model.trust_remote_code:
-        pairs.append(("remote code", "the model's own Python code was run"))
-    return [(name, plain(value)) for name, value in pairs]
-
-
-def _verified(verification: Verification | None) -> list[tuple[str, str]]:
-    if verification is None:
-        return [("verified", "not yet: winnow verify")]
-    failed = [check.name for check in verification.checks if not check.passed]
-    verdict = f"FAILED: {', '.join(failed)}" if failed else "every check passed"
-    measured = [check for check in verification.checks if check.name in ("truth", "noise floor")]
-    return [("verified", verdict), *((check.name, check.detail) for check in measured)]
-
-
 def print_report(report: Report, console: Console) -> None:
     """The tables by group, and what to know about them; 80 columns wide."""
-    names = [name for name, _ in COLUMNS]
-    shown = [names.index(name) for name in TERMINAL_COLUMNS]
-    for column, rows in tables(report):
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-        table.add_column(Text(plain(column)), overflow="fold")
-        for name in TERMINAL_COLUMNS:
-            table.add_column(name, justify="right", no_wrap=True)
-        for position, (name, values) in enumerate(rows):
-            last = position == len(rows) - 1
-            row = [Text(plain(name)), *(Text(values[i]) for i in shown)]
-            table.add_row(*row, style="bold" if last else None)
-        console.print(table)
-        console.print()
+    for table in tables.by_group(report):
+        names = list(table.columns)
+        shown = [0, *(names.index(name) for name in wording.TERMINAL_COLUMNS)]
+        _print_table(table, console, shown)
     whole = report.overall
     console.print(
         Text(
@@ -159,8 +43,31 @@ def print_report(report: Report, console: Console) -> None:
             f"{number(whole.bits_per_byte)} bits per byte."
         )
     )
-    for note in notes(report):
+    console.print(Text(wording.copies(report)))
+    for table in (*tables.separation(report), *tables.requirements(report)):
+        console.print()
+        console.print(Text(plain(table.title), style="bold"))
+        console.print(Text(plain(table.caption)))
+        _print_table(table, console, list(range(len(table.columns))))
+    for note in wording.notes(report):
         console.print(Text(note, style="yellow"))
+
+
+def _print_table(table: tables.Table, console: Console, shown: list[int]) -> None:
+    drawn = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for at in shown:
+        is_text = at == 0 or table.columns[at] in tables.TEXT_COLUMNS
+        drawn.add_column(
+            Text(plain(table.columns[at])),
+            justify="left" if is_text else "right",
+            overflow="fold",
+            no_wrap=not is_text,
+        )
+    for position, row in enumerate(table.rows):
+        is_sum = table.sums_up and position == len(table.rows) - 1
+        drawn.add_row(*(Text(plain(row[at])) for at in shown), style="bold" if is_sum else None)
+    console.print(drawn)
+    console.print()
 
 
 def print_verification(verification: Verification, console: Console) -> None:
@@ -194,66 +101,41 @@ def print_verification(verification: Verification, console: Console) -> None:
 def to_markdown(report: Report) -> str:
     """Tables for a comment or a commit."""
     lines = ["# Perplexity report", ""]
-    lines += [f"> {markdown(note)}" for note in notes(report)] + [""]
-    for column, rows in tables(report):
-        lines.append("| " + " | ".join([markdown(column), *(name for name, _ in COLUMNS)]) + " |")
-        lines.append("| --- " + "| ---: " * len(COLUMNS) + "|")
-        lines += ["| " + " | ".join([markdown(name), *values]) + " |" for name, values in rows]
+    lines += [f"> {markdown(note)}" for note in wording.notes(report)] + [""]
+    for table in [
+        *tables.by_group(report),
+        *tables.requirements(report),
+        *tables.separation(report),
+        *tables.thresholds(report),
+        *tables.duplicates(report),
+        *tables.outcomes(report),
+        *_examples(report),
+    ]:
+        lines += [f"## {markdown(table.title)}", ""]
+        lines += [markdown(table.caption), ""] if table.caption else []
+        lines.append("| " + " | ".join(map(markdown, table.columns)) + " |")
+        lines.append("| --- " + "| ---: " * (len(table.columns) - 1) + "|")
+        lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in table.rows]
         lines.append("")
-    lines += ["| provenance | |", "| --- | --- |"]
-    lines += [f"| {name} | {markdown(value)} |" for name, value in facts(report)]
+    lines += ["## Where the numbers come from", "", "| provenance | |", "| --- | --- |"]
+    lines += [f"| {name} | {markdown(value)} |" for name, value in wording.facts(report)]
     return "\n".join(lines) + "\n"
+
+
+def _examples(report: Report) -> list[tables.Table]:
+    rows = [
+        (
+            one.place,
+            f"{one.file} row {one.row}",
+            number(one.perplexity),
+            " ".join(" ".join(wording.excerpt_lines(one)).split()),
+        )
+        for one in report.examples
+    ]
+    columns = ("place", "document", "perplexity", "begins")
+    return [tables.Table("Documents at the quantiles", "", columns, rows)] if rows else []
 
 
 def markdown(text: str) -> str:
     """Text of unknown origin for a cell or a line of Markdown."""
     return MARKDOWN.sub(r"\\\1", plain(text)) or " "
-
-
-def to_html(report: Report) -> str:
-    """One self-contained page: no script, no request, text of the corpus escaped."""
-    environment = Environment(
-        loader=PackageLoader("pipeline"), autoescape=True, undefined=StrictUndefined
-    )
-    template = environment.get_template("report.html")
-    return template.render(
-        report=report,
-        number=number,
-        plain=plain,
-        columns=COLUMNS,
-        tables=tables(report),
-        notes=notes(report),
-        facts=facts(report),
-        quantile_rows=_quantile_rows(report.overall),
-        charts=_charts(report),
-    )
-
-
-def _quantile_rows(figures: Figures) -> list[tuple[str, list[str]]]:
-    return [
-        (metric.replace("_", " "), [number(value) for value in figures.quantiles[metric].values()])
-        for metric in QUANTILE_METRICS
-        if figures.quantiles[metric]
-    ]
-
-
-def _charts(report: Report) -> list[dict[str, Any]]:
-    drawn = []
-    for histogram in report.histograms:
-        # The SVG is vl-convert's: text in it is escaped there.
-        drawn.append(
-            {
-                "title": f"Distribution of {histogram.metric.replace('_', ' ')}",
-                "svg": Markup(histogram_svg(histogram)),
-            }
-        )
-        if histogram.by is not None:
-            groups: list[Group] = report.groups[histogram.by]
-            drawn.append(
-                {
-                    "title": f"{histogram.metric.replace('_', ' ').capitalize()} "
-                    f"by {plain(histogram.by)}: median, middle half, 5% to 95%",
-                    "svg": Markup(ranges_svg(groups, histogram.metric)),
-                }
-            )
-    return drawn

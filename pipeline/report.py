@@ -1,47 +1,46 @@
-"""Score rows to a report: figures for the whole, by group, and as histograms.
+"""Score rows to a report: figures for the whole and by group, distributions, copies, examples.
 
-Owns what a report has, and which columns it groups by. Adding up is figures.py's, looks are
-render.py's and charts.py's.
+Owns what a report has, and which columns it groups by. Adding up is figures.py's and its
+neighbours', looks are render.py's and charts.py's.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.config import near_name
-from pipeline.errors import RunError
+from pipeline.distributions import (
+    ALL,
+    Ecdf,
+    Histogram,
+    LengthBand,
+    ecdf_of,
+    histogram_of,
+)
+from pipeline.duplicates import Duplicates, find_duplicates
+from pipeline.excerpts import Example, find_examples
 from pipeline.figures import (
     QUANTILE_METRICS,
     Figures,
-    Group,
-    Histogram,
-    figures_of,
-    groups_of,
-    histogram_of,
 )
-from pipeline.manifest import Manifest, ModelRecord, ScoringRules
+from pipeline.groups import (
+    Group,
+    check_group,
+    default_columns,
+    grouping_of,
+    largest_query,
+)
+from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Success
+from pipeline.measurement import measure
+from pipeline.requirements import Finding, check_requirements, parse_requirement
 from pipeline.scores import scan_scores
+from pipeline.separation import Separation, parse_labels, separate_labels
 from pipeline.store import RunStore
+from pipeline.thresholds import Threshold, threshold_curve
 from pipeline.verify import Verification, read_verification
 
-REPORT_VERSION = 1
-GROUPABLE = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_boolean,
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_decimal,
-    pa.types.is_date,
-    pa.types.is_timestamp,
-    pa.types.is_null,
-)
-MOST_GROUP_VALUES = 20
-"""A carried column with more values than this is not a group unless it is asked for."""
+REPORT_VERSION = 2
 
 
 class Coverage(BaseModel):
@@ -69,7 +68,11 @@ class Provenance(BaseModel):
     rules: ScoringRules
     fingerprint: dict[str, Any]
     versions: dict[str, str]
+    wall_seconds: float | None
+    """Time the last driver took, start-up included."""
     tokens_per_second: float | None
+    """By the time of the workers, start-up excluded; so too the documents."""
+    documents_per_second: float | None
     verification: Verification | None
     """What the last `winnow verify` found."""
 
@@ -85,90 +88,123 @@ class Report(BaseModel):
     groups: dict[str, list[Group]]
     """Column to groups, from the least to the most surprising."""
     histograms: list[Histogram]
+    ecdfs: list[Ecdf]
+    lengths: list[LengthBand]
+    """Perplexity by number of tokens, from the shortest documents to the longest."""
+    thresholds: list[Threshold]
+    """What keeping documents at or below a perplexity would keep, by ascending perplexity."""
+    duplicates: Duplicates
+    examples: list[Example]
+    """Documents at the low end, at the quantiles and at the high end of perplexity."""
+    separation: Separation | None
+    requirements: list[Finding]
     coverage: Coverage
     provenance: Provenance
 
 
-def build_report(store: RunStore, *, by: tuple[str, ...] = ()) -> Report:
-    """Aggregate a run. `by` are carried columns. Raises RunError."""
+def build_report(
+    store: RunStore,
+    *,
+    by: tuple[str, ...] = (),
+    separate: str | None = None,
+    fail_if: tuple[str, ...] = (),
+    text: bool = True,
+) -> Report:
+    """Aggregate a run. Raises RunError, and ConfigError for what cannot be asked of it.
+
+    `by` are carried columns to group by, or none for those with few values; `separate` is
+    COLUMN=VALUE[,VALUE...], documents that the scores should tell from the rest; `fail_if` are
+    expressions that must not be true of the run; `text` shows the beginnings of documents.
+    """
     manifest = store.require_manifest()
     success = store.success()
     scores = scan_scores(store, manifest)
-    columns = by or _default_groups(scores, manifest)
-    for column in columns:
+    labels = parse_labels(separate) if separate else None
+    labelled = (labels.column,) if labels else ()
+    for column in (*by, *labelled):
         check_group(column, manifest)
-    groups = {column: groups_of(scores, column) for column in dict.fromkeys(columns)}
-    first = next(iter(groups), None)
-    series = [group.value for group in groups[first]] if first else []
-    statuses = _counts(scores, "status")
-    errors = _counts(scores.drop_nulls("error"), "error")
+    schema = scores.collect_schema()
+    requirements = [parse_requirement(source, schema) for source in fail_if]
+
+    by = tuple(dict.fromkeys(by)) or default_columns(scores, manifest)
+    counted = tuple(dict.fromkeys([*by, *labelled]))
+    statuses, errors, *sizes = pl.collect_all(
+        [
+            _count(scores, "status"),
+            _count(scores.drop_nulls("error"), "error"),
+            *(largest_query(scores, column) for column in counted),
+        ],
+        engine="streaming",
+    )
+    groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
+    measured = measure(scores, {column: groupings[column] for column in by})
+    first = next(iter(by), None)
+    series = {
+        metric: measured.groups[first].sketches[metric] if first else {ALL: sketch}
+        for metric, sketch in measured.sketches.items()
+    }
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
-        overall=figures_of(scores),
-        groups=groups,
+        overall=measured.overall,
+        groups={column: tables.groups for column, tables in measured.groups.items()},
         histograms=[
             histogram
             for metric in QUANTILE_METRICS
-            if (histogram := histogram_of(scores, metric, first, series)) is not None
+            if (histogram := histogram_of(metric, first, series[metric]))
         ],
+        ecdfs=[
+            ecdf for metric in QUANTILE_METRICS if (ecdf := ecdf_of(metric, first, series[metric]))
+        ],
+        lengths=measured.lengths,
+        thresholds=threshold_curve(measured.sketches["perplexity"]),
+        duplicates=find_duplicates(scores),
+        examples=find_examples(
+            scores,
+            manifest,
+            measured.sketches["perplexity"],
+            measured.overall.quantiles["perplexity"],
+            text=text,
+        ),
+        separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
+        requirements=check_requirements(scores, requirements),
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),
             num_shards_done=len(store.done() & {shard.id for shard in manifest.shards}),
-            statuses=statuses,
-            errors=errors,
+            statuses=dict(statuses.iter_rows()),
+            errors=dict(errors.iter_rows()),
             unreadable_files=manifest.unreadable,
             given_up=store.failures(),
         ),
-        provenance=Provenance(
-            run=store.location,
-            run_id=manifest.run_id,
-            corpus=manifest.corpus,
-            created_at=manifest.created_at,
-            finished_at=success.finished_at if success else None,
-            model=manifest.model,
-            rules=manifest.rules,
-            fingerprint=dict(manifest.fingerprint),
-            versions=manifest.versions,
-            tokens_per_second=success.tokens_per_second if success else None,
-            verification=read_verification(store),
-        ),
+        provenance=_provenance(store, manifest, success),
     )
 
 
-def _counts(scores: pl.LazyFrame, column: str) -> dict[str, int]:
-    """Rows by value, the most frequent first, ties by name."""
-    counted = scores.group_by(column).len().sort("len", column, descending=[True, False])
-    return dict(counted.collect().iter_rows())
-
-
-def _default_groups(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]:
-    """Carried columns with few distinct values, those that a person would group by."""
-    kinds = scores.collect_schema()
-    candidates = [
-        name
-        for name in manifest.carried
-        if name != manifest.text_column
-        and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
-    ]
-    if not candidates:
-        return ()
-    counts = scores.select(pl.col(candidates).n_unique()).collect().row(0, named=True)
-    return tuple(name for name in candidates if 1 < counts[name] <= MOST_GROUP_VALUES)
-
-
-def check_group(column: str, manifest: Manifest) -> None:
-    """Raises RunError where a run cannot be grouped by the column."""
-    if column not in manifest.carried:
-        near = near_name(column, list(manifest.carried))
-        carried = ", ".join(manifest.carried) or "nothing"
-        hint = f"did you mean '{near}'?" if near else f"this run carries {carried}"
-        raise RunError(
-            f"no carried column '{column}' to group by", hint=f"{hint}; see winnow score --carry"
+def _provenance(store: RunStore, manifest: Manifest, success: Success | None) -> Provenance:
+    tokens_per_second = success.tokens_per_second if success else None
+    documents_per_second = None
+    if success and tokens_per_second and success.totals.num_tokens:
+        documents_per_second = (
+            tokens_per_second * success.totals.num_rows / success.totals.num_tokens
         )
+    return Provenance(
+        run=store.location,
+        run_id=manifest.run_id,
+        corpus=manifest.corpus,
+        created_at=manifest.created_at,
+        finished_at=success.finished_at if success else None,
+        model=manifest.model,
+        rules=manifest.rules,
+        fingerprint=dict(manifest.fingerprint),
+        versions=manifest.versions,
+        wall_seconds=success.wall_seconds if success else None,
+        tokens_per_second=tokens_per_second,
+        documents_per_second=documents_per_second,
+        verification=read_verification(store),
+    )
 
-    kind = manifest.arrow_schema().field(column).type
-    values = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not any(test(values) for test in GROUPABLE):
-        raise RunError(f"cannot group by '{column}': its values are {kind}")
+
+def _count(scores: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    """Rows by value, the most frequent first, ties by name."""
+    return scores.group_by(column).len().sort("len", column, descending=[True, False])

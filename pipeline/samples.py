@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline.figures import group_label
+from pipeline.groups import group_label
 from pipeline.manifest import Manifest
 
 ROW_BITS = 40

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.comparison import Change, RunShift
 from pipeline.formats import chance, estimated_change, signed
 from pipeline.pairing import Moved, Pairing
-from pipeline.render import number
+from pipeline.wording import number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from pipeline.bootstrap import Blocks, Bootstrap, Interval, block_sums, interval
 from pipeline.comparability import Subject
 from pipeline.comparison import Change, GroupShift, Shift
 from pipeline.drift import Distances, distances
-from pipeline.figures import Figures, Group
+from pipeline.figures import Figures
+from pipeline.groups import Group
 from pipeline.metrics import LARGEST_EXPONENT
 from pipeline.samples import Mask, Sample, Values
 

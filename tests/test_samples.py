@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.figures import OTHERS
+from pipeline.groups import OTHERS
 from pipeline.samples import ROW_BITS, file_order, read_sample
 from pipeline.scores import scan_scores
 from tests.made_runs import hash_of, row, unscored, write_run

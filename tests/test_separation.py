@@ -1,0 +1,128 @@
+"""ROC AUC against SciPy's Mann-Whitney U; the suggested cut against every possible one."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
+
+from pipeline import separation
+from pipeline.errors import ConfigError
+from pipeline.groups import grouping_of, largest_query
+from pipeline.separation import Labels, Separation, parse_labels, separate_labels
+
+# Few different values: ties are where a rank statistic goes wrong.
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["web", "spam", "ads", None]),
+        st.none() | st.sampled_from([1.0, 2.0, 3.0, 50.0]) | st.floats(1.0, 1e4),
+    ),
+    max_size=60,
+)
+NAMES = ("spam", "ads")
+
+
+def separate(rows: list[tuple[str | None, float | None]], *names: str) -> Separation:
+    names = names or NAMES
+    scores = pl.LazyFrame(
+        {
+            "source": pl.Series([source for source, _ in rows], dtype=pl.String),
+            "perplexity": pl.Series([value for _, value in rows], dtype=pl.Float64),
+            "bits_per_byte": pl.Series([v and 1 / v for _, v in rows], dtype=pl.Float64),
+            "num_tokens": pl.Series([10] * len(rows), dtype=pl.Int64),
+            "num_bytes": pl.Series([40] * len(rows), dtype=pl.Int64),
+        }
+    )
+    grouping = grouping_of("source", largest_query(scores, "source").collect())
+    return separate_labels(scores, Labels("source", names), grouping)
+
+
+def auc(found: list[float], rest: list[float]) -> float | None:
+    if not (found and rest):
+        return None
+    return mannwhitneyu(found, rest).statistic / (len(found) * len(rest))
+
+
+@given(ROWS)
+def test_areas_are_those_of_mann_and_whitney(rows):
+    rows = [*rows, ("spam", None), ("ads", None)]
+    result = separate(rows)
+    values = {
+        name: [v for s, v in rows if s == name and v is not None] for name in ("web", None, *NAMES)
+    }
+    rest = values["web"] + values[None]
+    for label in result.labels:
+        found = values[label.value]
+        assert label.num_scored == len(found)
+        assert label.auc["perplexity"] == pytest.approx(auc(found, rest))
+        inverse = auc([1 / v for v in found], [1 / v for v in rest])
+        assert label.auc["bits_per_byte"] == pytest.approx(inverse)
+    both = values["spam"] + values["ads"]
+    assert result.together.auc["perplexity"] == pytest.approx(auc(both, rest))
+    assert result.together.num_scored == len(both)
+
+
+@given(ROWS)
+def test_no_cut_is_better_than_the_suggested_one(rows):
+    rows = [*rows, ("spam", None), ("ads", None)]
+    cut = separate(rows).cut
+    scored = [(source in NAMES, value) for source, value in rows if value is not None]
+    sides = [[v for labelled, v in scored if labelled is side] for side in (True, False)]
+
+    def youden(bound: float) -> float:
+        return sum(v > bound for v in sides[0]) / len(sides[0]) - sum(
+            v > bound for v in sides[1]
+        ) / len(sides[1])
+
+    best = max((youden(v) for _, v in scored), default=0) if all(sides) else 0
+    if cut is None:
+        # A difference inside of one bin of the sketch cannot be cut at.
+        assert best <= 0 or len({v for _, v in scored}) > 4
+        return
+    assert cut.youden_j == pytest.approx(youden(cut.perplexity))
+    for one in cut.removed:
+        source = None if one.value == "(null)" else one.value
+        values = [v for s, v in rows if s == source and v is not None]
+        assert one.num_scored == len(values)
+        assert one.documents_removed == sum(v > cut.perplexity for v in values)
+        assert one.tokens_removed == 10 * one.documents_removed
+        assert one.num_tokens == 10 * len(values)
+
+
+def test_the_best_cut_is_found_between_values_that_are_apart():
+    rows = [("web", v) for v in (5.0, 6.0, 7.0, 100.0)] + [("spam", v) for v in (6.5, 50.0, 60.0)]
+    cut = separate([*rows, ("ads", None)]).cut
+    assert cut.perplexity == 6.0
+    assert cut.youden_j == pytest.approx(1 - 2 / 4)
+
+
+def test_labels_are_ranked_a_part_at_a_time(monkeypatch):
+    rows = [("spam" if i % 3 else "web", float(1 + i * 7919 % 101)) for i in range(500)]
+    whole = separate(rows, "spam")
+    monkeypatch.setattr(separation, "AT_A_TIME", 7)
+    assert separate(rows, "spam") == whole
+
+
+def test_labels_that_score_lower_have_an_area_below_a_half_and_no_cut():
+    result = separate([("spam", 1.0), ("spam", 2.0), ("web", 3.0), ("web", 4.0)], "spam")
+    assert result.together.auc["perplexity"] == 0
+    assert result.cut is None
+
+
+def test_a_label_that_no_row_has_is_refused():
+    with pytest.raises(ConfigError, match="no row has source = 'spma'") as raised:
+        separate([("spam", 1.0), ("web", 2.0)], "spma")
+    assert raised.value.hint == "did you mean 'spam'?"
+
+
+@pytest.mark.parametrize("text", ["", "source", "source=", "=spam", "=", "source=,"])
+def test_a_request_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match="is not COLUMN=VALUE"):
+        parse_labels(text)
+
+
+def test_requests():
+    assert parse_labels("source=spam,,ads,spam") == Labels("source", ("spam", "ads"))
+    assert parse_labels("a=b=c") == Labels("a", ("b=c",))
+    with pytest.raises(ConfigError, match="at most"):
+        parse_labels("a=" + ",".join(map(str, range(101))))
