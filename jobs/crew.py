@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from jobs.cluster import WorkerSize
 from jobs.isolation import Rows
-from jobs.worker import ScoringActor, WorkerSettings
+from jobs.worker import Progress, ScoringActor, WorkerSettings
 from pipeline.engine import Usage
 from pipeline.errors import ClusterError, WinnowError
 from pipeline.sizing import SMALLEST_STEP
@@ -47,7 +47,9 @@ class Worker:
     """The answer to `start` that is awaited; the actor is up when it came."""
     asked: Any = None
     """The question about progress that is not answered yet."""
-    progress: dict[int, tuple[int, int]] = field(default_factory=dict)
+    progress: Progress = Progress({}, None)
+    moved_at: float = field(default_factory=time.monotonic)
+    """When it was last seen to get on, or given something to do."""
     step_tokens: int | None = None
 
     @property
@@ -96,7 +98,8 @@ class Crew:
         """Ray brings a dead actor back; it is up again when it answers."""
         if worker.is_up:
             worker.starting = worker.actor.start.remote()
-        worker.asked, worker.progress = None, {}
+        worker.asked, worker.progress = None, Progress({}, None)
+        worker.moved_at = time.monotonic()
 
     def shrink(self, worker: Worker) -> bool:
         """Replace an actor whose engine ran out of memory by one that takes smaller steps.
@@ -121,6 +124,7 @@ class Crew:
             try:
                 self._see_whether_up(worker)
                 self._ask_for_progress(worker)
+                self._end_if_stuck(worker)
             except RayActorError as error:
                 log.info("an engine is not there: %s", reason_of(error))
                 self.restart(worker)
@@ -143,8 +147,18 @@ class Crew:
         if worker.is_up and worker.asked is None:
             worker.asked = worker.actor.progress.remote()
         if worker.asked is not None and ray.wait([worker.asked], timeout=0)[0]:
-            worker.progress = ray.get(worker.asked)
+            before, worker.progress = worker.progress, ray.get(worker.asked)
             worker.asked = None
+            if worker.progress != before or not worker.in_flight:
+                worker.moved_at = time.monotonic()
+
+    def _end_if_stuck(self, worker: Worker) -> None:
+        """An engine may hang without dying; its actor is ended, and Ray brings another."""
+        stuck = time.monotonic() - worker.moved_at
+        if worker.is_up and worker.in_flight and stuck > 60 * self._wait_minutes:
+            log.warning("an engine did nothing for %.0f minutes: starting another", stuck / 60)
+            ray.kill(worker.actor, no_restart=False)
+            worker.moved_at = time.monotonic()
 
     def _see_whether_up(self, worker: Worker) -> None:
         """Take the answer to `start`, if it is there; ask again if the actor died over it."""

@@ -113,6 +113,8 @@ class Driver:
         for worker in self._crew.workers:
             while worker.is_up and self._queue and self._may_take(worker, self._queue[0]):
                 work = self._queue.popleft()
+                if not worker.in_flight:
+                    worker.moved_at = time.monotonic()
                 worker.in_flight.add(work)
                 if work.rows is None:
                     task = worker.actor.score.remote(work.shard, self._poison.get(work.shard, ()))
@@ -223,7 +225,7 @@ class Driver:
         partial = [
             done
             for worker in self._crew.workers
-            for shard, done in worker.progress.items()
+            for shard, done in worker.progress.shards.items()
             if Work(shard) in worker.in_flight
         ]
         rows = self._done.num_rows + sum(rows for rows, _ in partial)

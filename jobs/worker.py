@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import ray
 
@@ -37,6 +38,14 @@ class WorkerSettings:
     run: str
     engine: EngineSettings
     make_engine: MakeEngine
+
+
+class Progress(NamedTuple):
+    """What an actor has done so far; whatever moves in it says that the actor is alive."""
+
+    shards: dict[int, tuple[int, int]]
+    """(documents, tokens) done of each shard now in work."""
+    busy_seconds: float | None
 
 
 @ray.remote(
@@ -106,9 +115,10 @@ class ScoringActor:
         return self._plan
 
     @ray.method(concurrency_group="control")
-    def progress(self) -> dict[int, tuple[int, int]]:
-        """(documents, tokens) done of each shard now in work."""
-        return dict(self._progress)
+    def progress(self) -> Progress:
+        """How far the shards in work are, and how much the engine has computed."""
+        usage = self.usage()
+        return Progress(dict(self._progress), usage.busy if usage is not None else None)
 
     @ray.method(concurrency_group="control")
     def usage(self) -> Usage | None:

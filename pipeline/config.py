@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.errors import ConfigError
 
-TABLES = ("score", "audit", "schedule")
+TABLES = ("score", "filter", "audit", "schedule")
 """What one file may hold; each command reads its own."""
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
@@ -107,7 +107,7 @@ class ScoreConfig(BaseModel):
     max_attempts: int = Field(default=3, ge=1)
     """Times a shard is tried before it is given up."""
     wait_minutes: float = Field(default=60, gt=0)
-    """Longest wait for an engine to come up, or to come back."""
+    """Longest wait for an engine to come up, to come back, or to get on."""
 
 
 def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:

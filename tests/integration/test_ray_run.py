@@ -6,6 +6,7 @@ The same path with real vLLM is test_cli_flow.py's.
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,23 @@ def test_an_actor_that_is_killed_loses_nothing(config, tmp_path):
     outcome = score(config, Faulty(happened, 2, kill_this_process))
 
     assert len(list(happened.iterdir())) == 2
+    assert outcome.exit_code == 0
+    assert_frame_equal(rows(config), whole)
+
+
+def hang() -> None:
+    time.sleep(3600)
+
+
+def test_an_engine_that_hangs_is_replaced(config, tmp_path):
+    whole = undisturbed(config, tmp_path)
+    happened = tmp_path / "happened"
+    happened.mkdir()
+    impatient = config.model_copy(update={"wait_minutes": 0.3})
+
+    outcome = score(impatient, Faulty(happened, 1, hang))
+
+    assert len(list(happened.iterdir())) == 1
     assert outcome.exit_code == 0
     assert_frame_equal(rows(config), whole)
 
