@@ -166,9 +166,7 @@ def score(
     ] = None,
     wait_minutes: Annotated[
         float | None,
-        typer.Option(
-            help="Longest wait for an engine to come up, come back or get on.  [default: 60]"
-        ),
+        typer.Option(help="Longest wait for an engine to come up or get on.  [default: 60]"),
     ] = None,
     reuse: Annotated[
         str | None,

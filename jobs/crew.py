@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 USAGE_SECONDS = 5.0
+NO_PROGRESS = Progress({}, None)
 DEATHS_AT_START = 3
 """Engines that die while they load, none ever having come up: it is not bad luck."""
 
@@ -47,7 +48,7 @@ class Worker:
     """The answer to `start` that is awaited; the actor is up when it came."""
     asked: Any = None
     """The question about progress that is not answered yet."""
-    progress: Progress = Progress({}, None)
+    progress: Progress = field(default_factory=lambda: NO_PROGRESS)
     moved_at: float = field(default_factory=time.monotonic)
     """When it was last seen to get on, or given something to do."""
     step_tokens: int | None = None
@@ -98,7 +99,7 @@ class Crew:
         """Ray brings a dead actor back; it is up again when it answers."""
         if worker.is_up:
             worker.starting = worker.actor.start.remote()
-        worker.asked, worker.progress = None, Progress({}, None)
+        worker.asked, worker.progress = None, NO_PROGRESS
         worker.moved_at = time.monotonic()
 
     def shrink(self, worker: Worker) -> bool:

@@ -219,7 +219,7 @@ def test_an_engine_that_hangs_is_replaced(config, tmp_path):
     whole = undisturbed(config, tmp_path)
     happened = tmp_path / "happened"
     happened.mkdir()
-    impatient = config.model_copy(update={"wait_minutes": 0.3})
+    impatient = config.model_copy(update={"wait_minutes": 1.0})
 
     outcome = score(impatient, Faulty(happened, 1, hang))
 
