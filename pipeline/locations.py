@@ -14,8 +14,9 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline import patience
 from pipeline.errors import UsageError
-from pipeline.patience import explained, is_transient
+from pipeline.patience import patiently
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 20.0
@@ -39,8 +40,8 @@ def split_options(location: str) -> tuple[str, str]:
 def open_uri(location: str) -> tuple[fs.FileSystem, str]:
     """The file system and the path that a URI names; nothing need be there.
 
-    Raises UsageError if it is not understood or has a secret in it, StoreError if finding out where
-    the bucket is needs a network that does not answer.
+    Raises UsageError if it is not understood or has a secret in it, and as `patiently` if finding
+    out where the bucket is needs a network that does not answer.
     """
     scheme, _, rest = location.partition("://")
     before, at, _ = rest.partition("@")
@@ -54,11 +55,14 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
     try:
         if scheme == "az":
             return _azure(rest)
-        filesystem, path = fs.FileSystem.from_uri(location)
+        # Of S3 without a region and an endpoint, it asks where the bucket is.
+        filesystem, path = patiently(
+            lambda: fs.FileSystem.from_uri(location),
+            f"finding {location}",
+            seconds=patience.PATIENCE_SECONDS,
+        )
         return _limited(filesystem), path
-    except (pa.ArrowException, ValueError, OSError, ImportError) as error:
-        if isinstance(error, OSError) and is_transient(error) and "AWS Error" in str(error):
-            raise explained(error, f"finding {location}") from error
+    except (pa.ArrowException, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
             f"cannot open {location}: {reason}",

@@ -40,12 +40,11 @@ NOT_OF_THE_STORE = (
 
 # Arrow gives all errors of a store as OSError; what they are is only in the text.
 REFUSED = re.compile(
-    r"AWS Error (?!NETWORK_CONNECTION|UNKNOWN)\w*"
-    r"(?:DENIED|ACCESS_KEY|SIGNATURE|CLIENT|TOKEN|CREDENTIALS|AUTH|EXPIRED|NO_SUCH_BUCKET)"
-    r"|ExpiredToken|HTTP status 4(?!08|29)\d\d"
+    r"AWS Error \w*(?:DENIED|ACCESS_KEY|SIGNATURE|CLIENT|TOKEN|EXPIRED|SKEWED|NO_SUCH_BUCKET)"
+    r"|HTTP status (?:3\d\d|4(?!08|29)\d\d)"  # a redirect: the bucket is in another region
+    r"|Bucket '.*' not found"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
     r"|AuthenticationFailed|AuthorizationFailure|NoAuthenticationInformation|ContainerNotFound"
-    r"|\b40[13] (?:Client Error|Server failed to authenticate|Unauthorized|Forbidden)"
 )
 
 T = TypeVar("T")
@@ -59,7 +58,7 @@ def patiently(operation: Callable[[], T], what: str, *, seconds: float = PATIENC
     """
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
-        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_SECONDS),
+        wait=wait_random_exponential(multiplier=1.0, max=LONGEST_PAUSE_SECONDS),
         stop=stop_before_delay(seconds),
         before_sleep=lambda state: _say(state, what, seconds),
         reraise=True,
@@ -69,7 +68,7 @@ def patiently(operation: Callable[[], T], what: str, *, seconds: float = PATIENC
     except NOT_OF_THE_STORE:
         raise
     except OSError as error:
-        raise explained(error, what) from error
+        raise explained(error, what, seconds) from error
 
 
 def is_transient(error: BaseException) -> bool:
@@ -81,7 +80,7 @@ def is_transient(error: BaseException) -> bool:
     )
 
 
-def explained(error: OSError, what: str) -> WinnowError:
+def explained(error: OSError, what: str, seconds: float) -> WinnowError:
     """The error of a store as one of ours."""
     reason = reason_of(error)
     if REFUSED.search(str(error)):
@@ -90,7 +89,7 @@ def explained(error: OSError, what: str) -> WinnowError:
             hint="are the credentials in effect here valid still, and do they allow this?",
         )
     return StoreError(
-        f"{what}: the store does not answer: {reason}",
+        f"{what}: the store failed for {seconds:.0f} s: {reason}",
         hint="run the same command again when it does; what was committed is kept",
     )
 
