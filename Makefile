@@ -10,14 +10,15 @@ READY := $(VENV)/.winnow-accelerator
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
 
-test: $(READY)  ## the whole test suite, with real vLLM and real Ray
+test: $(READY) .venv-faults/.ready  ## the whole test suite, with real vLLM, Ray and object stores
 	$(PY) -m pytest
 
 test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against lm-evaluation-harness and itself
 	$(PY) -m pytest -m parity -s tests/parity
 
 # Beside the environment, not in it: only what the lock file of Winnow does not have already.
-.venv-lm-eval/.ready: infra/requirements/lm-eval.lock
+# faults are object stores to run on loopback.
+.venv-lm-eval/.ready .venv-faults/.ready: .venv-%/.ready: infra/requirements/%.lock | $(READY)
 	rm -rf $(@D)
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
 	touch $@
@@ -56,4 +57,4 @@ $(READY): infra/setup.sh infra/requirements/cpu.lock infra/requirements/gpu.lock
 	@VENV=$(VENV) infra/setup.sh
 
 clean:
-	rm -rf $(VENV) .venv-lm-eval .venv-infra .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info
+	rm -rf $(VENV) .venv-lm-eval .venv-faults .venv-infra .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info

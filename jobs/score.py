@@ -130,7 +130,7 @@ def finish_run(
     for shard, footer in zip(planned, footers, strict=True):
         if changes := differences(manifest.fingerprint, footer.fingerprint):
             raise RunError(
-                f"{store.location}/{store.part_name(shard)} is of another run: {changes[0]}",
+                f"{store.root.show(store.part_name(shard))} is of another run: {changes[0]}",
                 hint="delete it and score again; only that shard is scored anew",
             )
     totals = add_totals(footer.totals for footer in footers)

@@ -18,6 +18,7 @@ from pyarrow import fs
 from pipeline.config import near_name
 from pipeline.errors import CorpusError, UnreadableFileError
 from pipeline.filesystem import Root, open_root
+from pipeline.locations import split_options
 from pipeline.schema import OWN_COLUMNS
 
 GLOB_CHARACTERS = frozenset("*?[")
@@ -51,11 +52,13 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
     Names that begin with "_" or "." are skipped at any depth, as Spark and Hive do.
     """
     pattern = None
-    folder = corpus
-    if GLOB_CHARACTERS & set(corpus) and not _exists(corpus):
-        first = min(corpus.index(c) for c in GLOB_CHARACTERS if c in corpus)
-        folder, pattern = corpus[: corpus.rfind("/", 0, first) + 1] or ".", corpus
-    root = open_root(folder)
+    folder, options = split_options(corpus)
+    if GLOB_CHARACTERS & set(folder) and not _exists(corpus):
+        pattern = folder
+        first = min(pattern.index(c) for c in GLOB_CHARACTERS if c in pattern)
+        folder = pattern[: pattern.rfind("/", 0, first) + 1] or "."
+    root = open_root(folder + options)
+    root.check_bucket()
     kind = root.filesystem.get_file_info(root.path).type
     if kind == fs.FileType.NotFound:
         raise CorpusError(
@@ -63,7 +66,8 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
         )
     if kind == fs.FileType.File:
         parent, _, name = root.path.rpartition("/")
-        root = Root(root.filesystem, parent or "/", root.location.rpartition("/")[0] or "/")
+        base, _ = split_options(root.location)
+        root = Root(root.filesystem, parent or "/", (base.rpartition("/")[0] or "/") + options)
         return root, {name: root.filesystem.get_file_info(root.full(name))}
     try:
         files = root.files(recursive=True)

@@ -5,8 +5,10 @@ WinnowError                       handled failure, exit code 1
 │   ├── ConfigError               an option, environment variable or TOML key
 │   ├── CorpusError               a corpus path, column or file
 │   ├── ModelError                a model folder or name
-│   └── RunError                  a run directory: another fingerprint, not a run, locked
+│   ├── RunError                  a run directory: another fingerprint, not a run, locked
+│   └── AccessError               an object store refuses: credentials, permissions, no such bucket
 ├── UnreadableFileError           one corpus file cannot be read; the others go on
+├── StoreError                    an object store that does not answer; run again when it does
 ├── ClusterError                  engines or nodes that do not come; run again when they are back
 └── EngineError                   the scoring engine failed; its actor must be replaced
     └── EngineMemoryError         it ran out of memory; smaller steps may do
@@ -55,6 +57,10 @@ class RunError(UsageError):
     """The run directory cannot be used for this."""
 
 
+class AccessError(UsageError):
+    """An object store answers, and refuses; asking again would not help."""
+
+
 class UnreadableFileError(WinnowError):
     """One corpus file cannot be read; recorded, and the rest goes on."""
 
@@ -69,3 +75,7 @@ class EngineMemoryError(EngineError):
 
 class ClusterError(WinnowError):
     """What was waited for did not come in time; nothing that was done is lost."""
+
+
+class StoreError(WinnowError):
+    """An object store did not answer for too long; nothing that was committed is lost."""

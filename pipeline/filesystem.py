@@ -1,24 +1,33 @@
 """One file-system layer under corpora and runs: local paths and s3://, gs://, az://, hf:// URIs.
 
-Owns turning a location into a pyarrow file system and a path, and the atomic write: a name either
-holds the complete content or does not exist. Knows nothing of Parquet or runs.
+Owns a folder anywhere, and the atomic write: a name either holds the complete content or does not
+exist. Which store a location names is locations.py's, waiting for it patience.py's. Knows nothing
+of Parquet or runs.
 """
 
 import contextlib
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import UsageError
+from pipeline import patience
+from pipeline.errors import AccessError, UsageError
+from pipeline.locations import open_uri, split_options
+from pipeline.patience import PatientHandler, patiently
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names of unfinished files begin so; no reader counts them."""
+SPOOLED_BYTES = 64 << 20
+"""What is on its way to an object store is held in memory up to here, beyond it on local disk."""
+PUT_BYTES = 8 << 20
+BUCKETED = ("s3", "gcs", "abfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,34 @@ class Root:
         if name.startswith("/") or ".." in name.split("/"):
             raise UsageError(f"the name {name!r} leads outside of {self.location}")
         return f"{self.path.rstrip('/')}/{name}"
+
+    def show(self, name: str) -> str:
+        """Where `name` is, for people: the location without its options, and the name."""
+        folder, _ = split_options(self.location)
+        return f"{folder.rstrip('/')}/{name}"
+
+    def with_patience(self, seconds: float) -> "Root":
+        """The same folder; a store that does not answer is waited for this long."""
+        if self.is_local:
+            return self
+        handler = self.filesystem.handler
+        other = PatientHandler(handler.inner, handler.scheme, seconds)
+        return replace(self, filesystem=fs.PyFileSystem(other))
+
+    def check_bucket(self) -> None:
+        """Raises AccessError if there is no such bucket; some stores would make it on writing."""
+        bucket = self.path.partition("/")[0]
+        if self.filesystem.type_name.removeprefix("py::") not in BUCKETED:
+            return
+        try:
+            kind = self.filesystem.get_file_info(bucket).type
+        except AccessError:  # who may read and write below a prefix may not look at the bucket
+            return
+        if kind == fs.FileType.NotFound:
+            raise AccessError(
+                f"{self.location}: there is no bucket {bucket!r}",
+                hint="create it, or mend the name; Winnow creates folders, not buckets",
+            )
 
     def exists(self, name: str) -> bool:
         kind = self.filesystem.get_file_info(self.full(name)).type
@@ -78,15 +115,14 @@ class Root:
         """A sink whose content becomes `name` when the block ends, or nothing if it raises.
 
         Local: a temporary name in the same folder, fsync, rename. Object stores: one put of the
-        finished content, which the store makes visible whole; there is no rename.
+        finished content, which the store makes visible whole; there is no rename. Nothing is sent
+        before the content is finished: pyarrow completes an upload that is abandoned midway.
         """
         target = self.full(name)
         if not self.is_local:
-            buffer = pa.BufferOutputStream()
-            yield buffer
-            content = buffer.getvalue()
-            with self.filesystem.open_output_stream(target) as stream:
-                stream.write(content)
+            with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as spool:
+                yield spool
+                self._put(spool, target)
             return
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,43 +143,37 @@ class Root:
         finally:
             os.close(folder)
 
+    def _put(self, content: IO[bytes], target: str) -> None:
+        def put() -> None:
+            content.seek(0)
+            with self.filesystem.open_output_stream(target) as stream:
+                shutil.copyfileobj(content, stream, PUT_BYTES)
+
+        handler = self.filesystem.handler
+        patiently(put, f"writing {handler.scheme}://{target}", seconds=handler.seconds)
+
     def remove(self, name: str) -> None:
         """Delete `name` if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.full(name))
 
 
-def _azure() -> fs.FileSystem:
-    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
-    if not account:
-        raise ValueError("AZURE_STORAGE_ACCOUNT_NAME is not set")
-    return fs.AzureFileSystem(account)
-
-
 def open_root(location: str) -> Root:
-    """The folder that a local path or a URI names; it need not exist. Raises UsageError."""
-    scheme, separator, rest = location.partition("://")
-    if not separator:
+    """The folder that a local path or a URI names; it need not exist.
+
+    Raises UsageError, and StoreError as `open_uri`.
+    """
+    if "://" not in location:
         path = str(Path(location).expanduser().absolute())
         return Root(fs.LocalFileSystem(), path, path)
-    before, at, _ = rest.partition("@")
-    if at and ":" in before.partition("/")[0]:
-        # A location is printed, logged and kept in the manifest.
-        raise UsageError(
-            f"the {scheme}:// location has a secret in it",
-            hint="leave it out; credentials come from the environment or the machine's identity",
-        )
-    if not rest.strip("/"):
-        raise UsageError(f"cannot open {location}: it names no bucket")
-    try:
-        if scheme == "az":
-            filesystem, path = _azure(), rest
-        else:
-            filesystem, path = fs.FileSystem.from_uri(location)
-    except (pa.ArrowException, ValueError, OSError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"cannot open {location}: {reason}",
-            hint="local paths, s3://, gs://, az:// and hf:// are understood",
-        ) from error
-    return Root(filesystem, path, location)
+    filesystem, path = open_uri(location)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return Root(filesystem, path, location)
+    return remote_root(filesystem, path, location)
+
+
+def remote_root(filesystem: fs.FileSystem, path: str, location: str) -> Root:
+    """A folder on a file system that may be slow, or away for a while."""
+    scheme, _, _ = location.partition("://")
+    handler = PatientHandler(filesystem, scheme, patience.PATIENCE_SECONDS)
+    return Root(fs.PyFileSystem(handler), path, location)

@@ -210,7 +210,7 @@ class FilterWriter:
         if not right or at != frame.height:
             store = self._request.rows.store
             raise RunError(
-                f"{store.location}/{store.part_name(index)} does not have the input rows in order",
+                f"{store.root.show(store.part_name(index))} does not have the input rows in order",
                 hint=f"winnow verify {store.location} says more",
             )
 

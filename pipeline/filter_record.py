@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pipeline.corpus import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError
 from pipeline.filesystem import TEMPORARY_PREFIX, Root, open_root
+from pipeline.locations import split_options
 from pipeline.manifest import Manifest, Record, Value, as_text, differences
 
 FILTER_VERSION = 1
@@ -162,7 +163,9 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None) -> None:
     """Raises UsageError if an output folder would become part of the corpus or of the other."""
     corpus = open_root(manifest.corpus)
     asked = str(manifest.request.get("corpus", manifest.corpus))
-    one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(asked)
+    one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(
+        split_options(asked)[0]
+    )
     for option, location in (("--out", out), ("--rejects", rejects)):
         if location is None:
             continue
@@ -203,6 +206,6 @@ def _read_plan(root: Root) -> FilterPlan | None:
         return None
     except (ValueError, ValidationError) as error:
         raise RunError(
-            f"{root.location}/{PLAN} is damaged or of another version",
+            f"{root.show(PLAN)} is damaged or of another version",
             hint="choose a new folder",
         ) from error

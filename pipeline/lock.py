@@ -4,6 +4,7 @@ Owns taking, keeping and releasing `RUN/_LOCK`. A holder proves that it lives by
 its own host, and by a heartbeat to everybody else; only a holder that is gone is replaced.
 """
 
+import logging
 import os
 import socket
 import threading
@@ -16,8 +17,10 @@ from typing import Self
 import psutil
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, WinnowError
 from pipeline.filesystem import TEMPORARY_PREFIX, Root
+
+log = logging.getLogger(__name__)
 
 LOCK = "_LOCK"
 HEARTBEAT_SECONDS = 15.0
@@ -44,6 +47,8 @@ class RunLock:
 
     def __init__(self, root: Root) -> None:
         self._root = root
+        # A heartbeat is soon followed by another, and a store that is away holds up no end.
+        self._briefly = root.with_patience(0.0)
         self._stopped = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._token = uuid.uuid4().hex
@@ -77,9 +82,13 @@ class RunLock:
     ) -> None:
         self._stopped.set()
         self._beating.join()
-        held = read_holder(self._root)
-        if held is not None and held.token == self._token:
-            self._root.remove(LOCK)
+        try:
+            held = read_holder(self._briefly)
+            if held is not None and held.token == self._token:
+                self._briefly.remove(LOCK)
+        except WinnowError as failure:
+            # Whatever ended the run matters more, and a lock whose heartbeat stops is taken over.
+            log.warning("the lock stays: %s", failure)
         if self._root.is_local:
             # A run that never began leaves nothing behind; a folder with anything in it stays.
             try:
@@ -132,12 +141,12 @@ class RunLock:
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
             try:
-                held = read_holder(self._root)
+                held = read_holder(self._briefly)
                 if held is not None and held.token != self._token:
                     self._taken_by = held  # silent for too long to be believed alive
                     return
-                self._root.write_bytes(LOCK, self._holder().model_dump_json().encode())
-            except OSError:
+                self._briefly.write_bytes(LOCK, self._holder().model_dump_json().encode())
+            except (OSError, WinnowError):
                 continue  # a full disk or a lost store shows where it matters, in the parts
 
 

@@ -26,7 +26,7 @@ def write_report(report: Report, store: RunStore) -> str:
     store.root.write_bytes("report.json", (report.model_dump_json(indent=1) + "\n").encode())
     store.root.write_bytes("report.md", to_markdown(report).encode())
     store.root.write_bytes("report.html", to_html(report).encode())
-    return f"{store.location}/report.html"
+    return store.root.show("report.html")
 
 
 def print_report(report: Report, console: Console) -> None:

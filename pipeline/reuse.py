@@ -108,7 +108,7 @@ def _copy(other: RunStore, source: str, store: RunStore, target: str) -> None:
         with contextlib.suppress(OSError):
             os.link(other.root.full(source), path)
             return
-    elif type(other.root.filesystem) is type(store.root.filesystem):
+    elif other.root.filesystem.equals(store.root.filesystem):
         # Within an object store: the content does not travel.
         store.root.filesystem.copy_file(other.root.full(source), store.root.full(target))
         return

@@ -93,6 +93,7 @@ class RunStore:
 
     def __init__(self, location: str) -> None:
         self.root: Root = open_root(location)
+        self.root.check_bucket()
         self._check_folder()
 
     def _check_folder(self) -> None:
@@ -114,7 +115,7 @@ class RunStore:
             return None
         except ValueError as error:
             raise RunError(
-                f"{self.location}/{MANIFEST} is damaged: {error}",
+                f"{self.root.show(MANIFEST)} is damaged: {error}",
                 hint="score into a new --out, or restore the manifest",
             ) from error
         version = content.get("schema_version") if isinstance(content, dict) else None
@@ -129,7 +130,7 @@ class RunStore:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise RunError(
-                f"{self.location}/{MANIFEST} is damaged: {where}: {first['msg']}"
+                f"{self.root.show(MANIFEST)} is damaged: {where}: {first['msg']}"
             ) from error
 
     def require_manifest(self) -> Manifest:
@@ -186,7 +187,7 @@ class RunStore:
             return PartFooter.model_validate_json(metadata[FOOTER_KEY.encode()])
         except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
             raise RunError(
-                f"{self.location}/{name} is not a part: {str(error).splitlines()[0]}",
+                f"{self.root.show(name)} is not a part: {str(error).splitlines()[0]}",
                 hint="delete it and score again; only that shard is scored anew",
             ) from error
 
@@ -207,7 +208,7 @@ class RunStore:
             record: dict[str, Any] = json.loads(self.root.read_bytes(name))
         except ValueError as error:
             raise RunError(
-                f"{self.location}/{name} is damaged: {error}",
+                f"{self.root.show(name)} is damaged: {error}",
                 hint="delete it; running again writes it anew if it still fails",
             ) from error
         return record
@@ -234,6 +235,6 @@ class RunStore:
             return None
         except ValidationError as error:
             raise RunError(
-                f"{self.location}/{SUCCESS} is damaged",
+                f"{self.root.show(SUCCESS)} is damaged",
                 hint="delete it and run `winnow score` again; nothing is scored anew",
             ) from error

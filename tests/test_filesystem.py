@@ -11,7 +11,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import UsageError
-from pipeline.filesystem import TEMPORARY_PREFIX, Root, open_root
+from pipeline.filesystem import TEMPORARY_PREFIX, Root, open_root, remote_root
 
 ODD_NAMES = {
     "space": "a b.parquet",
@@ -40,7 +40,7 @@ def bucket(tmp_path: Path) -> Root:
     """Not a LocalFileSystem to the code under test, though a test can look at what it holds."""
     (tmp_path / "bucket").mkdir()
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    return Root(store, "bucket", "s3://bucket")
+    return remote_root(store, "bucket", "s3://bucket")
 
 
 @pytest.fixture(params=["local", "object store"])
@@ -154,7 +154,7 @@ def test_an_object_store_has_no_temporary_file(bucket, tmp_path):
 def test_an_object_store_of_pyarrow_in_memory():
     store = fs._MockFileSystem()
     store.create_dir("bucket/scores")
-    root = Root(store, "bucket", "mock://bucket")
+    root = remote_root(store, "bucket", "mock://bucket")
     assert not root.is_local
     root.write_bytes("scores/part", b"content")
     assert root.read_bytes("scores/part") == b"content"

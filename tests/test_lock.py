@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from pipeline import lock
 from pipeline.errors import RunError
-from pipeline.filesystem import Root, open_root
+from pipeline.filesystem import Root, open_root, remote_root
 from pipeline.lock import GONE_SECONDS, LOCK, Holder, RunLock, is_alive, read_holder
 
 PATIENCE = 10.0
@@ -33,7 +33,9 @@ def root(tmp_path: Path) -> Root:
 def bucket(tmp_path: Path) -> Root:
     """Not a LocalFileSystem to the code under test."""
     (tmp_path / "bucket").mkdir()
-    return Root(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket", "s3://bucket")
+    return remote_root(
+        fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket", "s3://bucket"
+    )
 
 
 @pytest.fixture(params=["local", "object store"])

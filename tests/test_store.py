@@ -12,7 +12,7 @@ from pyarrow import fs
 
 from pipeline import store as store_module
 from pipeline.errors import RunError, UsageError
-from pipeline.filesystem import TEMPORARY_PREFIX, Root
+from pipeline.filesystem import TEMPORARY_PREFIX, remote_root
 from pipeline.manifest import PartFooter, Success, Totals
 from pipeline.schema import SCHEMA_VERSION
 from pipeline.store import FOOTER_KEY, RunStore
@@ -55,7 +55,9 @@ def bucket(tmp_path: Path) -> RunStore:
     for folder in ("run/scores", "run/failed"):
         (tmp_path / folder).mkdir(parents=True)
     store = RunStore(str(tmp_path / "run"))
-    store.root = Root(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "run", "s3://run")
+    store.root = remote_root(
+        fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "run", "s3://run"
+    )
     return store
 
 
