@@ -84,12 +84,18 @@ def token_statistics(logprobs: Logprobs, min_k_percent: float) -> TokenStatistic
                    (arXiv:2310.16789); text seen in training has few very unlikely tokens, so a
                    value near 0 hints at memorisation or contamination
     """
-    count = max(1, int(len(logprobs) * min_k_percent / 100))
-    lowest = np.partition(logprobs, count - 1)[:count]
+    return _spread(logprobs, np.sort(logprobs).tolist(), min_k_percent)
+
+
+def _spread(logprobs: Logprobs, ascending: list[float], min_k_percent: float) -> TokenStatistics:
+    # What np.std does, to the last bit, without its checks: they took twice as long as the sums.
+    deviations = logprobs - np.add.reduce(logprobs) / len(logprobs)
+    variance = np.add.reduce(np.multiply(deviations, deviations, out=deviations)) / len(logprobs)
+    count = max(1, int(len(ascending) * min_k_percent / 100))
     return {
-        "nll_std": float(np.std(logprobs)),
-        "max_nll": float(np.max(-logprobs)) + 0.0,  # not -0.0, of a text known by heart
-        "min_k_logprob": math.fsum(lowest.tolist()) / count,
+        "nll_std": math.sqrt(variance),
+        "max_nll": 0.0 - ascending[0],  # not -0.0, of a text known by heart
+        "min_k_logprob": math.fsum(ascending[:count]) / count,
     }
 
 
@@ -110,23 +116,27 @@ def fold_document(
     that, for a sum over the beginning divided by the length of the whole would flatter a truncated
     document.
     """
-    if not np.isfinite(logprobs).all():
+    ordered = np.sort(logprobs)  # NaN sorts last
+    if not (math.isfinite(ordered[0]) and math.isfinite(ordered[-1])):
         num_tokens = len(logprobs) + num_skipped_tokens
         return unscored("error", text, error="nonfinite", num_tokens=num_tokens)
+    ascending: list[float] = ordered.tolist()
     # fsum: exact, so that the number of windows and their order cannot matter.
-    nll = math.fsum((-logprobs).tolist())
-    num_scored_bytes = len(scored_text.encode())
-    num_scored_words = len(scored_text.split())
+    nll = 0.0 - math.fsum(ascending)
+    facts = measure(text)
+    num_scored_bytes, num_scored_words = facts["num_bytes"], facts["num_words"]
+    if scored_text is not text:
+        num_scored_bytes, num_scored_words = len(scored_text.encode()), len(scored_text.split())
     return DocumentScore(
         status=status,
         num_tokens=len(logprobs),
         num_skipped_tokens=num_skipped_tokens,
-        **measure(text),
+        **facts,
         num_scored_bytes=num_scored_bytes,
         num_scored_words=num_scored_words,
         num_windows=num_windows,
         nll=nll,
-        **token_statistics(logprobs, min_k_percent),
+        **_spread(logprobs, ascending, min_k_percent),
         **ratios(nll, len(logprobs), num_scored_bytes, num_scored_words),
     )
 

@@ -43,7 +43,7 @@ def main(documents: int = DOCUMENTS, rounds: int = ROUNDS, *, profile: bool = Fa
         score(write_corpus(Path(scratch) / "warm", 1000), Path(scratch) / "warm-up")
         if profile:
             # The thread that reads ahead is not in it.
-            with cProfile.Profile() as profiler:
+            with cProfile.Profile(time.thread_time) as profiler:
                 score(corpus, Path(scratch) / "run")
             pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
             return
