@@ -44,6 +44,9 @@ class TokenStatistics(TypedDict):
     min_k_logprob: float
 
 
+SPACE, INK = b" ", b"x"
+ASCII_SPACES = b"".join(SPACE if chr(code).isspace() else INK for code in range(256))
+"""A table for `bytes.translate`; of ASCII alone, the bytes above it are never looked up."""
 LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
 
 
@@ -155,6 +158,15 @@ def measure(text: str | None) -> TextFacts:
     return {
         "num_bytes": len(content),
         "num_chars": len(text or ""),
-        "num_words": len((text or "").split()),
+        "num_words": _count_words(text or "", content),
         "text_hash": None if text is None else int.from_bytes(digest, "little", signed=True),
     }
+
+
+def _count_words(text: str, content: bytes) -> int:
+    """What len(text.split()) is; `content` is its UTF-8."""
+    if not text.isascii():
+        return len(text.split())
+    # A word begins wherever ink follows space: a third of the time of making the words.
+    shape = content.translate(ASCII_SPACES)
+    return shape.count(SPACE + INK) + shape.startswith(INK)

@@ -191,7 +191,7 @@ def prepare_document(
         status="truncated" if first + num_scored < len(ids) else "ok",
         scored_text=scored_text,
         num_skipped_tokens=len(ids) - num_scored,
-        scored_ids=ids[first : first + num_scored],
+        scored_ids=ids if num_scored == len(ids) else ids[first : first + num_scored],
         windows=windows,
         logprobs=[None] * len(windows),
     )
