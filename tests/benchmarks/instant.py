@@ -67,10 +67,13 @@ def write_corpus(folder: Path, documents: int, *, files: int = 1) -> Path:
     return folder
 
 
-def plan(corpus: Path) -> tuple[CorpusPlan, ShardJob]:
-    """One shard, as a worker is handed it."""
+def plan(corpus: Path, *, shard_tokens: int = 10**12) -> tuple[CorpusPlan, ShardJob]:
+    """A corpus, by default as one shard, and its job as a worker makes it."""
     planned = plan_corpus(
-        str(corpus), text_column="text", shard_tokens=10**12, default_shard_tokens=10**12
+        str(corpus),
+        text_column="text",
+        shard_tokens=shard_tokens,
+        default_shard_tokens=shard_tokens,
     )
     rules = ScoringRules(
         dtype="float32",
