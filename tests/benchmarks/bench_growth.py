@@ -89,7 +89,9 @@ def main(documents: int = DOCUMENTS, rounds: int = ROUNDS) -> None:
 
 def medians(answers: list[dict[str, float]]) -> tuple[float, float]:
     """CPU seconds and peak bytes."""
-    cpu, peak = (statistics.median(a[key] for a in answers) for key in ("cpu_seconds", "peak_bytes"))
+    cpu, peak = (
+        statistics.median(a[key] for a in answers) for key in ("cpu_seconds", "peak_bytes")
+    )
     return cpu, peak
 
 

@@ -59,9 +59,7 @@ def write_corpus(folder: Path, documents: int, *, files: int = 1) -> Path:
     words = ["".join(rng.choices(letters, k=rng.choice((2, 3, 4, 5, 5, 7, 9)))) for _ in range(900)]
     pool = [" ".join(rng.choices(words, k=240))[:DOCUMENT_BYTES] for _ in range(500)]
     for number in range(files):
-        texts = [
-            f"{i} {pool[i % 500]}"[:DOCUMENT_BYTES] for i in range(number, documents, files)
-        ]
+        texts = [f"{i} {pool[i % 500]}"[:DOCUMENT_BYTES] for i in range(number, documents, files)]
         table = pa.table({"text": pa.array(texts, pa.string())})
         pq.write_table(table, folder / f"{number:05d}.parquet", row_group_size=ROW_GROUP_ROWS)
     return folder
