@@ -2,10 +2,10 @@
 
     make bench-overhead   (or: python -m tests.benchmarks.bench_driver [FILES] [WORKERS] [SHARDS])
 
-Planning reads 20,000 hard links to one Parquet file. The workers are simulated: `jobs.driver.Driver`
-is the real one, and a stand-in for Ray answers after so many simulated seconds. The driver's own
-processor time moves the simulated clock too, so workers idle exactly while it is busy. What Ray
-itself costs is measured apart, on a Ray of this machine, and printed beside it.
+Planning reads 20,000 hard links to one Parquet file. The workers are simulated:
+`jobs.driver.Driver` is the real one, and a stand-in for Ray answers after so many simulated
+seconds. The driver's own processor time moves the simulated clock too, so workers idle exactly
+while it is busy. What Ray itself costs is measured apart, on a Ray of this machine.
 """
 
 import heapq
