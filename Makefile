@@ -5,7 +5,8 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-parity check check-infra format bench bench-reports schemas lock clean
+.PHONY: demo test test-parity check check-infra format bench bench-overhead bench-growth bench-peers \
+    bench-reports schemas lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -50,6 +51,27 @@ bench-reports: $(READY)  ## winnow report on ten million made-up score rows agai
 schemas: $(READY)  ## regenerate pipeline/schemas/*.json
 	$(PY) -m pipeline.json_schemas
 
+bench-overhead: $(READY)  ## what Winnow itself costs: a document, a plan, a shard of the driver
+	$(PY) -m tests.benchmarks.bench_overhead
+	$(PY) -m tests.benchmarks.bench_driver
+	$(PY) -m tests.benchmarks.queue_model
+
+bench-growth: $(READY)  ## time and memory at 1, 4 and 16 times the corpus
+	$(PY) -m tests.benchmarks.bench_growth
+
+# Peers that cannot be installed or run are in the table, with the reason.
+DOCUMENTS ?= 60
+ROUNDS ?= 5
+bench-peers: $(READY) .venv-lm-eval/.ready .venv-peers/.ready  ## slow: other ways to score, beside ours
+	$(PY) -m tests.benchmarks.bench_peers $(DOCUMENTS) $(ROUNDS)
+
+.venv-peers/.ready: tests/benchmarks/peers.txt
+	rm -rf $(@D)
+	mkdir $(@D)
+	for peer in $$(grep == $<); do $(PY) -m pip install --quiet --disable-pip-version-check \
+	    --no-deps --target $(@D) $$peer || echo "$$peer: not installable" >&2; done
+	touch $@
+
 lock:  ## regenerate infra/requirements/*.lock
 	infra/lock.sh
 
@@ -57,4 +79,5 @@ $(READY): infra/setup.sh infra/requirements/cpu.lock infra/requirements/gpu.lock
 	@VENV=$(VENV) infra/setup.sh
 
 clean:
-	rm -rf $(VENV) .venv-lm-eval .venv-faults .venv-infra .mypy_cache .pytest_cache .ruff_cache winnow_ppl.egg-info
+	rm -rf $(VENV) .venv-lm-eval .venv-faults .venv-infra .venv-peers .mypy_cache .pytest_cache .ruff_cache \
+	    winnow_ppl.egg-info

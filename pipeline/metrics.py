@@ -44,6 +44,9 @@ class TokenStatistics(TypedDict):
     min_k_logprob: float
 
 
+SPACE, INK = b" ", b"x"
+ASCII_SPACES = b"".join(SPACE if chr(code).isspace() else INK for code in range(256))
+"""A table for `bytes.translate`; of ASCII alone, the bytes above it are never looked up."""
 LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
 
 
@@ -84,12 +87,18 @@ def token_statistics(logprobs: Logprobs, min_k_percent: float) -> TokenStatistic
                    (arXiv:2310.16789); text seen in training has few very unlikely tokens, so a
                    value near 0 hints at memorisation or contamination
     """
-    count = max(1, int(len(logprobs) * min_k_percent / 100))
-    lowest = np.partition(logprobs, count - 1)[:count]
+    return _spread(logprobs, np.sort(logprobs).tolist(), min_k_percent)
+
+
+def _spread(logprobs: Logprobs, ascending: list[float], min_k_percent: float) -> TokenStatistics:
+    # What np.std does, to the last bit, without its checks: they took twice as long as the sums.
+    deviations = logprobs - np.add.reduce(logprobs) / len(logprobs)
+    variance = np.add.reduce(np.multiply(deviations, deviations, out=deviations)) / len(logprobs)
+    count = max(1, int(len(ascending) * min_k_percent / 100))
     return {
-        "nll_std": float(np.std(logprobs)),
-        "max_nll": float(np.max(-logprobs)) + 0.0,  # not -0.0, of a text known by heart
-        "min_k_logprob": math.fsum(lowest.tolist()) / count,
+        "nll_std": math.sqrt(variance),
+        "max_nll": 0.0 - ascending[0],  # not -0.0, of a text known by heart
+        "min_k_logprob": math.fsum(ascending[:count]) / count,
     }
 
 
@@ -110,23 +119,27 @@ def fold_document(
     that, for a sum over the beginning divided by the length of the whole would flatter a truncated
     document.
     """
-    if not np.isfinite(logprobs).all():
+    ordered = np.sort(logprobs)  # NaN sorts last
+    if not (math.isfinite(ordered[0]) and math.isfinite(ordered[-1])):
         num_tokens = len(logprobs) + num_skipped_tokens
         return unscored("error", text, error="nonfinite", num_tokens=num_tokens)
+    ascending: list[float] = ordered.tolist()
     # fsum: exact, so that the number of windows and their order cannot matter.
-    nll = math.fsum((-logprobs).tolist())
-    num_scored_bytes = len(scored_text.encode())
-    num_scored_words = len(scored_text.split())
+    nll = 0.0 - math.fsum(ascending)
+    facts = measure(text)
+    num_scored_bytes, num_scored_words = facts["num_bytes"], facts["num_words"]
+    if scored_text is not text:
+        num_scored_bytes, num_scored_words = len(scored_text.encode()), len(scored_text.split())
     return DocumentScore(
         status=status,
         num_tokens=len(logprobs),
         num_skipped_tokens=num_skipped_tokens,
-        **measure(text),
+        **facts,
         num_scored_bytes=num_scored_bytes,
         num_scored_words=num_scored_words,
         num_windows=num_windows,
         nll=nll,
-        **token_statistics(logprobs, min_k_percent),
+        **_spread(logprobs, ascending, min_k_percent),
         **ratios(nll, len(logprobs), num_scored_bytes, num_scored_words),
     )
 
@@ -140,15 +153,29 @@ def unscored(
 
 def measure(text: str | None) -> TextFacts:
     """Count and hash a text; a missing one has no hash."""
+    content = (text or "").encode()
     return {
-        "num_bytes": len((text or "").encode()),
+        "num_bytes": len(content),
         "num_chars": len(text or ""),
-        "num_words": len((text or "").split()),
-        "text_hash": None if text is None else hash_text(text),
+        "num_words": _count_words(text or "", content),
+        "text_hash": None if text is None else _hash(content),
     }
 
 
 def hash_text(text: str) -> int:
     """64 bits of BLAKE2b of the UTF-8 bytes, as a signed integer."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return _hash(text.encode())
+
+
+def _hash(content: bytes) -> int:
+    digest = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def _count_words(text: str, content: bytes) -> int:
+    """What len(text.split()) is; `content` is its UTF-8."""
+    if not text.isascii():
+        return len(text.split())
+    # A word begins wherever ink follows space: a third of the time of making the words.
+    shape = content.translate(ASCII_SPACES)
+    return shape.count(SPACE + INK) + shape.startswith(INK)

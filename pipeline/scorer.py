@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,8 @@ from pipeline.tokenizer import Tokenizer
 from pipeline.windows import plan_windows
 
 BATCHES_AHEAD = 2
+SCORE_NAMES = tuple(field.name for field in fields(DocumentScore))
+SCORE_VALUES = attrgetter(*SCORE_NAMES)
 
 OnProgress = Callable[[int, int], None]
 """Called with (documents, tokens) just finished."""
@@ -68,7 +71,8 @@ class PreparedDocument:
 
     def token_logprobs(self) -> Logprobs:
         """Log-probabilities of all scored tokens, in document order; every window must be back."""
-        return np.concatenate([part for part in self.logprobs if part is not None])
+        parts = [part for part in self.logprobs if part is not None]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @dataclass(slots=True)
@@ -187,7 +191,7 @@ def prepare_document(
         status="truncated" if first + num_scored < len(ids) else "ok",
         scored_text=scored_text,
         num_skipped_tokens=len(ids) - num_scored,
-        scored_ids=ids[first : first + num_scored],
+        scored_ids=ids if num_scored == len(ids) else ids[first : first + num_scored],
         windows=windows,
         logprobs=[None] * len(windows),
     )
@@ -272,9 +276,8 @@ def to_rows(prepared: PreparedBatch, scores: list[DocumentScore], job: ShardJob)
         "file": pa.array([batch.file] * len(scores), pa.string()),
         "row": pa.array([document.row for document in batch.documents], pa.int64()),
     }
-    for name in (f.name for f in fields(DocumentScore)):
-        kind = job.schema.field(name).type
-        values[name] = pa.array([getattr(score, name) for score in scores], kind)
+    for name, column in zip(SCORE_NAMES, zip(*map(SCORE_VALUES, scores), strict=True), strict=True):
+        values[name] = pa.array(column, job.schema.field(name).type)
     sources = {name: name for name in job.columns.carried}
     if job.columns.doc_id is not None:
         sources["doc_id"] = job.columns.doc_id

@@ -45,6 +45,7 @@ class PartWriter:
             sink, schema, compression="zstd", write_page_checksum=True, store_schema=True
         )
         self._pending: list[pa.Table] = []
+        self._pending_rows = self._pending_bytes = 0
         self._statuses: Counter[str] = Counter()
         self._sums: dict[str, Any] = {}
 
@@ -56,15 +57,16 @@ class PartWriter:
         for pair in rows["status"].value_counts().to_pylist():
             self._statuses[pair["values"]] += pair["counts"]
         self._pending.append(rows)
-        waiting = sum(table.num_rows for table in self._pending)
-        if waiting >= ROW_GROUP_ROWS or sum(t.nbytes for t in self._pending) >= ROW_GROUP_BYTES:
+        self._pending_rows += rows.num_rows
+        self._pending_bytes += rows.nbytes
+        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._pending:
             table = pa.concat_tables(self._pending)
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-            self._pending = []
+            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def close(
         self, run_id: str, shard: int, fingerprint: dict[str, Value], seconds: float

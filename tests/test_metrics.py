@@ -226,6 +226,19 @@ def test_text_counts(text, counts):
     assert (found["num_bytes"], found["num_chars"], found["num_words"]) == counts
 
 
+@given(
+    st.text(st.characters(max_codepoint=0x3000)) | st.text("ab \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0")
+)
+def test_words_are_what_python_splits_at_white_space(text):
+    assert measure(text)["num_words"] == len(text.split())
+
+
+@given(st.lists(st.floats(-1e3, 0), min_size=1, max_size=300))
+def test_the_spread_is_numpy_s_to_the_last_bit(values):
+    logprobs = np.array(values)
+    assert token_statistics(logprobs, 20.0)["nll_std"] == float(np.std(logprobs))
+
+
 def test_an_unscored_row_has_counts_and_null_metrics():
     score = unscored("skipped", TEXT, error="too_long", num_tokens=9)
     assert (score.status, score.error, score.num_skipped_tokens) == ("skipped", "too_long", 9)

@@ -1,0 +1,88 @@
+"""A model of the driver's queue: how many workers one driver can keep busy, and what breaks first.
+
+    python -m tests.benchmarks.queue_model [SHARDS]
+
+A discrete-event simulation of `jobs.driver.Driver.run`: each worker has two shards in flight; the
+driver takes turns, and in a turn waits, settles and refills whatever has ended, one after another.
+Twice a second it looks after every worker and counts the queue. Its costs below are bench_driver's
+(processor time, so a quiet machine does as well or better).
+"""
+
+import heapq
+import json
+import random
+import sys
+from dataclasses import dataclass, replace
+
+SHARDS = 10_000_000
+POLL_SECONDS = 0.5
+SHARDS_EACH = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Seconds of the driver's processor time."""
+
+    settle: float
+    """A shard: the driver's own share, and Ray's submit and get."""
+    wait: float
+    """A pending call, in one `ray.wait`; a turn has two."""
+    look_after: float
+    """A worker, each half second: ask for progress, wait for it, get it."""
+    count: float
+    """A shard that waits, each half second."""
+
+
+MEASURED = Costs(settle=125e-6, wait=0.35e-6, look_after=150e-6, count=0.2e-6)
+
+
+def busy(workers: int, shards: int, shard_seconds: float, costs: Costs) -> float:
+    """The share of the workers' time that they score, while the queue is longest.
+
+    Simulates the first SHARDS_EACH shards of every worker.
+    """
+    last = min(shards, SHARDS_EACH * workers)
+    rng = random.Random(0)
+    scale = shard_seconds / 1.1331  # the mean of a lognormal of sigma 0.5
+    durations = [scale * rng.lognormvariate(0, 0.5) for _ in range(4096)]
+    # A worker's next end, and when its second shard came: it may come after the first one's end.
+    ends = [(durations[w % 4096], w) for w in range(workers)]
+    heapq.heapify(ends)
+    came = [0.0] * workers
+    now, reported, worked, taken = 0.0, 0.0, sum(end for end, _ in ends), 2 * workers
+    while taken < last:
+        now = max(now, ends[0][0]) + 2 * costs.wait * 2 * workers
+        horizon = now
+        while ends[0][0] <= horizon and taken < last:
+            end, worker = ends[0]
+            duration = durations[(taken * 2654435761) % 4096]
+            heapq.heapreplace(ends, (max(end, came[worker]) + duration, worker))
+            now += costs.settle
+            came[worker] = now
+            worked += duration
+            taken += 1
+        if now - reported >= POLL_SECONDS:
+            now += costs.look_after * workers + costs.count * (shards - taken)
+            reported = now
+    finished = ends[0][0]
+    worked -= sum(end - finished for end, _ in ends)
+    return worked / workers / finished
+
+
+def main(shards: int = SHARDS) -> None:
+    cases = {
+        "as it is": MEASURED,
+        "without counting the queue": replace(MEASURED, count=0.0),
+        "nor asking each worker": replace(MEASURED, count=0.0, look_after=0.0),
+        "and a DELETE of 30 ms a shard": replace(MEASURED, settle=30e-3),
+    }
+    for workers in (200, 1_000):
+        for seconds in (10.0, 60.0):
+            for name, costs in cases.items():
+                share = busy(workers, shards, seconds, costs)
+                answer = {"workers": workers, "shards": shards, "shard_seconds": seconds}
+                print(json.dumps({**answer, "driver": name, "busy": round(share, 3)}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*[int(argument) for argument in sys.argv[1:]])
