@@ -128,9 +128,16 @@ class Ordered:
     def open_orders(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if path.name.split("-")[0] in ORDERS]
 
+    def withdraw(self) -> bool:
+        """Take back what nobody has taken; whether there was nothing of the kind."""
+        late = self.open_orders()
+        for order in late:
+            order.unlink(missing_ok=True)
+        return not late
+
     def process_ids(self) -> list[int]:
         """Processes in which an engine was made, dead ones among them."""
-        return sorted(int(path.name) for path in (self.folder / "processes").iterdir())
+        return sorted(int(path.name) for path in (self.folder / "processes").glob("*"))
 
     def __call__(self, settings: EngineSettings) -> "OrderedEngine":
         processes = self.folder / "processes"
