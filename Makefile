@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-parity check check-infra format bench lock clean
+.PHONY: demo test test-parity chaos check check-infra format bench lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -15,6 +15,10 @@ test: $(READY)  ## the whole test suite, with real vLLM and real Ray
 
 test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against lm-evaluation-harness and itself
 	$(PY) -m pytest -m parity -s tests/parity
+
+MINUTES ?= 10
+chaos: $(READY)  ## kill engines, machines and drivers for MINUTES (10); SEED repeats a run
+	$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Beside the environment, not in it: only what the lock file of Winnow does not have already.
 .venv-lm-eval/.ready: infra/requirements/lm-eval.lock

@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -18,8 +19,6 @@ from tests.chaos.corpus import Difference, Undisturbed
 from tests.chaos.faults import FAULTS
 from tests.chaos.rounds import Fault, Hang, Round
 from tests.faulty import MOMENTS
-
-MOMENTS_A_ROUND = 2
 
 
 class Tally:
@@ -44,16 +43,18 @@ class Tally:
                     sums[fault] += getattr(difference, kind)
 
     def print(self) -> None:
-        table = Table("fault", *(["caused", "survived", *(f"rows {k}" for k in self.sums)]))
+        table = Table(
+            "fault", "caused", "survived", *self.sums, title="Rows lost, doubled, changed"
+        )
         for column in table.columns[1:]:
             column.justify = "right"
         for fault in [*(fault.name for fault in FAULTS), *MOMENTS]:
-            name = f"driver killed: {fault}" if fault in MOMENTS else fault
+            name = f"driver dead: {fault}" if fault in MOMENTS else fault
             counts = [self.caused, self.survived, *self.sums.values()]
             table.add_row(name, *(str(count[fault]) for count in counts))
         screen = Console(width=100, highlight=False)
         screen.print(table)
-        screen.print("Rows are counted against every fault of their round.", style="dim")
+        screen.print("Rows are counted against every fault of their round.")
         for complaint in self.complaints:
             screen.print(f"FAILED: {complaint}", markup=False)
 
@@ -63,7 +64,12 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=10, help="no round begins after this")
     options.add_argument("--seed", type=int, default=None, help="which faults, in which order")
     options.add_argument("--files", type=int, default=10, help="size of the corpus: 24 shards each")
-    options.add_argument("--faults", type=int, default=5, help="faults a round")
+    options.add_argument(
+        "--faults",
+        type=int,
+        default=5,
+        help="faults a round, besides half as many drivers that die at a named moment",
+    )
     asked = options.parse_args()
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
     print(f"seed {seed}: the same faults come in the same order again; moments vary", flush=True)
@@ -80,11 +86,17 @@ def main() -> int:
             chance = random.Random(f"{seed}/{number}")
             played = Round(folder / f"round-{number}", cluster, undisturbed, chance)
             now: list[Fault] = [next(faults) for _ in range(asked.faults)]
-            when = sorted((next(moments) for _ in range(MOMENTS_A_ROUND)), key=list(MOMENTS).index)
+            when = sorted(
+                (next(moments) for _ in range(asked.faults // 2)), key=list(MOMENTS).index
+            )
             play(played, when, now, tally)
     tally.print()
-    print(f"{number} rounds of {undisturbed.num_shards} shards, seed {seed}, in {folder}")
-    return 1 if tally.complaints else 0
+    print(f"{number} rounds of {undisturbed.num_shards} shards, seed {seed}")
+    if tally.complaints:
+        print(f"Runs and logs are kept in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 Card = TypeVar("Card")
