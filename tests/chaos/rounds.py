@@ -82,6 +82,10 @@ class Round:
         self.run = self.folder / "run"
         self.orders = Ordered(self.folder / "orders", self.seconds_per_document)
         self._request = self.folder / "request.json"
+        self.configure()
+
+    def configure(self, **settings: object) -> None:
+        """What the next drivers are asked for."""
         config = {
             "corpus": str(self.undisturbed.corpus),
             "out": str(self.run),
@@ -90,6 +94,7 @@ class Round:
             "address": self.machines.address,
             "wait_minutes": 2,
             **self.undisturbed.settings,
+            **settings,
         }
         engines = {"orders": str(self.orders.folder), "seconds": self.seconds_per_document}
         self._request.write_text(json.dumps({"config": config, **engines}))
