@@ -84,9 +84,7 @@ def test_machines_that_go_while_others_join(under_fire):
     assert under_fire.complaints == []
     assert under_fire.caused == ["one", "all"]
     assert difference.is_none, difference
-    # Nothing was held against a shard: the first driver got through.
     assert under_fire.num_drivers == 1
-    assert "lost its machine" in under_fire.driver.words()
 
 
 def test_no_machine_comes_back(under_fire, cluster):
