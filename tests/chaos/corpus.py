@@ -57,6 +57,7 @@ class Undisturbed:
         )
         self.num_shards = len(store.require_manifest().shards)
         self._rows = _rows(store)
+        self.num_rows = self._rows.height
 
     def compare(self, run: Path) -> Difference:
         """A finished run, checked, cleaned up and held against this one."""

@@ -25,6 +25,8 @@ ROUND_SECONDS = 300
 """A round that takes longer hangs."""
 END_SECONDS = 60
 """A driver that was told to end, or is refused, and goes on for longer hangs."""
+UNDISTURBED_SECONDS = 30
+SHARDS_AT_ONCE = 4
 FINISHED, GIVEN_UP = 0, 1
 FAULT_OF_OURS = ("fault in Winnow", "Traceback")
 
@@ -71,7 +73,6 @@ class Round:
     machines: Machines
     undisturbed: Undisturbed
     random: random.Random
-    seconds_per_document: float = 0.02
     caused: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     num_drivers: int = 0
@@ -80,7 +81,9 @@ class Round:
         self.folder.mkdir()
         (self.folder / "orders").mkdir()
         self.run = self.folder / "run"
-        self.orders = Ordered(self.folder / "orders", self.seconds_per_document)
+        # Long enough for all that goes wrong; what is left after that is done in no time.
+        seconds = UNDISTURBED_SECONDS * SHARDS_AT_ONCE / self.undisturbed.num_rows
+        self.orders = Ordered(self.folder / "orders", seconds)
         self._request = self.folder / "request.json"
         self.configure()
 
@@ -96,7 +99,7 @@ class Round:
             **self.undisturbed.settings,
             **settings,
         }
-        engines = {"orders": str(self.orders.folder), "seconds": self.seconds_per_document}
+        engines = {"orders": str(self.orders.folder), "seconds": self.orders.seconds}
         self._request.write_text(json.dumps({"config": config, **engines}))
 
     def play(self, moments: list[str], faults: list[Fault]) -> Difference:
@@ -108,6 +111,8 @@ class Round:
         moments, faults = list(moments), list(faults)
         self.driver = self._next_driver(moments)
         due = self._soon()
+        if not faults:
+            self.orders.hurry.touch()
         try:
             while (code := self.driver.process.poll()) != FINISHED:
                 if code is not None:
@@ -117,6 +122,8 @@ class Round:
                 elif faults and time.monotonic() >= due and self._num_parts():
                     if faults[0].cause(self):
                         self.caused.append(faults.pop(0).name)
+                        if not faults:
+                            self.orders.hurry.touch()
                     due = self._soon()
                 if time.monotonic() > ends_by:
                     raise Hang(f"not finished after {ROUND_SECONDS} s: {self.driver.log}")

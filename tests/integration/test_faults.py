@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 @pytest.fixture
 def under_fire(cluster: Machines, undisturbed: Undisturbed, tmp_path: Path) -> Round:
-    return Round(tmp_path / "round", cluster, undisturbed, random.Random(0), 0.03)
+    return Round(tmp_path / "round", cluster, undisturbed, random.Random(0))
 
 
 @pytest.fixture
