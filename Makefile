@@ -5,8 +5,8 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-parity check check-infra format bench bench-overhead bench-growth bench-peers \
-    bench-reports schemas lock clean
+.PHONY: demo test test-parity chaos check check-infra format bench bench-overhead bench-growth \
+    bench-peers bench-reports schemas lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -16,6 +16,10 @@ test: $(READY) .venv-faults/.ready  ## the whole test suite, with real vLLM, Ray
 
 test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against lm-evaluation-harness and itself
 	$(PY) -m pytest -m parity -s tests/parity
+
+MINUTES ?= 10
+chaos: $(READY)  ## kill engines, machines and drivers for MINUTES (10); SEED repeats a run
+	$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Beside the environment, not in it: only what the lock file of Winnow does not have already.
 # faults are object stores to run on loopback.

@@ -54,6 +54,12 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     except Exception as error:
         if os.environ.get("WINNOW_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            errors.print(
+                f"Error: {error.filename}: {error.strerror}", style="bold red", markup=False
+            )
+            errors.print("Hint: mend that and run again; what is finished is kept", markup=False)
+            sys.exit(1)
         what = (str(error).strip().splitlines() or [""])[0]
         errors.print(f"Error: {type(error).__name__}: {what}", style="bold red", markup=False)
         errors.print("Hint: this is a fault in Winnow; WINNOW_DEBUG=1 shows where", markup=False)

@@ -4,6 +4,7 @@ Owns the queue, retries, the search for documents that kill engines, and giving 
 up is crew.py's, what happens to one shard pipeline/scorer.py's.
 """
 
+import errno
 import logging
 import random
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from jobs.cluster import WorkerSize
 from jobs.crew import POLL_SECONDS, Crew, Work, Worker, get, reason_of
@@ -30,6 +31,7 @@ DEATHS_BEFORE_SEARCH = 2
 NODES_LOST = 20
 """A shard may lose this many machines without it being held against the shard."""
 LONGEST_DELAY = 60.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class Listener(Protocol):
@@ -178,6 +180,8 @@ class Driver:
         log.warning("shard %d, attempt %d: %s", shard, attempts, reason_of(error))
         self._metrics.shard_failed(error, retried=attempts < self._config.max_attempts)
         if attempts >= self._config.max_attempts:
+            if isinstance(error, RayTaskError) and _is_full(error.cause):
+                raise error.cause  # the next shards would fail for it too, after being scored
             self._give_up(shard, reason_of(error))
         elif died and attempts == DEATHS_BEFORE_SEARCH and not self._poison.get(shard):
             self._searches[shard] = PoisonSearch(self._manifest.shards[shard].num_rows)
@@ -240,6 +244,10 @@ class Driver:
             done=self._num_shards - len(waiting) - len(running) - self._num_given_up,
             failed=self._num_given_up,
         )
+
+
+def _is_full(cause: Exception) -> bool:
+    return isinstance(cause, OSError) and cause.errno in NO_ROOM
 
 
 def _lost_its_node(error: Exception) -> bool:

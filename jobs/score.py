@@ -41,7 +41,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.failures else 0
+        return 1 if self.failures or self.success is None else 0
 
 
 def default_shard_tokens(config: ScoreConfig) -> int:

@@ -128,7 +128,7 @@ class Root:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
         try:
-            with temporary.open("xb") as file:
+            with naming(path), temporary.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -156,6 +156,17 @@ class Root:
         """Delete `name` if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.full(name))
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A failure to write, such as a full disk, says of itself which file it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def open_root(location: str) -> Root:

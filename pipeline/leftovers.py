@@ -6,12 +6,12 @@ somebody drives is left alone, for its unfinished writes are alive.
 
 from pipeline.errors import RunError
 from pipeline.filesystem import TEMPORARY_PREFIX
-from pipeline.lock import is_alive, read_holder
+from pipeline.lock import LOCK, is_alive, read_holder
 from pipeline.store import RunStore
 
 
 def find_leftovers(store: RunStore) -> dict[str, int]:
-    """Name to size in bytes of every unfinished file.
+    """Name to size in bytes of every unfinished file, and of the lock of a finished run.
 
     Object stores have none: a put that was not completed is not a file there, and is cleared away
     by the bucket's own rule for incomplete uploads. Raises RunError if it is no run, or a live one.
@@ -24,10 +24,13 @@ def find_leftovers(store: RunStore) -> dict[str, int]:
             hint="wait for it or stop it; what it is writing is not a leftover",
         )
     found = store.root.files(recursive=True)
+    # Nobody drives a finished run again, so its lock is of one who died between the two; the lock
+    # of an unfinished run is for the next driver to take over.
+    is_finished = store.success() is not None
     return {
         name: info.size
         for name, info in sorted(found.items())
-        if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
+        if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX) or (is_finished and name == LOCK)
     }
 
 

@@ -18,7 +18,7 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RunError, WinnowError
-from pipeline.filesystem import TEMPORARY_PREFIX, Root
+from pipeline.filesystem import TEMPORARY_PREFIX, Root, naming
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +121,9 @@ class RunLock:
         path = Path(self._root.full(LOCK))
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_name(f"{TEMPORARY_PREFIX}{self._token}-{LOCK}")
-        whole.write_bytes(content)
         try:
+            with naming(path):
+                whole.write_bytes(content)
             # A link appears with its content, and only if the name is free.
             try:
                 path.hardlink_to(whole)
@@ -136,7 +137,7 @@ class RunLock:
                 f"{self._root.location} was taken by another driver at the same moment"
             ) from None
         finally:
-            whole.unlink()
+            whole.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):

@@ -4,11 +4,8 @@ The same path with real vLLM is test_cli_flow.py's.
 """
 
 import json
-import os
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -20,75 +17,21 @@ from polars.testing import assert_frame_equal
 from jobs import score as driver
 from jobs.score import Outcome, run_score
 from pipeline.config import ScoreConfig, Workers
-from pipeline.errors import EngineError, ModelError
-from pipeline.schema import Window, WindowScore
+from pipeline.errors import ModelError
 from pipeline.scores import scan_scores
 from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
+from tests.faulty import POISON_TOKENS, Faulty, Silent, fail, healthy, kill_this_process
 
-POISON_TOKENS = 333
-"""The tiny tokenizer has a token a byte, so a document's length can mark it."""
 NUM_FILES = 3
 DOCUMENTS_PER_FILE = 20
 NUM_DOCUMENTS = NUM_FILES * DOCUMENTS_PER_FILE
 
 
-class Silent:
-    """A listener that nobody listens to."""
-
-    def phase(self, text: str) -> None: ...
-
-    def begin(self, num_rows: int, num_done: int) -> None: ...
-
-    def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None: ...
-
-
-def healthy(settings: EngineSettings) -> FakeEngine:
-    return FakeEngine()
-
-
-def kill_this_process() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fail() -> None:
-    raise EngineError("the engine failed: made to")
-
-
-@dataclass(frozen=True)
-class Faulty:
-    """Makes engines that fault at the marked document, `times` times over all processes."""
-
-    happened: Path
-    times: int
-    fault: Callable[[], None]
-
-    def __call__(self, settings: EngineSettings) -> "FaultyEngine":
-        return FaultyEngine(self)
-
-
-class FaultyEngine(FakeEngine):
-    def __init__(self, faulty: Faulty) -> None:
-        super().__init__()
-        self._faulty = faulty
-
-    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
-        return super().score(self._watched(windows))
-
-    def _watched(self, windows: Iterable[tuple[int, Window]]) -> Iterator[tuple[int, Window]]:
-        for key, window in windows:
-            if len(window.prompt) - window.num_context == POISON_TOKENS:
-                before = len(list(self._faulty.happened.iterdir()))
-                if before < self._faulty.times:
-                    (self._faulty.happened / str(before)).touch()
-                    self._faulty.fault()
-            yield key, window
-
-
 @pytest.fixture(scope="module", autouse=True)
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Workers unpickle the engines of this file by name; and Ray writes its token into HOME.
+    """Workers unpickle the engines of tests/ by name; and Ray writes its token into HOME.
 
     One HOME for the whole file: Ray reads its token once a process.
     """

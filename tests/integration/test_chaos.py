@@ -1,0 +1,93 @@
+"""`make chaos` for a minute, and that it would notice what it looks for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.store import FOOTER_KEY
+from tests.chaos.corpus import ROWS_PER_GROUP, Undisturbed
+from tests.runs import score_corpus
+
+ROOT = Path(__file__).parents[2]
+SEED = 445
+"""Deals an engine's death, a driver's, a machine's, and a driver's death before `_SUCCESS`."""
+
+
+@pytest.mark.timeout(400)
+def test_a_short_soak(tmp_path):
+    command = [sys.executable, "-m", "tests.chaos", "--minutes", "0", "--seed", str(SEED)]
+    ended = subprocess.run(
+        [*command, "--files", "1", "--faults", "3"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=360,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    [told] = [line for line in ended.stdout.splitlines() if line.startswith("round-1 (")]
+    caused = told[len("round-1 (") : told.index(")")].split(", ")
+    assert "all parts" in caused
+    assert {"engine process killed", "machine lost", "driver killed"} <= set(caused)
+    assert told.endswith("every row equal")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed"), num_files=1)
+
+
+@pytest.fixture
+def run(undisturbed: Undisturbed, tmp_path: Path) -> Path:
+    settings = undisturbed.settings | {"carry": ("id",)}
+    score_corpus(undisturbed.corpus, tmp_path / "run", undisturbed.model, **settings)
+    return tmp_path / "run"
+
+
+def rewrite(part: Path, change) -> None:
+    table = pq.read_table(part)
+    metadata = pq.read_metadata(part).metadata
+    kept = {FOOTER_KEY.encode(): metadata[FOOTER_KEY.encode()]}
+    pq.write_table(change(table).replace_schema_metadata(kept), part)
+
+
+def test_an_equal_run_has_no_difference(undisturbed, run):
+    assert undisturbed.compare(run).is_none
+
+
+def test_lost_rows_are_counted(undisturbed, run):
+    (run / "scores" / "part-00003.parquet").unlink()
+    difference = undisturbed.compare(run)
+    assert (difference.lost, difference.doubled) == (ROWS_PER_GROUP, 0)
+    assert not difference.is_none
+
+
+def test_doubled_rows_are_counted(undisturbed, run):
+    rewrite(run / "scores" / "part-00003.parquet", lambda rows: pa.concat_tables([rows, rows]))
+    difference = undisturbed.compare(run)
+    assert (difference.lost, difference.doubled) == (0, ROWS_PER_GROUP)
+
+
+def test_a_part_in_place_of_another_is_both(undisturbed, run):
+    shutil.copy(run / "scores" / "part-00003.parquet", run / "scores" / "part-00004.parquet")
+    difference = undisturbed.compare(run)
+    assert (difference.lost, difference.doubled) == (ROWS_PER_GROUP, ROWS_PER_GROUP)
+
+
+def test_changed_and_swapped_rows_are_counted(undisturbed, run):
+    rewrite(run / "scores" / "part-00003.parquet", lambda rows: rows.take([1, 0, *range(2, 8)]))
+    difference = undisturbed.compare(run)
+    assert (difference.lost, difference.doubled, difference.changed) == (0, 0, 2)
+
+
+def test_what_is_left_behind_is_named(undisturbed, run):
+    (run / "scores" / ".tmp-0-part-00003.parquet").write_bytes(b"half")
+    assert undisturbed.compare(run).is_none  # gc removes it
+    (run / "scores" / "half").write_bytes(b"half")
+    assert undisturbed.compare(run).complaints == ("left behind: scores/half",)
