@@ -29,14 +29,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.config import ScoreConfig, load_score_config, near_name, near_or_known, read_table
 from pipeline.errors import ConfigError
-from pipeline.figures import QUANTILES
+from pipeline.figures import QUANTILES, quantile_name
 
 LAST = "last"
 """The baseline of a night, unless a run is named: the last night that was good."""
 COUNTS = ("num_documents", "num_tokens")
 STATUSES = ("ok", "truncated", "skipped", "empty", "null", "error")
 """A status as a metric is the share of documents that have it."""
-QUANTILE_NAMES = tuple(f"p{round(100 * q)}" for q in QUANTILES)
+QUANTILE_NAMES = tuple(quantile_name(q) for q in QUANTILES)
 DISTRIBUTIONS = {
     "corpus_perplexity": "log_perplexity",
     "document_perplexity": "log_perplexity",
@@ -218,6 +218,11 @@ def load_night_config(
                 f"{key} in [score] of {file} is the audit's to choose",
                 hint=f"take it out; [audit] has {instead}",
             )
+    if audit.sampled and "limit" in table:
+        raise ConfigError(
+            f"limit in [score] of {file} contradicts sample_rows in [audit]",
+            hint="take limit out: a sample is drawn from every row",
+        )
     config = load_score_config(file, {"out": out, "address": address})
     if "*" not in config.carry:
         for column, where in grouped_columns(audit):

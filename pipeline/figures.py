@@ -71,7 +71,7 @@ def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
 
 def figures_of(scores: pl.LazyFrame) -> Figures:
     exprs = [*_sums(), *(q for metric in QUANTILE_METRICS for q in _quantiles(metric))]
-    return _figures(scores.select(exprs).collect().row(0, named=True))
+    return figures_from(scores.select(exprs).collect().row(0, named=True))
 
 
 def _sums() -> list[pl.Expr]:
@@ -90,22 +90,23 @@ def _sums() -> list[pl.Expr]:
 
 def _quantiles(metric: str) -> list[pl.Expr]:
     return [
-        pl.col(metric).quantile(q, "linear").alias(f"{metric}:{_quantile_name(q)}")
+        pl.col(metric).quantile(q, "linear").alias(f"{metric}:{quantile_name(q)}")
         for q in QUANTILES
     ]
 
 
-def _quantile_name(q: float) -> str:
+def quantile_name(q: float) -> str:
     return f"p{round(100 * q)}"
 
 
-def _figures(row: dict[str, Any]) -> Figures:
+def figures_from(row: dict[str, Any]) -> Figures:
+    """Figures from aggregated columns: sums, `mean_nll` and the quantiles as `metric:p50`."""
     tokens, nll, scored_bytes = row["num_tokens"], row["nll"], row["num_scored_bytes"]
     quantiles = {
         metric: {
-            _quantile_name(q): row[f"{metric}:{_quantile_name(q)}"]
+            quantile_name(q): row[f"{metric}:{quantile_name(q)}"]
             for q in QUANTILES
-            if row[f"{metric}:{_quantile_name(q)}"] is not None
+            if row[f"{metric}:{quantile_name(q)}"] is not None
         }
         for metric in QUANTILE_METRICS
     }
@@ -132,7 +133,7 @@ def _exp(mean_nll: float | None) -> float | None:
 
 def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
     """Bytes of text by group."""
-    sizes = scores.group_by(_label(column).alias("group")).agg(pl.col("num_bytes").sum())
+    sizes = scores.group_by(label_of(column).alias("group")).agg(pl.col("num_bytes").sum())
     return dict(sizes.collect().iter_rows())
 
 
@@ -143,13 +144,14 @@ def largest_groups(sizes: dict[str, int]) -> list[str]:
     return largest[:MOST_GROUPS_SHOWN] + rest
 
 
-def _label(column: str) -> pl.Expr:
+def label_of(column: str) -> pl.Expr:
+    """The group that each row is of, as text."""
     return pl.col(column).cast(pl.String).fill_null("(null)")
 
 
 def group_label(column: str, groups: list[str]) -> pl.Expr:
     """The group of each row, OTHERS where it is not one of `groups`."""
-    label = _label(column)
+    label = label_of(column)
     return pl.when(label.is_in(groups)).then(label).otherwise(pl.lit(OTHERS))
 
 
@@ -165,7 +167,7 @@ def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None
     rows = grouped.agg(_sums()).collect()
     for metric in QUANTILE_METRICS:
         rows = rows.join(grouped.agg(_quantiles(metric)).collect(), on="g")
-    found = [Group(value=row["g"], figures=_figures(row)) for row in rows.iter_rows(named=True)]
+    found = [Group(value=row["g"], figures=figures_from(row)) for row in rows.iter_rows(named=True)]
     return sorted(found, key=lambda g: (g.figures.document_perplexity or 0.0, g.value))
 
 

@@ -167,8 +167,11 @@ def check_group(column: str, manifest: Manifest) -> None:
         raise RunError(
             f"no carried column '{column}' to group by", hint=f"{hint}; see winnow score --carry"
         )
+    check_groupable(column, manifest.arrow_schema().field(column).type)
 
-    kind = manifest.arrow_schema().field(column).type
+
+def check_groupable(column: str, kind: pa.DataType) -> None:
+    """Raises RunError where a column's values are no groups."""
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(test(values) for test in GROUPABLE):
         raise RunError(f"cannot group by '{column}': its values are {kind}")
