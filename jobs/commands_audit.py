@@ -36,7 +36,8 @@ def audit_and_print(file: Path, night: str | None, address: str | None, *, as_js
     if not is_new:
         said = f"Decided before; delete {record.run}/audit.json to decide again."
         screen.print(said, style="dim", markup=False)
-    screen.print(f"Wrote {record.run}/audit.json" if is_new else "", markup=False, end="\n")
+    else:
+        screen.print(f"Wrote {record.run}/audit.json", markup=False)
     return 0 if record.verdict == "pass" else 1
 
 
@@ -64,7 +65,7 @@ def print_audit(record: Audit, console: Console) -> None:
             if estimate is not None and (around := estimate.interval) is not None:
                 label = name.replace("_", " ").capitalize()
                 console.print(
-                    f"{label} of the corpus: {number(estimate.value)}, "
+                    f"{label} of the corpus: {estimate.value:.4g}, "
                     f"with 95% confidence from {around.low:.4g} to {around.high:.4g}."
                 )
     for note in record.notes:
