@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from jobs.cli_audit import audit
 from jobs.cli_cluster import jobs_app, schedule, submit
 from jobs.cli_reports import compare, filter_corpus, report
 from jobs.cli_runs import gc, plan, status, verify
@@ -221,7 +222,7 @@ def score(
 _NOT_SETTINGS = frozenset(["config", "dry_run", "as_json"])
 
 
-for command in (plan, status, verify, gc, report, compare, schedule):
+for command in (plan, status, verify, gc, report, compare, audit, schedule):
     app.command()(command)
 app.command(name="filter")(filter_corpus)
 # Everything after the first word belongs to the command that is submitted.

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.cron_times import check_cron
+from pipeline.audit_config import load_audit_config, load_night_config
 from pipeline.config import near_name, read_table
 from pipeline.errors import ConfigError
 
@@ -105,12 +106,12 @@ class ScheduleConfig(BaseModel):
 
 
 def load_schedule(file: Path) -> ScheduleConfig:
-    """The [schedule] table. There has to be an [audit] table too: it is what a night does.
+    """The [schedule] table, once what a night does is found to be in order too.
 
     Raises ConfigError, naming the key, the table and the file.
     """
     table = read_table(file, "schedule")
-    read_table(file, "audit")
+    load_night_config(file, load_audit_config(file), out="runs")
     _refuse_unknown(table, ScheduleConfig, f"[schedule] of {file}")
     if isinstance(inner := table.get("cluster"), dict):
         _refuse_unknown(inner, ClusterConfig, f"[schedule.cluster] of {file}")

@@ -80,8 +80,17 @@ def sums_of_scores() -> list[pl.Expr]:
 
 def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
     """A row of `sums_of_scores` and the distribution of each metric, as figures."""
-    tokens, nll, scored_bytes = sums["num_tokens"], sums["nll"], sums["num_scored_bytes"]
     means = sums["num_means"]
+    mean_nll = sums["sum_of_means"] / means if means else None
+    quantiles = {metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS}
+    return figures_from(sums, mean_nll, quantiles)
+
+
+def figures_from(
+    sums: dict[str, Any], mean_nll: float | None, quantiles: dict[str, dict[str, float]]
+) -> Figures:
+    """Figures from sums, the mean over documents of nll a token, and {metric: {p50: value}}."""
+    tokens, nll, scored_bytes = sums["num_tokens"], sums["nll"], sums["num_scored_bytes"]
     return Figures(
         num_documents=sums["num_documents"],
         num_scored=sums["num_scored"],
@@ -89,16 +98,20 @@ def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
         num_bytes=sums["num_bytes"],
         nll=nll,
         corpus_perplexity=_exp(nll / tokens if tokens else None),
-        document_perplexity=_exp(sums["sum_of_means"] / means if means else None),
+        document_perplexity=_exp(mean_nll),
         bits_per_token=nll / math.log(2) / tokens if tokens else None,
         bits_per_byte=nll / math.log(2) / scored_bytes if scored_bytes else None,
-        quantiles={metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS},
+        quantiles=quantiles,
     )
 
 
 def _quantiles(sketch: Sketch) -> dict[str, float]:
-    values = {f"p{round(100 * q)}": sketch.quantile(q) for q in QUANTILES}
+    values = {quantile_name(q): sketch.quantile(q) for q in QUANTILES}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def quantile_name(q: float) -> str:
+    return f"p{round(100 * q)}"
 
 
 def _exp(mean_nll: float | None) -> float | None:

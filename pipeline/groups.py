@@ -187,6 +187,15 @@ def label_of(value: str | None) -> str:
     return f'"{value}"' if value.strip('"') in KINDS else value
 
 
+def label_expr(column: str) -> pl.Expr:
+    """`label_of` of a column's values."""
+    value = pl.col(column).cast(pl.String)
+    is_ours = value.str.strip_chars('"').is_in(list(KINDS))
+    quoted = pl.concat_str(pl.lit('"'), value, pl.lit('"'))
+    own = pl.when(is_ours).then(quoted).otherwise(value)
+    return pl.when(value.is_null()).then(pl.lit(NULL)).otherwise(own)
+
+
 def value_of(name: str) -> str | None:
     """The value that `label_of` named; None of a name of our own."""
     if name in KINDS:
@@ -222,8 +231,11 @@ def check_group(column: str, manifest: Manifest) -> None:
         raise RunError(
             f"no carried column '{column}' to group by", hint=f"{hint}; see winnow score --carry"
         )
+    check_groupable(column, manifest.arrow_schema().field(column).type)
 
-    kind = manifest.arrow_schema().field(column).type
+
+def check_groupable(column: str, kind: pa.DataType) -> None:
+    """Raises RunError where a column's values are no groups."""
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(test(values) for test in GROUPABLE):
         raise RunError(f"cannot group by '{column}': its values are {kind}")

@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.main import get_command
 
 from jobs.cli import app
-from pipeline.config import ScoreConfig, load_score_config
+from pipeline.audit_config import load_audit_config, load_night_config
+from pipeline.config import load_score_config
 
 ROOT = Path(__file__).parents[1]
 INFRA = ROOT / "infra"
@@ -353,8 +353,9 @@ def test_a_configuration_is_ready_to_run(file: Path):
     text = file.read_text()
     assert text.startswith("# ")
     if file.stem == "audit":
-        table = tomllib.loads(text)["score"]
-        ScoreConfig(**table | {"carry": tuple(table["carry"])})
+        audit = load_audit_config(file)
+        assert audit.require
+        load_night_config(file, audit, "s3://example-scores/web/nightly/2026-11-22")
     else:
         load_score_config(file, {})
 

@@ -8,12 +8,13 @@ import pytest
 from jobs.schedule_config import load_schedule, require_cluster
 from pipeline.errors import ConfigError
 
+NIGHT = '[score]\ncorpus = "c"\nmodel = "m"\n[audit]\nruns = "runs"\n'
 GOOD = 'cron = "0 3 * * *"\ntime_zone = "Europe/Berlin"\n'
 
 
 @pytest.fixture
 def load(tmp_path: Path):
-    def write_and_load(schedule: str, *, audit: str = "[audit]\n"):
+    def write_and_load(schedule: str, *, audit: str = NIGHT):
         file = tmp_path / "nightly.toml"
         file.write_text(f"{audit}[schedule]\n{schedule}")
         return load_schedule(file)
@@ -90,3 +91,11 @@ def test_a_near_key_is_offered(load):
 def test_a_night_without_an_audit_is_refused(load):
     with pytest.raises(ConfigError, match=r"has no \[audit\] table"):
         load(GOOD, audit="")
+
+
+def test_a_mistake_in_what_a_night_does_is_found_before_it_is_scheduled(load):
+    with pytest.raises(ConfigError, match=r"unknown key 'sample_row' in \[audit\] of .*toml") as e:
+        load(GOOD, audit=NIGHT + "sample_row = 5\n")
+    assert e.value.hint == "did you mean 'sample_rows'?"
+    with pytest.raises(ConfigError, match=r"out in \[score\] of .* is the audit's to choose"):
+        load(GOOD, audit=NIGHT.replace("[audit]", 'out = "x"\n[audit]'))

@@ -18,7 +18,11 @@ SYSTEMCTL = """#!/bin/sh
 [ -z "$NO_BUS" ] || { echo "Failed to connect to bus: No medium found" >&2; exit 1; }
 echo "$@" >>"$SPOOL"
 """
-CONFIG = """[audit]
+CONFIG = """[score]
+corpus = "c"
+model = "m"
+[audit]
+runs = "runs"
 [schedule]
 name = "nightly"
 cron = "30 3 * * *"
@@ -168,7 +172,7 @@ def test_printing_changes_nothing(schedule, machine, target):
 
 
 def test_a_secret_is_kept_out_of_a_config_map(schedule, machine):
-    webhook = "[audit]\nwebhook = 'https://hooks.slack.com/services/T0/B0/x'\n"
+    webhook = "[audit]\nwebhook = {url = 'https://hooks.slack.com/services/T0/B0/x'}\n"
     cluster = "[schedule.cluster]\nimage = 'winnow:1'\n"
     Path("nightly.toml").write_text(CONFIG.replace("[audit]\n", webhook) + cluster)
     code, out, err = schedule("--to", "kubernetes")
