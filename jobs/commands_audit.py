@@ -10,7 +10,7 @@ from jobs.night import load_night
 from jobs.progress import ProgressListener
 from pipeline.audit_record import Audit, Check, Part
 from pipeline.escaping import plain
-from pipeline.formats import number
+from pipeline.wording import number
 
 COLUMNS = ("documents", "tokens", "perplexity", "median", "p95", "bits/byte")
 STYLES = {"pass": "green", "fail": "bold red", "skipped": "yellow"}

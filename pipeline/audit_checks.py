@@ -10,8 +10,8 @@ from pipeline.audit_config import COUNTS, DISTRIBUTIONS, RELATIVE, Requirement
 from pipeline.audit_record import Check, Finding, Part, State
 from pipeline.comparison import Comparison, Shift
 from pipeline.escaping import plain
-from pipeline.formats import number
 from pipeline.groups import OTHERS
+from pipeline.wording import number
 
 MOST_FINDINGS = 20
 Groups = dict[str | None, Part]

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from pipeline.audit_config import AuditConfig
 from pipeline.charts import MOST_SERIES, PALETTE, fit_labels, to_svg
 from pipeline.escaping import plain
-from pipeline.formats import number
 from pipeline.nights import TREND, Nights
+from pipeline.wording import number
 
 CHARTS = {
     "corpus_perplexity": "corpus perplexity",
