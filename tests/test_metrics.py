@@ -226,7 +226,9 @@ def test_text_counts(text, counts):
     assert (found["num_bytes"], found["num_chars"], found["num_words"]) == counts
 
 
-@given(st.text(st.characters(max_codepoint=0x3000)) | st.text("ab \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0"))
+@given(
+    st.text(st.characters(max_codepoint=0x3000)) | st.text("ab \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0")
+)
 def test_words_are_what_python_splits_at_white_space(text):
     assert measure(text)["num_words"] == len(text.split())
 
