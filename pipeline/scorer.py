@@ -36,7 +36,6 @@ from pipeline.windows import plan_windows
 
 BATCHES_AHEAD = 2
 SCORE_NAMES = tuple(field.name for field in fields(DocumentScore))
-SCORE_VALUES = attrgetter(*SCORE_NAMES)
 
 OnProgress = Callable[[int, int], None]
 """Called with (documents, tokens) just finished."""
@@ -71,8 +70,7 @@ class PreparedDocument:
 
     def token_logprobs(self) -> Logprobs:
         """Log-probabilities of all scored tokens, in document order; every window must be back."""
-        parts = [part for part in self.logprobs if part is not None]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate([part for part in self.logprobs if part is not None])
 
 
 @dataclass(slots=True)
@@ -276,7 +274,8 @@ def to_rows(prepared: PreparedBatch, scores: list[DocumentScore], job: ShardJob)
         "file": pa.array([batch.file] * len(scores), pa.string()),
         "row": pa.array([document.row for document in batch.documents], pa.int64()),
     }
-    for name, column in zip(SCORE_NAMES, zip(*map(SCORE_VALUES, scores), strict=True), strict=True):
+    columns = zip(*map(attrgetter(*SCORE_NAMES), scores), strict=True)
+    for name, column in zip(SCORE_NAMES, columns, strict=True):
         values[name] = pa.array(column, job.schema.field(name).type)
     sources = {name: name for name in job.columns.carried}
     if job.columns.doc_id is not None:

@@ -96,6 +96,7 @@ class RunStore:
     def __init__(self, location: str) -> None:
         self.root: Root = open_root(location)
         self.root.check_bucket()
+        self._failure_names: set[str] | None = None
         self._check_folder()
 
     def _check_folder(self) -> None:
@@ -195,10 +196,22 @@ class RunStore:
 
     def write_failure(self, name: str, record: dict[str, Any]) -> None:
         """Record why a shard or a file was given up."""
-        self.root.write_bytes(f"{FAILED}/{name}.json", as_text(record).encode())
+        self.root.write_bytes(self._failure_name(name), as_text(record).encode())
+        if self._failure_names is not None:
+            self._failure_names.add(self._failure_name(name))
 
     def clear_failure(self, name: str) -> None:
-        self.root.remove(f"{FAILED}/{name}.json")
+        """Delete what is recorded of an earlier failure, if anything is."""
+        if self._failure_names is None:
+            # Listed once, as a run has one driver: a request to an object store for every shard
+            # that was scored would be all that the driver has time for.
+            self._failure_names = set(self.root.files(FAILED))
+        if self._failure_name(name) in self._failure_names:
+            self.root.remove(self._failure_name(name))
+            self._failure_names.discard(self._failure_name(name))
+
+    def _failure_name(self, name: str) -> str:
+        return f"{FAILED}/{name}.json"
 
     def failures(self) -> list[dict[str, Any]]:
         """Every recorded failure, in order of name."""

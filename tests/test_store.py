@@ -464,6 +464,25 @@ def test_failures_are_written_listed_in_order_and_cleared(any_store):
     assert [record.get("shard") for record in any_store.failures()] == [7, None]
 
 
+def test_clearing_asks_the_file_system_only_of_failures_that_there_are(any_store, monkeypatch):
+    earlier = RunStore(any_store.location) if any_store.root.is_local else any_store
+    earlier.write_failure("00001", {"shard": 1})
+    removed = []
+    remove = type(any_store.root).remove
+    monkeypatch.setattr(
+        type(any_store.root),
+        "remove",
+        lambda root, name: (removed.append(name), remove(root, name)),
+    )
+    any_store.clear_failure("00000")
+    any_store.clear_failure("00001")
+    any_store.write_failure("00002", {"shard": 2})
+    any_store.clear_failure("00002")
+    any_store.clear_failure("00002")
+    assert removed == ["failed/00001.json", "failed/00002.json"]
+    assert any_store.failures() == []
+
+
 def test_a_failure_replaces_an_earlier_one(store):
     store.write_failure("00007", {"attempts": 3})
     store.write_failure("00007", {"attempts": 6})
