@@ -88,13 +88,14 @@ def test_machines_that_go_while_others_join(under_fire):
 
 
 def test_no_machine_comes_back(under_fire, cluster):
-    under_fire.configure(wait_minutes=0.05)
+    under_fire.configure(wait_minutes=0.5)
 
     def lose_them_for_good(at: Round) -> bool:
         while len(cluster):
             cluster.lose(0)
         at.expect(1)
         assert at.driver.end() == 1
+        at.configure()
         return True
 
     difference = under_fire.play([], [Fault("all, for good", lose_them_for_good)])
@@ -102,7 +103,7 @@ def test_no_machine_comes_back(under_fire, cluster):
     assert under_fire.complaints == []
     assert difference.is_none, difference
     words = (under_fire.folder / "driver-01.log").read_text()
-    assert "Error: waited 0.05 minutes for 1 engine(s) to come up, each with 1 CPUs" in words
+    assert "Error: waited 0.5 minutes for 1 engine(s) to come up, each with 1 CPUs" in words
     assert "run again (nothing is lost)" in words
 
 
