@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from jobs.cli import run_command
-from jobs.score import run_score
+from jobs.score import Outcome, run_score
 from pipeline.config import ScoreConfig, Workers
 from pipeline.filesystem import open_root
 from pipeline.leftovers import find_leftovers
@@ -34,8 +34,9 @@ from tests.faulty import (
     SmallMemory,
     healthy,
 )
+from tests.plans import make_manifest
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,10 @@ def test_no_step_fits_into_memory(config, undisturbed, tmp_path):
     [failure] = outcome.failures
     assert failure["reason"] == "the engine ran out of memory: made to"
     assert min(int(path.name) for path in memory.seen.iterdir()) == 256
+
+
+def test_a_run_without_success_never_ends_with_0():
+    assert Outcome(make_manifest(), None, 3, []).exit_code == 1
 
 
 @contextmanager
