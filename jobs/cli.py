@@ -44,7 +44,7 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        sys.exit(command())
+        sys.exit(_unwrapped(command))
     except WinnowError as error:
         if os.environ.get("WINNOW_DEBUG"):
             raise
@@ -71,6 +71,16 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     except KeyboardInterrupt:
         errors.print("Interrupted. Run the same command again to go on.")
         sys.exit(130)
+
+
+def _unwrapped(command: Callable[[], Any]) -> Any:
+    """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError."""
+    try:
+        return command()
+    except SystemError as error:
+        if isinstance(error.__cause__, Terminated | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
 
 
 @app.callback(invoke_without_command=True)

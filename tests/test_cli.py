@@ -1,5 +1,6 @@
 """jobs/cli.py, commands.py: words, exit codes and what is left behind. Starts no Ray."""
 
+import errno
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli import app, run_command
+from jobs.signals import Terminated
 from tests.runs import make_run
 
 COMMANDS = ["score", "plan", "status", "verify", "gc", "compare", "report", "filter"]
@@ -179,6 +181,37 @@ def test_a_fault_of_ours_is_one_line_too(capsys):
     assert "ZeroDivisionError: by nought" in err
     assert "WINNOW_DEBUG=1" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(Terminated, 143), (KeyboardInterrupt, 130)])
+@pytest.mark.parametrize("in_c", [False, True])
+def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(signalled, code, in_c, capsys):
+    def stopped() -> None:
+        try:
+            raise signalled
+        except BaseException as error:
+            if in_c:
+                raise SystemError("wait returned a result with an exception set") from error
+            raise
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(stopped)
+    assert ended.value.code == code
+    assert "Run the same command again to go on." in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_named(capsys):
+    def full() -> None:
+        raise OSError(
+            errno.ENOSPC, "No space left on device", "/runs/one/scores/part-00007.parquet"
+        )
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(full)
+    assert ended.value.code == 1
+    err = capsys.readouterr().err
+    assert "Error: /runs/one/scores/part-00007.parquet: No space left on device" in err
+    assert "fault in Winnow" not in err
 
 
 def test_reports_need_no_vllm_torch_or_ray():

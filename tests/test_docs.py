@@ -1,4 +1,6 @@
-"""README.md says what is there: commands, options, make targets, files and columns."""
+"""README.md says what is there: commands, options, make targets, files and columns; so does
+tests/README.md: the test of every fault.
+"""
 
 import re
 import shlex
@@ -53,3 +55,17 @@ def test_the_columns_table_is_the_schema():
     named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines())))
     schema = {field.name for field in [*LOCATOR_FIELDS, *SCORE_FIELDS]}
     assert named == schema | {"doc_id", *TOKEN_FIELDS}
+
+
+def test_the_table_of_faults_names_real_tests():
+    sources = {path.stem: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    rows = re.findall(r"^\|.*\| (.*) \|$", (ROOT / "tests/README.md").read_text(), re.MULTILINE)
+    seen = 0
+    for cell in rows:
+        file = ""
+        for module, name in re.findall(r"\b(test_\w+)|\b([a-z0-9]+(?:_[a-z0-9]+)+)", cell):
+            file = module or file
+            assert file in sources, cell
+            assert f"def test_{name}" in sources[file], f"{file}::{name}"
+            seen += 1
+    assert seen > 60

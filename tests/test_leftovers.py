@@ -1,55 +1,57 @@
-"""`winnow gc` removes what dead attempts left, and nothing else."""
+"""What gc removes: unfinished files and the lock of a finished run, never what somebody needs."""
 
-import os
-import socket
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline.errors import RunError
 from pipeline.leftovers import find_leftovers, remove_leftovers
-from pipeline.lock import LOCK, Holder
+from pipeline.lock import LOCK, Holder, RunLock
 from pipeline.store import RunStore
 from tests.runs import make_run
+
+DEAD = Holder(token="t", host="elsewhere", pid=1, process_started=0.0, heartbeat=0.0)
 
 
 @pytest.fixture
 def store(tmp_path: Path, tiny_model: Path) -> RunStore:
-    store = make_run(tmp_path, tiny_model, ["one", "two", None, "four"])
-    for name in ("scores/.tmp-0123-part-00000.parquet", ".tmp-0456-manifest.json"):
-        Path(store.location, name).write_bytes(b"half")
-    return store
+    return make_run(tmp_path, tiny_model, ["one", "two", "three"])
 
 
-def files(store: RunStore) -> set[str]:
+def names(store: RunStore) -> set[str]:
     return set(store.root.files(recursive=True))
 
 
-def test_only_unfinished_files_are_leftovers(store):
-    before = files(store)
+def test_unfinished_files_go_and_everything_else_stays(store):
+    before = names(store)
+    leftovers = {"scores/.tmp-0-part-00000.parquet": 4, ".tmp-1-manifest.json": 4}
+    for name in leftovers:
+        Path(store.root.full(name)).write_bytes(b"half")
+
     found = find_leftovers(store)
-    assert found == {"scores/.tmp-0123-part-00000.parquet": 4, ".tmp-0456-manifest.json": 4}
+    assert found == leftovers
     remove_leftovers(store, list(found))
-    assert files(store) == before - found.keys()
+    assert names(store) == before
     assert find_leftovers(store) == {}
 
 
-def test_a_live_run_is_left_alone(store):
-    holder = Holder(
-        token="t",
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        process_started=psutil.Process().create_time(),
-        heartbeat=time.time(),
-    )
-    Path(store.location, LOCK).write_text(holder.model_dump_json())
-    with pytest.raises(RunError, match=f"is being written by process {os.getpid()}"):
+def test_the_lock_of_who_died_after_success_goes(store):
+    store.root.write_bytes(LOCK, DEAD.model_dump_json().encode())
+    assert list(find_leftovers(store)) == [LOCK]
+
+
+def test_the_lock_of_an_unfinished_run_is_the_next_drivers(store):
+    Path(store.root.full("_SUCCESS")).unlink()
+    store.root.write_bytes(LOCK, DEAD.model_dump_json().encode())
+    assert find_leftovers(store) == {}
+
+
+def test_a_run_that_is_driven_is_left_alone(store):
+    with RunLock(store.root), pytest.raises(RunError, match="is being written by"):
         find_leftovers(store)
 
 
-def test_what_is_no_run_is_not_touched(tmp_path):
-    (tmp_path / ".tmp-mine").touch()
+def test_what_is_no_run(tmp_path):
+    (tmp_path / ".tmp-precious").touch()
     with pytest.raises(RunError, match="not a run directory"):
         find_leftovers(RunStore(str(tmp_path)))

@@ -21,7 +21,7 @@ from tests.chaos.cluster import ROOT, Machines
 from tests.chaos.corpus import Difference, Undisturbed
 from tests.faulty import Ordered
 
-ROUND_SECONDS = 300
+ROUND_SECONDS = 600
 """A round that takes longer hangs."""
 END_SECONDS = 60
 """A driver that was told to end, or is refused, and goes on for longer hangs."""

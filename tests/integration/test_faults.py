@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from jobs.cli import run_command
-from jobs.score import run_score
+from jobs.score import Outcome, run_score
 from pipeline.config import ScoreConfig, Workers
 from pipeline.filesystem import open_root
 from pipeline.leftovers import find_leftovers
@@ -34,8 +34,9 @@ from tests.faulty import (
     SmallMemory,
     healthy,
 )
+from tests.plans import make_manifest
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +89,14 @@ def test_machines_that_go_while_others_join(under_fire):
 
 
 def test_no_machine_comes_back(under_fire, cluster):
-    under_fire.configure(wait_minutes=0.05)
+    under_fire.configure(wait_minutes=0.5)
 
     def lose_them_for_good(at: Round) -> bool:
         while len(cluster):
             cluster.lose(0)
         at.expect(1)
         assert at.driver.end() == 1
+        at.configure()
         return True
 
     difference = under_fire.play([], [Fault("all, for good", lose_them_for_good)])
@@ -102,7 +104,7 @@ def test_no_machine_comes_back(under_fire, cluster):
     assert under_fire.complaints == []
     assert difference.is_none, difference
     words = (under_fire.folder / "driver-01.log").read_text()
-    assert "Error: waited 0.05 minutes for 1 engine(s) to come up, each with 1 CPUs" in words
+    assert "Error: waited 0.5 minutes for 1 engine(s) to come up, each with 1 CPUs" in words
     assert "run again (nothing is lost)" in words
 
 
@@ -154,6 +156,10 @@ def test_no_step_fits_into_memory(config, undisturbed, tmp_path):
     [failure] = outcome.failures
     assert failure["reason"] == "the engine ran out of memory: made to"
     assert min(int(path.name) for path in memory.seen.iterdir()) == 256
+
+
+def test_a_run_without_success_never_ends_with_0():
+    assert Outcome(make_manifest(), None, 3, []).exit_code == 1
 
 
 @contextmanager
