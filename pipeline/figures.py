@@ -100,7 +100,10 @@ def quantile_name(q: float) -> str:
 
 
 def figures_from(row: dict[str, Any]) -> Figures:
-    """Figures from aggregated columns: sums, `mean_nll` and the quantiles as `metric:p50`."""
+    """Figures from aggregated columns: sums, `mean_nll` and the quantiles as `metric:p50`.
+
+    Weighted sums need not be whole: ratios are of what they are, counts are rounded.
+    """
     tokens, nll, scored_bytes = row["num_tokens"], row["nll"], row["num_scored_bytes"]
     quantiles = {
         metric: {
@@ -111,10 +114,10 @@ def figures_from(row: dict[str, Any]) -> Figures:
         for metric in QUANTILE_METRICS
     }
     return Figures(
-        num_documents=row["num_documents"],
-        num_scored=row["num_scored"],
-        num_tokens=tokens,
-        num_bytes=row["num_bytes"],
+        num_documents=round(row["num_documents"]),
+        num_scored=round(row["num_scored"]),
+        num_tokens=round(tokens),
+        num_bytes=round(row["num_bytes"]),
         nll=nll,
         corpus_perplexity=_exp(nll / tokens if tokens else None),
         document_perplexity=_exp(row["mean_nll"]),

@@ -6,7 +6,6 @@ matter are: the combined ratio estimator over strata with its linearised varianc
 """
 
 import math
-from typing import Any
 
 import polars as pl
 from pydantic import BaseModel
@@ -108,18 +107,13 @@ def _figure(ratio: float, is_perplexity: bool) -> float:
 
 def weighted_figures(rows: pl.LazyFrame) -> Figures:
     """Figures of the corpus from rows of with_weights. Quantiles are values of documents."""
-    return _rounded(rows.select(_aggregates()).collect().row(0, named=True))
+    return figures_from(rows.select(_aggregates()).collect().row(0, named=True))
 
 
 def weighted_groups(rows: pl.LazyFrame, column: str) -> list[Group]:
     """The same by group, every one of them."""
     found = rows.group_by(label_of(column).alias("g")).agg(_aggregates()).collect()
-    return [Group(value=row["g"], figures=_rounded(row)) for row in found.iter_rows(named=True)]
-
-
-def _rounded(row: dict[str, Any]) -> Figures:
-    counts = ("num_documents", "num_scored", "num_tokens", "num_bytes")
-    return figures_from(row | {name: round(row[name]) for name in counts})
+    return [Group(value=row["g"], figures=figures_from(row)) for row in found.iter_rows(named=True)]
 
 
 def _aggregates() -> list[pl.Expr]:
