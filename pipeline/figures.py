@@ -89,13 +89,16 @@ def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
 def figures_from(
     sums: dict[str, Any], mean_nll: float | None, quantiles: dict[str, dict[str, float]]
 ) -> Figures:
-    """Figures from sums, the mean over documents of nll a token, and {metric: {p50: value}}."""
+    """Figures from sums, the mean over documents of nll a token, and {metric: {p50: value}}.
+
+    Weighted sums need not be whole: ratios are of what they are, counts are rounded.
+    """
     tokens, nll, scored_bytes = sums["num_tokens"], sums["nll"], sums["num_scored_bytes"]
     return Figures(
-        num_documents=sums["num_documents"],
-        num_scored=sums["num_scored"],
-        num_tokens=tokens,
-        num_bytes=sums["num_bytes"],
+        num_documents=round(sums["num_documents"]),
+        num_scored=round(sums["num_scored"]),
+        num_tokens=round(tokens),
+        num_bytes=round(sums["num_bytes"]),
         nll=nll,
         corpus_perplexity=_exp(nll / tokens if tokens else None),
         document_perplexity=_exp(mean_nll),

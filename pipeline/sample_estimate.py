@@ -107,17 +107,16 @@ def _figure(ratio: float, is_perplexity: bool) -> float:
 
 def weighted_figures(rows: pl.LazyFrame) -> Figures:
     """Figures of the corpus from rows of with_weights. Quantiles are values of documents."""
-    return _rounded(rows.select(_aggregates()).collect().row(0, named=True))
+    return _figures(rows.select(_aggregates()).collect().row(0, named=True))
 
 
 def weighted_groups(rows: pl.LazyFrame, column: str) -> list[Group]:
     """The same by group, every one of them."""
     found = rows.group_by(label_expr(column).alias("g")).agg(_aggregates()).collect()
-    return [Group(value=row["g"], figures=_rounded(row)) for row in found.iter_rows(named=True)]
+    return [Group(value=row["g"], figures=_figures(row)) for row in found.iter_rows(named=True)]
 
 
-def _rounded(row: dict[str, Any]) -> Figures:
-    counts = ("num_documents", "num_scored", "num_tokens", "num_bytes")
+def _figures(row: dict[str, Any]) -> Figures:
     quantiles = {
         metric: {
             name: row[f"{metric}:{name}"]
@@ -126,9 +125,7 @@ def _rounded(row: dict[str, Any]) -> Figures:
         }
         for metric in QUANTILE_METRICS
     }
-    return figures_from(
-        row | {name: round(row[name]) for name in counts}, row["mean_nll"], quantiles
-    )
+    return figures_from(row, row["mean_nll"], quantiles)
 
 
 def _aggregates() -> list[pl.Expr]:
