@@ -45,6 +45,7 @@ REFUSED = re.compile(
     r"|Bucket '.*' not found"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
     r"|AuthenticationFailed|AuthorizationFailure|NoAuthenticationInformation|ContainerNotFound"
+    r"|\b40[13] (?:Client Error|Forbidden|Unauthorized)"
 )
 
 T = TypeVar("T")
@@ -65,22 +66,28 @@ def patiently(operation: Callable[[], T], what: str, *, seconds: float = PATIENC
     )
     try:
         return retrying(operation)
-    except NOT_OF_THE_STORE:
-        raise
-    except OSError as error:
+    except Exception as error:
+        if not is_failure(error):
+            raise
         raise explained(error, what, seconds) from error
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether asking again may help: any failure of a store that is no answer."""
-    return (
-        isinstance(error, OSError)
-        and not isinstance(error, NOT_OF_THE_STORE)
-        and REFUSED.search(str(error)) is None
+def is_failure(error: BaseException) -> bool:
+    """Whether it is the store that failed or refused."""
+    if isinstance(error, NOT_OF_THE_STORE):
+        return False
+    # The hub's client lets errors of its HTTP library out: httpx, under changing names.
+    return isinstance(error, OSError) or any(
+        kind.__name__ == "TransportError" for kind in type(error).__mro__
     )
 
 
-def explained(error: OSError, what: str, seconds: float) -> WinnowError:
+def is_transient(error: BaseException) -> bool:
+    """Whether asking again may help: a failure that is no refusal."""
+    return is_failure(error) and REFUSED.search(str(error)) is None
+
+
+def explained(error: Exception, what: str, seconds: float) -> WinnowError:
     """The error of a store as one of ours."""
     reason = reason_of(error)
     if REFUSED.search(str(error)):
@@ -129,6 +136,8 @@ class PatientFile:
     def read(self, num_bytes: int = -1) -> bytes:
         left = max(0, self._size - self._at)
         wanted = left if num_bytes is None or num_bytes < 0 else min(num_bytes, left)
+        if not wanted:
+            return b""  # stores refuse to be asked for nothing
         content: bytes = patiently(
             lambda: self._source.read_at(wanted, self._at), self._what, seconds=self._seconds
         )

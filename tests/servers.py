@@ -23,11 +23,11 @@ BUCKET = "corpora"
 START_SECONDS = 60
 
 
-def tool(name: str) -> Path:
-    """A program of `.venv-faults`; skips the test where it is missing."""
+def tool(name: str, install: str = "make .venv-faults/.ready") -> Path:
+    """A program of `.venv-faults`; skips the test, saying how to get it, where it is missing."""
     path = FAULTS / name
     if not path.exists():
-        pytest.skip(f"{path} is missing: make .venv-faults/.ready")
+        pytest.skip(f"no {path.name} in {FAULTS.name}: {install}")
     return path
 
 
