@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 from jobs.cluster import WorkerSize
 from jobs.crew import Work
 from jobs.driver import Driver
+from jobs.score import FOOTER_READERS
 from pipeline.config import ScoreConfig
 from pipeline.manifest import Manifest, PlannedFile, Totals
 from pipeline.planning import plan_corpus
@@ -79,6 +81,30 @@ def bench_manifest(shards: int) -> dict[str, Any]:
         "read_us_per_shard": round(1e6 * (read - written) / shards, 2),
         "bytes_on_disk_per_shard": round(len(content) / shards),
         "bytes_in_memory_per_shard": round((resident_bytes() - before) / shards),
+    }
+
+
+def bench_parts(parts: int, scratch: Path) -> dict[str, Any]:
+    """What a resume (one listing) and the end of a run (every footer) cost for each part."""
+    store = RunStore(str(scratch / "run"))
+    manifest = make_manifest()
+    with store.writing_part(0, manifest.arrow_schema()) as part:
+        part.close(manifest.run_id, 0, manifest.fingerprint, 1.0)
+    for number in range(1, parts):
+        Path(store.root.full(store.part_name(number))).hardlink_to(
+            store.root.full(store.part_name(0))
+        )
+    started = time.process_time()
+    found = store.done()
+    listed = time.process_time()
+    with ThreadPoolExecutor(FOOTER_READERS) as readers:
+        footers = list(readers.map(store.footer, sorted(found)))
+    read = time.process_time()
+    assert len(footers) == parts
+    return {
+        "parts": parts,
+        "list_us_per_part": round(1e6 * (listed - started) / parts, 1),
+        "footer_us_per_part": round(1e6 * (read - listed) / parts, 1),
     }
 
 
@@ -259,6 +285,7 @@ def main(files: int = FILES, workers: int = WORKERS, shards: int = SHARDS) -> No
             folder = Path(scratch) / f"planning-{number}"
             folder.mkdir()
             print("planning", json.dumps(bench_planning(size, folder)), flush=True)
+        print("parts", json.dumps(bench_parts(files, Path(scratch))), flush=True)
         for size in (files, 10 * files):
             print("manifest", json.dumps(bench_manifest(size)), flush=True)
         for crew, queue in ((workers, shards), (workers, 10 * shards), (5 * workers, 10 * shards)):
