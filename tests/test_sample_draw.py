@@ -7,37 +7,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.config import ScoreConfig
-from pipeline.errors import ConfigError, CorpusError, RunError
+from pipeline.errors import CorpusError, RunError
 from pipeline.filesystem import open_root
-from pipeline.sample_draw import allocate, draw_sample, read_sample_record, sampled_config
-
-COUNTS = st.dictionaries(st.text(max_size=2), st.integers(1, 10_000), min_size=1, max_size=12)
-
-
-@given(counts=COUNTS, rows=st.integers(24, 30_000))
-def test_allocation(counts, rows):
-    shares = allocate(counts, rows)
-    total = sum(counts.values())
-    assert sum(shares.values()) == min(rows, total)
-    for value, count in counts.items():
-        assert min(2, count) <= shares[value] <= count
-        # Two rows each apart, in proportion.
-        room, pool = count - min(2, count), total - sum(min(2, n) for n in counts.values())
-        left = min(rows, total) - sum(min(2, n) for n in counts.values())
-        exact = left * room / pool if pool else 0
-        assert abs(shares[value] - min(2, count) - exact) <= 1
-
-
-def test_more_values_than_rows():
-    with pytest.raises(
-        ConfigError, match="sample_rows = 5 is too few for the 3 values of lang"
-    ) as e:
-        allocate({"a": 9, "b": 9, "c": 9}, 5, "lang")
-    assert e.value.hint.startswith("at least 6")
+from pipeline.sample_draw import draw_sample, read_sample_record, sampled_config
 
 
 @pytest.fixture
@@ -158,3 +132,19 @@ def test_scoring_it_instead(corpus, tmp_path):
     assert found.carry == ("source", "source_file", "source_row")
     every = sampled_config(make_config(corpus, carry=("*",)), open_root(str(tmp_path / "s")))
     assert every.carry == ("*",)
+
+
+def test_types_are_those_of_the_whole_corpus(tmp_path):
+    """Else a group may be called 1 here and 1.0 in the scores."""
+    folder = tmp_path / "c"
+    folder.mkdir()
+    for name, kind, size in (("a", pa.int64(), 400), ("z", pa.float64(), 2)):
+        level = pa.array([i % 2 for i in range(size)], kind)
+        texts = [f"{name}{i}" for i in range(size)]
+        pq.write_table(pa.table({"text": texts, "level": level}), folder / f"{name}.parquet")
+    target = open_root(str(tmp_path / "s"))
+    config = make_config(folder, carry=("level",))
+    record = draw_sample(config, target, rows=8, by="level", seed=2)
+    assert [one.value for one in record.strata] == ["0.0", "1.0"]
+    assert set(target.files()) == {"a.parquet", "_sample.json"}, "nothing of the other file"
+    assert pq.read_schema(tmp_path / "s" / "a.parquet").field("level").type == pa.float64()
