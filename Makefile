@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-parity chaos check check-infra format bench bench-overhead bench-growth \
+.PHONY: demo test test-soak test-parity chaos check check-infra format bench bench-overhead bench-growth \
     bench-peers bench-reports schemas lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
@@ -13,6 +13,9 @@ demo: $(READY)  ## score a small corpus with a real model on this machine, and r
 
 test: $(READY) .venv-faults/.ready  ## the whole test suite, with real vLLM, Ray and object stores
 	$(PY) -m pytest
+
+test-soak: $(READY) .venv-faults/.ready  ## slow: faults that take minutes to cause and to wait for
+	$(PY) -m pytest -m soak
 
 test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against lm-evaluation-harness and itself
 	$(PY) -m pytest -m parity -s tests/parity

@@ -27,6 +27,8 @@ CHARTS = {
 METRIC_OF = {"error_share": "error"}
 """Columns whose metric has another name in requirements."""
 HEIGHT = 220
+NEAR = 1.5
+"""Bounds up to so many times beyond the values are drawn."""
 MOST_NIGHTS = 400
 """The newest that are drawn."""
 MOST_LISTED = 60
@@ -108,13 +110,13 @@ def trend_svg(whole: pl.DataFrame, name: str, label: str, bounds: list[float]) -
         around = alt.Chart(rows.drop_nulls(low)).mark_rule(color=PALETTE[4], strokeWidth=5)
         layers.append(around.encode(x=_night(), y=alt.Y(f"{low}:Q", title=label), y2=f"{high}:Q"))
     layers.append(
-        base.mark_point(filled=True, size=60, opacity=1).encode(
+        base.mark_point(filled=True, size=90, opacity=1).encode(
             y=y,
             color=alt.Color("verdict:N", scale=_verdicts("range"), legend=_legend()),
             shape=alt.Shape("verdict:N", scale=_verdicts("shape"), legend=_legend()),
         )
     )
-    return to_svg(alt.LayerChart(layer=[*layers, *_rules(bounds)]), HEIGHT)
+    return to_svg(alt.LayerChart(layer=[*layers, *_rules(bounds, rows[name])]), HEIGHT)
 
 
 def groups_svg(groups: pl.DataFrame, bounds: list[float]) -> str:
@@ -138,20 +140,22 @@ def groups_svg(groups: pl.DataFrame, bounds: list[float]) -> str:
         ),
         color=alt.Color("group:N", scale=scale, legend=legend),
     )
-    lines = base.mark_line(strokeWidth=2)
-    return to_svg(
-        alt.LayerChart(layer=[lines, base.mark_point(filled=True), *_rules(bounds)]), HEIGHT
-    )
+    dots = base.mark_point(filled=True)
+    rules = _rules(bounds, rows["corpus_perplexity"])
+    return to_svg(alt.LayerChart(layer=[base.mark_line(strokeWidth=2), dots, *rules]), HEIGHT)
 
 
 def _dated(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("reasons").with_columns(pl.col("night").dt.strftime("%Y-%m-%d"))
 
 
-def _rules(bounds: list[float]) -> list[alt.Chart]:
-    if not bounds:
+def _rules(bounds: list[float], values: pl.Series) -> list[alt.Chart]:
+    """The bounds that are near; one far off would flatten everything else."""
+    drawn = values.drop_nulls().to_list()
+    near = [bound for bound in bounds if min(drawn) / NEAR <= bound <= max(drawn) * NEAR]
+    if not near:
         return []
-    rules = alt.Chart(pl.DataFrame({"bound": bounds}))
+    rules = alt.Chart(pl.DataFrame({"bound": near}))
     return [rules.mark_rule(color=PALETTE[5], strokeDash=[6, 4]).encode(y="bound:Q")]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.audit import run_night
+from jobs.audit import Score, run_night
 from jobs.night import load_night
 from jobs.score import Outcome, finish_run
 from pipeline.audit_record import Audit
@@ -99,7 +99,7 @@ class Audits:
         }
         pq.write_table(pa.table(table), self.corpus / f"{name}.parquet", row_group_size=5)
 
-    def night(self, name: str, scorer: Scorer | None = None, **options: Any) -> Audit:
+    def night(self, name: str, scorer: Score | None = None, **options: Any) -> Audit:
         """Carry a night out."""
         record, _ = run_night(
             load_night(self.file, name), Silent(), score=scorer or Scorer(), **options

@@ -69,6 +69,7 @@ def config(cluster: Machines, undisturbed: Undisturbed, tmp_path: Path) -> Score
     )
 
 
+@pytest.mark.soak
 def test_a_driver_that_dies_at_each_moment_in_turn(under_fire):
     difference = under_fire.play(list(MOMENTS), [])
 
@@ -88,6 +89,7 @@ def test_machines_that_go_while_others_join(under_fire):
     assert under_fire.num_drivers == 1
 
 
+@pytest.mark.soak
 def test_no_machine_comes_back(under_fire, cluster):
     under_fire.configure(wait_minutes=0.5)
 

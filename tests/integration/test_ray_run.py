@@ -158,6 +158,7 @@ def hang() -> None:
     time.sleep(3600)
 
 
+@pytest.mark.soak
 def test_an_engine_that_hangs_is_replaced(config, tmp_path):
     whole = undisturbed(config, tmp_path)
     happened = tmp_path / "happened"
