@@ -29,9 +29,11 @@ class Timed(NamedTuple):
     nll: float
 
 
-def timed(score: Callable[[], float]) -> Timed:
+def timed(score: Callable[[list[str]], float], texts: list[str]) -> Timed:
+    """Scores one text first: winnow checks its engine at start-up, which warms it."""
+    score(texts[:1])
     started = time.monotonic()
-    nll = score()
+    nll = score(texts)
     return Timed(time.monotonic() - started, nll)
 
 
@@ -52,7 +54,7 @@ def generate(model: str, texts: list[str]) -> Timed:
     params = SamplingParams(prompt_logprobs=0, max_tokens=1, temperature=0.0)
     tokenizer = llm.get_tokenizer()
 
-    def score() -> float:
+    def score(texts: list[str]) -> float:
         prompts = [
             {"prompt_token_ids": [tokenizer.bos_token_id, *ids]}
             for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -66,7 +68,7 @@ def generate(model: str, texts: list[str]) -> Timed:
             )
         )
 
-    return timed(score)
+    return timed(score, texts)
 
 
 def transformers_loop(model: str, texts: list[str], batch: int) -> Timed:
@@ -75,7 +77,7 @@ def transformers_loop(model: str, texts: list[str], batch: int) -> Timed:
 
     loaded, tokenizer = load_transformers(model)
 
-    def score() -> float:
+    def score(texts: list[str]) -> float:
         ids = [
             [tokenizer.bos_token_id, *one]
             for one in tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -95,7 +97,7 @@ def transformers_loop(model: str, texts: list[str], batch: int) -> Timed:
         return nll
 
     with torch.inference_mode():
-        return timed(score)
+        return timed(score, texts)
 
 
 def lmppl(model: str, texts: list[str]) -> Timed:
@@ -104,13 +106,13 @@ def lmppl(model: str, texts: list[str]) -> Timed:
     import torch
 
     scorer = peer.LM(model, torch_dtype=getattr(torch, DTYPE), trust_remote_code=False)
-    lengths = [len(ids) - 1 for ids in scorer.tokenizer(texts)["input_ids"]]
 
-    def score() -> float:
+    def score(texts: list[str]) -> float:
         found = scorer.get_perplexity(texts, batch_size=BATCH)
+        lengths = [len(ids) - 1 for ids in scorer.tokenizer(texts)["input_ids"]]
         return sum(n * math.log(value) for n, value in zip(lengths, found, strict=True))
 
-    return timed(score)
+    return timed(score, texts)
 
 
 def ppllm(model: str, texts: list[str]) -> Timed:
@@ -120,14 +122,15 @@ def ppllm(model: str, texts: list[str]) -> Timed:
 
     loaded, tokenizer = load_transformers(model)
     fix_tokenizer(tokenizer)
-    dataset = [{"text": text} for text in texts]
     loader = LoaderKwargs(batch_size=BATCH, num_workers=0)
 
-    def score() -> float:
-        found = compute_ppl(dataset, loaded, tokenizer, loader_kwargs=loader)
+    def score(texts: list[str]) -> float:
+        found = compute_ppl(
+            [{"text": text} for text in texts], loaded, tokenizer, loader_kwargs=loader
+        )
         return float(found["total_losses"].sum())
 
-    return timed(score)
+    return timed(score, texts)
 
 
 def lm_eval_vllm(model: str, texts: list[str]) -> Timed:
@@ -161,11 +164,14 @@ def lm_eval_transformers(model: str, texts: list[str]) -> Timed:
 def rolling(peer: Any, texts: list[str]) -> Timed:
     from lm_eval.api.instance import Instance
 
-    requests = [
-        Instance(request_type="loglikelihood_rolling", doc={}, arguments=(text,), idx=index)
-        for index, text in enumerate(texts)
-    ]
-    return timed(lambda: -math.fsum(peer.loglikelihood_rolling(requests, disable_tqdm=True)))
+    def score(texts: list[str]) -> float:
+        requests = [
+            Instance(request_type="loglikelihood_rolling", doc={}, arguments=(text,), idx=index)
+            for index, text in enumerate(texts)
+        ]
+        return -math.fsum(peer.loglikelihood_rolling(requests, disable_tqdm=True))
+
+    return timed(score, texts)
 
 
 def vocab_size(model: str) -> int:
