@@ -25,6 +25,7 @@ S3_ATTEMPTS = 3
 GCS_RETRY_SECONDS = 20
 """pyarrow's own retries are silent: enough for a hiccup. Longer waits are patience.py's."""
 
+OPTIONS = re.compile(r"\?\w+=[^?]*$")
 SECRET_OPTION = re.compile(r"[?&][^=&]*(?:secret|password|token|sig|key)[^=&]*=", re.IGNORECASE)
 AZURE_OPTIONS = frozenset(["blob_storage_authority", "dfs_storage_authority", "enable_tls"])
 
@@ -33,8 +34,9 @@ def split_options(location: str) -> tuple[str, str]:
     """A location without the options that a URI has at its end, and those with their "?"."""
     if "://" not in location:
         return location, ""
-    base, mark, options = location.partition("?")
-    return base, mark + options
+    found = OPTIONS.search(location)  # a lone "?" is a glob's
+    at = found.start() if found else len(location)
+    return location[:at], location[at:]
 
 
 def open_uri(location: str) -> tuple[fs.FileSystem, str]:

@@ -96,7 +96,7 @@ def explained(error: Exception, what: str, seconds: float) -> WinnowError:
             hint="are the credentials in effect here valid still, and do they allow this?",
         )
     return StoreError(
-        f"{what}: the store failed for {seconds:.0f} s: {reason}",
+        f"{what}: the store failed{f' for {seconds:.0f} s' if seconds else ''}: {reason}",
         hint="run the same command again when it does; what was committed is kept",
     )
 

@@ -33,6 +33,8 @@ from pipeline.config import ScoreConfig, Workers
 from pipeline.corpus import find_files
 from pipeline.errors import AccessError, StoreError
 from pipeline.filesystem import open_root
+from pipeline.planning import open_run
+from pipeline.reuse import take_over
 from pipeline.schema import Window, WindowScore
 from pipeline.scores import scan_scores
 from pipeline.sizing import EngineSettings
@@ -202,6 +204,36 @@ def test_a_run_of_one_file_keeps_the_options_of_its_location(
         carry=("source",),
     )
     assert_frame_equal(rows(run), expected.filter(pl.col("file") == "f1.parquet"))
+
+
+@pytest.mark.parametrize("to", ["the same store", "a disk"])
+def test_parts_of_another_run_are_taken_over(
+    proxy, store, corpus, prefix, tiny_model, expected, tmp_path, to
+):
+    first = score_corpus(
+        store.location(corpus, port=proxy.port),
+        store.location(f"{prefix}/run", port=proxy.port),
+        tiny_model,
+        carry=("source",),
+    )
+    again = store.location(f"{prefix}/again", port=proxy.port) if to != "a disk" else tmp_path / "x"
+    config = ScoreConfig(
+        corpus=store.location(corpus, port=proxy.port),
+        out=str(again),
+        model=str(tiny_model),
+        carry=("source",),
+        dtype="float32",
+        shard_tokens=20,
+        reuse=first.location,
+    )
+    run = RunStore(config.out)
+    manifest, _ = open_run(config, run, default_shard_tokens=20)
+    run.write_manifest(manifest)
+    proxy.requests.clear()
+    assert take_over(run, manifest) == len(manifest.shards)
+    parts_sent = [path for method, path in proxy.requests if method == "PUT" and "part-" in path]
+    assert len(parts_sent) == (0 if to == "a disk" else len(manifest.shards))
+    assert_frame_equal(rows(run), expected)
 
 
 # The final name is the commit
