@@ -68,6 +68,8 @@ def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> 
     if match["step"] is not None:
         if int(match["step"]) == 0:
             raise ValueError(f"{term!r} has a step of 0")
+        if len(numbers) == 2 and numbers[0] == numbers[1]:
+            raise ValueError(f"{term!r} steps over a range of one; {ends[0]} is the same")
         if len(ends) == 1:
             raise ValueError(f"{term!r} has a step without a range: {ends[0]}-{high} is one")
 

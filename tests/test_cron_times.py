@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jobs.cron_times import FIELDS, check_cron, next_runs, on_calendar
@@ -120,6 +120,7 @@ def calendar_matches(calendar: str, moment: datetime) -> bool:
 
 @given(expression=expressions(), moments=st.lists(st.datetimes(), min_size=20, max_size=60))
 def test_systemd_fires_when_cron_does(expression, moments):
+    assume(not re.search(r"\b(\w+)-\1/", expression))  # a range of one is refused
     checked = check_cron(expression)
     calendar = on_calendar(checked, "UTC")
     fired = next_runs(checked, UTC, datetime(2026, 1, 1, tzinfo=UTC), 20)

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
+from tests.homes import ray_home
+
 ROOT = Path(__file__).parents[2]
 STORE_BYTES = 80 << 20
 NODE_PATIENCE_SECONDS = 60
@@ -76,7 +78,7 @@ def machines(count: int) -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("WINNOW_", "RAY_"))]:
             patch.delenv(name)
-        patch.setenv("HOME", str(folder / "home"))
+        patch.setenv("HOME", str(ray_home()))
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

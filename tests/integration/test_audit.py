@@ -9,15 +9,18 @@ import pytest
 from jobs import score as driver
 from jobs.score import run_score
 from tests.audits import Audits
+from tests.homes import ray_home
 from tests.integration.test_ray_run import healthy
+
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def environment() -> Iterator[None]:
     """Workers unpickle the engine by name; and Ray writes its token into HOME."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("HOME", str(ray_home()))
         patch.delenv("RAY_ADDRESS", raising=False)
         yield
 

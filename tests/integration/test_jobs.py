@@ -21,6 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.soak
+
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef0123456789abcdef"
 PATIENCE_SECONDS = 180
@@ -225,7 +228,9 @@ def test_a_driver_finds_its_cluster(first, winnow, head):
     """`winnow score` takes RAY_ADDRESS from the environment that Ray makes for a job."""
     line = (
         'python -c "import os; from jobs.cluster import connected, size_workers\n'
-        "with connected(os.environ['RAY_ADDRESS']): print(size_workers(None))\""
+        "from pipeline.config import ScoreConfig\n"
+        "config = ScoreConfig(corpus='c', out='o', model='m')\n"
+        "with connected(os.environ['RAY_ADDRESS']): print(size_workers(config))\""
     )
     head.submit_line("driver", line)
     followed = winnow("jobs", "logs", "driver", "--follow")

@@ -49,9 +49,11 @@ from tests.faulty_proxy import (
     reset_unasked,
     stall,
 )
+from tests.homes import ray_home
 from tests.runs import score_corpus
 from tests.servers import BUCKET, KEY, SECRET, SeaweedFS
 
+pytestmark = pytest.mark.soak
 REPOSITORY = Path(__file__).parents[2]
 NUM_FILES = 3
 DOCUMENTS_PER_FILE = 20
@@ -59,11 +61,10 @@ NUM_DOCUMENTS = NUM_FILES * DOCUMENTS_PER_FILE
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+def environment() -> Iterator[pytest.MonkeyPatch]:
     """Credentials as a shell has them, and nobody's own configuration."""
-    home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
+        patch.setenv("HOME", str(ray_home()))
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         patch.setenv("AWS_ACCESS_KEY_ID", KEY)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

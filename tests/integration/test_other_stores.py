@@ -25,6 +25,9 @@ from pipeline.scores import scan_scores
 from tests.runs import score_corpus
 from tests.servers import Server, free_ports, tool
 
+pytestmark = pytest.mark.soak
+
+
 REPOSITORY = Path(__file__).parents[2]
 TEXTS = ["one document", "", "another one", None, "the last of them"]
 AZURITE_ACCOUNT = "devstoreaccount1"

@@ -26,6 +26,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from jobs.metrics import METRICS
 from tests.integration.emit_metrics import STATUSES
 
+pytestmark = pytest.mark.soak
+
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 T = TypeVar("T")

@@ -23,6 +23,7 @@ from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
 from tests.faulty import POISON_TOKENS, Faulty, Silent, fail, healthy, kill_this_process
+from tests.homes import ray_home
 
 NUM_FILES = 3
 DOCUMENTS_PER_FILE = 20
@@ -30,14 +31,14 @@ NUM_DOCUMENTS = NUM_FILES * DOCUMENTS_PER_FILE
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def environment() -> Iterator[None]:
     """Workers unpickle the engines of tests/ by name; and Ray writes its token into HOME.
 
     One HOME for the whole file: Ray reads its token once a process.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("HOME", str(ray_home()))
         patch.delenv("RAY_ADDRESS", raising=False)
         yield
 
