@@ -56,7 +56,7 @@ bench-reports: $(READY)  ## winnow report on ten million made-up score rows agai
 	$(PY) -m tests.benchmarks.bench_reports
 
 schemas: $(READY)  ## regenerate pipeline/schemas/*.json
-	$(PY) -m pipeline.json_schemas
+	$(PY) -m pipeline.reports.json_schemas
 
 bench-overhead: $(READY)  ## what Winnow itself costs: a document, a plan, a shard of the driver
 	$(PY) -m tests.benchmarks.bench_overhead

@@ -16,11 +16,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from jobs.cli_audit import audit
-from jobs.cli_cluster import jobs_app, schedule, submit
-from jobs.cli_reports import compare, filter_corpus, report
-from jobs.cli_runs import gc, plan, status, verify
-from jobs.options import Json
+from jobs.command_line.cli_audit import audit
+from jobs.command_line.cli_cluster import jobs_app, schedule, submit
+from jobs.command_line.cli_reports import compare, filter_corpus, report
+from jobs.command_line.cli_runs import gc, plan, status, verify
+from jobs.command_line.options import Json
 from jobs.signals import Terminated, on_sigterm
 from pipeline.errors import WinnowError
 
@@ -218,7 +218,7 @@ def score(
     Example: winnow score data/ --out runs/first --model HuggingFaceTB/SmolLM2-135M --carry source
     """
     options = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
-    from jobs.commands import dry_run_score, score_and_print
+    from jobs.commands.runs import dry_run_score, score_and_print
     from pipeline.config import load_score_config
 
     settings = load_score_config(config, options)

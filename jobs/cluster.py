@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ray
 
-from jobs.auth import keep_token_private
+from jobs.submission.auth import keep_token_private
 from pipeline.config import ScoreConfig, Workers
 from pipeline.errors import UsageError
 

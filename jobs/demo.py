@@ -19,8 +19,8 @@ from jobs.demo_model import cache_folder, demo_model
 from jobs.progress import ProgressListener
 from jobs.score import run_score
 from pipeline.config import ScoreConfig
-from pipeline.render import print_report, write_report
-from pipeline.report import build_report
+from pipeline.pages.render import print_report, write_report
+from pipeline.reports.report import build_report
 from pipeline.store import RunStore
 
 

@@ -17,9 +17,9 @@ from pyarrow import fs
 
 from pipeline.config import near_name
 from pipeline.errors import CorpusError, UnreadableFileError
-from pipeline.filesystem import Root, open_root
-from pipeline.locations import split_options
 from pipeline.schema import OWN_COLUMNS
+from pipeline.storage.filesystem import Root, open_root
+from pipeline.storage.locations import split_options
 
 GLOB_CHARACTERS = frozenset("*?[")
 DEFAULT_ID_COLUMNS = ("doc_id", "id")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from pipeline.corpus import Columns
 from pipeline.errors import UnreadableFileError
-from pipeline.filesystem import Root
 from pipeline.schema import Document, Shard
+from pipeline.storage.filesystem import Root
 
 BATCH_TEXT_BYTES = 1 << 20
 BATCH_ROWS = 256

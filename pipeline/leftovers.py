@@ -5,8 +5,8 @@ somebody drives is left alone, for its unfinished writes are alive.
 """
 
 from pipeline.errors import RunError
-from pipeline.filesystem import TEMPORARY_PREFIX
 from pipeline.lock import LOCK, is_alive, read_holder
+from pipeline.storage.filesystem import TEMPORARY_PREFIX
 from pipeline.store import RunStore
 
 

@@ -18,7 +18,7 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RunError, WinnowError
-from pipeline.filesystem import TEMPORARY_PREFIX, Root, naming
+from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, naming
 
 log = logging.getLogger(__name__)
 

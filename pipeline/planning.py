@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pipeline.config import ScoreConfig
 from pipeline.corpus import Columns, Footer, changed_files, choose_columns, find_files, read_footers
 from pipeline.errors import CorpusError, RunError
-from pipeline.filesystem import Root, open_root
 from pipeline.identity import choose_scoring, fingerprint, installed_versions, plan_rules
 from pipeline.manifest import (
     Manifest,
@@ -29,6 +28,7 @@ from pipeline.model import Model, load_model
 from pipeline.reuse import covered_groups, find_reusable, make_record, merge_shards
 from pipeline.schema import TOKEN_FIELDS, Shard, Span, part_schema
 from pipeline.scorer import ShardJob
+from pipeline.storage.filesystem import Root, open_root
 from pipeline.store import RunStore
 
 log = logging.getLogger(__name__)

@@ -25,11 +25,11 @@ from pipeline.corpus import Columns
 from pipeline.documents import Batch, read_batches, readable
 from pipeline.engine import Engine
 from pipeline.errors import EngineError, UnreadableFileError
-from pipeline.filesystem import Root
 from pipeline.manifest import ScoringRules, Totals, Value
 from pipeline.metrics import fold_document, unscored
-from pipeline.prefetch import Prefetch
 from pipeline.schema import TOKEN_FIELDS, Document, DocumentScore, Logprobs, Shard, Status, Window
+from pipeline.storage.filesystem import Root
+from pipeline.storage.prefetch import Prefetch
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
 from pipeline.windows import plan_windows

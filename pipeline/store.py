@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline.errors import RunError
-from pipeline.filesystem import Root, open_root
 from pipeline.lock import LOCK
 from pipeline.manifest import Manifest, PartFooter, Success, Totals, Value, as_text
 from pipeline.schema import SCHEMA_VERSION
+from pipeline.storage.filesystem import Root, open_root
 
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"

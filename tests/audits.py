@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.audit import Score, run_night
-from jobs.night import load_night
+from jobs.nights.audit import Score, run_night
+from jobs.nights.night import load_night
 from jobs.score import Outcome, finish_run
-from pipeline.audit_record import Audit
+from pipeline.audits.audit_record import Audit
 from pipeline.config import ScoreConfig
 from pipeline.engine import Engine
 from pipeline.manifest import Totals

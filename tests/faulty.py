@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.errors import EngineError, EngineMemoryError
-from pipeline.filesystem import TEMPORARY_PREFIX
 from pipeline.schema import Window, WindowScore
 from pipeline.sizing import EngineSettings
+from pipeline.storage.filesystem import TEMPORARY_PREFIX
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
 

@@ -3,15 +3,15 @@
 import re
 from typing import Any
 
-from pipeline.distributions import Ecdf, Histogram, LengthBand
-from pipeline.duplicates import Cluster, Duplicates
-from pipeline.excerpts import Example
-from pipeline.figures import Figures
-from pipeline.groups import Group
-from pipeline.report import Coverage, Provenance, Report
-from pipeline.requirements import Finding
-from pipeline.separation import Cut, Removed, SeparatedLabel, Separation
-from pipeline.thresholds import Threshold
+from pipeline.reports.distributions import Ecdf, Histogram, LengthBand
+from pipeline.reports.duplicates import Cluster, Duplicates
+from pipeline.reports.excerpts import Example
+from pipeline.reports.figures import Figures
+from pipeline.reports.groups import Group
+from pipeline.reports.report import Coverage, Provenance, Report
+from pipeline.reports.requirements import Finding
+from pipeline.reports.separation import Cut, Removed, SeparatedLabel, Separation
+from pipeline.reports.thresholds import Threshold
 from tests.plans import make_manifest
 
 HOSTILE = [

@@ -7,11 +7,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.night import load_night
-from pipeline.audit_record import Delivery
+from jobs.nights.night import load_night
+from pipeline.audits.audit_record import Delivery
+from pipeline.audits.nights import Nights
 from pipeline.errors import ConfigError, RunError
 from pipeline.lock import RunLock
-from pipeline.nights import Nights
 from tests.audits import Audits, Scorer
 
 MONDAY, TUESDAY, WEDNESDAY = "2026-01-05", "2026-01-06", "2026-01-07"

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audit_checks import MOST_FINDINGS, Measured, check_all
-from pipeline.audit_config import Requirement
-from pipeline.audit_record import Part
-from pipeline.figures import Figures
+from pipeline.audits.audit_checks import MOST_FINDINGS, Measured, check_all
+from pipeline.audits.audit_config import Requirement
+from pipeline.audits.audit_record import Part
+from pipeline.reports.figures import Figures
 
 
 def part(perplexity: float | None = 10.0, documents: int = 100, error: float = 0.0) -> Part:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.audit_config import METRICS, Webhook, load_audit_config, load_night_config
-from pipeline.audit_record import Part
+from pipeline.audits.audit_config import METRICS, Webhook, load_audit_config, load_night_config
+from pipeline.audits.audit_record import Part
 from pipeline.errors import ConfigError
-from pipeline.figures import Figures
+from pipeline.reports.figures import Figures
 
 SECRET = "T0B0s3cr3t"
 

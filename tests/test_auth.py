@@ -1,11 +1,11 @@
-"""jobs/auth.py: tokens, who may read them, and what a dashboard must not be told."""
+"""jobs/submission/auth.py: tokens, who may read them, and what a dashboard must not be told."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from jobs.auth import (
+from jobs.submission.auth import (
     dashboard_url,
     exposure_warning,
     is_loopback,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.report import build_report
+from pipeline.reports.report import build_report
 from tests.benchmarks.bench_reports import SIDES, make_run
 
 

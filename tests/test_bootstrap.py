@@ -1,4 +1,4 @@
-"""pipeline/bootstrap.py against SciPy's bootstrap and the formula for a ratio's variance."""
+"""pipeline/comparisons/bootstrap.py against SciPy, and the formula for a ratio's variance."""
 
 import math
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.bootstrap import NUM_BLOCKS, Bootstrap, block_sums, interval
-from pipeline.samples import ROW_BITS
+from pipeline.comparisons.bootstrap import NUM_BLOCKS, Bootstrap, block_sums, interval
+from pipeline.comparisons.samples import ROW_BITS
 
 FILES = ["a.parquet", "b.parquet"]
 
@@ -118,7 +118,7 @@ def test_documents_are_dealt_evenly():
 
 
 def test_sums_by_block_and_group(monkeypatch):
-    monkeypatch.setattr("pipeline.bootstrap.CHUNK", 7)
+    monkeypatch.setattr("pipeline.comparisons.bootstrap.CHUNK", 7)
     random = np.random.default_rng(0)
     blocks = random.integers(0, 5, 100).astype(np.uint16)
     groups = random.integers(0, 3, 100).astype(np.uint8)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline.page import to_html
+from pipeline.pages.page import to_html
 from tests.reports import HOSTILE, examples, make_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -217,7 +217,7 @@ def test_a_disk_that_is_full_is_named(capsys):
 def test_reports_need_no_vllm_torch_or_ray():
     """People who only read scores install none of them."""
     code = (
-        "import sys, jobs.commands, jobs.commands_compare, pipeline.render\n"
+        "import sys, jobs.commands.runs, jobs.commands.compare, pipeline.pages.render\n"
         "heavy = {'vllm', 'torch', 'ray', 'transformers'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )

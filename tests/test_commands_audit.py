@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import audit as module
 from jobs.cli import app, run_command
+from jobs.nights import audit as module
 from tests.audits import Audits, Scorer
 
 NIGHT = "2026-01-05"
@@ -67,7 +67,7 @@ def test_json_is_the_record(audits, winnow):
 def test_a_webhook_that_is_not_there_is_a_warning(audits, winnow, monkeypatch):
     monkeypatch.setenv("HOOK", "http://127.0.0.1:1/T0s3cr3t")
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("jobs.webhook.FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.nights.webhook.FIRST_WAIT_SECONDS", 0.0)
     audits.configure(extra='[audit.webhook]\nurl_env = "HOOK"')
     code, out, err = winnow(audits.file, "--night", NIGHT, "--json")
     assert code == 0

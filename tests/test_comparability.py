@@ -1,8 +1,13 @@
-"""pipeline/comparability.py: what is asked, and what is refused with a reason."""
+"""pipeline/comparisons/comparability.py: what is asked, and what is refused with a reason."""
 
 import pytest
 
-from pipeline.comparability import TOKENIZERS_DIFFER, files_changed, recognise, short_names
+from pipeline.comparisons.comparability import (
+    TOKENIZERS_DIFFER,
+    files_changed,
+    recognise,
+    short_names,
+)
 from pipeline.errors import RunError
 from tests.made_runs import row, write_run
 

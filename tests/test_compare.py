@@ -1,4 +1,4 @@
-"""pipeline/compare.py: figures, shifts, trends and matrices against NumPy and SciPy."""
+"""pipeline/comparisons/compare.py: figures, shifts, trends and matrices against NumPy and SciPy."""
 
 import json
 import math
@@ -10,9 +10,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 from scipy import stats
 
-from pipeline.comparability import TOKENIZERS_DIFFER
-from pipeline.compare import compare_runs
-from pipeline.comparison import Comparison
+from pipeline.comparisons.comparability import TOKENIZERS_DIFFER
+from pipeline.comparisons.compare import compare_runs
+from pipeline.comparisons.comparison import Comparison
 from pipeline.errors import RunError
 from pipeline.schema import WindowScore
 from pipeline.store import RunStore

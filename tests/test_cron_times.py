@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jobs.cron_times import FIELDS, check_cron, next_runs, on_calendar
+from jobs.nights.cron_times import FIELDS, check_cron, next_runs, on_calendar
 
 NAMES = {
     name: index for index, name in enumerate(["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"])

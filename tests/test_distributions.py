@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.distributions import (
+from pipeline.reports.distributions import (
     ECDF_POINTS,
     HISTOGRAM_BINS,
     ecdf_of,
@@ -14,7 +14,7 @@ from pipeline.distributions import (
     length_bands,
     length_query,
 )
-from pipeline.sketches import FINE
+from pipeline.reports.sketches import FINE
 from tests.test_sketches import sketch_of
 
 # Away from the edges of bins, where a rounded logarithm may fall on either side.

@@ -42,11 +42,13 @@ def test_the_options_table_names_real_options():
             assert option in known
 
 
-def test_the_tree_names_every_module():
+def test_the_tree_names_every_module_and_package():
     tree = next(block for _, block in BLOCKS if "READ FIRST" in block)
-    named = set(re.findall(r"\w+\.py", tree))
-    there = {p.name for folder in ("pipeline", "jobs") for p in (ROOT / folder).glob("*.py")}
-    assert named == there - {"__init__.py"}
+    tops = [ROOT / "pipeline", ROOT / "jobs"]
+    modules = {path.name for top in tops for path in top.glob("*.py")} - {"__init__.py"}
+    packages = {path.parent.name + "/" for top in tops for path in top.glob("*/__init__.py")}
+    assert set(re.findall(r"\w+\.py", tree)) == modules
+    assert set(re.findall(r"(?m)^  (?:\w+\.py )?(\w+/)", tree)) == packages
 
 
 def test_the_columns_table_is_the_schema():

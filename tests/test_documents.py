@@ -10,9 +10,9 @@ import pytest
 from pipeline.corpus import Columns
 from pipeline.documents import BATCH_ROWS, BATCH_TEXT_BYTES, Batch, read_batches
 from pipeline.errors import UnreadableFileError
-from pipeline.filesystem import open_root
 from pipeline.planning import CorpusPlan, plan_corpus
 from pipeline.schema import Document, Shard, Span
+from pipeline.storage.filesystem import open_root
 
 MEBIBYTE = 1 << 20
 TEXT_ONLY = Columns("text", None, ())

@@ -1,4 +1,4 @@
-"""pipeline/drift.py against SciPy, and against sums done another way."""
+"""pipeline/comparisons/drift.py against SciPy, and against sums done another way."""
 
 import math
 
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline import drift
-from pipeline.drift import distances, ks_statistic, psi, wasserstein
+from pipeline.comparisons import drift
+from pipeline.comparisons.drift import distances, ks_statistic, psi, wasserstein
 
 VALUES = st.lists(st.floats(-50, 50).map(lambda x: round(x, 1)), min_size=1, max_size=60)
 

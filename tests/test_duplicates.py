@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.duplicates import MOST_CLUSTERS, find_duplicates
+from pipeline.reports.duplicates import MOST_CLUSTERS, find_duplicates
 
 SCHEMA = {
     "text_hash": pl.Int64,

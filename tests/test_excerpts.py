@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.excerpts import EXCERPT_CHARACTERS, NUM_EXTREMES, Example
-from pipeline.report import build_report
+from pipeline.reports.excerpts import EXCERPT_CHARACTERS, NUM_EXTREMES, Example
+from pipeline.reports.report import build_report
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from tests.runs import make_run

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.expressions import (
+from pipeline.reports.expressions import (
     DEEPEST,
     Call,
     Comparison,

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import UsageError
-from pipeline.filesystem import TEMPORARY_PREFIX, Root, open_root, remote_root
+from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root, remote_root
 
 ODD_NAMES = {
     "space": "a b.parquet",

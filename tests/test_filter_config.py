@@ -1,9 +1,9 @@
-"""pipeline/filter_config.py: how rules are written, and which contradict each other."""
+"""pipeline/filters/filter_config.py: how rules are written, and which contradict each other."""
 
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.filter_config import load_filter_config
+from pipeline.filters.filter_config import load_filter_config
 
 
 def load(**options):

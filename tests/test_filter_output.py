@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import pipeline.filter_output as filter_output
+import pipeline.filters.filter_output as filter_output
 from pipeline.errors import ConfigError, CorpusError, RunError, UsageError, WinnowError
-from pipeline.filter_config import load_filter_config
-from pipeline.filter_output import FilterWriter
-from pipeline.filter_record import DONE, PLAN
-from pipeline.filtering import decide
+from pipeline.filters.filter_config import load_filter_config
+from pipeline.filters.filter_output import FilterWriter
+from pipeline.filters.filter_record import DONE, PLAN
+from pipeline.filters.filtering import decide
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from tests.runs import score_corpus

@@ -1,12 +1,12 @@
-"""pipeline/filter_record.py: whose folder an output folder is."""
+"""pipeline/filters/filter_record.py: whose folder an output folder is."""
 
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import RunError, UsageError
-from pipeline.filesystem import open_root
-from pipeline.filter_record import PLAN, FilterPlan, begin, check_apart
+from pipeline.filters.filter_record import PLAN, FilterPlan, begin, check_apart
+from pipeline.storage.filesystem import open_root
 from tests.plans import make_manifest
 
 

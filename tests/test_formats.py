@@ -1,9 +1,9 @@
-"""pipeline/formats.py: digits that mean something, signs that say the direction."""
+"""pipeline/pages/formats.py: digits that mean something, signs that say the direction."""
 
 import pytest
 
-from pipeline.bootstrap import Interval
-from pipeline.formats import chance, estimate, estimated_change, percent, signed
+from pipeline.comparisons.bootstrap import Interval
+from pipeline.pages.formats import chance, estimate, estimated_change, percent, signed
 
 
 def around(low, high):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.groups import (
+from pipeline.reports.groups import (
     MOST_GROUPS_SHOWN,
     NULL,
     OTHERS,
@@ -16,7 +16,7 @@ from pipeline.groups import (
     largest_query,
     value_of,
 )
-from pipeline.sketches import FINE
+from pipeline.reports.sketches import FINE
 
 SPECIAL = st.sampled_from([None, NULL, OTHERS, f'"{NULL}"', f'""{OTHERS}""', '"', "", "web"])
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.history import SCHEMA, rows_of, update_history
-from pipeline.nights import Nights
+from pipeline.audits.history import SCHEMA, rows_of, update_history
+from pipeline.audits.nights import Nights
 from tests.test_audit_checks import part
 from tests.test_nights import HOSTILE, put
 

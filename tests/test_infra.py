@@ -21,7 +21,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.main import get_command
 
 from jobs.cli import app
-from pipeline.audit_config import load_audit_config, load_night_config
+from pipeline.audits.audit_config import load_audit_config, load_night_config
 from pipeline.config import load_score_config
 
 ROOT = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""pipeline/integrity.py: every kind of damage to a run is found and named."""
+"""pipeline/verification/integrity.py: every kind of damage to a run is found and named."""
 
 import json
 import os
@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.integrity import check_integrity
 from pipeline.store import FOOTER_KEY, RunStore
+from pipeline.verification.integrity import check_integrity
 from tests.runs import make_run
 
 TEXTS = [f"document {i} " + "and so on " * (i % 4) for i in range(14)] + [None, ""]

@@ -1,4 +1,4 @@
-"""jobs/job_client.py against a dashboard that misbehaves; a real one is integration/test_jobs.py's.
+"""jobs/submission/job_client.py against a dashboard that misbehaves; test_jobs.py has a real one.
 
 The dashboard is a server of ours: a real one cannot be told to fail at the third request.
 """
@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.job_submission import JobDetails
 
-from jobs import job_client
-from jobs.job_client import Cluster, job_of
-from jobs.readiness import is_not_ready, reason
-from jobs.submit import Submission
+from jobs.submission import job_client
+from jobs.submission.job_client import Cluster, job_of
+from jobs.submission.readiness import is_not_ready, reason
+from jobs.submission.submit import Submission
 from pipeline.errors import UsageError, WinnowError
 
 VERSION = {"version": "4", "ray_version": "2.60.0", "ray_commit": "", "session_name": "s"}

@@ -5,8 +5,8 @@ import json
 import jsonschema
 import pytest
 
-from pipeline.json_schemas import FOLDER, MODELS, json_schema
-from pipeline.report import build_report
+from pipeline.reports.json_schemas import FOLDER, MODELS, json_schema
+from pipeline.reports.report import build_report
 from tests.runs import make_run
 
 

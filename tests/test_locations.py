@@ -5,9 +5,9 @@ import datetime
 import pytest
 from pyarrow import fs
 
-from pipeline import locations
 from pipeline.errors import UsageError
-from pipeline.locations import open_uri, split_options
+from pipeline.storage import locations
+from pipeline.storage.locations import open_uri, split_options
 
 
 def options_of(filesystem: fs.FileSystem) -> dict:

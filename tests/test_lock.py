@@ -16,8 +16,8 @@ from pyarrow import fs
 
 from pipeline import lock
 from pipeline.errors import RunError
-from pipeline.filesystem import Root, open_root, remote_root
 from pipeline.lock import GONE_SECONDS, LOCK, Holder, RunLock, is_alive, read_holder
+from pipeline.storage.filesystem import Root, open_root, remote_root
 
 PATIENCE = 10.0
 """Seconds until a test gives up; never waited for when all is well."""

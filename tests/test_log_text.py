@@ -1,11 +1,11 @@
-"""jobs/log_text.py: any log, in any pieces, whole in a file and harmless on a terminal."""
+"""jobs/submission/log_text.py: any log, in any pieces, whole in a file, harmless on a terminal."""
 
 import io
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.log_text import MOST_BUFFERED, LogWriter
+from jobs.submission.log_text import MOST_BUFFERED, LogWriter
 from pipeline.escaping import UNFIT
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import nights as module
+from pipeline.audits import nights as module
+from pipeline.audits.nights import Nights, below
 from pipeline.errors import RunError
-from pipeline.nights import Nights, below
 from tests.test_webhook import make_record
 
 HOSTILE = "</svg><script>alert(1)</script>\x1b[2J\u202e & \"' {{ 7*7 }}"

@@ -1,4 +1,4 @@
-"""pipeline/order_statistics.py against sorting everything."""
+"""pipeline/filters/order_statistics.py against sorting everything."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.order_statistics import (
+from pipeline.filters.order_statistics import (
     from_sortable_bits,
     histogram,
     select,

@@ -1,4 +1,4 @@
-"""pipeline/paired_rows.py: two runs side by side, against a join in plain Python."""
+"""pipeline/filters/paired_rows.py: two runs side by side, against a join in plain Python."""
 
 import shutil
 from pathlib import Path
@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.filter_config import load_filter_config
-from pipeline.filter_output import FilterWriter
-from pipeline.filtering import decide
-from pipeline.paired_rows import ScoreRows
+from pipeline.filters.filter_config import load_filter_config
+from pipeline.filters.filter_output import FilterWriter
+from pipeline.filters.filtering import decide
+from pipeline.filters.paired_rows import ScoreRows
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine

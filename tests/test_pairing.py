@@ -1,4 +1,4 @@
-"""pipeline/pairing.py against SciPy and plain loops over documents."""
+"""pipeline/comparisons/pairing.py against SciPy and plain loops over documents."""
 
 import math
 
@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline import pairing
-from pipeline.bootstrap import Bootstrap
-from pipeline.pairing import furthest, match, pair, wilcoxon_p_value
-from pipeline.samples import file_order, read_sample
+from pipeline.comparisons import pairing
+from pipeline.comparisons.bootstrap import Bootstrap
+from pipeline.comparisons.pairing import furthest, match, pair, wilcoxon_p_value
+from pipeline.comparisons.samples import file_order, read_sample
 from pipeline.scores import scan_scores
 from tests.made_runs import row, unscored, write_run
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from pipeline import patience
 from pipeline.errors import AccessError, StoreError, UsageError, WinnowError
-from pipeline.filesystem import Root, remote_root
-from pipeline.patience import PatientFile, PatientHandler, patiently
+from pipeline.storage import patience
+from pipeline.storage.filesystem import Root, remote_root
+from pipeline.storage.patience import PatientFile, PatientHandler, patiently
 
 BUSY = "When reading information for key 'k' in bucket 'b': AWS Error SLOW_DOWN during X: be slow"
 

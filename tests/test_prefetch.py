@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.prefetch import Prefetch
+from pipeline.storage.prefetch import Prefetch
 
 PATIENCE = 10.0
 """Seconds until a test gives up on a thread; never waited for when all is well."""

@@ -17,15 +17,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from pipeline.charts import MOST_SERIES, REST, histogram_svg, ranges_svg, small_multiples_svg
-from pipeline.curves import ecdf_svg, lengths_svg, thresholds_svg
 from pipeline.escaping import plain
-from pipeline.groups import Group
-from pipeline.page import to_html
-from pipeline.render import print_report, to_markdown, write_report
-from pipeline.report import Coverage, Report
+from pipeline.pages.charts import MOST_SERIES, REST, histogram_svg, ranges_svg, small_multiples_svg
+from pipeline.pages.curves import ecdf_svg, lengths_svg, thresholds_svg
+from pipeline.pages.page import to_html
+from pipeline.pages.render import print_report, to_markdown, write_report
+from pipeline.pages.wording import COLUMNS, number
+from pipeline.reports.groups import Group
+from pipeline.reports.report import Coverage, Report
 from pipeline.store import RunStore
-from pipeline.wording import COLUMNS, number
 from tests.reports import (
     BANDS,
     CURVE,

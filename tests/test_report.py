@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import ScoreConfig
-from pipeline.distributions import HISTOGRAM_BINS
 from pipeline.errors import RunError
-from pipeline.figures import Figures
-from pipeline.groups import MOST_GROUP_VALUES, MOST_GROUPS_SHOWN, OTHERS
 from pipeline.manifest import Manifest, Success, Totals, add_totals
 from pipeline.planning import open_run
-from pipeline.report import Report, build_report
+from pipeline.reports.distributions import HISTOGRAM_BINS
+from pipeline.reports.figures import Figures
+from pipeline.reports.groups import MOST_GROUP_VALUES, MOST_GROUPS_SHOWN, OTHERS
+from pipeline.reports.report import Report, build_report
 from pipeline.schema import DocumentScore
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.requirements import Finding, check_requirements, parse_requirement
+from pipeline.reports.requirements import Finding, check_requirements, parse_requirement
 
 SCHEMA = {
     "status": pl.String,

@@ -13,7 +13,6 @@ from polars.testing import assert_frame_equal
 from jobs.score import finish_run
 from pipeline.config import ScoreConfig
 from pipeline.corpus import Footer
-from pipeline.integrity import check_integrity
 from pipeline.manifest import Manifest, Totals
 from pipeline.planning import deal_shards, open_run, shard_job
 from pipeline.reuse import covered_groups, merge_shards, take_over
@@ -22,6 +21,7 @@ from pipeline.scorer import score_shard
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
+from pipeline.verification.integrity import check_integrity
 from tests.fakes import FakeEngine
 
 FILES = {

@@ -8,10 +8,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.audits.sample_draw import draw_sample, read_sample_record, sampled_config
 from pipeline.config import ScoreConfig
 from pipeline.errors import CorpusError, RunError
-from pipeline.filesystem import open_root
-from pipeline.sample_draw import draw_sample, read_sample_record, sampled_config
+from pipeline.storage.filesystem import open_root
 
 
 @pytest.fixture

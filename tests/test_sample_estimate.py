@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.sample_estimate import (
+from pipeline.audits.sample_estimate import (
     Stratum,
     estimates,
     weighted_figures,

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from pipeline.audits.sample_rows import allocate, choose_rows
 from pipeline.corpus import find_files, read_footers
 from pipeline.errors import ConfigError
-from pipeline.sample_rows import allocate, choose_rows
 
 COUNTS = st.dictionaries(st.text(max_size=2), st.integers(1, 10_000), min_size=1, max_size=12)
 

@@ -1,11 +1,11 @@
-"""pipeline/samples.py: the rows as they are on disk, in order, in the same numbers everywhere."""
+"""pipeline/comparisons/samples.py: rows as on disk, in order, the same numbers everywhere."""
 
 import math
 
 import numpy as np
 
-from pipeline.groups import OTHERS
-from pipeline.samples import ROW_BITS, file_order, read_sample
+from pipeline.comparisons.samples import ROW_BITS, file_order, read_sample
+from pipeline.reports.groups import OTHERS
 from pipeline.scores import scan_scores
 from tests.made_runs import hash_of, row, unscored, write_run
 

@@ -1,4 +1,4 @@
-"""pipeline/sampling.py: the hash, against the published algorithm in plain Python."""
+"""pipeline/filters/sampling.py: the hash, against the published algorithm in plain Python."""
 
 from hashlib import blake2b
 
@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from pipeline.sampling import row_hash, uniform
+from pipeline.filters.sampling import row_hash, uniform
 
 MASK = 2**64 - 1
 

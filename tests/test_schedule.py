@@ -16,8 +16,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.schedule import render_cron, render_kubernetes, render_systemd
-from jobs.schedule_config import ClusterConfig, ScheduleConfig
+from jobs.nights.schedule import render_cron, render_kubernetes, render_systemd
+from jobs.nights.schedule_config import ClusterConfig, ScheduleConfig
 from pipeline.errors import ConfigError
 
 SCHEMAS = Path(__file__).parent / "schemas"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.schedule_config import load_schedule, require_cluster
+from jobs.nights.schedule_config import load_schedule, require_cluster
 from pipeline.errors import ConfigError
 
 NIGHT = '[score]\ncorpus = "c"\nmodel = "m"\n[audit]\nruns = "runs"\n'

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import schedule_install
 from jobs.cli import app, run_command
+from jobs.nights import schedule_install
 
 CRONTAB = """#!/bin/sh
 case "$1" in

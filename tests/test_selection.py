@@ -1,4 +1,4 @@
-"""pipeline/selection.py against the rules written once more, in plain Python."""
+"""pipeline/filters/selection.py against the rules written once more, in plain Python."""
 
 import math
 from itertools import groupby
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.filter_config import FilterConfig, load_filter_config
-from pipeline.selection import find_cutoffs
+from pipeline.filters.filter_config import FilterConfig, load_filter_config
+from pipeline.filters.selection import find_cutoffs
 from tests.test_sampling import splitmix
 
 # Few values, so that ties are common; 0.1 + 0.2 lies one bit beyond 0.3.

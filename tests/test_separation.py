@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
-from pipeline import separation
 from pipeline.errors import ConfigError
-from pipeline.groups import grouping_of, largest_query
-from pipeline.separation import Labels, Separation, parse_labels, separate_labels
+from pipeline.reports import separation
+from pipeline.reports.groups import grouping_of, largest_query
+from pipeline.reports.separation import Labels, Separation, parse_labels, separate_labels
 
 # Few different values: ties are where a rank statistic goes wrong.
 ROWS = st.lists(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sketches import (
+from pipeline.reports.sketches import (
     COARSE,
     FINE,
     FINE_ROWS,

@@ -12,9 +12,9 @@ from pyarrow import fs
 
 from pipeline import store as store_module
 from pipeline.errors import RunError, UsageError
-from pipeline.filesystem import TEMPORARY_PREFIX, remote_root
 from pipeline.manifest import PartFooter, Success, Totals
 from pipeline.schema import SCHEMA_VERSION
+from pipeline.storage.filesystem import TEMPORARY_PREFIX, remote_root
 from pipeline.store import FOOTER_KEY, RunStore
 from tests.plans import SCHEMA, make_manifest
 

@@ -1,4 +1,4 @@
-"""jobs/submit.py: a bad request is refused here, before any cluster hears of it."""
+"""jobs/submission/submit.py: a bad request is refused here, before any cluster hears of it."""
 
 import shlex
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli import app, run_command
-from jobs.submit import Submission, check_id, new_id, parse_metadata
+from jobs.submission.submit import Submission, check_id, new_id, parse_metadata
 from pipeline.errors import ConfigError, UsageError
 
 NOWHERE = ["--address", "http://127.0.0.1:9", "--wait-for-cluster", "0"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.thresholds import NUM_CUTS, threshold_curve
+from pipeline.reports.thresholds import NUM_CUTS, threshold_curve
 from tests.test_sketches import sketch_of
 
 

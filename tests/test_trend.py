@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.audit_config import AuditConfig, Requirement
-from pipeline.history import rows_of
-from pipeline.nights import Nights
-from pipeline.trend import to_html, write_trend
+from pipeline.audits.audit_config import AuditConfig, Requirement
+from pipeline.audits.history import rows_of
+from pipeline.audits.nights import Nights
+from pipeline.audits.trend import to_html, write_trend
 from tests.test_audit_checks import part
 from tests.test_history import groups
 from tests.test_nights import HOSTILE

@@ -1,4 +1,4 @@
-"""pipeline/verify.py, truth.py and reference.py: true scores pass, false ones do not."""
+"""pipeline/verification: true scores pass, false ones do not."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pipeline.errors import CorpusError, RunError
-from pipeline.reference import ReferenceScorer
 from pipeline.schema import Window, WindowScore
 from pipeline.store import RunStore
-from pipeline.truth import relative_error, sample_documents
-from pipeline.verify import read_verification, verify_run
+from pipeline.verification.reference import ReferenceScorer
+from pipeline.verification.truth import relative_error, sample_documents
+from pipeline.verification.verify import read_verification, verify_run
 from tests.runs import make_run
 
 TEXTS = ["x", "The capital of France", "word " * 150, None, "", "Σ😀", "<s></s>"]
@@ -84,7 +84,7 @@ def test_integrity_alone_loads_no_model(true_run, monkeypatch):
     def load(*arguments: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("pipeline.verify.ReferenceScorer", load)
+    monkeypatch.setattr("pipeline.verification.verify.ReferenceScorer", load)
     verification = verify_run(true_run, sample=0)
     assert verification.passed
     assert verification.truth is None
@@ -93,7 +93,7 @@ def test_integrity_alone_loads_no_model(true_run, monkeypatch):
 def test_a_damaged_run_is_not_rescored(tiny_model, tmp_path, monkeypatch):
     store = make_run(tmp_path, tiny_model, TEXTS, engine=TrueEngine(tiny_model))
     store.root.remove("_SUCCESS")
-    monkeypatch.setattr("pipeline.verify.ReferenceScorer", None)
+    monkeypatch.setattr("pipeline.verification.verify.ReferenceScorer", None)
     verification = verify_run(store)
     assert not verification.passed
     assert verification.truth is None

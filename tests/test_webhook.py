@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from jobs.webhook import deliver
-from pipeline.audit_config import Webhook
-from pipeline.audit_record import Audit, Part
-from pipeline.figures import Figures
+from jobs.nights.webhook import deliver
+from pipeline.audits.audit_config import Webhook
+from pipeline.audits.audit_record import Audit, Part
+from pipeline.reports.figures import Figures
 
 SECRET = "T0B0s3cr3t"
 

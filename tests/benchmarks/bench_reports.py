@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline.manifest import PlannedFile, Success, add_totals, encode_schema
 from pipeline.metrics import hash_text
-from pipeline.report import build_report
+from pipeline.reports.report import build_report
 from pipeline.schema import Shard, Span, part_schema
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore

@@ -12,9 +12,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.integrity import check_integrity
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.store import RunStore
+from pipeline.verification.integrity import check_integrity
 from tests.runs import score_corpus
 from tests.tiny import save_llama
 

@@ -18,13 +18,13 @@ from pyarrow import fs
 from jobs.score import finish_run
 from pipeline.config import ScoreConfig
 from pipeline.errors import CorpusError, UnreadableFileError
-from pipeline.filesystem import Root
-from pipeline.integrity import check_integrity
 from pipeline.manifest import Totals
 from pipeline.planning import open_run
 from pipeline.schema import Window, WindowScore
 from pipeline.scores import scan_scores
+from pipeline.storage.filesystem import Root
 from pipeline.store import RunStore
+from pipeline.verification.integrity import check_integrity
 from tests.fakes import FakeEngine
 from tests.runs import score_corpus
 

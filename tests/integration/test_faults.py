@@ -19,8 +19,8 @@ import pytest
 from jobs.cli import run_command
 from jobs.score import Outcome, run_score
 from pipeline.config import ScoreConfig, Workers
-from pipeline.filesystem import open_root
 from pipeline.leftovers import find_leftovers
+from pipeline.storage.filesystem import open_root
 from pipeline.store import RunStore
 from tests.chaos.cluster import Machines, machines
 from tests.chaos.corpus import Undisturbed

@@ -28,16 +28,16 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.score import Outcome, run_score
-from pipeline import locations, patience
 from pipeline.config import ScoreConfig, Workers
 from pipeline.corpus import find_files
 from pipeline.errors import AccessError, StoreError
-from pipeline.filesystem import open_root
 from pipeline.planning import open_run
 from pipeline.reuse import take_over
 from pipeline.schema import Window, WindowScore
 from pipeline.scores import scan_scores
 from pipeline.sizing import EngineSettings
+from pipeline.storage import locations, patience
+from pipeline.storage.filesystem import open_root
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
 from tests.faulty_proxy import (

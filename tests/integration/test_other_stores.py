@@ -20,8 +20,8 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import AccessError
-from pipeline.filesystem import Root, open_root
 from pipeline.scores import scan_scores
+from pipeline.storage.filesystem import Root, open_root
 from tests.runs import score_corpus
 from tests.servers import Server, free_ports, tool
 

@@ -1,0 +1,1 @@
+"""The options of each `winnow` command, in groups; jobs/cli.py joins them."""

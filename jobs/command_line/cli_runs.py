@@ -1,0 +1,77 @@
+"""The commands that look at corpora and runs: their options, and nothing else."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.command_line.options import Json
+
+
+def plan(
+    corpus: Annotated[str, typer.Argument(help="A Parquet file, a folder or a glob.")],
+    text_column: Annotated[str, typer.Option(help="The column with the text.")] = "text",
+    shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Count only the first rows.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what scoring a corpus would take: files, rows, bytes, estimated tokens, shards.
+
+    Reads only footers. Example: winnow plan data/
+    """
+    from jobs.commands.runs import print_plan
+
+    raise typer.Exit(print_plan(corpus, text_column, shard_tokens, limit, as_json=as_json))
+
+
+def status(
+    run: Annotated[str, typer.Argument(help="A run directory.")], as_json: Json = False
+) -> None:
+    """Show how far a run is: shards and rows done, who drives it, what was given up.
+
+    Example: winnow status runs/first
+    """
+    from jobs.commands.runs import print_status
+
+    raise typer.Exit(print_status(run, as_json=as_json))
+
+
+def gc(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show them; remove nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the unfinished files that killed workers left in a run.
+
+    They are never read; they only take space. Example: winnow gc runs/first --dry-run
+    """
+    from jobs.commands.runs import remove_and_print
+
+    raise typer.Exit(remove_and_print(run, dry_run=dry_run, as_json=as_json))
+
+
+def verify(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    sample: Annotated[
+        int, typer.Option(min=0, help="Documents to rescore; 0 checks integrity alone.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Which documents are sampled.")] = 0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Largest relative error of nll.  [default: by the run's dtype]"),
+    ] = None,
+    noise_floor: Annotated[
+        bool,
+        typer.Option("--noise-floor", help="Also score the sample again, each document alone."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check that a run is whole and that its scores are true.
+
+    Integrity: every input row once and in order, page checksums, fingerprints, totals, the corpus
+    unchanged. Truth: a sample rescored with a plain transformers float32 forward pass.
+
+    Example: winnow verify runs/first --sample 50
+    """
+    from jobs.commands.runs import verify_and_print
+
+    raise typer.Exit(verify_and_print(run, sample, seed, tolerance, noise_floor, as_json=as_json))

@@ -1,0 +1,1 @@
+"""What each `winnow` command does and prints, once its options are read."""

@@ -1,0 +1,42 @@
+"""What `winnow compare` does: call the library, write, print."""
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.comparisons.compare import compare_runs
+from pipeline.escaping import plain
+from pipeline.pages.render_compare import print_comparison, write_comparison
+from pipeline.store import RunStore
+
+
+def compare_and_print(
+    runs: list[str],
+    *,
+    baseline: str | None,
+    by: tuple[str, ...],
+    out: str | None,
+    partial: bool,
+    resamples: int,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Compare, write the files if a folder is named, and print."""
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    with screen.status("Reading the manifests") as status:
+        comparison = compare_runs(
+            [RunStore(run) for run in runs],
+            baseline=None if baseline is None else RunStore(baseline),
+            by=by,
+            partial=partial,
+            resamples=resamples,
+            seed=seed,
+            on_run=lambda name: status.update(f"Reading {escape(plain(name))}"),
+        )
+    written = None if out is None else write_comparison(comparison, out)
+    if as_json:
+        print(comparison.model_dump_json(indent=2))
+    else:
+        print_comparison(comparison, Console(highlight=False))
+    if written is not None:
+        screen.print(f"Wrote {written}", markup=False)
+    return 0

@@ -1,0 +1,210 @@
+"""What the commands of cli.py do: call the library and print.
+
+Owns the words on the terminal. Kept apart from cli.py so that `winnow --help` imports nothing.
+"""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.progress import ProgressListener
+from pipeline.config import ScoreConfig
+from pipeline.escaping import plain
+from pipeline.leftovers import find_leftovers, remove_leftovers
+from pipeline.lock import is_alive, read_holder
+from pipeline.pages.render import print_verification
+from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
+from pipeline.store import RunStore
+
+
+def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
+    """Score, then say how it ended. The exit code: 1 if anything was given up."""
+    from jobs.score import run_score
+
+    with ProgressListener() as listener:
+        outcome = run_score(config, listener)
+    success, failures = outcome.success, outcome.failures
+    if as_json:
+        print_json(
+            {
+                "run": RunStore(config.out).location,
+                "finished": success is not None,
+                "num_shards": len(outcome.manifest.shards),
+                "num_shards_scored": outcome.num_shards_scored,
+                "failures": failures,
+                "num_shards_reused": success.num_shards_reused if success else 0,
+                "num_rows_reused": success.num_rows_reused if success else 0,
+                "totals": success.totals.model_dump() if success else None,
+                "tokens_per_second": success.tokens_per_second if success else None,
+                "engine_idle_share": success.engine_idle_share if success else None,
+            }
+        )
+        return outcome.exit_code
+    screen = Console(stderr=True, highlight=False)
+    for failure in failures:
+        what = failure.get("file") or f"shard {failure.get('shard')}"
+        screen.print(f"Not scored: {what}: {failure['reason']}", style="yellow", markup=False)
+    if success is None:
+        screen.print("Run the same command again to try what was given up.")
+    else:
+        totals = success.totals
+        what = "scored" if outcome.num_shards_scored else "had already scored"
+        counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
+        if success.num_shards_reused:
+            counts += f"; {success.num_rows_reused:,} documents of them taken over"
+        screen.print(f"Done: {what} {counts}. Next: winnow report {config.out}", markup=False)
+    return outcome.exit_code
+
+
+def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
+    """Check everything that can be checked without an engine, show the plan, write nothing."""
+    from jobs.score import default_shard_tokens
+
+    store = RunStore(config.out)
+    manifest, is_new = open_run(config, store, default_shard_tokens=default_shard_tokens(config))
+    done = set() if is_new else store.done()
+    facts: dict[str, Any] = {
+        "run": store.location,
+        "state": "new" if is_new else "finished" if store.success() else "unfinished",
+        "files": len(manifest.files),
+        "unreadable_files": len(manifest.unreadable),
+        "rows": manifest.num_rows,
+        "text_bytes": manifest.text_bytes,
+        "estimated_tokens": manifest.text_bytes // BYTES_PER_TOKEN,
+        "shards": len(manifest.shards),
+        "shards_done": len(done),
+        "model": manifest.model.name,
+        **manifest.rules.model_dump(),
+    }
+    print_facts(facts, as_json=as_json)
+
+
+def print_plan(
+    corpus: str, text_column: str, shard_tokens: int | None, limit: int | None, *, as_json: bool
+) -> int:
+    """Files, rows, bytes, estimated tokens and shards of a corpus."""
+    from jobs.cluster import has_gpu
+    from jobs.score import CPU_SHARD_TOKENS, GPU_SHARD_TOKENS
+
+    plan: CorpusPlan = plan_corpus(
+        corpus,
+        text_column=text_column,
+        limit=limit,
+        shard_tokens=shard_tokens,
+        default_shard_tokens=GPU_SHARD_TOKENS if has_gpu() else CPU_SHARD_TOKENS,
+    )
+    facts: dict[str, Any] = {
+        "corpus": plan.root.location,
+        "files": len(plan.files),
+        "unreadable_files": len(plan.unreadable),
+        "rows": plan.num_rows,
+        "file_bytes": sum(file.size_bytes for file in plan.files),
+        "text_bytes": plan.text_bytes,
+        "estimated_tokens": plan.text_bytes // BYTES_PER_TOKEN,
+        "shards": len(plan.shards),
+    }
+    print_facts(facts | ({"unreadable": plan.unreadable} if as_json else {}), as_json=as_json)
+    for name, reason in plan.unreadable.items():
+        Console(stderr=True).print(f"Unreadable: {name}: {reason}", style="yellow", markup=False)
+    return 1 if plan.unreadable else 0
+
+
+def print_status(run: str, *, as_json: bool) -> int:
+    """How far a run is. The exit code: 1 if anything was given up."""
+    store = RunStore(run)
+    manifest = store.require_manifest()
+    done = store.done()
+    holder = read_holder(store.root)
+    failures = store.failures()
+    success = store.success()
+    driven = holder is not None and is_alive(holder)
+    state = "finished" if success else "running" if driven else "stopped"
+    facts: dict[str, Any] = {
+        "run": store.location,
+        "state": state,
+        "shards_done": f"{len(done)} of {len(manifest.shards)}",
+        "rows_done": sum(shard.num_rows for shard in manifest.shards if shard.id in done),
+        "rows": manifest.num_rows,
+        "driver": str(holder) if driven else None,
+        "model": manifest.model.name,
+        "created_at": manifest.created_at,
+        "finished_at": success.finished_at if success else None,
+        "given_up": len(failures),
+    }
+    if as_json:
+        facts |= {"shards_done": len(done), "shards": len(manifest.shards), "failures": failures}
+    print_facts(facts, as_json=as_json)
+    if not as_json:
+        screen = Console(stderr=True)
+        for failure in failures:
+            what = failure.get("file") or f"shard {failure.get('shard')}"
+            screen.print(f"Given up: {what}: {failure['reason']}", style="yellow", markup=False)
+    return 1 if failures else 0
+
+
+def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
+    """Show the leftovers of a run, and remove them."""
+    store = RunStore(run)
+    found = find_leftovers(store)
+    if not dry_run:
+        remove_leftovers(store, list(found))
+    if as_json:
+        print_json({"run": store.location, "removed": not dry_run, "files": found})
+        return 0
+    for name in found:
+        print(plain(name))
+    what = "would be removed" if dry_run else "removed"
+    size = sum(found.values())
+    Console(stderr=True, highlight=False).print(f"{len(found)} files, {size:,} bytes {what}")
+    return 0
+
+
+def verify_and_print(
+    run: str,
+    sample: int,
+    seed: int,
+    tolerance: float | None,
+    noise_floor: bool,
+    *,
+    as_json: bool,
+) -> int:
+    """Verify, and print the verdicts. The exit code: 1 if a check failed."""
+    from pipeline.verification.verify import verify_run
+
+    screen = Console(stderr=True, highlight=False)
+    with screen.status("Checking every row") as status:
+        verification = verify_run(
+            RunStore(run),
+            sample=sample,
+            seed=seed,
+            tolerance=tolerance,
+            noise_floor=noise_floor,
+            on_document=lambda done, total: status.update(f"Rescored {done} of {total} documents"),
+        )
+    if as_json:
+        print(verification.model_dump_json(indent=2))
+    else:
+        print_verification(verification, Console(highlight=False))
+    return 0 if verification.passed else 1
+
+
+def print_json(value: Any) -> None:
+    """Machine-readable output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+    """Names and values: a table to read, or JSON."""
+    if as_json:
+        print_json(facts)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        if value is not None:
+            text = f"{value:,}" if isinstance(value, int) else str(value)
+            table.add_row(key.replace("_", " "), text)
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,1 @@
+"""A nightly audit, and what starts it: cron, systemd or Kubernetes."""

@@ -1,0 +1,145 @@
+"""One night: score, report, compare with the baseline, check the requirements, tell.
+
+Owns the order of these steps, and that a night which was stopped anywhere goes on where it was:
+`audit.json` is written last, and a night that has one is not done again. The verdict itself is
+pipeline/audits/judging.py's.
+"""
+
+from collections.abc import Callable
+
+from jobs.driver import Listener
+from jobs.nights.night import Night
+from jobs.nights.webhook import deliver
+from jobs.score import Outcome, run_score
+from pipeline.audits.audit_config import grouped_columns
+from pipeline.audits.audit_record import Audit, Delivery
+from pipeline.audits.history import update_history
+from pipeline.audits.judging import Judge, find_baseline
+from pipeline.audits.nights import Nights
+from pipeline.audits.sample_draw import (
+    SampleRecord,
+    draw_sample,
+    read_sample_record,
+    sampled_config,
+)
+from pipeline.audits.trend import write_trend
+from pipeline.config import ScoreConfig, near_or_known
+from pipeline.corpus import choose_columns, find_files, read_footers
+from pipeline.errors import ConfigError, CorpusError, RunError
+from pipeline.lock import RunLock
+from pipeline.pages.render import write_report
+from pipeline.reports.groups import check_groupable
+from pipeline.reports.report import build_report
+from pipeline.store import RunStore
+
+Score = Callable[[ScoreConfig, Listener], Outcome]
+Tell = Callable[..., Delivery]
+
+
+def run_night(
+    night: Night, listener: Listener, *, score: Score = run_score, tell: Tell = deliver
+) -> tuple[Audit, bool]:
+    """Carry a night out, or as much of it as is left; and whether anything was.
+
+    A night whose shards were given up is taken up again. Raises WinnowError.
+    """
+    nights = Nights(night.audit.runs)
+    if (done := nights.record(night.name)) is not None and done.complete:
+        return done, False
+    with RunLock(nights.root) as lock:
+        # Whoever held the lock until now may have done it.
+        if (done := nights.record(night.name)) is not None and done.complete:
+            return done, False
+        record = _decide(night, nights, listener, score)
+        lock.check()
+        listener.phase("Writing the history")
+        write_trend(nights, update_history(nights, record), night.audit)
+        nights.point_to(record)
+        webhook = night.audit.webhook
+        if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
+            assert night.webhook_url is not None
+            listener.phase("Telling the webhook")
+            delivery = tell(webhook, night.webhook_url, record)
+            record = record.model_copy(update={"webhook": delivery})
+        nights.write_record(record)
+    return record, True
+
+
+def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> Audit:
+    """Everything up to the verdict."""
+    audit, store = night.audit, RunStore(night.score.out)
+    baseline = find_baseline(audit, nights, night.name)
+    is_new = store.manifest() is None
+    if is_new:
+        _check_columns(night)
+    sample = _sample(night, nights, listener, is_new=is_new)
+    judge = Judge(audit, store, baseline, sample)
+    if store.success() is None:
+        config = night.score if sample is None else sampled_config(night.score, nights.sample)
+        reuse = _reusable(night, nights, judge.notes)
+        score(config.model_copy(update={"reuse": reuse}), listener)
+    if sample is not None and store.require_manifest().num_rows != sample.num_drawn:
+        raise RunError(
+            f"the sample in {nights.sample.location} is another night's by now",
+            hint=f"remove {store.location}, and this night draws its own",
+        )
+    listener.phase("Reporting")
+    write_report(build_report(store, by=audit.by), store)
+    listener.phase("Checking the requirements")
+    return judge.verdict(night.name)
+
+
+def _check_columns(night: Night) -> None:
+    """Raises ConfigError where the corpus has no such column to group by."""
+    wanted = grouped_columns(night.audit)
+    if not wanted:
+        return
+    config = night.score
+    footers, _ = read_footers(*find_files(config.corpus), config.text_column)
+    _, _, carried = choose_columns(
+        footers, text=config.text_column, id_column=config.id_column, carry=config.carry
+    )
+    kinds = {field.name: field.type for field in carried}
+    for column, where in wanted:
+        if column not in kinds:
+            raise ConfigError(
+                f"{where} of {night.file}: the corpus has no column '{column}'",
+                hint=near_or_known(column, list(kinds)),
+            )
+        try:
+            check_groupable(column, kinds[column])
+        except RunError as error:
+            raise ConfigError(f"{where} of {night.file}: {error}") from error
+
+
+def _sample(
+    night: Night, nights: Nights, listener: Listener, *, is_new: bool
+) -> SampleRecord | None:
+    audit = night.audit
+    if audit.sample_rows == "all":
+        return None
+    if not is_new:
+        return read_sample_record(nights.sample)
+    listener.phase("Drawing the sample")
+    sample = draw_sample(
+        night.score, nights.sample, rows=audit.sample_rows, by=audit.sample_by, seed=audit.seed
+    )
+    if night.score.strict and sample.unreadable:
+        name, reason = next(iter(sample.unreadable.items()))
+        raise CorpusError(
+            f"{name}: {reason} ({len(sample.unreadable)} unreadable in all)",
+            hint="mend or remove it, or take strict out of [score] to audit the others",
+        )
+    return sample
+
+
+def _reusable(night: Night, nights: Nights, notes: list[str]) -> str | None:
+    """The run of the night before, if it can be read at all."""
+    last = nights.last_run(night.name) if night.audit.reuse else None
+    if last is not None:
+        try:
+            RunStore(last).require_manifest()
+        except RunError as error:
+            notes.append(f"Nothing was taken over: {error}.")
+            return None
+    return last

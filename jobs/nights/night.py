@@ -1,0 +1,54 @@
+"""What one night is to do: the configuration file, the date and the address to tell.
+
+Owns everything about a night that can be wrong before the corpus is looked at.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from jobs.nights.schedule_config import load_schedule
+from pipeline.audits.audit_config import (
+    AuditConfig,
+    has_table,
+    load_audit_config,
+    load_night_config,
+)
+from pipeline.audits.nights import Nights
+from pipeline.config import ScoreConfig
+from pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """What is to be done, checked as far as it can be without reading the corpus."""
+
+    file: Path
+    name: str
+    """YYYY-MM-DD."""
+    audit: AuditConfig
+    score: ScoreConfig
+    webhook_url: str | None = field(repr=False)
+
+
+def load_night(file: Path, night: str | None, address: str | None = None) -> Night:
+    """Read the file; `night` is today's date in the schedule's time zone, if not given.
+
+    Raises ConfigError.
+    """
+    audit = load_audit_config(file)
+    zone = load_schedule(file).zone if has_table(file, "schedule") else ZoneInfo("UTC")
+    today = datetime.now(zone).date()
+    name = night or today.isoformat()
+    try:
+        when = date.fromisoformat(name)
+    except ValueError:
+        when = None
+    if when is None or when.isoformat() != name:
+        raise ConfigError(f"--night {name!r} is not a date", hint="as in --night 2026-11-22")
+    if when > today:
+        raise ConfigError(f"the night {name} is yet to come", hint=f"today is {today}, in {zone}")
+    score = load_night_config(file, audit, Nights(audit.runs).location(name), address)
+    url = audit.webhook.address() if audit.webhook else None
+    return Night(file, name, audit, score, url)

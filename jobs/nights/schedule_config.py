@@ -1,0 +1,153 @@
+"""The [schedule] table: when a night starts, how long it may take, where it runs.
+
+Owns the settings and their bounds. It stands beside the [audit] table of the same file, which says
+what a night does:
+
+    [schedule]
+    name = "nightly-web"
+    cron = "0 3 * * *"
+    time_zone = "Europe/Berlin"
+    deadline_hours = 8
+
+    [schedule.cluster]          # only for --to kubernetes and --to kuberay
+    image = "registry.example.com/winnow:1.4.0"
+    workers = 8
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from jobs.nights.cron_times import check_cron
+from pipeline.audits.audit_config import load_audit_config, load_night_config
+from pipeline.config import near_name, read_table
+from pipeline.errors import ConfigError
+
+LONGEST_NAME = 30
+"""KubeRay takes 47 characters, and a CronJob adds eleven."""
+LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+def _label(text: str) -> str:
+    if not LABEL.fullmatch(text):
+        raise ValueError("must be lower-case letters, digits and dashes, a letter first")
+    return text
+
+
+def _time_zone(name: str) -> str:
+    if name not in (zones := available_timezones()):
+        near = near_name(name, sorted(zones))
+        raise ValueError(f"no such time zone{f'; did you mean {near}?' if near else ''}")
+    return name
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one printable line")
+    return text
+
+
+Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_label)]
+Label = Annotated[str, Field(max_length=63), AfterValidator(_label)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[KMGT]i?)?$")]
+
+
+class ClusterConfig(BaseModel):
+    """The Ray cluster that each night gets for itself on Kubernetes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    image: Text
+    """Holds Winnow, Ray and vLLM."""
+    namespace: Label = "default"
+    workers: int = Field(default=1, ge=1)
+    """Pods that score."""
+    gpus_per_worker: int = Field(default=1, ge=0)
+    cpus_per_worker: Quantity = "8"
+    memory_per_worker: Quantity = "32Gi"
+    volume_claim: Label | None = None
+    """A PersistentVolumeClaim, mounted at /data in every pod."""
+    credentials_secret: Label | None = None
+    """A Secret whose keys become environment variables of every pod."""
+    service_account: Label | None = None
+    """For workload identity; by default the namespace's own."""
+    kubectl_image: Text = "registry.k8s.io/kubectl:v1.35.0"
+
+
+class ScheduleConfig(BaseModel):
+    """When a night starts and what it may use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    cron: Annotated[str, AfterValidator(check_cron)]
+    """Five fields, as cron, Kubernetes and systemd all read them."""
+    time_zone: Annotated[str, AfterValidator(_time_zone)]
+    name: Name = "winnow-nightly"
+    deadline_hours: float = Field(default=12.0, gt=0, le=168)
+    """A night that takes longer is stopped; the next one goes on where it was."""
+    history_success: int = Field(default=3, ge=0)
+    """Nights that Kubernetes remembers."""
+    history_failure: int = Field(default=7, ge=0)
+    cluster: ClusterConfig | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone itself."""
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def deadline_seconds(self) -> int:
+        """How long a night may take."""
+        return max(1, round(self.deadline_hours * 3600))
+
+
+def load_schedule(file: Path) -> ScheduleConfig:
+    """The [schedule] table, once what a night does is found to be in order too.
+
+    Raises ConfigError, naming the key, the table and the file.
+    """
+    table = read_table(file, "schedule")
+    load_night_config(file, load_audit_config(file), out="runs")
+    _refuse_unknown(table, ScheduleConfig, f"[schedule] of {file}")
+    if isinstance(inner := table.get("cluster"), dict):
+        _refuse_unknown(inner, ClusterConfig, f"[schedule.cluster] of {file}")
+    try:
+        config = ScheduleConfig(**table)
+    except ValidationError as error:
+        raise _schedule_error(error, file) from None
+    return config
+
+
+def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
+    """The [schedule.cluster] table. Raises ConfigError if there is none."""
+    if config.cluster is None:
+        raise ConfigError(
+            f"{file} has no [schedule.cluster] table",
+            hint='it names at least image = "REGISTRY/winnow:TAG"',
+        )
+    return config.cluster
+
+
+def _refuse_unknown(keys: dict[str, Any], model: type[BaseModel], where: str) -> None:
+    known = list(model.model_fields)
+    for key in keys:
+        if key not in known:
+            near = near_name(key, known)
+            raise ConfigError(
+                f"unknown key '{key}' in {where}",
+                hint=f"did you mean '{near}'?" if near else f"known: {', '.join(known)}",
+            )
+
+
+def _schedule_error(error: ValidationError, file: Path) -> ConfigError:
+    first = error.errors()[0]
+    *tables, key = [str(part) for part in first["loc"]]
+    where = f"{key} in [{'.'.join(['schedule', *tables])}] of {file}"
+    if first["type"] == "missing":
+        return ConfigError(f"{where} is not set")
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    return ConfigError(f"{where} = {first['input']!r}: {rule.replace('should', 'must')}")

@@ -1,0 +1,98 @@
+"""Tell somebody else's server of a verdict.
+
+Owns delivery: a few tries, no redirects, and never a word about the address, which is a secret. A
+delivery that fails is part of the record, not a failed night.
+"""
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import tenacity
+
+from pipeline.audits.audit_config import Webhook
+from pipeline.audits.audit_record import Audit, Delivery
+from pipeline.escaping import plain
+
+TIMEOUT_SECONDS = 10.0
+TRIES = 3
+FIRST_WAIT_SECONDS = 1.0
+MOST_REASONS = 20
+TOO_MANY_REQUESTS = 429
+SERVER_ERROR = 500
+SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class _NotDelivered(Exception):
+    """Why, in words without the address."""
+
+    def __init__(self, reason: str, *, again: bool) -> None:
+        super().__init__(reason)
+        self.again = again
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Another host must not be told; and a POST that is redirected is not one any more."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def deliver(
+    webhook: Webhook, url: str, record: Audit, *, sleep: Callable[[float], None] = time.sleep
+) -> Delivery:
+    """POST the verdict as JSON; never raises."""
+    content = slack_message(record) if webhook.format == "slack" else record.model_dump(mode="json")
+    body = json.dumps(content).encode()
+    attempts = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(TRIES),
+        wait=tenacity.wait_exponential(multiplier=FIRST_WAIT_SECONDS),
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, _NotDelivered) and e.again),
+        sleep=sleep,
+        reraise=True,
+    )
+    made = 0
+    try:
+        for attempt in attempts:
+            with attempt:
+                made = attempt.retry_state.attempt_number
+                _post(url, body)
+    except _NotDelivered as error:
+        return Delivery(delivered=False, attempts=made, error=str(error))
+    return Delivery(delivered=True, attempts=made, error=None)
+
+
+def _post(url: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json", "User-Agent": "winnow"}
+    opener = urllib.request.build_opener(_NoRedirects)
+    try:
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")
+        with opener.open(request, timeout=TIMEOUT_SECONDS):
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        again = error.code >= SERVER_ERROR or error.code == TOO_MANY_REQUESTS
+        what = ", a redirect, which is not followed" if 300 <= error.code < 400 else ""
+        raise _NotDelivered(f"it answered {error.code}{what}", again=again) from None
+    except (ValueError, http.client.InvalidURL):
+        # Their words have the address in them.
+        raise _NotDelivered("its address is not a URL", again=False) from None
+    except (OSError, http.client.HTTPException) as error:
+        cause = getattr(error, "reason", error)
+        said = getattr(cause, "strerror", None) or type(cause).__name__
+        raise _NotDelivered(f"it cannot be reached: {said}", again=True) from None
+
+
+def slack_message(record: Audit) -> dict[str, str]:
+    """What Slack, and those that take its messages, show."""
+    lines = [f"Winnow audit of {record.corpus}, night {record.night}: {record.verdict.upper()}"]
+    lines += [f"• {reason}" for reason in record.reasons[:MOST_REASONS]]
+    if (more := len(record.reasons) - MOST_REASONS) > 0:
+        lines.append(f"and {more} more reasons")
+    lines.append(record.run)
+    text = "\n".join(plain(line) for line in lines)
+    return {"text": "".join(SLACK_ESCAPES.get(letter, letter) for letter in text)}

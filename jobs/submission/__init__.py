@@ -1,0 +1,1 @@
+"""A command as a Ray job on a cluster that is already there."""

@@ -1,0 +1,115 @@
+"""A Winnow command as something to submit: what it may be, checked before a cluster hears of it.
+
+Owns the request: the command line, its id, what travels with it. Imports no Ray: the conversation
+with the cluster is job_client.py's.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shlex
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobs.submission.auth import refuse_secrets
+from pipeline.config import ScoreConfig, load_score_config, near_name
+from pipeline.errors import ConfigError, UsageError
+
+SHOWN = "whoever reaches the dashboard can read it"
+ID_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One Winnow command to run on a cluster."""
+
+    id: str
+    arguments: tuple[str, ...]
+    """What follows `winnow`."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    working_dir: Path | None = None
+    """A folder that travels with the job, which starts in it."""
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    memory_bytes: int | None = None
+
+    @property
+    def entrypoint(self) -> str:
+        """The line that a shell on the cluster runs."""
+        return shlex.join(["python", "-m", "jobs.cli", *self.arguments])
+
+
+class Command(Protocol):
+    """The part of a command of the command line that parses its arguments."""
+
+    def make_context(self, info_name: str | None, args: list[str]) -> Any:
+        """Raises click's UsageError for arguments that the command does not take."""
+
+
+def new_id(command: str) -> str:
+    """An id that no other job has, with the command and the time in it."""
+    return f"winnow-{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def check_id(job_id: str) -> str:
+    """The id, if it can be one: it becomes part of addresses and file names. Raises UsageError."""
+    if not ID_RULE.fullmatch(job_id):
+        raise UsageError(
+            f"{job_id!r} cannot be a job's id",
+            hint="up to 100 letters, digits, dots, dashes and underscores; a letter or digit first",
+        )
+    return job_id
+
+
+def check_command(
+    arguments: list[str], commands: dict[str, Command], working_dir: Path | None
+) -> None:
+    """Refuse a command line here that would fail there.
+
+    `commands` are those that may run as jobs, by name. Files are looked for where the job will look
+    for them, in `working_dir`; this machine's environment variables do not count, as they do not
+    travel. Raises UsageError, or click's own.
+    """
+    name, *rest = arguments
+    if name not in commands:
+        near = near_name(name, list(commands))
+        raise ConfigError(
+            f"{name!r} is no command that can be submitted",
+            hint=f"did you mean '{near}'?" if near else f"known: {', '.join(sorted(commands))}",
+        )
+    if working_dir is not None and not working_dir.is_dir():
+        raise ConfigError(f"--working-dir {working_dir} is not a folder")
+    refuse_secrets({f"argument {i} of {name}": text for i, text in enumerate(rest, 1)}, SHOWN)
+    with contextlib.chdir(working_dir or Path.cwd()):
+        options = dict(commands[name].make_context(f"winnow {name}", list(rest)).params)
+        config = options.get("config")
+        if config is not None and not Path(config).is_absolute() and working_dir is None:
+            raise ConfigError(
+                f"{config} would not be there for the job",
+                hint=f"--working-dir {Path(config).parent} sends the folder; name the file as it "
+                "is called in there",
+            )
+        if name == "score" and (config is None or Path(config).is_file() or working_dir):
+            settings = {key: options[key] for key in ScoreConfig.model_fields if key in options}
+            load_score_config(config, settings)
+
+
+def parse_metadata(pairs: list[str]) -> dict[str, str]:
+    """KEY=VALUE pairs. Raises ConfigError for one that is not, and for a secret."""
+    metadata = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--metadata {pair!r} is not KEY=VALUE")
+        metadata[key.strip()] = value
+    refuse_secrets(metadata, SHOWN)
+    return metadata
+
+
+def settings_left_behind(command: str) -> list[str]:
+    """Environment variables that would set options of the command here, and do not travel."""
+    prefix = f"WINNOW_{command.upper().replace('-', '_')}_"
+    return sorted(name for name in os.environ if name.startswith(prefix))

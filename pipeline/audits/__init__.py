@@ -1,0 +1,1 @@
+"""A night: its configuration, sample, requirements and verdict, and the nights before it."""

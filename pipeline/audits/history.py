@@ -1,0 +1,100 @@
+"""Every night's figures as one table: `RUNS/history.parquet`.
+
+Owns its columns and that a night has its rows once. The verdicts themselves are the truth: a table
+that is missing or damaged is made again from them.
+"""
+
+import io
+import logging
+
+import polars as pl
+
+from pipeline.audits.audit_record import Audit, Part
+from pipeline.audits.nights import HISTORY, Nights
+
+log = logging.getLogger(__name__)
+
+MOST_GROUPS = 50
+"""Groups of a column that have a row, the largest ones."""
+SCHEMA = pl.Schema(
+    {
+        "night": pl.Date(),
+        "verdict": pl.String(),
+        "by": pl.String(),  # null: the whole corpus
+        "group": pl.String(),
+        "num_documents": pl.Int64(),
+        "num_scored": pl.Int64(),
+        "num_tokens": pl.Int64(),
+        "num_bytes": pl.Int64(),
+        "corpus_perplexity": pl.Float64(),
+        "corpus_perplexity_low": pl.Float64(),  # of the 95% interval, where a sample has one
+        "corpus_perplexity_high": pl.Float64(),
+        "document_perplexity": pl.Float64(),
+        "bits_per_byte": pl.Float64(),
+        "bits_per_byte_low": pl.Float64(),
+        "bits_per_byte_high": pl.Float64(),
+        "p5": pl.Float64(),
+        "p50": pl.Float64(),
+        "p95": pl.Float64(),
+        "error_share": pl.Float64(),
+        "baseline": pl.String(),
+        "reasons": pl.List(pl.String()),
+        "run": pl.String(),
+        "run_id": pl.String(),
+        "model": pl.String(),
+    }
+)
+
+
+def rows_of(record: Audit) -> pl.DataFrame:
+    """A night's rows: the whole, then the groups."""
+    night = {
+        "night": record.night,
+        "verdict": record.verdict,
+        "baseline": record.baseline.run if record.baseline else None,
+        "run": record.run,
+        "run_id": record.run_id,
+        "model": record.model,
+    }
+    whole = _row(record.overall) | {"reasons": record.reasons}
+    for name, estimate in (record.sample.estimates if record.sample else {}).items():
+        if estimate is not None and estimate.interval is not None:
+            whole |= {f"{name}_low": estimate.interval.low, f"{name}_high": estimate.interval.high}
+    rows = [night | whole]
+    for column, groups in record.groups.items():
+        for group, part in list(groups.items())[:MOST_GROUPS]:
+            rows.append(night | _row(part) | {"by": column, "group": group})
+    types = SCHEMA | {"night": pl.String()}
+    frame = pl.DataFrame([dict.fromkeys(SCHEMA) | row for row in rows], schema=types)
+    return frame.with_columns(pl.col("night").str.to_date())
+
+
+def _row(part: Part) -> dict[str, object]:
+    names = ("num_documents", "num_scored", "num_tokens", "num_bytes")
+    figures = ("corpus_perplexity", "document_perplexity", "bits_per_byte")
+    row: dict[str, object] = {name: getattr(part.figures, name) for name in (*names, *figures)}
+    row |= {name: part.value(name) for name in ("p5", "p50", "p95")}
+    return row | {"error_share": part.value("error")}
+
+
+def update_history(nights: Nights, record: Audit) -> pl.DataFrame:
+    """Put a night's rows into the table, in place of its own; returns the table, by night."""
+    own = rows_of(record)
+    others = _read(nights).filter(pl.col("night") != own["night"][0])
+    table = pl.concat([others, own]).sort("night", maintain_order=True)
+    content = io.BytesIO()
+    table.write_parquet(content)
+    nights.root.write_bytes(HISTORY, content.getvalue())
+    return table
+
+
+def _read(nights: Nights) -> pl.DataFrame:
+    try:
+        table = pl.read_parquet(nights.root.read_bytes(HISTORY))
+        return table.match_to_schema(SCHEMA, missing_columns="insert", extra_columns="ignore")
+    except FileNotFoundError:
+        pass
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        log.warning("%s/%s is made again: %s", nights.root.location, HISTORY, reason)
+    return pl.concat([SCHEMA.to_frame(), *(rows_of(record) for record in nights.records())])

@@ -1,0 +1,201 @@
+"""A seeded, stratified sample of a corpus, as a corpus of its own.
+
+Owns writing the rows that sample_rows.py draws. Each file's rows are written once and left alone
+until the file or the draw changes, so that a night can take over what an earlier one scored.
+
+    SAMPLE/<file as in the corpus>     its drawn rows: text, id, carried, source_file, source_row
+    SAMPLE/_sample.json                the record, written last
+"""
+
+import json
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from pipeline.audits.sample_estimate import Stratum
+from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
+from pipeline.config import ScoreConfig
+from pipeline.corpus import Columns, Footer, choose_columns, find_files, read_footers
+from pipeline.errors import CorpusError, RunError
+from pipeline.storage.filesystem import Root
+
+RECORD = "_sample.json"
+FOOTER_KEY = b"winnow_sample"
+SOURCE_COLUMNS = ("source_file", "source_row")
+BATCH_ROWS = 1024
+ROW_GROUP_BYTES = 64 << 20
+Rows = npt.NDArray[np.int64]
+
+
+class SampleRecord(BaseModel):
+    """What was drawn."""
+
+    corpus: str
+    by: str | None
+    seed: int
+    num_rows: int
+    """Of the corpus."""
+    num_drawn: int
+    strata: list[Stratum]
+    unreadable: dict[str, str]
+    """Files that nothing could be drawn from, and why."""
+
+
+def draw_sample(
+    config: ScoreConfig, target: Root, *, rows: int, by: str | None, seed: int
+) -> SampleRecord:
+    """Draw `rows` rows of config.corpus and write them below `target`, which holds nothing else.
+
+    With `by`, every value of that column gets its share, and two rows at least. Raises CorpusError
+    for a corpus that cannot be used and ConfigError for a sample that cannot be drawn.
+    """
+    root, found = find_files(config.corpus)
+    footers, unreadable = read_footers(root, found, config.text_column)
+    columns, _, carried = choose_columns(
+        footers, text=config.text_column, id_column=config.id_column, carry=config.carry
+    )
+    if taken := [name for name in SOURCE_COLUMNS if name in (columns.doc_id, *columns.carried)]:
+        raise CorpusError(
+            f"the corpus has a column '{taken[0]}', which a sample names its rows by",
+            hint="leave it out of carry, or audit every row",
+        )
+    types = {field.name: field.type for field in carried}
+    kind = types.get(by) if by else None
+    counts: dict[str | None, int] = {}
+    for footer in footers:
+        try:
+            for value, count in count_strata(root, footer, by, kind).items():
+                counts[value] = counts.get(value, 0) + count
+        except (pa.ArrowException, OSError) as error:
+            unreadable[footer.name] = str(error).splitlines()[0]
+    footers = [footer for footer in footers if footer.name not in unreadable]
+    shares = allocate(counts, rows, by)
+    chosen = choose_rows(root, footers, by, kind, counts, shares, seed)
+    drawn: dict[str | None, int] = dict.fromkeys(counts, 0)
+    names = set()
+    for footer in footers:
+        if footer.name not in chosen:
+            continue
+        own = chosen[footer.name]
+        try:
+            names.add(_write(root, footer, columns, types, own["row"].to_numpy(), target))
+        except (pa.ArrowException, OSError) as error:
+            unreadable[footer.name] = str(error).splitlines()[0]
+            continue
+        for value, count in own.group_by("stratum").len().iter_rows():
+            drawn[value] += count
+    for name in target.files(recursive=True).keys() - names - {RECORD}:
+        target.remove(name)
+    record = SampleRecord(
+        corpus=root.location,
+        by=by,
+        seed=seed,
+        num_rows=sum(counts.values()),
+        num_drawn=sum(drawn.values()),
+        strata=[
+            Stratum(value=value, num_rows=counts[value], num_drawn=drawn[value])
+            for value in sorted(counts, key=lambda value: value or "")
+        ],
+        unreadable=unreadable,
+    )
+    target.write_bytes(RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    return record
+
+
+def read_sample_record(target: Root) -> SampleRecord:
+    """The record of the sample that is there. Raises RunError."""
+    try:
+        return SampleRecord.model_validate_json(target.read_bytes(RECORD))
+    except (FileNotFoundError, ValueError) as error:
+        raise RunError(
+            f"{target.location}/{RECORD} is missing or damaged",
+            hint="remove the unfinished night's folder; the sample is drawn again",
+        ) from error
+
+
+def sampled_config(config: ScoreConfig, target: Root) -> ScoreConfig:
+    """The same request over the sample instead of the corpus."""
+    carry = config.carry if "*" in config.carry else (*config.carry, *SOURCE_COLUMNS)
+    return config.model_copy(update={"corpus": target.location, "carry": carry})
+
+
+def _write(
+    root: Root,
+    footer: Footer,
+    columns: Columns,
+    types: dict[str, pa.DataType],
+    rows: Rows,
+    target: Root,
+) -> str:
+    """Write a file's drawn rows, unless they are there; returns the name below `target`.
+
+    Carried columns get the types that they have over all files, whichever files are drawn from:
+    a group's name depends on its type.
+    """
+    wanted = [columns.text, *([columns.doc_id] if columns.doc_id else []), *columns.carried]
+    present = [name for name in dict.fromkeys(wanted) if name in footer.schema.names]
+    info = footer.info
+    kinds = [str(types.get(column)) for column in present]
+    what = [info.size, info.mtime_ns, present, kinds, blake2b(rows.tobytes()).hexdigest()]
+    digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
+    ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
+    name = footer.name + ending
+    if _digest(target, name) == digest:
+        return name
+    kept = [
+        field.with_type(types.get(field.name, field.type))
+        for field in (footer.schema.field(column) for column in present)
+    ]
+    added = [pa.field("source_file", pa.string()), pa.field("source_row", pa.int64())]
+    schema = pa.schema(kept + added, metadata={FOOTER_KEY: digest})
+    with (
+        pq.ParquetFile(root.open_input(footer.name), page_checksum_verification=True) as source,
+        target.writing(name) as sink,
+        pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        pending: list[pa.Table] = []
+        for taken, own in _taken(source, footer, present, rows):
+            sources = [pa.array([footer.name] * len(own)), pa.array(own)]
+            own_columns = [
+                column if column.type == field.type else column.cast(field.type)
+                for column, field in zip(taken.columns, kept, strict=True)
+            ]
+            pending.append(pa.table([*own_columns, *sources], schema=schema))
+            if sum(table.nbytes for table in pending) >= ROW_GROUP_BYTES:
+                writer.write_table(pa.concat_tables(pending))
+                pending = []
+        if pending:
+            writer.write_table(pa.concat_tables(pending))
+    return name
+
+
+def _taken(
+    source: pq.ParquetFile, footer: Footer, columns: list[str], rows: Rows
+) -> Iterator[tuple[pa.RecordBatch, Rows]]:
+    """The drawn rows of a file, and their numbers; row groups without any are not read."""
+    first = 0
+    for group, (group_rows, _) in enumerate(footer.row_groups):
+        if np.searchsorted(rows, first) == np.searchsorted(rows, first + group_rows):
+            first += group_rows
+            continue
+        for batch in source.iter_batches(BATCH_ROWS, [group], columns=columns):
+            low, high = np.searchsorted(rows, [first, first + len(batch)])
+            if high > low:
+                own = rows[low:high]
+                yield batch.select(columns).take(pa.array(own - first)), own
+            first += len(batch)
+
+
+def _digest(target: Root, name: str) -> bytes | None:
+    try:
+        with target.open_input(name) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+    except (pa.ArrowException, OSError):
+        return None
+    found: bytes | None = metadata.get(FOOTER_KEY)
+    return found

@@ -1,0 +1,161 @@
+"""Nights side by side as one page: `RUNS/trend.html`.
+
+Owns what is drawn and written there; the numbers are history.py's. As every page of Winnow: one
+file, no script, no request, text of unknown origin escaped.
+"""
+
+import altair as alt
+import polars as pl
+
+from pipeline.audits.audit_config import AuditConfig
+from pipeline.audits.nights import TREND, Nights
+from pipeline.escaping import plain
+from pipeline.pages.charts import MOST_SERIES, PALETTE, fit_labels, to_svg
+from pipeline.pages.templating import Chart, render_page
+from pipeline.pages.wording import number
+
+CHARTS = {
+    "corpus_perplexity": "corpus perplexity",
+    "bits_per_byte": "bits per byte",
+    "p50": "median perplexity of documents",
+    "num_documents": "documents",
+    "error_share": "share of documents that could not be scored",
+}
+METRIC_OF = {"error_share": "error"}
+"""Columns whose metric has another name in requirements."""
+HEIGHT = 220
+NEAR = 1.5
+"""Bounds up to so many times beyond the values are drawn."""
+MOST_NIGHTS = 400
+"""The newest that are drawn."""
+MOST_LISTED = 60
+COLUMNS = ("documents", "tokens", "perplexity", "bits/byte", "median", "p95")
+FIGURES = ("num_documents", "num_tokens", "corpus_perplexity", "bits_per_byte", "p50", "p95")
+
+
+def write_trend(nights: Nights, history: pl.DataFrame, audit: AuditConfig) -> None:
+    """Draw the nights and write the page."""
+    nights.root.write_bytes(TREND, to_html(history, audit, nights.root.location).encode())
+
+
+def to_html(history: pl.DataFrame, audit: AuditConfig, title: str) -> str:
+    """The page. `history` is history.py's table, by night."""
+    shown = history["night"].unique().sort().tail(MOST_NIGHTS)
+    history = history.filter(pl.col("night").is_in(shown.implode()))
+    whole = history.filter(pl.col("by").is_null())
+    return render_page(
+        "trend.html",
+        title=title,
+        number=number,
+        latest=whole.row(-1, named=True),
+        num_nights=whole.height,
+        num_failed=whole.filter(pl.col("verdict") == "fail").height,
+        columns=COLUMNS,
+        nights=[
+            (row, [_cell(row[name]) for name in FIGURES])
+            for row in whole.reverse().head(MOST_LISTED).iter_rows(named=True)
+        ],
+        charts=_charts(history, whole, audit),
+    )
+
+
+def _cell(value: float | None) -> str:
+    return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def _charts(history: pl.DataFrame, whole: pl.DataFrame, audit: AuditConfig) -> list[Chart]:
+    """A chart a figure, then one a column for what ranks."""
+    drawn = {}
+    for name, label in CHARTS.items():
+        if whole[name].drop_nulls().len():
+            drawn[f"{label.capitalize()}, all documents"] = trend_svg(
+                whole, name, label, _lines(audit, name, None)
+            )
+    for column in dict.fromkeys(history["by"].drop_nulls()):
+        groups = history.filter(pl.col("by") == column)
+        if groups["corpus_perplexity"].drop_nulls().len():
+            lines = _lines(audit, "corpus_perplexity", column)
+            drawn[f"Corpus perplexity by {plain(column)}"] = groups_svg(groups, lines)
+    return [Chart.of(title, svg) for title, svg in drawn.items()]
+
+
+def _lines(audit: AuditConfig, name: str, by: str | None) -> list[float]:
+    """The bounds that a figure must stay within."""
+    metric = METRIC_OF.get(name, name)
+    asked = [one for one in audit.require if (one.metric, one.by) == (metric, by)]
+    return [bound for one in asked for bound in (one.min, one.max) if bound is not None]
+
+
+def _night(title: str | None = None) -> alt.X:
+    # Dates have no time zone; drawn in the machine's own, a night may move to the day before.
+    axis = alt.Axis(format="%Y-%m-%d", labelAngle=-30, tickCount=10, grid=False)
+    return alt.X("night:T", scale=alt.Scale(type="utc"), title=title, axis=axis)
+
+
+def trend_svg(whole: pl.DataFrame, name: str, label: str, bounds: list[float]) -> str:
+    """A figure from night to night: its interval, the bounds as dashed rules, failures marked."""
+    rows = _dated(whole).drop_nulls(name)
+    y = alt.Y(f"{name}:Q", scale=alt.Scale(zero=False), title=label)
+    base = alt.Chart(rows).encode(x=_night())
+    layers = [base.mark_line(color=PALETTE[0], strokeWidth=2).encode(y=y)]
+    low, high = f"{name}_low", f"{name}_high"
+    if low in rows.columns and rows[low].drop_nulls().len():
+        around = alt.Chart(rows.drop_nulls(low)).mark_rule(color=PALETTE[4], strokeWidth=5)
+        layers.append(around.encode(x=_night(), y=alt.Y(f"{low}:Q", title=label), y2=f"{high}:Q"))
+    layers.append(
+        base.mark_point(filled=True, size=90, opacity=1).encode(
+            y=y,
+            color=alt.Color("verdict:N", scale=_verdicts("range"), legend=_legend()),
+            shape=alt.Shape("verdict:N", scale=_verdicts("shape"), legend=_legend()),
+        )
+    )
+    return to_svg(alt.LayerChart(layer=[*layers, *_rules(bounds, rows[name])]), HEIGHT)
+
+
+def groups_svg(groups: pl.DataFrame, bounds: list[float]) -> str:
+    """Corpus perplexity of the largest groups, a line each."""
+    sizes = groups.group_by("group").agg(pl.col("num_bytes").last())
+    largest = sizes.sort("num_bytes", "group", descending=[True, False]).head(MOST_SERIES)
+    names = largest["group"].to_list()
+    labels = fit_labels(names)
+    rows = _dated(groups.filter(pl.col("group").is_in(names))).with_columns(
+        pl.col("group").replace_strict(labels)
+    )
+    scale = alt.Scale(domain=list(labels.values()), range=PALETTE)
+    legend = alt.Legend(title=None, orient="top", columns=5)
+    base = alt.Chart(rows.drop_nulls("corpus_perplexity")).encode(
+        x=_night(),
+        y=alt.Y(
+            "corpus_perplexity:Q",
+            scale=alt.Scale(type="log", nice=False),
+            title="corpus perplexity (log scale)",
+            axis=alt.Axis(tickCount=6, format="~s"),
+        ),
+        color=alt.Color("group:N", scale=scale, legend=legend),
+    )
+    dots = base.mark_point(filled=True)
+    rules = _rules(bounds, rows["corpus_perplexity"])
+    return to_svg(alt.LayerChart(layer=[base.mark_line(strokeWidth=2), dots, *rules]), HEIGHT)
+
+
+def _dated(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.drop("reasons").with_columns(pl.col("night").dt.strftime("%Y-%m-%d"))
+
+
+def _rules(bounds: list[float], values: pl.Series) -> list[alt.Chart]:
+    """The bounds that are near; one far off would flatten everything else."""
+    drawn = values.drop_nulls().to_list()
+    near = [bound for bound in bounds if min(drawn) / NEAR <= bound <= max(drawn) * NEAR]
+    if not near:
+        return []
+    rules = alt.Chart(pl.DataFrame({"bound": near}))
+    return [rules.mark_rule(color=PALETTE[5], strokeDash=[6, 4]).encode(y="bound:Q")]
+
+
+def _verdicts(what: str) -> alt.Scale:
+    marks = {"range": [PALETTE[0], PALETTE[5]], "shape": ["circle", "cross"]}[what]
+    return alt.Scale(domain=["pass", "fail"], range=marks)
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="top")

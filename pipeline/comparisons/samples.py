@@ -1,0 +1,90 @@
+"""The score rows of runs as columns in memory, for statistics that need every document at once.
+
+Owns reading no more than those columns, narrow, and the numbers that stand for a document and for
+its group in every run alike. About 33 bytes a row.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from pipeline.manifest import Manifest
+from pipeline.reports.groups import group_label
+
+ROW_BITS = 40
+TYPES: dict[str, npt.DTypeLike] = {
+    "key": np.int64,
+    "text_hash": np.int64,
+    "nll": np.float64,
+    "num_tokens": np.uint32,
+    "num_scored_bytes": np.uint32,
+}
+Mask = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A run's rows in order of `key`; every array has shape [num_rows]."""
+
+    key: npt.NDArray[np.int64]
+    """The locator: the file's number << ROW_BITS | row."""
+    text_hash: npt.NDArray[np.int64]
+    """0 of a missing text."""
+    nll: Values
+    """Nats; NaN where the row has no score."""
+    num_tokens: npt.NDArray[np.uint32]
+    num_scored_bytes: npt.NDArray[np.uint32]
+    groups: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    """Column to positions in its list of groups."""
+
+    def scored(self) -> Mask:
+        """Rows that count: with a score, of at least one token and byte."""
+        return ~np.isnan(self.nll) & (self.num_tokens > 0) & (self.num_scored_bytes > 0)
+
+    def metric(self, name: str, rows: Mask | npt.NDArray[np.int64]) -> Values:
+        """Of the rows: `log_perplexity` in nats per token, or `bits_per_byte`."""
+        if name == "log_perplexity":
+            return self.nll[rows] / self.num_tokens[rows]
+        return self.nll[rows] / self.num_scored_bytes[rows] / math.log(2)
+
+
+def file_order(manifests: Iterable[Manifest]) -> list[str]:
+    """Every file name of any of the runs, ascending: a file's number is its position."""
+    return sorted({file.path for manifest in manifests for file in manifest.files})
+
+
+def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[str]]) -> Sample:
+    """Read a run. `files` is file_order's; `groups` names, by column, the groups to tell apart."""
+    columns = {
+        "key": _position(pl.col("file"), files).cast(pl.Int64) * (1 << ROW_BITS) + pl.col("row"),
+        "text_hash": pl.col("text_hash").fill_null(0),
+        "nll": pl.col("nll").fill_null(math.nan),
+        "num_tokens": pl.col("num_tokens").cast(pl.UInt32),
+        "num_scored_bytes": pl.col("num_scored_bytes").cast(pl.UInt32),
+    }
+    for column, names in groups.items():
+        label = group_label(column, names)
+        columns[f"group:{column}"] = _position(label, names).cast(pl.UInt8)
+    # In batches, into place: collected at once, the file names alone outweigh all that is kept.
+    num_rows = scores.select(pl.len()).collect().item()
+    arrays = {name: np.empty(num_rows, TYPES.get(name, np.uint8)) for name in columns}
+    filled = 0
+    for batch in scores.select(**columns).collect_batches(maintain_order=True):
+        for name, array in arrays.items():
+            array[filled : filled + batch.height] = batch[name].to_numpy()
+        filled += batch.height
+    key = arrays["key"]
+    if np.any(key[1:] < key[:-1]):
+        order = np.argsort(key, kind="stable")
+        arrays = {name: arrays.pop(name)[order] for name in list(arrays)}
+    named = {column: arrays.pop(f"group:{column}") for column in groups}
+    return Sample(groups=named, **arrays)
+
+
+def _position(label: pl.Expr, names: list[str]) -> pl.Expr:
+    return label.cast(pl.Enum(names)).to_physical()

@@ -1,0 +1,188 @@
+"""How one run's figures differ from another's, for the whole and by group.
+
+Owns the changes and their intervals, from two runs' figures, resampled sums and documents. The
+measures themselves are drift.py's and bootstrap.py's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from pipeline.comparisons.bootstrap import Blocks, Bootstrap, Interval, block_sums, interval
+from pipeline.comparisons.comparability import Subject
+from pipeline.comparisons.comparison import Change, GroupShift, Shift
+from pipeline.comparisons.drift import Distances, distances
+from pipeline.comparisons.samples import Mask, Sample, Values
+from pipeline.metrics import LARGEST_EXPONENT
+from pipeline.reports.figures import Figures
+from pipeline.reports.groups import Group
+
+PERPLEXITY = "perplexity"
+BITS = "bits_per_byte"
+DISTRIBUTIONS = {PERPLEXITY: "log_perplexity", BITS: BITS}
+"""Figure to the metric of documents whose distribution goes with it."""
+WHOLE = ("", "")
+Part = tuple[str, str]
+"""(column, group), or WHOLE."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Measured:
+    """A run, and what is kept of it once its rows are let go."""
+
+    subject: Subject
+    scores: pl.LazyFrame
+    figures: Figures
+    groups: dict[str, list[Group]]
+    resampled: dict[Part, dict[str, Values]] = field(default_factory=dict)
+    """Part to figure to its value in each resample, shape [resamples]."""
+    percentiles: dict[str, list[float]] = field(default_factory=dict)
+    """Figure to the 0th, 1st, ..., 100th percentile over documents."""
+
+    def part(self, part: Part) -> Figures | None:
+        """The figures of a part; None where the run has no such group."""
+        if part == WHOLE:
+            return self.figures
+        column, value = part
+        return next((g.figures for g in self.groups[column] if g.value == value), None)
+
+    def interval(self, figure: str) -> Interval | None:
+        """Of the whole run's figure."""
+        return interval(self.resampled[WHOLE][figure], self.figures.num_scored)
+
+
+def resample(
+    sample: Sample, blocks: Blocks, bootstrap: Bootstrap, groups: dict[str, list[str]]
+) -> dict[Part, dict[str, Values]]:
+    """Corpus perplexity and bits per byte of every part in each resample; NaN of nothing."""
+    columns: list[npt.NDArray[Any]] = [sample.nll, sample.num_tokens, sample.num_scored_bytes]
+    scored = sample.scored()
+    sums = {WHOLE: block_sums(blocks, columns, where=scored)[0]}
+    for column, names in groups.items():
+        by_group = block_sums(
+            blocks, columns, where=scored, groups=sample.groups[column], num_groups=len(names)
+        )
+        sums |= {(column, name): by_group[i] for i, name in enumerate(names)}
+    return {part: _figures(bootstrap.resample(parts)) for part, parts in sums.items()}
+
+
+def _figures(sums: Values) -> dict[str, Values]:
+    nll, tokens, scored_bytes = sums.T
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return {PERPLEXITY: np.exp(nll / tokens), BITS: nll / scored_bytes / np.log(2)}
+
+
+def percentiles(sample: Sample, figures: list[str]) -> dict[str, list[float]]:
+    """The whole distribution in 101 numbers, for each figure's metric of documents."""
+    scored = sample.scored()
+    found = {}
+    for figure in figures:
+        values = np.percentile(sample.metric(DISTRIBUTIONS[figure], scored), range(101))
+        if figure == PERPLEXITY:
+            values = np.exp(np.minimum(values, LARGEST_EXPONENT))
+        found[figure] = [float(value) for value in values]
+    return found
+
+
+def figure_of(figures: Figures | None, name: str) -> float | None:
+    """A set of documents' perplexity or bits per byte."""
+    if figures is None:
+        return None
+    return figures.corpus_perplexity if name == PERPLEXITY else figures.bits_per_byte
+
+
+def change(baseline: float | None, value: float | None, around: Interval | None = None) -> Change:
+    """The value minus the baseline's."""
+    if baseline is None or value is None:
+        return Change(baseline=baseline, value=value, difference=None, relative=None)
+    difference = value - baseline
+    return Change(
+        baseline=baseline,
+        value=value,
+        difference=difference,
+        relative=difference / baseline if baseline else None,
+        interval=around,
+    )
+
+
+def change_between(baseline: Measured, run: Measured, figure: str, part: Part = WHOLE) -> Change:
+    """A figure's change, with the interval of the difference."""
+    before, after = baseline.part(part), run.part(part)
+    around = None
+    if before is not None and after is not None:
+        # inf - inf is of no use, and interval() leaves it out.
+        with np.errstate(invalid="ignore"):
+            differences = run.resampled[part][figure] - baseline.resampled[part][figure]
+        around = interval(differences, min(before.num_scored, after.num_scored))
+    return change(figure_of(before, figure), figure_of(after, figure), around)
+
+
+def shift_between(
+    baseline: Measured,
+    run: Measured,
+    samples: tuple[Sample, Sample],
+    figures: list[str],
+    groups: dict[str, list[str]],
+) -> tuple[Shift, dict[str, list[GroupShift]]]:
+    """The whole's shift, and every group's, those with the largest change first.
+
+    `samples` are the baseline's and the run's documents; `figures` those that compare, the one to
+    go by first.
+    """
+    masks = (samples[0].scored(), samples[1].scored())
+    whole = _shift(baseline, run, samples, masks, figures, WHOLE)
+    by_group = {}
+    for column, names in groups.items():
+        found = []
+        for code, name in enumerate(names):
+            inside = tuple(
+                mask & (sample.groups[column] == code)
+                for mask, sample in zip(masks, samples, strict=True)
+            )
+            shift = _shift(baseline, run, samples, inside, figures, (column, name))
+            found.append(GroupShift(value=name, shift=shift))
+        by_group[column] = sorted(found, key=lambda group: _by_size(group, figures[0]))
+    return whole, by_group
+
+
+def _by_size(group: GroupShift, figure: str) -> tuple[float, str]:
+    difference = group.shift.changes[figure].difference
+    return (float("inf") if difference is None else -abs(difference), group.value)
+
+
+def _shift(
+    baseline: Measured,
+    run: Measured,
+    samples: tuple[Sample, Sample],
+    masks: tuple[Mask, ...],
+    figures: list[str],
+    part: Part,
+) -> Shift:
+    before, after = baseline.part(part), run.part(part)
+    apart: dict[str, Distances] = {}
+    for figure in figures:
+        metric = DISTRIBUTIONS[figure]
+        sides = [
+            np.sort(sample.metric(metric, mask))
+            for sample, mask in zip(samples, masks, strict=True)
+        ]
+        if (found := distances(*sides)) is not None:
+            apart[metric] = found
+    return Shift(
+        num_scored_baseline=before.num_scored if before else 0,
+        num_scored=after.num_scored if after else 0,
+        changes={figure: change_between(baseline, run, figure, part) for figure in figures},
+        quantiles={
+            figure: _quantile_changes(before.quantiles[figure], after.quantiles[figure])
+            for figure in figures
+            if before is not None and after is not None
+        },
+        distances=apart,
+    )
+
+
+def _quantile_changes(before: dict[str, float], after: dict[str, float]) -> dict[str, Change]:
+    return {name: change(before[name], after[name]) for name in before if name in after}

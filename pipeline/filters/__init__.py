@@ -1,0 +1,1 @@
+"""Which documents a rule keeps, and the corpus written again with those."""

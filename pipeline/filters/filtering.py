@@ -1,0 +1,181 @@
+"""From a run and rules to a decision: check, find the cut-offs, count; nothing is written.
+
+Owns everything that can be refused, and what is said of a selection. What a rule means is
+selection.py's, writing the documents filter_output.py's.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.config import near_or_known
+from pipeline.corpus import changed_files
+from pipeline.errors import ConfigError, CorpusError, RunError
+from pipeline.filters.filter_config import FilterConfig
+from pipeline.filters.filter_counts import Counts, count
+from pipeline.filters.filter_record import Cutoffs, FilterRecord, check_apart
+from pipeline.filters.order_statistics import from_sortable_bits
+from pipeline.filters.paired_rows import ScoreRows
+from pipeline.filters.selection import FLOATS, Selection, find_cutoffs
+from pipeline.identity import installed_versions
+from pipeline.manifest import Manifest
+from pipeline.storage.filesystem import open_root
+from pipeline.store import RunStore
+
+NOT_METRICS = frozenset(["row", "text_hash"])
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A request that has been checked and decided; nothing is written yet."""
+
+    config: FilterConfig
+    rows: ScoreRows
+    other: RunStore | None
+    selection: Selection
+    counts: Counts
+    by: str | None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.rows.manifest
+
+    def record(self) -> FilterRecord:
+        """What is said of it, in `_filter.json` and to the user."""
+        manifest, config = self.manifest, self.config
+        return FilterRecord(
+            run=self.rows.store.location,
+            run_id=manifest.run_id,
+            fingerprint=manifest.fingerprint,
+            corpus=manifest.corpus,
+            rules=config.model_dump(mode="json", exclude={"run", "out", "rejects"}),
+            metric=config.chosen_metric if config.reads_metric else None,
+            partial=self.rows.store.success() is None,
+            cutoffs=_stated_cutoffs(self.selection),
+            budget_edges=_budget_edges(self.selection),
+            before=self.counts.before,
+            after=self.counts.after,
+            unscored=self.counts.unscored,
+            by=self.by,
+            groups=self.counts.groups() if self.by else [],
+            unreadable=manifest.unreadable,
+            versions=installed_versions(),
+        )
+
+
+def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
+    """Check the request, find the cut-offs and count what they keep; write nothing.
+
+    Raises ConfigError for a metric or column that is not there or rules that keep nothing or
+    everything, RunError for a run that cannot be used, CorpusError for a corpus that has changed.
+    """
+    store = RunStore(config.run)
+    manifest = store.require_manifest()
+    if store.success() is None and not config.partial:
+        raise RunError(
+            f"{store.location} is not finished",
+            hint="run the same `winnow score` again, or take what there is with --partial",
+        )
+    _check_columns(config, manifest, by)
+    if config.out is not None:
+        check_apart(manifest, config.out, config.rejects)
+    check_unchanged(manifest)
+    rows = ScoreRows(store, manifest, config.own_metric)
+    other = None
+    if location := config.minus or config.over:
+        other = RunStore(location)
+        rows.pair(ScoreRows(other, other.require_manifest()))
+    scores = rows.everything()
+    selection = find_cutoffs(config, scores)
+    decided = selection.decide(scores, by)
+    counts = count(decided, manifest, keep_unseen=config.unscored == "keep")
+    _check_outcome(config, counts)
+    return Filter(config, rows, other, selection, counts, by)
+
+
+def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> None:
+    schema = manifest.arrow_schema()
+    metrics = [field.name for field in schema if _is_metric(field)]
+    if config.own_metric in schema.names:
+        raise ConfigError(
+            f"the run carries a column named '{config.own_metric}'",
+            hint="a difference or ratio of two runs would hide it; score without carrying it",
+        )
+    metrics += [config.own_metric] if config.own_metric else []
+    for metric in config.metrics():
+        if metric not in metrics:
+            hint = near_or_known(metric, metrics)
+            if metric in ("difference", "ratio"):
+                option = "--minus" if metric == "difference" else "--over"
+                hint = f"name the run to compare with: {option} RUN_B"
+            raise ConfigError(f"no metric '{metric}' in the scores", hint=hint)
+    groupable = [*manifest.carried, "status"]
+    for option, name in (("--within", config.within), ("--by", by)):
+        if name is None:
+            continue
+        if name not in groupable:
+            raise ConfigError(
+                f"no carried column '{name}' ({option})",
+                hint=f"{near_or_known(name, groupable)}; score with --carry to have others",
+            )
+        if pa.types.is_nested(schema.field(name).type):
+            raise ConfigError(f"column '{name}' holds lists or structs: no groups ({option})")
+
+
+def _is_metric(field: pa.Field) -> bool:
+    kind = field.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return bool(is_number) and field.name not in NOT_METRICS
+
+
+def check_unchanged(manifest: Manifest) -> None:
+    """Raises CorpusError if a file is not what was scored."""
+    planned = [(file.path, file.size_bytes, file.mtime_ns) for file in manifest.files]
+    changes = list(changed_files(open_root(manifest.corpus), planned))
+    if changes:
+        named = "; ".join(f"{name} {what}" for name, what in changes[:3])
+        more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
+        raise CorpusError(
+            f"the corpus has changed since it was scored: {named}{more}",
+            hint="score it again, into a new run, or restore those files",
+        )
+
+
+def _stated_cutoffs(selection: Selection) -> list[Cutoffs]:
+    return [
+        Cutoffs(
+            group=None if row["group"] is None else str(row["group"]),
+            documents=row["documents"],
+            **{name: row[name] for name in FLOATS},
+        )
+        for row in selection.cutoffs.iter_rows(named=True)
+    ]
+
+
+def _budget_edges(selection: Selection) -> dict[str, float | None] | None:
+    cut = selection.cut
+    if cut is None or selection.config.prefer == "random":
+        return None
+    edges = {"after": cut.after, "before": cut.before}
+    return {name: edge and _value(edge.key) for name, edge in edges.items()}
+
+
+def _value(key: int) -> float:
+    return float(pl.select(from_sortable_bits(pl.lit(key, pl.UInt64))).item())
+
+
+def _check_outcome(config: FilterConfig, counts: Counts) -> None:
+    scored, kept = counts.scored
+    if config.force:
+        return
+    if not kept:
+        raise ConfigError(
+            f"the rules keep none of the {scored:,} scored documents",
+            hint="loosen them, or write the empty output with --force",
+        )
+    if kept == scored and config.buckets is None:
+        raise ConfigError(
+            f"the rules keep all of the {scored:,} scored documents",
+            hint="tighten them, or write the copy with --force",
+        )

@@ -1,0 +1,1 @@
+"""Everything that people see: words, tables, charts, pages. Decides nothing."""

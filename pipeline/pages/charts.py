@@ -1,0 +1,221 @@
+"""Report figures to static SVG, drawn by Altair and vl-convert.
+
+Owns how numbers look as pictures. No JavaScript leaves this module: a page with these charts needs
+none. Colours of text and lines are left to the page, so that light and dark both read well.
+"""
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import altair as alt
+import polars as pl
+import vl_convert
+
+from pipeline.escaping import plain
+from pipeline.reports.distributions import Histogram
+from pipeline.reports.groups import Group
+
+WIDTH = 720
+MULTIPLE_HEIGHT = 34
+MOST_POWERS = 5
+FEWEST_TICKS = 3
+MOST_SERIES = 10
+REST = "(the rest)"
+LABELS = {
+    "perplexity": "perplexity of the document (log scale)",
+    "bits_per_byte": "bits per byte of the document (log scale)",
+}
+FORMATS = {"perplexity": "~s", "bits_per_byte": "~g"}
+# Wider than any font's average letter at 12 px: the page's font is not the one measured here.
+LETTER_PIXELS = 8
+LONGEST_LABEL = 24
+# Okabe and Ito (2008): told apart by people with any colour vision, on light and on dark.
+PALETTE = [
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#B8A800",
+    "#8A6FDF",
+    "#999999",
+    "#7A4B2A",
+]
+
+
+def histogram_svg(histogram: Histogram) -> str:
+    """Documents per bin, stacked by series."""
+    series = shown_series(histogram.documents)
+    # Stacked here: Vega-Lite stacks bars, not rectangles with two edges on a log axis.
+    rows = []
+    for i, low in enumerate(histogram.edges[:-1]):
+        top = 0
+        for name, members in series.items():
+            count = sum(histogram.documents[member][i] for member in members)
+            if count:
+                edges = {"low": low, "high": histogram.edges[i + 1]}
+                rows.append({"series": name, **edges, "from": top, "to": top + count})
+            top += count
+    chart = (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_rect()
+        .encode(
+            x=log_axis("low", histogram.metric, histogram.edges, grid=False),
+            x2="high:Q",
+            y=alt.Y("from:Q", title="documents"),
+            y2="to:Q",
+            color=series_colour(list(series), histogram.by),
+        )
+    )
+    return to_svg(chart, 260)
+
+
+def small_multiples_svg(histogram: Histogram) -> str:
+    """A histogram a series, one below the other, each as high as its own fullest bin."""
+    series = shown_series(histogram.documents)
+    rows = []
+    for name, members in series.items():
+        columns = zip(*(histogram.documents[member] for member in members), strict=True)
+        counts = [sum(column) for column in columns]
+        for (low, high), count in zip(pairwise(histogram.edges), counts, strict=True):
+            if count:
+                share = count / max(counts)
+                rows.append({"series": name, "low": low, "high": high, "share": share, "floor": 0})
+    chart = (
+        alt.Chart(pl.DataFrame(rows), height=MULTIPLE_HEIGHT, width=WIDTH)
+        .mark_rect(color=PALETTE[0])
+        .encode(
+            x=log_axis("low", histogram.metric, histogram.edges),
+            x2="high:Q",
+            y=alt.Y("floor:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
+            y2="share:Q",
+        )
+        .facet(
+            row=alt.Row(
+                "series:N",
+                sort=list(series),
+                title=None,
+                header=alt.Header(
+                    labelAngle=0, labelAlign="left", labelLimit=0, labelFontSize=12, labelPadding=8
+                ),
+            ),
+            spacing=6,
+        )
+    )
+    return to_svg(chart)
+
+
+def ranges_svg(groups: list[Group], metric: str) -> str:
+    """One line a group: p5 to p95 thin, p25 to p75 thick, the median a dot."""
+    scored = [group for group in groups if group.figures.quantiles[metric]]
+    labels = fit_labels([group.value for group in scored])
+    positive = [q for group in scored for q in group.figures.quantiles[metric].values() if q > 0]
+    # A text known by heart has 0 bits, and 0 has no place on a log axis: drawn at its left end.
+    floor = min(positive, default=1.0)
+    rows: list[dict[str, Any]] = [
+        {"group": labels[group.value]}
+        | {name: max(q, floor) for name, q in group.figures.quantiles[metric].items()}
+        for group in scored
+    ]
+    order = list(labels.values())
+    width = LETTER_PIXELS * min(LONGEST_LABEL, max(map(len, order), default=1))
+    names = alt.Axis(minExtent=width, labelLimit=0)
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        y=alt.Y("group:N", sort=order, title=None, axis=names)
+    )
+
+    def axis(field: str) -> alt.X:
+        return log_axis(field, metric, [row[name] for row in rows for name in ("p5", "p95")])
+
+    colour = PALETTE[0]
+    thin = base.mark_rule(color=colour, strokeWidth=1.5).encode(x=axis("p5"), x2="p95:Q")
+    thick = base.mark_rule(color=colour, strokeWidth=7, opacity=0.55).encode(
+        x=axis("p25"), x2="p75:Q"
+    )
+    dot = base.mark_point(color=PALETTE[5], filled=True, size=70, opacity=1).encode(x=axis("p50"))
+    return to_svg(thin + thick + dot, 26 * len(rows))
+
+
+def fit_labels(names: list[str]) -> dict[str, str]:
+    """A label for each name: fit to draw, short, and no two alike.
+
+    Shortened here: vl-convert cuts labels inside of characters, and fails on what is left.
+    """
+    labels: dict[str, str] = {}
+    taken = {REST}
+    for name in names:
+        label = plain(name)
+        if len(label) > LONGEST_LABEL:
+            label = label[: LONGEST_LABEL - 1] + "…"
+        number = 1
+        unique = label
+        while unique in taken:
+            number += 1
+            unique = f"{label} ({number})"
+        taken.add(unique)
+        labels[name] = unique
+    return labels
+
+
+def shown_series(counts: dict[str, list[int]]) -> dict[str, list[str]]:
+    """Label to the series it stands for: the largest as they are, the others as one."""
+    labels = fit_labels(list(counts))
+    totals = {name: sum(values) for name, values in counts.items()}
+    shown = sorted(totals, key=lambda name: -totals[name])
+    shown = shown if len(shown) <= MOST_SERIES else shown[: MOST_SERIES - 1]
+    series = {labels[name]: [name] for name in totals if name in shown}
+    if len(shown) < len(totals):
+        series[REST] = [name for name in totals if name not in shown]
+    return series
+
+
+def series_colour(names: list[str], by: str | None) -> alt.Color:
+    """A colour a series; a legend if there is something to tell apart."""
+    legend = (
+        alt.Legend(title=fit_labels([by])[by], orient="top", columns=5) if by is not None else None
+    )
+    return alt.Color("series:N", scale=alt.Scale(domain=names, range=PALETTE), legend=legend)
+
+
+def log_axis(field: str, metric: str, values: Iterable[float], *, grid: bool = True) -> alt.X:
+    """The x axis of every chart of a metric; `values` are what is to be seen on it."""
+    return alt.X(
+        f"{field}:Q",
+        scale=alt.Scale(type="log", nice=False),
+        title=LABELS[metric],
+        axis=log_ticks(values, FORMATS[metric], grid=grid),
+    )
+
+
+def log_ticks(values: Iterable[float], form: str, *, grid: bool = True) -> alt.Axis:
+    """Ticks at 1, 2 and 5 times powers of ten, or the latter alone where there are many."""
+    seen = [value for value in values if value > 0]
+    low, high = min(seen), max(seen)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) <= MOST_POWERS else (1,)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    if len(inside) < FEWEST_TICKS:
+        return alt.Axis(tickCount=6, format=form, grid=grid)
+    return alt.Axis(values=inside, format=form, grid=grid)
+
+
+def to_svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int | None = None) -> str:
+    """SVG in the page's look."""
+    grey = "#8888"
+    if height is not None:
+        chart = chart.properties(width=WIDTH, height=height)
+    chart = (
+        chart.properties(background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(
+            gridColor=grey, domainColor=grey, tickColor=grey, labelFontSize=12, titleFontSize=12
+        )
+        .configure_legend(
+            labelFontSize=12, titleFontSize=12, labelLimit=0, titleLimit=0, columnPadding=30
+        )
+    )
+    return str(vl_convert.vegalite_to_svg(chart.to_json()))

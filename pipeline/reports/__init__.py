@@ -1,0 +1,1 @@
+"""What a run says: sums, distributions, groups, thresholds, requirements. Shows nothing itself."""

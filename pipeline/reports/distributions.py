@@ -1,0 +1,147 @@
+"""What a metric's distribution looks like: histograms, cumulative shares, perplexity by length.
+
+Owns the resolution of what is drawn, read off sketches: a histogram's bins are whole bins of the
+sketch, so every count is exact.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel
+
+from pipeline.reports.sketches import Integers, Sketch, as_sketch, sketch_query
+
+HISTOGRAM_BINS = 60
+ECDF_POINTS = 200
+LENGTH_BINS_PER_UNIT = 2
+"""Bins of the number of tokens, a factor of e."""
+ALL = "all"
+
+
+class Histogram(BaseModel):
+    """Documents and tokens by a metric, in bins of equal width on a log axis."""
+
+    metric: str
+    by: str | None
+    """The column that the series divide by."""
+    edges: list[float]
+    """Bin edges, in the metric's own unit; one more than bins. A bin has its lower edge."""
+    documents: dict[str, list[int]]
+    """Series to documents per bin."""
+    tokens: dict[str, list[int]]
+
+
+class Ecdf(BaseModel):
+    """The empirical distribution function: the share of scored documents below a value."""
+
+    metric: str
+    by: str | None
+    at: list[float]
+    """Values of the metric, ascending."""
+    below: dict[str, list[float]]
+    """Series to the share of its documents below each value; it ends with 1."""
+
+
+class LengthBand(BaseModel):
+    """The perplexities of documents of about one length."""
+
+    low: int
+    """Fewest scored tokens, included."""
+    high: int
+    """Most scored tokens, included."""
+    num_documents: int
+    p5: float
+    p25: float
+    p50: float
+    p75: float
+    p95: float
+
+
+def histogram_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Histogram | None:
+    """At most HISTOGRAM_BINS bins from end to end. None where nothing was scored."""
+    edges, width = _edges(series, HISTOGRAM_BINS)
+    if not len(edges):
+        return None
+    documents, tokens = {}, {}
+    for name, whole in series.items():
+        sketch = whole.positive()
+        at = (sketch.bins - edges[0]) // width
+        size = len(edges) - 1
+        documents[name] = _added(at, sketch.documents, size)
+        tokens[name] = _added(at, sketch.tokens, size)
+    return Histogram(
+        metric=metric,
+        by=by,
+        edges=_values(series, edges),
+        documents=documents,
+        tokens=tokens,
+    )
+
+
+def ecdf_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Ecdf | None:
+    """Shares at up to ECDF_POINTS values. None where nothing was scored."""
+    edges, _ = _edges(series, ECDF_POINTS)
+    scored = {name: sketch for name, sketch in series.items() if sketch.num_documents}
+    if not len(edges):
+        return None
+    return Ecdf(
+        metric=metric,
+        by=by,
+        at=_values(series, edges),
+        below={
+            name: (sketch.below(edges) / sketch.num_documents).tolist()
+            for name, sketch in scored.items()
+        },
+    )
+
+
+def _edges(series: dict[str, Sketch], most: int) -> tuple[Integers, int]:
+    """Sketch bins at which at most `most` bins begin and end, and how many make one."""
+    ends = [bins[[0, -1]] for sketch in series.values() if len(bins := sketch.positive().bins)]
+    if not ends:
+        return np.array([], np.int64), 1
+    low, high = int(np.min(ends)), int(np.max(ends)) + 1
+    width = -(-(high - low) // most)
+    count = -(-(high - low) // width)
+    return low + width * np.arange(count + 1), width
+
+
+def _values(series: dict[str, Sketch], edges: Integers) -> list[float]:
+    return [float(value) for value in next(iter(series.values())).edges(edges)]
+
+
+def _added(at: Integers, counts: Integers, size: int) -> list[int]:
+    sums = np.zeros(size, np.int64)
+    np.add.at(sums, at, counts)
+    return [int(value) for value in sums]
+
+
+def length_query(scores: pl.LazyFrame, resolution: int) -> pl.LazyFrame:
+    """The sketch of perplexity by length: never all points, whatever the number of documents."""
+    length = (pl.col("num_tokens").log() * LENGTH_BINS_PER_UNIT).floor().cast(pl.Int32)
+    return sketch_query(
+        scores.filter(pl.col("num_tokens") > 0), "perplexity", resolution, length.alias("length")
+    )
+
+
+def length_bands(table: pl.DataFrame, resolution: int) -> list[LengthBand]:
+    """Collected `length_query`, from the shortest to the longest."""
+    bands = []
+    for (length,), part in sorted(table.partition_by("length", as_dict=True).items()):
+        sketch = as_sketch(part, resolution)
+        low, high = (np.exp((length + i) / LENGTH_BINS_PER_UNIT) for i in (0, 1))
+        values = _quantiles(sketch, (0.05, 0.25, 0.5, 0.75, 0.95))
+        bands.append(
+            LengthBand(
+                low=int(np.ceil(low)),
+                high=int(np.ceil(high)) - 1,
+                num_documents=sketch.num_documents,
+                **dict(zip(("p5", "p25", "p50", "p75", "p95"), values, strict=True)),
+            )
+        )
+    return bands
+
+
+def _quantiles(sketch: Sketch, at: Sequence[float]) -> list[float]:
+    return [value for q in at if (value := sketch.quantile(q)) is not None]

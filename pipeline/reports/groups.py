@@ -1,0 +1,241 @@
+"""The documents of a run by the values of a column.
+
+Owns which columns and which of their values are groups, and names that tell a missing value from
+the text "(null)".
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+import pyarrow as pa
+from pydantic import BaseModel
+
+from pipeline.config import near_name
+from pipeline.errors import RunError
+from pipeline.manifest import Manifest
+from pipeline.reports.figures import QUANTILE_METRICS, Figures, make_figures, sums_of_scores
+from pipeline.reports.sketches import Sketch, as_sketch, resolution_of, sketch_query
+
+MOST_GROUPS_SHOWN = 50
+NULL = "(null)"
+OTHERS = "(all others)"
+GROUPABLE = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+    pa.types.is_null,
+)
+MOST_GROUP_VALUES = 20
+"""A carried column with more values than this is not a group unless it is asked for."""
+GLIMPSE_ROWS = 100_000
+"""First rows that may show that a column has too many values, before all are counted."""
+KEY = "group"
+
+Kind = Literal["value", "null", "others"]
+KINDS: dict[str, Kind] = {NULL: "null", OTHERS: "others"}
+
+
+class Group(BaseModel):
+    """The documents that share a value of a column."""
+
+    value: str
+    """The value as text. No two groups of a column have the same: a value that looks like one of
+    our own names is in quotes."""
+    kind: Kind = "value"
+    """null: the column has no value there. others: every value that is not shown by itself."""
+    figures: Figures
+
+
+def group_label(column: str, groups: Iterable[str]) -> pl.Expr:
+    """The name of each row's group, OTHERS where it is not one of `groups`."""
+    values = {name: value_of(name) for name in groups}
+    own = [value for value in values.values() if value is not None]
+    value = pl.col(column).cast(pl.String)
+    label = pl.when(value.is_in(own)).then(value).otherwise(pl.lit(OTHERS))
+    if NULL in values:
+        label = pl.when(value.is_null()).then(pl.lit(NULL)).otherwise(label)
+    for name, text in values.items():
+        if text not in (name, None):
+            label = pl.when(value == text).then(pl.lit(name)).otherwise(label)
+    return label
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """A column, and the names of its groups."""
+
+    column: str | None
+    """None: every row is in one group."""
+    groups: tuple[str, ...]
+
+    def key(self) -> pl.Expr:
+        """What to group score rows by, called KEY."""
+        if self.column is None:
+            return pl.lit(None, pl.String).alias(KEY)
+        return group_label(self.column, self.groups).alias(KEY)
+
+    def queries(self, scores: pl.LazyFrame, resolution: int) -> list[pl.LazyFrame]:
+        """The sums, then a sketch for each metric, all by group."""
+        return [
+            scores.group_by(self.key()).agg(sums_of_scores()),
+            *(sketch_query(scores, metric, resolution, self.key()) for metric in QUANTILE_METRICS),
+        ]
+
+
+WHOLE = Grouping(None, ())
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTables:
+    """What came of `Grouping.queries`."""
+
+    groups: list[Group]
+    """From the least to the most surprising."""
+    sketches: dict[str, dict[str, Sketch]]
+    """Metric to group to distribution, groups in the same order."""
+
+
+def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
+    """Bytes of text by group."""
+    sizes = _sizes(scores, column).collect(engine="streaming")
+    return {label_of(value): size for value, size in sizes.iter_rows()}
+
+
+def largest_groups(sizes: dict[str, int]) -> list[str]:
+    """The groups that are told apart: the largest, in bytes of text; then OTHERS, if need be."""
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))
+    rest = [OTHERS] if len(largest) > MOST_GROUPS_SHOWN else []
+    return largest[:MOST_GROUPS_SHOWN] + rest
+
+
+def _sizes(scores: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    value = pl.col(column).cast(pl.String).alias("value")
+    return scores.group_by(value).agg(pl.col("num_bytes").sum())
+
+
+def largest_query(scores: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    """The largest values and how many there are, without all of them in memory as Python's."""
+    return (
+        _sizes(scores, column)
+        .select("value", "num_bytes", pl.len().alias("num_values"))
+        .sort("num_bytes", "value", descending=[True, False])
+        .head(MOST_GROUPS_SHOWN)
+    )
+
+
+def grouping_of(column: str, largest: pl.DataFrame) -> Grouping:
+    """The groups that a report shows. `largest` is of `largest_query`."""
+    names = [label_of(value) for value in largest["value"]]
+    if largest.height and largest["num_values"][0] > largest.height:
+        names.append(OTHERS)
+    return Grouping(column, tuple(names))
+
+
+def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None) -> list[Group]:
+    """Figures by group, from the least to the most surprising.
+
+    `groups` are the ones to tell apart; those of largest_groups, if not given.
+    """
+    if groups is None:
+        groups = largest_groups(group_sizes(scores, column))
+    resolution = resolution_of(scores)
+    queries = Grouping(column, tuple(groups)).queries(scores, resolution)
+    return group_tables(pl.collect_all(queries, engine="streaming"), resolution).groups
+
+
+def group_tables(tables: list[pl.DataFrame], resolution: int) -> GroupTables:
+    """Collected `Grouping.queries` as groups."""
+    sums, *distributions = tables
+    keyed = [
+        {
+            key: as_sketch(part, resolution)
+            for (key,), part in table.partition_by(KEY, as_dict=True).items()
+        }
+        for table in distributions
+    ]
+    empty = as_sketch(distributions[0].clear(), resolution)
+    found: list[tuple[Group, dict[str, Sketch]]] = []
+    for row in sums.iter_rows(named=True):
+        name = row[KEY]
+        found_in = (table.get(name, empty) for table in keyed)
+        sketches = dict(zip(QUANTILE_METRICS, found_in, strict=True))
+        kind = KINDS.get(name, "value")
+        group = Group(value=name, kind=kind, figures=make_figures(row, sketches))
+        found.append((group, sketches))
+    found.sort(key=lambda pair: (pair[0].figures.document_perplexity or 0.0, pair[0].value))
+    return GroupTables(
+        groups=[group for group, _ in found],
+        sketches={
+            metric: {group.value: sketches[metric] for group, sketches in found}
+            for metric in QUANTILE_METRICS
+        },
+    )
+
+
+def label_of(value: str | None) -> str:
+    """A name for the group of a value, of its own: one that looks like ours is in quotes."""
+    if value is None:
+        return NULL
+    return f'"{value}"' if value.strip('"') in KINDS else value
+
+
+def label_expr(column: str) -> pl.Expr:
+    """`label_of` of a column's values."""
+    value = pl.col(column).cast(pl.String)
+    is_ours = value.str.strip_chars('"').is_in(list(KINDS))
+    quoted = pl.concat_str(pl.lit('"'), value, pl.lit('"'))
+    own = pl.when(is_ours).then(quoted).otherwise(value)
+    return pl.when(value.is_null()).then(pl.lit(NULL)).otherwise(own)
+
+
+def value_of(name: str) -> str | None:
+    """The value that `label_of` named; None of a name of our own."""
+    if name in KINDS:
+        return None
+    return name[1:-1] if name.strip('"') in KINDS else name
+
+
+def default_columns(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]:
+    """Carried columns with few distinct values, those that a person would group by."""
+    kinds = scores.collect_schema()
+    candidates = [
+        name
+        for name in manifest.carried
+        if name != manifest.text_column
+        and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
+    ]
+    if not candidates:
+        return ()
+    for rows in (scores.head(GLIMPSE_ROWS), scores):
+        counts = rows.select(pl.col(candidates).n_unique()).collect(engine="streaming")
+        candidates = [name for name in candidates if counts[name][0] <= MOST_GROUP_VALUES]
+        if not candidates:
+            return ()
+    return tuple(name for name in candidates if counts[name][0] > 1)
+
+
+def check_group(column: str, manifest: Manifest) -> None:
+    """Raises RunError for a column that this run cannot be grouped by."""
+    if column not in manifest.carried:
+        near = near_name(column, list(manifest.carried))
+        carried = ", ".join(manifest.carried) or "nothing"
+        hint = f"did you mean '{near}'?" if near else f"this run carries {carried}"
+        raise RunError(
+            f"no carried column '{column}' to group by", hint=f"{hint}; see winnow score --carry"
+        )
+    check_groupable(column, manifest.arrow_schema().field(column).type)
+
+
+def check_groupable(column: str, kind: pa.DataType) -> None:
+    """Raises RunError where a column's values are no groups."""
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not any(test(values) for test in GROUPABLE):
+        raise RunError(f"cannot group by '{column}': its values are {kind}")

@@ -1,0 +1,210 @@
+"""Score rows to a report: figures for the whole and by group, distributions, copies, examples.
+
+Owns what a report has, and which columns it groups by. Adding up is figures.py's and its
+neighbours', looks are render.py's and charts.py's.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel
+
+from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Success
+from pipeline.reports.distributions import (
+    ALL,
+    Ecdf,
+    Histogram,
+    LengthBand,
+    ecdf_of,
+    histogram_of,
+)
+from pipeline.reports.duplicates import Duplicates, find_duplicates
+from pipeline.reports.excerpts import Example, find_examples
+from pipeline.reports.figures import (
+    QUANTILE_METRICS,
+    Figures,
+)
+from pipeline.reports.groups import (
+    Group,
+    check_group,
+    default_columns,
+    grouping_of,
+    largest_query,
+)
+from pipeline.reports.measurement import measure
+from pipeline.reports.requirements import Finding, check_requirements, parse_requirement
+from pipeline.reports.separation import Separation, parse_labels, separate_labels
+from pipeline.reports.thresholds import Threshold, threshold_curve
+from pipeline.scores import scan_scores
+from pipeline.store import RunStore
+from pipeline.verification.verify import Verification, read_verification
+
+REPORT_VERSION = 2
+
+
+class Coverage(BaseModel):
+    """What became of every input row."""
+
+    num_rows_planned: int
+    num_shards: int
+    num_shards_done: int
+    statuses: dict[str, int]
+    errors: dict[str, int]
+    """Reasons of rows that were skipped or failed."""
+    unreadable_files: dict[str, str]
+    given_up: list[dict[str, Any]]
+
+
+class Provenance(BaseModel):
+    """Where the numbers come from."""
+
+    run: str
+    run_id: str
+    corpus: str
+    created_at: str
+    finished_at: str | None
+    model: ModelRecord
+    rules: ScoringRules
+    fingerprint: dict[str, Any]
+    versions: dict[str, str]
+    wall_seconds: float | None
+    """Time the last driver took, start-up included."""
+    tokens_per_second: float | None
+    """By the time of the workers, start-up excluded; so too the documents."""
+    documents_per_second: float | None
+    verification: Verification | None
+    """What the last `winnow verify` found."""
+
+
+class Report(BaseModel):
+    """`RUN/report.json`."""
+
+    report_version: int = REPORT_VERSION
+    generated_at: str
+    complete: bool
+    """False: the run is not finished, and everything here is of what is done so far."""
+    overall: Figures
+    groups: dict[str, list[Group]]
+    """Column to groups, from the least to the most surprising."""
+    histograms: list[Histogram]
+    ecdfs: list[Ecdf]
+    lengths: list[LengthBand]
+    """Perplexity by number of tokens, from the shortest documents to the longest."""
+    thresholds: list[Threshold]
+    """What keeping documents at or below a perplexity would keep, by ascending perplexity."""
+    duplicates: Duplicates
+    examples: list[Example]
+    """Documents at the low end, at the quantiles and at the high end of perplexity."""
+    separation: Separation | None
+    requirements: list[Finding]
+    coverage: Coverage
+    provenance: Provenance
+
+
+def build_report(
+    store: RunStore,
+    *,
+    by: tuple[str, ...] = (),
+    separate: str | None = None,
+    fail_if: tuple[str, ...] = (),
+    text: bool = True,
+) -> Report:
+    """Aggregate a run. Raises RunError, and ConfigError for what cannot be asked of it.
+
+    `by` are carried columns to group by, or none for those with few values; `separate` is
+    COLUMN=VALUE[,VALUE...], documents that the scores should tell from the rest; `fail_if` are
+    expressions that must not be true of the run; `text` shows the beginnings of documents.
+    """
+    manifest = store.require_manifest()
+    success = store.success()
+    scores = scan_scores(store, manifest)
+    labels = parse_labels(separate) if separate else None
+    labelled = (labels.column,) if labels else ()
+    for column in (*by, *labelled):
+        check_group(column, manifest)
+    schema = scores.collect_schema()
+    requirements = [parse_requirement(source, schema) for source in fail_if]
+
+    by = tuple(dict.fromkeys(by)) or default_columns(scores, manifest)
+    counted = tuple(dict.fromkeys([*by, *labelled]))
+    statuses, errors, *sizes = pl.collect_all(
+        [
+            _count(scores, "status"),
+            _count(scores.drop_nulls("error"), "error"),
+            *(largest_query(scores, column) for column in counted),
+        ],
+        engine="streaming",
+    )
+    groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
+    measured = measure(scores, {column: groupings[column] for column in by})
+    first = next(iter(by), None)
+    series = {
+        metric: measured.groups[first].sketches[metric] if first else {ALL: sketch}
+        for metric, sketch in measured.sketches.items()
+    }
+    return Report(
+        generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        complete=success is not None,
+        overall=measured.overall,
+        groups={column: tables.groups for column, tables in measured.groups.items()},
+        histograms=[
+            histogram
+            for metric in QUANTILE_METRICS
+            if (histogram := histogram_of(metric, first, series[metric]))
+        ],
+        ecdfs=[
+            ecdf for metric in QUANTILE_METRICS if (ecdf := ecdf_of(metric, first, series[metric]))
+        ],
+        lengths=measured.lengths,
+        thresholds=threshold_curve(measured.sketches["perplexity"]),
+        duplicates=find_duplicates(scores),
+        examples=find_examples(
+            scores,
+            manifest,
+            measured.sketches["perplexity"],
+            measured.overall.quantiles["perplexity"],
+            text=text,
+        ),
+        separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
+        requirements=check_requirements(scores, requirements),
+        coverage=Coverage(
+            num_rows_planned=manifest.num_rows,
+            num_shards=len(manifest.shards),
+            num_shards_done=len(store.done() & {shard.id for shard in manifest.shards}),
+            statuses=dict(statuses.iter_rows()),
+            errors=dict(errors.iter_rows()),
+            unreadable_files=manifest.unreadable,
+            given_up=store.failures(),
+        ),
+        provenance=_provenance(store, manifest, success),
+    )
+
+
+def _provenance(store: RunStore, manifest: Manifest, success: Success | None) -> Provenance:
+    tokens_per_second = success.tokens_per_second if success else None
+    documents_per_second = None
+    if success and tokens_per_second and success.totals.num_tokens:
+        documents_per_second = (
+            tokens_per_second * success.totals.num_rows / success.totals.num_tokens
+        )
+    return Provenance(
+        run=store.location,
+        run_id=manifest.run_id,
+        corpus=manifest.corpus,
+        created_at=manifest.created_at,
+        finished_at=success.finished_at if success else None,
+        model=manifest.model,
+        rules=manifest.rules,
+        fingerprint=dict(manifest.fingerprint),
+        versions=manifest.versions,
+        wall_seconds=success.wall_seconds if success else None,
+        tokens_per_second=tokens_per_second,
+        documents_per_second=documents_per_second,
+        verification=read_verification(store),
+    )
+
+
+def _count(scores: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    """Rows by value, the most frequent first, ties by name."""
+    return scores.group_by(column).len().sort("len", column, descending=[True, False])

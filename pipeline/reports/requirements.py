@@ -1,0 +1,221 @@
+"""Requirements on a run: `p95(perplexity) > 200 or share(status == "error") > 1%`.
+
+Owns the figures that an expression may name, and whether it holds for score rows. A figure that
+has no value, because nothing was scored, is neither above nor below anything: a condition that
+hangs on it counts as failed, since a check that passes where nothing could be measured is none.
+"""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import polars as pl
+from pydantic import BaseModel
+
+from pipeline.config import near_name
+from pipeline.reports.expressions import (
+    Call,
+    Comparison,
+    Junction,
+    Name,
+    Number,
+    Operand,
+    Text,
+    Tree,
+    parse,
+)
+from pipeline.reports.expressions import fail as point_at
+
+SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+PLAIN: dict[str, pl.Expr] = {
+    "corpus_perplexity": (pl.col("nll").sum() / pl.col("num_tokens").sum()).exp(),
+    "bits_per_byte": pl.col("nll").sum()
+    / math.log(2)
+    / pl.col("num_scored_bytes").filter(pl.col("nll").is_not_null()).sum(),
+    "documents": pl.len(),
+    "tokens": pl.col("num_tokens").sum(),
+    "bytes": pl.col("num_bytes").sum(),
+}
+"""Figures without an argument, as report.json has them under `overall`."""
+FIGURES = [*PLAIN, "p95", "mean", "share"]
+QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
+TRUTHS = {"true": True, "false": False}
+
+
+class Finding(BaseModel):
+    """A requirement and how a run stands to it."""
+
+    expression: str
+    failed: bool
+    """The expression is true of the run, or cannot be judged."""
+    judged: bool
+    """False: it hangs on a figure that has no value."""
+    values: dict[str, float | None]
+    """Each figure of the expression, as it is written there, to its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """An expression that must not be true, and the figures it is made of."""
+
+    source: str
+    tree: Tree
+    figures: dict[str, pl.Expr]
+
+
+def parse_requirement(source: str, schema: Mapping[str, pl.DataType]) -> Requirement:
+    """Read an expression on score rows with these columns. Raises ConfigError, with a caret."""
+    tree = parse(source)
+    figures: dict[str, pl.Expr] = {}
+    _Resolver(source, schema, figures).collect(tree)
+    return Requirement(source, tree, figures)
+
+
+def check_requirements(scores: pl.LazyFrame, requirements: list[Requirement]) -> list[Finding]:
+    """How a run stands to each. Quantiles are exact and taken one after the other: each needs its
+    column in memory, 8 bytes a row."""
+    wanted = {name: figure for one in requirements for name, figure in one.figures.items()}
+    quantiles = {name for name in wanted if QUANTILE.match(name)}
+    together = [figure.alias(name) for name, figure in wanted.items() if name not in quantiles]
+    values: dict[str, float | None] = {}
+    for figures in [together, *([wanted[name].alias(name)] for name in sorted(quantiles))]:
+        if figures:
+            row = scores.select(figures).collect(engine="streaming").row(0, named=True)
+            values |= {name: _finite(value) for name, value in row.items()}
+    return [_finding(requirement, values) for requirement in requirements]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _finding(requirement: Requirement, values: dict[str, float | None]) -> Finding:
+    verdict = _judge(requirement.tree, values)
+    return Finding(
+        expression=requirement.source,
+        failed=verdict is not False,
+        judged=verdict is not None,
+        values={name: values[name] for name in requirement.figures},
+    )
+
+
+def _judge(tree: Tree, values: dict[str, float | None]) -> bool | None:
+    """Kleene's logic: unknown unless the known parts decide."""
+    if isinstance(tree, Comparison):
+        left, right = (_worth(side, values) for side in (tree.left, tree.right))
+        return None if left is None or right is None else bool(SIGNS[tree.sign](left, right))
+    if isinstance(tree, Junction):
+        verdicts = [_judge(part, values) for part in tree.parts]
+        deciding = tree.word == "or"
+        return deciding if deciding in verdicts else None if None in verdicts else not deciding
+    verdict = _judge(tree.part, values)
+    return None if verdict is None else not verdict
+
+
+def _worth(operand: Operand, values: dict[str, float | None]) -> float | None:
+    if isinstance(operand, Number):
+        return operand.value
+    return values[operand.source if isinstance(operand, Call) else str(operand.value)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    """Names to columns and figures."""
+
+    source: str
+    schema: Mapping[str, pl.DataType]
+    figures: dict[str, pl.Expr]
+
+    def collect(self, tree: Tree) -> None:
+        """Put every figure of the tree into `figures`."""
+        if isinstance(tree, Comparison):
+            for side in (tree.left, tree.right):
+                match side:
+                    case Text():
+                        self.fail(side.start, "a figure is a number, not a text")
+                    case Name():
+                        self.figures[side.value] = self.figure(
+                            Call(side.value, None, side.start, "")
+                        )
+                    case Call():
+                        self.figures[side.source] = self.figure(side)
+        elif isinstance(tree, Junction):
+            for part in tree.parts:
+                self.collect(part)
+        else:
+            self.collect(tree.part)
+
+    def figure(self, call: Call) -> pl.Expr:
+        quantile = QUANTILE.fullmatch(call.name)
+        if quantile or call.name == "mean":
+            if not isinstance(call.argument, Name):
+                self.fail(call.start, f"{call.name} is of a column: {call.name}(perplexity)")
+            column = self.number_column(call.argument)
+            return (
+                column.quantile(float(quantile[1]) / 100, "linear") if quantile else column.mean()
+            )
+        if call.name == "share":
+            if call.argument is None or isinstance(call.argument, Name):
+                self.fail(call.start, 'share is of a condition on rows: share(status == "error")')
+            return self.rows(call.argument).mean()
+        if call.name not in PLAIN:
+            near = near_name(call.name, FIGURES)
+            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(FIGURES)}"
+            self.fail(call.start, f"no figure '{call.name}'", hint=hint)
+        if call.argument is not None:
+            self.fail(call.start, f"{call.name} takes no argument")
+        return PLAIN[call.name]
+
+    def rows(self, tree: Tree) -> pl.Expr:
+        """A condition on rows; a comparison with a missing value is false."""
+        if isinstance(tree, Comparison):
+            return self.row_comparison(tree)
+        if isinstance(tree, Junction):
+            parts = [self.rows(part) for part in tree.parts]
+            return pl.all_horizontal(parts) if tree.word == "and" else pl.any_horizontal(parts)
+        return ~self.rows(tree.part)
+
+    def row_comparison(self, tree: Comparison) -> pl.Expr:
+        column, value = tree.left, tree.right
+        if not isinstance(column, Name):
+            self.fail(column.start, "a condition on rows begins with a column")
+        kind = self.column_type(column)
+        compared: pl.Expr
+        worth: float | str | bool
+        match value:
+            case Name(value=name) if name in TRUTHS and kind == pl.Boolean:
+                compared, worth = pl.col(column.value), TRUTHS[name]
+            case Number() if kind.is_numeric():
+                compared, worth = pl.col(column.value), value.value
+            case Text() if not kind.is_numeric() and kind != pl.Boolean and not kind.is_nested():
+                compared, worth = pl.col(column.value).cast(pl.String), value.value
+            case _:
+                self.fail(value.start, f"column '{column.value}' is {kind}: not to be compared so")
+        comparison: pl.Expr = SIGNS[tree.sign](compared, pl.lit(worth))
+        return comparison.fill_null(False)
+
+    def number_column(self, name: Name) -> pl.Expr:
+        kind = self.column_type(name)
+        if not kind.is_numeric():
+            self.fail(name.start, f"column '{name.value}' is {kind}, not a number")
+        return pl.col(name.value)
+
+    def column_type(self, name: Name) -> pl.DataType:
+        if name.value not in self.schema:
+            near = near_name(name.value, list(self.schema))
+            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(self.schema)}"
+            self.fail(name.start, f"no column '{name.value}'", hint=hint)
+        return self.schema[name.value]
+
+    def fail(self, start: int, what: str, *, hint: str | None = None) -> NoReturn:
+        point_at(self.source, start, what, hint=hint)

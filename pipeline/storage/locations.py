@@ -1,0 +1,118 @@
+"""What a location names: a local path, or a URI of an object store and how to reach it.
+
+Owns schemes, the options in a URI, time limits of requests, and keeping secrets out of locations,
+which are printed, logged and kept in manifests. Credentials come from the environment, or from the
+machine's identity, as each store's own tools find them.
+"""
+
+import os
+import re
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pipeline.errors import UsageError
+from pipeline.storage import patience
+from pipeline.storage.patience import patiently
+
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 20.0
+"""A request during which nothing at all arrives for so long is given up."""
+S3_ATTEMPTS = 3
+GCS_RETRY_SECONDS = 20
+"""pyarrow's own retries are silent: enough for a hiccup. Longer waits are patience.py's."""
+
+OPTIONS = re.compile(r"\?\w+=[^?]*$")
+SECRET_OPTION = re.compile(r"[?&][^=&]*(?:secret|password|token|sig|key)[^=&]*=", re.IGNORECASE)
+AZURE_OPTIONS = frozenset(["blob_storage_authority", "dfs_storage_authority", "enable_tls"])
+
+
+def split_options(location: str) -> tuple[str, str]:
+    """A location without the options that a URI has at its end, and those with their "?"."""
+    if "://" not in location:
+        return location, ""
+    found = OPTIONS.search(location)  # a lone "?" is a glob's
+    at = found.start() if found else len(location)
+    return location[:at], location[at:]
+
+
+def open_uri(location: str) -> tuple[fs.FileSystem, str]:
+    """The file system and the path that a URI names; nothing need be there.
+
+    Raises UsageError if it is not understood or has a secret in it, and as `patiently` if finding
+    out where the bucket is needs a network that does not answer.
+    """
+    scheme, _, rest = location.partition("://")
+    before, at, _ = rest.partition("@")
+    if (at and ":" in before.partition("/")[0]) or SECRET_OPTION.search(location):
+        raise UsageError(
+            f"the {scheme}:// location has a secret in it",
+            hint="leave it out; credentials come from the environment or the machine's identity",
+        )
+    if not rest.strip("/"):
+        raise UsageError(f"cannot open {location}: it names no bucket")
+    try:
+        if scheme == "az":
+            return _azure(rest)
+        # Of S3 without a region and an endpoint, it asks where the bucket is.
+        filesystem, path = patiently(
+            lambda: fs.FileSystem.from_uri(location),
+            f"finding {location}",
+            seconds=patience.PATIENCE_SECONDS,
+        )
+        return _limited(filesystem), path
+    except (pa.ArrowException, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"cannot open {location}: {reason}",
+            hint="local paths, s3://, gs://, az:// and hf:// are understood",
+        ) from error
+
+
+def _limited(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """The same, with limits on every request; a URI has no option for them."""
+    if isinstance(filesystem, fs.S3FileSystem):
+        return fs.S3FileSystem(
+            **_options(filesystem)
+            | {
+                "connect_timeout": CONNECT_SECONDS,
+                "request_timeout": SILENCE_SECONDS,
+                "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS),
+                # One put for a small object, instead of three requests.
+                "allow_delayed_open": True,
+            }
+        )
+    if filesystem.type_name == "gcs":
+        limit = timedelta(seconds=GCS_RETRY_SECONDS)
+        return fs.GcsFileSystem(**_options(filesystem) | {"retry_time_limit": limit})
+    return filesystem
+
+
+def _options(filesystem: fs.FileSystem) -> dict[str, Any]:
+    """The keyword arguments that make such a file system, which is how pyarrow pickles it."""
+    options: dict[str, Any] = filesystem.__reduce__()[1][0]
+    return options
+
+
+def _azure(rest: str) -> tuple[fs.FileSystem, str]:
+    """az://CONTAINER/PATH, as fsspec has it: the account and its key are in the environment."""
+    path, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, strict_parsing=True)) if query else {}
+    if unknown := options.keys() - AZURE_OPTIONS:
+        raise ValueError(f"unknown option {min(unknown)!r}")
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise ValueError("AZURE_STORAGE_ACCOUNT_NAME is not set")
+    scheme = "http" if options.pop("enable_tls", "true") == "false" else "https"
+    filesystem = fs.AzureFileSystem(
+        account,
+        account_key=os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"),
+        sas_token=os.environ.get("AZURE_STORAGE_SAS_TOKEN"),
+        blob_storage_scheme=scheme,
+        dfs_storage_scheme=scheme,
+        **options,
+    )
+    return filesystem, path

@@ -1,0 +1,1 @@
+"""Is every input row in the run, and are its scores true."""

@@ -1,0 +1,156 @@
+"""Does a run hold every input row once, in order, unaltered? No model is needed to know.
+
+Owns reading every part with page checksums verified and comparing it with the frozen plan, with
+itself and with `_SUCCESS`. Whether the numbers are true is truth.py's.
+"""
+
+import math
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from pipeline.corpus import changed_files
+from pipeline.errors import RunError
+from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
+from pipeline.metrics import LARGEST_EXPONENT
+from pipeline.schema import METRICS, SCORE_FIELDS, SCORED, Shard
+from pipeline.storage.filesystem import open_root
+from pipeline.store import RunStore
+
+RATIO_TOLERANCE = 1e-9
+
+
+class Check(BaseModel):
+    """One question about a run, and its answer."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def check_integrity(store: RunStore, manifest: Manifest) -> list[Check]:
+    """Every input row exactly once and in order, nothing altered, totals as promised."""
+    success = store.success()
+    planned = {shard.id for shard in manifest.shards}
+    done = store.done()
+    checks = [
+        _check("finished", success is not None, "_SUCCESS is there", "the run is not finished"),
+        _check(
+            "parts",
+            done == planned,
+            f"{len(done)} parts, one a shard",
+            f"{len(planned - done)} parts are missing, {len(done - planned)} are not of this run",
+        ),
+    ]
+    faults: list[str] = []
+    totals: list[Totals] = []
+    for shard in manifest.shards:
+        if shard.id in done:
+            try:
+                totals.append(_check_part(store, manifest, shard))
+            except RunError as error:
+                faults.append(str(error))
+    rows = sum(part.num_rows for part in totals)
+    checks.append(
+        _check(
+            "rows",
+            not faults,
+            f"{rows:,} rows: every input row once, in order, checksums right",
+            f"{len(faults)} damaged parts: {'; '.join(faults[:3])}",
+        )
+    )
+    if success is not None and not faults and done == planned:
+        checks.append(_check_totals(success, totals))
+    checks.append(_check_corpus(manifest))
+    return checks
+
+
+def _check(name: str, passed: bool, right: str, wrong: str) -> Check:
+    return Check(name=name, passed=passed, detail=right if passed else wrong)
+
+
+def _check_part(store: RunStore, manifest: Manifest, shard: Shard) -> Totals:
+    """Read a part whole. Raises RunError saying what is wrong with it."""
+    name = store.part_name(shard.id)
+    footer = store.footer(shard.id)
+    if changes := differences(manifest.fingerprint, footer.fingerprint):
+        raise RunError(f"{name} is of another fingerprint: {'; '.join(changes)}")
+    try:
+        with store.root.open_input(name) as source:
+            table = pq.read_table(source, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(f"{name} is damaged: {str(error).splitlines()[0]}") from error
+    if not table.schema.equals(manifest.arrow_schema()):
+        raise RunError(f"{name} has other columns than the run")
+    if table.num_rows != shard.num_rows:
+        raise RunError(f"{name} has {table.num_rows} rows for {shard.num_rows} input rows")
+    files = [manifest.files[span.file].path for span in shard.spans for _ in range(span.num_rows)]
+    rows = [span.first_row + row for span in shard.spans for row in range(span.num_rows)]
+    if table["file"].to_pylist() != files or table["row"].to_pylist() != rows:
+        raise RunError(f"{name} does not have the input rows in order")
+    scores = pl.from_arrow(table.select([field.name for field in SCORE_FIELDS]))
+    assert isinstance(scores, pl.DataFrame)
+    if wrong := scores.filter(~_is_sound()).height:
+        raise RunError(f"{name} has {wrong} rows whose metrics contradict each other")
+    _check_sums(f"the footer of {name}", footer.totals, _totals(scores))
+    return footer.totals
+
+
+def _is_sound() -> pl.Expr:
+    """A row's status, sums and ratios go together."""
+    scored = pl.col("status").is_in(SCORED)
+    nll, tokens = pl.col("nll"), pl.col("num_tokens")
+    bits = nll / math.log(2)
+
+    def equal(metric: str, value: pl.Expr) -> pl.Expr:
+        return (pl.col(metric) - value).abs() <= RATIO_TOLERANCE * value.abs()
+
+    unscored = pl.all_horizontal(pl.col("nll", *METRICS).is_null()) & (tokens == 0)
+    sound = (
+        (nll.is_finite() & (tokens > 0)).fill_null(False)
+        & equal("bits_per_token", bits / tokens).fill_null(False)
+        & equal("perplexity", (nll / tokens).exp()).fill_null(nll / tokens > LARGEST_EXPONENT)
+        & equal("bits_per_byte", bits / pl.col("num_scored_bytes")).fill_null(False)
+    )
+    return pl.when(scored).then(sound).otherwise(unscored)
+
+
+def _totals(scores: pl.DataFrame) -> Totals:
+    counts = dict(scores["status"].value_counts().iter_rows())
+    names = ("num_tokens", "num_skipped_tokens", "num_bytes", "num_windows")
+    return Totals(
+        num_rows=scores.height,
+        nll=math.fsum(scores["nll"].drop_nulls().to_list()),
+        statuses=dict(sorted(counts.items())),
+        **{name: int(scores[name].sum()) for name in names},
+    )
+
+
+def _check_sums(where: str, stated: Totals, found: Totals) -> None:
+    """Raises RunError naming the sum that differs. Time is not a sum over rows."""
+    for field in Totals.model_fields.keys() - {"seconds"}:
+        told, seen = getattr(stated, field), getattr(found, field)
+        # nll may have been added up in another order; counts are exact.
+        same = math.isclose(told, seen, rel_tol=RATIO_TOLERANCE) if field == "nll" else told == seen
+        if not same:
+            raise RunError(f"{where} says {field} = {told}, its rows add up to {seen}")
+
+
+def _check_totals(success: Success, parts: list[Totals]) -> Check:
+    try:
+        _check_sums("_SUCCESS", success.totals, add_totals(parts))
+    except RunError as error:
+        return Check(name="totals", passed=False, detail=str(error))
+    totals = success.totals
+    detail = f"{totals.num_tokens:,} tokens and nll {totals.nll:,.3f}, as _SUCCESS says"
+    return Check(name="totals", passed=True, detail=detail)
+
+
+def _check_corpus(manifest: Manifest) -> Check:
+    planned = [(file.path, file.size_bytes, file.mtime_ns) for file in manifest.files]
+    changes = list(changed_files(open_root(manifest.corpus), planned))
+    wrong = "; ".join(f"{name} {what}" for name, what in changes[:3])
+    right = f"{len(planned)} files are as they were when the run was planned"
+    return _check("corpus", not changes, right, f"{len(changes)} files have changed: {wrong}")

@@ -1,0 +1,236 @@
+"""Are the scores true? A seeded sample, scored again by other means.
+
+Owns the sample, the two comparisons (with the reference, and of the engine with itself) and the
+verdict. Whether the run is whole is integrity.py's.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from pipeline.engine import Engine
+from pipeline.errors import CorpusError, RunError
+from pipeline.manifest import Manifest, ScoringRules
+from pipeline.schema import SCORED
+from pipeline.scores import scan_scores
+from pipeline.storage.filesystem import Root, open_root
+from pipeline.store import RunStore
+from pipeline.tokenizer import Tokenizer
+from pipeline.verification.integrity import Check
+from pipeline.verification.reference import ReferenceScorer
+from pipeline.windows import plan_windows
+
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
+"""Largest relative error of a document's nll against float32, by the dtype of the run.
+
+float32 differs by the order of summation alone. The halves differ by rounding in every layer:
+bfloat16 keeps 8 bits, and short documents have few tokens to average over (see the README for what
+was measured).
+"""
+NOISE_TOLERANCES = {"float32": 1e-5}
+"""Largest relative difference that company may make; of the halves the figure is only reported."""
+WORST_SHOWN = 5
+
+OnDocument = Callable[[int, int], None]
+"""Called with (documents rescored, documents to rescore)."""
+
+
+class Rescored(BaseModel):
+    """One sampled document, as scored and by the reference."""
+
+    file: str
+    row: int
+    num_tokens: int
+    nll: float
+    reference_nll: float
+    nll_error: float
+    """|nll - reference| / reference."""
+    perplexity_error: float
+
+
+class Truth(BaseModel):
+    """How far a sample is from the reference."""
+
+    num_documents: int
+    num_tokens: int
+    seed: int
+    tolerance: float
+    largest_nll_error: float
+    mean_nll_error: float
+    largest_perplexity_error: float
+    mean_perplexity_error: float
+    corpus_perplexity: float
+    """Of the sample, as scored: exp(sum nll / sum tokens)."""
+    reference_corpus_perplexity: float
+    worst: list[Rescored]
+
+
+class NoiseFloor(BaseModel):
+    """How far the same engine is from itself when a document is alone instead of in a crowd."""
+
+    num_documents: int
+    largest_nll_difference: float
+    mean_nll_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A document taken for rescoring."""
+
+    file: str
+    row: int
+    text: str
+    num_tokens: int
+    nll: float
+
+
+def sample_documents(store: RunStore, manifest: Manifest, size: int, seed: int) -> list[Sampled]:
+    """A seeded uniform sample of the scored rows, with their text read back from the corpus.
+
+    Raises RunError where nothing was scored, CorpusError where a text is not there any more.
+    """
+    scored = (
+        scan_scores(store, manifest)
+        .filter(pl.col("status").is_in(SCORED))
+        .select("file", "row", "num_tokens", "nll")
+        .collect()
+    )
+    if not scored.height:
+        raise RunError(f"{store.location} has no scored document to sample")
+    chosen = sorted(random.Random(seed).sample(range(scored.height), min(size, scored.height)))
+    root = open_root(manifest.corpus)
+    return [
+        Sampled(file, row, _read_text(root, file, row, manifest.text_column), num_tokens, nll)
+        for file, row, num_tokens, nll in scored[chosen].iter_rows()
+    ]
+
+
+def _read_text(root: Root, file: str, row: int, column: str) -> str:
+    try:
+        with root.open_input(file) as source, pq.ParquetFile(source) as parquet:
+            first = 0
+            for group in range(parquet.num_row_groups):
+                num_rows = parquet.metadata.row_group(group).num_rows
+                if row < first + num_rows:
+                    texts = parquet.read_row_group(group, columns=[column])[column]
+                    return str(texts[row - first].as_py())
+                first += num_rows
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CorpusError(f"cannot read {file} row {row} to rescore it: {reason}") from error
+    raise CorpusError(f"{file} has no row {row} any more")
+
+
+def measure_truth(
+    sample: list[Sampled],
+    reference: ReferenceScorer,
+    *,
+    seed: int,
+    tolerance: float,
+    on_document: OnDocument = lambda done, total: None,
+) -> Truth:
+    """Rescore the sample with the reference."""
+    rescored = []
+    for document in sample:
+        nll, num_tokens = reference.nll(document.text)
+        # Another number of tokens is not an error to average, but another document.
+        same = num_tokens == document.num_tokens
+        error = relative_error(document.nll, nll) if same else math.inf
+        difference = abs(document.nll - nll) / num_tokens if num_tokens else math.inf
+        rescored.append(
+            Rescored(
+                file=document.file,
+                row=document.row,
+                num_tokens=document.num_tokens,
+                nll=document.nll,
+                reference_nll=nll,
+                nll_error=error,
+                perplexity_error=math.expm1(difference),
+            )
+        )
+        on_document(len(rescored), len(sample))
+    tokens = sum(one.num_tokens for one in rescored)
+    worst = sorted(rescored, key=lambda one: -one.nll_error)
+    return Truth(
+        num_documents=len(rescored),
+        num_tokens=tokens,
+        seed=seed,
+        tolerance=tolerance,
+        largest_nll_error=worst[0].nll_error,
+        mean_nll_error=fmean(one.nll_error for one in rescored),
+        largest_perplexity_error=max(one.perplexity_error for one in rescored),
+        mean_perplexity_error=fmean(one.perplexity_error for one in rescored),
+        corpus_perplexity=math.exp(math.fsum(one.nll for one in rescored) / tokens),
+        reference_corpus_perplexity=math.exp(
+            math.fsum(one.reference_nll for one in rescored) / tokens
+        ),
+        worst=worst[:WORST_SHOWN],
+    )
+
+
+def measure_noise_floor(
+    sample: list[Sampled],
+    engine: Engine,
+    tokenizer: Tokenizer,
+    rules: ScoringRules,
+    on_document: OnDocument = lambda done, total: None,
+) -> NoiseFloor:
+    """Score each document again, alone in the engine, and compare with the stored score.
+
+    Other company means other shapes of the matrix products, so another order of summation: what
+    this shows is how much of a score is chance.
+    """
+    found = []
+    for document in sample:
+        windows = plan_windows(
+            tokenizer.encode([document.text])[0].ids,
+            prefix=rules.prefix_token_id,
+            window_tokens=rules.window_tokens,
+            context_tokens=rules.context_tokens,
+            only_first=rules.long_documents == "truncate",
+        )
+        answers = list(engine.score(enumerate(windows)))
+        nll = -math.fsum(value for answer in answers for value in answer.logprobs.tolist())
+        found.append(relative_error(document.nll, nll))
+        on_document(len(found), len(sample))
+    return NoiseFloor(
+        num_documents=len(sample),
+        largest_nll_difference=max(found),
+        mean_nll_difference=fmean(found),
+    )
+
+
+def relative_error(value: float, reference: float) -> float:
+    """|value - reference| / |reference|; of two zeros 0."""
+    if value == reference:
+        return 0.0
+    return abs(value - reference) / abs(reference) if reference else math.inf
+
+
+def judge(truth: Truth) -> Check:
+    """The verdict on a sample."""
+    detail = (
+        f"{truth.num_documents} documents against float32: nll off by "
+        f"{truth.largest_nll_error:.2e} at most, {truth.mean_nll_error:.2e} on average "
+        f"(tolerance {truth.tolerance:g})"
+    )
+    return Check(name="truth", passed=truth.largest_nll_error <= truth.tolerance, detail=detail)
+
+
+def judge_noise(noise: NoiseFloor, dtype: str) -> Check:
+    """The verdict on the noise floor: a limit for float32, a figure for the others."""
+    limit = NOISE_TOLERANCES.get(dtype)
+    detail = (
+        f"{noise.num_documents} documents alone instead of in a crowd: nll differs by "
+        f"{noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on average "
+        + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
+    )
+    passed = limit is None or noise.largest_nll_difference <= limit
+    return Check(name="noise floor", passed=passed, detail=detail)

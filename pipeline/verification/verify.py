@@ -1,0 +1,94 @@
+"""Verify a run: integrity always, truth of a sample unless it is declined.
+
+Owns the order of the checks and `RUN/verify.json`, which the report quotes.
+"""
+
+from pydantic import BaseModel
+
+from pipeline.engine import VllmEngine
+from pipeline.identity import engine_settings
+from pipeline.store import RunStore
+from pipeline.tokenizer import Tokenizer
+from pipeline.verification.integrity import Check, check_integrity
+from pipeline.verification.reference import ReferenceScorer
+from pipeline.verification.truth import (
+    TOLERANCES,
+    NoiseFloor,
+    OnDocument,
+    Truth,
+    judge,
+    judge_noise,
+    measure_noise_floor,
+    measure_truth,
+    sample_documents,
+)
+
+VERIFY_VERSION = 1
+DEFAULT_SAMPLE = 20
+
+
+class Verification(BaseModel):
+    """`RUN/verify.json`."""
+
+    verify_version: int = VERIFY_VERSION
+    run_id: str
+    dtype: str
+    checks: list[Check]
+    truth: Truth | None = None
+    noise_floor: NoiseFloor | None = None
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+def verify_run(
+    store: RunStore,
+    *,
+    sample: int = DEFAULT_SAMPLE,
+    seed: int = 0,
+    tolerance: float | None = None,
+    noise_floor: bool = False,
+    on_document: OnDocument = lambda done, total: None,
+) -> Verification:
+    """Check a run. `sample = 0` loads no model. Raises RunError where there is no run.
+
+    A run that is not whole is not rescored: its scores are not what anybody will use.
+    """
+    manifest = store.require_manifest()
+    rules, model = manifest.rules, manifest.model
+    checks = check_integrity(store, manifest)
+    truth = noise = None
+    if sample and all(check.passed for check in checks):
+        documents = sample_documents(store, manifest, sample, seed)
+        truth = measure_truth(
+            documents,
+            ReferenceScorer(model, rules),
+            seed=seed,
+            tolerance=TOLERANCES[rules.dtype] if tolerance is None else tolerance,
+            on_document=on_document,
+        )
+        checks.append(judge(truth))
+        if noise_floor:
+            tokenizer = Tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
+            engine = VllmEngine(engine_settings(manifest))
+            try:
+                noise = measure_noise_floor(documents, engine, tokenizer, rules, on_document)
+            finally:
+                engine.close()
+            checks.append(judge_noise(noise, rules.dtype))
+    verification = Verification(
+        run_id=manifest.run_id,
+        dtype=rules.dtype,
+        checks=checks,
+        truth=truth,
+        noise_floor=noise,
+    )
+    store.write_verification(verification.model_dump_json(indent=1))
+    return verification
+
+
+def read_verification(store: RunStore) -> Verification | None:
+    """What the last `verify` of this run found."""
+    content = store.verification()
+    return None if content is None else Verification.model_validate_json(content)
