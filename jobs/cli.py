@@ -22,7 +22,7 @@ from jobs.command_line.cli_reports import compare, filter_corpus, report
 from jobs.command_line.cli_runs import gc, plan, status, verify
 from jobs.command_line.options import Json
 from jobs.signals import Terminated, on_sigterm
-from pipeline.errors import WinnowError
+from pipeline.errors import WinnowError, first_line
 
 app = typer.Typer(
     name="winnow",
@@ -61,7 +61,7 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
             )
             errors.print("Hint: mend that and run again; what is finished is kept", markup=False)
             sys.exit(1)
-        what = (str(error).strip().splitlines() or [""])[0]
+        what = first_line(error)
         errors.print(f"Error: {type(error).__name__}: {what}", style="bold red", markup=False)
         errors.print("Hint: this is a fault in Winnow; WINNOW_DEBUG=1 shows where", markup=False)
         sys.exit(1)

@@ -18,7 +18,7 @@ import ray
 
 from jobs.submission.auth import keep_token_private
 from pipeline.config import ScoreConfig, Workers
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_line
 
 OBJECT_STORE_BYTES = 128 << 20
 """Shards travel as numbers and scores as files; next to nothing goes through the object store."""
@@ -55,7 +55,7 @@ def connected(address: str | None) -> Iterator[None]:
             with _own_sigterm():
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UsageError(
                 f"no Ray cluster answers at {address}: {reason}",
                 hint="leave out --address and RAY_ADDRESS to run on this machine",

@@ -17,7 +17,7 @@ from jobs.cluster import WorkerSize
 from jobs.isolation import Rows
 from jobs.worker import Progress, ScoringActor, WorkerSettings
 from pipeline.engine import Usage
-from pipeline.errors import ClusterError, WinnowError
+from pipeline.errors import ClusterError, WinnowError, first_line
 from pipeline.sizing import SMALLEST_STEP
 
 log = logging.getLogger(__name__)
@@ -196,5 +196,7 @@ def get(task: Any) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if isinstance(error, RayTaskError) else lines[0]
+    """What happened, in a line. Ray puts the worker's traceback before what it raised."""
+    if isinstance(error, RayTaskError):
+        return str(error).strip().splitlines()[-1].strip()
+    return first_line(error)

@@ -1,6 +1,6 @@
 """The scoring actor: one engine, and the shards it is handed.
 
-Owns the process that an engine lives and dies with. Which shard goes where is score.py's.
+Owns the process that an engine lives and dies with. Which shard goes where is driver.py's.
 """
 
 import contextlib

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.config import near_name
-from pipeline.errors import CorpusError, UnreadableFileError
+from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.schema import OWN_COLUMNS
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
@@ -150,7 +150,7 @@ def _try_footer(
             metadata = pq.read_metadata(source)
             schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
-        return UnreadableFileError(f"not a readable Parquet file: {str(error).splitlines()[0]}")
+        return UnreadableFileError(f"not a readable Parquet file: {first_line(error)}")
     if text_column not in schema.names:
         near = near_name(text_column, schema.names)
         return UnreadableFileError(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus import Columns
-from pipeline.errors import UnreadableFileError
+from pipeline.errors import UnreadableFileError, first_line
 from pipeline.schema import Document, Shard
 from pipeline.storage.filesystem import Root
 
@@ -68,7 +68,7 @@ def read_batches(
                         yield Batch(name, texts, taken)
                     row, left = row + taken.num_rows, left - taken.num_rows
         except (pa.ArrowException, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UnreadableFileError(f"{name}, near row {row}: {reason}") from error
         if left:
             raise UnreadableFileError(f"{name} has {left} rows fewer than when it was planned")

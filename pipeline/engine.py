@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pipeline.errors import EngineError, EngineMemoryError, ModelError
+from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
 from pipeline.schema import Logprobs, Window, WindowScore
 from pipeline.sizing import MAX_NUM_SEQS, EngineSettings, engine_arguments, prepare_process
 
@@ -111,7 +111,7 @@ class VllmEngine:
             llm = LLM(**arguments)
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
             raise ModelError(
-                f"vLLM cannot score with {settings.folder}: {_reason(error)}",
+                f"vLLM cannot score with {settings.folder}: {first_line(error)}",
                 hint="vLLM must support the architecture as a causal language model",
             ) from error
         self._llm: Any = llm.llm_engine
@@ -172,13 +172,13 @@ class VllmEngine:
                     outputs = self._thread.submit(self._advance, added).result()
                 except Exception as error:
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
-                    raise kind(f"the engine failed: {_reason(error)}") from error
+                    raise kind(f"the engine failed: {first_line(error)}") from error
                 for output in outputs:
                     self._deliver(output)
             arrived, caller.arrived = caller.arrived, []
             return arrived
 
-    def _advance(self, added: list["_Request"]) -> list[Any]:
+    def _advance(self, added: list[_Request]) -> list[Any]:
         began = time.monotonic()
         for request_id, prompt, params in added:
             self._llm.add_request(request_id, self._prompt(prompt), params)
@@ -255,8 +255,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(
         phrase in str(error).lower() for phrase in ("out of memory", "can't allocate memory")
     )
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

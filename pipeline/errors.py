@@ -79,3 +79,9 @@ class ClusterError(WinnowError):
 
 class StoreError(WinnowError):
     """An object store did not answer for too long; nothing that was committed is lost."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's library says, in a line; its type if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Dtype
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
@@ -123,7 +123,7 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
         wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.py"]
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub client raises many unrelated kinds
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ModelError(
             f"cannot fetch {name} from the hub: {reason}",
             hint="check the name and the connection, or point --model at a local folder",

@@ -24,7 +24,7 @@ import pyarrow as pa
 from pipeline.corpus import Columns
 from pipeline.documents import Batch, read_batches, readable
 from pipeline.engine import Engine
-from pipeline.errors import EngineError, UnreadableFileError
+from pipeline.errors import EngineError, UnreadableFileError, first_line
 from pipeline.manifest import ScoringRules, Totals, Value
 from pipeline.metrics import fold_document, unscored
 from pipeline.schema import TOKEN_FIELDS, Document, DocumentScore, Logprobs, Shard, Status, Window
@@ -212,8 +212,7 @@ def _as_planned(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
         return readable(batch.table.column(column)).cast(kind, safe=safe)
     except pa.ArrowException as error:
         raise UnreadableFileError(
-            f"{batch.file}: column '{column}' cannot be carried as {kind}: "
-            f"{str(error).splitlines()[0]}"
+            f"{batch.file}: column '{column}' cannot be carried as {kind}: {first_line(error)}"
         ) from error
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, first_line
 from pipeline.lock import LOCK
 from pipeline.manifest import Manifest, PartFooter, Success, Totals, Value, as_text
 from pipeline.schema import SCHEMA_VERSION
@@ -190,7 +190,7 @@ class RunStore:
             return PartFooter.model_validate_json(metadata[FOOTER_KEY.encode()])
         except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
             raise RunError(
-                f"{self.root.show(name)} is not a part: {str(error).splitlines()[0]}",
+                f"{self.root.show(name)} is not a part: {first_line(error)}",
                 hint="delete it and score again; only that shard is scored anew",
             ) from error
 

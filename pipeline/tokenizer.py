@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.config import Prefix
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 
 
 class Encoded(NamedTuple):
@@ -41,7 +41,7 @@ class Tokenizer:
                 folder, trust_remote_code=trust_remote_code
             )
         except Exception as error:  # transformers raises many unrelated kinds
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise ModelError(f"cannot load the tokenizer of {folder}: {reason}") from error
         # A fast tokenizer refuses to be used by two threads at once ("Already borrowed"), and two
         # shards are prepared side by side.

@@ -204,6 +204,9 @@ MOMENTS = {
     "_SUCCESS there, lock held": Moment(RunStore, "write_success", _always, after=True),
 }
 
+ON_DISK_ONLY = {moment for moment, call in MOMENTS.items() if call.owner is Path}
+"""An object store has no temporary names."""
+
 
 def die_at(moment: str) -> None:
     """From now on this process kills itself when it gets there."""

@@ -24,7 +24,7 @@ from tenacity.wait import wait_random_exponential
 
 from jobs.submission.readiness import is_not_ready, reason
 from jobs.submission.submit import Submission, check_id
-from pipeline.errors import UsageError, WinnowError
+from pipeline.errors import UsageError, WinnowError, first_line
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class Cluster:
                 self._refuse_taken(submission.id, attempt)
             except ValueError as error:
                 raise UsageError(
-                    f"{submission.working_dir} cannot travel: {_first_line(error)}",
+                    f"{submission.working_dir} cannot travel: {first_line(error)}",
                     hint="--working-dir is for configuration; corpora and models stay where they "
                     "are, and a .gitignore in it leaves files out",
                 ) from error
@@ -294,7 +294,3 @@ def job_of(details: JobDetails) -> Job:
         exit_code=exit_code,
         metadata=details.metadata or {},
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

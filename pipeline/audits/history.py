@@ -11,6 +11,7 @@ import polars as pl
 
 from pipeline.audits.audit_record import Audit, Part
 from pipeline.audits.nights import HISTORY, Nights
+from pipeline.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,6 @@ def _read(nights: Nights) -> pl.DataFrame:
     except FileNotFoundError:
         pass
     except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         log.warning("%s/%s is made again: %s", nights.root.location, HISTORY, reason)
     return pl.concat([SCHEMA.to_frame(), *(rows_of(record) for record in nights.records())])

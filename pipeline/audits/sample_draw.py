@@ -21,7 +21,7 @@ from pipeline.audits.sample_estimate import Stratum
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
 from pipeline.config import ScoreConfig
 from pipeline.corpus import Columns, Footer, choose_columns, find_files, read_footers
-from pipeline.errors import CorpusError, RunError
+from pipeline.errors import CorpusError, RunError, first_line
 from pipeline.storage.filesystem import Root
 
 RECORD = "_sample.json"
@@ -72,7 +72,7 @@ def draw_sample(
             for value, count in count_strata(root, footer, by, kind).items():
                 counts[value] = counts.get(value, 0) + count
         except (pa.ArrowException, OSError) as error:
-            unreadable[footer.name] = str(error).splitlines()[0]
+            unreadable[footer.name] = first_line(error)
     footers = [footer for footer in footers if footer.name not in unreadable]
     shares = allocate(counts, rows, by)
     chosen = choose_rows(root, footers, by, kind, counts, shares, seed)
@@ -85,7 +85,7 @@ def draw_sample(
         try:
             names.add(_write(root, footer, columns, types, own["row"].to_numpy(), target))
         except (pa.ArrowException, OSError) as error:
-            unreadable[footer.name] = str(error).splitlines()[0]
+            unreadable[footer.name] = first_line(error)
             continue
         for value, count in own.group_by("stratum").len().iter_rows():
             drawn[value] += count

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ConfigError, RunError, UnreadableFileError, WinnowError
+from pipeline.errors import ConfigError, RunError, UnreadableFileError, WinnowError, first_line
 from pipeline.filters.filter_record import (
     FilterPlan,
     FilterRecord,
@@ -235,7 +235,7 @@ def _column_names(corpus: Root, name: str) -> list[str]:
             names: list[str] = pq.read_schema(source).names
             return names
     except (pa.ArrowException, OSError) as error:
-        raise UnreadableFileError(f"{name} cannot be read: {str(error).splitlines()[0]}") from error
+        raise UnreadableFileError(f"{name} cannot be read: {first_line(error)}") from error
 
 
 def _num_rows(output: Output, name: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.corpus import GLOB_CHARACTERS
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import RunError, UsageError, first_line
 from pipeline.manifest import Manifest, Record, Value, as_text, differences
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
 from pipeline.storage.locations import split_options
@@ -115,7 +115,7 @@ def begin(root: Root, plan: FilterPlan, option: str) -> bool:
         return _begin(root, plan, option)
     except OSError as error:
         raise UsageError(
-            f"cannot write to {root.location}: {str(error).splitlines()[0]}",
+            f"cannot write to {root.location}: {first_line(error)}",
             hint=f"choose another folder for {option}",
         ) from error
 

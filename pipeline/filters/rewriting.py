@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UnreadableFileError, WinnowError
+from pipeline.errors import UnreadableFileError, WinnowError, first_line
 from pipeline.storage.filesystem import Root
 from pipeline.storage.prefetch import Prefetch
 
@@ -142,7 +142,7 @@ def rewrite_file(
         ) as file:
             return _rewrite(file, job, outputs, routes, stopped)
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UnreadableFileError(f"{job.name} cannot be rewritten: {reason}") from error
 
 

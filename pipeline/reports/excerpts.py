@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from pipeline.errors import WinnowError
+from pipeline.errors import WinnowError, first_line
 from pipeline.manifest import Manifest
 from pipeline.metrics import hash_text
 from pipeline.reports.sketches import Sketch
@@ -143,7 +143,7 @@ def _excerpts(manifest: Manifest, rows: pl.DataFrame) -> dict[tuple[str, int], d
         except FileNotFoundError:
             reason = f"{file} is not in the corpus any more"
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, WinnowError) as error:
-            reason = f"{file} cannot be read: {(str(error).splitlines() or [''])[0]}"
+            reason = f"{file} cannot be read: {first_line(error)}"
         for row in hashes:
             found.setdefault((file, row), {"excerpt": None, "missing": reason})
     return found

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_line
 from pipeline.storage import patience
 from pipeline.storage.patience import patiently
 
@@ -65,7 +65,7 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
         )
         return _limited(filesystem), path
     except (pa.ArrowException, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UsageError(
             f"cannot open {location}: {reason}",
             hint="local paths, s3://, gs://, az:// and hf:// are understood",

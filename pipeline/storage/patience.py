@@ -21,7 +21,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from pipeline.errors import AccessError, StoreError, WinnowError
+from pipeline.errors import AccessError, StoreError, WinnowError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def explained(error: Exception, what: str, seconds: float) -> WinnowError:
 
 def reason_of(error: BaseException) -> str:
     """What went wrong, without which key it was asked for (`what` says so) and request ids."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = first_line(error)
     found = re.search(r"AWS Error .*", text)
     return re.sub(r" \(Request ID: [^)]*\)", "", found[0] if found else text)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from pipeline.corpus import changed_files
-from pipeline.errors import RunError
+from pipeline.errors import RunError, first_line
 from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.metrics import LARGEST_EXPONENT
 from pipeline.schema import METRICS, SCORE_FIELDS, SCORED, Shard
@@ -81,7 +81,7 @@ def _check_part(store: RunStore, manifest: Manifest, shard: Shard) -> Totals:
         with store.root.open_input(name) as source:
             table = pq.read_table(source, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise RunError(f"{name} is damaged: {str(error).splitlines()[0]}") from error
+        raise RunError(f"{name} is damaged: {first_line(error)}") from error
     if not table.schema.equals(manifest.arrow_schema()):
         raise RunError(f"{name} has other columns than the run")
     if table.num_rows != shard.num_rows:

@@ -8,7 +8,7 @@ told are the run's.
 import math
 from typing import Any
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from pipeline.manifest import ModelRecord, ScoringRules
 
 
@@ -40,7 +40,7 @@ class ReferenceScorer:
                 attn_implementation="eager",
             ).eval()
         except Exception as error:  # transformers raises many unrelated kinds
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise ModelError(
                 f"cannot load {model.folder} to rescore: {reason}",
                 hint="check integrity alone with --sample 0",

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from pipeline.engine import Engine
-from pipeline.errors import CorpusError, RunError
+from pipeline.errors import CorpusError, RunError, first_line
 from pipeline.manifest import Manifest, ScoringRules
 from pipeline.schema import SCORED
 from pipeline.scores import scan_scores
@@ -123,7 +123,7 @@ def _read_text(root: Root, file: str, row: int, column: str) -> str:
                     return str(texts[row - first].as_py())
                 first += num_rows
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CorpusError(f"cannot read {file} row {row} to rescore it: {reason}") from error
     raise CorpusError(f"{file} has no row {row} any more")
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +17,10 @@ from rich.table import Table
 
 from tests.chaos.cluster import machines
 from tests.chaos.corpus import Difference, Undisturbed
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import EVERYWHERE, ON_A_STORE, ON_DISK
 from tests.chaos.rounds import Fault, Hang, Round
-from tests.faulty import MOMENTS
+from tests.faulty import MOMENTS, ON_DISK_ONLY
+from tests.servers import SeaweedFS
 
 
 class Tally:
@@ -48,7 +50,8 @@ class Tally:
         )
         for column in table.columns[1:]:
             column.justify = "right"
-        for fault in [*(fault.name for fault in FAULTS), *MOMENTS]:
+        faults = (*EVERYWHERE, *ON_DISK, *ON_A_STORE)
+        for fault in [*(fault.name for fault in faults), *MOMENTS]:
             name = f"driver dead: {fault}" if fault in MOMENTS else fault
             counts = [self.caused, self.survived, *self.sums.values()]
             table.add_row(name, *(str(count[fault]) for count in counts))
@@ -70,6 +73,7 @@ def main() -> int:
         default=5,
         help="faults a round, besides half as many drivers that die at a named moment",
     )
+    options.add_argument("--where", choices=["disk", "store", "both"], default="both")
     asked = options.parse_args()
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
     print(f"seed {seed}: the same faults come in the same order again; moments vary", flush=True)
@@ -77,19 +81,23 @@ def main() -> int:
     tally = Tally()
     folder = Path(tempfile.mkdtemp(prefix="winnow-chaos-"))
     undisturbed = Undisturbed(folder, asked.files)
-    faults = deal(list(FAULTS), random.Random(seed))
-    moments = deal(list(MOMENTS), random.Random(seed))
-    with machines(2) as cluster:
+    decks = [Deck(place, seed) for place in PLACES if asked.where in (place, "both")]
+    with ExitStack() as stack:
+        server = None
+        if asked.where != "disk":
+            server = stack.enter_context(SeaweedFS(folder / "store"))
+        cluster = stack.enter_context(machines(2))
         number = 0
-        while number == 0 or time.monotonic() < ends:
+        # Each place has a round, however short the time.
+        while number < len(decks) or time.monotonic() < ends:
+            deck = decks[number % len(decks)]
             number += 1
             chance = random.Random(f"{seed}/{number}")
-            played = Round(folder / f"round-{number}", cluster, undisturbed, chance)
-            now: list[Fault] = [next(faults) for _ in range(asked.faults)]
-            when = sorted(
-                (next(moments) for _ in range(asked.faults // 2)), key=list(MOMENTS).index
-            )
-            play(played, when, now, tally)
+            at = server if deck.place == "store" else None
+            played = Round(folder / f"round-{number}", cluster, undisturbed, chance, at)
+            now = [next(deck.faults) for _ in range(asked.faults)]
+            when = [next(deck.moments) for _ in range(asked.faults // 2)]
+            play(played, sorted(when, key=list(MOMENTS).index), now, tally)
     tally.print()
     print(f"{number} rounds of {undisturbed.num_shards} shards, seed {seed}")
     if tally.complaints:
@@ -99,7 +107,20 @@ def main() -> int:
     return 0
 
 
+PLACES = ("disk", "store")
 Card = TypeVar("Card")
+
+
+class Deck:
+    """What can happen to a run in one place, dealt by a seed."""
+
+    def __init__(self, place: str, seed: int) -> None:
+        self.place = place
+        faults = [*EVERYWHERE, *(ON_DISK if place == "disk" else ON_A_STORE)]
+        left_out = ON_DISK_ONLY if place == "store" else set()
+        moments = [moment for moment in MOMENTS if moment not in left_out]
+        self.faults = deal(faults, random.Random(seed))
+        self.moments = deal(moments, random.Random(seed))
 
 
 def deal(deck: list[Card], chance: random.Random) -> Iterator[Card]:

@@ -16,6 +16,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.homes import ray_home
+from tests.servers import KEY, SECRET
 
 ROOT = Path(__file__).parents[2]
 STORE_BYTES = 80 << 20
@@ -82,6 +83,9 @@ def machines(count: int) -> Iterator[Machines]:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         cluster = Machines(count)
         try:
             yield cluster

@@ -59,14 +59,14 @@ class Undisturbed:
         self._rows = _rows(store)
         self.num_rows = self._rows.height
 
-    def compare(self, run: Path) -> Difference:
+    def compare(self, run: str) -> Difference:
         """A finished run, checked, cleaned up and held against this one."""
-        store = RunStore(str(run))
+        store = RunStore(run)
         checks = check_integrity(store, store.require_manifest())
         complaints = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
         complaints += [f"given up: {failure}" for failure in store.failures()]
         remove_leftovers(store, list(find_leftovers(store)))
-        complaints += [f"left behind: {name}" for name in _strangers(run)]
+        complaints += [f"left behind: {name}" for name in _strangers(store)]
         rows = _rows(store)
         expected, found = Counter(_keys(self._rows)), Counter(_keys(rows))
         lost, doubled = (expected - found).total(), (found - expected).total()
@@ -86,16 +86,16 @@ def _write(path: Path, file: int) -> None:
 
 def _rows(store: RunStore) -> pl.DataFrame:
     """All score rows, part after part as they were written."""
-    parts = [store.root.full(store.part_name(shard)) for shard in sorted(store.done())]
-    return pl.read_parquet(parts)
+    names = [store.part_name(shard) for shard in sorted(store.done())]
+    return pl.concat(pl.read_parquet(store.root.read_bytes(name)) for name in names)
 
 
 def _keys(rows: pl.DataFrame) -> list[tuple[Any, ...]]:
     return rows.select(KEY).rows()
 
 
-def _strangers(run: Path) -> list[str]:
+def _strangers(store: RunStore) -> list[str]:
     """Files that a finished and cleaned run should not have."""
-    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     own = {"manifest.json", "_SUCCESS"}
-    return sorted(name for name in names - own if not name.startswith("scores/part-"))
+    names = set(store.root.files(recursive=True)) - own
+    return sorted(name for name in names if not name.startswith("scores/part-"))

@@ -90,11 +90,26 @@ def start_second_driver(at: Round) -> bool:
     return True
 
 
-FAULTS = (
+def restart_store(at: Round) -> bool:
+    assert at.server is not None
+    at.server.kill()
+    time.sleep(at.random.uniform(1, 20))
+    at.server.start()
+    return True
+
+
+def freeze_store(at: Round) -> bool:
+    assert at.server is not None
+    at.server.freeze()
+    time.sleep(at.random.uniform(1, 30))
+    at.server.thaw()
+    return True
+
+
+EVERYWHERE = (
     Fault("engine process killed", kill_engine),
     Fault("engine failed", fail_engine),
     Fault("engine out of memory", exhaust_memory),
-    Fault("engine killed before a rename", kill_before_rename),
     Fault("machine lost", lose_machine),
     Fault("raylet killed", kill_raylet),
     Fault("all machines lost", lose_all_machines),
@@ -102,4 +117,9 @@ FAULTS = (
     Fault("driver stopped by SIGTERM", terminate_driver),
     Fault("driver stopped by SIGINT", interrupt_driver),
     Fault("second driver started", start_second_driver),
+)
+ON_DISK = (Fault("engine killed before a rename", kill_before_rename),)
+ON_A_STORE = (
+    Fault("store killed and restarted", restart_store),
+    Fault("store frozen", freeze_store),
 )

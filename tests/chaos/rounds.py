@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 import psutil
 
+from pipeline.store import RunStore
 from tests.chaos.cluster import ROOT, Machines
 from tests.chaos.corpus import Difference, Undisturbed
 from tests.faulty import Ordered
+from tests.servers import SeaweedFS
 
 ROUND_SECONDS = 600
 """A round that takes longer hangs."""
@@ -73,6 +75,8 @@ class Round:
     machines: Machines
     undisturbed: Undisturbed
     random: random.Random
+    server: SeaweedFS | None = None
+    """Where the run is, if not in the folder."""
     caused: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     num_drivers: int = 0
@@ -80,7 +84,8 @@ class Round:
     def __post_init__(self) -> None:
         self.folder.mkdir()
         (self.folder / "orders").mkdir()
-        self.run = self.folder / "run"
+        local = str(self.folder / "run")
+        self.run = self.server.location(f"{self.folder.name}/run") if self.server else local
         # Long enough for all that goes wrong; what is left after that is done in no time.
         seconds = UNDISTURBED_SECONDS * SHARDS_AT_ONCE / self.undisturbed.num_rows
         self.orders = Ordered(self.folder / "orders", seconds)
@@ -91,7 +96,7 @@ class Round:
         """What the next drivers are asked for."""
         config = {
             "corpus": str(self.undisturbed.corpus),
-            "out": str(self.run),
+            "out": self.run,
             "model": str(self.undisturbed.model),
             "workers": "1:3",
             "address": self.machines.address,
@@ -180,4 +185,4 @@ class Round:
         return time.monotonic() + self.random.uniform(0.5, 4)
 
     def _num_parts(self) -> int:
-        return sum(1 for _ in self.run.glob("scores/part-*.parquet"))
+        return len(RunStore(self.run).done())

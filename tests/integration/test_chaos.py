@@ -58,36 +58,36 @@ def rewrite(part: Path, change) -> None:
 
 
 def test_an_equal_run_has_no_difference(undisturbed, run):
-    assert undisturbed.compare(run).is_none
+    assert undisturbed.compare(str(run)).is_none
 
 
 def test_lost_rows_are_counted(undisturbed, run):
     (run / "scores" / "part-00003.parquet").unlink()
-    difference = undisturbed.compare(run)
+    difference = undisturbed.compare(str(run))
     assert (difference.lost, difference.doubled) == (ROWS_PER_GROUP, 0)
     assert not difference.is_none
 
 
 def test_doubled_rows_are_counted(undisturbed, run):
     rewrite(run / "scores" / "part-00003.parquet", lambda rows: pa.concat_tables([rows, rows]))
-    difference = undisturbed.compare(run)
+    difference = undisturbed.compare(str(run))
     assert (difference.lost, difference.doubled) == (0, ROWS_PER_GROUP)
 
 
 def test_a_part_in_place_of_another_is_both(undisturbed, run):
     shutil.copy(run / "scores" / "part-00003.parquet", run / "scores" / "part-00004.parquet")
-    difference = undisturbed.compare(run)
+    difference = undisturbed.compare(str(run))
     assert (difference.lost, difference.doubled) == (ROWS_PER_GROUP, ROWS_PER_GROUP)
 
 
 def test_changed_and_swapped_rows_are_counted(undisturbed, run):
     rewrite(run / "scores" / "part-00003.parquet", lambda rows: rows.take([1, 0, *range(2, 8)]))
-    difference = undisturbed.compare(run)
+    difference = undisturbed.compare(str(run))
     assert (difference.lost, difference.doubled, difference.changed) == (0, 0, 2)
 
 
 def test_what_is_left_behind_is_named(undisturbed, run):
     (run / "scores" / ".tmp-0-part-00003.parquet").write_bytes(b"half")
-    assert undisturbed.compare(run).is_none  # gc removes it
+    assert undisturbed.compare(str(run)).is_none  # gc removes it
     (run / "scores" / "half").write_bytes(b"half")
-    assert undisturbed.compare(run).complaints == ("left behind: scores/half",)
+    assert undisturbed.compare(str(run)).complaints == ("left behind: scores/half",)

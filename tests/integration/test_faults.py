@@ -131,7 +131,7 @@ def test_an_engine_that_dies_before_the_rename_leaves_a_leftover_and_no_part(
     # It had two shards in flight: one before its rename, the other perhaps begun.
     assert 1 <= len(leftovers) <= 2
     assert all(name.startswith("scores/.tmp-") for name in leftovers)
-    assert undisturbed.compare(Path(config.out)).is_none
+    assert undisturbed.compare(config.out).is_none
 
 
 def test_steps_are_halved_until_they_fit_into_memory(config, undisturbed, tmp_path):
@@ -143,7 +143,7 @@ def test_steps_are_halved_until_they_fit_into_memory(config, undisturbed, tmp_pa
     assert outcome.exit_code == 0
     tried = {int(path.name) for path in memory.seen.iterdir()}
     assert tried == {STEP_TOKENS, STEP_TOKENS // 2, STEP_TOKENS // 4}
-    assert undisturbed.compare(Path(config.out)).is_none
+    assert undisturbed.compare(config.out).is_none
 
 
 def test_no_step_fits_into_memory(config, undisturbed, tmp_path):
@@ -202,7 +202,7 @@ def test_a_full_disk(config, undisturbed, tmp_path, capsys):
         outcome = run_score(full, Silent(), healthy)
         assert outcome.exit_code == 0
         assert outcome.num_shards_scored == undisturbed.num_shards - len(done)
-        assert undisturbed.compare(disk / "run").is_none
+        assert undisturbed.compare(str(disk / "run")).is_none
 
 
 def test_a_disk_that_is_full_at_once(tmp_path):
