@@ -4,6 +4,7 @@ Owns the queue, retries, the search for documents that kill engines, and giving 
 up is crew.py's, what happens to one shard pipeline/scorer.py's.
 """
 
+import contextlib
 import errno
 import logging
 import random
@@ -21,7 +22,7 @@ from jobs.isolation import PoisonSearch
 from jobs.metrics import RunMetrics
 from jobs.worker import SHARDS_IN_FLIGHT, WorkerSettings
 from pipeline.config import ScoreConfig
-from pipeline.errors import EngineMemoryError, UsageError, WinnowError
+from pipeline.errors import EngineMemoryError, RunError, UsageError, WinnowError
 from pipeline.manifest import Manifest, Totals, add_totals
 from pipeline.store import RunStore
 
@@ -148,6 +149,10 @@ class Driver:
                 if worker.is_up:
                     self._metrics.restart(worker.number)
                 self._crew.restart(worker)
+                totals = self._committed(work)
+                if totals is not None:
+                    self._finished(work, totals, worker)
+                    return
             self._failed(work, error)
             return
         if work.rows is not None:
@@ -155,9 +160,19 @@ class Driver:
                 self._searches[work.shard].survived(work.rows)
                 self._go_on_searching(work.shard)
             return
+        self._finished(work, totals, worker)
+
+    def _finished(self, work: Work, totals: Totals, worker: Worker) -> None:
         self._store.clear_failure(f"{work.shard:05d}")
         self._done = add_totals([self._done, totals])
         self._metrics.shard_done(totals, worker.number)
+
+    def _committed(self, work: Work) -> Totals | None:
+        """What a worker committed and died before it could tell: the final name is the commit."""
+        if work.rows is None and self._store.root.exists(self._store.part_name(work.shard)):
+            with contextlib.suppress(RunError):  # no whole part: scored again, and so replaced
+                return self._store.footer(work.shard).totals
+        return None
 
     def _failed(self, work: Work, error: Exception) -> None:
         shard, died = work.shard, isinstance(error, RayActorError)

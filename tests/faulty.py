@@ -53,6 +53,11 @@ def die_before_the_rename() -> None:
     _kill_before(pytest.MonkeyPatch(), Path, "replace", _moves("part-"))
 
 
+def die_after_the_rename() -> None:
+    """The next part of this process gets its name, and nobody is told."""
+    _kill_before(pytest.MonkeyPatch(), Path, "replace", _moves("part-"), after=True)
+
+
 @dataclass(frozen=True)
 class Faulty:
     """Makes engines that fault at the marked document, `times` times over all processes."""

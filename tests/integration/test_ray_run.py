@@ -22,7 +22,15 @@ from pipeline.scores import scan_scores
 from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from tests.fakes import FakeEngine
-from tests.faulty import POISON_TOKENS, Faulty, Silent, fail, healthy, kill_this_process
+from tests.faulty import (
+    POISON_TOKENS,
+    Faulty,
+    Silent,
+    die_after_the_rename,
+    fail,
+    healthy,
+    kill_this_process,
+)
 from tests.homes import ray_home
 
 NUM_FILES = 3
@@ -215,6 +223,24 @@ def test_a_shard_that_cannot_be_scored_is_given_up_and_tried_again(config, tmp_p
     assert again.num_shards_scored == len(outcome.failures)
     assert again.exit_code == 0
     assert not list(Path(config.out, "failed").iterdir())
+    assert_frame_equal(rows(config), whole)
+
+
+def test_a_part_whose_worker_died_before_it_could_tell_is_no_failure(config, tmp_path, corpus):
+    whole = undisturbed(config, tmp_path)
+    happened = tmp_path / "happened"
+    happened.mkdir()
+    once = config.model_copy(update={"max_attempts": 1})
+
+    outcome = score(once, Faulty(happened, 1, die_after_the_rename))
+
+    # The shard in flight beside it may have died unfinished; the one that has its name has not.
+    store = RunStore(config.out)
+    given_up = {failure["shard"] for failure in outcome.failures}
+    assert len(given_up) <= 1
+    assert store.done() | given_up == set(range(len(outcome.manifest.shards)))
+    assert not store.done() & given_up
+    assert score(config).exit_code == 0
     assert_frame_equal(rows(config), whole)
 
 
