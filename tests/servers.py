@@ -136,7 +136,7 @@ class SeaweedFS(Server):
                 *options,
             ],
             folder.with_suffix(".log"),
-            lambda: self.filesystem.get_file_info(BUCKET).type == fs.FileType.Directory,
+            self._is_whole,
             {
                 "AWS_ACCESS_KEY_ID": KEY,
                 "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -144,6 +144,16 @@ class SeaweedFS(Server):
                 "HOME": str(folder),
             },
         )
+
+    def _is_whole(self) -> bool:
+        """Its volumes and filer come up after the door does: an object must go in and come out."""
+        name = f"{BUCKET}/up"
+        with self.filesystem.open_output_stream(name) as sink:
+            sink.write(b"up")
+        with self.filesystem.open_input_stream(name) as source:
+            answered: bool = source.read() == b"up"
+        self.filesystem.delete_file(name)
+        return answered
 
     def location(self, path: str, *, port: int | None = None, bucket: str = BUCKET) -> str:
         """The URI of something in the bucket, by way of another port if a proxy stands there."""
