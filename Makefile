@@ -11,8 +11,9 @@ READY := $(VENV)/.winnow-accelerator
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
 
-test: $(READY)  ## the test suite, with real vLLM and real Ray
-	$(PY) -m pytest
+# One worker has the files that run an engine, the other one the rest: see tests/conftest.py.
+test: $(READY) .venv-faults/.ready  ## the test suite, with real vLLM, Ray and object stores
+	$(PY) -m pytest --numprocesses 2 --dist loadgroup
 
 test-soak: $(READY) .venv-faults/.ready  ## slow: faults that take minutes to cause and to wait for
 	$(PY) -m pytest -m soak
@@ -21,7 +22,7 @@ test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against l
 	$(PY) -m pytest -m parity -s tests/parity
 
 MINUTES ?= 10
-chaos: $(READY)  ## kill engines, machines and drivers for MINUTES (10); SEED repeats a run
+chaos: $(READY) .venv-faults/.ready  ## kill engines, machines, drivers and stores for MINUTES (10); SEED repeats a run
 	$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Beside the environment, not in it: only what the lock file of Winnow does not have already.
