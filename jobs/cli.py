@@ -189,6 +189,13 @@ def score(
         str | None,
         typer.Option(help="A run to take parts over from, where nothing that matters changed."),
     ] = None,
+    dedup: Annotated[
+        bool | None,
+        typer.Option(
+            "--dedup/--no-dedup",
+            help="Score exact copies inside a shard once; the rows are the same.  [default: dedup]",
+        ),
+    ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")
     ] = None,

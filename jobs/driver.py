@@ -233,7 +233,7 @@ class Driver:
             if Work(shard) in worker.in_flight
         ]
         rows = self._done.num_rows + sum(rows for rows, _ in partial)
-        tokens = self._done.num_tokens + sum(tokens for _, tokens in partial)
+        tokens = self._done.num_tokens_computed + sum(tokens for _, tokens in partial)
         for watcher in (self._listener, self._metrics):
             watcher.advance(rows, tokens, self._reported_at - self._started)
         running = {work.shard for _, work in self._tasks.values()}

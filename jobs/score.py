@@ -104,7 +104,7 @@ def _worker_settings(
         max_num_batched_tokens=config.max_num_batched_tokens,
         tensor_parallel_size=config.tensor_parallel_size,
     )
-    return WorkerSettings(run, engine, make_engine)
+    return WorkerSettings(run, engine, make_engine, config.dedup)
 
 
 def _freeze(store: RunStore, manifest: Manifest) -> None:
@@ -149,7 +149,7 @@ def finish_run(
         num_rows_reused=sum(part.num_rows for part in reused),
         totals=totals,
         wall_seconds=round(wall_seconds, 3),
-        tokens_per_second=round(scored.num_tokens / seconds, 1) if seconds else None,
+        tokens_per_second=round(scored.num_tokens_computed / seconds, 1) if seconds else None,
         engine_idle_share=None if idle_share is None else round(idle_share, 4),
     )
     store.write_success(success)

@@ -38,6 +38,7 @@ class WorkerSettings:
     run: str
     engine: EngineSettings
     make_engine: MakeEngine
+    dedup: bool = True
 
 
 class Progress(NamedTuple):
@@ -94,6 +95,7 @@ class ScoringActor:
                     tokenizer=tokenizer,
                     store=self._store,
                     poison=poison,
+                    dedup=self._settings.dedup,
                     on_progress=advance,
                 )
         finally:
@@ -105,7 +107,15 @@ class ScoringActor:
         engine, tokenizer = self._ready()
         shards, job = self._planned()
         with _dying_with_the_engine(shard):
-            probe_shard(shards[shard], job, first, end, engine=engine, tokenizer=tokenizer)
+            probe_shard(
+                shards[shard],
+                job,
+                first,
+                end,
+                engine=engine,
+                tokenizer=tokenizer,
+                dedup=self._settings.dedup,
+            )
 
     def _planned(self) -> tuple[tuple[Shard, ...], ShardJob]:
         if self._plan is None:

@@ -100,6 +100,8 @@ class ScoreConfig(BaseModel):
     """Run Python code that the model's folder brings. Recorded in the manifest."""
     reuse: str | None = None
     """Another run, whose parts are taken over where files and fingerprint are the same."""
+    dedup: bool = True
+    """Score exact copies inside a shard once. Changes no score and no row."""
     strict: bool = False
     """Stop before scoring if any file of the corpus cannot be read."""
     address: str | None = None

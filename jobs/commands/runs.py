@@ -54,6 +54,8 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
         if success.num_shards_reused:
             counts += f"; {success.num_rows_reused:,} documents of them taken over"
+        if totals.num_rows_copied:
+            counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
         screen.print(f"Done: {what} {counts}. Next: winnow report {config.out}", markup=False)
     return outcome.exit_code
 
