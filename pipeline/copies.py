@@ -6,8 +6,9 @@ not grow with the shard, and a copy of a text that is forgotten is scored again.
 """
 
 import hashlib
+import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ class Answer:
 
     num_bytes: int
     score: DocumentScore | None = None
-    token_lists: dict[str, TokenList] = field(default_factory=dict)
+    token_lists: dict[str, TokenList] | None = None
     """Token columns by name, where they are written."""
 
 
@@ -46,7 +47,7 @@ class RecentTexts:
     """
 
     def __init__(self, *, token_columns: bool = False) -> None:
-        self._most_bytes = MOST_LISTED_BYTES if token_columns else None
+        self._most_bytes = MOST_LISTED_BYTES if token_columns else math.inf
         self._answers: OrderedDict[bytes, Answer] = OrderedDict()
         self._num_bytes = 0
 
@@ -68,15 +69,10 @@ class RecentTexts:
             return answer, True
         if answer is not None:
             self._num_bytes -= answer.num_bytes
+            del self._answers[digest]
         answer = self._answers[digest] = Answer(len(content))
-        self._answers.move_to_end(digest)
         self._num_bytes += answer.num_bytes
-        self._forget()
-        return answer, False
-
-    def _forget(self) -> None:
-        while len(self._answers) > MOST_TEXTS or (
-            self._most_bytes is not None and self._num_bytes > self._most_bytes
-        ):
+        while len(self._answers) > MOST_TEXTS or self._num_bytes > self._most_bytes:
             _, oldest = self._answers.popitem(last=False)
             self._num_bytes -= oldest.num_bytes
+        return answer, False

@@ -42,6 +42,7 @@ class PreparedDocument:
         """The value of a token column, in its type; a copy's is that of the first."""
         if self.is_copy:
             assert self.answer is not None
+            assert self.answer.token_lists is not None
             return self.answer.token_lists[name]
         made: TokenList = (
             np.array(self.scored_ids, dtype=np.int32)
@@ -49,7 +50,7 @@ class PreparedDocument:
             else self.token_logprobs().astype(np.float32)
         )
         if self.answer is not None:
-            self.answer.token_lists[name] = made
+            self.answer.token_lists = (self.answer.token_lists or {}) | {name: made}
         return made
 
 

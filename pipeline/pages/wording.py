@@ -139,7 +139,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("planned", source.created_at),
         ("finished", source.finished_at or "not yet"),
         ("throughput", throughput),
-        ("engines idle", _idle(source.engine_idle_share)),
+        ("engines idle", idle(source.engine_idle_share)),
         ("scored once", _copied(source.num_rows_copied)),
         ("versions", versions),
         *_verified(source.verification),
@@ -149,7 +149,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
     return [(name, plain(value)) for name, value in pairs]
 
 
-def _idle(share: float | None) -> str:
+def idle(share: float | None) -> str:
+    """The share of their time that engines waited for something to score."""
     if share is None:
         return "not measured"
     return f"{100 * share:.1f}% of the time between their first and last step"
