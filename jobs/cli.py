@@ -196,6 +196,10 @@ def score(
             help="Score exact copies inside a shard once; the rows are the same.  [default: dedup]",
         ),
     ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(help="Write where the time went to this file; opens in ui.perfetto.dev."),
+    ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")
     ] = None,

@@ -24,6 +24,7 @@ from pipeline.config import ScoreConfig
 from pipeline.errors import EngineMemoryError, UsageError, WinnowError
 from pipeline.manifest import Manifest, Totals, add_totals
 from pipeline.store import RunStore
+from pipeline.tracing import RunTrace
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Driver:
         listener: Listener,
         metrics: RunMetrics,
         check: Callable[[], None] = lambda: None,
+        trace: RunTrace | None = None,
     ) -> None:
         """`check` is called now and then, and raises what must end the run."""
         self._config = config
@@ -64,14 +66,15 @@ class Driver:
         self._store = store
         self._listener = listener
         self._check = check
-        self._crew = Crew(size, settings, config.wait_minutes)
+        self._trace = trace or RunTrace(None)
+        self._crew = Crew(size, settings, config.wait_minutes, self._trace)
         self._queue: deque[Work] = deque()
         self._delayed: list[tuple[float, Work]] = []
         self._attempts: Counter[int] = Counter()
         self._nodes_lost: Counter[int] = Counter()
         self._searches: dict[int, PoisonSearch] = {}
         self._poison: dict[int, tuple[int, ...]] = {}
-        self._tasks: dict[Any, tuple[Worker, Work]] = {}
+        self._tasks: dict[Any, tuple[Worker, Work, float]] = {}
         self._done = Totals()
         self._num_shards = len(manifest.shards)
         self._num_given_up = 0
@@ -111,6 +114,12 @@ class Driver:
         """See `Crew.idle_share`."""
         return self._crew.idle_share()
 
+    def gather_trace(self) -> None:
+        """Tell the trace what workers have not told yet, and what is still out."""
+        self._crew.gather_spans()
+        for worker, work, dealt_at in self._tasks.values():
+            self._trace.dispatched(f"{_name(work)}, unfinished", worker.number, dealt_at)
+
     def _deal(self) -> None:
         for worker in self._crew.workers:
             while worker.is_up and self._queue and self._may_take(worker, self._queue[0]):
@@ -122,7 +131,7 @@ class Driver:
                     task = worker.actor.score.remote(work.shard, self._poison.get(work.shard, ()))
                 else:
                     task = worker.actor.probe.remote(work.shard, *work.rows)
-                self._tasks[task] = (worker, work)
+                self._tasks[task] = (worker, work, time.monotonic())
 
     def _may_take(self, worker: Worker, work: Work) -> bool:
         # A shard that an actor died with is tried alone: whatever is in flight beside a poisonous
@@ -131,8 +140,9 @@ class Driver:
         return len(worker.in_flight) < (1 if suspects else SHARDS_IN_FLIGHT)
 
     def _settle(self, task: Any) -> None:
-        worker, work = self._tasks.pop(task)
+        worker, work, dealt_at = self._tasks.pop(task)
         worker.in_flight.discard(work)
+        self._trace.dispatched(_name(work), worker.number, dealt_at)
         try:
             totals = get(task)
         except UsageError:
@@ -236,7 +246,7 @@ class Driver:
         tokens = self._done.num_tokens_computed + sum(tokens for _, tokens in partial)
         for watcher in (self._listener, self._metrics):
             watcher.advance(rows, tokens, self._reported_at - self._started)
-        running = {work.shard for _, work in self._tasks.values()}
+        running = {work.shard for _, work, _ in self._tasks.values()}
         waiting = {work.shard for work in (*self._queue, *(w for _, w in self._delayed))} - running
         self._metrics.states(
             waiting=len(waiting),
@@ -244,6 +254,10 @@ class Driver:
             done=self._num_shards - len(waiting) - len(running) - self._num_given_up,
             failed=self._num_given_up,
         )
+
+
+def _name(work: Work) -> str:
+    return f"shard {work.shard}" if work.rows is None else f"search in shard {work.shard}"
 
 
 def _is_full(cause: Exception) -> bool:

@@ -23,6 +23,7 @@ from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.planning import open_run
 from pipeline.reuse import take_over
 from pipeline.store import RunStore
+from pipeline.tracing import RunTrace
 
 CPU_SHARD_TOKENS = 200_000
 GPU_SHARD_TOKENS = 20_000_000
@@ -53,6 +54,33 @@ def run_score(
     config: ScoreConfig, listener: Listener, make_engine: MakeEngine = VllmEngine
 ) -> Outcome:
     """Carry out a request, or as much of it as an earlier driver left. Raises WinnowError."""
+    trace = RunTrace(config.trace)
+    try:
+        return _run(config, _Phases(listener, trace), make_engine, trace)
+    finally:
+        trace.write()
+
+
+class _Phases:
+    """Passes on what happens to a listener, and its phases to a trace too."""
+
+    def __init__(self, listener: Listener, trace: RunTrace) -> None:
+        self._listener = listener
+        self._trace = trace
+        self.advance = listener.advance
+
+    def phase(self, text: str) -> None:
+        self._trace.phase(text)
+        self._listener.phase(text)
+
+    def begin(self, num_rows: int, num_done: int) -> None:
+        self._trace.phase("Scoring")
+        self._listener.begin(num_rows, num_done)
+
+
+def _run(
+    config: ScoreConfig, listener: Listener, make_engine: MakeEngine, trace: RunTrace
+) -> Outcome:
     started = time.monotonic()
     listener.phase("Planning")
     store = RunStore(config.out)
@@ -79,7 +107,7 @@ def run_score(
                 metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
                 metrics.reused(num_reused)
                 driver = Driver(
-                    config, manifest, store, size, settings, listener, metrics, lock.check
+                    config, manifest, store, size, settings, listener, metrics, lock.check, trace
                 )
                 listener.phase(f"Loading the model into {size.fewest} engine(s)")
                 driver.start()
@@ -87,9 +115,13 @@ def run_score(
                 if is_new:
                     _freeze(store, manifest)
                 begun = time.monotonic()
-                scored = driver.run(left)
+                try:
+                    scored = driver.run(left)
+                finally:
+                    driver.gather_trace()
                 seconds = time.monotonic() - begun
                 idle_share = driver.idle_share()
+                trace.phase("Finishing")
         wall_seconds = time.monotonic() - started
         success = finish_run(store, manifest, scored, seconds, wall_seconds, idle_share)
         return Outcome(manifest, success, len(left), store.failures())
@@ -104,7 +136,7 @@ def _worker_settings(
         max_num_batched_tokens=config.max_num_batched_tokens,
         tensor_parallel_size=config.tensor_parallel_size,
     )
-    return WorkerSettings(run, engine, make_engine, config.dedup)
+    return WorkerSettings(run, engine, make_engine, config.dedup, trace=config.trace is not None)
 
 
 def _freeze(store: RunStore, manifest: Manifest) -> None:

@@ -14,7 +14,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 
@@ -33,9 +33,11 @@ from pipeline.storage.filesystem import Root
 from pipeline.storage.prefetch import Prefetch
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
+from pipeline.tracing import ShardTrace
 
 BATCHES_AHEAD = 2
 MOST_WAITING = 16
+NO_TRACE = ShardTrace()
 SCORE_NAMES = tuple(field.name for field in fields(DocumentScore))
 
 OnProgress = Callable[[int, int], None]
@@ -65,6 +67,7 @@ def score_shard(
     poison: Collection[int] = (),
     dedup: bool = True,
     on_progress: OnProgress = lambda documents, tokens: None,
+    trace: ShardTrace = NO_TRACE,
 ) -> Totals:
     """Score a shard and commit its part. Raises UnreadableFileError and EngineError.
 
@@ -77,16 +80,34 @@ def score_shard(
     batches = read_batches(job.corpus, job.files, shard, job.columns)
     if poison:
         batches = _replaced(batches, lambda at, d: _deadly(d) if at in poison else d)
-    prepared = Prefetch((prepare(b, tokenizer, job.rules, recent) for b in batches), BATCHES_AHEAD)
-    with closing(prepared), store.writing_part(shard.id, job.schema) as part:
-        for batch in score_batches(prepared, engine):
-            scores = [fold(document, job.rules) for document in batch.documents]
+    batches = trace.each_read("reading", batches)
+
+    def prepare_each() -> Iterator[PreparedBatch]:
+        for batch in batches:
+            with trace.reading("tokenizing"):
+                made = prepare(batch, tokenizer, job.rules, recent)
+            yield made
+
+    with (
+        trace.scoring(f"shard {shard.id}"),
+        closing(Prefetch(prepare_each(), BATCHES_AHEAD)) as prepared,
+        ExitStack() as commit,
+    ):
+        part = commit.enter_context(store.writing_part(shard.id, job.schema))
+        for batch in trace.each_scored("waiting for the engine", score_batches(prepared, engine)):
+            with trace.scoring("folding"):
+                scores = [fold(document, job.rules) for document in batch.documents]
             copied = [
                 s.num_tokens for d, s in zip(batch.documents, scores, strict=True) if d.is_copy
             ]
-            part.write(to_rows(batch, scores, job), copied)
+            with trace.scoring("writing"):
+                part.write(to_rows(batch, scores, job), copied)
             on_progress(len(scores), sum(score.num_tokens for score in scores) - sum(copied))
-        return part.close(job.run_id, shard.id, job.fingerprint, time.monotonic() - started)
+        with trace.scoring("committing"):
+            seconds = time.monotonic() - started
+            totals = part.close(job.run_id, shard.id, job.fingerprint, seconds)
+            commit.close()
+    return totals
 
 
 def probe_shard(
