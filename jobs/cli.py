@@ -19,7 +19,7 @@ from rich.console import Console
 from jobs.command_line.cli_audit import audit
 from jobs.command_line.cli_cluster import jobs_app, schedule, submit
 from jobs.command_line.cli_reports import compare, filter_corpus, report
-from jobs.command_line.cli_runs import gc, plan, status, verify
+from jobs.command_line.cli_runs import doctor, gc, plan, status, verify
 from jobs.command_line.options import Json
 from jobs.signals import Terminated, on_sigterm
 from pipeline.errors import WinnowError
@@ -243,7 +243,7 @@ def score(
 _NOT_SETTINGS = frozenset(["config", "dry_run", "as_json"])
 
 
-for command in (plan, status, verify, gc, report, compare, audit, schedule):
+for command in (plan, status, verify, gc, doctor, report, compare, audit, schedule):
     app.command()(command)
 app.command(name="filter")(filter_corpus)
 # Everything after the first word belongs to the command that is submitted.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.cluster import WorkerSize, connected, has_gpu, size_workers
+from jobs.cluster import WorkerSize, connected, size_workers
 from jobs.driver import Driver, Listener
 from jobs.metrics import RunMetrics
 from jobs.worker import MakeEngine, WorkerSettings
@@ -22,6 +22,7 @@ from pipeline.lock import RunLock
 from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.planning import open_run
 from pipeline.reuse import take_over
+from pipeline.sizing import has_gpu
 from pipeline.store import RunStore
 from pipeline.tracing import RunTrace
 

@@ -4,6 +4,7 @@ The same path with real vLLM is test_cli_flow.py's.
 """
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,15 +115,18 @@ class Traced:
 
 
 class TracedEngine(FakeEngine):
+    def __init__(self) -> None:
+        self._stepping = threading.Lock()
+
     def trace(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def _answer(self, entry: tuple[int, Window]) -> WindowScore:
-        began = time.monotonic()
-        answer = super()._answer(entry)
-        time.sleep(0.002)
-        self._tracer.add_step(began, time.monotonic())
-        return answer
+        with self._stepping:
+            began = time.monotonic()
+            time.sleep(0.002)
+            self._tracer.add_step(began, time.monotonic())
+            return super()._answer(entry)
 
 
 def test_a_trace_has_every_shard_of_every_worker(config, tmp_path):
