@@ -27,8 +27,8 @@ MOST_SPANS = 1 << 14
 """Kept by a process until they are taken, some times a second; the newest."""
 MOST_COLLECTED = 1 << 18
 """Kept of a whole run, the first; a file of about 30 MB."""
-JOIN_SECONDS = 0.001
-LONGEST_JOINED_SECONDS = 1.0
+JOIN_NS = 1_000_000
+LONGEST_JOINED_NS = 1_000_000_000
 ENGINE = "engine"
 PHASES = "phases"
 
@@ -39,9 +39,9 @@ class Span(NamedTuple):
     name: str
     lane: str
     """Spans of a lane follow or enclose each other."""
-    start: float
-    """Seconds since the epoch."""
-    seconds: float
+    start_ns: int
+    """Since the epoch. Whole numbers: a float of so many seconds would let nested spans cross."""
+    duration_ns: int
     arguments: dict[str, Any] | None = None
     overlaps: bool = False
     """Spans of its lane may overlap it."""
@@ -52,7 +52,7 @@ class Tracer:
 
     def __init__(self) -> None:
         # The wall clock may be set while a run goes on; durations and order must not suffer.
-        self._epoch = time.time() - time.monotonic()
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
         self._spans: deque[Span] = deque(maxlen=MOST_SPANS)
         self._lock = threading.Lock()
         self._num_added = self._num_taken = 0
@@ -68,24 +68,28 @@ class Tracer:
         **more: Any,
     ) -> None:
         """A span from `began` to `ended`, as time.monotonic() has them."""
-        span = Span(name, lane, self._epoch + began, ended - began, more or None, overlaps)
+        span = Span(name, lane, *self._times(began, ended), more or None, overlaps)
         with self._lock:
             self._spans.append(span)
             self._num_added += 1
 
+    def _times(self, began: float, ended: float) -> tuple[int, int]:
+        start = round(1e9 * began)
+        return self._epoch_ns + start, round(1e9 * ended) - start
+
     def add_step(self, began: float, ended: float) -> None:
         """A step of the engine; steps that follow each other closely are one busy span."""
-        start, seconds = self._epoch + began, ended - began
+        start, duration = self._times(began, ended)
         with self._lock:
             last = self._spans[-1] if self._spans else None
             if last is not None and last.lane == ENGINE and last.name == "busy":
-                gap = start - last.start - last.seconds
-                if gap <= JOIN_SECONDS and last.seconds < LONGEST_JOINED_SECONDS:
-                    whole = start + seconds - last.start
+                gap = start - last.start_ns - last.duration_ns
+                if gap <= JOIN_NS and last.duration_ns < LONGEST_JOINED_NS:
+                    whole = start + duration - last.start_ns
                     steps = (last.arguments or {}).get("steps", 0) + 1
-                    self._spans[-1] = Span("busy", ENGINE, last.start, whole, {"steps": steps})
+                    self._spans[-1] = Span("busy", ENGINE, last.start_ns, whole, {"steps": steps})
                     return
-            self._spans.append(Span("busy", ENGINE, start, seconds, {"steps": 1}))
+            self._spans.append(Span("busy", ENGINE, start, duration, {"steps": 1}))
             self._num_added += 1
 
     @contextmanager
@@ -220,20 +224,25 @@ def to_chrome(spans: list[tuple[int, Span]], num_lost: int) -> str:
     ("b", "e") where they overlap, and names of processes and threads ("M"). Times are microseconds
     from the first span on.
     """
-    first = min((span.start for _, span in spans), default=0.0)
+    first = min((span.start_ns for _, span in spans), default=0)
     lanes: dict[tuple[int, str], int] = {}
     events: list[dict[str, Any]] = []
-    for number, (process, span) in enumerate(sorted(spans, key=lambda one: one[1].start)):
+    for number, (process, span) in enumerate(sorted(spans, key=lambda one: one[1].start_ns)):
         thread = lanes.setdefault((process, span.lane), len(lanes))
-        start = round(1e6 * (span.start - first), 3)
-        event = {"name": span.name, "cat": "winnow", "pid": process, "tid": thread, "ts": start}
+        start, end = span.start_ns - first, span.start_ns - first + span.duration_ns
+        event = {
+            "name": span.name,
+            "cat": "winnow",
+            "pid": process,
+            "tid": thread,
+            "ts": start / 1000,
+        }
         more = {"args": span.arguments} if span.arguments else {}
         if span.overlaps:
-            end = round(start + 1e6 * span.seconds, 3)
             events.append(event | {"ph": "b", "id": number} | more)
-            events.append(event | {"ph": "e", "id": number, "ts": end})
+            events.append(event | {"ph": "e", "id": number, "ts": end / 1000})
         else:
-            events.append(event | {"ph": "X", "dur": round(1e6 * span.seconds, 3)} | more)
+            events.append(event | {"ph": "X", "dur": span.duration_ns / 1000} | more)
     names = [
         {"ph": "M", "name": "thread_name", "pid": process, "tid": thread, "args": {"name": lane}}
         for (process, lane), thread in lanes.items()

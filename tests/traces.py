@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-ROUNDING_US = 0.01
+ROUNDING_US = 0.0005
 
 
 def check_trace(file: Path) -> list[dict[str, Any]]:
