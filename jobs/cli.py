@@ -19,7 +19,7 @@ from rich.console import Console
 from jobs.command_line.cli_audit import audit
 from jobs.command_line.cli_cluster import jobs_app, schedule, submit
 from jobs.command_line.cli_reports import compare, filter_corpus, report
-from jobs.command_line.cli_runs import gc, plan, status, verify
+from jobs.command_line.cli_runs import doctor, gc, plan, status, verify
 from jobs.command_line.options import Json
 from jobs.signals import Terminated, on_sigterm
 from pipeline.errors import WinnowError, first_line
@@ -189,6 +189,17 @@ def score(
         str | None,
         typer.Option(help="A run to take parts over from, where nothing that matters changed."),
     ] = None,
+    dedup: Annotated[
+        bool | None,
+        typer.Option(
+            "--dedup/--no-dedup",
+            help="Score exact copies inside a shard once; the rows are the same.  [default: dedup]",
+        ),
+    ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(help="Write where the time went to this file; opens in ui.perfetto.dev."),
+    ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")
     ] = None,
@@ -232,7 +243,7 @@ def score(
 _NOT_SETTINGS = frozenset(["config", "dry_run", "as_json"])
 
 
-for command in (plan, status, verify, gc, report, compare, audit, schedule):
+for command in (plan, status, verify, gc, doctor, report, compare, audit, schedule):
     app.command()(command)
 app.command(name="filter")(filter_corpus)
 # Everything after the first word belongs to the command that is submitted.

@@ -12,7 +12,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
 
@@ -38,11 +37,6 @@ class WorkerSize:
     num_gpus: float
     num_threads: int | None
     """Threads of a CPU engine; None on a GPU."""
-
-
-def has_gpu() -> bool:
-    """Whether this machine has an accelerator that vLLM can use, without importing torch."""
-    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
 
 
 @contextlib.contextmanager

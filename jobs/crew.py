@@ -19,6 +19,7 @@ from jobs.worker import Progress, ScoringActor, WorkerSettings
 from pipeline.engine import Usage
 from pipeline.errors import ClusterError, WinnowError, first_line
 from pipeline.sizing import SMALLEST_STEP
+from pipeline.tracing import RunTrace
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,10 @@ class Worker:
 class Crew:
     """Every actor of a run."""
 
-    def __init__(self, size: WorkerSize, settings: WorkerSettings, wait_minutes: float) -> None:
+    def __init__(
+        self, size: WorkerSize, settings: WorkerSettings, wait_minutes: float, trace: RunTrace
+    ) -> None:
+        self._trace = trace
         self._size = size
         self._wait_minutes = wait_minutes
         self.workers = [self._hire(n, settings) for n in range(size.most)]
@@ -144,12 +148,29 @@ class Crew:
         seconds = sum(usage.seconds for usage in usages)
         return 1 - sum(usage.busy for usage in usages) / seconds if seconds else None
 
+    def gather_spans(self) -> None:
+        """What the workers have done since they were last asked, for the trace of the run."""
+        if not self._trace.is_on or not any(worker.is_up for worker in self.workers):
+            return
+        up = [worker for worker in self.workers if worker.is_up]
+        asked = {worker.asked: worker for worker in up if worker.asked is not None}
+        asked |= {worker.actor.progress.remote(): worker for worker in up}
+        for task in ray.wait(list(asked), num_returns=len(asked), timeout=USAGE_SECONDS)[0]:
+            with contextlib.suppress(RayError):
+                asked[task].progress, asked[task].asked = ray.get(task), None
+                self._gather(asked[task])
+
+    def _gather(self, worker: Worker) -> None:
+        told = worker.progress
+        self._trace.gather(told.spans, told.num_spans_lost, worker=worker.number)
+
     def _ask_for_progress(self, worker: Worker) -> None:
         if worker.is_up and worker.asked is None:
             worker.asked = worker.actor.progress.remote()
         if worker.asked is not None and ray.wait([worker.asked], timeout=0)[0]:
             before, worker.progress = worker.progress, ray.get(worker.asked)
             worker.asked = None
+            self._gather(worker)
             if worker.progress != before or not worker.in_flight:
                 worker.moved_at = time.monotonic()
 

@@ -25,6 +25,7 @@ from pipeline.config import ScoreConfig
 from pipeline.errors import EngineMemoryError, RunError, UsageError, WinnowError
 from pipeline.manifest import Manifest, Totals, add_totals
 from pipeline.store import RunStore
+from pipeline.tracing import RunTrace
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Driver:
         listener: Listener,
         metrics: RunMetrics,
         check: Callable[[], None] = lambda: None,
+        trace: RunTrace | None = None,
     ) -> None:
         """`check` is called now and then, and raises what must end the run."""
         self._config = config
@@ -65,14 +67,15 @@ class Driver:
         self._store = store
         self._listener = listener
         self._check = check
-        self._crew = Crew(size, settings, config.wait_minutes)
+        self._trace = trace or RunTrace(None)
+        self._crew = Crew(size, settings, config.wait_minutes, self._trace)
         self._queue: deque[Work] = deque()
         self._delayed: list[tuple[float, Work]] = []
         self._attempts: Counter[int] = Counter()
         self._nodes_lost: Counter[int] = Counter()
         self._searches: dict[int, PoisonSearch] = {}
         self._poison: dict[int, tuple[int, ...]] = {}
-        self._tasks: dict[Any, tuple[Worker, Work]] = {}
+        self._tasks: dict[Any, tuple[Worker, Work, float]] = {}
         self._done = Totals()
         self._num_shards = len(manifest.shards)
         self._num_given_up = 0
@@ -112,6 +115,12 @@ class Driver:
         """See `Crew.idle_share`."""
         return self._crew.idle_share()
 
+    def gather_trace(self) -> None:
+        """Tell the trace what workers have not told yet, and what is still out."""
+        self._crew.gather_spans()
+        for worker, work, dealt_at in self._tasks.values():
+            self._trace.dispatched(f"{_name(work)}, unfinished", worker.number, dealt_at)
+
     def _deal(self) -> None:
         for worker in self._crew.workers:
             while worker.is_up and self._queue and self._may_take(worker, self._queue[0]):
@@ -123,7 +132,7 @@ class Driver:
                     task = worker.actor.score.remote(work.shard, self._poison.get(work.shard, ()))
                 else:
                     task = worker.actor.probe.remote(work.shard, *work.rows)
-                self._tasks[task] = (worker, work)
+                self._tasks[task] = (worker, work, time.monotonic())
 
     def _may_take(self, worker: Worker, work: Work) -> bool:
         # A shard that an actor died with is tried alone: whatever is in flight beside a poisonous
@@ -132,8 +141,9 @@ class Driver:
         return len(worker.in_flight) < (1 if suspects else SHARDS_IN_FLIGHT)
 
     def _settle(self, task: Any) -> None:
-        worker, work = self._tasks.pop(task)
+        worker, work, dealt_at = self._tasks.pop(task)
         worker.in_flight.discard(work)
+        self._trace.dispatched(_name(work), worker.number, dealt_at)
         try:
             totals = get(task)
         except UsageError:
@@ -248,10 +258,10 @@ class Driver:
             if Work(shard) in worker.in_flight
         ]
         rows = self._done.num_rows + sum(rows for rows, _ in partial)
-        tokens = self._done.num_tokens + sum(tokens for _, tokens in partial)
+        tokens = self._done.num_tokens_computed + sum(tokens for _, tokens in partial)
         for watcher in (self._listener, self._metrics):
             watcher.advance(rows, tokens, self._reported_at - self._started)
-        running = {work.shard for _, work in self._tasks.values()}
+        running = {work.shard for _, work, _ in self._tasks.values()}
         waiting = {work.shard for work in (*self._queue, *(w for _, w in self._delayed))} - running
         self._metrics.states(
             waiting=len(waiting),
@@ -259,6 +269,10 @@ class Driver:
             done=self._num_shards - len(waiting) - len(running) - self._num_given_up,
             failed=self._num_given_up,
         )
+
+
+def _name(work: Work) -> str:
+    return f"shard {work.shard}" if work.rows is None else f"search in shard {work.shard}"
 
 
 def _is_full(cause: Exception) -> bool:

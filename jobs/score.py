@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.cluster import WorkerSize, connected, has_gpu, size_workers
+from jobs.cluster import WorkerSize, connected, size_workers
 from jobs.driver import Driver, Listener
 from jobs.metrics import RunMetrics
 from jobs.worker import MakeEngine, WorkerSettings
@@ -22,7 +22,9 @@ from pipeline.lock import RunLock
 from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.planning import open_run
 from pipeline.reuse import take_over
+from pipeline.sizing import has_gpu
 from pipeline.store import RunStore
+from pipeline.tracing import RunTrace
 
 CPU_SHARD_TOKENS = 200_000
 GPU_SHARD_TOKENS = 20_000_000
@@ -53,6 +55,33 @@ def run_score(
     config: ScoreConfig, listener: Listener, make_engine: MakeEngine = VllmEngine
 ) -> Outcome:
     """Carry out a request, or as much of it as an earlier driver left. Raises WinnowError."""
+    trace = RunTrace(config.trace)
+    try:
+        return _run(config, _Phases(listener, trace), make_engine, trace)
+    finally:
+        trace.write()
+
+
+class _Phases:
+    """Passes on what happens to a listener, and its phases to a trace too."""
+
+    def __init__(self, listener: Listener, trace: RunTrace) -> None:
+        self._listener = listener
+        self._trace = trace
+        self.advance = listener.advance
+
+    def phase(self, text: str) -> None:
+        self._trace.phase(text)
+        self._listener.phase(text)
+
+    def begin(self, num_rows: int, num_done: int) -> None:
+        self._trace.phase("Scoring")
+        self._listener.begin(num_rows, num_done)
+
+
+def _run(
+    config: ScoreConfig, listener: Listener, make_engine: MakeEngine, trace: RunTrace
+) -> Outcome:
     started = time.monotonic()
     listener.phase("Planning")
     store = RunStore(config.out)
@@ -79,7 +108,7 @@ def run_score(
                 metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
                 metrics.reused(num_reused)
                 driver = Driver(
-                    config, manifest, store, size, settings, listener, metrics, lock.check
+                    config, manifest, store, size, settings, listener, metrics, lock.check, trace
                 )
                 listener.phase(f"Loading the model into {size.fewest} engine(s)")
                 driver.start()
@@ -87,9 +116,13 @@ def run_score(
                 if is_new:
                     _freeze(store, manifest)
                 begun = time.monotonic()
-                scored = driver.run(left)
+                try:
+                    scored = driver.run(left)
+                finally:
+                    driver.gather_trace()
                 seconds = time.monotonic() - begun
                 idle_share = driver.idle_share()
+                trace.phase("Finishing")
         wall_seconds = time.monotonic() - started
         success = finish_run(store, manifest, scored, seconds, wall_seconds, idle_share)
         return Outcome(manifest, success, len(left), store.failures())
@@ -104,7 +137,7 @@ def _worker_settings(
         max_num_batched_tokens=config.max_num_batched_tokens,
         tensor_parallel_size=config.tensor_parallel_size,
     )
-    return WorkerSettings(run, engine, make_engine)
+    return WorkerSettings(run, engine, make_engine, config.dedup, trace=config.trace is not None)
 
 
 def _freeze(store: RunStore, manifest: Manifest) -> None:
@@ -149,7 +182,7 @@ def finish_run(
         num_rows_reused=sum(part.num_rows for part in reused),
         totals=totals,
         wall_seconds=round(wall_seconds, 3),
-        tokens_per_second=round(scored.num_tokens / seconds, 1) if seconds else None,
+        tokens_per_second=round(scored.num_tokens_computed / seconds, 1) if seconds else None,
         engine_idle_share=None if idle_share is None else round(idle_share, 4),
     )
     store.write_success(success)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from pipeline.scorer import ShardJob, probe_shard, score_shard
 from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
+from pipeline.tracing import ENGINE, ShardTrace, Span, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class WorkerSettings:
     run: str
     engine: EngineSettings
     make_engine: MakeEngine
+    dedup: bool = True
+    trace: bool = False
 
 
 class Progress(NamedTuple):
@@ -46,6 +50,9 @@ class Progress(NamedTuple):
     shards: dict[int, tuple[int, int]]
     """(documents, tokens) done of each shard now in work."""
     busy_seconds: float | None
+    spans: tuple[Span, ...] = ()
+    """Since the last time; empty unless the run is traced."""
+    num_spans_lost: int = 0
 
 
 @ray.remote(
@@ -64,6 +71,8 @@ class ScoringActor:
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._progress: dict[int, tuple[int, int]] = {}
+        self._tracer = Tracer() if settings.trace else None
+        self._lanes = list(range(SHARDS_IN_FLIGHT))
 
     @ray.method(concurrency_group="score")
     def start(self) -> int | None:
@@ -80,6 +89,7 @@ class ScoringActor:
         engine, tokenizer = self._ready()
         shards, job = self._planned()
         self._progress[shard] = (0, 0)
+        lane = self._lanes.pop(0)
 
         def advance(documents: int, tokens: int) -> None:
             done = self._progress[shard]
@@ -94,10 +104,13 @@ class ScoringActor:
                     tokenizer=tokenizer,
                     store=self._store,
                     poison=poison,
+                    dedup=self._settings.dedup,
                     on_progress=advance,
+                    trace=ShardTrace(self._tracer, lane),
                 )
         finally:
             self._progress.pop(shard, None)
+            self._lanes.append(lane)
 
     @ray.method(concurrency_group="score")
     def probe(self, shard: int, first: int, end: int) -> None:
@@ -105,7 +118,15 @@ class ScoringActor:
         engine, tokenizer = self._ready()
         shards, job = self._planned()
         with _dying_with_the_engine(shard):
-            probe_shard(shards[shard], job, first, end, engine=engine, tokenizer=tokenizer)
+            probe_shard(
+                shards[shard],
+                job,
+                first,
+                end,
+                engine=engine,
+                tokenizer=tokenizer,
+                dedup=self._settings.dedup,
+            )
 
     def _planned(self) -> tuple[tuple[Shard, ...], ShardJob]:
         if self._plan is None:
@@ -118,7 +139,9 @@ class ScoringActor:
     def progress(self) -> Progress:
         """How far the shards in work are, and how much the engine has computed."""
         usage = self.usage()
-        return Progress(dict(self._progress), usage.busy if usage is not None else None)
+        spans, num_lost = self._tracer.take() if self._tracer is not None else ([], 0)
+        busy = usage.busy if usage is not None else None
+        return Progress(dict(self._progress), busy, tuple(spans), num_lost)
 
     @ray.method(concurrency_group="control")
     def usage(self) -> Usage | None:
@@ -133,7 +156,12 @@ class ScoringActor:
                 self._tokenizer = Tokenizer(
                     engine.folder, trust_remote_code=engine.trust_remote_code
                 )
+                began = time.monotonic()
                 self._engine = self._settings.make_engine(engine)
+                if self._tracer is not None:
+                    self._tracer.add("loading the model", ENGINE, began, time.monotonic())
+                    if hasattr(self._engine, "trace"):
+                        self._engine.trace(self._tracer)
             return self._engine, self._tokenizer
 
 

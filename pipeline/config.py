@@ -100,6 +100,10 @@ class ScoreConfig(BaseModel):
     """Run Python code that the model's folder brings. Recorded in the manifest."""
     reuse: str | None = None
     """Another run, whose parts are taken over where files and fingerprint are the same."""
+    dedup: bool = True
+    """Score exact copies inside a shard once. Changes no score and no row."""
+    trace: str | None = None
+    """A file on this machine for a trace of where the time went; opens in Perfetto."""
     strict: bool = False
     """Stop before scoring if any file of the corpus cannot be read."""
     address: str | None = None

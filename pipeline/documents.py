@@ -102,6 +102,19 @@ def readable(column: pa.Array) -> pa.Array:
     return column
 
 
+def carried_column(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
+    """A carried column in the type of the run. Raises UnreadableFileError if it does not fit."""
+    try:
+        # A large integer among floats is rounded, as its readers would; nothing else may change.
+        safe = not pa.types.is_floating(kind)
+        return readable(batch.table.column(column)).cast(kind, safe=safe)
+    except pa.ArrowException as error:
+        raise UnreadableFileError(
+            f"{batch.file}: column '{column}' cannot be carried as {kind}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
 def _texts(column: pa.Array, first_row: int) -> list[Document]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

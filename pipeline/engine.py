@@ -20,6 +20,7 @@ import numpy as np
 from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
 from pipeline.schema import Logprobs, Window, WindowScore
 from pipeline.sizing import MAX_NUM_SEQS, EngineSettings, engine_arguments, prepare_process
+from pipeline.tracing import Tracer
 
 # Fed ahead of the engine, in steps: enough that a step is always full.
 STEPS_AHEAD = 3
@@ -92,6 +93,7 @@ class VllmEngine:
         self._next_id = 0
         self._busy_seconds = 0.0
         self._stepped: tuple[float, float] | None = None
+        self._tracer: Tracer | None = None
         self._thread.submit(self._start, settings).result()
 
     def _start(self, settings: EngineSettings) -> None:
@@ -144,6 +146,10 @@ class VllmEngine:
         first, last = self._stepped
         return Usage(self._busy_seconds, last - first)
 
+    def trace(self, tracer: Tracer) -> None:
+        """From now on, tell when this engine computes."""
+        self._tracer = tracer
+
     def close(self) -> None:
         """Stop the engine thread; the engine cannot be used afterwards."""
         self._thread.shutdown()
@@ -186,6 +192,8 @@ class VllmEngine:
         ended = time.monotonic()
         self._busy_seconds += ended - began
         self._stepped = (self._stepped[0] if self._stepped else began, ended)
+        if self._tracer is not None:
+            self._tracer.add_step(began, ended)
         return finished
 
     def _parameters(self, window: Window, *, plain: bool = False) -> Any:

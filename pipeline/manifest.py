@@ -142,9 +142,18 @@ class Totals(Record):
     num_bytes: int = 0
     num_windows: int = 0
     nll: float = 0.0
+    num_rows_copied: int = 0
+    """Took the score of an equal text of the shard; these rows are in the other sums too."""
+    num_tokens_copied: int = 0
+    """Scored tokens of those rows."""
     statuses: dict[str, int] = Field(default_factory=dict)
     seconds: float = 0.0
     """Time that workers spent on the shards, added up over workers."""
+
+    @property
+    def num_tokens_computed(self) -> int:
+        """Scored tokens that an engine computed."""
+        return self.num_tokens - self.num_tokens_copied
 
 
 def add_totals(parts: Iterable[Totals]) -> Totals:
@@ -160,6 +169,8 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
         num_bytes=sum(part.num_bytes for part in parts),
         num_windows=sum(part.num_windows for part in parts),
         nll=math.fsum(part.nll for part in parts),
+        num_rows_copied=sum(part.num_rows_copied for part in parts),
+        num_tokens_copied=sum(part.num_tokens_copied for part in parts),
         statuses=dict(sorted(statuses.items())),
         seconds=math.fsum(part.seconds for part in parts),
     )
@@ -191,7 +202,7 @@ class Success(Record):
     wall_seconds: float
     """Time the last driver took, start-up included."""
     tokens_per_second: float | None
-    """Scored tokens by the time of the workers, start-up excluded."""
+    """Computed tokens by the time of the workers, start-up excluded; copies are not counted."""
     engine_idle_share: float | None = None
     """Of the engines' time between their first and last step, what they spent waiting."""
 

@@ -7,6 +7,7 @@ it in a run's fingerprint. Reads JSON and hashes files; loads no weights and imp
 import hashlib
 import json
 import re
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
 DTYPES = ("bfloat16", "float16", "float32")
 DEFAULT_WINDOW_TOKENS = 2048
+LARGEST_HEADER = 100 << 20
+"""Of a safetensors file, in bytes; the format's own limit."""
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -51,8 +54,13 @@ class Model:
     tokenizer_digest: str
 
 
-def load_model(name: str, *, revision: str | None, trust_remote_code: bool) -> Model:
-    """Find the folder that `name` means and identify it. Raises ModelError."""
+def load_model(
+    name: str, *, revision: str | None, trust_remote_code: bool, digest_weights: bool = True
+) -> Model:
+    """Find the folder that `name` means and identify it. Raises ModelError.
+
+    Without `digest_weights`, which reads all of them, that digest is empty.
+    """
     folder, commit = _find_folder(name, revision)
     config = _read_config(folder)
     if _names_code(config) and not trust_remote_code:
@@ -91,7 +99,7 @@ def load_model(name: str, *, revision: str | None, trust_remote_code: bool) -> M
         vocab_size=vocab_size,
         max_tokens=min(lengths) if lengths else None,
         config_digest=_digest([folder / "config.json", *code]),
-        weights_digest=_digest(weights),
+        weights_digest=_digest(weights) if digest_weights else "",
         tokenizer_digest=_digest(tokenizer),
     )
 
@@ -194,3 +202,20 @@ def choose_window_tokens(asked: int | None, model: Model, context_tokens: int) -
             hint="use a smaller --context-tokens or a larger --window-tokens",
         )
     return chosen
+
+
+def find_damage(file: Path) -> str | None:
+    """Why a safetensors file is not one: its header says how long it must be."""
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        start = content.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < length <= min(LARGEST_HEADER, size - 8):
+            return f"is not safetensors ({size:,} bytes)"
+        try:
+            header = json.loads(content.read(length))
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key[0] != "_"]
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return "has a damaged header"
+    whole = 8 + length + max(ends, default=0)
+    return None if size == whole else f"has {size:,} bytes and must have {whole:,}: it is torn"

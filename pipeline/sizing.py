@@ -9,7 +9,8 @@ The fused path makes its logits a few rows at a time, inside that profile.
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import psutil
 
@@ -50,6 +51,91 @@ class EngineSettings:
     """Tokens a step; by default `choose_step_tokens`."""
 
 
+class Machine(NamedTuple):
+    """What an engine may use of this machine."""
+
+    gpu_bytes: int | None
+    """Memory of an accelerator; None where there is none."""
+    free_bytes: int
+    """Of main memory, what is not taken."""
+    num_cpus: int
+
+
+class Choice(NamedTuple):
+    """A size, why it is that, and what overrides it."""
+
+    value: float
+    reason: str
+    option: str | None
+
+
+class Sizes(NamedTuple):
+    """Everything about an engine that follows from model and machine."""
+
+    step_tokens: Choice
+    num_seqs: Choice
+    memory: Choice
+    """Share of the accelerator's memory, or bytes for the cache of keys and values on a CPU."""
+    num_threads: Choice
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an accelerator that vLLM can use, without importing torch."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+
+
+def this_machine() -> Machine:
+    """What is here and free now. Imports torch."""
+    import torch
+
+    gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
+    free_bytes = psutil.virtual_memory().available
+    return Machine(gpu_bytes, free_bytes, len(os.sched_getaffinity(0)))
+
+
+def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
+    """Every size with its reason: what an engine is started with, and `winnow doctor` shows."""
+    fused, on_gpu = settings.scoring == "fused", machine.gpu_bytes is not None
+    total = machine.gpu_bytes if machine.gpu_bytes is not None else machine.free_bytes
+    most_bytes = GPU_LOGITS_BYTES if on_gpu else CPU_LOGITS_BYTES
+    largest = LARGEST_GPU_STEP if on_gpu else LARGEST_CPU_STEP
+    room = min(most_bytes, total // MEMORY_SHARE)
+    if settings.max_num_batched_tokens:
+        tokens, why = settings.max_num_batched_tokens, "as asked"
+    elif fused:
+        tokens = largest
+        why = f"the largest step on {'a GPU' if on_gpu else 'a CPU'}: logits are made in pieces"
+    else:
+        tokens = choose_step_tokens(settings.vocab_size, room, largest)
+        why = (
+            f"logits of a step take {LOGITS_BYTES} bytes for each of {settings.vocab_size:,} "
+            f"vocabulary entries a token, and may take {room / 2**30:.2g} GiB"
+        )
+    if on_gpu:
+        # The public path's logits are outside of vLLM's memory profile: leave room for them.
+        logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
+        share = max(0.3, 0.92 - logits / total)
+        left = "nothing beside it" if fused else f"{logits / 2**30:.2g} GiB left for logits"
+        memory = Choice(share, f"share of {total / 2**30:.3g} GiB; {left}", None)
+    else:
+        # A document holds its cache only until its last token is scored, so a few steps' worth is
+        # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
+        cached = settings.window_tokens + 4 * max(tokens, settings.window_tokens)
+        size = max(64 << 20, cached * _kv_bytes_per_token(settings))
+        memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
+    threads = settings.num_threads or machine.num_cpus
+    return Sizes(
+        step_tokens=Choice(tokens, why, "--max-num-batched-tokens"),
+        num_seqs=Choice(
+            min(MAX_NUM_SEQS, tokens), f"at most {MAX_NUM_SEQS}, and no more than tokens", None
+        ),
+        memory=memory,
+        num_threads=Choice(
+            threads, f"of {machine.num_cpus} CPUs this process may use", "--workers"
+        ),
+    )
+
+
 def choose_step_tokens(vocab_size: int, memory_bytes: int, largest: int) -> int:
     """Tokens per step so that the logits of one step fit in `memory_bytes`; a multiple of 256."""
     fitting = memory_bytes // (LOGITS_BYTES * max(vocab_size, 1))
@@ -78,35 +164,19 @@ def prepare_process(num_threads: int | None = None) -> None:
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     """The arguments of `vllm.LLM`, sized for this machine."""
-    import torch
-
-    fused = settings.scoring == "fused"
-    if torch.cuda.is_available():
-        total = torch.cuda.mem_get_info()[1]
-        memory, largest = min(GPU_LOGITS_BYTES, total // MEMORY_SHARE), LARGEST_GPU_STEP
+    machine = this_machine()
+    sizes = choose_sizes(settings, machine)
+    if machine.gpu_bytes is not None:
+        sizing: dict[str, Any] = {"gpu_memory_utilization": sizes.memory.value}
     else:
-        available = psutil.virtual_memory().available
-        memory, largest = min(CPU_LOGITS_BYTES, available // MEMORY_SHARE), LARGEST_CPU_STEP
-    step_tokens = settings.max_num_batched_tokens or (
-        largest if fused else choose_step_tokens(settings.vocab_size, memory, largest)
-    )
-    if torch.cuda.is_available():
-        # The public path's logits are outside of vLLM's memory profile: leave room for them.
-        room = 0 if fused else step_tokens * LOGITS_BYTES * settings.vocab_size
-        sizing: dict[str, Any] = {"gpu_memory_utilization": max(0.3, 0.92 - room / total)}
-    else:
-        # A document holds its cache only until its last token is scored, so a few steps' worth is
-        # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
-        tokens = settings.window_tokens + 4 * max(step_tokens, settings.window_tokens)
-        cache_bytes = max(64 << 20, tokens * _kv_bytes_per_token(settings))
-        sizing = {"enforce_eager": True, "kv_cache_memory_bytes": cache_bytes}
+        sizing = {"enforce_eager": True, "kv_cache_memory_bytes": int(sizes.memory.value)}
     return {
         "model": settings.folder,
         "dtype": settings.dtype,
         # Generation needs room for the one token it makes after the prompt.
         "max_model_len": settings.window_tokens + 1,
-        "max_num_batched_tokens": step_tokens,
-        "max_num_seqs": min(MAX_NUM_SEQS, step_tokens),
+        "max_num_batched_tokens": int(sizes.step_tokens.value),
+        "max_num_seqs": int(sizes.num_seqs.value),
         "enable_chunked_prefill": True,
         # Never read for prompt log-probabilities, yet every block would be hashed.
         "enable_prefix_caching": False,
@@ -119,7 +189,7 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         **sizing,
         # Inside a Ray actor vLLM might ask Ray for actors of its own; the GPUs are this actor's.
         **({"distributed_executor_backend": "mp"} if settings.tensor_parallel_size > 1 else {}),
-        **(_fused_arguments(settings.architecture) if fused else {}),
+        **(_fused_arguments(settings.architecture) if settings.scoring == "fused" else {}),
     }
 
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -47,10 +47,12 @@ class PartWriter:
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
         self._statuses: Counter[str] = Counter()
-        self._sums: dict[str, Any] = {}
+        self._sums: dict[str, Any] = {"num_rows_copied": 0, "num_tokens_copied": 0}
 
-    def write(self, rows: pa.Table) -> None:
-        """Append rows, in order."""
+    def write(self, rows: pa.Table, copied: Sequence[int] = ()) -> None:
+        """Append rows, in order. `copied` are the scored tokens of those that are copies."""
+        self._sums["num_rows_copied"] += len(copied)
+        self._sums["num_tokens_copied"] += sum(copied)
         for name in ("num_tokens", "num_skipped_tokens", "num_bytes", "num_windows", "nll"):
             added = pc.sum(rows[name]).as_py() or 0
             self._sums[name] = self._sums.get(name, 0) + added

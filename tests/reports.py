@@ -183,6 +183,8 @@ def make_report(
             wall_seconds=3.0,
             tokens_per_second=1234.5,
             documents_per_second=12.5,
+            engine_idle_share=0.0625,
+            num_rows_copied=3,
             verification=None,
         ),
     }

@@ -16,7 +16,18 @@ from jobs.cli import app, run_command
 from jobs.signals import Terminated
 from tests.runs import make_run
 
-COMMANDS = ["score", "plan", "status", "verify", "gc", "compare", "report", "filter", "audit"]
+COMMANDS = [
+    "score",
+    "doctor",
+    "plan",
+    "status",
+    "verify",
+    "gc",
+    "compare",
+    "report",
+    "filter",
+    "audit",
+]
 COMMANDS += ["schedule", "submit", "jobs list", "jobs status", "jobs logs", "jobs stop"]
 
 

@@ -93,6 +93,8 @@ def test_every_setting_can_be_in_the_file(file):
         "max_num_batched_tokens": 100,
         "trust_remote_code": True,
         "reuse": "runs/last",
+        "dedup": False,
+        "trace": "trace.json",
         "strict": True,
         "address": "ray://head:10001",
         "max_attempts": 1,

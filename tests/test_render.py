@@ -273,6 +273,20 @@ def test_the_terminal_has_the_figures_named():
     ]
     assert "Corpus perplexity 12.3 weighted by tokens, 23.5 weighted by documents" in out
     assert "0.987 bits per byte" in out
+    assert "Engines idle: 6.2% of the time between their first and last step." in out
+
+
+def test_every_page_says_how_idle_the_engines_were_and_what_was_scored_once():
+    report = make_report()
+    for page in (to_markdown(report), to_html(report)):
+        assert "6.2% of the time between their first and last step" in page
+        assert "3 documents are copies that took the score of an equal text" in page
+    unknown = report.provenance.model_copy(
+        update={"engine_idle_share": None, "num_rows_copied": None}
+    )
+    older = report.model_copy(update={"provenance": unknown})
+    assert "Engines idle" not in printed(older)
+    assert "| engines idle | not measured |" in to_markdown(older)
 
 
 # --- what a reader must know

@@ -19,8 +19,9 @@ from pipeline.engine import Engine
 from pipeline.errors import EngineError, UnreadableFileError, WinnowError
 from pipeline.manifest import Manifest, ScoringRules, Totals, add_totals
 from pipeline.planning import open_run, shard_job
+from pipeline.preparing import prepare_document
 from pipeline.schema import METRICS, Document, Window, WindowScore
-from pipeline.scorer import prepare_document, score_shard
+from pipeline.scorer import score_shard
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 from pipeline.tokenizer import Encoded, Tokenizer

@@ -75,3 +75,22 @@ def verify(
     from jobs.commands.runs import verify_and_print
 
     raise typer.Exit(verify_and_print(run, sample, seed, tolerance, noise_floor, as_json=as_json))
+
+
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="Also check a model, and show the sizes it would get.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Also check a Ray cluster.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Also list a folder or URI, and read a little of it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check whether this machine is fit to score, and say what to do where it is not.
+
+    Exit code 1 if there is a problem. Example: winnow doctor --model HuggingFaceTB/SmolLM2-135M
+    """
+    from jobs.commands.doctor import examine_and_print
+
+    raise typer.Exit(examine_and_print(model, address, store, as_json=as_json))

@@ -16,6 +16,7 @@ from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.pages.render import print_verification
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
+from pipeline.sizing import has_gpu
 from pipeline.store import RunStore
 
 
@@ -54,6 +55,8 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
         if success.num_shards_reused:
             counts += f"; {success.num_rows_reused:,} documents of them taken over"
+        if totals.num_rows_copied:
+            counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
         screen.print(f"Done: {what} {counts}. Next: winnow report {config.out}", markup=False)
     return outcome.exit_code
 
@@ -85,7 +88,6 @@ def print_plan(
     corpus: str, text_column: str, shard_tokens: int | None, limit: int | None, *, as_json: bool
 ) -> int:
     """Files, rows, bytes, estimated tokens and shards of a corpus."""
-    from jobs.cluster import has_gpu
     from jobs.score import CPU_SHARD_TOKENS, GPU_SHARD_TOKENS
 
     plan: CorpusPlan = plan_corpus(

@@ -44,6 +44,8 @@ def print_report(report: Report, console: Console) -> None:
         )
     )
     console.print(Text(wording.copies(report)))
+    if report.provenance.engine_idle_share is not None:
+        console.print(Text(f"Engines idle: {wording.idle(report.provenance.engine_idle_share)}."))
     for table in (*tables.separation(report), *tables.requirements(report)):
         console.print()
         console.print(Text(plain(table.title), style="bold"))

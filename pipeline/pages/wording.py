@@ -139,12 +139,27 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("planned", source.created_at),
         ("finished", source.finished_at or "not yet"),
         ("throughput", throughput),
+        ("engines idle", idle(source.engine_idle_share)),
+        ("scored once", _copied(source.num_rows_copied)),
         ("versions", versions),
         *_verified(source.verification),
     ]
     if source.model.trust_remote_code:
         pairs.append(("remote code", "the model's own Python code was run"))
     return [(name, plain(value)) for name, value in pairs]
+
+
+def idle(share: float | None) -> str:
+    """The share of their time that engines waited for something to score."""
+    if share is None:
+        return "not measured"
+    return f"{100 * share:.1f}% of the time between their first and last step"
+
+
+def _copied(num_rows: int | None) -> str:
+    if num_rows is None:
+        return "not counted"
+    return f"{num_rows:,} documents are copies that took the score of an equal text in their shard"
 
 
 def _verified(verification: Verification | None) -> list[tuple[str, str]]:

@@ -73,6 +73,10 @@ class Provenance(BaseModel):
     tokens_per_second: float | None
     """By the time of the workers, start-up excluded; so too the documents."""
     documents_per_second: float | None
+    engine_idle_share: float | None
+    """Of the engines' time between their first and last step, what they spent waiting."""
+    num_rows_copied: int | None
+    """Rows that took the score of an equal text of their shard; they were not scored again."""
     verification: Verification | None
     """What the last `winnow verify` found."""
 
@@ -184,9 +188,9 @@ def build_report(
 def _provenance(store: RunStore, manifest: Manifest, success: Success | None) -> Provenance:
     tokens_per_second = success.tokens_per_second if success else None
     documents_per_second = None
-    if success and tokens_per_second and success.totals.num_tokens:
+    if success and tokens_per_second and success.totals.num_tokens_computed:
         documents_per_second = (
-            tokens_per_second * success.totals.num_rows / success.totals.num_tokens
+            tokens_per_second * success.totals.num_rows / success.totals.num_tokens_computed
         )
     return Provenance(
         run=store.location,
@@ -201,6 +205,8 @@ def _provenance(store: RunStore, manifest: Manifest, success: Success | None) ->
         wall_seconds=success.wall_seconds if success else None,
         tokens_per_second=tokens_per_second,
         documents_per_second=documents_per_second,
+        engine_idle_share=success.engine_idle_share if success else None,
+        num_rows_copied=success.totals.num_rows_copied if success else None,
         verification=read_verification(store),
     )
 

@@ -235,7 +235,7 @@ def test_a_driver_finds_its_cluster(first, winnow, head):
     head.submit_line("driver", line)
     followed = winnow("jobs", "logs", "driver", "--follow")
     assert followed.returncode == 0, followed.stdout
-    assert "WorkerSize(num_workers=1, num_cpus=2.0" in followed.stdout
+    assert "WorkerSize(fewest=1, most=1, num_cpus=2" in followed.stdout
 
 
 def test_without_the_token_nobody_is_let_in(first, head, winnow):

@@ -4,8 +4,10 @@ The same path with real vLLM is test_cli_flow.py's.
 """
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -18,13 +20,16 @@ from jobs import score as driver
 from jobs.score import Outcome, run_score
 from pipeline.config import ScoreConfig, Workers
 from pipeline.errors import ModelError
+from pipeline.schema import Window, WindowScore
 from pipeline.scores import scan_scores
 from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
+from pipeline.tracing import Tracer
 from tests.fakes import FakeEngine
 from tests.faulty import (
     POISON_TOKENS,
     Faulty,
+    Ordered,
     Silent,
     die_after_the_rename,
     fail,
@@ -32,6 +37,7 @@ from tests.faulty import (
     kill_this_process,
 )
 from tests.homes import ray_home
+from tests.traces import check_trace
 
 NUM_FILES = 3
 DOCUMENTS_PER_FILE = 20
@@ -107,6 +113,66 @@ def test_every_row_once_with_two_workers(config):
     assert outcome.success.totals.num_tokens == scores["num_tokens"].sum()
     assert outcome.success.totals.nll == pytest.approx(scores["nll"].sum(), rel=1e-12)
     assert not (Path(config.out) / "_LOCK").exists()
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Makes engines that tell when they compute, as vLLM's does."""
+
+    def __call__(self, settings: EngineSettings) -> "TracedEngine":
+        return TracedEngine()
+
+
+class TracedEngine(FakeEngine):
+    def __init__(self) -> None:
+        self._stepping = threading.Lock()
+
+    def trace(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def _answer(self, entry: tuple[int, Window]) -> WindowScore:
+        with self._stepping:
+            began = time.monotonic()
+            time.sleep(0.002)
+            self._tracer.add_step(began, time.monotonic())
+            return super()._answer(entry)
+
+
+def test_a_trace_has_every_shard_of_every_worker(config, tmp_path):
+    file = tmp_path / "trace.json"
+    outcome = score(config.model_copy(update={"trace": str(file)}), Traced())
+
+    events = check_trace(file)
+    names = {(e["pid"], e["name"]) for e in events if e["ph"] != "M"}
+    phases = ["Planning", "Starting Ray", "Loading the model into 2 engine(s)", "Scoring"]
+    assert names >= {(0, phase) for phase in phases}
+    for worker in (1, 2):
+        assert names >= {(worker, name) for name in ("loading the model", "reading", "tokenizing")}
+        assert names >= {(worker, name) for name in ("busy", "folding", "writing", "committing")}
+    shards = {f"shard {shard.id}" for shard in outcome.manifest.shards}
+    assert {e["name"] for e in events if e["ph"] == "X" and e["pid"]} >= shards
+    assert {e["name"] for e in events if e["ph"] == "b"} == shards
+    steps = sum(e["args"]["steps"] for e in events if e["name"] == "busy")
+    assert steps == NUM_DOCUMENTS
+
+
+def test_a_run_that_is_stopped_leaves_a_trace(config, tmp_path):
+    file = tmp_path / "trace.json"
+
+    class Stops(Silent):
+        def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    slow = Ordered(tmp_path / "orders", 0.3)
+    slow.folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run_score(config.model_copy(update={"trace": str(file)}), Stops(), slow)
+
+    events = check_trace(file)
+    names = {e["name"] for e in events}
+    assert "Scoring" in names
+    assert {"reading", "tokenizing", "loading the model"} <= names
+    assert any(name.endswith(", unfinished") for name in names)
 
 
 def test_a_finished_run_scores_nothing_again(config, monkeypatch):

