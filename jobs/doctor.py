@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import psutil
 
 from jobs.demo_model import cache_folder
-from pipeline.errors import WinnowError
+from pipeline.errors import WinnowError, first_line
 from pipeline.identity import choose_scoring
 from pipeline.model import Model, choose_dtype, choose_window_tokens, find_damage, load_model
 from pipeline.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
@@ -267,7 +267,7 @@ def _guarded(name: str, look: Callable[[], Check]) -> Check:
     except WinnowError as error:
         return Check(name, "problem", str(error), error.hint or "")
     except OSError as error:
-        return Check(name, "problem", str(error).splitlines()[0], "may you read it?")
+        return Check(name, "problem", first_line(error), "may you read it?")
 
 
 def _disk(name: str, folder: Path) -> Check:

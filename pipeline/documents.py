@@ -110,8 +110,7 @@ def carried_column(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
         return readable(batch.table.column(column)).cast(kind, safe=safe)
     except pa.ArrowException as error:
         raise UnreadableFileError(
-            f"{batch.file}: column '{column}' cannot be carried as {kind}: "
-            f"{str(error).splitlines()[0]}"
+            f"{batch.file}: column '{column}' cannot be carried as {kind}: {first_line(error)}"
         ) from error
 
 

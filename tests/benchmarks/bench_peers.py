@@ -52,7 +52,7 @@ def write_documents(model: str, folder: Path, documents: int) -> tuple[Path, Pat
 
 def run_ours(scoring: str, model: str, corpus: Path, run: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "jobs.cli", "score", str(corpus), "--out", str(run)]
-    command += ["--model", model, "--scoring", scoring, "--dtype", DTYPE, "--json"]
+    command += ["--model", model, "--scoring", scoring, "--dtype", DTYPE, "--json", "--no-dedup"]
     command += ["--window-tokens", str(WINDOW_TOKENS)]
     answer = child(command)
     if "error" in answer:

@@ -87,7 +87,7 @@ def main(rounds: int, documents: int) -> None:
         for number in range(rounds):
             run = Path(scratch) / f"run-{number}"
             arguments = ["-m", "jobs.cli", "score", str(corpus), "--out", str(run)]
-            arguments += ["--model", model, "--limit", str(documents), "--json"]
+            arguments += ["--model", model, "--limit", str(documents), "--json", "--no-dedup"]
             arguments += ["--window-tokens", str(WINDOW_TOKENS), "--dtype", "bfloat16"]
             sides = [[__file__, "--bare", model, str(windows)], arguments]
             # The other way round in every second round: a drift must not favour one side.
