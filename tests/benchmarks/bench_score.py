@@ -8,6 +8,7 @@ its token ids ready-made; winnow reads Parquet, tokenizes, scores, folds and com
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -71,7 +72,10 @@ def write_windows(model: str, corpus: Path, documents: int, target: Path) -> Non
 
 
 def child(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    # Ray's workers yield to everybody else by default; on a busy machine only one side would.
+    environment = os.environ | {"RAY_worker_niceness": "0"}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     return done.stdout
