@@ -24,12 +24,26 @@ def plan(
 
 
 def status(
-    run: Annotated[str, typer.Argument(help="A run directory.")], as_json: Json = False
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on looking until the run ends; with its exit code.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.5, max=86_400, help="Seconds between two looks of --watch.")
+    ] = 5.0,
+    as_json: Json = False,
 ) -> None:
     """Show how far a run is: shards and rows done, who drives it, what was given up.
 
-    Example: winnow status runs/first
+    --watch works on any machine that sees the run, and adds speed and time left; off a terminal it
+    prints a line a change, with --json an object a look.
+
+    Example: winnow status runs/first --watch
     """
+    if watch:
+        from jobs.commands.watch import watch_and_print
+
+        raise typer.Exit(watch_and_print(run, interval, as_json=as_json))
     from jobs.commands.runs import print_status
 
     raise typer.Exit(print_status(run, as_json=as_json))

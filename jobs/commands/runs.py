@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.commands.watch import require_planned
 from jobs.progress import ProgressListener
 from pipeline.config import ScoreConfig
 from pipeline.escaping import plain
@@ -114,7 +115,7 @@ def print_plan(
 def print_status(run: str, *, as_json: bool) -> int:
     """How far a run is. The exit code: 1 if anything was given up."""
     store = RunStore(run)
-    manifest = store.require_manifest()
+    manifest = require_planned(store)
     done = store.done()
     holder = read_holder(store.root)
     failures = store.failures()
