@@ -110,19 +110,23 @@ def chunks_of(moments: list[Moment]) -> list[tuple[float, int]]:
 
     A step of the engine answers many documents at nearly the same time. A stretch ends before the
     longest pause near its end, so that it has whole steps; what came with the first answers was
-    done before them.
+    done before them, and a step whose answers are still coming is left out.
     """
     times = [at for at, _ in moments]
     width = (times[-1] - times[0]) / MOST_CHUNKS
-    ends = list[int]()
+    pauses = [b - a for a, b in itertools.pairwise(times)]
+    found = list[int]()
     for number in range(MOST_CHUNKS + 1):
         target = times[0] + number * width
         near = range(
             bisect.bisect_left(times, target - width / 2),
-            min(bisect.bisect_left(times, target + width / 2), len(times) - 1),
+            min(bisect.bisect_left(times, target + width / 2), len(pauses)),
         )
-        end = max(near, key=lambda i: times[i + 1] - times[i], default=None)
-        if end is not None and (not ends or times[end] - times[ends[-1]] > width / 2):
+        found += [max(near, key=pauses.__getitem__)] if near else []
+    ends = list[int]()
+    for end in found:
+        is_pause = pauses[end] >= statistics.median(pauses[i] for i in found) / 4
+        if is_pause and (not ends or times[end] - times[ends[-1]] > width / 2):
             ends.append(end)
     return [
         (times[b] - times[a], sum(size for _, size in moments[a + 1 : b + 1]))
