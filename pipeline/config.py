@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.errors import ConfigError
 
-TABLES = ("score", "filter", "audit", "schedule")
+TABLES = ("score", "plan", "filter", "audit", "schedule")
 """What one file may hold; each command reads its own."""
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
@@ -172,6 +172,14 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{file} has no [{name}] table", hint=f"put the keys under [{name}]")
     return table
+
+
+def has_table(file: Path, name: str) -> bool:
+    """Whether the file has a table; a file that is no TOML is read_table's to refuse."""
+    try:
+        return name in tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def near_name(name: str, known: list[str]) -> str | None:

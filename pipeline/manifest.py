@@ -97,6 +97,8 @@ class Manifest(Record):
     versions: dict[str, str]
     num_rows: int
     text_bytes: int
+    estimated_tokens: int | None = None
+    """Tokens to score, as a sample of the corpus promised; see estimate.py."""
     unreadable: dict[str, str]
     """Corpus files that could not be read, and why."""
     reuse: Reuse | None

@@ -1,7 +1,7 @@
 """From a request to a frozen plan: which files, which shards, which rules, which fingerprint.
 
-Owns sizing shards and deciding whether a run directory may be continued. Everything that can be
-wrong with a request is found here, before any engine is started and before anything is written.
+Owns sizing shards and whether a run may be continued. Everything that can be wrong with a request
+is found here, before any engine is started and before anything is written.
 """
 
 import logging
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pipeline.config import ScoreConfig
 from pipeline.corpus import Columns, Footer, changed_files, choose_columns, find_files, read_footers
 from pipeline.errors import CorpusError, RunError
+from pipeline.estimate import Estimate, Sample, estimate_work
 from pipeline.identity import choose_scoring, fingerprint, installed_versions, plan_rules
 from pipeline.manifest import (
     Manifest,
@@ -30,6 +31,7 @@ from pipeline.schema import TOKEN_FIELDS, Shard, Span, part_schema
 from pipeline.scorer import ShardJob
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.store import RunStore
+from pipeline.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -224,11 +226,21 @@ def _new_manifest(
         versions=installed_versions(),
         num_rows=plan.num_rows,
         text_bytes=plan.text_bytes,
+        estimated_tokens=estimate_plan(config, plan, model, rules)[0].tokens.value,
         unreadable=plan.unreadable,
         reuse=reuse,
         files=plan.files,
         shards=shards,
     )
+
+
+def estimate_plan(
+    config: ScoreConfig, plan: CorpusPlan, model: Model, rules: ScoringRules
+) -> tuple[Estimate, Sample]:
+    """What scoring the plan comes to, from a sample of its documents."""
+    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
+    files = (plan.root, plan.footers, plan.num_rows, config.text_column)
+    return estimate_work(*files, tokenizer=tokenizer, rules=rules)
 
 
 def _reuse(

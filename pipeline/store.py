@@ -218,9 +218,10 @@ class RunStore:
     def failures(self) -> list[dict[str, Any]]:
         """Every recorded failure, in order of name."""
         names = sorted(name for name in self.root.files(FAILED) if FAILURE_NAME.fullmatch(name))
-        return [self._failure(name) for name in names]
+        return [self.failure(name) for name in names]
 
-    def _failure(self, name: str) -> dict[str, Any]:
+    def failure(self, name: str) -> dict[str, Any]:
+        """One record, by the name of its file below the run."""
         try:
             record: dict[str, Any] = json.loads(self.root.read_bytes(name))
         except ValueError as error:

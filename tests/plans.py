@@ -48,6 +48,7 @@ def make_manifest(**changes: object) -> Manifest:
         versions={"pyarrow": "1.2.3"},
         num_rows=11,
         text_bytes=1234,
+        estimated_tokens=321,
         unreadable={"torn.parquet": "not a readable Parquet file"},
         files=(
             PlannedFile(path="a.parquet", size_bytes=10, mtime_ns=1_700_000_000_123, num_rows=7),

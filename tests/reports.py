@@ -180,6 +180,8 @@ def make_report(
             rules=manifest.rules,
             fingerprint={"weights": "a" * 64, "tokenizer": "b" * 64},
             versions={"vllm": text},
+            estimated_tokens=50_000,
+            scored_tokens=56_789,
             wall_seconds=3.0,
             tokens_per_second=1234.5,
             documents_per_second=12.5,

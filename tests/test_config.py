@@ -173,8 +173,8 @@ def test_an_unknown_key_is_told_before_a_missing_one(file):
     ("text", "name", "hint"),
     [
         ("[scores]\n", "scores", "did you mean 'score'?"),
-        ("[score]\n[zzzzzz]\n", "zzzzzz", "known: score, filter, audit, schedule"),
-        ("limit = 5\n[score]\n", "limit", "known: score, filter, audit, schedule"),
+        ("[score]\n[zzzzzz]\n", "zzzzzz", "known: score, plan, filter, audit, schedule"),
+        ("limit = 5\n[score]\n", "limit", "known: score, plan, filter, audit, schedule"),
     ],
     ids=["near", "not near", "a key above the table"],
 )

@@ -13,6 +13,7 @@ FLOORS = (
     "storage",
     "",
     "verification",
+    "costs",
     "reports",
     "filters",
     "comparisons",

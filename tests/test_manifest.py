@@ -169,7 +169,16 @@ def test_an_unknown_key_is_refused(path):
         Manifest.model_validate(content)
 
 
-@pytest.mark.parametrize("key", [k for k in Manifest.model_fields if k != "schema_version"])
+OPTIONAL = {"schema_version", "estimated_tokens"}
+
+
+def test_a_manifest_from_before_there_were_estimates():
+    content = json.loads(make_manifest().to_json())
+    del content["estimated_tokens"]
+    assert Manifest.model_validate(content).estimated_tokens is None
+
+
+@pytest.mark.parametrize("key", [k for k in Manifest.model_fields if k not in OPTIONAL])
 def test_a_missing_key_is_refused(key):
     content = json.loads(make_manifest().to_json())
     del content[key]

@@ -265,6 +265,9 @@ def test_a_new_plan_leaves_nothing_automatic(corpus, tiny_model, tmp_path):
     source = pa.field("source", pa.string())
     assert manifest.arrow_schema() == part_schema(pa.int64(), [source])
     assert {"winnow-ppl", "pyarrow", "transformers"} <= set(manifest.versions)
+    # The tokenizer makes a token of every byte.
+    texts = pq.ParquetDataset(corpus).read(columns=["text"])["text"].to_pylist()
+    assert manifest.estimated_tokens == sum(len((text or "").encode()) for text in texts)
     assert set(manifest.fingerprint) >= {
         "model_config",
         "weights",

@@ -1,5 +1,6 @@
 """Reports for people: what a corpus brings along can break neither a page, a table nor a screen."""
 
+import html
 import io
 import json
 import re
@@ -18,6 +19,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pipeline.escaping import plain
+from pipeline.pages import wording
 from pipeline.pages.charts import MOST_SERIES, REST, histogram_svg, ranges_svg, small_multiples_svg
 from pipeline.pages.curves import ecdf_svg, lengths_svg, thresholds_svg
 from pipeline.pages.page import to_html
@@ -472,3 +474,22 @@ def test_a_quantile_of_zero_does_not_spoil_the_chart():
         Group(value="web", figures=figures()),
     ]
     assert "NaN" not in ranges_svg(groups, "bits_per_byte")
+
+
+ESTIMATES = {
+    "both": (50_000, 56_789, "estimated 50,000, scored 56,789 (+13.6%)"),
+    "too many": (50_000, 40_000, "estimated 50,000, scored 40,000 (-20.0%)"),
+    "not finished": (50_000, None, "estimated 50,000"),
+    "an older run": (None, 40_000, "not estimated"),
+    "nothing": (0, 0, "estimated 0, scored 0"),
+}
+
+
+@pytest.mark.parametrize(("estimated", "scored", "words"), ESTIMATES.values(), ids=ESTIMATES)
+def test_the_estimate_against_what_was_scored(estimated, scored, words):
+    report = make_report()
+    found = {"estimated_tokens": estimated, "scored_tokens": scored}
+    report = report.model_copy(update={"provenance": report.provenance.model_copy(update=found)})
+    assert dict(wording.facts(report))["tokens"] == words
+    assert words in html.unescape(to_html(report))
+    assert words in re.sub(r"\\(.)", r"\1", to_markdown(report))

@@ -391,6 +391,8 @@ def test_a_finished_run(make):
     assert report.provenance.run_id == run.manifest.run_id
     assert report.provenance.tokens_per_second == 1234.5
     assert report.provenance.rules == run.manifest.rules
+    assert report.provenance.estimated_tokens == run.manifest.estimated_tokens
+    assert report.provenance.scored_tokens is not None
 
 
 def test_an_unfinished_run_is_marked_and_reports_what_is_done(make):
@@ -400,6 +402,7 @@ def test_an_unfinished_run_is_marked_and_reports_what_is_done(make):
     assert report.overall.num_documents == 2
     assert report.provenance.finished_at is None
     assert report.provenance.tokens_per_second is None
+    assert report.provenance.scored_tokens is None
 
 
 def test_every_part_there_but_no_success_is_unfinished_too(make):

@@ -1,5 +1,6 @@
 """The commands that look at corpora and runs: their options, and nothing else."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,28 +9,68 @@ from jobs.command_line.options import Json
 
 
 def plan(
-    corpus: Annotated[str, typer.Argument(help="A Parquet file, a folder or a glob.")],
-    text_column: Annotated[str, typer.Option(help="The column with the text.")] = "text",
+    corpus: Annotated[
+        str | None, typer.Argument(help="A Parquet file, a folder or a glob.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Count tokens as this model does, by a sample of the documents."),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="The column with the text.  [default: text]")
+    ] = None,
     shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.")] = None,
     limit: Annotated[int | None, typer.Option(help="Count only the first rows.")] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Measure the speed of this machine: half a minute of scoring."
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file: settings under [score], workers and prices under [plan]."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what scoring a corpus would take: files, rows, bytes, estimated tokens, shards.
+    """Show what scoring a corpus would take: files, rows, bytes, shards, tokens, hours, money.
 
-    Reads only footers. Example: winnow plan data/
+    Reads only footers; with --model also a sample of the documents, for the tokens and how sure
+    they are. Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
     """
-    from jobs.commands.runs import print_plan
+    options = {
+        "corpus": corpus,
+        "model": model,
+        "text_column": text_column,
+        "shard_tokens": shard_tokens,
+        "limit": limit,
+    }
+    from jobs.commands.plan import print_plan
 
-    raise typer.Exit(print_plan(corpus, text_column, shard_tokens, limit, as_json=as_json))
+    raise typer.Exit(print_plan(config, options, calibrating=calibrate, as_json=as_json))
 
 
 def status(
-    run: Annotated[str, typer.Argument(help="A run directory.")], as_json: Json = False
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on looking until the run ends; with its exit code.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.5, max=86_400, help="Seconds between two looks of --watch.")
+    ] = 5.0,
+    as_json: Json = False,
 ) -> None:
     """Show how far a run is: shards and rows done, who drives it, what was given up.
 
-    Example: winnow status runs/first
+    --watch works on any machine that sees the run, and adds speed and time left; off a terminal it
+    prints a line a change, with --json an object a look.
+
+    Example: winnow status runs/first --watch
     """
+    if watch:
+        from jobs.commands.watch import watch_and_print
+
+        raise typer.Exit(watch_and_print(run, interval, as_json=as_json))
     from jobs.commands.runs import print_status
 
     raise typer.Exit(print_status(run, as_json=as_json))

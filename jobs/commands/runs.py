@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.commands.watch import require_planned
 from jobs.progress import ProgressListener
 from pipeline.config import ScoreConfig
 from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.pages.render import print_verification
-from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, open_run, plan_corpus
-from pipeline.sizing import has_gpu
+from pipeline.planning import open_run
 from pipeline.store import RunStore
 
 
@@ -75,7 +75,7 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         "unreadable_files": len(manifest.unreadable),
         "rows": manifest.num_rows,
         "text_bytes": manifest.text_bytes,
-        "estimated_tokens": manifest.text_bytes // BYTES_PER_TOKEN,
+        "estimated_tokens": manifest.estimated_tokens,
         "shards": len(manifest.shards),
         "shards_done": len(done),
         "model": manifest.model.name,
@@ -84,39 +84,10 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     print_facts(facts, as_json=as_json)
 
 
-def print_plan(
-    corpus: str, text_column: str, shard_tokens: int | None, limit: int | None, *, as_json: bool
-) -> int:
-    """Files, rows, bytes, estimated tokens and shards of a corpus."""
-    from jobs.score import CPU_SHARD_TOKENS, GPU_SHARD_TOKENS
-
-    plan: CorpusPlan = plan_corpus(
-        corpus,
-        text_column=text_column,
-        limit=limit,
-        shard_tokens=shard_tokens,
-        default_shard_tokens=GPU_SHARD_TOKENS if has_gpu() else CPU_SHARD_TOKENS,
-    )
-    facts: dict[str, Any] = {
-        "corpus": plan.root.location,
-        "files": len(plan.files),
-        "unreadable_files": len(plan.unreadable),
-        "rows": plan.num_rows,
-        "file_bytes": sum(file.size_bytes for file in plan.files),
-        "text_bytes": plan.text_bytes,
-        "estimated_tokens": plan.text_bytes // BYTES_PER_TOKEN,
-        "shards": len(plan.shards),
-    }
-    print_facts(facts | ({"unreadable": plan.unreadable} if as_json else {}), as_json=as_json)
-    for name, reason in plan.unreadable.items():
-        Console(stderr=True).print(f"Unreadable: {name}: {reason}", style="yellow", markup=False)
-    return 1 if plan.unreadable else 0
-
-
 def print_status(run: str, *, as_json: bool) -> int:
     """How far a run is. The exit code: 1 if anything was given up."""
     store = RunStore(run)
-    manifest = store.require_manifest()
+    manifest = require_planned(store)
     done = store.done()
     holder = read_holder(store.root)
     failures = store.failures()

@@ -19,7 +19,6 @@ corpus and no run.
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -243,14 +242,6 @@ def grouped_columns(audit: AuditConfig) -> list[tuple[str, str]]:
     for number, one in enumerate(audit.require, 1):
         found += [(one.by, f"by in [[audit.require]] {number}")] if one.by else []
     return found
-
-
-def has_table(file: Path, name: str) -> bool:
-    """Whether the file has a table; a file that is no TOML is read_table's to refuse."""
-    try:
-        return name in tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
 
 
 def _refuse_unknown(keys: dict[str, Any], model: type[BaseModel], where: str) -> None:

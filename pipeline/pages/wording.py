@@ -6,7 +6,7 @@ Owns what figures are called; terminal, Markdown and page say the same.
 from pipeline.escaping import plain
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
-from pipeline.reports.report import Report
+from pipeline.reports.report import Provenance, Report
 from pipeline.reports.requirements import Finding
 from pipeline.verification.verify import Verification
 
@@ -138,6 +138,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("long documents", rules.long_documents),
         ("planned", source.created_at),
         ("finished", source.finished_at or "not yet"),
+        ("tokens", _estimated(source)),
         ("throughput", throughput),
         ("engines idle", idle(source.engine_idle_share)),
         ("scored once", _copied(source.num_rows_copied)),
@@ -160,6 +161,17 @@ def _copied(num_rows: int | None) -> str:
     if num_rows is None:
         return "not counted"
     return f"{num_rows:,} documents are copies that took the score of an equal text in their shard"
+
+
+def _estimated(source: Provenance) -> str:
+    """What was promised against what came of it."""
+    promised, scored = source.estimated_tokens, source.scored_tokens
+    if promised is None:
+        return "not estimated"
+    if scored is None:
+        return f"estimated {promised:,}"
+    off = f" ({100 * (scored / promised - 1):+.1f}%)" if promised else ""
+    return f"estimated {promised:,}, scored {scored:,}{off}"
 
 
 def _verified(verification: Verification | None) -> list[tuple[str, str]]:

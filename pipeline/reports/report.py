@@ -68,6 +68,10 @@ class Provenance(BaseModel):
     rules: ScoringRules
     fingerprint: dict[str, Any]
     versions: dict[str, str]
+    estimated_tokens: int | None
+    """What a sample of the corpus promised when the run was planned."""
+    scored_tokens: int | None
+    """What it came to, once the run is finished."""
     wall_seconds: float | None
     """Time the last driver took, start-up included."""
     tokens_per_second: float | None
@@ -202,6 +206,8 @@ def _provenance(store: RunStore, manifest: Manifest, success: Success | None) ->
         rules=manifest.rules,
         fingerprint=dict(manifest.fingerprint),
         versions=manifest.versions,
+        estimated_tokens=manifest.estimated_tokens,
+        scored_tokens=success.totals.num_tokens if success else None,
         wall_seconds=success.wall_seconds if success else None,
         tokens_per_second=tokens_per_second,
         documents_per_second=documents_per_second,

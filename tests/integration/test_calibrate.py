@@ -1,0 +1,40 @@
+"""`winnow plan --calibrate` with a real engine: half a minute of scoring, and no file is left."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_real_engine_is_measured(tiny_model: Path, tmp_path: Path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    texts = [f"Document {i} says " + "so and so, " * (i % 60) for i in range(200)]
+    pq.write_table(pa.table({"text": texts}), corpus / "a.parquet", row_group_size=20)
+    command = [sys.executable, "-m", "jobs.cli", "plan", str(corpus), "--model", str(tiny_model)]
+    done = subprocess.run(
+        [*command, "--calibrate", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    speed, (cost,) = plan["calibration"], plan["costs"]
+    assert speed["num_chunks"] >= 4
+    assert speed["seconds"] > 20
+    assert speed["num_tokens"] == pytest.approx(
+        speed["tokens_per_second"] * speed["seconds"], abs=2
+    )
+    assert 0 < speed["spread"] < 1
+    hours = plan["estimate"]["prompt_tokens"]["value"] / speed["tokens_per_second"] / 3600
+    assert cost["hours"]["value"] == pytest.approx(hours)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
