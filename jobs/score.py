@@ -20,6 +20,7 @@ from pipeline.errors import RunError
 from pipeline.identity import engine_settings
 from pipeline.lock import RunLock
 from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
+from pipeline.model import weight_bytes
 from pipeline.planning import open_run
 from pipeline.reuse import take_over
 from pipeline.sizing import has_gpu
@@ -103,7 +104,8 @@ def _run(
         if left:
             listener.phase("Starting Ray")
             with connected(config.address):
-                size = size_workers(config)
+                needed = weight_bytes(manifest.model.folder, manifest.rules.dtype)
+                size = size_workers(config, needed)
                 settings = _worker_settings(store.location, config, manifest, size, make_engine)
                 metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
                 metrics.reused(num_reused)

@@ -78,10 +78,13 @@ def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str
 
 def installed_versions() -> dict[str, str]:
     """Versions of what takes part in a score."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: installed_version(package) for package in PACKAGES}
+    return {package: number for package, number in found.items() if number is not None}
+
+
+def installed_version(package: str) -> str | None:
+    """None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

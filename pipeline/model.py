@@ -6,6 +6,7 @@ it in a run's fingerprint. Reads JSON and hashes files; loads no weights and imp
 
 import hashlib
 import json
+import math
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from pipeline.errors import ModelError, first_line
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
-DTYPES = ("bfloat16", "float16", "float32")
+ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 DEFAULT_WINDOW_TOKENS = 2048
 LARGEST_HEADER = 100 << 20
 """Of a safetensors file, in bytes; the format's own limit."""
@@ -178,11 +179,11 @@ def choose_dtype(asked: Dtype, model: Model) -> str:
     """The dtype to compute in; never left for the engine to guess. Raises ModelError."""
     if asked != "auto":
         return asked
-    if model.dtype in DTYPES:
+    if model.dtype in ELEMENT_BYTES:
         return model.dtype
     raise ModelError(
         f"{model.name} names the dtype {model.dtype}, which is not one to compute in",
-        hint=f"choose one with --dtype: {', '.join(DTYPES)}",
+        hint=f"choose one with --dtype: {', '.join(ELEMENT_BYTES)}",
     )
 
 
@@ -202,6 +203,17 @@ def choose_window_tokens(asked: int | None, model: Model, context_tokens: int) -
             hint="use a smaller --context-tokens or a larger --window-tokens",
         )
     return chosen
+
+
+def weight_bytes(folder: str, dtype: str) -> int:
+    """Memory that the weights take once they are loaded, in bytes. Damaged files count nothing."""
+    elements = 0
+    for file in Path(folder).glob("*.safetensors"):
+        if find_damage(file) is None:
+            with file.open("rb") as content:
+                header = json.loads(content.read(struct.unpack("<Q", content.read(8))[0]))
+            elements += sum(math.prod(one["shape"]) for key, one in header.items() if key[0] != "_")
+    return elements * ELEMENT_BYTES[dtype]
 
 
 def find_damage(file: Path) -> str | None:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections import namedtuple
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -38,12 +38,7 @@ def installed(monkeypatch):
             if number
         }
 
-        def number_of(package: str) -> str:
-            if package not in there:
-                raise PackageNotFoundError(package)
-            return there[package]
-
-        monkeypatch.setattr(doctor, "version", number_of)
+        monkeypatch.setattr(doctor, "installed_version", there.get)
         monkeypatch.setattr(doctor, "has_gpu", lambda: gpu)
 
     return fake

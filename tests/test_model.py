@@ -17,6 +17,7 @@ from pipeline.model import (
     choose_dtype,
     choose_window_tokens,
     load_model,
+    weight_bytes,
 )
 from tests.tiny import MAX_TOKENS
 
@@ -347,3 +348,12 @@ def test_a_context_that_leaves_no_room_is_refused(tiny_model, asked, context):
 
 def test_the_largest_context_leaves_room_for_one_token(tiny_model):
     assert choose_window_tokens(100, load(tiny_model), 99) == 100
+
+
+@pytest.mark.parametrize(("dtype", "each"), [("float32", 4), ("bfloat16", 2)])
+def test_the_memory_of_weights_is_that_of_their_elements(tiny_model, dtype, each):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    # Weights that are tied are stored once.
+    assert weight_bytes(str(tiny_model), dtype) == each * sum(p.numel() for p in model.parameters())
