@@ -13,16 +13,23 @@ settings.load_profile("winnow")
 
 
 ENGINES = {"test_architectures", "test_cli_flow", "test_engine", "test_invariance", "test_verify"}
-"""Files that run vLLM. Two engines at once on two cores wait for each other's threads."""
+"""Files that run vLLM: two engines at once on two cores wait for each other's threads."""
+RAYS = {"test_audit", "test_chaos", "test_faults", "test_jobs", "test_object_stores"}
+RAYS |= {"test_prometheus", "test_ray_run"}
+"""Files that run Ray: two heads at once take each other's port."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """With --dist loadgroup: files go to workers whole, and these two kinds to one worker each."""
+    name = item.path.stem
+    group = "engine" if name in ENGINES else "ray" if name in RAYS else name
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal files to workers whole, for their fixtures; all that run an engine to one worker."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("engine" if name in ENGINES else name))
-    items.sort(key=lambda item: item.path.stem not in ENGINES)
+    """What takes longest begins first."""
+    items.sort(key=lambda item: item.path.stem not in ENGINES | RAYS)
 
 
 @pytest.fixture(scope="session")

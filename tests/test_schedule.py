@@ -24,7 +24,7 @@ SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = json.loads((SCHEMAS / "kubernetes-1.37.json").read_text())
 RAY_CRON_JOB = json.loads((SCHEMAS / "raycronjob-v1.json").read_text())
 RAY_JOB_SPEC = RAY_CRON_JOB["properties"]["spec"]["properties"]["jobTemplate"]
-NIGHT = Path(__file__).parents[1] / "jobs" / "templates" / "night.sh"
+NIGHT = Path(__file__).parents[1] / "jobs" / "nights" / "templates" / "night.sh"
 TEXT = '[audit]\nnote = "ünï \U0001f600 \u2028 {{ 7 * 7 }} {% raw %} --- \\u0085: |"\n# \x7e\n'
 
 

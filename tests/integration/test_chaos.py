@@ -15,8 +15,8 @@ from tests.chaos.corpus import ROWS_PER_GROUP, Undisturbed
 from tests.runs import score_corpus
 
 ROOT = Path(__file__).parents[2]
-SEED = 445
-"""Deals an engine's death, a driver's, a machine's, and a driver's death before `_SUCCESS`."""
+SEED = 47720
+"""Deals deaths of an engine, a machine and a driver, on a store its own; and the last moments."""
 
 
 @pytest.mark.timeout(900)
@@ -31,11 +31,16 @@ def test_a_short_soak(tmp_path):
         timeout=840,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    [told] = [line for line in ended.stdout.splitlines() if line.startswith("round-1 (")]
-    caused = told[len("round-1 (") : told.index(")")].split(", ")
-    assert "all parts" in caused
-    assert {"engine process killed", "machine lost", "driver killed"} <= set(caused)
-    assert told.endswith("every row equal")
+    disk, store = (line for line in ended.stdout.splitlines() if line.startswith("round-"))
+    assert {"engine process killed", "machine lost", "driver killed", "all parts"} <= caused(disk)
+    assert "store killed and restarted" in caused(store)
+    assert disk.endswith("every row equal")
+    assert store.endswith("every row equal")
+
+
+def caused(told: str) -> set[str]:
+    """`round-1 (a fault, another one): ...`"""
+    return set(told[told.index("(") + 1 : told.index(")")].split(", "))
 
 
 @pytest.fixture(scope="module")
