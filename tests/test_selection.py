@@ -151,32 +151,39 @@ def tokens_of(rows):
     return sum(row["num_tokens"] + row["num_skipped_tokens"] for row in rows)
 
 
+def bytes_of(rows):
+    return sum(row["num_bytes"] for row in rows)
+
+
 @settings(max_examples=200)
 @given(
     ROWS,
     st.integers(1, 600),
     st.sampled_from(["low", "middle", "high", "random"]),
     st.integers(0, 3),
+    st.sampled_from(["tokens", "bytes"]),
 )
-def test_budget(rows, budget, prefer, seed):
+def test_budget(rows, budget, prefer, seed, unit):
     table = scores_of(rows)
-    decided = decide(table, budget_tokens=str(budget), prefer=prefer, seed=seed)
+    size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
+    asked = {f"budget_{unit}": str(budget)}
+    decided = decide(table, **asked, prefer=prefer, seed=seed)
     order = budget_order(table, "perplexity", prefer, seed)
     start, end = 0, len(order)
     if prefer in ("low", "random"):
-        while tokens_of(order[:end]) > budget:
+        while size_of(order[:end]) > budget:
             end -= 1
     elif prefer == "high":
-        while tokens_of(order[start:]) > budget:
+        while size_of(order[start:]) > budget:
             start += 1
     else:
-        excess = max(0, tokens_of(order) - budget)
-        while 2 * tokens_of(order[:start]) < excess:
+        excess = max(0, size_of(order) - budget)
+        while 2 * size_of(order[:start]) < excess:
             start += 1
-        while 2 * tokens_of(order[end:]) < excess:
+        while 2 * size_of(order[end:]) < excess:
             end -= 1
     kept = {(row["file"], row["row"]) for row in order[start:end]}
-    assert tokens_of(order[start:end]) <= budget
+    assert size_of(order[start:end]) <= budget
     got = {
         (row["file"], row["row"]) for row, keep in zip(table, decided["keep"], strict=True) if keep
     }

@@ -147,6 +147,9 @@ def filter_corpus(
     budget_tokens: Annotated[
         str | None, typer.Option(metavar="TOKENS", help="Keep at most so many: 300k, 50M, 2B.")
     ] = None,
+    budget_bytes: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="The same in bytes of text.")
+    ] = None,
     prefer: Annotated[
         str | None,
         typer.Option(

@@ -105,6 +105,8 @@ class FilterConfig(BaseModel):
     """Mean and standard deviation of the Gaussian that documents are sampled with."""
     budget_tokens: Annotated[int | None, BeforeValidator(parse_count), Field(ge=1)] = None
     """Most tokens that are kept, taken in the order of `prefer`."""
+    budget_bytes: Annotated[int | None, BeforeValidator(parse_count), Field(ge=1)] = None
+    """The same in UTF-8 bytes of text."""
     prefer: Prefer | None = None
     """low, middle, high or random; low by default."""
     seed: int = 0
@@ -135,9 +137,16 @@ class FilterConfig(BaseModel):
         return self.prefer or "low"
 
     @property
+    def budget(self) -> tuple[Literal["tokens", "bytes"], int] | None:
+        """What it counts, and the most of that which is kept."""
+        if self.budget_tokens is not None:
+            return "tokens", self.budget_tokens
+        return None if self.budget_bytes is None else ("bytes", self.budget_bytes)
+
+    @property
     def reads_metric(self) -> bool:
         """Whether a rule looks at `metric`."""
-        ranked = self.budget_tokens is not None and self.prefer != "random"
+        ranked = self.budget is not None and self.prefer != "random"
         return ranked or any(
             rule is not None for rule in (self.percentile, self.buckets, self.sample_toward)
         )
@@ -159,10 +168,18 @@ def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConf
 def _check(config: FilterConfig) -> None:
     """Rules that contradict each other, or that nothing would come of. Raises ConfigError."""
     rules = (config.max, config.min, config.percentile, config.buckets, config.sample_toward)
-    if not any(rules) and config.budget_tokens is None:
+    if not any(rules) and config.budget is None:
         raise ConfigError(
             "no rule says which documents to keep",
-            hint="give --max, --min, --percentile, --buckets, --sample-toward or --budget-tokens",
+            hint="give --max, --min, --percentile, --buckets, --sample-toward or a budget",
+        )
+    if config.budget_tokens and config.budget_bytes:
+        raise ConfigError(
+            "--budget-tokens and --budget-bytes are two budgets", hint="give one of them"
+        )
+    if config.prefer and config.budget is None:
+        raise ConfigError(
+            "--prefer needs a budget", hint="add --budget-tokens or --budget-bytes, or leave it out"
         )
     if config.minus and config.over:
         raise ConfigError("--minus and --over contradict each other", hint="give one of them")
@@ -179,7 +196,6 @@ def _check(config: FilterConfig) -> None:
                 hint="add --percentile or --buckets, or leave it out",
             )
     for option, needed in (
-        ("prefer", "budget_tokens"),
         ("bucket_percentiles", "buckets"),
         ("bucket_folders", "buckets"),
     ):

@@ -128,15 +128,15 @@ def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame) -> Selection:
     """Look at the scores as often as the rules need: twice for percentiles, four times for a
     budget."""
     selection = Selection(config, _percentiles(config, prepare(config, scores)))
-    if config.budget_tokens is None:
+    if config.budget is None:
         return selection
     rows = selection.decide(scores)
-    budget = config.budget_tokens
+    unit, budget = config.budget
     if config.unscored == "keep":
-        spent = rows.filter(~pl.col("scored")).select(pl.col("tokens").sum())
+        spent = rows.filter(~pl.col("scored")).select(pl.col(unit).sum())
         budget = max(0, budget - spent.collect(engine="streaming").item())
     kept = rows.filter(pl.col("scored") & pl.col("keep"))
-    return Selection(config, selection.cutoffs, _budget_cut(config, kept, budget))
+    return Selection(config, selection.cutoffs, _budget_cut(config, kept, unit, budget))
 
 
 def _percentiles(config: FilterConfig, rows: pl.LazyFrame) -> pl.DataFrame:
@@ -195,17 +195,17 @@ def _wanted(config: FilterConfig) -> dict[str, Callable[[int], int]]:
     return wanted
 
 
-def _budget_cut(config: FilterConfig, rows: pl.LazyFrame, budget: int) -> Cut | None:
+def _budget_cut(config: FilterConfig, rows: pl.LazyFrame, unit: str, budget: int) -> Cut | None:
     """Where the order of the budget begins and ends. None if everything fits."""
     everything = pl.lit(None, pl.String)
-    weighed = rows.select("key", group=everything, weight=pl.col("tokens"))
+    weighed = rows.select("key", group=everything, weight=pl.col(unit))
     counted = histogram(weighed)
     total = int(counted["weight"].sum())
     excess = total - budget
     if excess <= 0:
         return None
     half = -(-excess // 2)
-    # An edge is the first document up to and including which there are more than so many tokens.
+    # An edge is the first document up to and including which there are more than so much.
     targets = {
         "low": {"before": budget},
         "random": {"before": budget},
@@ -218,7 +218,7 @@ def _budget_cut(config: FilterConfig, rows: pl.LazyFrame, budget: int) -> Cut | 
         return Cut(before=Edge(found["key"].item(), found["key"].item()))
     # Among equal keys the ties decide: the same again, in each group of equals.
     tied = rows.filter(pl.col("key").is_in(found["key"].unique().implode())).select(
-        group="key", key="tie", weight="tokens"
+        group="key", key="tie", weight=unit
     )
     left = found.select("target", group="key", rest=pl.col("target") - pl.col("below"))
     ties = select(tied, histogram(tied), left.select("group", target="rest").unique())
