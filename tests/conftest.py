@@ -19,6 +19,9 @@ RAYS |= {"test_prometheus", "test_ray_run"}
 """Files that run Ray: two heads at once take each other's port."""
 
 
+HEADS = {"test_faults", "test_jobs", "test_prometheus"}
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """With --dist loadgroup: files go to workers whole, and these two kinds to one worker each."""
     name = item.path.stem
@@ -26,10 +29,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.xdist_group(group))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first."""
-    items.sort(key=lambda item: item.path.stem not in ENGINES | RAYS)
+    """What takes longest begins first, and of that the files that start a cluster of several nodes.
+
+    Once a process has had a Ray of its own on one node, Ray cancels its actors on such a cluster.
+    """
+    items.sort(key=lambda item: (item.path.stem not in ENGINES | RAYS, item.path.stem not in HEADS))
 
 
 @pytest.fixture(scope="session")
