@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pipeline.reports.sketches import Integers
 
 MOST_CLUSTERS = 10
+SAMPLED = 10_000
 
 
 class Cluster(BaseModel):
@@ -77,11 +78,18 @@ def _repeated(hashes: Integers) -> Integers:
     """
     if not len(hashes):
         return hashes
-    middle = len(hashes) // 2
-    halves = np.partition(hashes, middle)
+    # Of a sample, so that each of two threads has about half of them to sort.
+    sample = np.sort(hashes[:: max(1, len(hashes) // SAMPLED)])
+    middle = sample[len(sample) // 2]
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(np.ndarray.sort, (halves[:middle], halves[middle:])))
-    return np.unique(halves[1:][halves[1:] == halves[:-1]])
+        low = threads.submit(lambda: _repeated_of(hashes[hashes < middle]))
+        high = threads.submit(lambda: _repeated_of(hashes[hashes >= middle]))
+        return np.concatenate([low.result(), high.result()])
+
+
+def _repeated_of(values: Integers) -> Integers:
+    values.sort()
+    return np.unique(values[1:][values[1:] == values[:-1]])
 
 
 def _located(texts: pl.LazyFrame, clusters: pl.DataFrame) -> list[Cluster]:

@@ -4,6 +4,7 @@ Owns what a report has, and which columns it groups by. Adding up is figures.py'
 neighbours', looks are render.py's and charts.py's.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -151,6 +152,17 @@ def build_report(
         metric: measured.groups[first].sketches[metric] if first else {ALL: sketch}
         for metric, sketch in measured.sketches.items()
     }
+    # Each leaves a core idle for half of its time.
+    with ThreadPoolExecutor(1) as beside:
+        counted_copies = beside.submit(find_duplicates, scores)
+        examples = find_examples(
+            scores,
+            manifest,
+            measured.sketches["perplexity"],
+            measured.overall.quantiles["perplexity"],
+            text=text,
+        )
+        duplicates = counted_copies.result()
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
@@ -166,14 +178,8 @@ def build_report(
         ],
         lengths=measured.lengths,
         thresholds=threshold_curve(measured.sketches["perplexity"]),
-        duplicates=find_duplicates(scores),
-        examples=find_examples(
-            scores,
-            manifest,
-            measured.sketches["perplexity"],
-            measured.overall.quantiles["perplexity"],
-            text=text,
-        ),
+        duplicates=duplicates,
+        examples=examples,
         separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
         requirements=check_requirements(scores, requirements),
         coverage=Coverage(
