@@ -11,9 +11,8 @@ READY := $(VENV)/.winnow-accelerator
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
 
-# One worker has the files that run an engine, the other one the rest: see tests/conftest.py.
 test: $(READY) .venv-faults/.ready  ## the test suite, with real vLLM, Ray and object stores
-	$(PY) -m pytest --numprocesses 2 --dist loadgroup
+	$(PY) -m pytest
 
 test-soak: $(READY) .venv-faults/.ready  ## slow: faults that take minutes to cause and to wait for
 	$(PY) -m pytest -m soak

@@ -12,6 +12,8 @@ from tests.audits import Audits
 from tests.homes import ray_home
 from tests.integration.test_ray_run import healthy
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture(scope="module", autouse=True)
 def environment() -> Iterator[None]:

@@ -36,7 +36,7 @@ from tests.faulty import (
 )
 from tests.plans import make_manifest
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

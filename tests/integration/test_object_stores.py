@@ -53,6 +53,8 @@ from tests.homes import ray_home
 from tests.runs import score_corpus
 from tests.servers import BUCKET, KEY, SECRET, SeaweedFS
 
+pytestmark = pytest.mark.soak
+
 REPOSITORY = Path(__file__).parents[2]
 NUM_FILES = 3
 DOCUMENTS_PER_FILE = 20

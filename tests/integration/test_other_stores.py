@@ -25,6 +25,8 @@ from pipeline.storage.filesystem import Root, open_root
 from tests.runs import score_corpus
 from tests.servers import Server, free_ports, tool
 
+pytestmark = pytest.mark.soak
+
 REPOSITORY = Path(__file__).parents[2]
 TEXTS = ["one document", "", "another one", None, "the last of them"]
 AZURITE_ACCOUNT = "devstoreaccount1"
