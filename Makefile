@@ -14,8 +14,10 @@ demo: $(READY)  ## score a small corpus with a real model on this machine, and r
 test: $(READY) .venv-faults/.ready  ## the test suite, with real vLLM, Ray and object stores
 	$(PY) -m pytest
 
+# Faults by themselves: in a process that had a Ray of one node, Ray cancels actors on a cluster.
 test-soak: $(READY) .venv-faults/.ready  ## slow: faults that take minutes to cause and to wait for
-	$(PY) -m pytest -m soak
+	$(PY) -m pytest -m soak tests/integration/test_faults.py
+	$(PY) -m pytest -m soak --ignore tests/integration/test_faults.py
 
 test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against lm-evaluation-harness and itself
 	$(PY) -m pytest -m parity -s tests/parity
