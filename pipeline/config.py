@@ -13,6 +13,7 @@ A configuration file has one table a command; the keys are the option names with
 
 import re
 import tomllib
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -205,3 +206,11 @@ def _config_error(error: ValidationError, table: str, given: dict[str, Any]) -> 
     where = f"--{key.replace('_', '-')}" if key in given else f"{key} in {table}"
     rule = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return ConfigError(f"{where} = {first['input']!r}: {rule.replace('should', 'must')}")
+
+
+def refuse_unknown(keys: Iterable[str], model: type[BaseModel], where: str) -> None:
+    """Raises ConfigError for a key that the model does not have, naming a near one."""
+    known = list(model.model_fields)
+    for key in keys:
+        if key not in known:
+            raise ConfigError(f"unknown key '{key}' in {where}", hint=near_or_known(key, known))

@@ -5,11 +5,25 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from jobs.cli import app, run_command
 from tests.tiny import save_llama
 
 # A busy machine is no failure of a property.
 settings.register_profile("winnow", deadline=None)
 settings.load_profile("winnow")
+
+
+@pytest.fixture
+def winnow(capsys: pytest.CaptureFixture[str]):
+    """arguments -> (exit code, stdout, stderr)."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: app([str(argument) for argument in arguments]))
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

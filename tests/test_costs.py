@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli import app, run_command
 from jobs.commands import plan as command
 from pipeline.costs.calibration import calibrate, chunks_of, speed_of
 from pipeline.costs.workers import WorkerKind, cost_of, load_plan_config
@@ -149,19 +148,6 @@ def test_nothing_to_measure_with(tiny_model):
 
 
 # The command
-
-
-@pytest.fixture
-def winnow(capsys: pytest.CaptureFixture[str]):
-    """arguments -> (exit code, stdout, stderr)."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app([str(argument) for argument in arguments]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

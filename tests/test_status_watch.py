@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import app, run_command
 from jobs.commands import watch as command
 from jobs.commands.watch import duration
 from pipeline.lock import LOCK, RunLock
@@ -190,19 +189,6 @@ def test_success_written_between_the_listing_and_the_lock(finished, going, monke
 
 
 # The command
-
-
-@pytest.fixture
-def winnow(capsys: pytest.CaptureFixture[str]):
-    """arguments -> (exit code, stdout, stderr)."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app([str(argument) for argument in arguments]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def each_pause(monkeypatch, *steps) -> None:

@@ -21,12 +21,19 @@ corpus and no run.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.config import ScoreConfig, load_score_config, near_name, near_or_known, read_table
+from pipeline.config import (
+    ScoreConfig,
+    load_score_config,
+    near_name,
+    near_or_known,
+    read_table,
+    refuse_unknown,
+)
 from pipeline.errors import ConfigError
 from pipeline.reports.figures import QUANTILES, quantile_name
 
@@ -186,14 +193,14 @@ class AuditConfig(_Table):
 def load_audit_config(file: Path) -> AuditConfig:
     """The [audit] table. Raises ConfigError, naming the table, its number and the key."""
     table = read_table(file, "audit")
-    _refuse_unknown(table, AuditConfig, f"[audit] of {file}")
+    refuse_unknown(table, AuditConfig, f"[audit] of {file}")
     requires = table.get("require", [])
     if not isinstance(requires, list) or not all(isinstance(one, dict) for one in requires):
         raise ConfigError(f"require in {file} is not a list of tables", hint="[[audit.require]]")
     for number, one in enumerate(requires, 1):
-        _refuse_unknown(one, Requirement, f"[[audit.require]] {number} of {file}")
+        refuse_unknown(one, Requirement, f"[[audit.require]] {number} of {file}")
     if isinstance(webhook := table.get("webhook"), dict):
-        _refuse_unknown(webhook, Webhook, f"[audit.webhook] of {file}")
+        refuse_unknown(webhook, Webhook, f"[audit.webhook] of {file}")
     try:
         config = AuditConfig(**table | {"require": tuple(requires)})
     except ValidationError as error:
@@ -242,13 +249,6 @@ def grouped_columns(audit: AuditConfig) -> list[tuple[str, str]]:
     for number, one in enumerate(audit.require, 1):
         found += [(one.by, f"by in [[audit.require]] {number}")] if one.by else []
     return found
-
-
-def _refuse_unknown(keys: dict[str, Any], model: type[BaseModel], where: str) -> None:
-    known = list(model.model_fields)
-    for key in keys:
-        if key not in known:
-            raise ConfigError(f"unknown key '{key}' in {where}", hint=near_or_known(key, known))
 
 
 def _mistake(error: ValidationError, file: Path) -> ConfigError:

@@ -15,11 +15,10 @@ Loading models and machines that wait are not in the figures.
 
 import math
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.config import near_or_known, read_table
+from pipeline.config import read_table, refuse_unknown
 from pipeline.errors import ConfigError
 from pipeline.estimate import Quantity
 
@@ -71,7 +70,7 @@ class Cost(BaseModel):
 def load_plan_config(file: Path) -> PlanConfig:
     """The [plan] table of a file. Raises ConfigError, naming the key and its place."""
     table = read_table(file, "plan")
-    _refuse_unknown(table, PlanConfig, f"[plan] of {file}")
+    refuse_unknown(table, PlanConfig, f"[plan] of {file}")
     workers = table.get("workers", {})
     if not isinstance(workers, dict) or not all(isinstance(w, dict) for w in workers.values()):
         raise ConfigError(
@@ -79,18 +78,11 @@ def load_plan_config(file: Path) -> PlanConfig:
             hint="write [plan.workers.NAME] above the keys of each kind of worker",
         )
     for name, keys in workers.items():
-        _refuse_unknown(keys, WorkerKind, f"[plan.workers.{name}] of {file}")
+        refuse_unknown(keys, WorkerKind, f"[plan.workers.{name}] of {file}")
     try:
         return PlanConfig(**table)
     except ValidationError as error:
         raise _mistake(error, file) from None
-
-
-def _refuse_unknown(keys: dict[str, Any], kind: type[BaseModel], where: str) -> None:
-    known = list(kind.model_fields)
-    for key in keys:
-        if key not in known:
-            raise ConfigError(f"unknown key '{key}' in {where}", hint=near_or_known(key, known))
 
 
 def _mistake(error: ValidationError, file: Path) -> ConfigError:
