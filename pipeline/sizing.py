@@ -145,6 +145,7 @@ def choose_step_tokens(vocab_size: int, memory_bytes: int, largest: int) -> int:
 def prepare_process(num_threads: int | None = None) -> None:
     """Set what vLLM reads from the environment and torch from its thread; before importing vLLM."""
     import torch
+    import torch._dynamo.config
 
     defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if not torch.cuda.is_available():
@@ -160,6 +161,8 @@ def prepare_process(num_threads: int | None = None) -> None:
         torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # Read when it was imported, which in a Ray worker it has been by now.
+    torch._dynamo.config.disable = os.environ.get("TORCH_COMPILE_DISABLE") == "1"
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:

@@ -3,7 +3,13 @@
 import pytest
 
 from pipeline import sizing
-from pipeline.sizing import EngineSettings, Machine, choose_sizes, engine_arguments
+from pipeline.sizing import (
+    EngineSettings,
+    Machine,
+    choose_sizes,
+    engine_arguments,
+    prepare_process,
+)
 
 GIB = 1 << 30
 CPU = Machine(None, 16 * GIB, 6)
@@ -60,3 +66,16 @@ def test_an_engine_is_started_with_what_is_shown(tiny_model, monkeypatch, scorin
 def test_threads_are_those_asked_for_or_all(tiny_model):
     assert choose_sizes(settings(tiny_model), CPU).num_threads.value == 6
     assert choose_sizes(settings(tiny_model, num_threads=2), CPU).num_threads.value == 2
+
+
+def test_nothing_is_compiled_on_a_cpu_even_where_dynamo_was_imported_before(monkeypatch):
+    """As in a Ray worker: the compiler's own run would be in the first step of every engine."""
+    import torch._dynamo.config
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch._dynamo.config, "disable", False)
+    for name in ("VLLM_LOGGING_LEVEL", "TORCH_COMPILE_DISABLE"):
+        monkeypatch.setenv(name, "")  # put back what prepare_process sets
+        monkeypatch.delenv(name)
+    prepare_process()
+    assert torch._dynamo.config.disable
