@@ -1,7 +1,6 @@
 """Histograms, cumulative shares and bands by length against plain Python."""
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +8,9 @@ from hypothesis import strategies as st
 from pipeline.reports.distributions import (
     ECDF_POINTS,
     HISTOGRAM_BINS,
+    LengthTally,
     ecdf_of,
     histogram_of,
-    length_bands,
-    length_query,
 )
 from pipeline.reports.sketches import FINE
 from tests.test_sketches import sketch_of
@@ -59,12 +57,19 @@ def test_zeros_count_below_everything_and_have_no_place_on_the_axis():
     assert sum(histogram.documents["all"]) == 2
 
 
+def bands_of(lengths, perplexities):
+    tally = LengthTally(FINE)
+    tokens = np.array(lengths)
+    values = np.array(perplexities, np.float64)
+    tally.add({"num_tokens": tokens, "num_bytes": tokens, "perplexity": values})
+    return tally.bands()
+
+
 def test_bands_are_quantiles_of_documents_of_about_one_length():
     rng = np.random.default_rng(0)
     lengths, values = rng.integers(0, 5000, 3000), rng.lognormal(2, 1, 3000)
     perplexities = [None if n == 0 else float(v) for n, v in zip(lengths, values, strict=True)]
-    scores = pl.LazyFrame({"num_tokens": lengths, "num_bytes": lengths, "perplexity": perplexities})
-    bands = length_bands(length_query(scores, FINE).collect(), FINE)
+    bands = bands_of(lengths, perplexities)
     assert sum(band.num_documents for band in bands) == (lengths > 0).sum()
     assert [band.low for band in bands] == sorted(band.low for band in bands)
     for band in bands:
@@ -76,6 +81,4 @@ def test_bands_are_quantiles_of_documents_of_about_one_length():
 
 
 def test_a_document_without_a_token_is_in_no_band():
-    schema = {"num_tokens": pl.Int64, "num_bytes": pl.Int64, "perplexity": pl.Float64}
-    scores = pl.LazyFrame([(0, 5, None)], schema=schema, orient="row")
-    assert length_bands(length_query(scores, FINE).collect(), FINE) == []
+    assert bands_of([0], [None]) == []

@@ -1,11 +1,13 @@
 """Exact duplicates against a Counter."""
 
 from collections import Counter, defaultdict
+from unittest import mock
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.reports import duplicates
 from pipeline.reports.duplicates import MOST_CLUSTERS, find_duplicates
 
 SCHEMA = {
@@ -27,9 +29,11 @@ def rows_of(hashes: list[int | None]) -> pl.LazyFrame:
     return pl.LazyFrame(rows, schema=SCHEMA, orient="row")
 
 
-@given(st.lists(HASHES, max_size=80))
-def test_copies_are_what_is_left_of_each_text_but_one(hashes):
-    found = find_duplicates(rows_of(hashes))
+@given(st.lists(HASHES, max_size=80), st.sampled_from([1, 3, 1000]))
+def test_copies_are_what_is_left_of_each_text_but_one(hashes, at_a_time):
+    """Most of the hashes have one upper half; few documents at a time take several turns."""
+    with mock.patch.object(duplicates, "MOST_AT_A_TIME", at_a_time):
+        found = find_duplicates(rows_of(hashes))
     counts = Counter(h for h in hashes if h is not None)
     assert found.num_documents == counts.total()
     assert found.num_distinct == len(counts)

@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.reports.figures import tally_rows
 from pipeline.reports.groups import (
     MOST_GROUPS_SHOWN,
     NULL,
     OTHERS,
-    Grouping,
+    WHOLE,
     group_tables,
     grouping_of,
     label_of,
     largest_query,
     value_of,
 )
-from pipeline.reports.sketches import FINE
 
 SPECIAL = st.sampled_from([None, NULL, OTHERS, f'"{NULL}"', f'""{OTHERS}""', '"', "", "web"])
 
@@ -39,8 +39,8 @@ def scores_of(values: list[str | None]) -> pl.LazyFrame:
 def grouped(values: list[str | None]):
     scores = scores_of(values)
     grouping = grouping_of("source", largest_query(scores, "source").collect())
-    queries = grouping.queries(scores, FINE)
-    return group_tables([query.collect() for query in queries], FINE)
+    (tally,) = tally_rows(scores, [grouping.tallied()])
+    return group_tables(grouping, tally)
 
 
 @given(st.lists(SPECIAL, min_size=1, max_size=30))
@@ -91,5 +91,6 @@ def test_a_literal_name_of_the_others_keeps_its_documents():
 
 
 def test_no_column_is_one_group():
-    key = Grouping(None, ()).key()
-    assert scores_of(["a", None]).group_by(key).len().collect()["len"].to_list() == [2]
+    (tally,) = tally_rows(scores_of(["a", None]), [WHOLE.tallied()])
+    ((figures, _),) = tally.by_code().values()
+    assert figures.num_documents == 2

@@ -1,5 +1,6 @@
 """ROC AUC against SciPy's Mann-Whitney U; the suggested cut against every possible one."""
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -7,7 +8,6 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from pipeline.errors import ConfigError
-from pipeline.reports import separation
 from pipeline.reports.groups import grouping_of, largest_query
 from pipeline.reports.separation import Labels, Separation, parse_labels, separate_labels
 
@@ -96,11 +96,15 @@ def test_the_best_cut_is_found_between_values_that_are_apart():
     assert cut.youden_j == pytest.approx(1 - 2 / 4)
 
 
-def test_labels_are_ranked_a_part_at_a_time(monkeypatch):
-    rows = [("spam" if i % 3 else "web", float(1 + i * 7919 % 101)) for i in range(500)]
-    whole = separate(rows, "spam")
-    monkeypatch.setattr(separation, "AT_A_TIME", 7)
-    assert separate(rows, "spam") == whole
+def test_the_rest_is_ranked_batch_by_batch():
+    """More rows than Polars hands out at once, many of them alike."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, 500, 200_000).astype(float).tolist()
+    rows = [("spam" if rng.random() < 0.3 * v / 500 else "web", v) for v in values]
+    spam, web = ([v for source, v in rows if source == name] for name in ("spam", "web"))
+    found = separate(rows, "spam").together.auc["perplexity"]
+    assert found == pytest.approx(auc(spam, web), rel=1e-12)
+    assert found > 0.6
 
 
 def test_labels_that_score_lower_have_an_area_below_a_half_and_no_cut():

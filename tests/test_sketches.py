@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.reports import sketches
 from pipeline.reports.sketches import (
     COARSE,
     FINE,
     FINE_ROWS,
     ZERO_BIN,
     Sketch,
-    as_sketch,
+    SketchTally,
+    merge_sketches,
     resolution_of,
-    sketch_query,
 )
 
 VALUES = st.lists(
@@ -24,14 +25,10 @@ VALUES = st.lists(
 
 
 def sketch_of(values: list[float | None], resolution: int = COARSE) -> Sketch:
-    frame = pl.LazyFrame(
-        {
-            "metric": pl.Series(values, dtype=pl.Float64),
-            "num_tokens": pl.Series(range(len(values)), dtype=pl.Int64),
-            "num_bytes": pl.Series([10] * len(values), dtype=pl.Int64),
-        }
-    )
-    return as_sketch(sketch_query(frame, "metric", resolution).collect(), resolution)
+    numbers = np.arange(len(values))
+    tally = SketchTally(resolution)
+    tally.add(numbers * 0, np.array(values, np.float64), numbers, np.full(len(values), 10))
+    return tally.whole()
 
 
 @given(VALUES, st.floats(0, 1), st.sampled_from([FINE, COARSE]))
@@ -77,20 +74,52 @@ def test_documents_without_a_score_are_in_no_bin():
     assert sketch_of([None, 2.0, None]).num_documents == 1
 
 
-def test_sketches_of_parts_add_up():
+def grouped_by_polars(frame: pl.DataFrame, resolution: int, *by: str) -> list[tuple]:
+    index = (pl.col("value").log() * resolution).floor().clip(ZERO_BIN).cast(pl.Int64)
+    return sorted(
+        frame.drop_nulls("value")
+        .group_by(*by, index.alias("bin"))
+        .agg(
+            pl.len().alias("documents"),
+            pl.col("tokens", "num_bytes").sum(),
+            pl.col("value").min().alias("low"),
+            pl.col("value").max().alias("high"),
+        )
+        .rows()
+    )
+
+
+def rows_of(sketch: Sketch) -> list[tuple]:
+    arrays = (sketch.bins, sketch.documents, sketch.tokens, sketch.num_bytes)
+    return list(zip(*(a.tolist() for a in (*arrays, sketch.low, sketch.high)), strict=True))
+
+
+@pytest.mark.parametrize("num_codes", [1, 3, 50_000])
+@pytest.mark.parametrize("resolution", [FINE, COARSE])
+@pytest.mark.parametrize("most_pending", [100, 1 << 20])
+def test_batches_add_up_to_what_polars_groups(num_codes, resolution, most_pending, monkeypatch):
+    """Few codes and many take two ways of counting; batches are merged now and then, or never."""
+    monkeypatch.setattr(sketches, "MOST_PENDING", most_pending)
     rng = np.random.default_rng(1)
-    frame = pl.LazyFrame(
+    values = [None if rng.random() < 0.1 else v for v in rng.lognormal(2, 1, 5_000).tolist()]
+    values[::50] = [0.0] * 100
+    frame = pl.DataFrame(
         {
-            "metric": rng.lognormal(2, 1, 500),
-            "num_tokens": rng.integers(1, 9, 500),
-            "num_bytes": rng.integers(1, 9, 500),
-            "source": rng.integers(0, 3, 500),
+            "code": rng.integers(0, num_codes, 5_000),
+            "value": values,
+            "tokens": rng.integers(1, 9, 5_000),
+            "num_bytes": rng.integers(1, 1 << 40, 5_000),
         }
     )
-    parts = as_sketch(sketch_query(frame, "metric", COARSE, pl.col("source")).collect(), COARSE)
-    whole = as_sketch(sketch_query(frame, "metric", COARSE).collect(), COARSE)
-    for name in ("bins", "documents", "tokens", "num_bytes", "low", "high"):
-        assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
+    tally = SketchTally(resolution)
+    for batch in frame.iter_slices(700):
+        tally.add(*(batch[name].to_numpy() for name in frame.columns))
+    found = tally.sketches()
+    wanted = grouped_by_polars(frame, resolution, "code")
+    assert [(code, *row) for code, one in found.items() for row in rows_of(one)] == wanted
+    whole = grouped_by_polars(frame, resolution)
+    assert rows_of(tally.whole()) == whole
+    assert rows_of(merge_sketches(list(found.values()))) == whole
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1), st.floats(0, 1))

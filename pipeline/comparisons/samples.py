@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline.manifest import Manifest
-from pipeline.reports.groups import group_label
+from pipeline.reports.groups import group_code
 
 ROW_BITS = 40
 TYPES: dict[str, npt.DTypeLike] = {
@@ -61,15 +61,15 @@ def file_order(manifests: Iterable[Manifest]) -> list[str]:
 def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[str]]) -> Sample:
     """Read a run. `files` is file_order's; `groups` names, by column, the groups to tell apart."""
     columns = {
-        "key": _position(pl.col("file"), files).cast(pl.Int64) * (1 << ROW_BITS) + pl.col("row"),
+        "key": pl.col("file").cast(pl.Enum(files)).to_physical().cast(pl.Int64) * (1 << ROW_BITS)
+        + pl.col("row"),
         "text_hash": pl.col("text_hash").fill_null(0),
         "nll": pl.col("nll").fill_null(math.nan),
         "num_tokens": pl.col("num_tokens").cast(pl.UInt32),
         "num_scored_bytes": pl.col("num_scored_bytes").cast(pl.UInt32),
     }
     for column, names in groups.items():
-        label = group_label(column, names)
-        columns[f"group:{column}"] = _position(label, names).cast(pl.UInt8)
+        columns[f"group:{column}"] = group_code(column, names).cast(pl.UInt8)
     # In batches, into place: collected at once, the file names alone outweigh all that is kept.
     num_rows = scores.select(pl.len()).collect().item()
     arrays = {name: np.empty(num_rows, TYPES.get(name, np.uint8)) for name in columns}
@@ -84,7 +84,3 @@ def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[s
         arrays = {name: arrays.pop(name)[order] for name in list(arrays)}
     named = {column: arrays.pop(f"group:{column}") for column in groups}
     return Sample(groups=named, **arrays)
-
-
-def _position(label: pl.Expr, names: list[str]) -> pl.Expr:
-    return label.cast(pl.Enum(names)).to_physical()

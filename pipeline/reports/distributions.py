@@ -5,12 +5,12 @@ sketch, so every count is exact.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import polars as pl
 from pydantic import BaseModel
 
-from pipeline.reports.sketches import Integers, Sketch, as_sketch, sketch_query
+from pipeline.reports.sketches import Integers, Sketch, SketchTally
 
 HISTOGRAM_BINS = 60
 ECDF_POINTS = 200
@@ -117,30 +117,34 @@ def _added(at: Integers, counts: Integers, size: int) -> list[int]:
     return [int(value) for value in sums]
 
 
-def length_query(scores: pl.LazyFrame, resolution: int) -> pl.LazyFrame:
+class LengthTally:
     """The sketch of perplexity by length: never all points, whatever the number of documents."""
-    length = (pl.col("num_tokens").log() * LENGTH_BINS_PER_UNIT).floor().cast(pl.Int32)
-    return sketch_query(
-        scores.filter(pl.col("num_tokens") > 0), "perplexity", resolution, length.alias("length")
-    )
 
+    def __init__(self, resolution: int) -> None:
+        self._sketches = SketchTally(resolution)
 
-def length_bands(table: pl.DataFrame, resolution: int) -> list[LengthBand]:
-    """Collected `length_query`, from the shortest to the longest."""
-    bands = []
-    for (length,), part in sorted(table.partition_by("length", as_dict=True).items()):
-        sketch = as_sketch(part, resolution)
-        low, high = (np.exp((length + i) / LENGTH_BINS_PER_UNIT) for i in (0, 1))
-        values = _quantiles(sketch, (0.05, 0.25, 0.5, 0.75, 0.95))
-        bands.append(
-            LengthBand(
-                low=int(np.ceil(low)),
-                high=int(np.ceil(high)) - 1,
-                num_documents=sketch.num_documents,
-                **dict(zip(("p5", "p25", "p50", "p75", "p95"), values, strict=True)),
+    def add(self, rows: dict[str, Any]) -> None:
+        """Count rows, one array element each."""
+        tokens = rows["num_tokens"]
+        # A document without a token has no perplexity, and so is in no band.
+        lengths = np.floor(np.log(np.maximum(tokens, 1)) * LENGTH_BINS_PER_UNIT).astype(np.int64)
+        self._sketches.add(lengths, rows["perplexity"], tokens, rows["num_bytes"])
+
+    def bands(self) -> list[LengthBand]:
+        """From the shortest to the longest."""
+        bands = []
+        for length, sketch in self._sketches.sketches().items():
+            low, high = (np.exp((length + i) / LENGTH_BINS_PER_UNIT) for i in (0, 1))
+            values = _quantiles(sketch, (0.05, 0.25, 0.5, 0.75, 0.95))
+            bands.append(
+                LengthBand(
+                    low=int(np.ceil(low)),
+                    high=int(np.ceil(high)) - 1,
+                    num_documents=sketch.num_documents,
+                    **dict(zip(("p5", "p25", "p50", "p75", "p95"), values, strict=True)),
+                )
             )
-        )
-    return bands
+        return bands
 
 
 def _quantiles(sketch: Sketch, at: Sequence[float]) -> list[float]:

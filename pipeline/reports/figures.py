@@ -1,23 +1,38 @@
 """Figures of a set of documents: the whole or a group.
 
-Owns the sums and what is derived from them, lazily and from stored sums only. Which sets there are
-is groups.py's, what a distribution looks like distributions.py's.
+Owns the sums and what is derived from them, batch by batch and from stored sums only. Which sets
+there are is groups.py's, what a distribution looks like distributions.py's.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
 from pipeline.manifest import Manifest
 from pipeline.metrics import LARGEST_EXPONENT
-from pipeline.reports.sketches import Sketch, as_sketch, resolution_of, sketch_query
+from pipeline.reports.sketches import FINE, Integers, Sketch, SketchTally, resolution_of
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 QUANTILE_METRICS = ("perplexity", "bits_per_byte")
+READ = ("num_tokens", "num_bytes", "num_scored_bytes", "nll", *QUANTILE_METRICS)
+SUMS = {
+    "num_documents": np.int64,
+    "num_scored": np.int64,
+    "num_tokens": np.int64,
+    "num_bytes": np.int64,
+    "num_scored_bytes": np.int64,
+    "nll": np.float64,
+    "sum_of_means": np.float64,
+    "num_means": np.int64,
+}
+"""What figures are made of; those of two sets of rows add up."""
+EMPTY = SketchTally(FINE).whole()
 
 
 class Figures(BaseModel):
@@ -50,36 +65,88 @@ def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
 
 def figures_of(scores: pl.LazyFrame) -> Figures:
     """The figures of all rows of a frame."""
+    (tally,) = tally_rows(scores, [Tallied(pl.lit(0), 1)])
+    return tally.whole()[0]
+
+
+class Tallied(NamedTuple):
+    """What to tell rows apart by, when they are added up."""
+
+    code: pl.Expr
+    """A whole number for each row, 0 or more."""
+    num_codes: int
+    """Codes are below it."""
+
+
+class Tally:
+    """Sums and distributions of score rows by code, batch by batch."""
+
+    def __init__(self, num_codes: int, resolution: int) -> None:
+        self._sums = {name: np.zeros(num_codes, kind) for name, kind in SUMS.items()}
+        self._sketches = {metric: SketchTally(resolution) for metric in QUANTILE_METRICS}
+
+    def add(self, codes: Integers, rows: dict[str, Any]) -> None:
+        """Count rows, one array element each; `rows` are the columns READ."""
+        nll, tokens, num_bytes = rows["nll"], rows["num_tokens"], rows["num_scored_bytes"]
+        is_scored = ~np.isnan(nll)
+        has_mean = is_scored & (tokens > 0)
+        mean_nll = np.divide(nll, tokens, out=np.zeros(len(nll)), where=has_mean)
+        for name, values in (
+            ("num_documents", 1),
+            ("num_scored", is_scored.astype(np.int64)),
+            ("num_tokens", tokens),
+            ("num_bytes", rows["num_bytes"]),
+            ("num_scored_bytes", np.where(is_scored, num_bytes, 0)),
+            ("nll", np.where(is_scored, nll, 0.0)),
+            ("sum_of_means", mean_nll),
+            ("num_means", has_mean.astype(np.int64)),
+        ):
+            np.add.at(self._sums[name], codes, values)
+        for metric, sketch in self._sketches.items():
+            sketch.add(codes, rows[metric], tokens, rows["num_bytes"])
+
+    def by_code(self) -> dict[int, tuple[Figures, dict[str, Sketch]]]:
+        """Figures of the codes that have rows, ascending, and metric to distribution."""
+        sketches = {metric: tally.sketches() for metric, tally in self._sketches.items()}
+        made = {}
+        for code in map(int, self._sums["num_documents"].nonzero()[0]):
+            own = {metric: found.get(code, EMPTY) for metric, found in sketches.items()}
+            sums = {name: values[code].item() for name, values in self._sums.items()}
+            made[code] = make_figures(sums, own), own
+        return made
+
+    def whole(self) -> tuple[Figures, dict[str, Sketch]]:
+        """The same of all codes together."""
+        sketches = {metric: tally.whole() for metric, tally in self._sketches.items()}
+        sums = {name: values.sum().item() for name, values in self._sums.items()}
+        return make_figures(sums, sketches), sketches
+
+
+def tally_rows(scores: pl.LazyFrame, wanted: Sequence[Tallied]) -> list[Tally]:
+    """Add up all rows of a frame in one pass, by each of the codes."""
     resolution = resolution_of(scores)
-    sums, *tables = pl.collect_all(
-        [
-            scores.select(sums_of_scores()),
-            *(sketch_query(scores, metric, resolution) for metric in QUANTILE_METRICS),
-        ],
-        engine="streaming",
-    )
-    sketches = [as_sketch(table, resolution) for table in tables]
-    return make_figures(sums.row(0, named=True), dict(zip(QUANTILE_METRICS, sketches, strict=True)))
+    tallies = [Tally(tallied.num_codes, resolution) for tallied in wanted]
+    for codes, rows in batches_of(scores, [tallied.code for tallied in wanted]):
+        for tally, code in zip(tallies, codes, strict=True):
+            tally.add(code, rows)
+    return tallies
 
 
-def sums_of_scores() -> list[pl.Expr]:
-    """The sums that figures are made of; those of two sets add up."""
-    scored = pl.col("nll").is_not_null()
-    mean_nll = pl.when(pl.col("num_tokens") > 0).then(pl.col("nll") / pl.col("num_tokens"))
-    return [
-        pl.len().cast(pl.Int64).alias("num_documents"),
-        scored.cast(pl.Int64).sum().alias("num_scored"),
-        pl.col("num_tokens").sum(),
-        pl.col("num_bytes").sum(),
-        pl.when(scored).then(pl.col("num_scored_bytes")).sum().alias("num_scored_bytes"),
-        pl.col("nll").sum(),
-        mean_nll.sum().alias("sum_of_means"),
-        mean_nll.count().cast(pl.Int64).alias("num_means"),
-    ]
+def batches_of(
+    scores: pl.LazyFrame, codes: Sequence[pl.Expr], columns: Sequence[str] = READ
+) -> Iterator[tuple[list[Integers], dict[str, Any]]]:
+    """Each batch's codes and columns, as arrays; a metric is NaN where it is missing."""
+    named = [code.cast(pl.Int64).alias(f"code {i}") for i, code in enumerate(codes)]
+    # In order, so that sums of floats are the same every time.
+    for batch in scores.select(*columns, *named).collect_batches(
+        maintain_order=True, engine="streaming"
+    ):
+        rows = {name: batch[name].to_numpy() for name in columns}
+        yield [batch[f"code {i}"].to_numpy() for i in range(len(named))], rows
 
 
 def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
-    """A row of `sums_of_scores` and the distribution of each metric, as figures."""
+    """The SUMS of some rows and the distribution of each metric, as figures."""
     means = sums["num_means"]
     mean_nll = sums["sum_of_means"] / means if means else None
     quantiles = {metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS}

@@ -4,7 +4,7 @@ Owns which columns and which of their values are groups, and names that tell a m
 the text "(null)".
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pipeline.config import near_name
 from pipeline.errors import RunError
 from pipeline.manifest import Manifest
-from pipeline.reports.figures import QUANTILE_METRICS, Figures, make_figures, sums_of_scores
-from pipeline.reports.sketches import Sketch, as_sketch, resolution_of, sketch_query
+from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
+from pipeline.reports.sketches import Sketch
 
 MOST_GROUPS_SHOWN = 50
 NULL = "(null)"
@@ -37,8 +37,6 @@ MOST_GROUP_VALUES = 20
 """A carried column with more values than this is not a group unless it is asked for."""
 GLIMPSE_ROWS = 100_000
 """First rows that may show that a column has too many values, before all are counted."""
-KEY = "group"
-
 Kind = Literal["value", "null", "others"]
 KINDS: dict[str, Kind] = {NULL: "null", OTHERS: "others"}
 
@@ -54,18 +52,16 @@ class Group(BaseModel):
     figures: Figures
 
 
-def group_label(column: str, groups: Iterable[str]) -> pl.Expr:
-    """The name of each row's group, OTHERS where it is not one of `groups`."""
-    values = {name: value_of(name) for name in groups}
-    own = [value for value in values.values() if value is not None]
-    value = pl.col(column).cast(pl.String)
-    label = pl.when(value.is_in(own)).then(value).otherwise(pl.lit(OTHERS))
-    if NULL in values:
-        label = pl.when(value.is_null()).then(pl.lit(NULL)).otherwise(label)
-    for name, text in values.items():
-        if text not in (name, None):
-            label = pl.when(value == text).then(pl.lit(name)).otherwise(label)
-    return label
+def group_code(column: str, groups: Sequence[str]) -> pl.Expr:
+    """The position of each row's group among `groups`; OTHERS, if need be, is the last of them."""
+    own = [value for name in groups if (value := value_of(name)) is not None]
+    text = pl.col(column).cast(pl.String)
+    code = text.cast(pl.Enum(own), strict=False).to_physical().cast(pl.Int64)
+    if NULL in groups:
+        null = groups.index(NULL)
+        code = code + (code >= null).cast(pl.Int64)
+        code = pl.when(text.is_null()).then(pl.lit(null, pl.Int64)).otherwise(code)
+    return code.fill_null(len(groups) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +72,11 @@ class Grouping:
     """None: every row is in one group."""
     groups: tuple[str, ...]
 
-    def key(self) -> pl.Expr:
-        """What to group score rows by, called KEY."""
+    def tallied(self) -> Tallied:
+        """What to add score rows up by."""
         if self.column is None:
-            return pl.lit(None, pl.String).alias(KEY)
-        return group_label(self.column, self.groups).alias(KEY)
-
-    def queries(self, scores: pl.LazyFrame, resolution: int) -> list[pl.LazyFrame]:
-        """The sums, then a sketch for each metric, all by group."""
-        return [
-            scores.group_by(self.key()).agg(sums_of_scores()),
-            *(sketch_query(scores, metric, resolution, self.key()) for metric in QUANTILE_METRICS),
-        ]
+            return Tallied(pl.lit(0), 1)
+        return Tallied(group_code(self.column, self.groups), len(self.groups))
 
 
 WHOLE = Grouping(None, ())
@@ -95,7 +84,7 @@ WHOLE = Grouping(None, ())
 
 @dataclass(frozen=True, slots=True)
 class GroupTables:
-    """What came of `Grouping.queries`."""
+    """The groups of a column."""
 
     groups: list[Group]
     """From the least to the most surprising."""
@@ -146,30 +135,18 @@ def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None
     """
     if groups is None:
         groups = largest_groups(group_sizes(scores, column))
-    resolution = resolution_of(scores)
-    queries = Grouping(column, tuple(groups)).queries(scores, resolution)
-    return group_tables(pl.collect_all(queries, engine="streaming"), resolution).groups
+    grouping = Grouping(column, tuple(groups))
+    (tally,) = tally_rows(scores, [grouping.tallied()])
+    return group_tables(grouping, tally).groups
 
 
-def group_tables(tables: list[pl.DataFrame], resolution: int) -> GroupTables:
-    """Collected `Grouping.queries` as groups."""
-    sums, *distributions = tables
-    keyed = [
-        {
-            key: as_sketch(part, resolution)
-            for (key,), part in table.partition_by(KEY, as_dict=True).items()
-        }
-        for table in distributions
-    ]
-    empty = as_sketch(distributions[0].clear(), resolution)
+def group_tables(grouping: Grouping, tally: Tally) -> GroupTables:
+    """What was added up by `grouping`, as groups."""
     found: list[tuple[Group, dict[str, Sketch]]] = []
-    for row in sums.iter_rows(named=True):
-        name = row[KEY]
-        found_in = (table.get(name, empty) for table in keyed)
-        sketches = dict(zip(QUANTILE_METRICS, found_in, strict=True))
+    for code, (figures, sketches) in tally.by_code().items():
+        name = grouping.groups[code]
         kind = KINDS.get(name, "value")
-        group = Group(value=name, kind=kind, figures=make_figures(row, sketches))
-        found.append((group, sketches))
+        found.append((Group(value=name, kind=kind, figures=figures), sketches))
     found.sort(key=lambda pair: (pair[0].figures.document_perplexity or 0.0, pair[0].value))
     return GroupTables(
         groups=[group for group, _ in found],

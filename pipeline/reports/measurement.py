@@ -3,15 +3,15 @@
 Owns putting the queries together. What each is, its own module says.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 
 import polars as pl
 
-from pipeline.reports.distributions import LengthBand, length_bands, length_query
-from pipeline.reports.figures import QUANTILE_METRICS, Figures, make_figures
-from pipeline.reports.groups import KEY, WHOLE, Grouping, GroupTables, group_tables
-from pipeline.reports.sketches import Sketch, as_sketch, resolution_of
+from pipeline.reports.distributions import LengthBand, LengthTally
+from pipeline.reports.figures import Figures, Tally, batches_of
+from pipeline.reports.groups import WHOLE, Grouping, GroupTables, group_tables
+from pipeline.reports.sketches import Sketch, resolution_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +26,24 @@ class Measured:
     lengths: list[LengthBand]
 
 
-def measure(scores: pl.LazyFrame, groupings: dict[str, Grouping]) -> Measured:
+def measure(scores: pl.LazyFrame, groupings: Mapping[str, Grouping]) -> Measured:
     """Everything that adds up, in one pass."""
     resolution = resolution_of(scores)
     # The groups of any one column add up to the whole: then nothing of it is measured apart.
-    by = groupings.values() or [WHOLE]
-    queries = [grouping.queries(scores, resolution) for grouping in by]
-    lengths, *tables = pl.collect_all(
-        [length_query(scores, resolution), *chain.from_iterable(queries)], engine="streaming"
-    )
-    size = len(queries[0])
-    parts = [tables[i : i + size] for i in range(0, len(tables), size)]
-    sums, *distributions = parts[0]
-    sketches = dict(
-        zip(
-            QUANTILE_METRICS, (as_sketch(table, resolution) for table in distributions), strict=True
-        )
-    )
-    groups = [group_tables(part, resolution) for part in parts[: len(groupings)]]
+    wanted = [grouping.tallied() for grouping in groupings.values() or [WHOLE]]
+    tallies = [Tally(tallied.num_codes, resolution) for tallied in wanted]
+    lengths = LengthTally(resolution)
+    for codes, rows in batches_of(scores, [tallied.code for tallied in wanted]):
+        for tally, code in zip(tallies, codes, strict=True):
+            tally.add(code, rows)
+        lengths.add(rows)
+    overall, sketches = tallies[0].whole()
     return Measured(
-        overall=make_figures(sums.drop(KEY).sum().row(0, named=True), sketches),
+        overall=overall,
         sketches=sketches,
-        groups=dict(zip(groupings, groups, strict=True)),
-        lengths=length_bands(lengths, resolution),
+        groups={
+            column: group_tables(grouping, tally)
+            for (column, grouping), tally in zip(groupings.items(), tallies, strict=False)
+        },
+        lengths=lengths.bands(),
     )

@@ -146,15 +146,11 @@ def build_report(
         engine="streaming",
     )
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
-    measured = measure(scores, {column: groupings[column] for column in by})
-    first = next(iter(by), None)
-    series = {
-        metric: measured.groups[first].sketches[metric] if first else {ALL: sketch}
-        for metric, sketch in measured.sketches.items()
-    }
-    # Each leaves a core idle for half of its time.
+    # Side by side: each leaves a core idle for half of its time.
     with ThreadPoolExecutor(1) as beside:
         counted_copies = beside.submit(find_duplicates, scores)
+        findings = beside.submit(check_requirements, scores, requirements)
+        measured = measure(scores, {column: groupings[column] for column in by})
         examples = find_examples(
             scores,
             manifest,
@@ -163,6 +159,11 @@ def build_report(
             text=text,
         )
         duplicates = counted_copies.result()
+    first = next(iter(by), None)
+    series = {
+        metric: measured.groups[first].sketches[metric] if first else {ALL: sketch}
+        for metric, sketch in measured.sketches.items()
+    }
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
@@ -181,7 +182,7 @@ def build_report(
         duplicates=duplicates,
         examples=examples,
         separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
-        requirements=check_requirements(scores, requirements),
+        requirements=findings.result(),
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),

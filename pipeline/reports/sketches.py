@@ -2,6 +2,7 @@
 
 Owns the bins and what is read off them. Everything that a report says of a distribution comes from
 one pass over the scores: quantiles, histograms, empirical distributions, what a threshold keeps.
+Adding up is NumPy's: Polars groups by any key, and takes several times as long as counting does.
 
 Bins are of equal width on a log axis, so that every value is known to within a constant relative
 error, as in DDSketch (Masson, Rim and Lee, VLDB 2019). Each bin also keeps its smallest and its
@@ -9,7 +10,9 @@ largest value, so that bins of one or two documents are exact, and so are the en
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,30 +27,23 @@ FINE_ROWS = 1 << 20
 ZERO_BIN = -(1 << 40)
 """The bin of 0, below that of the smallest float64: a text known by heart has 0 bits."""
 
+SPAN = 1 << 41
+"""More than there are bins."""
+MOST_CODES = 1 << 21
+DENSE, DENSE_AT_LEAST = 4, 1 << 12
+"""Bins a row, and in any case, up to which each possible bin has a place in an array."""
+MOST_PENDING = 1 << 20
+"""Bins that wait to be merged."""
+
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 def resolution_of(scores: pl.LazyFrame) -> int:
     """Bins a factor of e that suit the number of rows."""
     num_rows = scores.select(pl.len()).collect(engine="streaming").item()
     return FINE if num_rows <= FINE_ROWS else COARSE
-
-
-def sketch_query(scores: pl.LazyFrame, metric: str, resolution: int, *by: pl.Expr) -> pl.LazyFrame:
-    """A row a bin that has documents, and a value of `by`. The metric is 0 or more, or null."""
-    index = (pl.col(metric).log() * resolution).floor().clip(ZERO_BIN).cast(pl.Int64)
-    return (
-        scores.filter(pl.col(metric).is_not_null())
-        .group_by(*by, index.alias("bin"))
-        .agg(
-            pl.len().cast(pl.Int64).alias("documents"),
-            pl.col("num_tokens").sum().alias("tokens"),
-            pl.col("num_bytes").sum().alias("bytes"),
-            pl.col(metric).min().alias("low"),
-            pl.col(metric).max().alias("high"),
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ class Sketch:
         """Without the bin of 0, which has no place on a log axis."""
         return self.take(self.bins > ZERO_BIN)
 
-    def take(self, mask: npt.NDArray[np.bool_]) -> "Sketch":
+    def take(self, mask: Bools) -> "Sketch":
         """Some of the bins."""
         return Sketch(
             self.resolution,
@@ -125,21 +121,139 @@ class Sketch:
         )
 
 
-def as_sketch(table: pl.DataFrame, resolution: int) -> Sketch:
-    """Rows of `sketch_query`, added up over everything but the bin."""
-    merged = (
-        table.group_by("bin")
-        .agg(
-            pl.col("documents", "tokens", "bytes").sum(), pl.col("low").min(), pl.col("high").max()
+def merge_sketches(sketches: Sequence[Sketch]) -> Sketch:
+    """One of all documents. There is at least one sketch; all are of one resolution."""
+    parts = [
+        _Bins(one.bins, one.documents, one.tokens, one.num_bytes, one.low, one.high)
+        for one in sketches
+    ]
+    return Sketch(sketches[0].resolution, *_Bins.concatenated(parts).merged())
+
+
+class SketchTally:
+    """Sketches of one metric by a small code of each row, batch by batch of score rows."""
+
+    def __init__(self, resolution: int) -> None:
+        """`resolution` is in bins a factor of e."""
+        self._resolution = resolution
+        self._parts = [_Bins.empty()]
+        self._num_bins = 0
+
+    def add(self, codes: Integers, values: Floats, tokens: Integers, num_bytes: Integers) -> None:
+        """Count rows, one array element each. A value is 0 or more, or NaN and not counted; codes
+        are below MOST_CODES."""
+        is_missing = np.isnan(values)
+        if is_missing.all():
+            return
+        with np.errstate(divide="ignore"):
+            logs = np.floor(np.log(values) * self._resolution)
+        np.maximum(logs, ZERO_BIN, out=logs)
+        first, last = int(np.fmin.reduce(logs)), int(np.fmax.reduce(logs))
+        # Values that are missing count in one bin more, which is left out: cheaper by far than
+        # taking the others out of every array.
+        np.copyto(logs, first, where=is_missing)
+        bins = logs.astype(np.int64)
+        width = last - first + 1
+        size = (int(codes.max()) + 1) * width
+        rows = _Bins(codes, 1, tokens, num_bytes, values, values)
+        if size <= DENSE * len(bins) + DENSE_AT_LEAST:
+            at = codes * width + (bins - first)
+            np.putmask(at, is_missing, size)
+            added = rows.added(at, size + 1)
+            used = added.documents[:size].nonzero()[0]
+            code, number = np.divmod(used, width)
+            added = added.take(used, code * SPAN + (number + first - ZERO_BIN))
+        else:
+            keys = codes * SPAN + (bins - ZERO_BIN)
+            np.putmask(keys, is_missing, -1)
+            keys, at = np.unique(keys, return_inverse=True)
+            added = rows.added(at, len(keys))
+            added = added.take(keys >= 0, keys[keys >= 0])
+        self._parts.append(added)
+        self._num_bins += len(added.keys)
+        if self._num_bins > MOST_PENDING:
+            self._merge()
+
+    def sketches(self) -> dict[int, Sketch]:
+        """Those of the codes that have documents, ascending."""
+        merged = self._merge()
+        codes = merged.keys // SPAN
+        masks = {int(code): codes == code for code in np.unique(codes)}
+        return {
+            code: self._sketch(merged.take(mask, merged.keys[mask])) for code, mask in masks.items()
+        }
+
+    def whole(self) -> Sketch:
+        """All codes together."""
+        merged = self._merge()
+        return self._sketch(merged.take(slice(None), merged.keys % SPAN).merged())
+
+    def _merge(self) -> "_Bins":
+        merged = _Bins.concatenated(self._parts).merged()
+        self._parts = [merged]
+        # Counted anew from here, or a sketch of many bins would be merged at every batch.
+        self._num_bins = 0
+        return merged
+
+    def _sketch(self, bins: "_Bins") -> Sketch:
+        return Sketch(
+            self._resolution,
+            bins.keys % SPAN + ZERO_BIN,
+            bins.documents,
+            bins.tokens,
+            bins.num_bytes,
+            bins.low,
+            bins.high,
         )
-        .sort("bin")
-    )
-    return Sketch(
-        resolution,
-        merged["bin"].to_numpy(),
-        merged["documents"].to_numpy(),
-        merged["tokens"].to_numpy(),
-        merged["bytes"].to_numpy(),
-        merged["low"].to_numpy(),
-        merged["high"].to_numpy(),
-    )
+
+
+class _Bins(NamedTuple):
+    """One array element a bin. A key is unique to it: in a tally code * SPAN + bin - ZERO_BIN."""
+
+    keys: Integers
+    documents: Any
+    """Integers, or 1 for each."""
+    tokens: Integers
+    num_bytes: Integers
+    low: Floats
+    high: Floats
+
+    @classmethod
+    def empty(cls) -> "_Bins":
+        none, no_value = np.empty(0, np.int64), np.empty(0)
+        return cls(none, none, none, none, no_value, no_value)
+
+    @classmethod
+    def concatenated(cls, parts: list["_Bins"]) -> "_Bins":
+        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def added(self, at: Integers, size: int) -> "_Bins":
+        """Added up into `size` bins, `at` being each element's. Keys are for the caller to set."""
+        low, high = np.full(size, np.inf), np.full(size, -np.inf)
+        with np.errstate(invalid="ignore"):  # of values that are missing
+            np.minimum.at(low, at, self.low)
+            np.maximum.at(high, at, self.high)
+        documents, tokens, num_bytes = (np.zeros(size, np.int64) for _ in range(3))
+        for sums, values in (
+            (documents, self.documents),
+            (tokens, self.tokens),
+            (num_bytes, self.num_bytes),
+        ):
+            np.add.at(sums, at, values)
+        return _Bins(self.keys, documents, tokens, num_bytes, low, high)
+
+    def take(self, used: Integers | Bools | slice, keys: Integers) -> "_Bins":
+        """Some of the bins, with these keys."""
+        return _Bins(
+            keys,
+            self.documents[used],
+            self.tokens[used],
+            self.num_bytes[used],
+            self.low[used],
+            self.high[used],
+        )
+
+    def merged(self) -> "_Bins":
+        """Bins of the same key as one, by ascending key."""
+        keys, at = np.unique(self.keys, return_inverse=True)
+        return self.added(at, len(keys)).take(slice(None), keys)
