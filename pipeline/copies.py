@@ -1,11 +1,10 @@
 """Exact copies inside a shard: a text is shown to the engine once, and its copies take its score.
 
 Owns which of a shard's documents are copies, and how far back a copy is known. Only a bounded
-number of texts is remembered, those seen last, and of a text no more than its digest: memory does
+number of texts is remembered, those seen last, and of a text no more than its hashes: memory does
 not grow with the shard, and a copy of a text that is forgotten is scored again.
 """
 
-import hashlib
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.metrics import hash_bytes
 from pipeline.schema import Document, DocumentScore
 
 TokenList = npt.NDArray[np.int32] | npt.NDArray[np.float32]
@@ -22,8 +22,6 @@ MOST_TEXTS = 1 << 15
 """Remembered; each takes about 1 kB, most of it its score row."""
 MOST_LISTED_BYTES = 8 << 20
 """Of text remembered where token columns are written: their 8 bytes a token are kept too."""
-DIGEST_BYTES = 16
-"""128 bits of BLAKE2b: two texts that are not equal have other digests, however many there are."""
 
 
 @dataclass(slots=True)
@@ -34,6 +32,7 @@ class Answer:
     """
 
     num_bytes: int
+    text_hash: int
     score: DocumentScore | None = None
     token_lists: dict[str, TokenList] | None = None
     """Token columns by name, where they are written."""
@@ -48,7 +47,9 @@ class RecentTexts:
 
     def __init__(self, *, token_columns: bool = False) -> None:
         self._most_bytes = MOST_LISTED_BYTES if token_columns else math.inf
-        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
+        # Two hashes of 64 bits each, one of them keyed by a secret of this process: that two texts
+        # which are not equal agree in both is out of reach, by chance and by intent.
+        self._answers: OrderedDict[tuple[int, int], Answer] = OrderedDict()
         self._num_bytes = 0
 
     def __len__(self) -> int:
@@ -62,7 +63,8 @@ class RecentTexts:
         if not document.text:
             return None, False
         content = document.text.encode()
-        digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+        text_hash = hash_bytes(content)
+        digest = text_hash, hash(document.text)
         answer = self._answers.get(digest)
         if answer is not None and document.error is None:
             self._answers.move_to_end(digest)
@@ -70,7 +72,7 @@ class RecentTexts:
         if answer is not None:
             self._num_bytes -= answer.num_bytes
             del self._answers[digest]
-        answer = self._answers[digest] = Answer(len(content))
+        answer = self._answers[digest] = Answer(len(content), text_hash)
         self._num_bytes += answer.num_bytes
         while len(self._answers) > MOST_TEXTS or self._num_bytes > self._most_bytes:
             _, oldest = self._answers.popitem(last=False)

@@ -92,8 +92,8 @@ def token_statistics(logprobs: Logprobs, min_k_percent: float) -> TokenStatistic
 
 def _spread(logprobs: Logprobs, ascending: list[float], min_k_percent: float) -> TokenStatistics:
     # What np.std does, to the last bit, without its checks: they took twice as long as the sums.
-    deviations = logprobs - np.add.reduce(logprobs) / len(logprobs)
-    variance = np.add.reduce(np.multiply(deviations, deviations, out=deviations)) / len(logprobs)
+    deviations = logprobs - np.add.reduce(logprobs) / len(ascending)
+    variance = np.add.reduce(np.multiply(deviations, deviations, out=deviations)) / len(ascending)
     count = max(1, int(len(ascending) * min_k_percent / 100))
     return {
         "nll_std": math.sqrt(variance),
@@ -111,22 +111,24 @@ def fold_document(
     num_windows: int,
     num_skipped_tokens: int,
     min_k_percent: float,
+    text_hash: int | None = None,
 ) -> DocumentScore:
     """The score row of a document whose windows have all been scored.
 
     `logprobs` are of all scored tokens, in document order: shape [num_tokens], in nats, not empty.
     `scored_text` is the part of `text` that they cover: per-byte and per-word metrics divide by
     that, for a sum over the beginning divided by the length of the whole would flatter a truncated
-    document.
+    document. `text_hash` is that of the text, where it is known already.
     """
-    ordered = np.sort(logprobs)  # NaN sorts last
-    if not (math.isfinite(ordered[0]) and math.isfinite(ordered[-1])):
+    ordered = logprobs.copy()
+    ordered.sort()
+    ascending: list[float] = ordered.tolist()
+    if not (math.isfinite(ascending[0]) and math.isfinite(ascending[-1])):  # NaN sorts last
         num_tokens = len(logprobs) + num_skipped_tokens
         return unscored("error", text, error="nonfinite", num_tokens=num_tokens)
-    ascending: list[float] = ordered.tolist()
     # fsum: exact, so that the number of windows and their order cannot matter.
     nll = 0.0 - math.fsum(ascending)
-    facts = measure(text)
+    facts = measure(text, text_hash)
     num_scored_bytes, num_scored_words = facts["num_bytes"], facts["num_words"]
     if scored_text is not text:
         num_scored_bytes, num_scored_words = len(scored_text.encode()), len(scored_text.split())
@@ -151,23 +153,26 @@ def unscored(
     return DocumentScore(status=status, error=error, num_skipped_tokens=num_tokens, **measure(text))
 
 
-def measure(text: str | None) -> TextFacts:
-    """Count and hash a text; a missing one has no hash."""
-    content = (text or "").encode()
+def measure(text: str | None, text_hash: int | None = None) -> TextFacts:
+    """Count and hash a text, unless its hash is given; a missing text has none."""
+    if text is None:
+        return {"num_bytes": 0, "num_chars": 0, "num_words": 0, "text_hash": None}
+    content = text.encode()
     return {
         "num_bytes": len(content),
-        "num_chars": len(text or ""),
-        "num_words": _count_words(text or "", content),
-        "text_hash": None if text is None else _hash(content),
+        "num_chars": len(text),
+        "num_words": _count_words(text, content),
+        "text_hash": hash_bytes(content) if text_hash is None else text_hash,
     }
 
 
 def hash_text(text: str) -> int:
     """64 bits of BLAKE2b of the UTF-8 bytes, as a signed integer."""
-    return _hash(text.encode())
+    return hash_bytes(text.encode())
 
 
-def _hash(content: bytes) -> int:
+def hash_bytes(content: bytes) -> int:
+    """The same of UTF-8 bytes."""
     digest = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 

@@ -36,7 +36,8 @@ class PreparedDocument:
 
     def token_logprobs(self) -> Logprobs:
         """Log-probabilities of all scored tokens, in document order; every window must be back."""
-        return np.concatenate([part for part in self.logprobs if part is not None])
+        parts = [part for part in self.logprobs if part is not None]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def token_list(self, name: str) -> TokenList:
         """The value of a token column, in its type; a copy's is that of the first."""

@@ -77,8 +77,7 @@ class WindowScore(NamedTuple):
     """Shape [len(prompt) - num_context]."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentScore:
+class DocumentScore(NamedTuple):
     """One score row, without its locator. Counts are of this document; nll is in nats."""
 
     status: Status

@@ -15,8 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -38,7 +37,6 @@ from pipeline.tracing import ShardTrace
 BATCHES_AHEAD = 2
 MOST_WAITING = 16
 NO_TRACE = ShardTrace()
-SCORE_NAMES = tuple(field.name for field in fields(DocumentScore))
 
 OnProgress = Callable[[int, int], None]
 """Called with (documents, tokens) just finished."""
@@ -214,6 +212,7 @@ def fold(prepared: PreparedDocument, rules: ScoringRules) -> DocumentScore:
         num_windows=len(prepared.logprobs),
         num_skipped_tokens=prepared.num_skipped_tokens,
         min_k_percent=rules.min_k_percent,
+        text_hash=None if prepared.answer is None else prepared.answer.text_hash,
     )
     if prepared.answer is not None:
         prepared.answer.score = score
@@ -227,8 +226,8 @@ def to_rows(prepared: PreparedBatch, scores: list[DocumentScore], job: ShardJob)
         "file": pa.array([batch.file] * len(scores), pa.string()),
         "row": pa.array([document.row for document in batch.documents], pa.int64()),
     }
-    columns = zip(*map(attrgetter(*SCORE_NAMES), scores), strict=True)
-    for name, column in zip(SCORE_NAMES, columns, strict=True):
+    columns = zip(*scores, strict=True)
+    for name, column in zip(DocumentScore._fields, columns, strict=True):
         values[name] = pa.array(column, job.schema.field(name).type)
     sources = {name: name for name in job.columns.carried}
     if job.columns.doc_id is not None:

@@ -35,9 +35,10 @@ def plan_windows(
     repeat at least `context_tokens` tokens of what came before, the last one as many as fit.
     """
     assert 1 <= context_tokens < window_tokens
-    sequence = list(token_ids)
-    if prefix is not None and (not sequence or sequence[0] != prefix):
-        sequence.insert(0, prefix)
+    if prefix is None or (token_ids and token_ids[0] == prefix):
+        sequence = list(token_ids)
+    else:
+        sequence = [prefix, *token_ids]
 
     windows: list[Window] = []
     # The first token of the sequence is never scored: it is the prefix, or stands in for it.
@@ -46,7 +47,9 @@ def plan_windows(
         context = context_tokens if windows else 1
         end = min(scored - context + window_tokens, len(sequence))
         start = max(0, end - window_tokens)
-        windows.append(Window(sequence[start:end], scored - start))
+        # Most documents are one window: not copied once more.
+        prompt = sequence if end - start == len(sequence) else sequence[start:end]
+        windows.append(Window(prompt, scored - start))
         if only_first:
             break
         scored = end

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from pipeline.engine import settle_heap
 from pipeline.manifest import Totals
 from pipeline.scorer import score_shard
 from pipeline.store import RunStore
@@ -41,6 +42,7 @@ def main(documents: int = DOCUMENTS, rounds: int = ROUNDS, *, profile: bool = Fa
     with tempfile.TemporaryDirectory() as scratch:
         corpus = write_corpus(Path(scratch) / "corpus", documents)
         score(write_corpus(Path(scratch) / "warm", 1000), Path(scratch) / "warm-up")
+        settle_heap()  # as an engine does when it has started
         if profile:
             # The thread that reads ahead is not in it.
             with cProfile.Profile(time.thread_time) as profiler:
