@@ -78,7 +78,7 @@ class Driver:
         self._tasks: dict[Any, tuple[Worker, Work, float]] = {}
         self._done = Totals()
         self._num_shards = len(manifest.shards)
-        self._num_given_up = 0
+        self._num_done = self._num_given_up = 0
         self._metrics = metrics
         self._started = self._reported_at = time.monotonic()
 
@@ -88,6 +88,7 @@ class Driver:
 
     def run(self, shards: set[int]) -> Totals:
         """Score these shards; what cannot be scored is recorded in `failed/`."""
+        self._num_done = self._num_shards - len(shards)
         by_size = sorted(shards, key=lambda s: (-self._manifest.shards[s].text_bytes, s))
         self._queue.extend(Work(shard) for shard in by_size)
         waiting = sum(self._manifest.shards[s].num_rows for s in shards)
@@ -128,10 +129,11 @@ class Driver:
                 if not worker.in_flight:
                     worker.moved_at = time.monotonic()
                 worker.in_flight.add(work)
+                alone = self._manifest.task(work.shard)
                 if work.rows is None:
-                    task = worker.actor.score.remote(work.shard, self._poison.get(work.shard, ()))
+                    task = worker.actor.score.remote(alone, self._poison.get(work.shard, ()))
                 else:
-                    task = worker.actor.probe.remote(work.shard, *work.rows)
+                    task = worker.actor.probe.remote(alone, *work.rows)
                 self._tasks[task] = (worker, work, time.monotonic())
 
     def _may_take(self, worker: Worker, work: Work) -> bool:
@@ -173,6 +175,7 @@ class Driver:
         self._finished(work, totals, worker)
 
     def _finished(self, work: Work, totals: Totals, worker: Worker) -> None:
+        self._num_done += 1
         self._store.clear_failure(f"{work.shard:05d}")
         self._done = add_totals([self._done, totals])
         self._metrics.shard_done(totals, worker.number)
@@ -261,13 +264,11 @@ class Driver:
         tokens = self._done.num_tokens_computed + sum(tokens for _, tokens in partial)
         for watcher in (self._listener, self._metrics):
             watcher.advance(rows, tokens, self._reported_at - self._started)
-        running = {work.shard for _, work, _ in self._tasks.values()}
-        waiting = {work.shard for work in (*self._queue, *(w for _, w in self._delayed))} - running
+        # Counted, not gathered: of millions of shards that wait, gathering would take seconds.
+        running = len({work.shard for _, work, _ in self._tasks.values()})
+        waiting = self._num_shards - self._num_done - self._num_given_up - running
         self._metrics.states(
-            waiting=len(waiting),
-            running=len(running),
-            done=self._num_shards - len(waiting) - len(running) - self._num_given_up,
-            failed=self._num_given_up,
+            waiting=waiting, running=running, done=self._num_done, failed=self._num_given_up
         )
 
 

@@ -139,7 +139,14 @@ def _worker_settings(
         max_num_batched_tokens=config.max_num_batched_tokens,
         tensor_parallel_size=config.tensor_parallel_size,
     )
-    return WorkerSettings(run, engine, make_engine, config.dedup, trace=config.trace is not None)
+    return WorkerSettings(
+        run,
+        manifest.without_plan(),
+        engine,
+        make_engine,
+        config.dedup,
+        trace=config.trace is not None,
+    )
 
 
 def _freeze(store: RunStore, manifest: Manifest) -> None:

@@ -9,16 +9,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import ray
 
 from pipeline.engine import Engine, Usage
 from pipeline.errors import EngineError, EngineMemoryError
-from pipeline.manifest import Totals
+from pipeline.manifest import Manifest, Totals
 from pipeline.planning import shard_job
-from pipeline.schema import Shard
+from pipeline.schema import ShardTask
 from pipeline.scorer import ShardJob, probe_shard, score_shard
 from pipeline.sizing import EngineSettings
 from pipeline.store import RunStore
@@ -38,6 +38,8 @@ class WorkerSettings:
     """What an actor is built from. Small: Ray keeps it for as long as it may restart the actor."""
 
     run: str
+    manifest: Manifest
+    """Without the plan: that of a large corpus is gigabytes, and a worker needs its own shards."""
     engine: EngineSettings
     make_engine: MakeEngine
     dedup: bool = True
@@ -67,7 +69,7 @@ class ScoringActor:
         self._settings = settings
         self._store = RunStore(settings.run)
         self._starting = threading.Lock()
-        self._plan: tuple[tuple[Shard, ...], ShardJob] | None = None
+        self._job: ShardJob | None = None
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._progress: dict[int, tuple[int, int]] = {}
@@ -84,10 +86,10 @@ class ScoringActor:
         return getattr(engine, "step_tokens", None)
 
     @ray.method(concurrency_group="score")
-    def score(self, shard: int, poison: tuple[int, ...] = ()) -> Totals:
+    def score(self, task: ShardTask, poison: tuple[int, ...] = ()) -> Totals:
         """Score a shard of the frozen plan and commit its part."""
         engine, tokenizer = self._ready()
-        shards, job = self._planned()
+        shard = task.shard.id
         self._progress[shard] = (0, 0)
         lane = self._lanes.pop(0)
 
@@ -98,8 +100,8 @@ class ScoringActor:
         try:
             with _dying_with_the_engine(shard):
                 return score_shard(
-                    shards[shard],
-                    job,
+                    task.shard,
+                    self._job_of(task),
                     engine=engine,
                     tokenizer=tokenizer,
                     store=self._store,
@@ -113,14 +115,13 @@ class ScoringActor:
             self._lanes.append(lane)
 
     @ray.method(concurrency_group="score")
-    def probe(self, shard: int, first: int, end: int) -> None:
+    def probe(self, task: ShardTask, first: int, end: int) -> None:
         """Score some documents of a shard for the sake of seeing whether the engine survives."""
         engine, tokenizer = self._ready()
-        shards, job = self._planned()
-        with _dying_with_the_engine(shard):
+        with _dying_with_the_engine(task.shard.id):
             probe_shard(
-                shards[shard],
-                job,
+                task.shard,
+                self._job_of(task),
                 first,
                 end,
                 engine=engine,
@@ -128,12 +129,11 @@ class ScoringActor:
                 dedup=self._settings.dedup,
             )
 
-    def _planned(self) -> tuple[tuple[Shard, ...], ShardJob]:
-        if self._plan is None:
-            # Once an actor: the plan of a large corpus names very many files.
-            manifest = self._store.require_manifest()
-            self._plan = manifest.shards, shard_job(manifest)
-        return self._plan
+    def _job_of(self, task: ShardTask) -> ShardJob:
+        if self._job is None:
+            # Not at construction: a corpus that cannot be opened is told as a shard's failure.
+            self._job = shard_job(self._settings.manifest)
+        return replace(self._job, files=task.files)
 
     @ray.method(concurrency_group="control")
     def progress(self) -> Progress:

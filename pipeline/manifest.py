@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.schema import SCHEMA_VERSION, Shard
+from pipeline.schema import SCHEMA_VERSION, Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 Value = str | int | float | bool | None | list[str]
@@ -108,6 +108,17 @@ class Manifest(Record):
     def arrow_schema(self) -> pa.Schema:
         """The Arrow schema of this run's parts."""
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.part_schema)))
+
+    def without_plan(self) -> "Manifest":
+        """The same but for the files and shards: small, whatever the corpus."""
+        return self.model_copy(update={"files": (), "shards": (), "unreadable": {}, "reuse": None})
+
+    def task(self, shard: int) -> ShardTask:
+        """One shard of the plan, by itself."""
+        planned = self.shards[shard]
+        spans = tuple(span._replace(file=i) for i, span in enumerate(planned.spans))
+        files = tuple(self.files[span.file].path for span in planned.spans)
+        return ShardTask(planned._replace(spans=spans), files)
 
     def to_json(self) -> str:
         """One line a key: short to read, small to write, whatever the number of shards."""

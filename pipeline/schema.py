@@ -27,7 +27,7 @@ class Span(NamedTuple):
     """Consecutive row groups of one file."""
 
     file: int
-    """Index into the manifest's files."""
+    """Index into the manifest's files; in a ShardTask into its own."""
     row_groups: tuple[int, ...]
     first_row: int
     """0-based row, in the file, of the first row group's first row."""
@@ -43,6 +43,13 @@ class Shard(NamedTuple):
     spans: tuple[Span, ...]
     num_rows: int
     text_bytes: int
+
+
+class ShardTask(NamedTuple):
+    """A shard by itself, with the names of its files, as a worker is handed it."""
+
+    shard: Shard
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

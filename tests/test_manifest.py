@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from pipeline.manifest import (
     Manifest,
     PartFooter,
+    PlannedFile,
+    Reuse,
     Success,
     Totals,
     add_totals,
@@ -272,3 +274,41 @@ def test_sums_are_exact(parts):
 def test_small_parts_are_not_lost_beside_a_large_one():
     parts = [Totals(nll=1e16), *[Totals(nll=1.0)] * 64]
     assert add_totals(parts).nll == 1e16 + 64
+
+
+# What a worker is handed
+
+
+def test_a_task_names_its_own_files_only():
+    manifest = make_manifest(
+        files=tuple(
+            PlannedFile(path=f"{name}.parquet", size_bytes=1, mtime_ns=1, num_rows=10)
+            for name in "abc"
+        ),
+        shards=(
+            Shard(0, (Span(0, (0,), 0, 10),), 10, 100),
+            Shard(1, (Span(2, (0,), 0, 4), Span(1, (0, 1), 5, 5)), 9, 90),
+        ),
+    )
+    task = manifest.task(1)
+    assert task.files == ("c.parquet", "b.parquet")
+    assert task.shard == Shard(1, (Span(0, (0,), 0, 4), Span(1, (0, 1), 5, 5)), 9, 90)
+    assert [task.files[span.file] for span in task.shard.spans] == ["c.parquet", "b.parquet"]
+
+
+def test_a_manifest_without_its_plan_is_as_small_for_any_corpus():
+    small, large = (
+        make_manifest(
+            files=tuple(
+                PlannedFile(path=f"{i}.parquet", size_bytes=1, mtime_ns=1, num_rows=10)
+                for i in range(count)
+            ),
+            shards=tuple(Shard(i, (Span(i, (0,), 0, 10),), 10, 100) for i in range(count)),
+            unreadable={f"bad-{i}": "torn" for i in range(count)},
+            reuse=Reuse(run="old", run_id="0" * 32, shards={i: i for i in range(count)}),
+        )
+        for count in (1, 1000)
+    )
+    assert small.without_plan() == large.without_plan()
+    assert large.without_plan().rules == large.rules
+    assert len(large.shards) == 1000  # the plan itself is as it was

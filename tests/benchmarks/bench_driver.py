@@ -23,13 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.cluster import WorkerSize
-from jobs.crew import Work
 from jobs.driver import Driver
 from jobs.score import FOOTER_READERS
 from pipeline.config import ScoreConfig
 from pipeline.manifest import Manifest, PlannedFile, Totals
 from pipeline.planning import plan_corpus
-from pipeline.schema import Shard, Span
+from pipeline.schema import Shard, ShardTask, Span
 from pipeline.store import RunStore
 from tests.benchmarks.bench_growth import peak_bytes
 from tests.plans import make_manifest
@@ -171,7 +170,7 @@ class SimulatedRay:
     def actor(self) -> Any:
         free_at = 0.0
 
-        def score(shard: int, poison: tuple[int, ...]) -> int:
+        def score(task: ShardTask, poison: tuple[int, ...]) -> int:
             nonlocal free_at
             self.pass_time()
             free_at = max(free_at, self.now) + self._shard_seconds
@@ -221,18 +220,12 @@ def bench_driver(workers: int, shards: int, scratch: Path) -> dict[str, Any]:
         begun, started = ray.now, time.process_time()
         totals = driver.run(set(range(shards)))
         cpu = time.process_time() - started
-        # Twice a second the driver also counts what waits, whoever is looking.
-        driver._queue.extend(Work(shard) for shard in range(shards))
-        started = time.process_time()
-        driver._report()
-        report = time.process_time() - started
     assert totals.num_rows == shards * ROWS
     return {
         "workers": workers,
         "shards": shards,
         "shard_seconds": SHARD_SECONDS,
         "driver_cpu_us_per_shard": round(1e6 * cpu / shards),
-        "report_us_per_waiting_shard": round(1e6 * report / shards, 3),
         "workers_busy": round(ray.busy / (ray.now - begun) / workers, 3),
     }
 
