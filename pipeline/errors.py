@@ -5,6 +5,7 @@ WinnowError                       handled failure, exit code 1
 │   ├── ConfigError               an option, environment variable or TOML key
 │   ├── CorpusError               a corpus path, column or file
 │   ├── ModelError                a model folder or name
+│   ├── MissingExtraError         a package that only an extra installs
 │   ├── RunError                  a run directory: another fingerprint, not a run, locked
 │   └── AccessError               an object store refuses: credentials, permissions, no such bucket
 ├── UnreadableFileError           one corpus file cannot be read; the others go on
@@ -51,6 +52,10 @@ class CorpusError(UsageError):
 
 class ModelError(UsageError):
     """The model is not there or is not one that can be scored with."""
+
+
+class MissingExtraError(UsageError):
+    """A package is needed that only the extras `cpu` and `gpu` install."""
 
 
 class RunError(UsageError):

@@ -17,12 +17,11 @@ from pipeline.costs.workers import Cost, PlanConfig, Span, WorkerKind, cost_of, 
 from pipeline.errors import ConfigError
 from pipeline.escaping import plain
 from pipeline.estimate import Estimate, Quantity, Sample
-from pipeline.identity import choose_scoring, plan_rules
+from pipeline.identity import asked_engine, plan_rules
 from pipeline.manifest import ScoringRules
 from pipeline.model import Model, load_model
 from pipeline.pages.wording import number
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, estimate_plan, plan_corpus
-from pipeline.sizing import EngineSettings
 from pipeline.tokenizer import Tokenizer
 
 THIS_MACHINE = "this machine"
@@ -133,19 +132,7 @@ def _calibrate(
     from pipeline.engine import VllmEngine
 
     tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
-    engine = VllmEngine(
-        EngineSettings(
-            folder=model.folder,
-            dtype=rules.dtype,
-            window_tokens=rules.window_tokens,
-            vocab_size=model.vocab_size,
-            trust_remote_code=config.trust_remote_code,
-            scoring=choose_scoring(config.scoring, model.architecture),
-            architecture=model.architecture,
-            tensor_parallel_size=config.tensor_parallel_size,
-            max_num_batched_tokens=config.max_num_batched_tokens,
-        )
-    )
+    engine = VllmEngine(asked_engine(config, model, rules))
     try:
         return calibrate(engine, tokenizer, rules, sample)
     finally:
