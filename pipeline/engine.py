@@ -11,7 +11,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -96,6 +96,7 @@ class VllmEngine:
         self._busy_seconds = 0.0
         self._stepped: tuple[float, float] | None = None
         self._tracer: Tracer | None = None
+        self._advancing: Future[list[Any]] | None = None
         self._thread.submit(self._start, settings).result()
 
     def _start(self, settings: EngineSettings) -> None:
@@ -150,8 +151,16 @@ class VllmEngine:
         self._tracer = tracer
 
     def close(self) -> None:
-        """Stop the engine thread; the engine cannot be used afterwards."""
+        """Let go of the model and its memory; the engine cannot be used afterwards."""
+        self._thread.submit(self._stop).result()
         self._thread.shutdown()
+
+    def _stop(self) -> None:
+        self._llm.engine_core.shutdown()
+        del self._llm
+        # What was frozen at the start would never be freed.
+        gc.unfreeze()
+        gc.collect()
 
     def _is_full(self) -> bool:
         return (
@@ -172,12 +181,17 @@ class VllmEngine:
         """Advance the engine once, for everybody, unless `caller` has results to take."""
         with self._stepping:
             if not caller.arrived:
-                added, self._added = self._added, []
                 try:
-                    outputs = self._thread.submit(self._advance, added).result()
+                    if self._advancing is None:
+                        added, self._added = self._added, []
+                        self._advancing = self._thread.submit(self._advance, added)
+                    # Ctrl-C may end the wait, not the step: whoever comes next takes its answers.
+                    outputs = self._advancing.result()
                 except Exception as error:
+                    self._advancing = None
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
                     raise kind(f"the engine failed: {first_line(error)}") from error
+                self._advancing = None
                 for output in outputs:
                     self._deliver(output)
             arrived, caller.arrived = caller.arrived, []
