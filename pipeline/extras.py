@@ -28,5 +28,5 @@ def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
     if name not in EXTRA_MODULES:
         return None
     return MissingExtraError(
-        f"this needs {name}, which a core install of winnow-ppl does not have", hint=INSTALL
+        f"this command needs {name}, which a core install of winnow-ppl does not have", hint=INSTALL
     )

@@ -82,12 +82,12 @@ def workplace(real: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     (folder / "HuggingFaceTB").mkdir()
     (folder / "HuggingFaceTB/SmolLM2-135M").symlink_to(demo_model())
-    (folder / "corpus").mkdir()
+    (folder / "data").mkdir()
     sources = [source for source, texts in TEXTS.items() for _ in texts]
     table = pa.table({"text": ALL_TEXTS, "source": sources})
-    pq.write_table(table, folder / "corpus/0.parquet", row_group_size=4)
+    pq.write_table(table, folder / "data/0.parquet", row_group_size=4)
     score_corpus(
-        folder / "corpus",
+        folder / "data",
         folder / "runs/first",
         demo_model(),
         engine=Lent(real),

@@ -22,6 +22,7 @@ from pipeline.manifest import ScoringRules
 from pipeline.model import Model, load_model
 from pipeline.pages.wording import number
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, estimate_plan, plan_corpus
+from pipeline.sizing import default_shard_tokens
 from pipeline.tokenizer import Tokenizer
 
 THIS_MACHINE = "this machine"
@@ -32,9 +33,6 @@ def print_plan(
 ) -> int:
     """Files, rows, bytes and shards; tokens, hours and prices. The exit code: 1 if any of the
     corpus cannot be read. Raises ConfigError, CorpusError, ModelError."""
-    from jobs.score import CPU_SHARD_TOKENS, GPU_SHARD_TOKENS
-    from pipeline.sizing import has_gpu
-
     config, prices = _settings(file, options)
     if not config.model and (calibrating or prices.workers):
         what = "--calibrate" if calibrating else f"[plan.workers] of {file}"
@@ -44,7 +42,7 @@ def print_plan(
         text_column=config.text_column,
         limit=config.limit,
         shard_tokens=config.shard_tokens,
-        default_shard_tokens=GPU_SHARD_TOKENS if has_gpu() else CPU_SHARD_TOKENS,
+        default_shard_tokens=default_shard_tokens(),
         workers=config.workers.most if config.workers else 1,
     )
     facts: dict[str, Any] = {

@@ -17,6 +17,7 @@ from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.pages.render import print_verification
 from pipeline.planning import open_run
+from pipeline.sizing import default_shard_tokens
 from pipeline.store import RunStore
 
 
@@ -63,10 +64,10 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
 
 def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     """Check everything that can be checked without an engine, show the plan, write nothing."""
-    from jobs.score import default_shard_tokens
-
     store = RunStore(config.out)
-    manifest, is_new = open_run(config, store, default_shard_tokens=default_shard_tokens(config))
+    manifest, is_new = open_run(
+        config, store, default_shard_tokens=default_shard_tokens(config.address)
+    )
     done = set() if is_new else store.done()
     facts: dict[str, Any] = {
         "run": store.location,
