@@ -22,8 +22,7 @@ from jobs.command_line.cli_reports import compare, filter_corpus, report
 from jobs.command_line.cli_runs import doctor, gc, plan, status, verify
 from jobs.command_line.options import Json
 from jobs.signals import Terminated, on_sigterm
-from pipeline.errors import WinnowError, first_line
-from pipeline.extras import missing_extra
+from pipeline.errors import WinnowError, first_line, missing_extra
 
 app = typer.Typer(
     name="winnow",

@@ -18,8 +18,7 @@ from pipeline.copies import RecentTexts
 from pipeline.corpus import is_text
 from pipeline.documents import batches_of, documents_of, documents_of_column, type_name
 from pipeline.engine import VllmEngine
-from pipeline.errors import CorpusError, EngineError, UsageError
-from pipeline.extras import require_modules
+from pipeline.errors import CorpusError, EngineError, UsageError, require_modules
 from pipeline.identity import asked_engine, plan_rules
 from pipeline.model import load_model
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document

@@ -352,7 +352,7 @@ def test_an_error_of_the_users_own_comes_through(fake):
 
 
 def test_without_vllm_the_extra_is_named(tiny_model, monkeypatch):
-    monkeypatch.setattr("pipeline.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.errors.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="Scorer needs vllm, torch, transformers") as raised:
         Scorer(tiny_model)
     assert "pip install 'winnow-ppl[cpu]'" in raised.value.hint

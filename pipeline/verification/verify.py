@@ -6,7 +6,7 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 from pydantic import BaseModel
 
 from pipeline.engine import VllmEngine
-from pipeline.extras import require_modules
+from pipeline.errors import require_modules
 from pipeline.identity import engine_settings
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
