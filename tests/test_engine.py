@@ -6,7 +6,9 @@ The tiny model has random weights far from uniform, so that any shift by one tok
 import math
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +164,40 @@ def test_an_engine_that_fails_says_so(engine, tokenizer, monkeypatch):
     # The request is still with the engine: it is answered to a caller that is gone, and the next
     # caller is served.
     assert [score.key for score in engine.score([(7, window)])] == [7]
+
+
+def test_an_interrupted_wait_loses_no_answer(engine, tokenizer, monkeypatch):
+    """Ctrl-C in a notebook: the step that was waited for is taken up by the next call."""
+    windows = windows_of(TEXTS["long"], tokenizer)
+    window = windows_of(TEXTS["short"], tokenizer)[0]
+    interrupts = iter([KeyboardInterrupt])
+    result = Future.result
+
+    def interrupted(future, timeout=None):
+        for kind in interrupts:
+            raise kind
+        return result(future, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(engine.score(enumerate(windows)))
+    assert [score.key for score in engine.score([(7, window)])] == [7]
+    # Nobody waits for the rest, and yet the engine counts it out again.
+    for _ in range(len(windows)):
+        list(engine.score([(8, window)]))
+    assert not engine._waiting
+    assert engine._in_flight_tokens == 0
+
+
+def test_a_closed_engine_lets_go_of_its_model(tiny_model, vocab_size):
+    engine = VllmEngine(EngineSettings(str(tiny_model), "float32", WINDOW_TOKENS, vocab_size))
+    core = engine._llm.engine_core.engine_core
+    parameter = next(core.model_executor.driver_worker.worker.get_model().parameters())
+    found = weakref.ref(parameter)
+    del core, parameter
+    engine.close()
+    assert found() is None
 
 
 def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):

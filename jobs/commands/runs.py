@@ -15,7 +15,6 @@ from pipeline.config import ScoreConfig
 from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
-from pipeline.pages.render import print_verification
 from pipeline.planning import open_run
 from pipeline.sizing import default_shard_tokens
 from pipeline.store import RunStore
@@ -145,6 +144,7 @@ def verify_and_print(
     as_json: bool,
 ) -> int:
     """Verify, and print the verdicts. The exit code: 1 if a check failed."""
+    from pipeline.pages.render import print_verification
     from pipeline.verification.verify import verify_run
 
     screen = Console(stderr=True, highlight=False)
