@@ -158,9 +158,8 @@ class VllmEngine:
     def _stop(self) -> None:
         self._llm.engine_core.shutdown()
         del self._llm
-        # What was frozen at the start would never be freed.
+        # What was frozen at the start, the caller's own too, would never be collected.
         gc.unfreeze()
-        gc.collect()
 
     def _is_full(self) -> bool:
         return (

@@ -3,6 +3,7 @@
 The tiny model has random weights far from uniform, so that any shift by one token shows.
 """
 
+import gc
 import math
 import threading
 import time
@@ -200,6 +201,7 @@ def test_a_closed_engine_lets_go_of_its_model(tiny_model, vocab_size):
     del core, parameter
     engine.close()
     assert found() is None
+    assert gc.get_freeze_count() == 0, "what its user has is collected again"
 
 
 def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
