@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakSet
 
 import numpy as np
 
@@ -74,6 +75,11 @@ CHECK_LENGTHS = (2, 33, 160)
 CHECK_TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest relative difference of nll at start-up; a shift by one token is far beyond it."""
 
+STARTING_OR_ENDING = threading.Lock()
+OPEN: WeakSet["VllmEngine"] = WeakSet()
+ENDED: list[Any] = []
+"""vLLM's part of engines that were closed while others of this process were open."""
+
 
 class VllmEngine:
     """Scores with vLLM in this process, by the path that the settings name.
@@ -97,7 +103,9 @@ class VllmEngine:
         self._stepped: tuple[float, float] | None = None
         self._tracer: Tracer | None = None
         self._advancing: Future[list[Any]] | None = None
-        self._thread.submit(self._start, settings).result()
+        with STARTING_OR_ENDING:
+            self._thread.submit(self._start, settings).result()
+            OPEN.add(self)
 
     def _start(self, settings: EngineSettings) -> None:
         prepare_process(settings.num_threads)
@@ -151,15 +159,25 @@ class VllmEngine:
         self._tracer = tracer
 
     def close(self) -> None:
-        """Let go of the model and its memory; the engine cannot be used afterwards."""
+        """Let go of the model; the engine cannot be used afterwards.
+
+        vLLM keeps state that the engines of a process share and that ends with any of them: the
+        memory of one that is closed while others are open is freed with the last.
+        """
         self._thread.submit(self._stop).result()
         self._thread.shutdown()
 
     def _stop(self) -> None:
-        self._llm.engine_core.shutdown()
-        del self._llm
-        # What was frozen at the start, the caller's own too, would never be collected.
-        gc.unfreeze()
+        with STARTING_OR_ENDING:
+            OPEN.discard(self)
+            ENDED.append(self._llm.engine_core)
+            del self._llm
+            if not OPEN:
+                for core in ENDED:
+                    core.shutdown()
+                ENDED.clear()
+                # What was frozen at the start, the caller's own too, would never be collected.
+                gc.unfreeze()
 
     def _is_full(self) -> bool:
         return (

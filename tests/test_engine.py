@@ -3,11 +3,11 @@
 The tiny model has random weights far from uniform, so that any shift by one token shows.
 """
 
-import gc
 import math
+import subprocess
+import sys
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -193,15 +193,36 @@ def test_an_interrupted_wait_loses_no_answer(engine, tokenizer, monkeypatch):
     assert engine._in_flight_tokens == 0
 
 
-def test_a_closed_engine_lets_go_of_its_model(tiny_model, vocab_size):
-    engine = VllmEngine(EngineSettings(str(tiny_model), "float32", WINDOW_TOKENS, vocab_size))
-    core = engine._llm.engine_core.engine_core
-    parameter = next(core.model_executor.driver_worker.worker.get_model().parameters())
-    found = weakref.ref(parameter)
-    del core, parameter
-    engine.close()
-    assert found() is None
-    assert gc.get_freeze_count() == 0, "what its user has is collected again"
+def test_closed_engines_let_go_of_their_models_and_leave_others_alone(tiny_model):
+    """In a process of its own, where no engine of another test is open."""
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_ENGINES, tiny_model], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "0"]
+
+
+TWO_ENGINES = """
+import gc, sys, weakref
+from pipeline.engine import VllmEngine
+from pipeline.schema import Window
+from pipeline.sizing import EngineSettings
+
+engines = [VllmEngine(EngineSettings(sys.argv[1], "float32", 64, 258)) for _ in range(2)]
+
+def score(engine):
+    return [answer.logprobs.tolist() for answer in engine.score([(0, Window([0, 9, 8, 7], 1))])]
+
+def model(engine):
+    worker = engine._llm.engine_core.engine_core.model_executor.driver_worker.worker
+    return weakref.ref(next(worker.get_model().parameters()))
+
+before, models = score(engines[1]), [model(engine) for engine in engines]
+engines[0].close()
+print(score(engines[1]) == before)
+engines[1].close()
+print(sum(found() is not None for found in models) + gc.get_freeze_count())
+"""
 
 
 def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
