@@ -71,9 +71,17 @@ class Fake(FakeEngine):
 
 
 @pytest.fixture(scope="module")
-def real() -> Iterator[Scorer]:
-    with Scorer(demo_model(), dtype="float32", window_tokens=512) as scorer:
+def started() -> Iterator[Scorer]:
+    """With room for the longest text in one window."""
+    with Scorer(demo_model(), dtype="float32", window_tokens=1024) as scorer:
         yield scorer
+
+
+@pytest.fixture(scope="module")
+def real(started: Scorer) -> Scorer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "VllmEngine", lambda settings: Lent(started))
+        return Scorer(demo_model(), dtype="float32", window_tokens=512)
 
 
 @pytest.fixture(scope="module")
