@@ -7,7 +7,6 @@ Two paths, one answer: "fused" reduces logits to log-probabilities inside the wo
 "prompt_logprobs" is vLLM's public path, for every architecture.
 """
 
-import gc
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,14 @@ import numpy as np
 
 from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
 from pipeline.schema import Logprobs, Window, WindowScore
-from pipeline.sizing import MAX_NUM_SEQS, EngineSettings, engine_arguments, prepare_process
+from pipeline.sizing import (
+    MAX_NUM_SEQS,
+    EngineSettings,
+    engine_arguments,
+    prepare_process,
+    settle_heap,
+    unsettle_heap,
+)
 from pipeline.tracing import Tracer
 
 # Fed ahead of the engine, in steps: enough that a step is always full.
@@ -69,8 +75,6 @@ class _Caller:
     arrived: list[WindowScore] = field(default_factory=list)
 
 
-COLLECT_AFTER = (20_000, 20, 20)
-"""Objects more than before that start a garbage collection, as `gc.set_threshold` has it."""
 CHECK_LENGTHS = (2, 33, 160)
 CHECK_TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest relative difference of nll at start-up; a shift by one token is far beyond it."""
@@ -176,8 +180,7 @@ class VllmEngine:
                 for core in ENDED:
                     core.shutdown()
                 ENDED.clear()
-                # What was frozen at the start, the caller's own too, would never be collected.
-                gc.unfreeze()
+                unsettle_heap()
 
     def _is_full(self) -> bool:
         return (
@@ -270,18 +273,6 @@ class VllmEngine:
         self._in_flight_tokens -= len(window.prompt)
         caller.outstanding -= 1
         caller.arrived.append(WindowScore(key, self._logprobs(output, window)))
-
-
-def settle_heap() -> None:
-    """Make garbage collection cheap for this process, now that what lasts has been made.
-
-    vLLM's heap is large; scanning it on every collection would cost more than handling the results.
-    Documents on their way are many small objects, hardly ever garbage in cycles: looking for it
-    every 700 of them, as Python does, takes a fifth of our own time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _prompt_logprobs(output: Any, window: Window) -> Logprobs:

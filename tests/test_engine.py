@@ -208,6 +208,7 @@ from pipeline.engine import VllmEngine
 from pipeline.schema import Window
 from pipeline.sizing import EngineSettings
 
+usual = gc.get_threshold()
 engines = [VllmEngine(EngineSettings(sys.argv[1], "float32", 64, 258)) for _ in range(2)]
 
 def score(engine):
@@ -222,6 +223,7 @@ engines[0].close()
 print(score(engines[1]) == before)
 engines[1].close()
 print(sum(found() is not None for found in models) + gc.get_freeze_count())
+assert gc.get_threshold() == usual
 """
 
 
