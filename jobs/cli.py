@@ -22,7 +22,7 @@ from jobs.command_line.cli_reports import compare, filter_corpus, report
 from jobs.command_line.cli_runs import doctor, gc, plan, status, verify
 from jobs.command_line.options import Json
 from jobs.signals import Terminated, on_sigterm
-from pipeline.errors import WinnowError, first_line
+from pipeline.errors import WinnowError, first_line, missing_extra
 
 app = typer.Typer(
     name="winnow",
@@ -74,9 +74,14 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
 
 
 def _unwrapped(command: Callable[[], Any]) -> Any:
-    """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError."""
+    """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError.
+
+    A package that a core install does not have is an error of the caller's, not a fault.
+    """
     try:
         return command()
+    except ModuleNotFoundError as error:
+        raise (missing_extra(error) or error) from None
     except SystemError as error:
         if isinstance(error.__cause__, Terminated | KeyboardInterrupt):
             raise error.__cause__ from None

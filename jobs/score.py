@@ -23,12 +23,10 @@ from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.model import weight_bytes
 from pipeline.planning import open_run
 from pipeline.reuse import take_over
-from pipeline.sizing import has_gpu
+from pipeline.sizing import default_shard_tokens
 from pipeline.store import RunStore
 from pipeline.tracing import RunTrace
 
-CPU_SHARD_TOKENS = 200_000
-GPU_SHARD_TOKENS = 20_000_000
 FOOTER_READERS = 16
 
 
@@ -45,11 +43,6 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         return 1 if self.failures or self.success is None else 0
-
-
-def default_shard_tokens(config: ScoreConfig) -> int:
-    """Minutes of work: a cluster and a machine with a GPU are a hundred times faster."""
-    return GPU_SHARD_TOKENS if config.address or has_gpu() else CPU_SHARD_TOKENS
 
 
 def run_score(
@@ -86,7 +79,9 @@ def _run(
     started = time.monotonic()
     listener.phase("Planning")
     store = RunStore(config.out)
-    manifest, is_new = open_run(config, store, default_shard_tokens=default_shard_tokens(config))
+    manifest, is_new = open_run(
+        config, store, default_shard_tokens=default_shard_tokens(config.address)
+    )
     success = store.success()
     if success is not None:
         return Outcome(manifest, success, 0, store.failures())

@@ -1,0 +1,40 @@
+"""Winnow as a library: score texts and tables in this process, read runs, build reports.
+
+    from pipeline import Scorer, build_report, read_scores
+
+Everything else here is the inside of it. A name is imported when it is first used, so importing the
+package costs nothing, and reading a run never imports vLLM or torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.errors import WinnowError
+    from pipeline.library import Scorer
+    from pipeline.reports.report import build_report
+    from pipeline.scores import read_scores
+
+__all__ = ["Scorer", "WinnowError", "build_report", "read_scores"]
+
+_HOMES = {
+    "Scorer": "pipeline.library",
+    "WinnowError": "pipeline.errors",
+    "build_report": "pipeline.reports.report",
+    "read_scores": "pipeline.scores",
+}
+
+# Type checkers would take any name for one of these.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name at its first use (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -50,24 +50,15 @@ def _parse_workers(value: Any) -> Any:
     return workers
 
 
-class ScoreConfig(BaseModel):
-    """Everything `winnow score` can be told."""
+class ScoringConfig(BaseModel):
+    """How a model scores, wherever the documents are from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
-    corpus: str
-    """A Parquet file, a folder or a glob; local, or a URI such as s3://bucket/folder."""
-    out: str
-    """The run directory."""
     model: str
     """A Hugging Face model folder, or a model name on the hub."""
     revision: str | None = None
     """Branch, tag or commit of a model on the hub."""
-    text_column: str = "text"
-    id_column: str | None = None
-    """Copied to the scores as `doc_id`; by default the column `doc_id` or `id`, if there is one."""
-    carry: tuple[str, ...] = ()
-    """Input columns copied to the scores; "*" for all."""
     window_tokens: int | None = Field(default=None, ge=2)
     """Longest prompt, in tokens, prefix and context included; by default 2048 or what fits."""
     context_tokens: int = Field(default=1, ge=1)
@@ -83,13 +74,6 @@ class ScoreConfig(BaseModel):
     """Also write the ids of the scored tokens, as a list column."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; auto is what its checkpoint names."""
-    workers: Annotated[Workers | None, BeforeValidator(_parse_workers)] = None
-    """Engines to run, or MIN:MAX of them as machines come and go; by default one a GPU, or one a
-    machine where there is none."""
-    limit: int | None = Field(default=None, ge=1)
-    """Score only the first rows of the corpus."""
-    shard_tokens: int | None = Field(default=None, ge=1)
-    """Estimated tokens a shard; by default minutes of work: 200 thousand on CPU, 20 million."""
     scoring: AskedScoring = "auto"
     """Make log-probabilities inside the worker (fused) or by vLLM's public path; auto is fused for
     architectures whose parity is tested."""
@@ -99,10 +83,50 @@ class ScoreConfig(BaseModel):
     """Tokens an engine takes per step; by default sized from vocabulary and memory."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Recorded in the manifest."""
-    reuse: str | None = None
-    """Another run, whose parts are taken over where files and fingerprint are the same."""
     dedup: bool = True
     """Score exact copies inside a shard once. Changes no score and no row."""
+
+
+class ScoringSettings(TypedDict, total=False):
+    """The keys of ScoringConfig but `model`, for type checkers and editors."""
+
+    revision: str | None
+    window_tokens: int | None
+    context_tokens: int
+    prefix: Prefix
+    long_documents: LongDocuments
+    min_k_percent: float
+    token_logprobs: bool
+    token_ids: bool
+    dtype: Dtype
+    scoring: AskedScoring
+    tensor_parallel_size: int
+    max_num_batched_tokens: int | None
+    trust_remote_code: bool
+    dedup: bool
+
+
+class ScoreConfig(ScoringConfig):
+    """Everything `winnow score` can be told."""
+
+    corpus: str
+    """A Parquet file, a folder or a glob; local, or a URI such as s3://bucket/folder."""
+    out: str
+    """The run directory."""
+    text_column: str = "text"
+    id_column: str | None = None
+    """Copied to the scores as `doc_id`; by default the column `doc_id` or `id`, if there is one."""
+    carry: tuple[str, ...] = ()
+    """Input columns copied to the scores; "*" for all."""
+    workers: Annotated[Workers | None, BeforeValidator(_parse_workers)] = None
+    """Engines to run, or MIN:MAX of them as machines come and go; by default one a GPU, or one a
+    machine where there is none."""
+    limit: int | None = Field(default=None, ge=1)
+    """Score only the first rows of the corpus."""
+    shard_tokens: int | None = Field(default=None, ge=1)
+    """Estimated tokens a shard; by default minutes of work: 200 thousand on CPU, 20 million."""
+    reuse: str | None = None
+    """Another run, whose parts are taken over where files and fingerprint are the same."""
     trace: str | None = None
     """A file on this machine for a trace of where the time went; opens in Perfetto."""
     strict: bool = False
@@ -113,6 +137,15 @@ class ScoreConfig(BaseModel):
     """Times a shard is tried before it is given up."""
     wait_minutes: float = Field(default=60, gt=0)
     """Longest wait for an engine to come up, to come back, or to get on."""
+
+
+def make_scoring_config(model: str, settings: ScoringSettings) -> ScoringConfig:
+    """Settings given in Python. Raises ConfigError, naming the key."""
+    refuse_unknown(settings, ScoringConfig, "the settings of a Scorer")
+    try:
+        return ScoringConfig(model=model, **settings)
+    except ValidationError as error:
+        raise _config_error(error, "the settings of a Scorer", dict(settings)) from None
 
 
 def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:

@@ -160,8 +160,8 @@ def _try_footer(
     if len(schema.get_all_field_indices(text_column)) > 1:
         return UnreadableFileError(f"has the column '{text_column}' more than once")
     kind = schema.field(text_column).type
-    if not _is_text(kind):
-        texts = [field.name for field in schema if _is_text(field.type)]
+    if not is_text(kind):
+        texts = [field.name for field in schema if is_text(field.type)]
         return UnreadableFileError(
             f"column '{text_column}' is {kind}, not text",
             hint=f"text columns: {', '.join(texts) or 'none'}; name one with --text-column",
@@ -172,7 +172,8 @@ def _try_footer(
     return Footer(name, info, schema, sizes)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of this type can be scored."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
@@ -234,7 +235,7 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
         merged = pa.unify_schemas(list(schemas), promote_options="permissive")
     except pa.ArrowException:
         if all(
-            _is_text(kind) or pa.types.is_null(kind) for kind in (s.field(0).type for s in schemas)
+            is_text(kind) or pa.types.is_null(kind) for kind in (s.field(0).type for s in schemas)
         ):
             return pa.field(name, pa.large_string())  # the same text, encoded in several ways
         seen = [f"{s.field(0).type} in {footer.name}" for s, footer in schemas.items()]

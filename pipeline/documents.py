@@ -1,22 +1,23 @@
-"""Stream a shard's documents out of the corpus, row group by row group.
+"""Stream a shard's documents out of the corpus, row group by row group; or out of memory.
 
 Owns bounded memory (a few megabytes of text at a time, only the columns needed) and turning every
 row into a Document, whatever its bytes are. Which rows make a shard is planning.py's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus import Columns
-from pipeline.errors import UnreadableFileError, first_line
+from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.schema import Document, Shard
 from pipeline.storage.filesystem import Root
 
 BATCH_TEXT_BYTES = 1 << 20
 BATCH_ROWS = 256
+NO_COLUMNS = pa.RecordBatch.from_pydict({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def read_batches(
                 ):
                     taken = batch.slice(0, left)
                     if taken.num_rows:
-                        texts = _texts(taken.column(columns.text), row)
+                        texts = _to_documents(taken.column(columns.text), row)
                         yield Batch(name, texts, taken)
                     row, left = row + taken.num_rows, left - taken.num_rows
         except (pa.ArrowException, OSError, KeyError) as error:
@@ -114,7 +115,52 @@ def carried_column(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
         ) from error
 
 
-def _texts(column: pa.Array, first_row: int) -> list[Document]:
+def documents_of(texts: Iterable[object]) -> Iterator[Document]:
+    """A document for each text, which is a string or None. Raises CorpusError."""
+    for row, text in enumerate(texts):
+        if not (text is None or isinstance(text, str)):
+            raise CorpusError(
+                f"text {row} is {type_name(text)}, not a string",
+                hint="a text is a string, or None; a column of a table goes to score_table",
+            )
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:  # half of a surrogate pair: Parquet could not hold it either
+            yield Document(row, None, error="not UTF-8")
+        else:
+            yield Document(row, text)
+
+
+def documents_of_column(column: pa.ChunkedArray) -> Iterator[Document]:
+    """A document for each value of a text column in memory, whatever its bytes are."""
+    row = 0
+    for chunk in column.chunks:
+        for start in range(0, len(chunk), BATCH_ROWS):
+            found = _to_documents(chunk.slice(start, BATCH_ROWS), row)
+            yield from found
+            row += len(found)
+
+
+def batches_of(documents: Iterable[Document]) -> Iterator[Batch]:
+    """Batches of documents in memory, as large as those of a shard, without columns."""
+    waiting, num_chars = list[Document](), 0
+    for document in documents:
+        waiting.append(document)
+        num_chars += len(document.text or "")
+        if len(waiting) == BATCH_ROWS or num_chars >= BATCH_TEXT_BYTES:
+            yield Batch("", waiting, NO_COLUMNS)
+            waiting, num_chars = [], 0
+    if waiting:
+        yield Batch("", waiting, NO_COLUMNS)
+
+
+def type_name(value: object) -> str:
+    """What a value is, as its user would say it: `int`, `pandas.DataFrame`."""
+    kind = type(value)
+    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}".removeprefix("builtins.")
+
+
+def _to_documents(column: pa.Array, first_row: int) -> list[Document]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     try:

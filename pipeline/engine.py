@@ -7,19 +7,26 @@ Two paths, one answer: "fused" reduces logits to log-probabilities inside the wo
 "prompt_logprobs" is vLLM's public path, for every architecture.
 """
 
-import gc
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakSet
 
 import numpy as np
 
 from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
 from pipeline.schema import Logprobs, Window, WindowScore
-from pipeline.sizing import MAX_NUM_SEQS, EngineSettings, engine_arguments, prepare_process
+from pipeline.sizing import (
+    MAX_NUM_SEQS,
+    EngineSettings,
+    engine_arguments,
+    prepare_process,
+    settle_heap,
+    unsettle_heap,
+)
 from pipeline.tracing import Tracer
 
 # Fed ahead of the engine, in steps: enough that a step is always full.
@@ -68,11 +75,14 @@ class _Caller:
     arrived: list[WindowScore] = field(default_factory=list)
 
 
-COLLECT_AFTER = (20_000, 20, 20)
-"""Objects more than before that start a garbage collection, as `gc.set_threshold` has it."""
 CHECK_LENGTHS = (2, 33, 160)
 CHECK_TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest relative difference of nll at start-up; a shift by one token is far beyond it."""
+
+STARTING_OR_ENDING = threading.Lock()
+OPEN: WeakSet["VllmEngine"] = WeakSet()
+ENDED: list[Any] = []
+"""vLLM's part of engines that were closed while others of this process were open."""
 
 
 class VllmEngine:
@@ -96,7 +106,10 @@ class VllmEngine:
         self._busy_seconds = 0.0
         self._stepped: tuple[float, float] | None = None
         self._tracer: Tracer | None = None
-        self._thread.submit(self._start, settings).result()
+        self._advancing: Future[list[Any]] | None = None
+        with STARTING_OR_ENDING:
+            self._thread.submit(self._start, settings).result()
+            OPEN.add(self)
 
     def _start(self, settings: EngineSettings) -> None:
         prepare_process(settings.num_threads)
@@ -150,8 +163,24 @@ class VllmEngine:
         self._tracer = tracer
 
     def close(self) -> None:
-        """Stop the engine thread; the engine cannot be used afterwards."""
+        """Let go of the model; the engine cannot be used afterwards.
+
+        vLLM keeps state that the engines of a process share and that ends with any of them: the
+        memory of one that is closed while others are open is freed with the last.
+        """
+        self._thread.submit(self._stop).result()
         self._thread.shutdown()
+
+    def _stop(self) -> None:
+        with STARTING_OR_ENDING:
+            OPEN.discard(self)
+            ENDED.append(self._llm.engine_core)
+            del self._llm
+            if not OPEN:
+                for core in ENDED:
+                    core.shutdown()
+                ENDED.clear()
+                unsettle_heap()
 
     def _is_full(self) -> bool:
         return (
@@ -172,12 +201,17 @@ class VllmEngine:
         """Advance the engine once, for everybody, unless `caller` has results to take."""
         with self._stepping:
             if not caller.arrived:
-                added, self._added = self._added, []
                 try:
-                    outputs = self._thread.submit(self._advance, added).result()
+                    if self._advancing is None:
+                        added, self._added = self._added, []
+                        self._advancing = self._thread.submit(self._advance, added)
+                    # Ctrl-C may end the wait, not the step: whoever comes next takes its answers.
+                    outputs = self._advancing.result()
                 except Exception as error:
+                    self._advancing = None
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
                     raise kind(f"the engine failed: {first_line(error)}") from error
+                self._advancing = None
                 for output in outputs:
                     self._deliver(output)
             arrived, caller.arrived = caller.arrived, []
@@ -239,18 +273,6 @@ class VllmEngine:
         self._in_flight_tokens -= len(window.prompt)
         caller.outstanding -= 1
         caller.arrived.append(WindowScore(key, self._logprobs(output, window)))
-
-
-def settle_heap() -> None:
-    """Make garbage collection cheap for this process, now that what lasts has been made.
-
-    vLLM's heap is large; scanning it on every collection would cost more than handling the results.
-    Documents on their way are many small objects, hardly ever garbage in cycles: looking for it
-    every 700 of them, as Python does, takes a fifth of our own time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _prompt_logprobs(output: Any, window: Window) -> Logprobs:

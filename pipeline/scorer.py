@@ -13,7 +13,7 @@ whatever they hold. The same function runs in a Ray actor and in a test.
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
@@ -79,22 +79,12 @@ def score_shard(
     if poison:
         batches = _replaced(batches, lambda at, d: _deadly(d) if at in poison else d)
     batches = trace.each_read("reading", batches)
-
-    def prepare_each() -> Iterator[PreparedBatch]:
-        for batch in batches:
-            with trace.reading("tokenizing"):
-                made = prepare(batch, tokenizer, job.rules, recent)
-            yield made
-
-    with (
-        trace.scoring(f"shard {shard.id}"),
-        closing(Prefetch(prepare_each(), BATCHES_AHEAD)) as prepared,
-        ExitStack() as commit,
-    ):
+    documents = score_documents(
+        batches, job.rules, engine=engine, tokenizer=tokenizer, recent=recent, trace=trace
+    )
+    with trace.scoring(f"shard {shard.id}"), closing(documents) as scored, ExitStack() as commit:
         part = commit.enter_context(store.writing_part(shard.id, job.schema))
-        for batch in trace.each_scored("waiting for the engine", score_batches(prepared, engine)):
-            with trace.scoring("folding"):
-                scores = [fold(document, job.rules) for document in batch.documents]
+        for batch, scores in scored:
             copied = [
                 s.num_tokens for d, s in zip(batch.documents, scores, strict=True) if d.is_copy
             ]
@@ -106,6 +96,34 @@ def score_shard(
             totals = part.close(job.run_id, shard.id, job.fingerprint, seconds)
             commit.close()
     return totals
+
+
+def score_documents(
+    batches: Iterable[Batch],
+    rules: ScoringRules,
+    *,
+    engine: Engine,
+    tokenizer: Tokenizer,
+    recent: RecentTexts | None = None,
+    trace: ShardTrace = NO_TRACE,
+) -> Generator[tuple[PreparedBatch, list[DocumentScore]], None, None]:
+    """Score batches of documents, wherever they are from: each with its scores, in order.
+
+    Preparing runs in a thread ahead of the engine, which ends with the generator. `recent` are the
+    texts whose copies are not scored. Raises EngineError, and what `batches` raises.
+    """
+
+    def prepare_each() -> Iterator[PreparedBatch]:
+        for batch in batches:
+            with trace.reading("tokenizing"):
+                made = prepare(batch, tokenizer, rules, recent)
+            yield made
+
+    with closing(Prefetch(prepare_each(), BATCHES_AHEAD)) as prepared:
+        for batch in trace.each_scored("waiting for the engine", score_batches(prepared, engine)):
+            with trace.scoring("folding"):
+                scores = [fold(document, rules) for document in batch.documents]
+            yield batch, scores
 
 
 def probe_shard(
@@ -222,13 +240,9 @@ def fold(prepared: PreparedDocument, rules: ScoringRules) -> DocumentScore:
 def to_rows(prepared: PreparedBatch, scores: list[DocumentScore], job: ShardJob) -> pa.Table:
     """Locator, id, carried columns and scores, as the part's schema has them."""
     batch = prepared.batch
-    values: dict[str, pa.Array] = {
-        "file": pa.array([batch.file] * len(scores), pa.string()),
-        "row": pa.array([document.row for document in batch.documents], pa.int64()),
-    }
-    columns = zip(*scores, strict=True)
-    for name, column in zip(DocumentScore._fields, columns, strict=True):
-        values[name] = pa.array(column, job.schema.field(name).type)
+    values = score_columns(prepared, scores, job.schema)
+    values["file"] = pa.array([batch.file] * len(scores), pa.string())
+    values["row"] = pa.array([document.row for document in batch.documents], pa.int64())
     sources = {name: name for name in job.columns.carried}
     if job.columns.doc_id is not None:
         sources["doc_id"] = job.columns.doc_id
@@ -238,11 +252,21 @@ def to_rows(prepared: PreparedBatch, scores: list[DocumentScore], job: ShardJob)
             values[name] = carried_column(batch, source, kind)
         else:
             values[name] = pa.nulls(len(scores), kind)
-    for name in TOKEN_FIELDS.keys() & set(job.schema.names):
-        kind = job.schema.field(name).type
+    return pa.table([values[name] for name in job.schema.names], schema=job.schema)
+
+
+def score_columns(
+    prepared: PreparedBatch, scores: list[DocumentScore], schema: pa.Schema
+) -> dict[str, pa.Array]:
+    """The score columns of a batch by name, and of the token columns those that `schema` has."""
+    values = {
+        name: pa.array(column, schema.field(name).type)
+        for name, column in zip(DocumentScore._fields, zip(*scores, strict=True), strict=True)
+    }
+    for name in TOKEN_FIELDS.keys() & set(schema.names):
         lists = [
             None if score.nll is None else document.token_list(name)
             for document, score in zip(prepared.documents, scores, strict=True)
         ]
-        values[name] = pa.array(lists, kind)
-    return pa.table([values[name] for name in job.schema.names], schema=job.schema)
+        values[name] = pa.array(lists, schema.field(name).type)
+    return values

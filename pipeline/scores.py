@@ -3,11 +3,29 @@
 Owns which files are a run's parts: those of the frozen plan, and nothing else that may lie there.
 """
 
+from pathlib import Path
+
 import polars as pl
 import pyarrow.dataset as ds
 
 from pipeline.manifest import Manifest
 from pipeline.store import RunStore
+
+
+def read_scores(run: str | Path) -> pl.LazyFrame:
+    """The score rows of a run, in the order of its corpus; so far, if it is not finished.
+
+    `run` is a run directory, local or a URI such as s3://bucket/run. One row an input document,
+    with `file` and `row`, the carried columns and those of `Scorer.score`. Raises RunError where
+    there is no run.
+
+    >>> from pipeline import read_scores
+    >>> scores = read_scores("runs/first").filter(status="ok").collect()
+    >>> scores.select("file", "row", "source").row(0)
+    ('0.parquet', 0, 'prose')
+    """
+    store = RunStore(str(run))
+    return scan_scores(store, store.require_manifest())
 
 
 def scan_scores(store: RunStore, manifest: Manifest) -> pl.LazyFrame:

@@ -212,22 +212,41 @@ def test_a_disk_that_is_full_is_named(capsys):
     assert "fault in Winnow" not in err
 
 
-def test_reports_need_no_vllm_torch_or_ray():
-    """People who only read scores install none of them."""
-    code = (
-        "import sys, jobs.commands.runs, jobs.commands.compare, pipeline.pages.render\n"
-        "heavy = {'vllm', 'torch', 'ray', 'transformers'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy) or 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def scored(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(make_run(tmp_path_factory.mktemp("scored"), tiny_model, ["ab", "cde"]).location)
 
 
-def test_help_comes_without_the_libraries():
+HEAVY = {"ray", "vllm", "torch", "transformers"}
+FRAMES = {"polars", "pyarrow", "numpy", "scipy"}
+PAGES = {"altair", "vl_convert", "jinja2"}
+NOT_IMPORTED = {
+    "help": (["--help"], HEAVY | FRAMES | PAGES | {"pydantic"}),
+    "help of a command": (["score", "--help"], HEAVY | FRAMES | PAGES),
+    "version": (["--version"], HEAVY | FRAMES | PAGES),
+    "status": (["status", "{run}"], HEAVY | PAGES),
+    "plan": (["plan", "{run}/../corpus"], HEAVY | PAGES),
+    "filter": (["filter", "{run}", "--min", "num_chars=3", "--dry-run"], HEAVY | PAGES),
+    "report": (["report", "{run}"], HEAVY),
+    "verify": (["verify", "{run}", "--sample", "0"], HEAVY),
+    "compare": (["compare", "{run}", "{run}"], HEAVY),
+}
+
+
+@pytest.mark.parametrize(("arguments", "heavy"), NOT_IMPORTED.values(), ids=NOT_IMPORTED)
+def test_a_command_imports_no_more_than_it_needs(scored, arguments, heavy):
+    """Slow imports are felt at every start, and people who only read scores lack an engine."""
     code = (
-        "import sys, jobs.cli\n"
-        "heavy = {'polars', 'pyarrow', 'altair', 'numpy'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy) or 0)"
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('IMPORTED', *sys.modules))\n"
+        "from jobs.cli import main\n"
+        "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    given = [argument.format(run=scored) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
+    imported = done.stdout.rpartition("IMPORTED")[2].split()
+    assert "jobs.cli" in imported
+    assert heavy & set(imported) == set()

@@ -4,9 +4,12 @@ The tiny model has random weights far from uniform, so that any shift by one tok
 """
 
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +165,66 @@ def test_an_engine_that_fails_says_so(engine, tokenizer, monkeypatch):
     # The request is still with the engine: it is answered to a caller that is gone, and the next
     # caller is served.
     assert [score.key for score in engine.score([(7, window)])] == [7]
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupted_wait_loses_no_answer(engine, tokenizer, monkeypatch):
+    """Ctrl-C in a notebook: the step that was waited for is taken up by the next call."""
+    windows = windows_of(TEXTS["long"], tokenizer)
+    window = windows_of(TEXTS["short"], tokenizer)[0]
+    result = Future.result
+
+    def interrupted(future, timeout=None):
+        found = result(future, timeout)
+        # vLLM waits for futures of its own, in its thread.
+        if found and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(engine.score(enumerate(windows)))
+    assert [score.key for score in engine.score([(7, window)])] == [7]
+    # Nobody waits for the rest, and yet the engine counts it out again.
+    for _ in range(len(windows)):
+        list(engine.score([(8, window)]))
+    assert not engine._waiting
+    assert engine._in_flight_tokens == 0
+
+
+def test_closed_engines_let_go_of_their_models_and_leave_others_alone(tiny_model):
+    """In a process of its own, where no engine of another test is open."""
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_ENGINES, tiny_model], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "0"]
+
+
+TWO_ENGINES = """
+import gc, sys, weakref
+from pipeline.engine import VllmEngine
+from pipeline.schema import Window
+from pipeline.sizing import EngineSettings
+
+usual = gc.get_threshold()
+engines = [VllmEngine(EngineSettings(sys.argv[1], "float32", 64, 258)) for _ in range(2)]
+
+def score(engine):
+    return [answer.logprobs.tolist() for answer in engine.score([(0, Window([0, 9, 8, 7], 1))])]
+
+def model(engine):
+    worker = engine._llm.engine_core.engine_core.model_executor.driver_worker.worker
+    return weakref.ref(next(worker.get_model().parameters()))
+
+before, models = score(engines[1]), [model(engine) for engine in engines]
+engines[0].close()
+print(score(engines[1]) == before)
+engines[1].close()
+print(sum(found() is not None for found in models) + gc.get_freeze_count())
+assert gc.get_threshold() == usual
+"""
 
 
 def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):

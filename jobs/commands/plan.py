@@ -17,12 +17,12 @@ from pipeline.costs.workers import Cost, PlanConfig, Span, WorkerKind, cost_of, 
 from pipeline.errors import ConfigError
 from pipeline.escaping import plain
 from pipeline.estimate import Estimate, Quantity, Sample
-from pipeline.identity import choose_scoring, plan_rules
+from pipeline.identity import asked_engine, plan_rules
 from pipeline.manifest import ScoringRules
 from pipeline.model import Model, load_model
 from pipeline.pages.wording import number
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, estimate_plan, plan_corpus
-from pipeline.sizing import EngineSettings
+from pipeline.sizing import default_shard_tokens
 from pipeline.tokenizer import Tokenizer
 
 THIS_MACHINE = "this machine"
@@ -33,9 +33,6 @@ def print_plan(
 ) -> int:
     """Files, rows, bytes and shards; tokens, hours and prices. The exit code: 1 if any of the
     corpus cannot be read. Raises ConfigError, CorpusError, ModelError."""
-    from jobs.score import CPU_SHARD_TOKENS, GPU_SHARD_TOKENS
-    from pipeline.sizing import has_gpu
-
     config, prices = _settings(file, options)
     if not config.model and (calibrating or prices.workers):
         what = "--calibrate" if calibrating else f"[plan.workers] of {file}"
@@ -45,7 +42,7 @@ def print_plan(
         text_column=config.text_column,
         limit=config.limit,
         shard_tokens=config.shard_tokens,
-        default_shard_tokens=GPU_SHARD_TOKENS if has_gpu() else CPU_SHARD_TOKENS,
+        default_shard_tokens=default_shard_tokens(),
         workers=config.workers.most if config.workers else 1,
     )
     facts: dict[str, Any] = {
@@ -133,19 +130,7 @@ def _calibrate(
     from pipeline.engine import VllmEngine
 
     tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
-    engine = VllmEngine(
-        EngineSettings(
-            folder=model.folder,
-            dtype=rules.dtype,
-            window_tokens=rules.window_tokens,
-            vocab_size=model.vocab_size,
-            trust_remote_code=config.trust_remote_code,
-            scoring=choose_scoring(config.scoring, model.architecture),
-            architecture=model.architecture,
-            tensor_parallel_size=config.tensor_parallel_size,
-            max_num_batched_tokens=config.max_num_batched_tokens,
-        )
-    )
+    engine = VllmEngine(asked_engine(config, model, rules))
     try:
         return calibrate(engine, tokenizer, rules, sample)
     finally:

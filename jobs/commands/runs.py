@@ -15,8 +15,8 @@ from pipeline.config import ScoreConfig
 from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
-from pipeline.pages.render import print_verification
 from pipeline.planning import open_run
+from pipeline.sizing import default_shard_tokens
 from pipeline.store import RunStore
 
 
@@ -63,10 +63,10 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
 
 def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     """Check everything that can be checked without an engine, show the plan, write nothing."""
-    from jobs.score import default_shard_tokens
-
     store = RunStore(config.out)
-    manifest, is_new = open_run(config, store, default_shard_tokens=default_shard_tokens(config))
+    manifest, is_new = open_run(
+        config, store, default_shard_tokens=default_shard_tokens(config.address)
+    )
     done = set() if is_new else store.done()
     facts: dict[str, Any] = {
         "run": store.location,
@@ -144,6 +144,7 @@ def verify_and_print(
     as_json: bool,
 ) -> int:
     """Verify, and print the verdicts. The exit code: 1 if a check failed."""
+    from pipeline.pages.render import print_verification
     from pipeline.verification.verify import verify_run
 
     screen = Console(stderr=True, highlight=False)

@@ -4,8 +4,10 @@ Owns what a report has, and which columns it groups by. Adding up is figures.py'
 neighbours', looks are render.py's and charts.py's.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -112,19 +114,32 @@ class Report(BaseModel):
 
 
 def build_report(
-    store: RunStore,
+    run: RunStore | str | Path,
     *,
-    by: tuple[str, ...] = (),
+    by: str | Sequence[str] = (),
     separate: str | None = None,
-    fail_if: tuple[str, ...] = (),
+    fail_if: str | Sequence[str] = (),
     text: bool = True,
 ) -> Report:
-    """Aggregate a run. Raises RunError, and ConfigError for what cannot be asked of it.
+    """The figures of a run, as `winnow report` prints them; nothing is written.
 
-    `by` are carried columns to group by, or none for those with few values; `separate` is
-    COLUMN=VALUE[,VALUE...], documents that the scores should tell from the rest; `fail_if` are
-    expressions that must not be true of the run; `text` shows the beginnings of documents.
+    `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
+    those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
+    tell from the rest; `fail_if` are expressions that must not be true of the run; `text` shows the
+    beginnings of documents. Figures of many documents are made from sums: perplexity is
+    exp(sum of nll / sum of tokens), nll in nats. Raises RunError where there is no run, ConfigError
+    for what cannot be asked of it.
+
+    >>> from pipeline import build_report
+    >>> report = build_report("runs/first", by="source", fail_if="p95(perplexity) > 1e6")
+    >>> [group.value for group in report.groups["source"]]
+    ['prose', 'noise']
+    >>> report.requirements[0].failed
+    False
     """
+    store = run if isinstance(run, RunStore) else RunStore(str(run))
+    by = (by,) if isinstance(by, str) else tuple(by)
+    fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     manifest = store.require_manifest()
     success = store.success()
     scores = scan_scores(store, manifest)

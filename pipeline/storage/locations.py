@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import UsageError, first_line
+from pipeline.errors import UsageError, first_line, require_modules
 from pipeline.storage import patience
 from pipeline.storage.patience import patiently
 
@@ -54,6 +54,8 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
         )
     if not rest.strip("/"):
         raise UsageError(f"cannot open {location}: it names no bucket")
+    if scheme == "hf":
+        require_modules("hf://", "fsspec", "huggingface_hub")
     try:
         if scheme == "az":
             return _azure(rest)

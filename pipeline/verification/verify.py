@@ -6,6 +6,7 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 from pydantic import BaseModel
 
 from pipeline.engine import VllmEngine
+from pipeline.errors import require_modules
 from pipeline.identity import engine_settings
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
@@ -51,11 +52,15 @@ def verify_run(
     noise_floor: bool = False,
     on_document: OnDocument = lambda done, total: None,
 ) -> Verification:
-    """Check a run. `sample = 0` loads no model. Raises RunError where there is no run.
+    """Check a run. `sample = 0` loads no model. Raises RunError where there is no run,
+    MissingExtraError where a sample cannot be scored for want of torch.
 
     A run that is not whole is not rescored: its scores are not what anybody will use.
     """
     manifest = store.require_manifest()
+    if sample:
+        alone = "--sample 0 checks integrity alone"
+        require_modules("scoring a sample again", "torch", "transformers", instead=alone)
     rules, model = manifest.rules, manifest.model
     checks = check_integrity(store, manifest)
     truth = noise = None

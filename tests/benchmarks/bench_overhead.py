@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.engine import settle_heap
 from pipeline.manifest import Totals
 from pipeline.scorer import score_shard
+from pipeline.sizing import settle_heap
 from pipeline.store import RunStore
 from tests.benchmarks.instant import InstantEngine, ReadyIds, plan, write_corpus
 

@@ -1,0 +1,182 @@
+"""Scoring without a run: texts and tables in, the same score columns out, in this process.
+
+Owns what Python users see, and nothing of how a score comes about: a text goes the way of a run
+(scorer.py), from preparing to fold, and its score is the one that a run gives it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Self, Unpack, overload
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.config import ScoringConfig, ScoringSettings, make_scoring_config, near_or_known
+from pipeline.copies import RecentTexts
+from pipeline.corpus import is_text
+from pipeline.documents import batches_of, documents_of, documents_of_column, type_name
+from pipeline.engine import VllmEngine
+from pipeline.errors import CorpusError, EngineError, UsageError, require_modules
+from pipeline.identity import asked_engine, plan_rules
+from pipeline.model import load_model
+from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
+from pipeline.scorer import score_columns, score_documents
+from pipeline.tokenizer import Tokenizer
+
+OPTION = re.compile(rf"(?<!\S)--({'|'.join(ScoringConfig.model_fields).replace('_', '-')})\b")
+
+
+class Scorer:
+    """A causal language model that scores texts in this process, without Ray.
+
+    The engine starts once, here, and ends with the `with` block or at `close`. `model` is a Hugging
+    Face folder or a name on the hub; settings are those of `winnow score`, with the same names and
+    defaults. Raises ConfigError, ModelError, and MissingExtraError where vLLM is not installed.
+
+    >>> from pipeline import Scorer
+    >>> scorer = Scorer("HuggingFaceTB/SmolLM2-135M", dtype="float32", window_tokens=512)
+    >>> scorer.rules.prefix, scorer.rules.window_tokens
+    ('bos', 512)
+
+    On a GPU vLLM starts a process of its own: a script then needs `if __name__ == "__main__":`.
+    """
+
+    def __init__(self, model: str | Path, **settings: Unpack[ScoringSettings]) -> None:
+        with _words_of_python():
+            config = make_scoring_config(str(model), settings)
+            require_modules("Scorer", "vllm", "torch", "transformers")
+            found = load_model(
+                config.model,
+                revision=config.revision,
+                trust_remote_code=config.trust_remote_code,
+                digest_weights=False,
+            )
+            self.rules = plan_rules(config, found)
+            """What the settings come to for this model, nothing left automatic."""
+            self._tokenizer = Tokenizer(found.folder, trust_remote_code=config.trust_remote_code)
+            self._dedup = config.dedup
+            tokens = [kind for name, kind in TOKEN_FIELDS.items() if getattr(config, name)]
+            self._schema = pa.schema([*SCORE_FIELDS, *tokens])
+            self._engine: VllmEngine | None = VllmEngine(asked_engine(config, found, self.rules))
+
+    def score(self, texts: Iterable[str | None]) -> pl.DataFrame:
+        """Score texts: a row each, in order, with the score columns of a run.
+
+        `nll`, `nll_std` and `max_nll` are in nats, `min_k_logprob` is a natural logarithm,
+        `bits_per_token` and `bits_per_byte` are in bits; sizes are of the text: UTF-8 bytes, code
+        points, white-space words. The first token is scored given the prefix token; a text longer
+        than a window is scored in rolling windows, each token once, as lm-evaluation-harness does.
+        A row without a score (`status` is null, empty, skipped or error) has null metrics. With
+        `token_logprobs` and `token_ids` a list of shape [num_tokens] each.
+
+        >>> scores = scorer.score(["The cat sat on the mat.", "mat the on. sat Cat The", None])
+        >>> scores["status"].to_list()
+        ['ok', 'ok', 'null']
+        >>> scores["bits_per_byte"][0] < scores["bits_per_byte"][1]
+        True
+
+        Raises CorpusError for what is not text, EngineError if the engine fails.
+        """
+        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+            raise CorpusError(
+                f"score takes a list of texts, not {type_name(texts)}", hint="put it into a list"
+            )
+        return pl.DataFrame(self._score(documents_of(texts)))
+
+    @overload
+    def score_table(self, table: pl.DataFrame, text_column: str = "text") -> pl.DataFrame: ...
+    @overload
+    def score_table(self, table: pa.Table, text_column: str = "text") -> pa.Table: ...
+    def score_table(self, table: Any, text_column: str = "text") -> Any:
+        """The same table with the score columns of `score` added, rows in the same order.
+
+        A Polars DataFrame gives a DataFrame, a pyarrow Table a Table. Shape [n, k] becomes
+        [n, k + 19], and one more for each of `token_logprobs` and `token_ids`.
+
+        >>> import polars as pl
+        >>> table = pl.DataFrame({"lang": ["en", "en"], "text": ["One, two, three, four.", ""]})
+        >>> scorer.score_table(table).select("lang", "text", "status", "num_tokens")["status"][1]
+        'empty'
+
+        Raises CorpusError if the column is not there or not text, or if a score column would take
+        the name of one that is; EngineError if the engine fails.
+        """
+        if isinstance(table, pl.DataFrame):
+            names = table.columns
+        elif isinstance(table, pa.Table):
+            names = table.column_names
+        else:
+            raise CorpusError(
+                f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
+                hint="collect or convert it first",
+            )
+        _check_column(text_column, names)
+        column = table[text_column]
+        if isinstance(column, pl.Series):
+            column = pa.chunked_array([column.to_arrow()])
+        if not (is_text(column.type) or pa.types.is_null(column.type)):
+            raise CorpusError(f"column '{text_column}' is {column.type}, not text")
+        if taken := [name for name in self._schema.names if name in names]:
+            raise CorpusError(
+                f"the table has a column '{taken[0]}' already, as the scores do",
+                hint="rename or drop it, or score the column alone",
+            )
+        scores = self._score(documents_of_column(column))
+        if isinstance(table, pl.DataFrame):
+            return table.hstack(pl.DataFrame(scores))
+        for field, values in zip(scores.schema, scores.columns, strict=True):
+            table = table.append_column(field, values)
+        return table
+
+    def close(self) -> None:
+        """Stop the engine and let go of the model; closing again does nothing."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _score(self, documents: Iterable[Document]) -> pa.Table:
+        if self._engine is None:
+            raise EngineError("the scorer is closed", hint="score inside of its with block")
+        recent = RecentTexts(token_columns=len(self._schema) > len(SCORE_FIELDS))
+        batches = score_documents(
+            batches_of(documents),
+            self.rules,
+            engine=self._engine,
+            tokenizer=self._tokenizer,
+            recent=recent if self._dedup else None,
+        )
+        with closing(batches):
+            tables = [
+                pa.table(score_columns(batch, scores, self._schema), self._schema)
+                for batch, scores in batches
+            ]
+        return pa.concat_tables(tables) if tables else self._schema.empty_table()
+
+
+def _check_column(column: str, names: list[str]) -> None:
+    if column not in names:
+        raise CorpusError(f"no column '{column}' in the table", hint=near_or_known(column, names))
+    if names.count(column) > 1:
+        raise CorpusError(f"the table has the column '{column}' more than once")
+
+
+@contextmanager
+def _words_of_python() -> Iterator[None]:
+    """Errors name options of the command line; here the same settings are keywords."""
+    try:
+        yield
+    except UsageError as error:
+
+        def reworded(text: str) -> str:
+            return OPTION.sub(lambda found: found[1].replace("-", "_"), text)
+
+        hint = None if error.hint is None else reworded(error.hint)
+        raise type(error)(reworded(str(error)), hint=hint) from error.__cause__

@@ -1,0 +1,410 @@
+"""The public names: scores equal those of a run and of plain transformers; the examples run.
+
+One real engine, with the demo's model, for everything that is about numbers; an engine that
+answers by a rule for what is about tables, settings and words.
+"""
+
+import ast
+import doctest
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_type_hints
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from polars.testing import assert_frame_equal
+
+import pipeline
+from jobs.demo_model import demo_model
+from pipeline import Scorer, WinnowError, library, read_scores
+from pipeline.config import ScoringConfig, ScoringSettings
+from pipeline.errors import ConfigError, CorpusError, EngineError, MissingExtraError, ModelError
+from pipeline.identity import engine_settings
+from pipeline.schema import SCORE_FIELDS
+from pipeline.store import RunStore
+from pipeline.tokenizer import Tokenizer
+from pipeline.verification.reference import ReferenceScorer
+from tests.fakes import FakeEngine, fake_logprobs
+from tests.runs import score_corpus
+
+ROOT = Path(__file__).parents[1]
+NAMES = [field.name for field in SCORE_FIELDS]
+HEAVY = ("vllm", "torch", "transformers", "ray")
+TEXTS = {
+    "prose": [
+        "The capital of France is Paris, and that of Italy is Rome.",
+        "It was the best of times, it was the worst of times.",
+        "",
+        "Winter is colder than summer. " * 120,
+        None,
+        "It was the best of times, it was the worst of times.",
+    ],
+    "noise": [
+        "xq zzk vvj qpw 9$! jjkq",
+        "b7Gd0QxZ fK2p vLw9 tY1c",
+        "Σ😀 \u0645\u0631 \x00 <|endoftext|>",
+    ],
+}
+ALL_TEXTS = [text for texts in TEXTS.values() for text in texts]
+
+
+class Lent:
+    """The engine at hand in place of one more start."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.score = scorer._engine.score
+
+    def close(self) -> None:
+        """Somebody else's."""
+
+
+class Fake(FakeEngine):
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Scorer]:
+    """With room for the longest text in one window."""
+    with Scorer(demo_model(), dtype="float32", window_tokens=1024) as scorer:
+        yield scorer
+
+
+@pytest.fixture(scope="module")
+def real(started: Scorer) -> Scorer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "VllmEngine", lambda settings: Lent(started))
+        return Scorer(demo_model(), dtype="float32", window_tokens=512)
+
+
+@pytest.fixture(scope="module")
+def workplace(real: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the examples' names are there: the model, and the run runs/first."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "HuggingFaceTB").mkdir()
+    (folder / "HuggingFaceTB/SmolLM2-135M").symlink_to(demo_model())
+    (folder / "data").mkdir()
+    sources = [source for source, texts in TEXTS.items() for _ in texts]
+    table = pa.table({"text": ALL_TEXTS, "source": sources})
+    pq.write_table(table, folder / "data/0.parquet", row_group_size=4)
+    score_corpus(
+        folder / "data",
+        folder / "runs/first",
+        demo_model(),
+        engine=Lent(real),
+        carry=("source",),
+        window_tokens=512,
+        shard_tokens=200,
+    )
+    return folder
+
+
+@pytest.fixture
+def at_work(workplace: Path, real: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(library, "VllmEngine", lambda settings: Lent(real))
+
+
+@pytest.fixture
+def fake(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    """settings -> a scorer whose engine answers by a rule."""
+    monkeypatch.setattr(library, "VllmEngine", lambda settings: Fake())
+    return lambda **settings: Scorer(tiny_model, **settings)
+
+
+def test_a_score_is_the_runs(real, workplace):
+    expected = read_scores(workplace / "runs/first").collect()
+    found = real.score(ALL_TEXTS)
+
+    assert found.columns == NAMES
+    assert found.height == len(ALL_TEXTS)
+    exact = [name for name, kind in found.schema.items() if kind != pl.Float64]
+    assert_frame_equal(found.select(exact), expected.select(exact))
+    # Company in the engine moves float32 by a few of its last bits.
+    assert_frame_equal(found, expected.select(NAMES), rel_tol=1e-5)
+    assert set(found["status"]) == {"ok", "null", "empty"}
+    assert found["num_windows"].max() > 1
+
+
+def test_the_engine_asked_for_is_the_runs(at_work, workplace, monkeypatch, real):
+    asked = []
+    monkeypatch.setattr(library, "VllmEngine", lambda settings: asked.append(settings))
+    Scorer("HuggingFaceTB/SmolLM2-135M", dtype="float32", window_tokens=512)
+    manifest = RunStore(str(workplace / "runs/first")).require_manifest()
+    assert [replace_folder(one) for one in asked] == [replace_folder(engine_settings(manifest))]
+    assert real.rules == manifest.rules
+
+
+def replace_folder(settings):
+    values = {name: getattr(settings, name) for name in settings.__slots__}
+    return values | {"folder": os.path.realpath(settings.folder)}
+
+
+def test_a_score_is_that_of_plain_transformers(real, workplace):
+    manifest = RunStore(str(workplace / "runs/first")).require_manifest()
+    reference = ReferenceScorer(manifest.model, manifest.rules)
+    texts = [text for text in ALL_TEXTS if text]
+    found = real.score(texts)
+    expected = [reference.nll(text) for text in texts]
+    assert found["num_tokens"].to_list() == [tokens for _, tokens in expected]
+    assert found["nll"].to_list() == pytest.approx([nll for nll, _ in expected], rel=1e-4)
+
+
+def test_the_examples_run(at_work):
+    """Of the docstrings, in one go: what an example makes the next one uses."""
+    shared, said = {}, []
+    runner = doctest.DocTestRunner()
+    for name in pipeline.__all__:
+        for example in doctest.DocTestFinder().find(getattr(pipeline, name), name):
+            example.globs = shared
+            runner.run(example, out=said.append, clear_globs=False)
+    assert runner.failures == 0, "".join(said)
+    assert runner.tries >= 10
+
+
+def test_the_readme_example_runs(at_work):
+    section = (ROOT / "README.md").read_text().split("## As a library\n")[1].split("\n## ")[0]
+    assert len(section.splitlines()) <= 12
+    [code] = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    made = {}
+    exec(compile(code, "README.md", "exec"), made)
+    assert {"Scorer", "read_scores", "build_report"} <= made.keys()
+    assert made["scores"]["status"].to_list() == ["ok", "null"]
+    assert made["table"].columns[-len(NAMES) :] == NAMES
+    assert made["report"].overall.num_documents == len(ALL_TEXTS)
+
+
+def test_texts_stay_in_order_whatever_their_number(fake, tiny_model):
+    texts = [None if i % 7 == 0 else "ab" * (i % 5) + str(i % 40) for i in range(700)]
+    tokenizer = Tokenizer(str(tiny_model))
+    bos = tokenizer.prefix("auto").token_id
+    expected = [
+        None
+        if text is None
+        else -math.fsum(fake_logprobs([bos, *tokenizer.encode([text])[0].ids], 1))
+        for text in texts
+    ]
+    for settings in ({}, {"dedup": False}):
+        found = fake(**settings).score(text for text in texts)
+        assert found["nll"].to_list() == expected
+        assert found["num_chars"].to_list() == [len(text or "") for text in texts]
+
+
+TABLES = {
+    "polars": lambda texts: pl.DataFrame({"n": range(len(texts)), "text": texts}),
+    "polars categories": lambda texts: pl.DataFrame(
+        {"n": range(len(texts)), "text": pl.Series(texts, dtype=pl.Categorical)}
+    ),
+    "arrow": lambda texts: pa.table({"n": range(len(texts)), "text": texts}),
+    "arrow dictionary": lambda texts: pa.table(
+        {"n": range(len(texts)), "text": pa.array(texts).dictionary_encode()}
+    ),
+    "arrow views": lambda texts: pa.table(
+        {"n": range(len(texts)), "text": pa.array(texts, pa.string_view())}
+    ),
+    "arrow chunks": lambda texts: pa.concat_tables(
+        pa.table({"n": range(i, len(texts)), "text": texts[i:]}).slice(0, 300)
+        for i in range(0, len(texts), 300)
+    ),
+}
+
+
+@pytest.mark.parametrize("make", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("num_rows", [0, 1, 700])
+def test_a_table_comes_back_with_the_scores(fake, make, num_rows):
+    texts = [None if i % 9 == 4 else f"text {i} " * (i % 3) for i in range(700)][:num_rows]
+    table = make(texts) if texts else make(["x"])[:0]
+    scorer = fake(token_ids=True)
+
+    found = scorer.score_table(table)
+
+    assert type(found) is type(table)
+    frame = pl.DataFrame(found)
+    assert frame.columns == ["n", "text", *NAMES, "token_ids"]
+    assert_frame_equal(frame.select("n", "text"), pl.DataFrame(table))
+    assert_frame_equal(frame.drop("n", "text"), scorer.score(texts))
+
+
+def test_an_arrow_table_keeps_what_it_says_of_itself(fake):
+    table = pa.table({"body": ["a"]}).replace_schema_metadata({"made": "by hand"})
+    found = fake().score_table(table, "body")
+    assert found.schema.metadata == {b"made": b"by hand"}
+    assert found.schema.field("nll").type == pa.float64()
+
+
+def test_texts_that_are_not_utf8(fake):
+    raw = pa.array([b"fine", b"\xff\xfe", None], pa.binary()).view(pa.string())
+    scorer = fake()
+    for found in (
+        pl.DataFrame(scorer.score_table(pa.table({"text": raw})).drop_columns("text")),
+        scorer.score(["fine", "half a \ud800", None]),
+    ):
+        assert found["status"].to_list() == ["ok", "error", "null"]
+        assert found["error"].to_list() == [None, "not UTF-8", None]
+
+
+def test_a_column_of_nothing(fake):
+    found = fake().score_table(pl.DataFrame({"text": [None, None]}))
+    assert found["status"].to_list() == ["null", "null"]
+
+
+def test_token_columns(fake, tiny_model):
+    found = fake(token_logprobs=True, token_ids=True).score(["abc", None, "abc"])
+    ids = Tokenizer(str(tiny_model)).encode(["abc"])[0].ids
+    assert found["token_ids"].to_list() == [ids, None, ids]
+    assert found["token_logprobs"].list.sum().to_list() == [
+        pytest.approx(-found["nll"][0]),
+        None,
+        pytest.approx(-found["nll"][2]),
+    ]
+
+
+def test_settings_are_those_of_a_run():
+    hints = get_type_hints(ScoringSettings)
+    fields = {name: field.annotation for name, field in ScoringConfig.model_fields.items()}
+    assert {"model": str} | hints == fields
+
+
+BAD_SETTINGS = {
+    "misspelt": ({"window_token": 5}, "unknown key 'window_token'", "did you mean 'window_tokens'"),
+    "of a run": ({"workers": 2}, "unknown key 'workers' in the settings of a Scorer", "known: "),
+    "not a value": ({"dtype": "int8"}, "dtype = 'int8': must be", None),
+    "too small": ({"window_tokens": 1}, "window_tokens = 1: must be", None),
+    "too large": ({"window_tokens": 5000}, "window_tokens 5000 is more than", "use 511 or less"),
+    "no room": ({"context_tokens": 600}, "context_tokens 600 leaves", "a smaller context_tokens"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message", "hint"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_a_bad_setting_is_named_as_python_names_it(fake, settings, message, hint):
+    with pytest.raises(WinnowError) as raised:
+        fake(**settings)
+    assert type(raised.value) in (ConfigError, ModelError)
+    assert message in str(raised.value)
+    said = f"{raised.value} {raised.value.hint}"
+    assert "--" not in said
+    assert "\n" not in said
+    assert hint is None or hint in str(raised.value.hint)
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    with pytest.raises(ModelError, match="no such model folder") as raised:
+        Scorer(tmp_path / "nowhere")
+    assert raised.value.hint.startswith("model is a folder in Hugging Face format")
+
+
+BAD_TEXTS = {
+    "one string": ("abc", "a list of texts, not str"),
+    "bytes": (b"abc", "a list of texts, not bytes"),
+    "nothing": (None, "a list of texts, not NoneType"),
+    "a number inside": (["a", 1.5], "text 1 is float, not a string"),
+    "bytes inside": ([b"a"], "text 0 is bytes"),
+}
+
+
+@pytest.mark.parametrize(("texts", "message"), BAD_TEXTS.values(), ids=BAD_TEXTS)
+def test_what_is_not_a_list_of_texts_is_refused(fake, texts, message):
+    scorer = fake()
+    with pytest.raises(CorpusError, match=message):
+        scorer.score(texts)
+    assert scorer.score(["a"])["status"].to_list() == ["ok"], "and goes on"
+
+
+BAD_TABLES = {
+    "no such column": (pl.DataFrame({"texts": ["a"]}), "no column 'text'", "did you mean 'texts'?"),
+    "numbers": (pl.DataFrame({"text": [1]}), "column 'text' is int64, not text", None),
+    "scored before": (
+        pl.DataFrame({"text": ["a"], "status": ["new"]}),
+        "the table has a column 'status' already",
+        "rename or drop it",
+    ),
+    "twice": (
+        pa.Table.from_arrays([pa.array(["a"])] * 2, ["text", "text"]),
+        "the column 'text' more than once",
+        None,
+    ),
+    "lazy": (pl.LazyFrame({"text": ["a"]}), "not polars.LazyFrame", "collect or convert"),
+    "a dictionary": ({"text": ["a"]}, "not dict", "collect or convert"),
+}
+
+
+@pytest.mark.parametrize(("table", "message", "hint"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_a_table_that_cannot_be_scored_is_refused(fake, table, message, hint):
+    with pytest.raises(CorpusError, match=re.escape(message)) as raised:
+        fake().score_table(table)
+    assert hint is None or hint in raised.value.hint
+
+
+def test_a_closed_scorer(fake):
+    with fake() as scorer:
+        scorer.score(["a"])
+    scorer.close()
+    with pytest.raises(EngineError, match="the scorer is closed"):
+        scorer.score(["a"])
+
+
+def test_an_error_of_the_users_own_comes_through(fake):
+    def texts() -> Iterator[str]:
+        yield "a"
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        fake().score(texts())
+
+
+def test_without_vllm_the_extra_is_named(tiny_model, monkeypatch):
+    monkeypatch.setattr("pipeline.errors.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="Scorer needs vllm, torch, transformers") as raised:
+        Scorer(tiny_model)
+    assert "pip install 'winnow-ppl[cpu]'" in raised.value.hint
+
+
+def python(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout
+
+
+LOADED = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+
+def test_importing_the_package_imports_nothing_else():
+    loaded = python("import pipeline; dir(pipeline); " + LOADED).split()
+    assert "pipeline" in loaded
+    assert not {*HEAVY, "polars", "pyarrow", "numpy", "pydantic"} & set(loaded)
+
+
+def test_reading_a_run_imports_no_engine(workplace):
+    code = """
+import sys
+from pipeline import build_report, read_scores
+assert read_scores(sys.argv[1]).collect().height == build_report(sys.argv[1]).overall.num_documents
+"""
+    loaded = python(code + LOADED, str(workplace / "runs/first")).split()
+    assert "polars" in loaded
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_the_names_are_the_same_for_python_and_for_type_checkers():
+    tree = ast.parse((ROOT / "pipeline/__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == pipeline._HOMES
+    assert sorted(seen) == pipeline.__all__
+    assert set(seen) <= set(dir(pipeline))
+    for name, home in seen.items():
+        assert getattr(pipeline, name).__module__ == home
+    with pytest.raises(AttributeError, match="no attribute 'Scorrer'"):
+        pipeline.Scorrer  # noqa: B018
