@@ -1,13 +1,11 @@
 """The command that a schedule runs every night: its options, and nothing else."""
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jobs.command_line.options import Json
-from jobs.signals import on_sigterm
 
 
 def audit(
@@ -39,5 +37,4 @@ def audit(
     """
     from jobs.commands.audit import audit_and_print
 
-    signal.signal(signal.SIGTERM, on_sigterm)
     raise typer.Exit(audit_and_print(config, night, address, as_json=as_json))

@@ -4,14 +4,12 @@ Apart from cli.py, which registers them, so that each stays readable. Nothing he
 before a command runs.
 """
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jobs.command_line.options import Json
-from jobs.signals import on_sigterm
 
 
 def report(
@@ -199,7 +197,6 @@ def filter_corpus(
     from pipeline.filters.filter_config import load_filter_config
 
     settings = load_filter_config(config, options)
-    signal.signal(signal.SIGTERM, on_sigterm)
     raise typer.Exit(filter_and_print(settings, by, dry_run=dry_run, as_json=as_json))
 
 

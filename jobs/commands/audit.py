@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import screen
 from jobs.nights.night import load_night
 from jobs.progress import ProgressListener
 from pipeline.audits.audit_record import Audit, Check, Part
@@ -23,21 +24,21 @@ def audit_and_print(file: Path, night: str | None, address: str | None, *, as_js
 
     with ProgressListener() as listener:
         record, is_new = run_night(what, listener)
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    messages = screen.messages()
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
-        print_audit(record, Console(highlight=False))
+        print_audit(record, screen.data())
     for reason in record.reasons:
-        screen.print(f"Failed: {plain(reason)}", style="bold red", markup=False)
+        messages.print(f"Failed: {plain(reason)}", style="bold red")
     if record.webhook is not None and not record.webhook.delivered:
         said = f"Warning: the webhook was not told: {record.webhook.error}"
-        screen.print(plain(said), style="yellow", markup=False)
+        messages.print(plain(said), style="yellow")
     if not is_new:
         said = f"Decided before; delete {record.run}/audit.json to decide again."
-        screen.print(said, style="dim", markup=False)
+        messages.print(said, style="dim")
     else:
-        screen.print(f"Wrote {record.run}/audit.json", markup=False)
+        messages.print(f"Wrote {record.run}/audit.json")
     return 0 if record.verdict == "pass" else 1
 
 

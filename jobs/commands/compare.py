@@ -1,8 +1,8 @@
 """What `winnow compare` does: call the library, write, print."""
 
-from rich.console import Console
 from rich.markup import escape
 
+from jobs import screen
 from pipeline.comparisons.compare import compare_runs
 from pipeline.escaping import plain
 from pipeline.pages.render_compare import print_comparison, write_comparison
@@ -21,8 +21,8 @@ def compare_and_print(
     as_json: bool,
 ) -> int:
     """Compare, write the files if a folder is named, and print."""
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    with screen.status("Reading the manifests") as status:
+    messages = screen.messages()
+    with messages.status("Reading the manifests") as status:
         comparison = compare_runs(
             [RunStore(run) for run in runs],
             baseline=None if baseline is None else RunStore(baseline),
@@ -36,7 +36,7 @@ def compare_and_print(
     if as_json:
         print(comparison.model_dump_json(indent=2))
     else:
-        print_comparison(comparison, Console(highlight=False))
+        print_comparison(comparison, screen.data())
     if written is not None:
-        screen.print(f"Wrote {written}", markup=False)
+        messages.print(f"Wrote {written}")
     return 0

@@ -1,9 +1,9 @@
 """What `winnow doctor` prints."""
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import screen
 from jobs.commands.runs import print_json
 from jobs.doctor import examine
 from pipeline.escaping import plain
@@ -26,5 +26,5 @@ def examine_and_print(
     for check in checks:
         mark = Text(check.status, style=STYLES[check.status])
         table.add_row(plain(check.name), mark, Text(plain(check.found)), Text(plain(check.todo)))
-    Console(highlight=False, markup=False).print(table)
+    screen.data().print(table)
     return 0 if fit else 1

@@ -6,10 +6,10 @@ Owns the words on the terminal, and putting an engine to the test where that is 
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import screen
 from jobs.commands.runs import print_facts, print_json
 from pipeline.config import ScoreConfig, has_table, load_settings, read_table
 from pipeline.costs.calibration import Calibration
@@ -78,10 +78,10 @@ def print_plan(
     else:
         print_facts(facts | _words(plan, estimate, speed), as_json=False)
         if costs:
-            Console(highlight=False, markup=False).print(_table(costs))
+            screen.data().print(_table(costs))
     for name, reason in unreadable.items():
         text = plain(f"Unreadable: {name}: {reason}")
-        Console(stderr=True).print(text, style="yellow", markup=False)
+        screen.messages().print(text, style="yellow")
     return 1 if unreadable else 0
 
 
@@ -109,8 +109,8 @@ def _priced(
         config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
     )
     rules = plan_rules(config, model)
-    screen = Console(stderr=True, highlight=False)
-    with screen.status("Tokenizing a sample"):
+    messages = screen.messages()
+    with messages.status("Tokenizing a sample"):
         estimate, sample = estimate_plan(config, plan, model, rules)
     costs = [
         cost_of(estimate.prompt_tokens, name, kind, currency=prices.currency)
@@ -118,7 +118,7 @@ def _priced(
     ]
     speed = None
     if calibrating:
-        with screen.status("Measuring this machine"):
+        with messages.status("Measuring this machine"):
             speed = _calibrate(config, model, rules, sample)
         kind = WorkerKind(tokens_per_second=speed.tokens_per_second)
         tokens, currency = estimate.prompt_tokens, prices.currency

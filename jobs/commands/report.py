@@ -3,8 +3,7 @@
 Owns the exit code: 1 if a requirement failed.
 """
 
-from rich.console import Console
-
+from jobs import screen
 from pipeline.escaping import plain
 from pipeline.pages.render import print_report, write_report
 from pipeline.pages.wording import values_of, verdict
@@ -23,17 +22,17 @@ def report_and_print(
 ) -> int:
     """Write the report's files and print it. The exit code."""
     store = RunStore(run)
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    with screen.status("Reading scores"):
+    messages = screen.messages()
+    with messages.status("Reading scores"):
         report = build_report(store, by=by, separate=separate, fail_if=fail_if, text=text)
         written = write_report(report, store)
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
-        print_report(report, Console(highlight=False))
-    screen.print(f"Wrote {written}", markup=False)
+        print_report(report, screen.data())
+    messages.print(f"Wrote {written}")
     failed = [finding for finding in report.requirements if finding.failed]
     for finding in failed:
         what = f"{verdict(finding)}: {finding.expression}: {values_of(finding)}"
-        screen.print(plain(what), style="bold red", markup=False)
+        messages.print(plain(what), style="bold red")
     return 1 if failed else 0

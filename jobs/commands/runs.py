@@ -6,9 +6,9 @@ Owns the words on the terminal. Kept apart from cli.py so that `winnow --help` i
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from jobs import screen
 from jobs.commands.watch import require_planned
 from jobs.progress import ProgressListener
 from pipeline.config import ScoreConfig
@@ -43,12 +43,12 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
             }
         )
         return outcome.exit_code
-    screen = Console(stderr=True, highlight=False)
+    messages = screen.messages()
     for failure in failures:
         what = failure.get("file") or f"shard {failure.get('shard')}"
-        screen.print(f"Not scored: {what}: {failure['reason']}", style="yellow", markup=False)
+        messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
     if success is None:
-        screen.print("Run the same command again to try what was given up.")
+        messages.print("Run the same command again to try what was given up.")
     else:
         totals = success.totals
         what = "scored" if outcome.num_shards_scored else "had already scored"
@@ -57,7 +57,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
             counts += f"; {success.num_rows_reused:,} documents of them taken over"
         if totals.num_rows_copied:
             counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
-        screen.print(f"Done: {what} {counts}. Next: winnow report {config.out}", markup=False)
+        messages.print(f"Done: {what} {counts}. Next: winnow report {config.out}")
     return outcome.exit_code
 
 
@@ -110,10 +110,10 @@ def print_status(run: str, *, as_json: bool) -> int:
         facts |= {"shards_done": len(done), "shards": len(manifest.shards), "failures": failures}
     print_facts(facts, as_json=as_json)
     if not as_json:
-        screen = Console(stderr=True)
+        messages = screen.messages()
         for failure in failures:
             what = failure.get("file") or f"shard {failure.get('shard')}"
-            screen.print(f"Given up: {what}: {failure['reason']}", style="yellow", markup=False)
+            messages.print(f"Given up: {what}: {failure['reason']}", style="yellow")
     return 1 if failures else 0
 
 
@@ -130,7 +130,7 @@ def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
         print(plain(name))
     what = "would be removed" if dry_run else "removed"
     size = sum(found.values())
-    Console(stderr=True, highlight=False).print(f"{len(found)} files, {size:,} bytes {what}")
+    screen.messages().print(f"{len(found)} files, {size:,} bytes {what}")
     return 0
 
 
@@ -146,8 +146,8 @@ def verify_and_print(
     """Verify, and print the verdicts. The exit code: 1 if a check failed."""
     from pipeline.verification.verify import verify_run
 
-    screen = Console(stderr=True, highlight=False)
-    with screen.status("Checking every row") as status:
+    messages = screen.messages()
+    with messages.status("Checking every row") as status:
         verification = verify_run(
             RunStore(run),
             sample=sample,
@@ -159,7 +159,7 @@ def verify_and_print(
     if as_json:
         print(verification.model_dump_json(indent=2))
     else:
-        print_verification(verification, Console(highlight=False))
+        print_verification(verification, screen.data())
     return 0 if verification.passed else 1
 
 
@@ -178,6 +178,6 @@ def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     table.add_column(overflow="fold")
     for key, value in facts.items():
         if value is not None:
-            text = f"{value:,}" if isinstance(value, int) else str(value)
+            text = f"{value:,}" if isinstance(value, int) else plain(str(value))
             table.add_row(key.replace("_", " "), text)
-    Console(highlight=False, markup=False).print(table)
+    screen.data().print(table)

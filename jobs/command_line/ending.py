@@ -1,0 +1,144 @@
+"""How a command ends: its exit code, and one line for whoever typed it.
+
+Owns the exit codes, turning every error into a line and a hint, and the streams of the process.
+A trace is shown only with WINNOW_DEBUG set.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from typer.exceptions import TyperException
+
+from jobs import screen
+from jobs.signals import Terminated, on_sigterm
+from pipeline.errors import UsageError, WinnowError, first_line
+
+INTERRUPTED = 130
+TERMINATED = 143
+NOBODY_READS = 141
+"""As a program that SIGPIPE ended: whoever read the output has seen enough of it."""
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done with findings, or with something given up and recorded; 2 the "
+    "request cannot be carried out; 130 and 143 interrupted and terminated, 141 nobody reads the "
+    "output: run it again."
+)
+# The request is at fault, not a moment that passes.
+CANNOT_BE = frozenset(
+    [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG]
+)
+
+
+def begin_process() -> None:
+    """What holds for a whole process: SIGTERM ends it in order, and its three streams are open.
+
+    With one of them closed, the next file that is opened would take its number, and be printed to.
+    """
+    signal.signal(signal.SIGTERM, on_sigterm)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            _open_nowhere(number)
+            setattr(sys, name, open(number, "r+", closefd=False))  # noqa: SIM115
+
+
+def run_command(command: Callable[[], Any]) -> NoReturn:
+    """Run something and end the process with its exit code, errors as one line and a hint."""
+    log = logging.StreamHandler()
+    log.setFormatter(screen.PlainFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
+    try:
+        code = _unwrapped(command)
+        _flush()
+    except Exception as error:
+        if os.environ.get("WINNOW_DEBUG") and not isinstance(error, BrokenPipeError):
+            raise
+        code = _told(error)
+    except Terminated:
+        screen.say("Stopped by SIGTERM. Run the same command again to go on.")
+        code = TERMINATED
+    except KeyboardInterrupt:
+        screen.say("Interrupted. Run the same command again to go on.")
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _told(error: Exception) -> int:
+    """Say what was wrong and what to do about it; the exit code."""
+    if isinstance(error, BrokenPipeError):
+        _leave_stdout()
+        return NOBODY_READS
+    if isinstance(error, TyperException):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{error}\n")
+            return UsageError.exit_code
+        error = _usage_error(error)
+    if isinstance(error, WinnowError):
+        code, what, hint = error.exit_code, str(error), error.hint
+    elif isinstance(error, OSError) and error.strerror:
+        code = UsageError.exit_code if error.errno in CANNOT_BE else 1
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        hint = "mend that and run again; what is finished is kept"
+    else:
+        code, what = 1, f"{type(error).__name__}: {first_line(error)}"
+        hint = "this is a fault in Winnow; WINNOW_DEBUG=1 shows where"
+    with contextlib.suppress(BrokenPipeError):
+        screen.say(f"Error: {what}", style="bold red")
+        if hint:
+            screen.say(f"Hint: {hint}")
+    return code
+
+
+def _usage_error(error: TyperException) -> UsageError:
+    """What the parser of the command line says, as our own errors are."""
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "winnow"
+    if near := getattr(error, "possibilities", None):
+        return UsageError(error.message, hint=f"did you mean {', '.join(sorted(near))}?")
+    what, is_near, near = message.partition(" Did you mean ")
+    if is_near:
+        return UsageError(what.rstrip("."), hint=f"did you mean {near}")
+    return UsageError(message.rstrip("."), hint=f"{command} --help")
+
+
+def _unwrapped(command: Callable[[], Any]) -> Any:
+    """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError."""
+    try:
+        return command()
+    except SystemError as error:
+        if isinstance(error.__cause__, Terminated | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
+
+
+def _flush() -> None:
+    """Write what is left while an error can still be told. Raises WinnowError."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _leave_stdout()
+        raise WinnowError(
+            f"stdout: {error.strerror}", hint="the output is cut off; run it again"
+        ) from error
+
+
+def _leave_stdout() -> None:
+    """Let Python's own last flush go nowhere, instead of failing with a trace."""
+    with contextlib.suppress(OSError, ValueError):
+        _open_nowhere(sys.stdout.fileno())
+
+
+def _open_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
