@@ -14,7 +14,7 @@ from jobs.command_line.cli_cluster import jobs_app, schedule, submit
 from jobs.command_line.cli_reports import compare, filter_corpus, report
 from jobs.command_line.cli_runs import doctor, gc, plan, status, verify
 from jobs.command_line.ending import EXIT_CODES, begin_process, run_command
-from jobs.command_line.options import Json
+from jobs.command_line.options import Json, Offline
 from jobs.command_line.parsing import Command, Group
 
 app = typer.Typer(
@@ -155,6 +155,7 @@ def score(
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")
     ] = None,
+    offline: Offline = None,
     trust_remote_code: Annotated[
         bool | None,
         typer.Option("--trust-remote-code", help="Run Python code that the model brings."),

@@ -97,6 +97,8 @@ class ScoreConfig(BaseModel):
     """GPUs of one machine that share a model."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Tokens an engine takes per step; by default sized from vocabulary and memory."""
+    offline: bool = False
+    """Take a model on the hub from this machine's cache alone."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Recorded in the manifest."""
     reuse: str | None = None
@@ -113,6 +115,11 @@ class ScoreConfig(BaseModel):
     """Times a shard is tried before it is given up."""
     wait_minutes: float = Field(default=60, gt=0)
     """Longest wait for an engine to come up, to come back, or to get on."""
+
+    def model_options(self) -> dict[str, Any]:
+        """How to find the model: the keyword arguments of `load_model`."""
+        names = ("revision", "trust_remote_code", "offline")
+        return {name: getattr(self, name) for name in names}
 
 
 def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:

@@ -105,9 +105,7 @@ def _priced(
     config: ScoreConfig, prices: PlanConfig, plan: CorpusPlan, *, calibrating: bool
 ) -> tuple[Estimate, list[Cost], Calibration | None]:
     """The tokens of a plan, and what they come to on each kind of worker; this machine last."""
-    model = load_model(
-        config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
-    )
+    model = load_model(config.model, **config.model_options())
     rules = plan_rules(config, model)
     messages = screen.messages()
     with messages.status("Tokenizing a sample"):

@@ -141,6 +141,7 @@ def verify_and_print(
     tolerance: float | None,
     noise_floor: bool,
     *,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> int:
     """Verify, and print the verdicts. The exit code: 1 if a check failed."""
@@ -154,6 +155,7 @@ def verify_and_print(
             seed=seed,
             tolerance=tolerance,
             noise_floor=noise_floor,
+            trust_remote_code=trust_remote_code,
             on_document=lambda done, total: status.update(f"Rescored {done} of {total} documents"),
         )
     if as_json:

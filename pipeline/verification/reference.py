@@ -29,12 +29,16 @@ class ReferenceScorer:
         logging.disable_progress_bar()
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                model.folder, trust_remote_code=model.trust_remote_code
+                model.folder, trust_remote_code=model.trust_remote_code, local_files_only=True
             )
             self._model: Any = AutoModelForCausalLM.from_pretrained(
                 model.folder,
                 dtype=torch.float32,
                 trust_remote_code=model.trust_remote_code,
+                # A manifest is data: the folder that it names may hold anything, or be a name on
+                # the hub. Other weights than safetensors are pickles, which are code.
+                local_files_only=True,
+                use_safetensors=True,
                 # By the definition: the fused kernels leave out what some models ask for, such as
                 # Gemma 2's soft cap.
                 attn_implementation="eager",
