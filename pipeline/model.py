@@ -65,7 +65,8 @@ def load_model(
 ) -> Model:
     """Find the folder that `name` means and identify it. Raises ModelError.
 
-    With `offline` the hub is not asked: a name on it is what the cache has of it. Without `digest_weights`, which reads all of them, that digest is empty.
+    With `offline` the hub is not asked: a name on it is what the cache has of it. Without
+    `digest_weights`, which reads all of them, that digest is empty.
     """
     folder, commit = _find_folder(name, revision, offline=offline)
     config = _read_config(folder)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.command_line.options import Json
+from jobs.command_line.options import ExitZero, Json
 
 
 def audit(
@@ -25,6 +25,7 @@ def audit(
             envvar=["WINNOW_AUDIT_ADDRESS", "RAY_ADDRESS"],
         ),
     ] = None,
+    exit_zero: ExitZero = False,
     as_json: Json = False,
 ) -> None:
     """Audit a corpus for one night: score, report, compare with the last good night, check.
@@ -37,4 +38,5 @@ def audit(
     """
     from jobs.commands.audit import audit_and_print
 
-    raise typer.Exit(audit_and_print(config, night, address, as_json=as_json))
+    code = audit_and_print(config, night, address, as_json=as_json)
+    raise typer.Exit(0 if exit_zero else code)

@@ -93,14 +93,20 @@ jobs_app = typer.Typer(help="What was submitted to a Ray cluster.", no_args_is_h
 
 
 @jobs_app.command("list", cls=Command)
-def list_jobs(address: Address = LOCAL_DASHBOARD, as_json: Json = False) -> None:
+def list_jobs(
+    address: Address = LOCAL_DASHBOARD,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print ids alone, one a line.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the jobs of a cluster, newest first.
 
     Example: winnow jobs list
     """
     from jobs.commands.cluster import print_jobs
 
-    raise typer.Exit(print_jobs(address, as_json=as_json))
+    raise typer.Exit(print_jobs(address, quiet=quiet, as_json=as_json))
 
 
 @jobs_app.command("status", cls=Command)

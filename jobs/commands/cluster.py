@@ -16,7 +16,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs import screen
+from jobs.command_line.ending import INTERRUPTED, TERMINATED
 from jobs.commands.runs import print_facts, print_json
+from jobs.signals import Terminated
 from jobs.submission.auth import (
     dashboard_url,
     exposure_warning,
@@ -33,13 +35,13 @@ from jobs.submission.submit import (
     parse_metadata,
     settings_left_behind,
 )
+from pipeline.errors import ConfigError
 from pipeline.escaping import plain
 
 if TYPE_CHECKING:
     from jobs.submission.job_client import Cluster, Job
 
 NOT_JOBS = ("submit", "jobs", "schedule")
-EXIT_INTERRUPTED = 130
 
 
 def submit_and_print(
@@ -79,8 +81,8 @@ def submit_and_print(
         cluster.submit(submission)
         messages.print(f"Submitted {submission.id} to {cluster.address}")
         job = _follow(cluster, submission.id, "stderr") if wait else cluster.job(submission.id)
-    except KeyboardInterrupt:
-        return _interrupted(messages, submission.id)
+    except (KeyboardInterrupt, Terminated) as ended:
+        return _interrupted(messages, submission.id, ended)
     if as_json:
         print_json(_record(job))
     else:
@@ -88,11 +90,17 @@ def submit_and_print(
     return (job.exit_code or 0) if wait else 0
 
 
-def print_jobs(address: str, *, as_json: bool) -> int:
-    """All jobs of a cluster."""
+def print_jobs(address: str, *, quiet: bool, as_json: bool) -> int:
+    """All jobs of a cluster. Raises ConfigError if two forms are asked for."""
+    if quiet and as_json:
+        raise ConfigError("--quiet and --json contradict each other", hint="give one of them")
     found = _cluster(address, screen.messages()).jobs()
     if as_json:
         print_json([_record(job) for job in found])
+        return 0
+    if quiet:
+        for job in found:
+            print(plain(job.id))
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("id", "state", "started", "took", "exit code", "command"):
@@ -122,8 +130,8 @@ def print_logs(job_id: str, address: str, *, follow: bool) -> int:
         return 0
     try:
         return _follow(cluster, job_id, "stdout").exit_code or 0
-    except KeyboardInterrupt:
-        return _interrupted(messages, job_id)
+    except (KeyboardInterrupt, Terminated) as ended:
+        return _interrupted(messages, job_id, ended)
 
 
 def stop_and_print(job_id: str, address: str, *, as_json: bool) -> int:
@@ -182,12 +190,12 @@ def _progress(messages: Console, text: str) -> Iterator[None]:
         yield
 
 
-def _interrupted(messages: Console, job_id: str) -> int:
+def _interrupted(messages: Console, job_id: str, ended: BaseException) -> int:
     messages.print(
         f"Interrupted. The job goes on: winnow jobs logs {job_id} --follow takes it up again, "
         f"winnow jobs stop {job_id} ends it.",
     )
-    return EXIT_INTERRUPTED
+    return TERMINATED if isinstance(ended, Terminated) else INTERRUPTED
 
 
 def _print_job(job: "Job", *, as_json: bool) -> None:

@@ -4,8 +4,10 @@ Owns the exit code: 1 if a requirement failed.
 """
 
 from jobs import screen
+from jobs.command_line.options import Form
+from pipeline.errors import AccessError
 from pipeline.escaping import plain
-from pipeline.pages.render import print_report, write_report
+from pipeline.pages.render import print_report, to_markdown, write_report
 from pipeline.pages.wording import values_of, verdict
 from pipeline.reports.report import build_report
 from pipeline.store import RunStore
@@ -18,18 +20,27 @@ def report_and_print(
     separate: str | None,
     fail_if: tuple[str, ...],
     text: bool,
-    as_json: bool,
+    form: Form,
 ) -> int:
     """Write the report's files and print it. The exit code."""
     store = RunStore(run)
     messages = screen.messages()
     with messages.status("Reading scores"):
         report = build_report(store, by=by, separate=separate, fail_if=fail_if, text=text)
+    # Whoever may only read a run is shown its report too, and told then.
+    refused: OSError | AccessError | None = None
+    try:
         written = write_report(report, store)
-    if as_json:
+    except (OSError, AccessError) as error:
+        refused = error
+    if form == "json":
         print(report.model_dump_json(indent=2))
+    elif form == "markdown":
+        print(to_markdown(report), end="")
     else:
         print_report(report, screen.data())
+    if refused is not None:
+        raise refused
     messages.print(f"Wrote {written}")
     failed = [finding for finding in report.requirements if finding.failed]
     for finding in failed:

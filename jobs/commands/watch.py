@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import screen
+from jobs.command_line.ending import INTERRUPTED
 from pipeline.errors import RunError
 from pipeline.escaping import plain
 from pipeline.lock import is_alive, read_holder
@@ -23,8 +24,6 @@ from pipeline.manifest import Manifest
 from pipeline.pages.wording import number, percent
 from pipeline.store import RunStore
 from pipeline.watch import Snapshot, Watch
-
-INTERRUPTED = 130
 
 
 def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:

@@ -160,11 +160,11 @@ class Root:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A failure to write, such as a full disk, says of itself which file it was."""
+    """A failure to write, such as a full disk, says of itself which file it was to be."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or TEMPORARY_PREFIX in str(error.filename):
             error.filename = str(path)
         raise
 
