@@ -11,6 +11,7 @@ import typer
 
 from jobs.command_line.cli_audit import audit
 from jobs.command_line.cli_cluster import jobs_app, schedule, submit
+from jobs.command_line.cli_config import config_app
 from jobs.command_line.cli_reports import compare, filter_corpus, report
 from jobs.command_line.cli_runs import doctor, gc, plan, status, verify
 from jobs.command_line.ending import EXIT_CODES, begin_process, run_command
@@ -201,6 +202,7 @@ app.command(name="filter", cls=Command)(filter_corpus)
 # Everything after the first word belongs to the command that is submitted.
 app.command(cls=Command, context_settings={"allow_interspersed_args": False})(submit)
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(config_app, name="config")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +29,16 @@ COMMANDS = [
     "filter",
     "audit",
 ]
-COMMANDS += ["schedule", "submit", "jobs list", "jobs status", "jobs logs", "jobs stop"]
+COMMANDS += ["schedule", "submit", "jobs list", "jobs status", "jobs logs", "jobs stop", "config show"]
+
+
+def every_command() -> dict[str, Any]:
+    """By what a user types."""
+    commands = dict(get_command(app).commands)
+    for group in ("jobs", "config"):
+        inner = commands.pop(group).commands
+        commands |= {f"{group} {name}": command for name, command in inner.items()}
+    return commands
 
 
 @pytest.fixture(autouse=True)
@@ -158,9 +168,7 @@ def test_not_a_run(winnow, tmp_path, command):
 
 
 def test_every_command_has_help_with_an_example():
-    commands = dict(get_command(app).commands)
-    inner = commands.pop("jobs").commands
-    commands |= {f"jobs {name}": command for name, command in inner.items()}
+    commands = every_command()
     assert sorted(commands) == sorted(COMMANDS)
     for name, command in commands.items():
         assert f"Example: winnow {name}" in (command.help or "")

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from typer.exceptions import TyperException
@@ -101,7 +102,8 @@ def _usage_error(error: TyperException) -> UsageError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "winnow"
     if near := getattr(error, "possibilities", None):
-        return UsageError(error.message, hint=f"did you mean {', '.join(sorted(near))}?")
+        nearest = get_close_matches(getattr(error, "option_name", ""), near, n=1, cutoff=0)
+        return UsageError(error.message, hint=f"did you mean {nearest[0]}?")
     what, is_near, near = message.partition(" Did you mean ")
     if is_near:
         return UsageError(what.rstrip("."), hint=f"did you mean {near}")
