@@ -29,7 +29,15 @@ COMMANDS = [
     "filter",
     "audit",
 ]
-COMMANDS += ["schedule", "submit", "jobs list", "jobs status", "jobs logs", "jobs stop", "config show"]
+COMMANDS += [
+    "schedule",
+    "submit",
+    "jobs list",
+    "jobs status",
+    "jobs logs",
+    "jobs stop",
+    "config show",
+]
 
 
 def every_command() -> dict[str, Any]:

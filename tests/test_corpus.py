@@ -170,6 +170,15 @@ def test_no_such_path(tmp_path, name):
     assert raised.value.hint == "CORPUS is a Parquet file, a folder or a glob"
 
 
+def test_a_run_in_place_of_a_corpus(tmp_path):
+    for name in ("manifest.json", "_SUCCESS", "scores/part-00000.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(CorpusError, match=f"^{tmp_path} is a run directory, not a corpus$"):
+        find_files(str(tmp_path))
+    assert list(find_files(str(tmp_path / "scores"))[1]) == ["part-00000.parquet"]
+
+
 @pytest.mark.parametrize("name", ["", "*.parquet", "**"], ids=["folder", "glob", "deep glob"])
 def test_no_parquet_in_it(tmp_path, name):
     (tmp_path / "_hidden.parquet").write_bytes(b"")

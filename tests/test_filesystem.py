@@ -185,6 +185,11 @@ def test_odd_names_are_names(root, name):
     assert not root.exists(name)
 
 
+def test_an_empty_location_is_not_the_folder_here():
+    with pytest.raises(UsageError, match="a location is empty"):
+        open_root("")
+
+
 @pytest.mark.parametrize(
     "name",
     ["..", "../a", "a/..", "a/../../b", "a/../b", "/a", "/"],

@@ -100,7 +100,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="Which documents are sampled.")] = 0,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Largest relative error of nll.  [default: by the run's dtype]"),
+        typer.Option(min=0, help="Largest relative error of nll.  [default: by the run's dtype]"),
     ] = None,
     noise_floor: Annotated[
         bool,

@@ -56,7 +56,7 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, handlers=[log])
     try:
         code = _unwrapped(command)
-        _flush()
+        sys.stdout.flush()  # while an error can still be told
     except Exception as error:
         if os.environ.get("WINNOW_DEBUG") and not isinstance(error, BrokenPipeError):
             raise
@@ -84,8 +84,11 @@ def _told(error: Exception) -> int:
         code, what, hint = error.exit_code, str(error), error.hint
     elif isinstance(error, OSError) and error.strerror:
         code = UsageError.exit_code if error.errno in CANNOT_BE else 1
-        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        where = error.filename or ("stdout" if _stdout_fails() else None)
+        what = f"{where}: {error.strerror}" if where else error.strerror
         hint = "mend that and run again; what is finished is kept"
+        if code == UsageError.exit_code:
+            hint = "choose another place, or mend that one"
     else:
         code, what = 1, f"{type(error).__name__}: {first_line(error)}"
         hint = "this is a fault in Winnow; WINNOW_DEBUG=1 shows where"
@@ -98,7 +101,7 @@ def _told(error: Exception) -> int:
 
 def _usage_error(error: TyperException) -> UsageError:
     """What the parser of the command line says, as our own errors are."""
-    message = " ".join(error.format_message().split())
+    message = " ".join(error.format_message().replace("Value error, ", "").split())
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "winnow"
     if near := getattr(error, "possibilities", None):
@@ -120,17 +123,14 @@ def _unwrapped(command: Callable[[], Any]) -> Any:
         raise
 
 
-def _flush() -> None:
-    """Write what is left while an error can still be told. Raises WinnowError."""
+def _stdout_fails() -> bool:
     try:
+        sys.stdout.write("\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
+    except OSError:
         _leave_stdout()
-        raise WinnowError(
-            f"stdout: {error.strerror}", hint="the output is cut off; run it again"
-        ) from error
+        return True
+    return False
 
 
 def _leave_stdout() -> None:

@@ -41,7 +41,7 @@ from pipeline.escaping import plain
 if TYPE_CHECKING:
     from jobs.submission.job_client import Cluster, Job
 
-NOT_JOBS = ("submit", "jobs", "schedule")
+NOT_JOBS = ("submit", "jobs", "schedule", "config")
 
 
 def submit_and_print(

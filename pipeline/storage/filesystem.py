@@ -174,6 +174,10 @@ def open_root(location: str) -> Root:
 
     Raises UsageError, and StoreError as `open_uri`.
     """
+    if not location:
+        raise UsageError(
+            "a location is empty", hint="is a variable of the shell not set? . is the folder here"
+        )
     if "://" not in location:
         path = str(Path(location).expanduser().absolute())
         return Root(fs.LocalFileSystem(), path, path)
