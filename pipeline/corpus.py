@@ -71,7 +71,7 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
         return root, {name: root.filesystem.get_file_info(root.full(name))}
     try:
         files = root.files(recursive=True)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise CorpusError(
             f"a file name below {folder} is not UTF-8",
             hint="rename it, or name the files one by one",

@@ -166,7 +166,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is not a model configuration")
@@ -174,8 +174,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _names_code(config: dict[str, Any]) -> bool:
-    nested = [value for value in config.values() if isinstance(value, dict)]
-    return "auto_map" in config or any(_names_code(value) for value in nested)
+    """Whether it names Python files, at any depth."""
+    waiting: list[Any] = [config]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if "auto_map" in one:
+                return True
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return False
 
 
 def _digest(files: list[Path]) -> str:
@@ -249,7 +258,7 @@ def find_damage(file: Path) -> str | None:
         try:
             header = json.loads(content.read(length))
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key[0] != "_"]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return "has a damaged header"
     whole = 8 + length + max(ends, default=0)
     return None if size == whole else f"has {size:,} bytes and must have {whole:,}: it is torn"

@@ -170,6 +170,16 @@ def test_no_such_path(tmp_path, name):
     assert raised.value.hint == "CORPUS is a Parquet file, a folder or a glob"
 
 
+def test_links_to_files_are_files_and_circles_end(tmp_path):
+    """The hub's cache is made of links to files; a folder that holds itself is a trap."""
+    corpus = tmp_path / "corpus"
+    (corpus / "deep").mkdir(parents=True)
+    (tmp_path / "blob").touch()
+    (corpus / "a.parquet").symlink_to(tmp_path / "blob")
+    (corpus / "deep" / "circle").symlink_to(corpus)
+    assert list(find_files(str(corpus))[1]) == ["a.parquet"]
+
+
 def test_a_run_in_place_of_a_corpus(tmp_path):
     for name in ("manifest.json", "_SUCCESS", "scores/part-00000.parquet"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -72,6 +72,20 @@ def test_a_signal_ends_it_in_one_line(signalled, code, said):
     assert err == f"{said} Run the same command again to go on.\n"
 
 
+def test_nobody_is_told_of_its_use():
+    """Asked of the libraries themselves, in a process that began as `winnow` does."""
+    code = (
+        "from jobs.command_line.ending import begin_process; begin_process()\n"
+        "import huggingface_hub.constants as hub\n"
+        "from ray._common.usage.usage_lib import usage_stats_enabled\n"
+        "assert hub.HF_HUB_DISABLE_TELEMETRY\n"
+        "assert not usage_stats_enabled()\n"
+    )
+    clean = {k: v for k, v in os.environ.items() if "STATS" not in k and "TRACK" not in k}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 # --- streams
 
 

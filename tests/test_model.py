@@ -87,8 +87,14 @@ def test_a_folder_without_config_is_not_a_model(model):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"architectures": ["Llama', b"\xff\xfe\x00", b"<html>rate limited</html>"],
-    ids=["empty", "cut", "not UTF-8", "a web page"],
+    [
+        b"",
+        b'{"architectures": ["Llama',
+        b"\xff\xfe\x00",
+        b"<html>rate limited</html>",
+        b"[" * 10**6,
+    ],
+    ids=["empty", "cut", "not UTF-8", "a web page", "brackets without end"],
 )
 def test_a_damaged_config_is_named(model, content):
     (model / "config.json").write_bytes(content)
@@ -135,8 +141,9 @@ def test_a_folder_without_tokenizer_is_refused(model):
         {"auto_map": {}},
         {"text_config": {"vocab_size": 9, "auto_map": {"AutoConfig": "c.C"}}},
         {"a": {"b": {"auto_map": {"AutoModel": "m.M"}}}},
+        {"a": [1, [{"auto_map": {"AutoModel": "m.M"}}]]},
     ],
-    ids=["top", "empty", "text_config", "deep"],
+    ids=["top", "empty", "text_config", "deep", "in lists"],
 )
 def test_a_models_own_code_is_refused_unless_trusted(model, keys):
     change_config(model, **keys)

@@ -29,6 +29,12 @@ EXIT_CODES = (
     "request cannot be carried out; 130 and 143 interrupted and terminated, 141 nobody reads the "
     "output: run it again."
 )
+NOBODY_IS_TOLD = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
 # The request is at fault, not a moment that passes.
 CANNOT_BE = frozenset(
     [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG]
@@ -36,10 +42,13 @@ CANNOT_BE = frozenset(
 
 
 def begin_process() -> None:
-    """What holds for a whole process: SIGTERM ends it in order, and its three streams are open.
+    """What holds for a whole process: SIGTERM ends it in order, nobody is told of its use, and its
+    three streams are open.
 
     With one of them closed, the next file that is opened would take its number, and be printed to.
     """
+    for name, value in NOBODY_IS_TOLD.items():
+        os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, on_sigterm)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:

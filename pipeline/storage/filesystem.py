@@ -84,11 +84,13 @@ class Root:
     def files(self, folder: str = "", *, recursive: bool = False) -> dict[str, fs.FileInfo]:
         """Every file below `folder`, by name relative to this root; nothing if it is missing."""
         where = self.full(folder) if folder else self.path
-        selector = fs.FileSelector(where, recursive=recursive, allow_not_found=True)
+        wanted = fs.FileSelector(where, recursive=recursive, allow_not_found=True)
+        if recursive and self.is_local:
+            wanted = list(_walk(where))
         cut = len(self.path.rstrip("/")) + 1
         return {
             info.path[cut:]: info
-            for info in self.filesystem.get_file_info(selector)
+            for info in self.filesystem.get_file_info(wanted)
             if info.type == fs.FileType.File
         }
 
@@ -156,6 +158,19 @@ class Root:
         """Delete `name` if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.full(name))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Every file below a local folder; links are followed, but not in a circle, as Arrow does."""
+    waiting = [(folder.rstrip("/") or "/", frozenset([os.path.realpath(folder)]))]
+    while waiting:
+        path, above = waiting.pop()
+        with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    yield entry.path
+                elif (real := os.path.realpath(entry.path)) not in above:
+                    waiting.append((entry.path, above | {real}))
 
 
 @contextlib.contextmanager
