@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,27 @@ def test_every_command_has_help_with_an_example():
         assert f"Example: winnow {name}" in (command.help or "")
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
+
+
+def test_every_option_names_its_environment_variable(winnow):
+    for name, command in every_command().items():
+        code, out, _ = winnow(*name.split(), "--help")
+        assert code == 0
+        for option in command.params:
+            if option.param_type_name == "option":
+                own = f"WINNOW_{name.replace(' ', '_').upper()}_{option.name.upper()}"
+                named = option.envvar or [own]
+                for variable in [named] if isinstance(named, str) else named:
+                    assert re.search(rf"\b{variable}\b", out), f"{name} --{option.name}"
+
+
+def test_what_prints_figures_prints_json():
+    without = {
+        name
+        for name, command in every_command().items()
+        if "--json" not in {word for param in command.params for word in param.opts}
+    }
+    assert without == {"schedule", "jobs logs"}  # files and logs
 
 
 def test_a_fault_of_ours_is_one_line_too(capsys):
