@@ -11,6 +11,7 @@ from jobs.nights.night import load_night
 from jobs.progress import ProgressListener
 from pipeline.audits.audit_record import Audit, Check, Part
 from pipeline.escaping import plain
+from pipeline.pages.terminal import print_table
 from pipeline.pages.wording import number
 
 COLUMNS = ("documents", "tokens", "perplexity", "median", "p95", "bits/byte")
@@ -52,14 +53,14 @@ def print_audit(record: Audit, console: Console) -> None:
         for name, part in groups.items():
             table.add_row(Text(plain(name)), *_cells(part))
         table.add_row("all", *_cells(record.overall), style="bold")
-        console.print(table)
+        print_table(table, console)
         console.print()
     if record.checks:
         table = Table(box=None, pad_edge=False, show_header=False)
         for check in record.checks:
             state = Text(check.state, style=STYLES[check.state])
             table.add_row(state, Text(plain(_asked(check))), Text(plain(_found(check))))
-        console.print(table)
+        print_table(table, console)
         console.print()
     if record.sample is not None:
         for name, estimate in record.sample.estimates.items():

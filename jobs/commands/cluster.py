@@ -37,6 +37,7 @@ from jobs.submission.submit import (
 )
 from pipeline.errors import ConfigError
 from pipeline.escaping import plain
+from pipeline.pages.terminal import print_table
 
 if TYPE_CHECKING:
     from jobs.submission.job_client import Cluster, Job
@@ -109,7 +110,7 @@ def print_jobs(address: str, *, quiet: bool, as_json: bool) -> int:
         code = "" if job.exit_code is None else str(job.exit_code)
         row = (job.id, job.state, _when(job.started), _took(job), code, _command(job))
         table.add_row(*(plain(cell) for cell in row))
-    screen.data().print(table)
+    print_table(table, screen.data())
     return 0
 
 

@@ -30,6 +30,7 @@ from pipeline.costs.workers import PlanConfig, load_plan_config
 from pipeline.errors import ConfigError
 from pipeline.escaping import plain
 from pipeline.filters.filter_config import FilterConfig
+from pipeline.pages.terminal import print_table
 
 TABLES: dict[str, dict[str, type[BaseModel]]] = {
     "score": {"score": ScoreConfig},
@@ -78,7 +79,7 @@ def show_settings(
         table.add_row(
             plain(where), plain(value if one.value is not None else ""), plain(one.origin)
         )
-    screen.data().print(table)
+    print_table(table, screen.data())
     return 0
 
 

@@ -12,6 +12,7 @@ from pipeline.filters.filter_config import FilterConfig
 from pipeline.filters.filter_output import FilterWriter
 from pipeline.filters.filter_record import FilterRecord, Sizes
 from pipeline.filters.filtering import decide
+from pipeline.pages.terminal import print_table
 
 
 def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_json: bool) -> int:
@@ -60,11 +61,11 @@ def print_filter(record: FilterRecord, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column(plain(record.by or ""), overflow="fold")
     for name in ("documents", "kept", "tokens", "kept", "bytes", "kept"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for group in record.groups:
         table.add_row(_label(group.group), *_cells(group.before, group.after))
     table.add_row("all", *_cells(record.before, record.after))
-    console.print(table)
+    print_table(table, console)
     for cutoff in record.cutoffs:
         where = f"{_label(cutoff.group)}: " if record.rules["within"] else ""
         said = []

@@ -20,6 +20,7 @@ from pipeline.estimate import Estimate, Quantity, Sample
 from pipeline.identity import choose_scoring, plan_rules
 from pipeline.manifest import ScoringRules
 from pipeline.model import Model, load_model
+from pipeline.pages.terminal import print_table
 from pipeline.pages.wording import number
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, estimate_plan, plan_corpus
 from pipeline.sizing import EngineSettings
@@ -78,7 +79,7 @@ def print_plan(
     else:
         print_facts(facts | _words(plan, estimate, speed), as_json=False)
         if costs:
-            screen.data().print(_table(costs))
+            print_table(_table(costs), screen.data())
     for name, reason in unreadable.items():
         text = plain(f"Unreadable: {name}: {reason}")
         screen.messages().print(text, style="yellow")
@@ -184,7 +185,9 @@ def _table(costs: list[Cost]) -> Table:
     currency = f" {plain(costs[0].currency)}" if costs[0].currency else ""
     table = Table(box=None, pad_edge=False)
     for name in ("worker", "workers", "tokens/s each", "hours", *(["price"] if priced else [])):
-        table.add_column(name, justify="left" if name == "worker" else "right")
+        table.add_column(
+            name, justify="left" if name == "worker" else "right", no_wrap=name != "worker"
+        )
     for cost in costs:
         row = [plain(cost.worker), f"{cost.count:,}", number(cost.tokens_per_second)]
         row.append(_between(cost.hours))

@@ -16,6 +16,7 @@ from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
 from pipeline.pages.render import print_verification
+from pipeline.pages.terminal import print_table
 from pipeline.planning import open_run
 from pipeline.store import RunStore
 
@@ -182,4 +183,4 @@ def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
         if value is not None:
             text = f"{value:,}" if isinstance(value, int) else plain(str(value))
             table.add_row(key.replace("_", " "), text)
-    screen.data().print(table)
+    print_table(table, screen.data())
