@@ -135,6 +135,29 @@ def test_a_stream_that_is_closed_takes_nothing_with_it(run, closed):
     assert json.loads(page.read_text())["overall"]["num_documents"] == len(TEXTS)
 
 
+# --- the machine
+
+
+def test_a_user_without_a_home(run, tmp_path):
+    """As in a container that runs as whoever the cluster says."""
+    code = (
+        "import os, pwd, sys\n"
+        "def nobody(*_): raise KeyError('nobody')\n"
+        "pwd.getpwuid = nobody\n"
+        "del os.environ['HOME']\n"
+        f"sys.argv = ['winnow', 'report', {run!r}]\n"
+        "from jobs.cli import main; main()\n"
+    )
+    environment = os.environ | {"HOME": "/", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Corpus perplexity" in done.stdout
+    assert "Warning: HOME is not set" in done.stderr
+    assert not list(tmp_path.glob("winnow-home-*")), "nothing is left behind"
+
+
 # --- errors
 
 

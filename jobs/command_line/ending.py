@@ -4,14 +4,18 @@ Owns the exit codes, turning every error into a line and a hint, and the streams
 A trace is shown only with WINNOW_DEBUG set.
 """
 
+import atexit
 import contextlib
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 from typer.exceptions import TyperException
@@ -42,8 +46,8 @@ CANNOT_BE = frozenset(
 
 
 def begin_process() -> None:
-    """What holds for a whole process: SIGTERM ends it in order, nobody is told of its use, and its
-    three streams are open.
+    """What holds for a whole process: SIGTERM ends it in order, nobody is told of its use, it has
+    a home, and its three streams are open.
 
     With one of them closed, the next file that is opened would take its number, and be printed to.
     """
@@ -56,6 +60,18 @@ def begin_process() -> None:
         except OSError:
             _open_nowhere(number)
             setattr(sys, name, open(number, "r+", closefd=False))  # noqa: SIM115
+    _have_a_home()
+
+
+def _have_a_home() -> None:
+    # A container that runs as any user has none, and libraries look for it when they are imported.
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.mkdtemp(prefix="winnow-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        os.environ["HOME"] = home
+        screen.say("Warning: HOME is not set: nothing is cached beyond this command", "yellow")
 
 
 def run_command(command: Callable[[], Any]) -> NoReturn:
