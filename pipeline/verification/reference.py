@@ -6,6 +6,7 @@ told are the run's.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError, first_line
@@ -26,6 +27,12 @@ class ReferenceScorer:
                 f"rescoring needs torch and transformers: {error}",
                 hint="install winnow-ppl[cpu] or [gpu], or check integrity alone with --sample 0",
             ) from error
+        if not Path(model.folder).is_dir():
+            # Else transformers takes it for a name on the hub, whatever it is told.
+            raise ModelError(
+                f"cannot load {model.folder} to rescore: there is no such folder here",
+                hint="put the model there, or check integrity alone with --sample 0",
+            )
         logging.disable_progress_bar()
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
@@ -35,8 +42,8 @@ class ReferenceScorer:
                 model.folder,
                 dtype=torch.float32,
                 trust_remote_code=model.trust_remote_code,
-                # A manifest is data: the folder that it names may hold anything, or be a name on
-                # the hub. Other weights than safetensors are pickles, which are code.
+                # A manifest is data: the folder that it names may hold anything, and other weights
+                # than safetensors are pickles, which are code.
                 local_files_only=True,
                 use_safetensors=True,
                 # By the definition: the fused kernels leave out what some models ask for, such as
