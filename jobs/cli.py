@@ -1,31 +1,27 @@
-"""The `winnow` command: parse, call the library, turn one exception family into an exit code.
+"""The `winnow` command: the options of `winnow score`, and every other command put together.
 
-Exit codes: 0 done; 1 done with findings or a handled failure; 2 usage or configuration; 130 and
-143 stopped by SIGINT and SIGTERM, to be run again. stdout is data, stderr progress and errors.
+stdout is data, stderr progress and errors. How a command ends is command_line/ending.py's.
 """
 
-import logging
-import os
-import signal
-import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from jobs.command_line.cli_audit import audit
 from jobs.command_line.cli_cluster import jobs_app, schedule, submit
+from jobs.command_line.cli_config import config_app
 from jobs.command_line.cli_reports import compare, filter_corpus, report
 from jobs.command_line.cli_runs import doctor, gc, plan, status, verify
-from jobs.command_line.options import Json
-from jobs.signals import Terminated, on_sigterm
-from pipeline.errors import WinnowError, first_line, missing_extra
+from jobs.command_line.ending import EXIT_CODES, begin_process, run_command
+from jobs.command_line.options import Json, Offline
+from jobs.command_line.parsing import Command, Group
 
 app = typer.Typer(
     name="winnow",
+    cls=Group,
+    epilog=EXIT_CODES,
     help="Score text corpora with a language model, and act on the scores.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -36,56 +32,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """The console script."""
-    run_command(lambda: app(standalone_mode=True))
-
-
-def run_command(command: Callable[[], Any]) -> NoReturn:
-    """Run something and end the process with its exit code, errors as one line and a hint."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    try:
-        sys.exit(_unwrapped(command))
-    except WinnowError as error:
-        if os.environ.get("WINNOW_DEBUG"):
-            raise
-        errors.print(f"Error: {error}", style="bold red", markup=False)
-        if error.hint:
-            errors.print(f"Hint: {error.hint}", markup=False)
-        sys.exit(error.exit_code)
-    except Exception as error:
-        if os.environ.get("WINNOW_DEBUG"):
-            raise
-        if isinstance(error, OSError) and error.filename is not None:
-            errors.print(
-                f"Error: {error.filename}: {error.strerror}", style="bold red", markup=False
-            )
-            errors.print("Hint: mend that and run again; what is finished is kept", markup=False)
-            sys.exit(1)
-        what = first_line(error)
-        errors.print(f"Error: {type(error).__name__}: {what}", style="bold red", markup=False)
-        errors.print("Hint: this is a fault in Winnow; WINNOW_DEBUG=1 shows where", markup=False)
-        sys.exit(1)
-    except Terminated:
-        errors.print("Stopped by SIGTERM. Run the same command again to go on.")
-        sys.exit(143)
-    except KeyboardInterrupt:
-        errors.print("Interrupted. Run the same command again to go on.")
-        sys.exit(130)
-
-
-def _unwrapped(command: Callable[[], Any]) -> Any:
-    """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError.
-
-    A package that a core install does not have is an error of the caller's, not a fault.
-    """
-    try:
-        return command()
-    except ModuleNotFoundError as error:
-        raise (missing_extra(error) or error) from None
-    except SystemError as error:
-        if isinstance(error.__cause__, Terminated | KeyboardInterrupt):
-            raise error.__cause__ from None
-        raise
+    begin_process()
+    run_command(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -100,7 +48,7 @@ def root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=Command)
 def score(
     corpus: Annotated[
         str | None, typer.Argument(help="A Parquet file, a folder or a glob.")
@@ -208,6 +156,7 @@ def score(
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Stop if any file cannot be read.")
     ] = None,
+    offline: Offline = None,
     trust_remote_code: Annotated[
         bool | None,
         typer.Option("--trust-remote-code", help="Run Python code that the model brings."),
@@ -241,7 +190,6 @@ def score(
     if dry_run:
         dry_run_score(settings, as_json=as_json)
         return
-    signal.signal(signal.SIGTERM, on_sigterm)
     raise typer.Exit(score_and_print(settings, as_json=as_json))
 
 
@@ -249,11 +197,12 @@ _NOT_SETTINGS = frozenset(["config", "dry_run", "as_json"])
 
 
 for command in (plan, status, verify, gc, doctor, report, compare, audit, schedule):
-    app.command()(command)
-app.command(name="filter")(filter_corpus)
+    app.command(cls=Command)(command)
+app.command(name="filter", cls=Command)(filter_corpus)
 # Everything after the first word belongs to the command that is submitted.
-app.command(context_settings={"allow_interspersed_args": False})(submit)
+app.command(cls=Command, context_settings={"allow_interspersed_args": False})(submit)
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(config_app, name="config")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
-from jobs.cli import run_command
+from jobs import screen
+from jobs.command_line.ending import run_command
 from jobs.demo_corpus import NOISE, build_demo_corpus
 from jobs.demo_model import cache_folder, demo_model
 from jobs.progress import ProgressListener
@@ -27,11 +26,11 @@ from pipeline.store import RunStore
 def run_demo(folder: Path) -> int:
     """Fetch, build, score, report; returns the exit code."""
     started = time.monotonic()
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    screen.print(f"Model: SmolLM2-135M in {cache_folder()}", markup=False)
+    messages = screen.messages()
+    messages.print(f"Model: SmolLM2-135M in {cache_folder()}")
     model = demo_model()
     corpus = build_demo_corpus(folder / "corpus")
-    screen.print(f"Corpus: {corpus}", markup=False)
+    messages.print(f"Corpus: {corpus}")
     run = folder / "run"
     config = ScoreConfig(
         corpus=str(corpus), out=str(run), model=str(model), carry=("source", "lang")
@@ -42,18 +41,14 @@ def run_demo(folder: Path) -> int:
     report = build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
     page = write_report(report, store)
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print()
-    print_report(report, Console(highlight=False))
+    print()
+    print_report(report, screen.data())
     winnow = _winnow()
-    console.print(f"\nReport: {page}")
-    console.print(f"Took {time.monotonic() - started:.0f} s. Next:")
-    console.print(f"  {winnow} report {run} --by lang", markup=False)
-    console.print(f"  {winnow} plan YOUR.parquet", markup=False)
-    console.print(
-        f"  {winnow} score YOUR.parquet --out runs/mine --model {shlex.quote(str(model))}",
-        markup=False,
-    )
+    print(f"\nReport: {page}")
+    print(f"Took {time.monotonic() - started:.0f} s. Next:")
+    print(f"  {winnow} report {run} --by lang")
+    print(f"  {winnow} plan YOUR.parquet")
+    print(f"  {winnow} score YOUR.parquet --out runs/mine --model {shlex.quote(str(model))}")
     return outcome.exit_code
 
 

@@ -8,8 +8,9 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jobs import screen
 
 LOG_SECONDS = 15.0
 
@@ -17,8 +18,8 @@ LOG_SECONDS = 15.0
 class ProgressListener:
     """Shows a run's phases and how far it is; use as a context manager."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+    def __init__(self) -> None:
+        self._console = screen.messages()
         self._bar: Progress | None = None
         self._task: int = 0
         self._num_rows = 0
@@ -38,7 +39,7 @@ class ProgressListener:
 
     def phase(self, text: str) -> None:
         """Something slow begins."""
-        self._console.print(f"{text} …", style="dim", markup=False)
+        self._console.print(f"{text} …", style="dim")
 
     def begin(self, num_rows: int, num_done: int) -> None:
         """Scoring begins, with `num_done` of the documents already there."""
@@ -46,7 +47,7 @@ class ProgressListener:
         if num_done:
             self._console.print(f"{num_done} of {num_rows} documents are already scored")
         self._last_log = time.monotonic()
-        if self._console.is_terminal and not self._console.quiet:
+        if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("Scoring"),
                 BarColumn(),

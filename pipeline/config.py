@@ -81,10 +81,17 @@ class ScoringConfig(BaseModel):
     """GPUs of one machine that share a model."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Tokens an engine takes per step; by default sized from vocabulary and memory."""
+    offline: bool = False
+    """Take a model on the hub from this machine's cache alone."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Recorded in the manifest."""
     dedup: bool = True
     """Score exact copies inside a shard once. Changes no score and no row."""
+
+    def model_options(self) -> dict[str, Any]:
+        """How to find the model: the keyword arguments of `load_model`."""
+        names = ("revision", "trust_remote_code", "offline")
+        return {name: getattr(self, name) for name in names}
 
 
 class ScoringSettings(TypedDict, total=False):
@@ -102,6 +109,7 @@ class ScoringSettings(TypedDict, total=False):
     scoring: AskedScoring
     tensor_parallel_size: int
     max_num_batched_tokens: int | None
+    offline: bool
     trust_remote_code: bool
     dedup: bool
 
@@ -141,11 +149,13 @@ class ScoreConfig(ScoringConfig):
 
 def make_scoring_config(model: str, settings: ScoringSettings) -> ScoringConfig:
     """Settings given in Python. Raises ConfigError, naming the key."""
-    refuse_unknown(settings, ScoringConfig, "the settings of a Scorer")
+    known = list(ScoringConfig.model_fields)
+    if unknown := [key for key in settings if key not in known]:
+        raise _unknown(unknown[0], known, "the settings of a Scorer")
     try:
         return ScoringConfig(model=model, **settings)
     except ValidationError as error:
-        raise _config_error(error, "the settings of a Scorer", dict(settings)) from None
+        raise _config_error(error, None, "", dict(settings)) from None
 
 
 def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:
@@ -176,7 +186,9 @@ def load_settings(
     given = {key: value for key, value in options.items() if value is not None}
     known = list(kind.model_fields)
     if unknown := [key for key in table if key not in known]:
-        raise _unknown_key(unknown[0], known, f"[{table_name}] of {file}")
+        assert file is not None
+        where = f"[{table_name}] of {file}"
+        raise _unknown(unknown[0], known, where, at=at_line(file, table_name, unknown[0]))
     merged = table | given
     if isinstance(carry := merged.get("carry"), list):
         merged["carry"] = tuple(carry)
@@ -189,7 +201,7 @@ def load_settings(
     try:
         return kind(**merged)
     except ValidationError as error:
-        raise _config_error(error, f"[{table_name}] of {file}", given) from None
+        raise _config_error(error, file, table_name, given) from None
 
 
 def read_table(file: Path, name: str) -> dict[str, Any]:
@@ -198,10 +210,10 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
     if unknown := sorted(document.keys() - set(TABLES)):
-        raise _unknown_key(unknown[0], list(TABLES), str(file), "table")
+        raise _unknown(unknown[0], list(TABLES), str(file), "table", at_line(file, unknown[0]))
     table = document.get(name)
     if not isinstance(table, dict):
         raise ConfigError(f"{file} has no [{name}] table", hint=f"put the keys under [{name}]")
@@ -212,7 +224,7 @@ def has_table(file: Path, name: str) -> bool:
     """Whether the file has a table; a file that is no TOML is read_table's to refuse."""
     try:
         return name in tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -229,21 +241,55 @@ def near_or_known(name: str, known: list[str]) -> str:
     return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
 
 
-def _unknown_key(key: str, known: list[str], where: str, kind: str = "key") -> ConfigError:
-    return ConfigError(f"unknown {kind} '{key}' in {where}", hint=near_or_known(key, known))
+def _unknown(
+    key: str, known: list[str], where: str, kind: str = "key", at: str = ""
+) -> ConfigError:
+    return ConfigError(f"unknown {kind} '{key}' in {where}{at}", hint=near_or_known(key, known))
 
 
-def _config_error(error: ValidationError, table: str, given: dict[str, Any]) -> ConfigError:
+def _config_error(
+    error: ValidationError, file: Path | None, table: str, given: dict[str, Any]
+) -> ConfigError:
     first = error.errors()[0]
     key = str(first["loc"][0])
-    where = f"--{key.replace('_', '-')}" if key in given else f"{key} in {table}"
     rule = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return ConfigError(f"{where} = {first['input']!r}: {rule.replace('should', 'must')}")
+    said = f"= {first['input']!r}: {rule.replace('should', 'must')}"
+    if key in given or file is None:
+        return ConfigError(f"--{key.replace('_', '-')} {said}")
+    return ConfigError(f"{key} in [{table}] of {file} {said}{at_line(file, table, key)}")
 
 
-def refuse_unknown(keys: Iterable[str], model: type[BaseModel], where: str) -> None:
-    """Raises ConfigError for a key that the model does not have, naming a near one."""
+def refuse_unknown(
+    keys: Iterable[str], model: type[BaseModel], file: Path, table: str, number: int | None = None
+) -> None:
+    """Raises ConfigError for a key that the model does not have, naming a near one.
+
+    `number` is that of a table which may be there several times, counted from 1.
+    """
     known = list(model.model_fields)
+    where = f"[{table}]" if number is None else f"[[{table}]] {number}"
     for key in keys:
         if key not in known:
-            raise ConfigError(f"unknown key '{key}' in {where}", hint=near_or_known(key, known))
+            at = at_line(file, table, key, number or 1)
+            raise _unknown(key, known, f"{where} of {file}", at=at)
+
+
+HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
+
+
+def at_line(file: Path, table: str, key: str | None = None, number: int = 1) -> str:
+    """Where in a TOML file a key is, or a table: " (at line 3)"; nothing if it is not found."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    inside, seen = False, 0
+    for at, line in enumerate(lines, 1):
+        if header := HEADER.match(line):
+            seen += header[1] == table
+            inside = header[1] == table and seen == number
+            if inside and key is None:
+                return f" (at line {at})"
+        elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
+            return f" (at line {at})"
+    return ""

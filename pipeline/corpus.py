@@ -71,11 +71,16 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
         return root, {name: root.filesystem.get_file_info(root.full(name))}
     try:
         files = root.files(recursive=True)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise CorpusError(
             f"a file name below {folder} is not UTF-8",
             hint="rename it, or name the files one by one",
         ) from error
+    if pattern is None and "manifest.json" in files and "_SUCCESS" in files:
+        raise CorpusError(
+            f"{folder} is a run directory, not a corpus",
+            hint="name the corpus; or scores/ below it, if the run carries the text",
+        )
     if pattern is None:
         files = {name: info for name, info in files.items() if name.endswith((".parquet", ".pq"))}
     else:

@@ -18,6 +18,9 @@ from pipeline.storage.filesystem import Root
 BATCH_TEXT_BYTES = 1 << 20
 BATCH_ROWS = 256
 NO_COLUMNS = pa.RecordBatch.from_pydict({})
+LARGEST_TEXT_CHARS = 1 << 25
+"""A hundred long books. A tokenizer takes a hundred bytes a token: what is beyond is an attack or a
+mistake, and would take the machine's memory before the engine sees any of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def documents_of(texts: Iterable[object]) -> Iterator[Document]:
         except UnicodeEncodeError:  # half of a surrogate pair: Parquet could not hold it either
             yield Document(row, None, error="not UTF-8")
         else:
-            yield Document(row, text)
+            yield _document(row, text)
 
 
 def documents_of_column(column: pa.ChunkedArray) -> Iterator[Document]:
@@ -165,7 +168,7 @@ def _to_documents(column: pa.Array, first_row: int) -> list[Document]:
         column = column.dictionary_decode()
     try:
         values: list[str | None] = column.to_pylist()
-        return [Document(first_row + i, text) for i, text in enumerate(values)]
+        return [_document(first_row + i, text) for i, text in enumerate(values)]
     except UnicodeDecodeError:
         # Some writers put bytes into string columns; only the rows that are not UTF-8 are lost.
         raw = column.cast(pa.large_string()).view(pa.large_binary()).to_pylist()
@@ -174,6 +177,11 @@ def _to_documents(column: pa.Array, first_row: int) -> list[Document]:
 
 def _decoded(row: int, value: bytes | None) -> Document:
     try:
-        return Document(row, None if value is None else value.decode())
+        return _document(row, None if value is None else value.decode())
     except UnicodeDecodeError:
         return Document(row, None, error="not UTF-8")
+
+
+def _document(row: int, text: str | None) -> Document:
+    is_large = text is not None and len(text) > LARGEST_TEXT_CHARS
+    return Document(row, text, "too_large" if is_large else None)

@@ -274,7 +274,7 @@ class _Reader:
         shard = Shard(0, (span,), unit.num_rows, unit.num_bytes)
         for batch in read_batches(self._root, self._files, shard, self._columns):
             for document in batch.documents:
-                if document.text:
+                if document.text and not document.error:
                     yield document.text, len(document.text.encode())
 
     def _work(self, texts: list[str]) -> list[Work]:

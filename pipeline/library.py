@@ -47,12 +47,7 @@ class Scorer:
         with _words_of_python():
             config = make_scoring_config(str(model), settings)
             require_modules("Scorer", "vllm", "torch", "transformers")
-            found = load_model(
-                config.model,
-                revision=config.revision,
-                trust_remote_code=config.trust_remote_code,
-                digest_weights=False,
-            )
+            found = load_model(config.model, **config.model_options(), digest_weights=False)
             self.rules = plan_rules(config, found)
             """What the settings come to for this model, nothing left automatic."""
             self._tokenizer = Tokenizer(found.folder, trust_remote_code=config.trust_remote_code)

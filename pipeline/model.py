@@ -56,13 +56,19 @@ class Model:
 
 
 def load_model(
-    name: str, *, revision: str | None, trust_remote_code: bool, digest_weights: bool = True
+    name: str,
+    *,
+    revision: str | None,
+    trust_remote_code: bool,
+    offline: bool = False,
+    digest_weights: bool = True,
 ) -> Model:
     """Find the folder that `name` means and identify it. Raises ModelError.
 
-    Without `digest_weights`, which reads all of them, that digest is empty.
+    With `offline` the hub is not asked: a name on it is what the cache has of it. Without
+    `digest_weights`, which reads all of them, that digest is empty.
     """
-    folder, commit = _find_folder(name, revision)
+    folder, commit = _find_folder(name, revision, offline=offline)
     config = _read_config(folder)
     if _names_code(config) and not trust_remote_code:
         raise ModelError(
@@ -105,7 +111,7 @@ def load_model(
     )
 
 
-def _find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
+def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str | None]:
     folder = Path(name).expanduser().absolute()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -121,30 +127,46 @@ def _find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
             f"no such model folder: {name}",
             hint="--model is a folder in Hugging Face format, or ORGANISATION/NAME on the hub",
         )
-    return _fetch(name, revision)
+    return _fetch(name, revision, offline=offline)
 
 
-def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
+def _fetch(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         # No *.bin and *.pt: pickled weights are code.
         wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.py"]
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # the hub client raises many unrelated kinds
-        reason = first_line(error)
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=wanted, local_files_only=offline
+        )
+    except LocalEntryNotFoundError as error:
+        if not (offline or HF_HUB_OFFLINE):
+            raise _not_fetched(name, error) from error
+        which = name if revision is None else f"{name} at {revision}"
         raise ModelError(
-            f"cannot fetch {name} from the hub: {reason}",
-            hint="check the name and the connection, or point --model at a local folder",
+            f"{which} is not in {HF_HUB_CACHE}, and the hub is not asked: --offline or "
+            "HF_HUB_OFFLINE is set",
+            hint=f"fetch it where there is a network: hf download {name}",
         ) from error
-    return folder, folder.name
+    except Exception as error:  # the hub client raises many unrelated kinds
+        raise _not_fetched(name, error) from error
+    return Path(found), Path(found).name
+
+
+def _not_fetched(name: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"cannot fetch {name} from the hub: {first_line(error)}",
+        hint="check the name and the connection, or point --model at a local folder",
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is not a model configuration")
@@ -152,8 +174,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _names_code(config: dict[str, Any]) -> bool:
-    nested = [value for value in config.values() if isinstance(value, dict)]
-    return "auto_map" in config or any(_names_code(value) for value in nested)
+    """Whether it names Python files, at any depth."""
+    waiting: list[Any] = [config]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if "auto_map" in one:
+                return True
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return False
 
 
 def _digest(files: list[Path]) -> str:
@@ -227,7 +258,7 @@ def find_damage(file: Path) -> str | None:
         try:
             header = json.loads(content.read(length))
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key[0] != "_"]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return "has a damaged header"
     whole = 8 + length + max(ends, default=0)
     return None if size == whole else f"has {size:,} bytes and must have {whole:,}: it is torn"

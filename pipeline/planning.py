@@ -155,16 +155,17 @@ def open_run(
             default_shard_tokens=default_shard_tokens,
             workers=config.workers.most if config.workers else 1,
         )
-    model = load_model(
-        config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
-    )
+    model = load_model(config.model, **config.model_options())
     rules = plan_rules(config, model)
     identity = fingerprint(model, rules, config.text_column)
     request = _request(config)
     if existing is not None:
         _check_same_run(existing, identity, request, store)
         _check_unchanged(existing)
-        return existing, False
+        # Where the model is and whether its code may run is not for a manifest, which is data.
+        ours = {"folder": model.folder, "trust_remote_code": config.trust_remote_code}
+        record = existing.model.model_copy(update=ours)
+        return existing.model_copy(update={"model": record}), False
     assert plan is not None
     return _new_manifest(config, plan, model, rules, identity, request), True
 

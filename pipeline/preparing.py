@@ -69,7 +69,10 @@ def prepare(
 ) -> PreparedBatch:
     """Tokenize a batch and cut its documents into windows; copies of `recent` texts have none."""
     known = [recent.look_up(d) if recent is not None else (None, False) for d in batch.documents]
-    texts = ["" if known[i][1] else d.text or "" for i, d in enumerate(batch.documents)]
+    texts = [
+        "" if is_copy or d.error else d.text or ""
+        for d, (_, is_copy) in zip(batch.documents, known, strict=True)
+    ]
     documents = []
     for document, one, (answer, is_copy) in zip(
         batch.documents, tokenizer.encode(texts), known, strict=True

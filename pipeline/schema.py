@@ -60,7 +60,7 @@ class Document:
     """0-based position in its file."""
     text: str | None
     error: str | None = None
-    """Why the text cannot be read, when it cannot."""
+    """Why the text cannot be scored, when it cannot; it is not looked at then."""
 
 
 class Window(NamedTuple):

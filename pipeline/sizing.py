@@ -207,6 +207,8 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     return {
         "model": settings.folder,
         "dtype": settings.dtype,
+        # Whatever else is in the folder: pickled weights are code.
+        "load_format": "safetensors",
         # Generation needs room for the one token it makes after the prompt.
         "max_model_len": settings.window_tokens + 1,
         "max_num_batched_tokens": int(sizes.step_tokens.value),

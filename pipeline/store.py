@@ -118,7 +118,7 @@ class RunStore:
             content = json.loads(self.root.read_bytes(MANIFEST))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: brackets without end
             raise RunError(
                 f"{self.root.show(MANIFEST)} is damaged: {error}",
                 hint="score into a new --out, or restore the manifest",
@@ -224,7 +224,9 @@ class RunStore:
         """One record, by the name of its file below the run."""
         try:
             record: dict[str, Any] = json.loads(self.root.read_bytes(name))
-        except ValueError as error:
+            if not isinstance(record, dict) or not isinstance(record.get("reason", ""), str):
+                raise ValueError("it is no record")
+        except (ValueError, RecursionError) as error:
             raise RunError(
                 f"{self.root.show(name)} is damaged: {error}",
                 hint="delete it; running again writes it anew if it still fails",

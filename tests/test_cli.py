@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +30,24 @@ COMMANDS = [
     "filter",
     "audit",
 ]
-COMMANDS += ["schedule", "submit", "jobs list", "jobs status", "jobs logs", "jobs stop"]
+COMMANDS += [
+    "schedule",
+    "submit",
+    "jobs list",
+    "jobs status",
+    "jobs logs",
+    "jobs stop",
+    "config show",
+]
+
+
+def every_command() -> dict[str, Any]:
+    """By what a user types."""
+    commands = dict(get_command(app).commands)
+    for group in ("jobs", "config"):
+        inner = commands.pop(group).commands
+        commands |= {f"{group} {name}": command for name, command in inner.items()}
+    return commands
 
 
 @pytest.fixture(autouse=True)
@@ -158,14 +177,33 @@ def test_not_a_run(winnow, tmp_path, command):
 
 
 def test_every_command_has_help_with_an_example():
-    commands = dict(get_command(app).commands)
-    inner = commands.pop("jobs").commands
-    commands |= {f"jobs {name}": command for name, command in inner.items()}
+    commands = every_command()
     assert sorted(commands) == sorted(COMMANDS)
     for name, command in commands.items():
         assert f"Example: winnow {name}" in (command.help or "")
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
+
+
+def test_every_option_names_its_environment_variable(winnow):
+    for name, command in every_command().items():
+        code, out, _ = winnow(*name.split(), "--help")
+        assert code == 0
+        for option in command.params:
+            if option.param_type_name == "option":
+                own = f"WINNOW_{name.replace(' ', '_').upper()}_{option.name.upper()}"
+                named = option.envvar or [own]
+                for variable in [named] if isinstance(named, str) else named:
+                    assert re.search(rf"\b{variable}\b", out), f"{name} --{option.name}"
+
+
+def test_what_prints_figures_prints_json():
+    without = {
+        name
+        for name, command in every_command().items()
+        if "--json" not in {word for param in command.params for word in param.opts}
+    }
+    assert without == {"schedule", "jobs logs"}  # files and logs
 
 
 def test_a_fault_of_ours_is_one_line_too(capsys):

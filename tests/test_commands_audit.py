@@ -57,6 +57,14 @@ def test_a_night_that_fails_says_so_again(audits, winnow):
         assert said in err
 
 
+def test_a_night_that_only_tells(audits, winnow):
+    audits.configure(extra=BOUND + "1")
+    code, out, err = winnow(audits.file, "--night", NIGHT, "--exit-zero")
+    assert code == 0
+    assert f"Night {NIGHT}: fail" in out
+    assert "Failed: corpus_perplexity is " in err
+
+
 def test_json_is_the_record(audits, winnow):
     code, out, err = winnow(audits.file, "--night", NIGHT, "--json")
     assert code == 0

@@ -58,6 +58,13 @@ def test_json_is_data_and_the_rest_is_not_in_it(winnow, two, tmp_path):
     ]
 
 
+def test_markdown_is_the_file(winnow, two, tmp_path):
+    code, out, _ = winnow(*two, "--md", "--out", tmp_path / "diff")
+    assert code == 0
+    assert out == (tmp_path / "diff" / "comparison.md").read_text()
+    assert "| --- |" in out
+
+
 def test_resamples_and_baseline_are_passed_on(winnow, two):
     code, out, _ = winnow(two[0], "--baseline", two[1], "--resamples", 150, "--json")
     content = json.loads(out)

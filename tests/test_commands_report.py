@@ -1,5 +1,6 @@
 """`winnow report`: what it prints, what it writes, and its exit code."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -38,6 +39,54 @@ def test_the_files_are_written_and_named(winnow, run):
     assert f"Wrote {run.location}/report.html" in err
     for kind in ("html", "json", "md"):
         assert (Path(run.location) / f"report.{kind}").stat().st_size > 0
+
+
+def test_no_secret_of_the_environment_is_in_what_is_written(
+    winnow, tmp_path, tiny_model, monkeypatch
+):
+    secret = "wJalrXUtnFEMI-K7MDENG"
+    for name in ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "RAY_AUTH_TOKEN", "WINNOW_WEBHOOK"):
+        monkeypatch.setenv(name, secret)
+    store = make_run(tmp_path, tiny_model, TEXTS)
+    code, out, err = winnow(store.location)
+    assert code == 0
+    written = [file for file in Path(store.location).rglob("*") if file.is_file()]
+    assert len(written) > 5
+    for file in written:
+        assert secret.encode() not in file.read_bytes(), file.name
+    assert secret not in out + err
+
+
+def test_markdown_is_the_file(winnow, run):
+    code, out, _ = winnow(run.location, "--md")
+    assert code == 0
+    assert out == (Path(run.location) / "report.md").read_text()
+
+
+def test_one_form_at_a_time(winnow, run):
+    code, out, err = winnow(run.location, "--md", "--json")
+    assert (code, out) == (2, "")
+    assert "--json and --md contradict each other" in err
+
+
+def test_a_gate_that_only_tells(winnow, run):
+    code, _, err = winnow(run.location, "--fail-if", "documents > 5", "--exit-zero")
+    assert code == 0
+    assert "FAILED: documents > 5" in err
+    code, _, _ = winnow(run.location, "--fail-if", "documnts > 5", "--exit-zero")
+    assert code == 2, "a mistake is no verdict"
+
+
+def test_who_may_only_read_is_shown_the_report(winnow, run, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{run.location}/report.json")
+
+    monkeypatch.setattr("jobs.commands.report.write_report", refuse)
+    code, out, err = winnow(run.location)
+    assert code == 2
+    assert "Corpus perplexity" in out
+    assert f"Error: {run.location}/report.json: Permission denied" in err
+    assert "Wrote" not in err
 
 
 def test_json_is_the_file(winnow, run):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import ScoreConfig, Workers, load_score_config, near_name, read_table
+from pipeline.config import ScoreConfig, Workers, at_line, load_score_config, near_name, read_table
 from pipeline.errors import ConfigError
 
 REQUIRED = {"corpus": "data/", "out": "runs/a", "model": "org/tiny"}
@@ -91,6 +91,7 @@ def test_every_setting_can_be_in_the_file(file):
         "scoring": "fused",
         "tensor_parallel_size": 2,
         "max_num_batched_tokens": 100,
+        "offline": True,
         "trust_remote_code": True,
         "reuse": "runs/last",
         "dedup": False,
@@ -152,6 +153,41 @@ def test_an_unknown_key_is_named_with_the_near_one(file, key, near):
     ) as e:
         load(file, **REQUIRED)
     assert e.value.hint == f"did you mean '{near}'?"
+
+
+PLACED = {
+    "a value": ("# one\n[plan]\nlimit = 1\n\n[score]\n  limit = 0 # two", 6),
+    "a quoted key": ('[score]\n\n"limit" = 0', 3),
+    "an unknown key": ("[score]\ntext_column = 'a'\nlimt = 0", 3),
+    "a table": ("[score]\nlimit = 1\n[ scroe ]", 3),
+}
+
+
+@pytest.mark.parametrize(("content", "line"), PLACED.values(), ids=PLACED)
+def test_a_mistake_in_a_file_names_its_line(file, content, line):
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=rf"\(at line {line}\)$"):
+        load(file, **REQUIRED)
+
+
+def test_the_line_is_that_of_the_table_that_is_meant(file):
+    file.write_text("[[audit.require]]\nmax = 1\n[[audit.require]]\nmin = 1\nmax = 2")
+    assert at_line(file, "audit.require", "max", 2) == " (at line 5)"
+    assert at_line(file, "audit.require", None, 2) == " (at line 3)"
+    assert at_line(file, "audit.require", "max", 3) == ""
+    assert at_line(file, "score", "max") == ""
+
+
+def test_a_mistake_in_an_option_has_no_line(file):
+    file.write_text("[score]\nlimit = 1")
+    with pytest.raises(ConfigError, match=r"^--limit = 0: [^()]+$"):
+        load(file, **REQUIRED, limit=0)
+
+
+def test_nesting_without_end_is_a_mistake_too(file):
+    file.write_text(f"[score]\ncarry = {'[' * 100_000}")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load(file, **REQUIRED)
 
 
 def test_an_unknown_key_that_is_near_to_none_lists_them_all(file):

@@ -170,6 +170,25 @@ def test_no_such_path(tmp_path, name):
     assert raised.value.hint == "CORPUS is a Parquet file, a folder or a glob"
 
 
+def test_links_to_files_are_files_and_circles_end(tmp_path):
+    """The hub's cache is made of links to files; a folder that holds itself is a trap."""
+    corpus = tmp_path / "corpus"
+    (corpus / "deep").mkdir(parents=True)
+    (tmp_path / "blob").touch()
+    (corpus / "a.parquet").symlink_to(tmp_path / "blob")
+    (corpus / "deep" / "circle").symlink_to(corpus)
+    assert list(find_files(str(corpus))[1]) == ["a.parquet"]
+
+
+def test_a_run_in_place_of_a_corpus(tmp_path):
+    for name in ("manifest.json", "_SUCCESS", "scores/part-00000.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(CorpusError, match=f"^{tmp_path} is a run directory, not a corpus$"):
+        find_files(str(tmp_path))
+    assert list(find_files(str(tmp_path / "scores"))[1]) == ["part-00000.parquet"]
+
+
 @pytest.mark.parametrize("name", ["", "*.parquet", "**"], ids=["folder", "glob", "deep glob"])
 def test_no_parquet_in_it(tmp_path, name):
     (tmp_path / "_hidden.parquet").write_bytes(b"")

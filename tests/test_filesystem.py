@@ -185,6 +185,28 @@ def test_odd_names_are_names(root, name):
     assert not root.exists(name)
 
 
+def test_a_link_is_replaced_and_never_written_through(root, tmp_path):
+    """Whoever may write into a run may put a link there."""
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    Path(root.path).mkdir(parents=True, exist_ok=True)
+    link = Path(root.full("report.html"))
+    link.symlink_to(outside)
+    root.write_bytes("report.html", b"page")
+    assert outside.read_bytes() == b"mine"
+    assert not link.is_symlink()
+    link.unlink()
+    link.symlink_to(outside)
+    root.remove("report.html")
+    assert outside.read_bytes() == b"mine"
+    assert not root.exists("report.html")
+
+
+def test_an_empty_location_is_not_the_folder_here():
+    with pytest.raises(UsageError, match="a location is empty"):
+        open_root("")
+
+
 @pytest.mark.parametrize(
     "name",
     ["..", "../a", "a/..", "a/../../b", "a/../b", "/a", "/"],

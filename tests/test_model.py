@@ -87,8 +87,14 @@ def test_a_folder_without_config_is_not_a_model(model):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"architectures": ["Llama', b"\xff\xfe\x00", b"<html>rate limited</html>"],
-    ids=["empty", "cut", "not UTF-8", "a web page"],
+    [
+        b"",
+        b'{"architectures": ["Llama',
+        b"\xff\xfe\x00",
+        b"<html>rate limited</html>",
+        b"[" * 10**6,
+    ],
+    ids=["empty", "cut", "not UTF-8", "a web page", "brackets without end"],
 )
 def test_a_damaged_config_is_named(model, content):
     (model / "config.json").write_bytes(content)
@@ -135,8 +141,9 @@ def test_a_folder_without_tokenizer_is_refused(model):
         {"auto_map": {}},
         {"text_config": {"vocab_size": 9, "auto_map": {"AutoConfig": "c.C"}}},
         {"a": {"b": {"auto_map": {"AutoModel": "m.M"}}}},
+        {"a": [1, [{"auto_map": {"AutoModel": "m.M"}}]]},
     ],
-    ids=["top", "empty", "text_config", "deep"],
+    ids=["top", "empty", "text_config", "deep", "in lists"],
 )
 def test_a_models_own_code_is_refused_unless_trusted(model, keys):
     change_config(model, **keys)
@@ -248,10 +255,26 @@ def test_the_digest_of_a_cached_blob_is_its_name(hub_cache, tiny_model):
     assert load("org/tiny").weights_digest == load(tiny_model).weights_digest
 
 
-def test_a_name_that_cannot_be_fetched(hub_cache):
+def test_a_name_that_cannot_be_fetched(hub_cache, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(ModelError, match=r"^cannot fetch org/gone from the hub: [^\n]+$") as raised:
         load("org/gone")
     assert "point --model at a local folder" in raised.value.hint
+
+
+@pytest.mark.parametrize("asked", ["the option", "the environment"])
+def test_offline_the_cache_is_all_there_is(hub_cache, monkeypatch, asked):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", asked == "the environment")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    options = {"revision": None, "trust_remote_code": False, "offline": asked == "the option"}
+    assert load_model("org/tiny", **options).revision == COMMIT
+    with pytest.raises(
+        ModelError, match=r"^org/gone is not in /.*, and the hub is not asked"
+    ) as it:
+        load_model("org/gone", **options)
+    assert it.value.hint == "fetch it where there is a network: hf download org/gone"
 
 
 def test_a_folder_wins_over_a_name_on_the_hub(hub_cache, tiny_model, tmp_path, monkeypatch):

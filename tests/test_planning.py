@@ -329,7 +329,10 @@ def test_a_model_moved_elsewhere_is_the_same(corpus, tiny_model, tmp_path):
     run = tmp_path / "run"
     manifest = start(request(corpus, tiny_model, run))
     moved = shutil.copytree(tiny_model, tmp_path / "moved")
-    assert open_(request(corpus, moved, run)) == (manifest, False)
+    found, is_new = open_(request(corpus, moved, run))
+    assert not is_new
+    assert found.model.folder == str(moved), "or the engines would look where it was"
+    assert found.model_copy(update={"model": manifest.model}) == manifest
 
 
 @pytest.mark.parametrize(
@@ -391,6 +394,18 @@ def test_another_model_is_refused(corpus, tiny_model, tmp_path, file, key):
     # Digests are shortened: 64 digits twice would bury what matters.
     with pytest.raises(RunError, match=rf"another run: {key} [0-9a-f]{{12}}… -> [0-9a-f]{{12}}…$"):
         open_(request(corpus, other, run))
+
+
+def test_a_manifest_decides_neither_where_the_model_is_nor_that_its_code_runs(
+    corpus, tiny_model, tmp_path
+):
+    config = request(corpus, tiny_model, tmp_path / "run")
+    manifest = start(config)
+    record = manifest.model.model_copy(update={"folder": "/evil", "trust_remote_code": True})
+    RunStore(config.out).write_manifest(manifest.model_copy(update={"model": record}))
+    found, is_new = open_(config)
+    assert not is_new
+    assert found == manifest
 
 
 # --- a corpus that changed under the run

@@ -286,6 +286,25 @@ def test_statuses(score, value, settings, expected):
     assert rows["status"].to_list()[::2] == ["ok", "ok"]
 
 
+def test_a_document_beyond_all_measure_is_not_tokenized(score, tokenizer, monkeypatch):
+    monkeypatch.setattr("pipeline.documents.LARGEST_TEXT_CHARS", 50)
+    seen: list[str] = []
+    encode = Tokenizer.encode
+
+    def watched(self: Tokenizer, texts: list[str], **options: bool):
+        seen.extend(texts)
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(Tokenizer, "encode", watched)
+    bomb = "é " * 26
+    rows = score(["one", bomb, bomb, "x" * 50], window_tokens=WINDOW)
+    assert rows["status"].to_list() == ["ok", "error", "error", "ok"]
+    assert rows["error"].to_list() == [None, "too_large", "too_large", None]
+    assert rows["num_chars"].to_list() == [3, 52, 52, 50], "it is measured all the same"
+    assert rows["num_bytes"][1] == 78
+    assert max(map(len, seen)) == 50
+
+
 def test_truncate_scores_the_first_window_only(score, tokenizer):
     text = "abcdefghij" * 9
     run = score.run([text], window_tokens=WINDOW, long_documents="truncate")

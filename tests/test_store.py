@@ -354,8 +354,8 @@ def test_a_folder_without_a_manifest_is_not_a_run(any_store):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda _: b"", cut_off, lambda _: b"\xff\xfe", lambda _: b"not JSON"],
-    ids=["empty", "cut off", "not UTF-8", "not JSON"],
+    [lambda _: b"", cut_off, lambda _: b"\xff\xfe", lambda _: b"not JSON", lambda _: b"[" * 10**6],
+    ids=["empty", "cut off", "not UTF-8", "not JSON", "brackets without end"],
 )
 def test_a_damaged_manifest_is_one_clear_error(any_store, damage: Callable[[bytes], bytes]):
     content = make_manifest().to_json().encode()
@@ -499,8 +499,9 @@ def test_failures_are_read_from_final_names_only(store, name):
     assert store.failures() == [{"shard": 2}]
 
 
-def test_a_damaged_failure_is_one_clear_error(store):
-    put(store, "failed/00007.json", b'{"shard": 7')
+@pytest.mark.parametrize("content", [b'{"shard": 7', b"[]", b'{"reason": []}', b"[" * 10**6])
+def test_a_damaged_failure_is_one_clear_error(store, content):
+    put(store, "failed/00007.json", content)
     with pytest.raises(RunError, match=re.escape("failed/00007.json is damaged")):
         store.failures()
 

@@ -7,6 +7,7 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli import app, run_command
+from jobs.submission.job_client import Job
 from jobs.submission.submit import Submission, check_id, new_id, parse_metadata
 from pipeline.errors import ConfigError, UsageError
 
@@ -115,10 +116,21 @@ def test_the_shell_on_the_cluster_sees_the_same_words():
 
 
 def test_every_other_command_can_be_submitted(submit):
-    names = set(get_command(app).commands) - {"submit", "jobs", "schedule"}
+    names = set(get_command(app).commands) - {"submit", "jobs", "schedule", "config"}
     assert {"score", "plan", "report"} <= names
     for name in names:
         assert "is no command that can be submitted" not in submit(*NOWHERE, "--", name)[2]
+
+
+def test_ids_alone(winnow, monkeypatch):
+    jobs = [Job(one, "running", "x", 0.0, None, "", None, {}) for one in ("b-2", "a-1\x1b[31m")]
+    monkeypatch.setattr("jobs.submission.job_client.Cluster.__init__", lambda *_, **__: None)
+    monkeypatch.setattr("jobs.submission.job_client.Cluster.jobs", lambda _: jobs)
+    code, out, _ = winnow("jobs", "list", "-q")
+    assert (code, out) == (0, "b-2\na-1\N{REPLACEMENT CHARACTER}[31m\n")
+    code, out, err = winnow("jobs", "list", "-q", "--json")
+    assert (code, out) == (2, "")
+    assert "contradict each other" in err
 
 
 def test_new_ids_differ_and_are_ids():

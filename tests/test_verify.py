@@ -1,6 +1,8 @@
 """pipeline/verification: true scores pass, false ones do not."""
 
+import json
 import math
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pipeline.errors import CorpusError, RunError
+from pipeline.errors import CorpusError, ModelError, RunError
 from pipeline.schema import Window, WindowScore
 from pipeline.store import RunStore
 from pipeline.verification.reference import ReferenceScorer
@@ -97,6 +99,65 @@ def test_a_damaged_run_is_not_rescored(tiny_model, tmp_path, monkeypatch):
     verification = verify_run(store)
     assert not verification.passed
     assert verification.truth is None
+
+
+def told(store: RunStore, **model: object) -> None:
+    """Write into the manifest what somebody else might."""
+    manifest = store.require_manifest()
+    record = manifest.model.model_copy(update=model)
+    store.write_manifest(manifest.model_copy(update={"model": record}))
+
+
+def test_a_manifest_does_not_decide_that_code_runs(tiny_model, tmp_path):
+    evil, ran = shutil.copytree(tiny_model, tmp_path / "evil"), tmp_path / "ran"
+    (evil / "evil.py").write_text(
+        f"import pathlib; pathlib.Path({str(ran)!r}).touch()\n"
+        "from transformers import PreTrainedTokenizerFast\nclass T(PreTrainedTokenizerFast): pass\n"
+    )
+    names = {"tokenizer_class": "T", "auto_map": {"AutoTokenizer": [None, "evil.T"]}}
+    path = evil / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | names))
+    store = make_run(tmp_path, tiny_model, TEXTS, engine=TrueEngine(tiny_model))
+
+    told(store, folder=str(evil), trust_remote_code=True)
+    with pytest.raises(ModelError, match=f"scored with Python code from {evil}") as raised:
+        verify_run(store)
+    assert "--trust-remote-code" in raised.value.hint
+    assert verify_run(store, sample=0).passed
+    told(store, folder=str(evil), trust_remote_code=False)
+    with pytest.raises(ModelError, match="cannot load"):
+        verify_run(store, trust_remote_code=True)
+    assert not ran.exists()
+
+    told(store, folder=str(evil), trust_remote_code=True)
+    assert verify_run(store, trust_remote_code=True).passed
+    assert ran.exists(), "the code was there to be run"
+
+
+def test_pickled_weights_that_a_manifest_names_are_not_loaded(tiny_model, tmp_path):
+    store = make_run(tmp_path, tiny_model, ["one"], engine=TrueEngine(tiny_model))
+    folder = shutil.copytree(tiny_model, tmp_path / "pickled")
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    told(store, folder=str(folder))
+    with pytest.raises(ModelError, match=r"cannot load .*: .*model\.safetensors"):
+        verify_run(store)
+
+
+def test_a_name_on_the_hub_in_a_manifest_is_not_fetched(tiny_model, tmp_path, monkeypatch):
+    asked = []
+
+    def ask(*address: object, **_: object) -> None:
+        asked.append(address)
+        raise OSError("there is no network here")
+
+    store = make_run(tmp_path, tiny_model, ["one"], engine=TrueEngine(tiny_model))
+    told(store, folder="org/strange")
+    monkeypatch.setattr("socket.getaddrinfo", ask)
+    with pytest.raises(ModelError, match="cannot load org/strange to rescore"):
+        verify_run(store)
+    assert asked == []
 
 
 def test_the_sample_is_seeded(true_run):

@@ -1,13 +1,11 @@
 """The command that a schedule runs every night: its options, and nothing else."""
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.command_line.options import Json
-from jobs.signals import on_sigterm
+from jobs.command_line.options import ExitZero, Json
 
 
 def audit(
@@ -27,6 +25,7 @@ def audit(
             envvar=["WINNOW_AUDIT_ADDRESS", "RAY_ADDRESS"],
         ),
     ] = None,
+    exit_zero: ExitZero = False,
     as_json: Json = False,
 ) -> None:
     """Audit a corpus for one night: score, report, compare with the last good night, check.
@@ -39,5 +38,5 @@ def audit(
     """
     from jobs.commands.audit import audit_and_print
 
-    signal.signal(signal.SIGTERM, on_sigterm)
-    raise typer.Exit(audit_and_print(config, night, address, as_json=as_json))
+    code = audit_and_print(config, night, address, as_json=as_json)
+    raise typer.Exit(0 if exit_zero else code)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from jobs.command_line.options import Json
+from jobs.command_line.parsing import Command
 
 Address = Annotated[
     str,
@@ -91,18 +92,24 @@ def submit(
 jobs_app = typer.Typer(help="What was submitted to a Ray cluster.", no_args_is_help=True)
 
 
-@jobs_app.command("list")
-def list_jobs(address: Address = LOCAL_DASHBOARD, as_json: Json = False) -> None:
+@jobs_app.command("list", cls=Command)
+def list_jobs(
+    address: Address = LOCAL_DASHBOARD,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print ids alone, one a line.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the jobs of a cluster, newest first.
 
     Example: winnow jobs list
     """
     from jobs.commands.cluster import print_jobs
 
-    raise typer.Exit(print_jobs(address, as_json=as_json))
+    raise typer.Exit(print_jobs(address, quiet=quiet, as_json=as_json))
 
 
-@jobs_app.command("status")
+@jobs_app.command("status", cls=Command)
 def job_status(job_id: JobId, address: Address = LOCAL_DASHBOARD, as_json: Json = False) -> None:
     """Show one job. The exit code is 1 if it failed or was stopped.
 
@@ -113,7 +120,7 @@ def job_status(job_id: JobId, address: Address = LOCAL_DASHBOARD, as_json: Json 
     raise typer.Exit(print_job(job_id, address, as_json=as_json))
 
 
-@jobs_app.command("logs")
+@jobs_app.command("logs", cls=Command)
 def job_logs(
     job_id: JobId,
     follow: Annotated[
@@ -131,7 +138,7 @@ def job_logs(
     raise typer.Exit(print_logs(job_id, address, follow=follow))
 
 
-@jobs_app.command("stop")
+@jobs_app.command("stop", cls=Command)
 def stop_job(job_id: JobId, address: Address = LOCAL_DASHBOARD, as_json: Json = False) -> None:
     """Stop a job and wait until it has ended. A stopped run goes on when it is submitted again.
 

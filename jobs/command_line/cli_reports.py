@@ -4,14 +4,12 @@ Apart from cli.py, which registers them, so that each stays readable. Nothing he
 before a command runs.
 """
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.command_line.options import Json
-from jobs.signals import on_sigterm
+from jobs.command_line.options import ExitZero, Json, Markdown, chosen_form
 
 
 def report(
@@ -36,6 +34,8 @@ def report(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Show no beginnings of documents.")
     ] = False,
+    exit_zero: ExitZero = False,
+    as_markdown: Markdown = False,
     as_json: Json = False,
 ) -> None:
     """Write RUN/report.html, .json and .md, and print the table by group.
@@ -53,9 +53,9 @@ def report(
         separate=separate,
         fail_if=tuple(fail_if or ()),
         text=not no_text,
-        as_json=as_json,
+        form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
-    raise typer.Exit(code)
+    raise typer.Exit(0 if exit_zero else code)
 
 
 def compare(
@@ -79,6 +79,7 @@ def compare(
         int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    as_markdown: Markdown = False,
     as_json: Json = False,
 ) -> None:
     """Compare runs: datasets, models, checkpoints in order, or last night with tonight.
@@ -100,7 +101,7 @@ def compare(
             partial=partial,
             resamples=resamples,
             seed=seed,
-            as_json=as_json,
+            form=chosen_form(as_json=as_json, as_markdown=as_markdown),
         )
     )
 
@@ -199,7 +200,6 @@ def filter_corpus(
     from pipeline.filters.filter_config import load_filter_config
 
     settings = load_filter_config(config, options)
-    signal.signal(signal.SIGTERM, on_sigterm)
     raise typer.Exit(filter_and_print(settings, by, dry_run=dry_run, as_json=as_json))
 
 

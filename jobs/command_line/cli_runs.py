@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.command_line.options import Json
+from jobs.command_line.options import Json, Offline
 
 
 def plan(
@@ -21,6 +21,7 @@ def plan(
     ] = None,
     shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.")] = None,
     limit: Annotated[int | None, typer.Option(help="Count only the first rows.")] = None,
+    offline: Offline = None,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -44,6 +45,7 @@ def plan(
         "text_column": text_column,
         "shard_tokens": shard_tokens,
         "limit": limit,
+        "offline": offline,
     }
     from jobs.commands.plan import print_plan
 
@@ -98,11 +100,15 @@ def verify(
     seed: Annotated[int, typer.Option(help="Which documents are sampled.")] = 0,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Largest relative error of nll.  [default: by the run's dtype]"),
+        typer.Option(min=0, help="Largest relative error of nll.  [default: by the run's dtype]"),
     ] = None,
     noise_floor: Annotated[
         bool,
         typer.Option("--noise-floor", help="Also score the sample again, each document alone."),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run Python code that the run's model brings."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -115,7 +121,17 @@ def verify(
     """
     from jobs.commands.runs import verify_and_print
 
-    raise typer.Exit(verify_and_print(run, sample, seed, tolerance, noise_floor, as_json=as_json))
+    raise typer.Exit(
+        verify_and_print(
+            run,
+            sample,
+            seed,
+            tolerance,
+            noise_floor,
+            trust_remote_code=trust_remote_code,
+            as_json=as_json,
+        )
+    )
 
 
 def doctor(

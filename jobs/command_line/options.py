@@ -1,7 +1,28 @@
 """Options that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from pipeline.errors import ConfigError
+
+Form = Literal["table", "json", "markdown"]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+Markdown = Annotated[
+    bool, typer.Option("--md", help="Print Markdown to stdout, for a comment or a summary.")
+]
+ExitZero = Annotated[
+    bool, typer.Option("--exit-zero", help="End with exit code 0 whatever the verdict is.")
+]
+Offline = Annotated[
+    bool | None,
+    typer.Option("--offline", help="Take a model on the hub from this machine's cache alone."),
+]
+
+
+def chosen_form(*, as_json: bool, as_markdown: bool) -> Form:
+    """What goes to stdout. Raises ConfigError."""
+    if as_json and as_markdown:
+        raise ConfigError("--json and --md contradict each other", hint="give one of them")
+    return "json" if as_json else "markdown" if as_markdown else "table"

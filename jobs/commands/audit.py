@@ -6,10 +6,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import screen
 from jobs.nights.night import load_night
 from jobs.progress import ProgressListener
 from pipeline.audits.audit_record import Audit, Check, Part
 from pipeline.escaping import plain
+from pipeline.pages.terminal import print_table
 from pipeline.pages.wording import number
 
 COLUMNS = ("documents", "tokens", "perplexity", "median", "p95", "bits/byte")
@@ -23,21 +25,21 @@ def audit_and_print(file: Path, night: str | None, address: str | None, *, as_js
 
     with ProgressListener() as listener:
         record, is_new = run_night(what, listener)
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    messages = screen.messages()
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
-        print_audit(record, Console(highlight=False))
+        print_audit(record, screen.data())
     for reason in record.reasons:
-        screen.print(f"Failed: {plain(reason)}", style="bold red", markup=False)
+        messages.print(f"Failed: {plain(reason)}", style="bold red")
     if record.webhook is not None and not record.webhook.delivered:
         said = f"Warning: the webhook was not told: {record.webhook.error}"
-        screen.print(plain(said), style="yellow", markup=False)
+        messages.print(plain(said), style="yellow")
     if not is_new:
         said = f"Decided before; delete {record.run}/audit.json to decide again."
-        screen.print(said, style="dim", markup=False)
+        messages.print(said, style="dim")
     else:
-        screen.print(f"Wrote {record.run}/audit.json", markup=False)
+        messages.print(f"Wrote {record.run}/audit.json")
     return 0 if record.verdict == "pass" else 1
 
 
@@ -51,14 +53,14 @@ def print_audit(record: Audit, console: Console) -> None:
         for name, part in groups.items():
             table.add_row(Text(plain(name)), *_cells(part))
         table.add_row("all", *_cells(record.overall), style="bold")
-        console.print(table)
+        print_table(table, console)
         console.print()
     if record.checks:
         table = Table(box=None, pad_edge=False, show_header=False)
         for check in record.checks:
             state = Text(check.state, style=STYLES[check.state])
             table.add_row(state, Text(plain(_asked(check))), Text(plain(_found(check))))
-        console.print(table)
+        print_table(table, console)
         console.print()
     if record.sample is not None:
         for name, estimate in record.sample.estimates.items():

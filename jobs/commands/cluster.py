@@ -15,7 +15,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jobs import screen
+from jobs.command_line.ending import INTERRUPTED, TERMINATED
 from jobs.commands.runs import print_facts, print_json
+from jobs.signals import Terminated
 from jobs.submission.auth import (
     dashboard_url,
     exposure_warning,
@@ -32,13 +35,14 @@ from jobs.submission.submit import (
     parse_metadata,
     settings_left_behind,
 )
+from pipeline.errors import ConfigError
 from pipeline.escaping import plain
+from pipeline.pages.terminal import print_table
 
 if TYPE_CHECKING:
     from jobs.submission.job_client import Cluster, Job
 
-NOT_JOBS = ("submit", "jobs", "schedule")
-EXIT_INTERRUPTED = 130
+NOT_JOBS = ("submit", "jobs", "schedule", "config")
 
 
 def submit_and_print(
@@ -57,7 +61,7 @@ def submit_and_print(
     as_json: bool,
 ) -> int:
     """Submit, and follow the job to its end if asked. The exit code: the job's."""
-    screen = _screen()
+    messages = screen.messages()
     runnable = {name: command for name, command in commands.items() if name not in NOT_JOBS}
     check_command(arguments, runnable, working_dir)
     submission = Submission(
@@ -70,14 +74,16 @@ def submit_and_print(
         memory_bytes=memory_bytes,
     )
     if left := settings_left_behind(arguments[0]):
-        _warn(screen, f"{', '.join(left)} does not travel: give the job its options or a --config")
+        _warn(
+            messages, f"{', '.join(left)} does not travel: give the job its options or a --config"
+        )
     try:
-        cluster = _cluster(address, screen, wait_seconds)
+        cluster = _cluster(address, messages, wait_seconds)
         cluster.submit(submission)
-        screen.print(f"Submitted {submission.id} to {cluster.address}", markup=False)
+        messages.print(f"Submitted {submission.id} to {cluster.address}")
         job = _follow(cluster, submission.id, "stderr") if wait else cluster.job(submission.id)
-    except KeyboardInterrupt:
-        return _interrupted(screen, submission.id)
+    except (KeyboardInterrupt, Terminated) as ended:
+        return _interrupted(messages, submission.id, ended)
     if as_json:
         print_json(_record(job))
     else:
@@ -85,11 +91,17 @@ def submit_and_print(
     return (job.exit_code or 0) if wait else 0
 
 
-def print_jobs(address: str, *, as_json: bool) -> int:
-    """All jobs of a cluster."""
-    found = _cluster(address, _screen()).jobs()
+def print_jobs(address: str, *, quiet: bool, as_json: bool) -> int:
+    """All jobs of a cluster. Raises ConfigError if two forms are asked for."""
+    if quiet and as_json:
+        raise ConfigError("--quiet and --json contradict each other", hint="give one of them")
+    found = _cluster(address, screen.messages()).jobs()
     if as_json:
         print_json([_record(job) for job in found])
+        return 0
+    if quiet:
+        for job in found:
+            print(plain(job.id))
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("id", "state", "started", "took", "exit code", "command"):
@@ -98,47 +110,47 @@ def print_jobs(address: str, *, as_json: bool) -> int:
         code = "" if job.exit_code is None else str(job.exit_code)
         row = (job.id, job.state, _when(job.started), _took(job), code, _command(job))
         table.add_row(*(plain(cell) for cell in row))
-    Console(highlight=False, markup=False).print(table)
+    print_table(table, screen.data())
     return 0
 
 
 def print_job(job_id: str, address: str, *, as_json: bool) -> int:
     """One job. The exit code: 1 if it failed or was stopped."""
-    job = _cluster(address, _screen()).job(job_id)
+    job = _cluster(address, screen.messages()).job(job_id)
     _print_job(job, as_json=as_json)
     return 1 if job.exit_code else 0
 
 
 def print_logs(job_id: str, address: str, *, follow: bool) -> int:
     """The log of a job. The exit code: with `follow` the job's, else 0."""
-    screen = _screen()
-    cluster = _cluster(address, screen)
+    messages = screen.messages()
+    cluster = _cluster(address, messages)
     if not follow:
         with LogWriter(sys.stdout) as write:
             write(cluster.logs(job_id))
         return 0
     try:
         return _follow(cluster, job_id, "stdout").exit_code or 0
-    except KeyboardInterrupt:
-        return _interrupted(screen, job_id)
+    except (KeyboardInterrupt, Terminated) as ended:
+        return _interrupted(messages, job_id, ended)
 
 
 def stop_and_print(job_id: str, address: str, *, as_json: bool) -> int:
     """End a job. One that has ended already is no failure."""
-    screen = _screen()
-    job, was_running = _cluster(address, screen).stop(job_id)
+    messages = screen.messages()
+    job, was_running = _cluster(address, messages).stop(job_id)
     if not was_running:
-        screen.print(f"{job.id} was not running any more: {job.state}", markup=False)
+        messages.print(f"{job.id} was not running any more: {job.state}")
     _print_job(job, as_json=as_json)
     return 0
 
 
-def _cluster(address: str, screen: Console, wait_seconds: float = 0) -> "Cluster":
+def _cluster(address: str, messages: Console, wait_seconds: float = 0) -> "Cluster":
     address = dashboard_url(address)
     has_token = use_given_token()
     for warning in (keep_token_private(), exposure_warning(address, has_token=has_token)):
         if warning:
-            _warn(screen, warning)
+            _warn(messages, warning)
     from jobs.submission.job_client import Cluster
 
     said: set[str] = set()
@@ -146,16 +158,16 @@ def _cluster(address: str, screen: Console, wait_seconds: float = 0) -> "Cluster
     def on_wait(reason: str) -> None:
         if reason not in said:
             said.add(reason)
-            screen.print(f"Waiting for {address}: {reason} …", style="dim", markup=False)
+            messages.print(f"Waiting for {address}: {reason} …", style="dim")
 
     return Cluster(address, wait_seconds=wait_seconds, on_wait=on_wait)
 
 
 def _follow(cluster: "Cluster", job_id: str, stream: Literal["stdout", "stderr"]) -> "Job":
     """Hand on the job's log until it ends, under a line that says how long that has been."""
-    screen = _screen()
+    messages = screen.messages()
     with (
-        _progress(screen, f"{job_id} runs; Ctrl-C leaves it running"),
+        _progress(messages, f"{job_id} runs; Ctrl-C leaves it running"),
         # Looked up by now: the line above puts itself under what is written to a terminal.
         LogWriter(getattr(sys, stream)) as write,
     ):
@@ -163,29 +175,28 @@ def _follow(cluster: "Cluster", job_id: str, stream: Literal["stdout", "stderr"]
     why = f": {job.message}" if job.exit_code and job.message else ""
     style = "bold red" if job.exit_code else None
     text = plain(f"{job.id} {job.state} after {_took(job)}{why}")
-    screen.print(text, style=style, markup=False)
+    messages.print(text, style=style)
     return job
 
 
 @contextmanager
-def _progress(screen: Console, text: str) -> Iterator[None]:
-    if not screen.is_terminal:
+def _progress(messages: Console, text: str) -> Iterator[None]:
+    if not messages.is_terminal:
         yield
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     both = sys.stdout.isatty()  # or what is piped would end up on the screen
-    with Progress(*columns, console=screen, transient=True, redirect_stdout=both) as progress:
+    with Progress(*columns, console=messages, transient=True, redirect_stdout=both) as progress:
         progress.add_task(text, total=None)
         yield
 
 
-def _interrupted(screen: Console, job_id: str) -> int:
-    screen.print(
+def _interrupted(messages: Console, job_id: str, ended: BaseException) -> int:
+    messages.print(
         f"Interrupted. The job goes on: winnow jobs logs {job_id} --follow takes it up again, "
         f"winnow jobs stop {job_id} ends it.",
-        markup=False,
     )
-    return EXIT_INTERRUPTED
+    return TERMINATED if isinstance(ended, Terminated) else INTERRUPTED
 
 
 def _print_job(job: "Job", *, as_json: bool) -> None:
@@ -241,9 +252,5 @@ def _took(job: "Job") -> str:
     return "" if job.seconds is None else str(timedelta(seconds=round(job.seconds)))
 
 
-def _screen() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def _warn(screen: Console, text: str) -> None:
-    screen.print(f"Warning: {text}", style="yellow", markup=False)
+def _warn(messages: Console, text: str) -> None:
+    messages.print(f"Warning: {text}", style="yellow")

@@ -1,11 +1,12 @@
 """What `winnow compare` does: call the library, write, print."""
 
-from rich.console import Console
 from rich.markup import escape
 
+from jobs import screen
+from jobs.command_line.options import Form
 from pipeline.comparisons.compare import compare_runs
 from pipeline.escaping import plain
-from pipeline.pages.render_compare import print_comparison, write_comparison
+from pipeline.pages.render_compare import print_comparison, to_markdown, write_comparison
 from pipeline.store import RunStore
 
 
@@ -18,11 +19,11 @@ def compare_and_print(
     partial: bool,
     resamples: int,
     seed: int,
-    as_json: bool,
+    form: Form,
 ) -> int:
     """Compare, write the files if a folder is named, and print."""
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    with screen.status("Reading the manifests") as status:
+    messages = screen.messages()
+    with messages.status("Reading the manifests") as status:
         comparison = compare_runs(
             [RunStore(run) for run in runs],
             baseline=None if baseline is None else RunStore(baseline),
@@ -33,10 +34,12 @@ def compare_and_print(
             on_run=lambda name: status.update(f"Reading {escape(plain(name))}"),
         )
     written = None if out is None else write_comparison(comparison, out)
-    if as_json:
+    if form == "json":
         print(comparison.model_dump_json(indent=2))
+    elif form == "markdown":
+        print(to_markdown(comparison), end="")
     else:
-        print_comparison(comparison, Console(highlight=False))
+        print_comparison(comparison, screen.data())
     if written is not None:
-        screen.print(f"Wrote {written}", markup=False)
+        messages.print(f"Wrote {written}")
     return 0

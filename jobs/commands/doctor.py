@@ -1,12 +1,13 @@
 """What `winnow doctor` prints."""
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import screen
 from jobs.commands.runs import print_json
 from jobs.doctor import examine
 from pipeline.escaping import plain
+from pipeline.pages.terminal import print_table
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -26,5 +27,5 @@ def examine_and_print(
     for check in checks:
         mark = Text(check.status, style=STYLES[check.status])
         table.add_row(plain(check.name), mark, Text(plain(check.found)), Text(plain(check.todo)))
-    Console(highlight=False, markup=False).print(table)
+    print_table(table, screen.data())
     return 0 if fit else 1

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jobs import screen
 from jobs.commands.runs import print_json
 from pipeline.errors import ConfigError
 from pipeline.escaping import plain
@@ -11,6 +12,7 @@ from pipeline.filters.filter_config import FilterConfig
 from pipeline.filters.filter_output import FilterWriter
 from pipeline.filters.filter_record import FilterRecord, Sizes
 from pipeline.filters.filtering import decide
+from pipeline.pages.terminal import print_table
 
 
 def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_json: bool) -> int:
@@ -22,13 +24,13 @@ def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_
         raise ConfigError(
             "out is not set", hint="give --out, or see what the rules would keep with --dry-run"
         )
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    with screen.status("Reading the scores"):
+    messages = screen.messages()
+    with messages.status("Reading the scores"):
         request = decide(config, by=by)
     record = request.record()
     if not dry_run:
         assert config.out is not None
-        with _progress(screen) as bar:
+        with _progress(messages) as bar:
             task = bar.add_task("", total=None)
             record = FilterWriter(request, config.out).write(
                 lambda done, total: bar.update(task, completed=done, total=total)
@@ -36,34 +38,34 @@ def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_
     if as_json:
         print_json({"out": None if dry_run else config.out, **record.model_dump()})
     else:
-        print_filter(record, Console(highlight=False))
-    _print_notes(config, record, screen, dry_run=dry_run)
+        print_filter(record, screen.data())
+    _print_notes(config, record, messages, dry_run=dry_run)
     return 1 if record.unreadable or record.partial else 0
 
 
-def _progress(screen: Console) -> Progress:
+def _progress(messages: Console) -> Progress:
     return Progress(
         TextColumn("Writing"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("documents,"),
         TimeRemainingColumn(),
-        console=screen,
+        console=messages,
         transient=True,
-        disable=not screen.is_terminal,
+        disable=not messages.is_terminal,
     )
 
 
-def print_filter(record: FilterRecord, screen: Console) -> None:
+def print_filter(record: FilterRecord, console: Console) -> None:
     """The mix before and after, and the cut-offs."""
     table = Table(box=None, pad_edge=False)
     table.add_column(plain(record.by or ""), overflow="fold")
     for name in ("documents", "kept", "tokens", "kept", "bytes", "kept"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for group in record.groups:
         table.add_row(_label(group.group), *_cells(group.before, group.after))
     table.add_row("all", *_cells(record.before, record.after))
-    screen.print(table, markup=False)
+    print_table(table, console)
     for cutoff in record.cutoffs:
         where = f"{_label(cutoff.group)}: " if record.rules["within"] else ""
         said = []
@@ -71,29 +73,28 @@ def print_filter(record: FilterRecord, screen: Console) -> None:
             said.append(f"from {cutoff.low:.4g} to {cutoff.high:.4g}")
         if cutoff.head is not None and cutoff.middle is not None:
             said.append(f"head up to {cutoff.head:.4g}, middle up to {cutoff.middle:.4g}")
-        screen.print(f"{where}{record.metric} {'; '.join(said)}", markup=False)
+        console.print(f"{where}{record.metric} {'; '.join(said)}")
 
 
 def _print_notes(
-    config: FilterConfig, record: FilterRecord, screen: Console, *, dry_run: bool
+    config: FilterConfig, record: FilterRecord, messages: Console, *, dry_run: bool
 ) -> None:
     if record.unscored:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in record.unscored.items())
         fate = "kept" if config.unscored == "keep" else "dropped"
         total = sum(record.unscored.values())
-        screen.print(f"{total:,} documents without a score are {fate}: {reasons}", markup=False)
+        messages.print(f"{total:,} documents without a score are {fate}: {reasons}")
     for name, reason in record.unreadable.items():
-        screen.print(
+        messages.print(
             f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",
             style="yellow",
-            markup=False,
         )
     if record.partial:
-        screen.print("The run is not finished: marked as partial.", style="yellow")
+        messages.print("The run is not finished: marked as partial.", style="yellow")
     if dry_run:
-        screen.print("Nothing is written.")
+        messages.print("Nothing is written.")
     else:
-        screen.print(f"Wrote {config.out}", markup=False)
+        messages.print(f"Wrote {config.out}")
 
 
 def _label(group: str | None) -> str:

@@ -6,10 +6,10 @@ Owns the words on the terminal, and putting an engine to the test where that is 
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import screen
 from jobs.commands.runs import print_facts, print_json
 from pipeline.config import ScoreConfig, has_table, load_settings, read_table
 from pipeline.costs.calibration import Calibration
@@ -20,6 +20,7 @@ from pipeline.estimate import Estimate, Quantity, Sample
 from pipeline.identity import asked_engine, plan_rules
 from pipeline.manifest import ScoringRules
 from pipeline.model import Model, load_model
+from pipeline.pages.terminal import print_table
 from pipeline.pages.wording import number
 from pipeline.planning import BYTES_PER_TOKEN, CorpusPlan, estimate_plan, plan_corpus
 from pipeline.sizing import default_shard_tokens
@@ -75,10 +76,10 @@ def print_plan(
     else:
         print_facts(facts | _words(plan, estimate, speed), as_json=False)
         if costs:
-            Console(highlight=False, markup=False).print(_table(costs))
+            print_table(_table(costs), screen.data())
     for name, reason in unreadable.items():
         text = plain(f"Unreadable: {name}: {reason}")
-        Console(stderr=True).print(text, style="yellow", markup=False)
+        screen.messages().print(text, style="yellow")
     return 1 if unreadable else 0
 
 
@@ -102,12 +103,10 @@ def _priced(
     config: ScoreConfig, prices: PlanConfig, plan: CorpusPlan, *, calibrating: bool
 ) -> tuple[Estimate, list[Cost], Calibration | None]:
     """The tokens of a plan, and what they come to on each kind of worker; this machine last."""
-    model = load_model(
-        config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
-    )
+    model = load_model(config.model, **config.model_options())
     rules = plan_rules(config, model)
-    screen = Console(stderr=True, highlight=False)
-    with screen.status("Tokenizing a sample"):
+    messages = screen.messages()
+    with messages.status("Tokenizing a sample"):
         estimate, sample = estimate_plan(config, plan, model, rules)
     costs = [
         cost_of(estimate.prompt_tokens, name, kind, currency=prices.currency)
@@ -115,7 +114,7 @@ def _priced(
     ]
     speed = None
     if calibrating:
-        with screen.status("Measuring this machine"):
+        with messages.status("Measuring this machine"):
             speed = _calibrate(config, model, rules, sample)
         kind = WorkerKind(tokens_per_second=speed.tokens_per_second)
         tokens, currency = estimate.prompt_tokens, prices.currency
@@ -171,7 +170,9 @@ def _table(costs: list[Cost]) -> Table:
     currency = f" {plain(costs[0].currency)}" if costs[0].currency else ""
     table = Table(box=None, pad_edge=False)
     for name in ("worker", "workers", "tokens/s each", "hours", *(["price"] if priced else [])):
-        table.add_column(name, justify="left" if name == "worker" else "right")
+        table.add_column(
+            name, justify="left" if name == "worker" else "right", no_wrap=name != "worker"
+        )
     for cost in costs:
         row = [plain(cost.worker), f"{cost.count:,}", number(cost.tokens_per_second)]
         row.append(_between(cost.hours))

@@ -3,10 +3,11 @@
 Owns the exit code: 1 if a requirement failed.
 """
 
-from rich.console import Console
-
+from jobs import screen
+from jobs.command_line.options import Form
+from pipeline.errors import AccessError
 from pipeline.escaping import plain
-from pipeline.pages.render import print_report, write_report
+from pipeline.pages.render import print_report, to_markdown, write_report
 from pipeline.pages.wording import values_of, verdict
 from pipeline.reports.report import build_report
 from pipeline.store import RunStore
@@ -19,21 +20,30 @@ def report_and_print(
     separate: str | None,
     fail_if: tuple[str, ...],
     text: bool,
-    as_json: bool,
+    form: Form,
 ) -> int:
     """Write the report's files and print it. The exit code."""
     store = RunStore(run)
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    with screen.status("Reading scores"):
+    messages = screen.messages()
+    with messages.status("Reading scores"):
         report = build_report(store, by=by, separate=separate, fail_if=fail_if, text=text)
+    # Whoever may only read a run is shown its report too, and told then.
+    refused: OSError | AccessError | None = None
+    try:
         written = write_report(report, store)
-    if as_json:
+    except (OSError, AccessError) as error:
+        refused = error
+    if form == "json":
         print(report.model_dump_json(indent=2))
+    elif form == "markdown":
+        print(to_markdown(report), end="")
     else:
-        print_report(report, Console(highlight=False))
-    screen.print(f"Wrote {written}", markup=False)
+        print_report(report, screen.data())
+    if refused is not None:
+        raise refused
+    messages.print(f"Wrote {written}")
     failed = [finding for finding in report.requirements if finding.failed]
     for finding in failed:
         what = f"{verdict(finding)}: {finding.expression}: {values_of(finding)}"
-        screen.print(plain(what), style="bold red", markup=False)
+        messages.print(plain(what), style="bold red")
     return 1 if failed else 0

@@ -6,15 +6,16 @@ Owns the words on the terminal. Kept apart from cli.py so that `winnow --help` i
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from jobs import screen
 from jobs.commands.watch import require_planned
 from jobs.progress import ProgressListener
 from pipeline.config import ScoreConfig
 from pipeline.escaping import plain
 from pipeline.leftovers import find_leftovers, remove_leftovers
 from pipeline.lock import is_alive, read_holder
+from pipeline.pages.terminal import print_table
 from pipeline.planning import open_run
 from pipeline.sizing import default_shard_tokens
 from pipeline.store import RunStore
@@ -43,12 +44,12 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
             }
         )
         return outcome.exit_code
-    screen = Console(stderr=True, highlight=False)
+    messages = screen.messages()
     for failure in failures:
         what = failure.get("file") or f"shard {failure.get('shard')}"
-        screen.print(f"Not scored: {what}: {failure['reason']}", style="yellow", markup=False)
+        messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
     if success is None:
-        screen.print("Run the same command again to try what was given up.")
+        messages.print("Run the same command again to try what was given up.")
     else:
         totals = success.totals
         what = "scored" if outcome.num_shards_scored else "had already scored"
@@ -57,7 +58,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
             counts += f"; {success.num_rows_reused:,} documents of them taken over"
         if totals.num_rows_copied:
             counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
-        screen.print(f"Done: {what} {counts}. Next: winnow report {config.out}", markup=False)
+        messages.print(f"Done: {what} {counts}. Next: winnow report {config.out}")
     return outcome.exit_code
 
 
@@ -110,10 +111,10 @@ def print_status(run: str, *, as_json: bool) -> int:
         facts |= {"shards_done": len(done), "shards": len(manifest.shards), "failures": failures}
     print_facts(facts, as_json=as_json)
     if not as_json:
-        screen = Console(stderr=True)
+        messages = screen.messages()
         for failure in failures:
             what = failure.get("file") or f"shard {failure.get('shard')}"
-            screen.print(f"Given up: {what}: {failure['reason']}", style="yellow", markup=False)
+            messages.print(f"Given up: {what}: {failure['reason']}", style="yellow")
     return 1 if failures else 0
 
 
@@ -130,7 +131,7 @@ def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
         print(plain(name))
     what = "would be removed" if dry_run else "removed"
     size = sum(found.values())
-    Console(stderr=True, highlight=False).print(f"{len(found)} files, {size:,} bytes {what}")
+    screen.messages().print(f"{len(found)} files, {size:,} bytes {what}")
     return 0
 
 
@@ -141,26 +142,28 @@ def verify_and_print(
     tolerance: float | None,
     noise_floor: bool,
     *,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> int:
     """Verify, and print the verdicts. The exit code: 1 if a check failed."""
     from pipeline.pages.render import print_verification
     from pipeline.verification.verify import verify_run
 
-    screen = Console(stderr=True, highlight=False)
-    with screen.status("Checking every row") as status:
+    messages = screen.messages()
+    with messages.status("Checking every row") as status:
         verification = verify_run(
             RunStore(run),
             sample=sample,
             seed=seed,
             tolerance=tolerance,
             noise_floor=noise_floor,
+            trust_remote_code=trust_remote_code,
             on_document=lambda done, total: status.update(f"Rescored {done} of {total} documents"),
         )
     if as_json:
         print(verification.model_dump_json(indent=2))
     else:
-        print_verification(verification, Console(highlight=False))
+        print_verification(verification, screen.data())
     return 0 if verification.passed else 1
 
 
@@ -179,6 +182,6 @@ def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     table.add_column(overflow="fold")
     for key, value in facts.items():
         if value is not None:
-            text = f"{value:,}" if isinstance(value, int) else str(value)
+            text = f"{value:,}" if isinstance(value, int) else plain(str(value))
             table.add_row(key.replace("_", " "), text)
-    Console(highlight=False, markup=False).print(table)
+    print_table(table, screen.data())

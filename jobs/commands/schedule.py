@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jobs import screen
 from jobs.nights.cron_times import next_runs
 from jobs.nights.schedule import Target, render_cron, render_kubernetes, render_systemd
 from jobs.nights.schedule_config import ScheduleConfig, load_schedule, require_cluster
@@ -22,7 +23,7 @@ NUM_SHOWN = 3
 
 def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool) -> int:
     """Print what the target takes, or install or remove it. The next nights go to stderr."""
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    messages = screen.messages()
     file = file.absolute()
     folder = Path.cwd()
     config = load_schedule(file)
@@ -36,11 +37,11 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
         )
     if uninstall:
         done = uninstall_cron(config) if target == "cron" else uninstall_systemd(config)
-        screen.print(done, markup=False)
+        messages.print(done)
         return 0
     if install:
         put = install_cron if target == "cron" else install_systemd
-        screen.print(put(config, file, folder), markup=False)
+        messages.print(put(config, file, folder))
     elif target == "cron":
         print(render_cron(config, file, folder))
     elif target == "systemd":
@@ -51,11 +52,11 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
         text = file.read_text(encoding="utf-8")
         refuse_secrets({str(file): text}, "a ConfigMap shows it to whoever may read the namespace")
         print(render_kubernetes(config, cluster, text, target), end="")
-    _say_next(config, screen)
+    _say_next(config, messages)
     return 0
 
 
-def _say_next(config: ScheduleConfig, screen: Console) -> None:
+def _say_next(config: ScheduleConfig, messages: Console) -> None:
     runs = next_runs(config.cron, config.zone, datetime.now(UTC), NUM_SHOWN)
     times = ", ".join(f"{run:%a %Y-%m-%d %H:%M %Z}" for run in runs)
-    screen.print(f"Next: {times}", style="dim", markup=False)
+    messages.print(f"Next: {times}", style="dim")

@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobs import screen
+from jobs.command_line.ending import INTERRUPTED
 from pipeline.errors import RunError
 from pipeline.escaping import plain
 from pipeline.lock import is_alive, read_holder
@@ -23,8 +25,6 @@ from pipeline.pages.wording import number, percent
 from pipeline.store import RunStore
 from pipeline.watch import Snapshot, Watch
 
-INTERRUPTED = 130
-
 
 def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
     """Look every `interval` seconds until the run ends. The exit code: that of the run.
@@ -32,8 +32,8 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
     0 once it is finished, 1 if anything was given up or its driver is gone, 130 if the watching
     was interrupted. Raises RunError where there is no run.
     """
-    messages = Console(stderr=True, highlight=False, soft_wrap=True)
-    screen = Console(highlight=False)
+    messages = screen.messages()
+    console = screen.data()
     try:
         with ExitStack() as stack:
             live: Live | None = None
@@ -41,8 +41,8 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
             for seen in follow(RunStore(run), interval, messages):
                 if as_json:
                     print(seen.model_dump_json(), flush=True)
-                elif screen.is_terminal:
-                    live = live or stack.enter_context(Live(console=screen, auto_refresh=False))
+                elif console.is_terminal:
+                    live = live or stack.enter_context(Live(console=console, auto_refresh=False))
                     live.update(shown(seen), refresh=True)
                 elif not seen.same_as(last):
                     print(line(seen), flush=True)
@@ -54,7 +54,7 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
     for failure in last.failures:
         what = failure.get("file") or f"shard {failure.get('shard')}"
         text = plain(f"Given up: {what}: {failure['reason']}")
-        messages.print(text, style="yellow", markup=False)
+        messages.print(text, style="yellow")
     if last.state == "stopped":
         messages.print(
             "Nobody drives this run. The same winnow score command goes on where it stopped.",
@@ -85,7 +85,7 @@ def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
                 # The plan may have appeared, and its driver gone, since the first look.
                 return store.require_manifest()
         if not told:
-            messages.print(f"{plain(store.location)} is not planned yet; waiting", markup=False)
+            messages.print(f"{plain(store.location)} is not planned yet; waiting")
             told = True
         time.sleep(interval)
 

@@ -16,14 +16,14 @@ what a night does:
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.nights.cron_times import check_cron
 from pipeline.audits.audit_config import load_audit_config, load_night_config
-from pipeline.config import near_name, read_table
+from pipeline.config import at_line, near_name, read_table, refuse_unknown
 from pipeline.errors import ConfigError
 
 LONGEST_NAME = 30
@@ -112,9 +112,9 @@ def load_schedule(file: Path) -> ScheduleConfig:
     """
     table = read_table(file, "schedule")
     load_night_config(file, load_audit_config(file), out="runs")
-    _refuse_unknown(table, ScheduleConfig, f"[schedule] of {file}")
+    refuse_unknown(table, ScheduleConfig, file, "schedule")
     if isinstance(inner := table.get("cluster"), dict):
-        _refuse_unknown(inner, ClusterConfig, f"[schedule.cluster] of {file}")
+        refuse_unknown(inner, ClusterConfig, file, "schedule.cluster")
     try:
         config = ScheduleConfig(**table)
     except ValidationError as error:
@@ -132,22 +132,13 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
     return config.cluster
 
 
-def _refuse_unknown(keys: dict[str, Any], model: type[BaseModel], where: str) -> None:
-    known = list(model.model_fields)
-    for key in keys:
-        if key not in known:
-            near = near_name(key, known)
-            raise ConfigError(
-                f"unknown key '{key}' in {where}",
-                hint=f"did you mean '{near}'?" if near else f"known: {', '.join(known)}",
-            )
-
-
 def _schedule_error(error: ValidationError, file: Path) -> ConfigError:
     first = error.errors()[0]
     *tables, key = [str(part) for part in first["loc"]]
-    where = f"{key} in [{'.'.join(['schedule', *tables])}] of {file}"
+    table = ".".join(["schedule", *tables])
+    where = f"{key} in [{table}] of {file}"
     if first["type"] == "missing":
-        return ConfigError(f"{where} is not set")
+        return ConfigError(f"{where} is not set{at_line(file, table)}")
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
-    return ConfigError(f"{where} = {first['input']!r}: {rule.replace('should', 'must')}")
+    rule = rule.replace("should", "must")
+    return ConfigError(f"{where} = {first['input']!r}: {rule}{at_line(file, table, key)}")

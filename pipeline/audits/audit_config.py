@@ -28,6 +28,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.config import (
     ScoreConfig,
+    at_line,
     load_score_config,
     near_name,
     near_or_known,
@@ -193,14 +194,14 @@ class AuditConfig(_Table):
 def load_audit_config(file: Path) -> AuditConfig:
     """The [audit] table. Raises ConfigError, naming the table, its number and the key."""
     table = read_table(file, "audit")
-    refuse_unknown(table, AuditConfig, f"[audit] of {file}")
+    refuse_unknown(table, AuditConfig, file, "audit")
     requires = table.get("require", [])
     if not isinstance(requires, list) or not all(isinstance(one, dict) for one in requires):
         raise ConfigError(f"require in {file} is not a list of tables", hint="[[audit.require]]")
     for number, one in enumerate(requires, 1):
-        refuse_unknown(one, Requirement, f"[[audit.require]] {number} of {file}")
+        refuse_unknown(one, Requirement, file, "audit.require", number)
     if isinstance(webhook := table.get("webhook"), dict):
-        refuse_unknown(webhook, Webhook, f"[audit.webhook] of {file}")
+        refuse_unknown(webhook, Webhook, file, "audit.webhook")
     try:
         config = AuditConfig(**table | {"require": tuple(requires)})
     except ValidationError as error:
@@ -253,23 +254,24 @@ def grouped_columns(audit: AuditConfig) -> list[tuple[str, str]]:
 
 def _mistake(error: ValidationError, file: Path) -> ConfigError:
     first = error.errors(include_url=False)[0]
-    where, key = _place(first["loc"])
-    where = f"{where} of {file}"
+    table, number, key = _place(first["loc"])
+    where = (f"[{table}]" if number is None else f"[[{table}]] {number}") + f" of {file}"
     if first["type"] == "missing":
-        return ConfigError(f"{key} is not set in {where}")
+        return ConfigError(f"{key} is not set in {where}{at_line(file, table, None, number or 1)}")
+    at = at_line(file, table, key, number or 1)
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     rule = rule.replace("should", "must")
     if key is None:
-        return ConfigError(f"{where}: {rule}")
+        return ConfigError(f"{where}: {rule}{at}")
     # The address of a webhook is a secret, however it is written.
     shown = "" if key == "url" else f" = {first['input']!r}"
-    return ConfigError(f"{key} in {where}{shown}: {rule}")
+    return ConfigError(f"{key} in {where}{shown}: {rule}{at}")
 
 
-def _place(loc: tuple[int | str, ...]) -> tuple[str, str | None]:
-    """The table and the key of a mistake; no key where it is the table's own."""
+def _place(loc: tuple[int | str, ...]) -> tuple[str, int | None, str | None]:
+    """The table, its number and the key of a mistake; no key where it is the table's own."""
     if loc[0] == "require":
-        return f"[[audit.require]] {int(loc[1]) + 1}", str(loc[2]) if len(loc) > 2 else None
+        return "audit.require", int(loc[1]) + 1, str(loc[2]) if len(loc) > 2 else None
     if loc[0] == "webhook":
-        return "[audit.webhook]", str(loc[1]) if len(loc) > 1 else None
-    return "[audit]", str(loc[0])
+        return "audit.webhook", None, str(loc[1]) if len(loc) > 1 else None
+    return "audit", None, str(loc[0])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.config import read_table, refuse_unknown
+from pipeline.config import at_line, read_table, refuse_unknown
 from pipeline.errors import ConfigError
 from pipeline.estimate import Quantity
 
@@ -70,7 +70,7 @@ class Cost(BaseModel):
 def load_plan_config(file: Path) -> PlanConfig:
     """The [plan] table of a file. Raises ConfigError, naming the key and its place."""
     table = read_table(file, "plan")
-    refuse_unknown(table, PlanConfig, f"[plan] of {file}")
+    refuse_unknown(table, PlanConfig, file, "plan")
     workers = table.get("workers", {})
     if not isinstance(workers, dict) or not all(isinstance(w, dict) for w in workers.values()):
         raise ConfigError(
@@ -78,7 +78,7 @@ def load_plan_config(file: Path) -> PlanConfig:
             hint="write [plan.workers.NAME] above the keys of each kind of worker",
         )
     for name, keys in workers.items():
-        refuse_unknown(keys, WorkerKind, f"[plan.workers.{name}] of {file}")
+        refuse_unknown(keys, WorkerKind, file, f"plan.workers.{name}")
     try:
         return PlanConfig(**table)
     except ValidationError as error:
@@ -88,11 +88,13 @@ def load_plan_config(file: Path) -> PlanConfig:
 def _mistake(error: ValidationError, file: Path) -> ConfigError:
     first = error.errors(include_url=False)[0]
     *tables, key = (str(part) for part in first["loc"])
-    where = f"[{'.'.join(['plan', *tables])}] of {file}"
+    table = ".".join(["plan", *tables])
+    where = f"[{table}] of {file}"
     if first["type"] == "missing":
-        return ConfigError(f"{key} is not set in {where}")
+        return ConfigError(f"{key} is not set in {where}{at_line(file, table)}")
     rule = first["msg"].removeprefix("Input ").replace("should", "must")
-    return ConfigError(f"{key} in {where} = {first['input']!r}: {rule}")
+    at = at_line(file, table, key)
+    return ConfigError(f"{key} in {where} = {first['input']!r}: {rule}{at}")
 
 
 def cost_of(

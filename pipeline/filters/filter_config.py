@@ -55,9 +55,10 @@ def parse_numbers(value: object) -> object:
     """`10:90` or `10,90`, or a list of numbers, as floats."""
     if isinstance(value, str):
         try:
-            return tuple(float(part) for part in re.split("[:,]", value))
+            low, high = (float(part) for part in re.split("[:,]", value))
         except ValueError:
             raise ValueError("should be two numbers, as in 10:90") from None
+        return low, high
     return tuple(value) if isinstance(value, list) else value
 
 

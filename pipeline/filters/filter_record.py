@@ -204,7 +204,7 @@ def _read_plan(root: Root) -> FilterPlan | None:
         return FilterPlan.model_validate(json.loads(root.read_bytes(PLAN)))
     except FileNotFoundError:
         return None
-    except (ValueError, ValidationError) as error:
+    except (ValueError, ValidationError, RecursionError) as error:
         raise RunError(
             f"{root.show(PLAN)} is damaged or of another version",
             hint="choose a new folder",

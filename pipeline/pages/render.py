@@ -13,6 +13,7 @@ from rich.text import Text
 from pipeline.escaping import plain
 from pipeline.pages import tables, wording
 from pipeline.pages.page import to_html
+from pipeline.pages.terminal import print_table
 from pipeline.pages.wording import number
 from pipeline.reports.report import Report
 from pipeline.store import RunStore
@@ -68,7 +69,7 @@ def _print_table(table: tables.Table, console: Console, shown: list[int]) -> Non
     for position, row in enumerate(table.rows):
         is_sum = table.sums_up and position == len(table.rows) - 1
         drawn.add_row(*(Text(plain(row[at])) for at in shown), style="bold" if is_sum else None)
-    console.print(drawn)
+    print_table(drawn, console)
     console.print()
 
 
@@ -78,7 +79,7 @@ def print_verification(verification: Verification, console: Console) -> None:
     for check in verification.checks:
         mark = Text("ok", style="green") if check.passed else Text("FAILED", style="bold red")
         table.add_row(Text(check.name), mark, Text(plain(check.detail)))
-    console.print(table)
+    print_table(table, console)
     truth = verification.truth
     if truth is None:
         return
@@ -92,12 +93,13 @@ def print_verification(verification: Verification, console: Console) -> None:
     )
     worst = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("document", "tokens", "nll", "reference", "error"):
-        worst.add_column(name, justify="left" if name == "document" else "right")
+        is_text = name == "document"
+        worst.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text)
     for one in truth.worst:
         figures = [f"{one.num_tokens:,}", f"{one.nll:.4f}", f"{one.reference_nll:.4f}"]
         where = f"{plain(one.file)} row {one.row}"
         worst.add_row(*(Text(cell) for cell in [where, *figures, f"{one.nll_error:.2e}"]))
-    console.print(worst)
+    print_table(worst, console)
 
 
 def to_markdown(report: Report) -> str:

@@ -25,6 +25,7 @@ from pipeline.pages.comparison_tables import (
 from pipeline.pages.render import markdown
 from pipeline.pages.sections import Section
 from pipeline.pages.templating import Chart, render_page
+from pipeline.pages.terminal import print_table
 from pipeline.storage.filesystem import open_root
 
 
@@ -50,7 +51,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             console.print(Text(plain(section.title), style="bold"))
             if section.about:
                 console.print(Text(plain(section.about), style="dim"))
-            console.print(_table(section, console.width))
+            print_table(_table(section, console.width), console)
             console.print()
     for note in comparison.notes:
         console.print(Text(plain(note), style="yellow"))

@@ -84,11 +84,13 @@ class Root:
     def files(self, folder: str = "", *, recursive: bool = False) -> dict[str, fs.FileInfo]:
         """Every file below `folder`, by name relative to this root; nothing if it is missing."""
         where = self.full(folder) if folder else self.path
-        selector = fs.FileSelector(where, recursive=recursive, allow_not_found=True)
+        wanted = fs.FileSelector(where, recursive=recursive, allow_not_found=True)
+        if recursive and self.is_local:
+            wanted = list(_walk(where))
         cut = len(self.path.rstrip("/")) + 1
         return {
             info.path[cut:]: info
-            for info in self.filesystem.get_file_info(selector)
+            for info in self.filesystem.get_file_info(wanted)
             if info.type == fs.FileType.File
         }
 
@@ -158,13 +160,26 @@ class Root:
             self.filesystem.delete_file(self.full(name))
 
 
+def _walk(folder: str) -> Iterator[str]:
+    """Every file below a local folder; links are followed, but not in a circle, as Arrow does."""
+    waiting = [(folder.rstrip("/") or "/", frozenset([os.path.realpath(folder)]))]
+    while waiting:
+        path, above = waiting.pop()
+        with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    yield entry.path
+                elif (real := os.path.realpath(entry.path)) not in above:
+                    waiting.append((entry.path, above | {real}))
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A failure to write, such as a full disk, says of itself which file it was."""
+    """A failure to write, such as a full disk, says of itself which file it was to be."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or TEMPORARY_PREFIX in str(error.filename):
             error.filename = str(path)
         raise
 
@@ -174,6 +189,10 @@ def open_root(location: str) -> Root:
 
     Raises UsageError, and StoreError as `open_uri`.
     """
+    if not location:
+        raise UsageError(
+            "a location is empty", hint="is a variable of the shell not set? . is the folder here"
+        )
     if "://" not in location:
         path = str(Path(location).expanduser().absolute())
         return Root(fs.LocalFileSystem(), path, path)

@@ -6,6 +6,7 @@ told are the run's.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError, first_line
@@ -26,15 +27,25 @@ class ReferenceScorer:
                 f"rescoring needs torch and transformers: {error}",
                 hint="install winnow-ppl[cpu] or [gpu], or check integrity alone with --sample 0",
             ) from error
+        if not Path(model.folder).is_dir():
+            # Else transformers takes it for a name on the hub, whatever it is told.
+            raise ModelError(
+                f"cannot load {model.folder} to rescore: there is no such folder here",
+                hint="put the model there, or check integrity alone with --sample 0",
+            )
         logging.disable_progress_bar()
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                model.folder, trust_remote_code=model.trust_remote_code
+                model.folder, trust_remote_code=model.trust_remote_code, local_files_only=True
             )
             self._model: Any = AutoModelForCausalLM.from_pretrained(
                 model.folder,
                 dtype=torch.float32,
                 trust_remote_code=model.trust_remote_code,
+                # A manifest is data: the folder that it names may hold anything, and other weights
+                # than safetensors are pickles, which are code.
+                local_files_only=True,
+                use_safetensors=True,
                 # By the definition: the fused kernels leave out what some models ask for, such as
                 # Gemma 2's soft cap.
                 attn_implementation="eager",

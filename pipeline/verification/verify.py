@@ -6,8 +6,9 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 from pydantic import BaseModel
 
 from pipeline.engine import VllmEngine
-from pipeline.errors import require_modules
+from pipeline.errors import ModelError, require_modules
 from pipeline.identity import engine_settings
+from pipeline.manifest import ModelRecord
 from pipeline.store import RunStore
 from pipeline.tokenizer import Tokenizer
 from pipeline.verification.integrity import Check, check_integrity
@@ -50,10 +51,12 @@ def verify_run(
     seed: int = 0,
     tolerance: float | None = None,
     noise_floor: bool = False,
+    trust_remote_code: bool = False,
     on_document: OnDocument = lambda done, total: None,
 ) -> Verification:
-    """Check a run. `sample = 0` loads no model. Raises RunError where there is no run,
-    MissingExtraError where a sample cannot be scored for want of torch.
+    """Check a run. `sample = 0` loads no model. Raises RunError where there is no run, ModelError
+    where its model needs code of its own that nobody trusts here, MissingExtraError where a sample
+    cannot be scored for want of torch.
 
     A run that is not whole is not rescored: its scores are not what anybody will use.
     """
@@ -65,6 +68,7 @@ def verify_run(
     checks = check_integrity(store, manifest)
     truth = noise = None
     if sample and all(check.passed for check in checks):
+        _check_trust(model, trusted=trust_remote_code)
         documents = sample_documents(store, manifest, sample, seed)
         truth = measure_truth(
             documents,
@@ -91,6 +95,15 @@ def verify_run(
     )
     store.write_verification(verification.model_dump_json(indent=1))
     return verification
+
+
+def _check_trust(model: ModelRecord, *, trusted: bool) -> None:
+    # Whoever may write a run may write its manifest; running it is for this machine to allow.
+    if model.trust_remote_code and not trusted:
+        raise ModelError(
+            f"this run was scored with Python code from {model.folder}",
+            hint="read that code, then allow it with --trust-remote-code; --sample 0 runs none",
+        )
 
 
 def read_verification(store: RunStore) -> Verification | None:
