@@ -43,4 +43,5 @@ def test_surprise_is_not_quality(smollm2: Path):
         print(f"{name}: {perplexity:.3g}")
     repeated, licence, prose, finnish, shuffled = found
     assert repeated < licence < prose / 5
-    assert min(finnish, shuffled) > 5 * prose
+    assert finnish > 3 * prose
+    assert shuffled > 10 * prose
