@@ -2,7 +2,7 @@
 
     python -m jobs.demo [FOLDER]
 
-What it prints is what the README shows. A second run finds everything there and scores nothing.
+The README shows its report. A second run finds everything there and scores nothing.
 """
 
 import shlex

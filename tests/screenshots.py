@@ -20,7 +20,7 @@ from pipeline.store import RunStore
 from tests.chromium import CHROMIUM, FLAGS
 
 DEMO = Path("demo")
-WIDTH, HEIGHT = 1040, 1130
+WIDTH, HEIGHT = 1040, 1215
 """Pixels of a page, to the end of its first histogram."""
 
 
