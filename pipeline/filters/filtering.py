@@ -89,7 +89,12 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     scores = rows.everything()
     selection = find_cutoffs(config, scores)
     decided = selection.decide(scores, by)
-    counts = count(decided, manifest, keep_unseen=config.unscored == "keep")
+    counts = count(
+        decided,
+        manifest,
+        has_groups=by is not None,
+        keep_unseen=config.unscored == "keep",
+    )
     _check_outcome(config, counts)
     return Filter(config, rows, other, selection, counts, by)
 

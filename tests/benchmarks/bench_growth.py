@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 
 from pipeline.scorer import score_shard
+from pipeline.sizing import settle_heap
 from pipeline.store import RunStore
 from tests.benchmarks.instant import InstantEngine, ReadyIds, plan, write_corpus
 
-DOCUMENTS = 40_000
+DOCUMENTS = 160_000
 ROUNDS = 3
 SIZES = (1, 4, 16)
 FILE_DOCUMENTS = 10_000
@@ -38,6 +39,7 @@ def child(corpus: str, run: str) -> None:
     started = time.process_time()
     planned, job = plan(Path(corpus), shard_tokens=SHARD_TOKENS)
     engine, store, documents = InstantEngine(), RunStore(run), 0
+    settle_heap()  # as an engine does when it has started
     for shard in planned.shards:
         totals = score_shard(
             shard,

@@ -1,4 +1,4 @@
-"""`winnow report` on made-up score rows, against a bare Polars scan of the same columns.
+"""`winnow report`, and what `winnow filter` decides, on made-up score rows, against a bare scan.
 
     make bench-reports     (or: python -m tests.benchmarks.bench_reports [ROWS] [FOLDER])
 
@@ -22,6 +22,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.filters.filter_config import FilterConfig
+from pipeline.filters.filtering import decide
 from pipeline.manifest import PlannedFile, Success, add_totals, encode_schema
 from pipeline.metrics import hash_text
 from pipeline.reports.report import build_report
@@ -36,6 +38,8 @@ SOURCES = ("web", "books", "code", "wiki", "forum", "news", "noise")
 SHARES = (0.50, 0.10, 0.12, 0.08, 0.10, 0.08, 0.02)
 TEXT = "Every text of this corpus is the same. " * 10
 DISTINCT_COPIES = 2_000_000
+BUDGET_TOKENS = 1_000_000_000
+"""A third of those of ten million rows."""
 READ = ["source", "status", "error", "num_tokens", "num_bytes", "num_scored_bytes", "text_hash"]
 READ += ["nll", "perplexity", "bits_per_byte", "file", "row"]
 
@@ -154,6 +158,12 @@ SIDES = {
     "report --separate": lambda store: build_report(store, by=("source",), separate="source=noise"),
     "report --fail-if": lambda store: build_report(
         store, by=("source",), fail_if=("p95(perplexity) > 200",)
+    ),
+    "filter --percentile --within": lambda store: decide(
+        FilterConfig(run=store.location, percentile=(10, 90), within="source")
+    ),
+    "filter --budget-tokens --prefer middle": lambda store: decide(
+        FilterConfig(run=store.location, budget_tokens=BUDGET_TOKENS, prefer="middle")
     ),
 }
 
