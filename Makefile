@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.winnow-accelerator
 
 .PHONY: demo test test-soak test-parity chaos check check-infra format bench bench-overhead bench-growth \
-    bench-peers bench-reports schemas lock clean
+    bench-peers bench-reports schemas screenshots lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -59,6 +59,9 @@ bench-reports: $(READY)  ## winnow report on ten million made-up score rows agai
 
 schemas: $(READY)  ## regenerate pipeline/schemas/*.json
 	$(PY) -m pipeline.reports.json_schemas
+
+screenshots: $(READY)  ## docs/*.png, from the run of the demo
+	$(PY) -m tests.screenshots
 
 bench-overhead: $(READY)  ## what Winnow itself costs: a document, a plan, a shard of the driver
 	$(PY) -m tests.benchmarks.bench_overhead

@@ -2,7 +2,7 @@
 
     python -m jobs.demo [FOLDER]
 
-What it prints is what the README shows. A second run finds everything there and scores nothing.
+The README shows its report. A second run finds everything there and scores nothing.
 """
 
 import shlex
@@ -19,7 +19,7 @@ from jobs.progress import ProgressListener
 from jobs.score import run_score
 from pipeline.config import ScoreConfig
 from pipeline.pages.render import print_report, write_report
-from pipeline.reports.report import build_report
+from pipeline.reports.report import Report, build_report
 from pipeline.store import RunStore
 
 
@@ -38,7 +38,7 @@ def run_demo(folder: Path) -> int:
     with ProgressListener() as listener:
         outcome = run_score(config, listener)
     store = RunStore(config.out)
-    report = build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
+    report = demo_report(store)
     page = write_report(report, store)
 
     print()
@@ -50,6 +50,11 @@ def run_demo(folder: Path) -> int:
     print(f"  {winnow} plan YOUR.parquet")
     print(f"  {winnow} score YOUR.parquet --out runs/mine --model {shlex.quote(str(model))}")
     return outcome.exit_code
+
+
+def demo_report(store: RunStore) -> Report:
+    """By source, and how well scores tell the noise from the language."""
+    return build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
 
 
 def _winnow() -> str:

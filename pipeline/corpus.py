@@ -37,6 +37,11 @@ class Footer:
     """(rows, uncompressed bytes of the text column) of each."""
 
 
+SUFFIXES = ".parquet", ".pq"
+FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.parquet')"
+"""What many corpora are before they are Parquet, as a hint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which input columns a run reads."""
@@ -82,14 +87,15 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
             hint="name the corpus; or scores/ below it, if the run carries the text",
         )
     if pattern is None:
-        files = {name: info for name, info in files.items() if name.endswith((".parquet", ".pq"))}
+        files = {name: info for name, info in files.items() if name.endswith(SUFFIXES)}
     else:
         tail = pattern[len(folder) :] if folder != "." else pattern
         files = {name: info for name, info in files.items() if _glob_match(name, tail)}
     visible = {name: files[name] for name in sorted(files) if not _is_hidden(name)}
     if not visible:
         raise CorpusError(
-            f"no Parquet file in {corpus}", hint="files must end in .parquet or .pq, at any depth"
+            f"no Parquet file in {corpus}",
+            hint=f"files must end in {' or '.join(SUFFIXES)}, at any depth; {FROM_JSON_LINES}",
         )
     return root, visible
 
@@ -155,7 +161,10 @@ def _try_footer(
             metadata = pq.read_metadata(source)
             schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
-        return UnreadableFileError(f"not a readable Parquet file: {first_line(error)}")
+        return UnreadableFileError(
+            f"not a readable Parquet file: {first_line(error)}",
+            hint=None if name.endswith(SUFFIXES) else FROM_JSON_LINES,
+        )
     if text_column not in schema.names:
         near = near_name(text_column, schema.names)
         return UnreadableFileError(

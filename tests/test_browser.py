@@ -5,7 +5,6 @@ Skipped where no Chromium is installed (apt-get install chromium).
 
 import html
 import re
-import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -14,15 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.pages.page import to_html
+from tests.chromium import CHROMIUM, FLAGS
 from tests.reports import HOSTILE, examples, make_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr"),
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 # A browser has requests of its own, for updates and the like: none is on behalf of a file.
 BY_THE_PAGE = re.compile(
     r'site=file://; schemefully_same=\w+}"(?:,"upload_id":"\d+")?,"url":"([^"]*)"'

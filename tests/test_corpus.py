@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -332,6 +333,27 @@ def test_a_corpus_of_which_nothing_can_be_read_is_refused(tmp_path):
         (tmp_path / f"{name}.parquet").write_bytes(b"")
     with pytest.raises(CorpusError, match=r"a\.parquet \(and 2 more files\): not a readable"):
         footers_of(tmp_path)
+
+
+def test_who_comes_with_json_lines_is_told_what_makes_them_parquet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    with pytest.raises(CorpusError, match="not a readable Parquet file") as named:
+        read_footers(*find_files("a.jsonl"), "text")
+    with pytest.raises(CorpusError, match="no Parquet file") as searched:
+        find_files(".")
+    for hint in (named.value.hint, searched.value.hint):
+        [(source, target)] = re.findall(
+            r"polars\.scan_ndjson\('(.*)'\)\.sink_parquet\('(.*)'\)$", hint
+        )
+        pl.scan_ndjson(source).sink_parquet(target)
+        footers, _ = read_footers(*find_files("."), "text")
+        assert [rows for rows, _ in footers[0].row_groups] == [2]
+        (tmp_path / target).unlink()
+    (tmp_path / "torn.parquet").write_bytes(b"")
+    with pytest.raises(CorpusError) as torn:
+        read_footers(*find_files("torn.parquet"), "text")
+    assert torn.value.hint is None
 
 
 def test_a_file_with_two_text_columns_is_recorded_like_any_that_cannot_be_used(tmp_path):

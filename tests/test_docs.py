@@ -17,7 +17,39 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 SHELL = [block for language, block in BLOCKS if language == "sh"]
 LINES = [line.split("#")[0].strip() for block in SHELL for line in block.splitlines()]
-COMMANDS = [line for line in LINES if line]
+# What is shown with its output is written after a prompt.
+SHOWN = [
+    line.removeprefix("$ ")
+    for _, block in BLOCKS
+    for line in block.splitlines()
+    if line[:2] == "$ "
+]
+COMMANDS = [line for line in LINES if line] + SHOWN
+
+
+PICTURES = re.findall(r'(?:src|srcset)="([^"]+)"|!\[[^]]+\]\(([^)]+)\)', README)
+MOST_LINES = 300
+
+
+def test_the_readme_can_be_read_in_one_go():
+    assert len(README.splitlines()) < MOST_LINES
+
+
+def test_pictures_are_there_and_small():
+    names = ["".join(found) for found in PICTURES]
+    assert "docs/report.png" in names
+    for name in names:
+        content = (ROOT / name).read_bytes()
+        assert content.startswith(b"\x89PNG\r\n\x1a\n"), name
+        assert len(content) < 300_000, name
+    assert {f"docs/{file.name}" for file in (ROOT / "docs").iterdir()} == set(names)
+
+
+def test_every_picture_has_words_for_who_cannot_see_it():
+    tags = re.findall(r"<img[^>]*>", README)
+    assert tags
+    for tag in tags:
+        assert re.search(r'alt="[^"]{40,}"', tag), tag
 
 
 @pytest.mark.parametrize("line", COMMANDS)
