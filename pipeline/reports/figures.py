@@ -32,6 +32,7 @@ SUMS = {
     "num_means": np.int64,
 }
 """What figures are made of; those of two sets of rows add up."""
+ROWS_AT_A_TIME = 1 << 18
 EMPTY = SketchTally(FINE).whole()
 
 
@@ -139,7 +140,7 @@ def batches_of(
     named = [code.cast(pl.Int64).alias(f"code {i}") for i, code in enumerate(codes)]
     # In order, so that sums of floats are the same every time.
     for batch in scores.select(*columns, *named).collect_batches(
-        maintain_order=True, engine="streaming"
+        chunk_size=ROWS_AT_A_TIME, maintain_order=True, engine="streaming"
     ):
         rows = {name: batch[name].to_numpy() for name in columns}
         yield [batch[f"code {i}"].to_numpy() for i in range(len(named))], rows
