@@ -38,8 +38,6 @@ SOURCES = ("web", "books", "code", "wiki", "forum", "news", "noise")
 SHARES = (0.50, 0.10, 0.12, 0.08, 0.10, 0.08, 0.02)
 TEXT = "Every text of this corpus is the same. " * 10
 DISTINCT_COPIES = 2_000_000
-BUDGET_TOKENS = 1_000_000_000
-"""A third of those of ten million rows."""
 READ = ["source", "status", "error", "num_tokens", "num_bytes", "num_scored_bytes", "text_hash"]
 READ += ["nll", "perplexity", "bits_per_byte", "file", "row"]
 
@@ -152,6 +150,12 @@ def bare(store: RunStore) -> None:
     scores.select(*numbers, *texts).collect(engine="streaming")
 
 
+def scored_tokens(store: RunStore) -> int:
+    success = store.success()
+    assert success is not None
+    return success.totals.num_tokens
+
+
 SIDES = {
     "bare scan": bare,
     "report": lambda store: build_report(store, by=("source",)),
@@ -163,7 +167,7 @@ SIDES = {
         FilterConfig(run=store.location, percentile=(10, 90), within="source")
     ),
     "filter --budget-tokens --prefer middle": lambda store: decide(
-        FilterConfig(run=store.location, budget_tokens=BUDGET_TOKENS, prefer="middle")
+        FilterConfig(run=store.location, budget_tokens=scored_tokens(store) // 3, prefer="middle")
     ),
 }
 
