@@ -46,10 +46,13 @@ class Duplicates(BaseModel):
 def find_duplicates(scores: pl.LazyFrame) -> Duplicates:
     """Count copies by `text_hash`. Memory: about 10 bytes a document, of MOST_AT_A_TIME."""
     texts = scores.filter(pl.col("num_bytes") > 0, pl.col("text_hash").is_not_null())
-    num_documents = texts.select(pl.len()).collect(engine="streaming").item()
-    num_turns = -(-num_documents // MOST_AT_A_TIME)
-    found = [_copied(texts, turn, num_turns) for turn in range(num_turns)]
-    clusters = pl.concat(found or [_copied(texts, 0, 1)])
+    # Of all rows, which footers tell: counting the texts would read every hash once more.
+    num_rows = scores.select(pl.len()).collect(engine="streaming").item()
+    num_turns = max(1, -(-num_rows // MOST_AT_A_TIME))
+    counts, found = zip(
+        *(_copied(texts, turn, num_turns) for turn in range(num_turns)), strict=True
+    )
+    num_documents, clusters = sum(counts), pl.concat(found)
     num_copies = int((clusters["documents"] - 1).sum())
     return Duplicates(
         num_documents=num_documents,
@@ -63,8 +66,8 @@ def find_duplicates(scores: pl.LazyFrame) -> Duplicates:
     )
 
 
-def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> pl.DataFrame:
-    """A row a text that is there more than once, of those texts whose turn it is.
+def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> tuple[int, pl.DataFrame]:
+    """Of the texts whose turn it is: how many, and a row for each that is there more than once.
 
     Half of a hash is sorted, which takes half of the time of the whole and several times less than
     grouping. Texts that share a half by chance, a few million, go through the exact count too.
@@ -73,8 +76,9 @@ def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> pl.DataFrame:
     half = (pl.col("text_hash") // (1 << 32)).cast(pl.Int32)
     halves = own.select(half).collect(engine="streaming").to_series().to_numpy()
     repeated = pl.LazyFrame({"half": _repeated(halves)})
+    num_documents = len(halves)
     del halves
-    return (
+    clusters = (
         own.join(repeated, left_on=half, right_on="half", how="semi")
         .group_by("text_hash")
         .agg(
@@ -86,6 +90,7 @@ def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> pl.DataFrame:
         .filter(pl.col("documents") > 1)
         .collect(engine="streaming")
     )
+    return num_documents, clusters
 
 
 def _repeated(values: Integers) -> Integers:

@@ -5,7 +5,7 @@ there are is groups.py's, what a distribution looks like distributions.py's.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,13 +123,18 @@ class Tally:
         return make_figures(sums, sketches), sketches
 
 
-def tally_rows(scores: pl.LazyFrame, wanted: Sequence[Tallied]) -> list[Tally]:
-    """Add up all rows of a frame in one pass, by each of the codes."""
+def tally_rows(
+    scores: pl.LazyFrame,
+    wanted: Sequence[Tallied],
+    also: Callable[[dict[str, Any]], None] = lambda rows: None,
+) -> list[Tally]:
+    """Add up all rows of a frame in one pass, by each of the codes; `also` is shown them too."""
     resolution = resolution_of(scores)
     tallies = [Tally(tallied.num_codes, resolution) for tallied in wanted]
     for codes, rows in batches_of(scores, [tallied.code for tallied in wanted]):
         for tally, code in zip(tallies, codes, strict=True):
             tally.add(code, rows)
+        also(rows)
     return tallies
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipeline.reports.distributions import LengthBand, LengthTally
-from pipeline.reports.figures import Figures, Tally, batches_of
+from pipeline.reports.figures import Figures, tally_rows
 from pipeline.reports.groups import WHOLE, Grouping, GroupTables, group_tables
 from pipeline.reports.sketches import Sketch, resolution_of
 
@@ -28,15 +28,10 @@ class Measured:
 
 def measure(scores: pl.LazyFrame, groupings: Mapping[str, Grouping]) -> Measured:
     """Everything that adds up, in one pass."""
-    resolution = resolution_of(scores)
+    lengths = LengthTally(resolution_of(scores))
     # The groups of any one column add up to the whole: then nothing of it is measured apart.
     wanted = [grouping.tallied() for grouping in groupings.values() or [WHOLE]]
-    tallies = [Tally(tallied.num_codes, resolution) for tallied in wanted]
-    lengths = LengthTally(resolution)
-    for codes, rows in batches_of(scores, [tallied.code for tallied in wanted]):
-        for tally, code in zip(tallies, codes, strict=True):
-            tally.add(code, rows)
-        lengths.add(rows)
+    tallies = tally_rows(scores, wanted, lengths.add)
     overall, sketches = tallies[0].whole()
     return Measured(
         overall=overall,
