@@ -23,7 +23,7 @@ HASHES = st.sampled_from([None, -(2**63), 2**63 - 1, -5, -1, 0, 1, 2, 3, 4, 8, 1
 
 def rows_of(hashes: list[int | None]) -> pl.LazyFrame:
     rows = [
-        (h, 0 if h is None else abs(h) % 7, 0 if h is None else 1 + abs(h) % 11, f"{i % 3}", i)
+        (h, 0 if h is None else abs(h) % 7, 0 if h is None else 1 + abs(h) % 11, f"{i // 9}", i)
         for i, h in enumerate(hashes)
     ]
     return pl.LazyFrame(rows, schema=SCHEMA, orient="row")
@@ -31,7 +31,7 @@ def rows_of(hashes: list[int | None]) -> pl.LazyFrame:
 
 @given(st.lists(HASHES, max_size=80), st.sampled_from([1, 3, 1000]))
 def test_copies_are_what_is_left_of_each_text_but_one(hashes, at_a_time):
-    """Most of the hashes have one upper half; few documents at a time take several turns."""
+    """Most of the hashes begin alike; few documents at a time take several turns."""
     with mock.patch.object(duplicates, "MOST_AT_A_TIME", at_a_time):
         found = find_duplicates(rows_of(hashes))
     counts = Counter(h for h in hashes if h is not None)
@@ -44,10 +44,10 @@ def test_copies_are_what_is_left_of_each_text_but_one(hashes, at_a_time):
     assert [cluster.num_documents for cluster in found.largest] == sizes[:MOST_CLUSTERS]
     places = defaultdict(list)
     for i, h in enumerate(hashes):
-        places[h].append((f"{i % 3}", i))
+        places[h].append((f"{i // 9}", i))
     for cluster in found.largest:
         same = places[hashes[cluster.row]]
-        assert (cluster.file, cluster.row) == min(same)
+        assert (cluster.file, cluster.row) == same[0]
         assert cluster.num_documents == len(same)
 
 
