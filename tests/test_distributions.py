@@ -12,7 +12,7 @@ from pipeline.reports.distributions import (
     ecdf_of,
     histogram_of,
 )
-from pipeline.reports.sketches import FINE
+from pipeline.reports.sketches import FINE, bin_values
 from tests.test_sketches import sketch_of
 
 # Away from the edges of bins, where a rounded logarithm may fall on either side.
@@ -61,7 +61,7 @@ def bands_of(lengths, perplexities):
     tally = LengthTally(FINE)
     tokens = np.array(lengths)
     values = np.array(perplexities, np.float64)
-    tally.add({"num_tokens": tokens, "num_bytes": tokens, "perplexity": values})
+    tally.add({"num_tokens": tokens}, {"perplexity": bin_values(values, FINE)})
     return tally.bands()
 
 

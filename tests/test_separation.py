@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from pipeline.errors import ConfigError
+from pipeline.reports import figures, separation
 from pipeline.reports.groups import grouping_of, largest_query
 from pipeline.reports.separation import Labels, Separation, parse_labels, separate_labels
 
@@ -96,15 +97,19 @@ def test_the_best_cut_is_found_between_values_that_are_apart():
     assert cut.youden_j == pytest.approx(1 - 2 / 4)
 
 
-def test_the_rest_is_ranked_batch_by_batch():
-    """More rows than Polars hands out at once, many of them alike."""
+@pytest.mark.parametrize("label", ["spam", "web"])
+def test_the_rest_is_ranked_some_at_a_time(label, monkeypatch):
+    """Few labelled among many and many among few, many of them alike."""
+    monkeypatch.setattr(figures, "ROWS_AT_A_TIME", 5_000)
+    monkeypatch.setattr(separation, "MOST_WAITING", 12_000)
     rng = np.random.default_rng(0)
-    values = rng.integers(1, 500, 200_000).astype(float).tolist()
+    values = rng.integers(1, 500, 100_000).astype(float).tolist()
     rows = [("spam" if rng.random() < 0.3 * v / 500 else "web", v) for v in values]
-    spam, web = ([v for source, v in rows if source == name] for name in ("spam", "web"))
-    found = separate(rows, "spam").together.auc["perplexity"]
-    assert found == pytest.approx(auc(spam, web), rel=1e-12)
-    assert found > 0.6
+    labelled = [v for source, v in rows if source == label]
+    rest = [v for source, v in rows if source != label]
+    found = separate(rows, label).together.auc["perplexity"]
+    assert found == pytest.approx(auc(labelled, rest), rel=1e-12)
+    assert abs(found - 0.5) > 0.1
 
 
 def test_labels_that_score_lower_have_an_area_below_a_half_and_no_cut():

@@ -14,6 +14,7 @@ from pipeline.reports.sketches import (
     ZERO_BIN,
     Sketch,
     SketchTally,
+    bin_values,
     merge_sketches,
     resolution_of,
 )
@@ -27,7 +28,8 @@ VALUES = st.lists(
 def sketch_of(values: list[float | None], resolution: int = COARSE) -> Sketch:
     numbers = np.arange(len(values))
     tally = SketchTally(resolution)
-    tally.add(numbers * 0, np.array(values, np.float64), numbers, np.full(len(values), 10))
+    binned = bin_values(np.array(values, np.float64), resolution)
+    tally.add(numbers * 0, binned, numbers, np.full(len(values), 10))
     return tally.whole()
 
 
@@ -113,7 +115,8 @@ def test_batches_add_up_to_what_polars_groups(num_codes, resolution, most_pendin
     )
     tally = SketchTally(resolution)
     for batch in frame.iter_slices(700):
-        tally.add(*(batch[name].to_numpy() for name in frame.columns))
+        codes, values, *weights = (batch[name].to_numpy() for name in frame.columns)
+        tally.add(codes, bin_values(values, resolution), *weights)
     found = tally.sketches()
     wanted = grouped_by_polars(frame, resolution, "code")
     assert [(code, *row) for code, one in found.items() for row in rows_of(one)] == wanted

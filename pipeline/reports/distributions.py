@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from pipeline.reports.sketches import Integers, Sketch, SketchTally
+from pipeline.reports.sketches import Binned, Integers, Sketch, SketchTally
 
 HISTOGRAM_BINS = 60
 ECDF_POINTS = 200
@@ -123,12 +123,12 @@ class LengthTally:
     def __init__(self, resolution: int) -> None:
         self._sketches = SketchTally(resolution)
 
-    def add(self, rows: dict[str, Any]) -> None:
-        """Count rows, one array element each."""
+    def add(self, rows: dict[str, Any], binned: dict[str, Binned]) -> None:
+        """Count rows, one array element each; `binned` are the metrics."""
         tokens = rows["num_tokens"]
         # A document without a token has no perplexity, and so is in no band.
         lengths = np.floor(np.log(np.maximum(tokens, 1)) * LENGTH_BINS_PER_UNIT).astype(np.int64)
-        self._sketches.add(lengths, rows["perplexity"], tokens, rows["num_bytes"])
+        self._sketches.add(lengths, binned["perplexity"])
 
     def bands(self) -> list[LengthBand]:
         """From the shortest to the longest."""

@@ -14,7 +14,15 @@ from pydantic import BaseModel
 
 from pipeline.manifest import Manifest
 from pipeline.metrics import LARGEST_EXPONENT
-from pipeline.reports.sketches import FINE, Integers, Sketch, SketchTally, resolution_of
+from pipeline.reports.sketches import (
+    FINE,
+    Binned,
+    Integers,
+    Sketch,
+    SketchTally,
+    bin_values,
+    resolution_of,
+)
 from pipeline.scores import scan_scores
 from pipeline.store import RunStore
 
@@ -86,8 +94,8 @@ class Tally:
         self._sums = {name: np.zeros(num_codes, kind) for name, kind in SUMS.items()}
         self._sketches = {metric: SketchTally(resolution) for metric in QUANTILE_METRICS}
 
-    def add(self, codes: Integers, rows: dict[str, Any]) -> None:
-        """Count rows, one array element each; `rows` are the columns READ."""
+    def add(self, codes: Integers, rows: dict[str, Any], binned: dict[str, Binned]) -> None:
+        """Count rows, one array element each; `rows` are the columns READ, `binned` the metrics."""
         nll, tokens, num_bytes = rows["nll"], rows["num_tokens"], rows["num_scored_bytes"]
         is_scored = ~np.isnan(nll)
         has_mean = is_scored & (tokens > 0)
@@ -104,7 +112,7 @@ class Tally:
         ):
             np.add.at(self._sums[name], codes, values)
         for metric, sketch in self._sketches.items():
-            sketch.add(codes, rows[metric], tokens, rows["num_bytes"])
+            sketch.add(codes, binned[metric], tokens, rows["num_bytes"])
 
     def by_code(self) -> dict[int, tuple[Figures, dict[str, Sketch]]]:
         """Figures of the codes that have rows, ascending, and metric to distribution."""
@@ -126,15 +134,17 @@ class Tally:
 def tally_rows(
     scores: pl.LazyFrame,
     wanted: Sequence[Tallied],
-    also: Callable[[dict[str, Any]], None] = lambda rows: None,
+    also: Callable[[dict[str, Any], dict[str, Binned]], None] = lambda rows, binned: None,
 ) -> list[Tally]:
-    """Add up all rows of a frame in one pass, by each of the codes; `also` is shown them too."""
+    """Add up all rows of a frame in one pass, by each of the codes; `also` is shown them too, and
+    the bins of their metrics."""
     resolution = resolution_of(scores)
     tallies = [Tally(tallied.num_codes, resolution) for tallied in wanted]
     for codes, rows in batches_of(scores, [tallied.code for tallied in wanted]):
+        binned = {metric: bin_values(rows[metric], resolution) for metric in QUANTILE_METRICS}
         for tally, code in zip(tallies, codes, strict=True):
-            tally.add(code, rows)
-        also(rows)
+            tally.add(code, rows, binned)
+        also(rows, binned)
     return tallies
 
 
@@ -143,8 +153,14 @@ def batches_of(
 ) -> Iterator[tuple[list[Integers], dict[str, Any]]]:
     """Each batch's codes and columns, as arrays; a metric is NaN where it is missing."""
     named = [code.cast(pl.Int64).alias(f"code {i}") for i, code in enumerate(codes)]
+    kinds = scores.collect_schema()
+    # By Polars, on all cores: NumPy would have to copy the column once more.
+    read = [
+        pl.col(name).fill_null(math.nan) if kinds[name].is_float() else pl.col(name)
+        for name in columns
+    ]
     # In order, so that sums of floats are the same every time.
-    for batch in scores.select(*columns, *named).collect_batches(
+    for batch in scores.select(*read, *named).collect_batches(
         chunk_size=ROWS_AT_A_TIME, maintain_order=True, engine="streaming"
     ):
         rows = {name: batch[name].to_numpy() for name in columns}

@@ -18,12 +18,21 @@ from pipeline.config import near_name
 from pipeline.errors import ConfigError
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
-from pipeline.reports.sketches import Floats, Sketch, SketchTally, merge_sketches, resolution_of
+from pipeline.reports.sketches import (
+    Floats,
+    Sketch,
+    SketchTally,
+    bin_values,
+    merge_sketches,
+    resolution_of,
+)
 
 CUT_METRIC = "perplexity"
 READ = (*QUANTILE_METRICS, "num_tokens", "num_bytes")
 MOST_LABELS = 100
 MOST_VALUES_NAMED = 10
+MOST_WAITING = 1 << 24
+"""Values of a metric that wait to be ranked: 128 MiB."""
 
 
 class SeparatedLabel(BaseModel):
@@ -101,23 +110,18 @@ def separate_labels(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) ->
     """
     ranked = _ranked(scores, labels, grouping)
     num_codes = len(labels.values) + 1
-    tally = SketchTally(resolution_of(scores))
-    num_rest = dict.fromkeys(QUANTILE_METRICS, 0)
-    doubled_wins = {metric: [0] * len(labels.values) for metric in QUANTILE_METRICS}
+    resolution = resolution_of(scores)
+    tally = SketchTally(resolution)
+    duels = {metric: _Duels(found) for metric, found in ranked.items()}
     code = grouping.tallied().code * num_codes + labels.code()
     # The rest goes by: of a corpus that is mostly not labelled, little is held.
     for (codes,), rows in batches_of(scores, [code], READ):
-        tally.add(codes, rows[CUT_METRIC], rows["num_tokens"], rows["num_bytes"])
+        binned = bin_values(rows[CUT_METRIC], resolution)
+        tally.add(codes, binned, rows["num_tokens"], rows["num_bytes"])
         is_rest = codes % num_codes == 0
-        for metric, by_label in ranked.items():
-            rest = np.sort(rows[metric][is_rest & ~np.isnan(rows[metric])])
-            num_rest[metric] += len(rest)
-            for index, found in enumerate(by_label):
-                doubled_wins[metric][index] += _doubled_wins(found, rest)
-    aucs = {
-        metric: _areas([len(found) for found in by_label], num_rest[metric], doubled_wins[metric])
-        for metric, by_label in ranked.items()
-    }
+        for metric, own in duels.items():
+            own.add(rows[metric][is_rest & ~np.isnan(rows[metric])])
+    aucs = {metric: own.areas() for metric, own in duels.items()}
     by_group = {
         (grouping.groups[code // num_codes], code % num_codes): sketch
         for code, sketch in tally.sketches().items()
@@ -163,13 +167,41 @@ def _ranked(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) -> dict[st
     }
 
 
-def _areas(num_found: list[int], num_rest: int, doubled_wins: list[int]) -> list[float | None]:
-    """ROC AUC of all labels together, then of each."""
-    pairs = [count * num_rest for count in num_found]
-    return [
-        wins / (2 * n) if n else None
-        for wins, n in zip([sum(doubled_wins), *doubled_wins], [sum(pairs), *pairs], strict=True)
-    ]
+class _Duels:
+    """Each label's documents against all others, which come batch by batch."""
+
+    def __init__(self, ranked: list[Floats]) -> None:
+        """`ranked` are the values of each label's documents, ascending."""
+        self._ranked = ranked
+        self._doubled_wins = [0] * len(ranked)
+        self._num_rest = 0
+        self._waiting: list[Floats] = []
+        self._num_waiting = 0
+
+    def add(self, rest: Floats) -> None:
+        """Values of documents without a label."""
+        self._waiting.append(rest)
+        self._num_waiting += len(rest)
+        if self._num_waiting >= MOST_WAITING:
+            self._fight()
+
+    def areas(self) -> list[float | None]:
+        """ROC AUC of all labels together, then of each."""
+        self._fight()
+        pairs = [len(found) * self._num_rest for found in self._ranked]
+        wins = self._doubled_wins
+        return [
+            won / (2 * n) if n else None
+            for won, n in zip([sum(wins), *wins], [sum(pairs), *pairs], strict=True)
+        ]
+
+    def _fight(self) -> None:
+        # By Polars, on all cores; many at a time, since labelled documents are looked up in them.
+        rest = pl.Series(np.concatenate([np.empty(0), *self._waiting])).sort().to_numpy()
+        self._num_rest += len(rest)
+        self._waiting, self._num_waiting = [], 0
+        for index, found in enumerate(self._ranked):
+            self._doubled_wins[index] += _doubled_wins(found, rest)
 
 
 def _doubled_wins(found: Floats, rest: Floats) -> int:
@@ -177,8 +209,10 @@ def _doubled_wins(found: Floats, rest: Floats) -> int:
 
     Both are ascending.
     """
-    below, not_above = (np.searchsorted(found, rest, side) for side in ("left", "right"))
-    return 2 * len(found) * len(rest) - int(below.sum() + not_above.sum())
+    few, many = (found, rest) if len(found) < len(rest) else (rest, found)
+    below, not_above = (int(np.searchsorted(many, few, side).sum()) for side in ("left", "right"))
+    doubled = below + not_above
+    return doubled if few is found else 2 * len(found) * len(rest) - doubled
 
 
 def _best_cut(by_group: dict[tuple[str, int], Sketch]) -> Cut | None:

@@ -130,34 +130,64 @@ def merge_sketches(sketches: Sequence[Sketch]) -> Sketch:
     return Sketch(sketches[0].resolution, *_Bins.concatenated(parts).merged())
 
 
+class Binned(NamedTuple):
+    """Values of a metric and the bin of each, for any number of tallies."""
+
+    values: Floats
+    """0 or more, or NaN: missing, and not counted."""
+    bins: Integers
+    """Of a value that is missing: any of the others'."""
+    is_missing: Bools
+    first: int
+    last: int
+    """The ends of `bins`."""
+
+
+def bin_values(values: Floats, resolution: int) -> Binned:
+    """`resolution` is in bins a factor of e."""
+    is_missing = np.isnan(values)
+    if is_missing.all():
+        return Binned(values, np.zeros(len(values), np.int64), is_missing, 0, 0)
+    with np.errstate(divide="ignore"):
+        logs = np.log(values)
+    logs *= resolution
+    np.floor(logs, out=logs)
+    np.maximum(logs, ZERO_BIN, out=logs)
+    first, last = int(np.fmin.reduce(logs)), int(np.fmax.reduce(logs))
+    # Values that are missing count in one bin more, which is left out: cheaper by far than
+    # taking the others out of every array.
+    np.copyto(logs, first, where=is_missing)
+    return Binned(values, logs.astype(np.int64), is_missing, first, last)
+
+
 class SketchTally:
     """Sketches of one metric by a small code of each row, batch by batch of score rows."""
 
     def __init__(self, resolution: int) -> None:
-        """`resolution` is in bins a factor of e."""
+        """`resolution` is that of the bins."""
         self._resolution = resolution
         self._parts = [_Bins.empty()]
         self._num_bins = 0
 
-    def add(self, codes: Integers, values: Floats, tokens: Integers, num_bytes: Integers) -> None:
-        """Count rows, one array element each. A value is 0 or more, or NaN and not counted; codes
-        are below MOST_CODES."""
-        is_missing = np.isnan(values)
+    def add(
+        self,
+        codes: Integers,
+        binned: Binned,
+        tokens: Integers | None = None,
+        num_bytes: Integers | None = None,
+    ) -> None:
+        """Count rows, one array element each. Codes are below MOST_CODES; tokens and bytes that
+        are not given are 0 of every bin."""
+        bins, is_missing, first, last = binned.bins, binned.is_missing, binned.first, binned.last
         if is_missing.all():
             return
-        with np.errstate(divide="ignore"):
-            logs = np.floor(np.log(values) * self._resolution)
-        np.maximum(logs, ZERO_BIN, out=logs)
-        first, last = int(np.fmin.reduce(logs)), int(np.fmax.reduce(logs))
-        # Values that are missing count in one bin more, which is left out: cheaper by far than
-        # taking the others out of every array.
-        np.copyto(logs, first, where=is_missing)
-        bins = logs.astype(np.int64)
         width = last - first + 1
         size = (int(codes.max()) + 1) * width
-        rows = _Bins(codes, 1, tokens, num_bytes, values, values)
+        rows = _Bins(codes, 1, tokens, num_bytes, binned.values, binned.values)
         if size <= DENSE * len(bins) + DENSE_AT_LEAST:
-            at = codes * width + (bins - first)
+            at = codes * width
+            at += bins
+            at -= first
             np.putmask(at, is_missing, size)
             added = rows.added(at, size + 1)
             used = added.documents[:size].nonzero()[0]
@@ -213,8 +243,9 @@ class _Bins(NamedTuple):
     keys: Integers
     documents: Any
     """Integers, or 1 for each."""
-    tokens: Integers
-    num_bytes: Integers
+    tokens: Any
+    num_bytes: Any
+    """Integers, or None: nothing."""
     low: Floats
     high: Floats
 
@@ -239,7 +270,8 @@ class _Bins(NamedTuple):
             (tokens, self.tokens),
             (num_bytes, self.num_bytes),
         ):
-            np.add.at(sums, at, values)
+            if values is not None:
+                np.add.at(sums, at, values)
         return _Bins(self.keys, documents, tokens, num_bytes, low, high)
 
     def take(self, used: Integers | Bools | slice, keys: Integers) -> "_Bins":
