@@ -54,8 +54,9 @@ format: $(READY)
 bench: $(READY)  ## winnow score against a bare LLM.generate loop over the same tokens
 	$(PY) tests/benchmarks/bench_score.py
 
-bench-reports: $(READY)  ## winnow report on ten million made-up score rows against a bare scan
+bench-reports: $(READY)  ## report and filter against bare Polars; ten million made-up score rows
 	$(PY) -m tests.benchmarks.bench_reports
+	$(PY) -m tests.benchmarks.bench_rewrite
 
 schemas: $(READY)  ## regenerate pipeline/schemas/*.json
 	$(PY) -m pipeline.reports.json_schemas

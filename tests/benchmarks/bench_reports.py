@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -81,16 +82,26 @@ def make_part(rng: np.random.Generator, file: str, rows: int, schema: pa.Schema)
     return pa.table(columns).cast(schema)
 
 
-def make_run(folder: Path, rows: int) -> RunStore:
+def same_texts(path: Path, rows: int) -> None:
+    """A file of the corpus, the same text in each row."""
+    pq.write_table(pa.table({"text": pa.repeat(pa.scalar(TEXT), rows)}), path)
+
+
+def make_run(
+    folder: Path,
+    rows: int,
+    *,
+    rows_a_part: int = ROWS_A_PART,
+    write_file: Callable[[Path, int], None] = same_texts,
+) -> RunStore:
     """A finished run of `rows` score rows, and its corpus, in `folder`."""
     corpus = folder / "corpus"
     corpus.mkdir(parents=True)
-    sizes = [min(ROWS_A_PART, rows - at) for at in range(0, rows, ROWS_A_PART)]
-    texts = {size: pa.table({"text": pa.repeat(pa.scalar(TEXT), size)}) for size in set(sizes)}
+    sizes = [min(rows_a_part, rows - at) for at in range(0, rows, rows_a_part)]
     files = []
     for i, size in enumerate(sizes):
         path = corpus / f"{i:05d}.parquet"
-        pq.write_table(texts[size], path)
+        write_file(path, size)
         found = path.stat()
         files.append(
             PlannedFile(

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.bench_workers [DOCUMENTS] [ROUNDS]
 
 One worker is held to one core, Ray included; two workers have two cores. The rates exclude
-start-up. Sides take turns, the other way round in every second round.
+start-up. Documents are dealt to files of about one length, each a shard, so that neither worker is
+left with a long one at the end. Sides take turns, the other way round in every second round.
 """
 
 import json
@@ -13,20 +14,34 @@ import sys
 import tempfile
 from pathlib import Path
 
+import polars as pl
+
 from jobs.demo_corpus import build_demo_corpus
 from jobs.demo_model import demo_model
 from tests.benchmarks.bench_score import WINDOW_TOKENS, child
 
-DOCUMENTS = 60
+DOCUMENTS = 120
 ROUNDS = 3
-SHARD_TOKENS = 2_000
+DOCUMENTS_A_FILE = 3
 
 
-def rate(workers: int, corpus: Path, run: Path, model: str, documents: int) -> float:
+def deal(source: Path, target: Path, documents: int) -> Path:
+    """The first documents of a corpus, as files of about as many characters each."""
+    target.mkdir()
+    rows = pl.scan_parquet(source / "*.parquet").head(documents).collect().to_dicts()
+    files: list[list[dict[str, str]]] = [[] for _ in range(-(-len(rows) // DOCUMENTS_A_FILE))]
+    for row in sorted(rows, key=lambda row: -len(row["text"])):
+        min(files, key=lambda file: sum(len(one["text"]) for one in file)).append(row)
+    for number, file in enumerate(files):
+        pl.DataFrame(file).write_parquet(target / f"{number:03d}.parquet")
+    return target
+
+
+def rate(workers: int, corpus: Path, run: Path, model: str) -> float:
     """Tokens a second."""
     command = ["-m", "jobs.cli", "score", str(corpus), "--out", str(run), "--model", model]
-    command += ["--limit", str(documents), "--workers", str(workers), "--json", "--no-dedup"]
-    command += ["--window-tokens", str(WINDOW_TOKENS), "--shard-tokens", str(SHARD_TOKENS)]
+    command += ["--workers", str(workers), "--json", "--no-dedup"]
+    command += ["--window-tokens", str(WINDOW_TOKENS), "--shard-tokens", "1"]
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:workers])  # the command inherits it
     try:
@@ -40,12 +55,11 @@ def main(documents: int = DOCUMENTS, rounds: int = ROUNDS) -> None:
     model = str(demo_model())
     ratios = []
     with tempfile.TemporaryDirectory() as scratch:
-        corpus = build_demo_corpus(Path(scratch) / "corpus")
+        demo = build_demo_corpus(Path(scratch) / "demo")
+        corpus = deal(demo, Path(scratch) / "corpus", documents)
         for number in range(rounds):
             rates = {
-                workers: rate(
-                    workers, corpus, Path(scratch) / f"{number}-{workers}", model, documents
-                )
+                workers: rate(workers, corpus, Path(scratch) / f"{number}-{workers}", model)
                 for workers in ((1, 2) if number % 2 == 0 else (2, 1))
             }
             ratios.append(rates[2] / rates[1])
