@@ -2,6 +2,7 @@
 
 import math
 from itertools import groupby
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from pipeline.filters import selection
 from pipeline.filters.filter_config import FilterConfig, load_filter_config
 from pipeline.filters.selection import find_cutoffs
 from tests.test_sampling import splitmix
@@ -162,12 +164,14 @@ def bytes_of(rows):
     st.sampled_from(["low", "middle", "high", "random"]),
     st.integers(0, 3),
     st.sampled_from(["tokens", "bytes"]),
+    st.sampled_from([1, selection.MOST_TIED]),
 )
-def test_budget(rows, budget, prefer, seed, unit):
+def test_budget(rows, budget, prefer, seed, unit, most_tied):
     table = scores_of(rows)
     size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
     asked = {f"budget_{unit}": str(budget)}
-    decided = decide(table, **asked, prefer=prefer, seed=seed)
+    with mock.patch.object(selection, "MOST_TIED", most_tied):
+        decided = decide(table, **asked, prefer=prefer, seed=seed)
     order = budget_order(table, "perplexity", prefer, seed)
     start, end = 0, len(order)
     if prefer in ("low", "random"):

@@ -36,6 +36,8 @@ from pipeline.schema import SCORED
 
 FLOATS = dict.fromkeys(("low", "high", "head", "middle"), pl.Float64())
 DECIDED = ("file", "row", "status", "by", "tokens", "bytes", "scored")
+MOST_TIED = 1 << 20
+"""Documents with the value at an edge of the budget that are held, not read twice more."""
 TERCILES = (Fraction(100, 3), Fraction(200, 3))
 
 
@@ -220,6 +222,9 @@ def _budget_cut(config: FilterConfig, rows: pl.LazyFrame, unit: str, budget: int
     tied = rows.filter(pl.col("key").is_in(found["key"].unique().implode())).select(
         group="key", key="tie", weight=unit
     )
+    few = tied.head(MOST_TIED + 1).collect(engine="streaming")
+    if few.height <= MOST_TIED:
+        tied = few.lazy()
     left = found.select("target", group="key", rest=pl.col("target") - pl.col("below"))
     ties = select(tied, histogram(tied), left.select("group", target="rest").unique())
     edges = left.join(ties, left_on=["group", "rest"], right_on=["group", "target"])
