@@ -56,6 +56,10 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
         raise UsageError(f"cannot open {location}: it names no bucket")
     if scheme == "hf":
         require_modules("hf://", "fsspec", "huggingface_hub")
+        from huggingface_hub.constants import HF_HUB_OFFLINE
+
+        if HF_HUB_OFFLINE:
+            refuse_hub(location)
     try:
         if scheme == "az":
             return _azure(rest)
@@ -72,6 +76,17 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
             f"cannot open {location}: {reason}",
             hint="local paths, s3://, gs://, az:// and hf:// are understood",
         ) from error
+
+
+def refuse_hub(*locations: str | None) -> None:
+    """Raises UsageError if one of them is on the hub: for where the hub must not be asked."""
+    for location in locations:
+        if location is not None and location.startswith("hf://"):
+            raise UsageError(
+                f"{location} is on the hub, and the hub is not asked: --offline or HF_HUB_OFFLINE "
+                "is set",
+                hint="name a copy of it in a folder or an object store, or leave that out",
+            )
 
 
 def _limited(filesystem: fs.FileSystem) -> fs.FileSystem:
