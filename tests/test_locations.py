@@ -100,3 +100,9 @@ def test_only_what_is_on_the_hub_is_refused():
     refuse_hub("s3://hf/x", "data/hf:", None, "")
     with pytest.raises(UsageError, match=r"^hf://datasets/b is on the hub"):
         refuse_hub("s3://a", None, "hf://datasets/b")
+
+
+def test_a_secret_is_not_repeated_where_the_hub_is_refused():
+    with pytest.raises(UsageError, match="has a secret in it") as caught:
+        refuse_hub("hf://me:SECRET@datasets/org/set")
+    assert "SECRET" not in f"{caught.value} {caught.value.hint}"

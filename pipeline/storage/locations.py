@@ -46,12 +46,7 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
     out where the bucket is needs a network that does not answer.
     """
     scheme, _, rest = location.partition("://")
-    before, at, _ = rest.partition("@")
-    if (at and ":" in before.partition("/")[0]) or SECRET_OPTION.search(location):
-        raise UsageError(
-            f"the {scheme}:// location has a secret in it",
-            hint="leave it out; credentials come from the environment or the machine's identity",
-        )
+    _refuse_secrets(location)
     if not rest.strip("/"):
         raise UsageError(f"cannot open {location}: it names no bucket")
     if scheme == "hf":
@@ -82,11 +77,22 @@ def refuse_hub(*locations: str | None) -> None:
     """Raises UsageError if one of them is on the hub: for where the hub must not be asked."""
     for location in locations:
         if location is not None and location.startswith("hf://"):
+            _refuse_secrets(location)
             raise UsageError(
                 f"{location} is on the hub, and the hub is not asked: --offline or HF_HUB_OFFLINE "
                 "is set",
-                hint="name a copy of it in a folder or an object store, or leave that out",
+                hint="name a copy in a folder or an object store, or do not ask for offline",
             )
+
+
+def _refuse_secrets(location: str) -> None:
+    scheme, _, rest = location.partition("://")
+    before, at, _ = rest.partition("@")
+    if (at and ":" in before.partition("/")[0]) or SECRET_OPTION.search(location):
+        raise UsageError(
+            f"the {scheme}:// location has a secret in it",
+            hint="leave it out; credentials come from the environment or the machine's identity",
+        )
 
 
 def _limited(filesystem: fs.FileSystem) -> fs.FileSystem:
