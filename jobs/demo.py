@@ -9,6 +9,8 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobs import screen
@@ -16,15 +18,18 @@ from jobs.command_line.ending import run_command
 from jobs.demo_corpus import NOISE, build_demo_corpus
 from jobs.demo_model import cache_folder, demo_model
 from jobs.progress import ProgressListener
-from jobs.score import run_score
 from pipeline.config import ScoreConfig
+from pipeline.errors import UsageError
 from pipeline.pages.render import print_report, write_report
 from pipeline.reports.report import Report, build_report
 from pipeline.store import RunStore
 
 
 def run_demo(folder: Path) -> int:
-    """Fetch, build, score, report; returns the exit code."""
+    """Fetch, build, score, report; returns the exit code. Raises WinnowError."""
+    # First, and not with the module: where the engine's packages are missing, nothing is fetched.
+    from jobs.score import run_score
+
     started = time.monotonic()
     messages = screen.messages()
     messages.print(f"Model: SmolLM2-135M in {cache_folder()}")
@@ -35,7 +40,7 @@ def run_demo(folder: Path) -> int:
     config = ScoreConfig(
         corpus=str(corpus), out=str(run), model=str(model), carry=("source", "lang")
     )
-    with ProgressListener() as listener:
+    with ProgressListener() as listener, _words_of_the_demo(folder):
         outcome = run_score(config, listener)
     store = RunStore(config.out)
     report = demo_report(store)
@@ -55,6 +60,22 @@ def run_demo(folder: Path) -> int:
 def demo_report(store: RunStore) -> Report:
     """By source, and how well scores tell the noise from the language."""
     return build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
+
+
+@contextmanager
+def _words_of_the_demo(folder: Path) -> Iterator[None]:
+    """What an earlier version left cannot be gone on with: a hint without --out, which is not ours.
+
+    Nothing is removed here: what is in the folder need not be the demo's.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if "--out" not in (error.hint or ""):
+            raise
+        old = f"{shlex.quote(str(folder / 'run'))} {shlex.quote(str(folder / 'corpus'))}"
+        hint = f"begin it anew: rm -r {old}; or elsewhere: python -m jobs.demo FOLDER"
+        raise type(error)(str(error), hint=hint) from error
 
 
 def _winnow() -> str:

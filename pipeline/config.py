@@ -16,11 +16,13 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
+from pipeline.storage.locations import refuse_hub
+from pipeline.toml_lines import at_line
 
 TABLES = ("score", "plan", "filter", "audit", "schedule")
 """What one file may hold; each command reads its own."""
@@ -82,7 +84,7 @@ class ScoringConfig(BaseModel):
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Tokens an engine takes per step; by default sized from vocabulary and memory."""
     offline: bool = False
-    """Take a model on the hub from this machine's cache alone."""
+    """Take a model on the hub from this machine's cache alone, and nothing else of the hub."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Recorded in the manifest."""
     dedup: bool = True
@@ -145,6 +147,12 @@ class ScoreConfig(ScoringConfig):
     """Times a shard is tried before it is given up."""
     wait_minutes: float = Field(default=60, gt=0)
     """Longest wait for an engine to come up, to come back, or to get on."""
+
+    @model_validator(mode="after")
+    def _leave_the_hub_alone(self) -> Self:
+        if self.offline:
+            refuse_hub(self.corpus, self.out, self.reuse)
+        return self
 
 
 def make_scoring_config(model: str, settings: ScoringSettings) -> ScoringConfig:
@@ -209,7 +217,10 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
+        hint = None if file.exists() else _instead_of(file, name)
+        raise ConfigError(
+            f"cannot read the configuration {file}: {error.strerror}", hint=hint
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
     if unknown := sorted(document.keys() - set(TABLES)):
@@ -218,6 +229,14 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{file} has no [{name}] table", hint=f"put the keys under [{name}]")
     return table
+
+
+def _instead_of(file: Path, table: str) -> str:
+    """A hint for a file that is not there."""
+    if near := near_name(file.name, sorted(one.name for one in file.parent.glob("*.toml"))):
+        return f"did you mean {file.with_name(near)}?"
+    example = "audit" if table in ("audit", "schedule") else "score"
+    return f"write one: infra/configs/{example}.toml of Winnow's repository is an example to copy"
 
 
 def has_table(file: Path, name: str) -> bool:
@@ -272,24 +291,3 @@ def refuse_unknown(
         if key not in known:
             at = at_line(file, table, key, number or 1)
             raise _unknown(key, known, f"{where} of {file}", at=at)
-
-
-HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
-
-
-def at_line(file: Path, table: str, key: str | None = None, number: int = 1) -> str:
-    """Where in a TOML file a key is, or a table: " (at line 3)"; nothing if it is not found."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return ""
-    inside, seen = False, 0
-    for at, line in enumerate(lines, 1):
-        if header := HEADER.match(line):
-            seen += header[1] == table
-            inside = header[1] == table and seen == number
-            if inside and key is None:
-                return f" (at line {at})"
-        elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
-            return f" (at line {at})"
-    return ""

@@ -112,6 +112,9 @@ def load_model(
 
 
 def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str | None]:
+    what = "--model is a folder in Hugging Face format, or ORGANISATION/NAME on the hub"
+    if not name.strip():
+        raise ModelError("the model is an empty text", hint=what)
     folder = Path(name).expanduser().absolute()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -123,10 +126,7 @@ def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Pat
     if folder.exists():
         raise ModelError(f"{name} is a file, not a model folder")
     if not HUB_NAME.fullmatch(name) or name.startswith("."):
-        raise ModelError(
-            f"no such model folder: {name}",
-            hint="--model is a folder in Hugging Face format, or ORGANISATION/NAME on the hub",
-        )
+        raise ModelError(f"no such model folder: {name}", hint=what)
     return _fetch(name, revision, offline=offline)
 
 

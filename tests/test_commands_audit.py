@@ -110,4 +110,18 @@ def test_mistakes(audits, winnow, extra, message):
 def test_no_such_file(winnow, tmp_path):
     code, _, err = winnow(tmp_path / "none.toml")
     assert code == 2
-    assert "cannot read the configuration" in err
+    said, hint = err.splitlines()
+    assert said.startswith(f"Error: cannot read the configuration {tmp_path}/none.toml: No such")
+    assert hint.startswith("Hint: write one: ")
+
+
+@pytest.mark.parametrize("key", ["runs", "baseline"])
+def test_offline_no_run_is_on_the_hub(audits, winnow, key, monkeypatch):
+    monkeypatch.setattr("jobs.nights.night.Nights", None)  # which looks at the folder
+    audits.configure(score="offline = true")
+    text = audits.file.read_text().replace(f'runs = "{audits.runs}"\n', "")
+    rest = "" if key == "runs" else f'runs = "{audits.runs}"\n'
+    audits.file.write_text(f'{text}{rest}{key} = "hf://datasets/org/runs"\n')
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: hf://datasets/org/runs is on the hub, and the hub is not asked")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import ScoreConfig, Workers, at_line, load_score_config, near_name, read_table
-from pipeline.errors import ConfigError
+from pipeline.config import ScoreConfig, Workers, load_score_config, near_name, read_table
+from pipeline.errors import ConfigError, UsageError
 
 REQUIRED = {"corpus": "data/", "out": "runs/a", "model": "org/tiny"}
 BOUNDED = {
@@ -170,14 +170,6 @@ def test_a_mistake_in_a_file_names_its_line(file, content, line):
         load(file, **REQUIRED)
 
 
-def test_the_line_is_that_of_the_table_that_is_meant(file):
-    file.write_text("[[audit.require]]\nmax = 1\n[[audit.require]]\nmin = 1\nmax = 2")
-    assert at_line(file, "audit.require", "max", 2) == " (at line 5)"
-    assert at_line(file, "audit.require", None, 2) == " (at line 3)"
-    assert at_line(file, "audit.require", "max", 3) == ""
-    assert at_line(file, "score", "max") == ""
-
-
 def test_a_mistake_in_an_option_has_no_line(file):
     file.write_text("[score]\nlimit = 1")
     with pytest.raises(ConfigError, match=r"^--limit = 0: [^()]+$"):
@@ -248,6 +240,43 @@ def test_a_file_that_is_missing(file):
     message = f"cannot read the configuration {file}: No such file or directory"
     with pytest.raises(ConfigError, match=re.escape(message)):
         load(file, **REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("beside", "table", "hint"),
+    [
+        (["nightly.toml", "weekly.toml"], "audit", "did you mean {folder}/nightly.toml?"),
+        (["weekly.json"], "audit", "infra/configs/audit.toml of Winnow's repository"),
+        (["else.toml"], "schedule", "infra/configs/audit.toml of Winnow's repository"),
+        ([], "score", "infra/configs/score.toml of Winnow's repository"),
+    ],
+    ids=["a near name", "no TOML", "another name", "an empty folder"],
+)
+def test_what_to_do_about_a_file_that_is_missing(tmp_path, beside, table, hint):
+    for name in beside:
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError) as raised:
+        read_table(tmp_path / "nigthly.toml", table)
+    assert hint.format(folder=tmp_path) in raised.value.hint
+
+
+def test_the_example_to_copy_is_there():
+    for name in ("audit", "score"):
+        assert read_table(Path(__file__).parents[1] / f"infra/configs/{name}.toml", name)
+
+
+@pytest.mark.parametrize("key", ["corpus", "out", "reuse"])
+def test_offline_no_location_is_on_the_hub(file, key):
+    there = {key: "hf://datasets/org/set"}
+    message = r"^hf://datasets/org/set is on the hub, and the hub is not asked: --offline"
+    with pytest.raises(UsageError, match=message) as raised:
+        load(**REQUIRED | there, offline=True)
+    assert raised.value.hint
+    file.write_text("[score]\noffline = true\n")
+    with pytest.raises(UsageError, match=message):
+        load(file, **REQUIRED | there)
+    assert getattr(load(**REQUIRED | there), key) == there[key]
+    assert load(file, **REQUIRED, reuse="s3://hf/b").offline
 
 
 def test_a_folder_instead_of_a_file(tmp_path):

@@ -300,6 +300,13 @@ def test_a_model_that_is_not_there(tmp_path):
     assert raised.value.hint.startswith("model is a folder in Hugging Face format")
 
 
+@pytest.mark.parametrize("name", ["", " "], ids=["empty", "a blank"])
+def test_a_model_without_a_name(name):
+    with pytest.raises(ModelError, match=r"^the model is an empty text$") as raised:
+        Scorer(name)
+    assert raised.value.hint.startswith("model is a folder in Hugging Face format, or ORG")
+
+
 BAD_TEXTS = {
     "one string": ("abc", "a list of texts, not str"),
     "bytes": (b"abc", "a list of texts, not bytes"),

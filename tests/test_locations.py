@@ -7,7 +7,7 @@ from pyarrow import fs
 
 from pipeline.errors import UsageError
 from pipeline.storage import locations
-from pipeline.storage.locations import open_uri, split_options
+from pipeline.storage.locations import open_uri, refuse_hub, split_options
 
 
 def options_of(filesystem: fs.FileSystem) -> dict:
@@ -83,4 +83,26 @@ def test_azure_takes_its_account_from_the_environment(monkeypatch):
 def test_a_secret_in_a_location_is_refused_and_not_repeated(location):
     with pytest.raises(UsageError, match="has a secret in it") as caught:
         open_uri(location)
+    assert "SECRET" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_the_hub_is_not_asked_where_the_environment_forbids_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(locations, "patiently", lambda *arguments, **rest: asked.append(arguments))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError, match="hf://datasets/org/set is on the hub") as caught:
+        open_uri("hf://datasets/org/set")
+    assert "HF_HUB_OFFLINE is set" in str(caught.value)
+    assert asked == []
+
+
+def test_only_what_is_on_the_hub_is_refused():
+    refuse_hub("s3://hf/x", "data/hf:", None, "")
+    with pytest.raises(UsageError, match=r"^hf://datasets/b is on the hub"):
+        refuse_hub("s3://a", None, "hf://datasets/b")
+
+
+def test_a_secret_is_not_repeated_where_the_hub_is_refused():
+    with pytest.raises(UsageError, match="has a secret in it") as caught:
+        refuse_hub("hf://me:SECRET@datasets/org/set")
     assert "SECRET" not in f"{caught.value} {caught.value.hint}"

@@ -184,6 +184,15 @@ def test_what_needs_an_extra_says_so(winnow, run, tiny_model, tmp_path, command)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_demo_says_so_before_it_fetches_or_writes(core, tmp_path):
+    done = call(core / "python", "-m", "jobs.demo", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    said, hint = done.stderr.splitlines()
+    assert said.startswith("Error: this command needs ray, which a core install of winnow-ppl")
+    assert hint.startswith("Hint: pip install 'winnow-ppl[cpu]'")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_library_reads_runs(core, run, tmp_path):
     code = """
 import sys

@@ -99,3 +99,10 @@ def test_a_mistake_in_what_a_night_does_is_found_before_it_is_scheduled(load):
     assert e.value.hint == "did you mean 'sample_rows'?"
     with pytest.raises(ConfigError, match=r"out in \[score\] of .* is the audit's to choose"):
         load(GOOD, audit=NIGHT.replace("[audit]", 'out = "x"\n[audit]'))
+
+
+def test_a_file_that_is_missing_and_one_that_is_near(tmp_path):
+    (tmp_path / "nightly.toml").touch()
+    with pytest.raises(ConfigError, match="No such file") as raised:
+        load_schedule(tmp_path / "nigtly.toml")
+    assert raised.value.hint == f"did you mean {tmp_path}/nightly.toml?"

@@ -17,7 +17,7 @@ ExitZero = Annotated[
 ]
 Offline = Annotated[
     bool | None,
-    typer.Option("--offline", help="Take a model on the hub from this machine's cache alone."),
+    typer.Option("--offline", help="Ask the hub for nothing: a model is taken from the cache."),
 ]
 
 

@@ -20,7 +20,6 @@ from jobs.submission.auth import SECRETS
 from pipeline.audits.audit_config import AuditConfig, load_audit_config, load_night_config
 from pipeline.config import (
     ScoreConfig,
-    at_line,
     has_table,
     load_settings,
     near_or_known,
@@ -31,6 +30,7 @@ from pipeline.errors import ConfigError
 from pipeline.escaping import plain
 from pipeline.filters.filter_config import FilterConfig
 from pipeline.pages.terminal import print_table
+from pipeline.toml_lines import at_line
 
 TABLES: dict[str, dict[str, type[BaseModel]]] = {
     "score": {"score": ScoreConfig},

@@ -28,7 +28,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.config import (
     ScoreConfig,
-    at_line,
+    has_table,
     load_score_config,
     near_name,
     near_or_known,
@@ -37,6 +37,8 @@ from pipeline.config import (
 )
 from pipeline.errors import ConfigError
 from pipeline.reports.figures import QUANTILES, quantile_name
+from pipeline.storage.locations import refuse_hub
+from pipeline.toml_lines import at_line
 
 LAST = "last"
 """The baseline of a night, unless a run is named: the last night that was good."""
@@ -206,6 +208,8 @@ def load_audit_config(file: Path) -> AuditConfig:
         config = AuditConfig(**table | {"require": tuple(requires)})
     except ValidationError as error:
         raise _mistake(error, file) from None
+    if has_table(file, "score") and read_table(file, "score").get("offline"):
+        refuse_hub(config.runs, config.baseline)
     if config.sample_by and not config.sampled:
         raise ConfigError(
             f"sample_by in [audit] of {file} is set, but sample_rows is not",

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.config import at_line, read_table, refuse_unknown
+from pipeline.config import read_table, refuse_unknown
 from pipeline.errors import ConfigError
 from pipeline.estimate import Quantity
+from pipeline.toml_lines import at_line
 
 SECONDS_AN_HOUR = 3600
 

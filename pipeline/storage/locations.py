@@ -46,16 +46,15 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
     out where the bucket is needs a network that does not answer.
     """
     scheme, _, rest = location.partition("://")
-    before, at, _ = rest.partition("@")
-    if (at and ":" in before.partition("/")[0]) or SECRET_OPTION.search(location):
-        raise UsageError(
-            f"the {scheme}:// location has a secret in it",
-            hint="leave it out; credentials come from the environment or the machine's identity",
-        )
+    _refuse_secrets(location)
     if not rest.strip("/"):
         raise UsageError(f"cannot open {location}: it names no bucket")
     if scheme == "hf":
         require_modules("hf://", "fsspec", "huggingface_hub")
+        from huggingface_hub.constants import HF_HUB_OFFLINE
+
+        if HF_HUB_OFFLINE:
+            refuse_hub(location)
     try:
         if scheme == "az":
             return _azure(rest)
@@ -72,6 +71,28 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
             f"cannot open {location}: {reason}",
             hint="local paths, s3://, gs://, az:// and hf:// are understood",
         ) from error
+
+
+def refuse_hub(*locations: str | None) -> None:
+    """Raises UsageError if one of them is on the hub: for where the hub must not be asked."""
+    for location in locations:
+        if location is not None and location.startswith("hf://"):
+            _refuse_secrets(location)
+            raise UsageError(
+                f"{location} is on the hub, and the hub is not asked: --offline or HF_HUB_OFFLINE "
+                "is set",
+                hint="name a copy in a folder or an object store, or do not ask for offline",
+            )
+
+
+def _refuse_secrets(location: str) -> None:
+    scheme, _, rest = location.partition("://")
+    before, at, _ = rest.partition("@")
+    if (at and ":" in before.partition("/")[0]) or SECRET_OPTION.search(location):
+        raise UsageError(
+            f"the {scheme}:// location has a secret in it",
+            hint="leave it out; credentials come from the environment or the machine's identity",
+        )
 
 
 def _limited(filesystem: fs.FileSystem) -> fs.FileSystem:

@@ -152,6 +152,7 @@ class Hub(BaseHTTPRequestHandler):
 
     files: dict[str, bytes]
     failures: list[int]
+    asked: list[str]
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -162,6 +163,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
+        self.asked.append(path)
         if self.failures:
             self._say(self.failures.pop(), b"")
         elif path.startswith("/api/datasets/org/set/tree/main"):
@@ -211,7 +213,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     files = {"data/a.parquet": sink.getvalue().to_pybytes(), "README.md": b"# Set\n"}
-    handler = type("OneHub", (Hub,), {"files": files, "failures": []})
+    handler = type("OneHub", (Hub,), {"files": files, "failures": [], "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -240,6 +242,18 @@ def test_a_corpus_on_the_hub(hub):
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert (facts["files"], facts["rows"]) == (1, len(TEXTS))
+
+
+def test_offline_the_hub_is_not_asked_for_a_corpus(hub, monkeypatch):
+    asked = ("plan", "hf://datasets/org/set")
+    done = winnow(*asked, "--offline")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for refused in (done, winnow(*asked)):
+        assert refused.returncode == 2
+        said, hint = refused.stderr.splitlines()
+        assert said.startswith("Error: hf://datasets/org/set is on the hub, and the hub is not")
+        assert hint.startswith("Hint: name a copy in a folder")
+    assert hub.asked == []
 
 
 def test_a_data_set_that_is_not_on_the_hub(hub):
