@@ -217,7 +217,7 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        hint = None if file.exists() else _instead_of(file, name)
+        hint = "name a TOML file" if file.exists() else _instead_of(file, name)
         raise ConfigError(
             f"cannot read the configuration {file}: {error.strerror}", hint=hint
         ) from None

@@ -121,11 +121,7 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
         for group in scored
     ]
     order = list(labels.values())
-    width = LETTER_PIXELS * min(LONGEST_LABEL, max(map(len, order), default=1))
-    names = alt.Axis(minExtent=width, labelLimit=0)
-    base = alt.Chart(pl.DataFrame(rows)).encode(
-        y=alt.Y("group:N", sort=order, title=None, axis=names)
-    )
+    base = alt.Chart(pl.DataFrame(rows)).encode(y=name_axis("group", order))
 
     def axis(field: str) -> alt.X:
         return log_axis(field, metric, [row[name] for row in rows for name in ("p5", "p95")])
@@ -137,6 +133,16 @@ def ranges_svg(groups: list[Group], metric: str) -> str:
     )
     dot = base.mark_point(color=PALETTE[5], filled=True, size=70, opacity=1).encode(x=axis("p50"))
     return to_svg(thin + thick + dot, 26 * len(rows))
+
+
+def name_axis(field: str, labels: list[str]) -> alt.Y:
+    """The y axis of a chart with a row a name; `labels` are of `fit_labels`, in order.
+
+    Its width is ours: where the browser's letters are wider than vl-convert's it would cut them.
+    """
+    width = LETTER_PIXELS * min(LONGEST_LABEL, max(map(len, labels), default=1))
+    axis = alt.Axis(minExtent=width, labelLimit=0)
+    return alt.Y(f"{field}:N", sort=labels, title=None, axis=axis)
 
 
 def fit_labels(names: list[str]) -> dict[str, str]:

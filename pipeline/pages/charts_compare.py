@@ -8,7 +8,15 @@ import polars as pl
 
 from pipeline.comparisons.bootstrap import Interval
 from pipeline.comparisons.comparison import Change
-from pipeline.pages.charts import FORMATS, LABELS, MOST_SERIES, PALETTE, fit_labels, to_svg
+from pipeline.pages.charts import (
+    FORMATS,
+    LABELS,
+    MOST_SERIES,
+    PALETTE,
+    fit_labels,
+    name_axis,
+    to_svg,
+)
 
 ROW_PIXELS = 30
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
@@ -64,9 +72,7 @@ def changes_svg(changes: dict[str, Change], unit: str) -> str:
         }
         for name, one in known.items()
     ]
-    base = alt.Chart(pl.DataFrame(rows)).encode(
-        y=alt.Y("name:N", sort=list(labels.values()), title=None, axis=alt.Axis(labelLimit=0))
-    )
+    base = alt.Chart(pl.DataFrame(rows)).encode(y=name_axis("name", list(labels.values())))
     title = f"change in {unit}, with 95% interval; right of 0 is more surprising"
     ticks = alt.Axis(tickCount=6, format="+~g")
     line = base.mark_rule(color=PALETTE[4], strokeWidth=5, opacity=0.8).encode(
