@@ -19,7 +19,7 @@ from jobs.demo_corpus import NOISE, build_demo_corpus
 from jobs.demo_model import cache_folder, demo_model
 from jobs.progress import ProgressListener
 from pipeline.config import ScoreConfig
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, require_modules
 from pipeline.pages.render import print_report, write_report
 from pipeline.reports.report import Report, build_report
 from pipeline.store import RunStore
@@ -28,6 +28,7 @@ from pipeline.store import RunStore
 def run_demo(folder: Path) -> int:
     """Fetch, build, score, report; returns the exit code. Raises WinnowError."""
     # First, and not with the module: where the engine's packages are missing, nothing is fetched.
+    require_modules("the demo", "ray", "vllm")
     from jobs.score import run_score
 
     started = time.monotonic()

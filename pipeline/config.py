@@ -169,7 +169,7 @@ def make_scoring_config(model: str, settings: ScoringSettings) -> ScoringConfig:
 def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:
     """Merge `options` (those that are not None) over the file's [score] table.
 
-    Raises ConfigError, naming the key and the file or option.
+    Raises UsageError, naming the key and the file or option.
     """
     required = {"corpus": "CORPUS", "out": "--out", "model": "--model"}
     return load_settings(ScoreConfig, "score", file, options, required)
@@ -187,7 +187,7 @@ def load_settings(
 ) -> Settings:
     """Merge `options` (those that are not None) over one table of `file`.
 
-    `required` names the option of each key that must be set. Raises ConfigError, naming the key
+    `required` names the option of each key that must be set. Raises UsageError, naming the key
     and the file or option.
     """
     table = read_table(file, table_name) if file else {}
@@ -217,7 +217,11 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        hint = "name a TOML file" if file.exists() else _instead_of(file, name)
+        hint = None
+        if isinstance(error, FileNotFoundError):
+            hint = _instead_of(file, name)
+        elif isinstance(error, IsADirectoryError):
+            hint = "name a TOML file"
         raise ConfigError(
             f"cannot read the configuration {file}: {error.strerror}", hint=hint
         ) from None
@@ -233,7 +237,9 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
 
 def _instead_of(file: Path, table: str) -> str:
     """A hint for a file that is not there."""
-    if near := near_name(file.name, sorted(one.name for one in file.parent.glob("*.toml"))):
+    if near := near_name(
+        file.name, sorted(one.name for one in file.parent.glob("*.toml") if one.is_file())
+    ):
         return f"did you mean {file.with_name(near)}?"
     example = "audit" if table in ("audit", "schedule") else "score"
     return f"write one: infra/configs/{example}.toml of Winnow's repository is an example to copy"

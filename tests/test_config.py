@@ -281,8 +281,22 @@ def test_offline_no_location_is_on_the_hub(file, key):
 
 def test_a_folder_instead_of_a_file(tmp_path):
     message = f"cannot read the configuration {tmp_path}: Is a directory"
-    with pytest.raises(ConfigError, match=re.escape(message)):
+    with pytest.raises(ConfigError, match=re.escape(message)) as raised:
         load(tmp_path, **REQUIRED)
+    assert raised.value.hint == "name a TOML file"
+
+
+def test_a_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(ConfigError, match="File name too long"):
+        load(tmp_path / f"{'n' * 300}.toml", **REQUIRED)
+
+
+def test_a_link_to_nowhere_is_not_told_to_be_what_it_is(tmp_path):
+    link = tmp_path / "score.toml"
+    link.symlink_to(tmp_path / "gone.toml")
+    with pytest.raises(ConfigError, match="No such file") as raised:
+        load(link, **REQUIRED)
+    assert "did you mean" not in raised.value.hint
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read every file")

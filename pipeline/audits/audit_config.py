@@ -194,7 +194,7 @@ class AuditConfig(_Table):
 
 
 def load_audit_config(file: Path) -> AuditConfig:
-    """The [audit] table. Raises ConfigError, naming the table, its number and the key."""
+    """The [audit] table. Raises UsageError, naming the table, its number and the key."""
     table = read_table(file, "audit")
     refuse_unknown(table, AuditConfig, file, "audit")
     requires = table.get("require", [])
@@ -208,7 +208,7 @@ def load_audit_config(file: Path) -> AuditConfig:
         config = AuditConfig(**table | {"require": tuple(requires)})
     except ValidationError as error:
         raise _mistake(error, file) from None
-    if has_table(file, "score") and read_table(file, "score").get("offline"):
+    if has_table(file, "score") and read_table(file, "score").get("offline") is True:
         refuse_hub(config.runs, config.baseline)
     if config.sample_by and not config.sampled:
         raise ConfigError(
@@ -221,7 +221,7 @@ def load_audit_config(file: Path) -> AuditConfig:
 def load_night_config(
     file: Path, audit: AuditConfig, out: str, address: str | None = None
 ) -> ScoreConfig:
-    """The [score] table, to score a night into `out`. Raises ConfigError."""
+    """The [score] table, to score a night into `out`. Raises UsageError."""
     table = read_table(file, "score")
     for key, instead in (("out", "runs"), ("reuse", "reuse")):
         if key in table:

@@ -28,7 +28,7 @@ class Cluster(BaseModel):
     """Of one of them."""
     num_bytes: int
     file: str
-    """With `row`: one of them, the first in the order of the corpus."""
+    """With `row`: one of them, the first in the order of the scores."""
     row: int
 
 
@@ -47,7 +47,7 @@ class Duplicates(BaseModel):
 
 def find_duplicates(scores: pl.LazyFrame) -> Duplicates:
     """Count copies by `text_hash`. Memory: 16 bytes a document, of MOST_AT_A_TIME, and what the
-    copies take. `scores` are in the order of the corpus."""
+    copies take."""
     texts = scores.filter(pl.col("num_bytes") > 0, pl.col("text_hash").is_not_null())
     # Of all rows, which footers tell: counting the texts would read every hash once more.
     num_rows = scores.select(pl.len()).collect(engine="streaming").item()

@@ -109,7 +109,9 @@ def table(answers: dict[str, list[dict[str, Any]]]) -> str:
             continue
         rates = [tokens / value for value in seconds]
         nll = next(answer["nll"] for answer in found if "nll" in answer)
-        compared = "a bound: nothing is scored" if nll is None else f"{nll / reference['nll']:.5f}"
+        compared = (
+            "a yardstick: nothing is scored" if nll is None else f"{nll / reference['nll']:.5f}"
+        )
         lines.append(
             f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) "
             f"| {statistics.median(seconds) / base:.2f} | {compared} |"

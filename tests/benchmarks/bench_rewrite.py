@@ -3,9 +3,9 @@
     python -m tests.benchmarks.bench_rewrite [DOCUMENTS] [ROUNDS] [FOLDER]
 
 Documents of random words, some 2 kB each, zstd; scores are made up. Three sides take turns, the
-other way round in every second round, each in a process of its own: the whole command, deciding,
-checks and verifiable output included; Polars writing every row; Polars writing about as many rows
-as the filter keeps, by a column that the corpus has.
+other way round in every second round, each in a process of its own whose start is on no clock: what
+the command does, deciding, checks and verifiable output included; Polars writing every row; Polars
+writing about as many rows as the filter keeps, by a column that the corpus has.
 """
 
 import json

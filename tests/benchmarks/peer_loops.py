@@ -27,7 +27,7 @@ PRODUCT_ROWS = 512
 
 
 class Timed(NamedTuple):
-    """What a peer took, and the sum of -ln p in nats that it came to; of a bound there is none."""
+    """What a peer took, and the sum of -ln p in nats that it came to; a yardstick has none."""
 
     seconds: float
     nll: float | None
@@ -197,8 +197,9 @@ def rolling(peer: Any, texts: list[str]) -> Timed:
 
 
 def products_alone(model: str, texts: list[str]) -> Timed:
-    """Every matrix product that a forward pass of so many tokens takes, and nothing else: no way
-    of scoring in this dtype on this library is faster. Attention's own products are left out."""
+    """Every matrix product that a forward pass of so many tokens takes, as transformers calls
+    them, and nothing else: a yardstick. Attention's own products are left out; an engine that
+    packs its weights beforehand multiplies faster."""
     import torch
 
     loaded, tokenizer = load_transformers(model)
