@@ -64,6 +64,6 @@ runpy.run_module("jobs.demo", run_name="__main__")
     )
     assert (done.returncode, done.stdout) == (2, "")
     said, hint = done.stderr.splitlines()
-    assert said.startswith("Error: this command needs ray, which a core install of winnow-ppl")
+    assert said.startswith("Error: the demo needs ray")
     assert hint.startswith("Hint: pip install 'winnow-ppl[cpu]'")
     assert list(tmp_path.iterdir()) == []

@@ -188,7 +188,7 @@ def test_the_demo_says_so_before_it_fetches_or_writes(core, tmp_path):
     done = call(core / "python", "-m", "jobs.demo", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     said, hint = done.stderr.splitlines()
-    assert said.startswith("Error: this command needs ray, which a core install of winnow-ppl")
+    assert said.startswith("Error: the demo needs ray, vllm, which")
     assert hint.startswith("Hint: pip install 'winnow-ppl[cpu]'")
     assert list(tmp_path.iterdir()) == []
 
