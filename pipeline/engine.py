@@ -1,7 +1,7 @@
 """Windows to log-probabilities: the Engine protocol, and vLLM behind it.
 
-Owns how prompts are fed so that the engine never runs dry, and how its answer is checked. With
-fused.py, pooler.py and sizing.py the only module that imports vLLM, inside the class that needs it.
+Owns how prompts are fed so that the engine never runs dry, and how its answer is checked. vLLM is
+imported here, inside what needs it, in fused.py, norms.py and pooler.py, and nowhere else.
 
 Two paths, one answer: "fused" reduces logits to log-probabilities inside the worker (pooler.py),
 "prompt_logprobs" is vLLM's public path, for every architecture.

@@ -25,14 +25,19 @@ runs through transformers' own classes."""
 
 
 def register() -> None:
-    """Tell vLLM of the pooling models. Safe to call again."""
+    """Tell vLLM of the pooling models, and of kernels for a CPU. Safe to call again."""
     from vllm import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+    from vllm.platforms import current_platform
 
     for name in ARCHITECTURES:
         ModelRegistry.register_model(PREFIX + name, f"{__name__}:{PREFIX}{name}")
         if name in MODELS_CONFIG_MAP:
             MODELS_CONFIG_MAP.setdefault(PREFIX + name, MODELS_CONFIG_MAP[name])
+    if current_platform.is_cpu():
+        from pipeline import norms
+
+        norms.register()
 
 
 def __getattr__(name: str) -> Any:

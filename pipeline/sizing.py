@@ -30,6 +30,8 @@ SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
 LARGEST_GPU_STEP = 16384
 MAX_NUM_SEQS = 256
+CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
+"""Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
 """Objects more than before that start a garbage collection, as `gc.set_threshold` has it."""
 COLLECT_BEFORE = gc.get_threshold()
@@ -203,7 +205,11 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     if machine.gpu_bytes is not None:
         sizing: dict[str, Any] = {"gpu_memory_utilization": sizes.memory.value}
     else:
-        sizing = {"enforce_eager": True, "kv_cache_memory_bytes": int(sizes.memory.value)}
+        sizing = {
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": int(sizes.memory.value),
+            "ir_op_priority": CPU_KERNELS,
+        }
     return {
         "model": settings.folder,
         "dtype": settings.dtype,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import pooler
 from pipeline.pooler import join_shards, shard_logprobs
 
 NUM_ROWS, VOCAB_SIZE = 7, 60
@@ -27,3 +28,20 @@ def test_shards_of_the_vocabulary_join_to_the_whole(cuts: tuple[int, ...]):
     table = logits.double().numpy()
     table -= np.logaddexp.reduce(table, axis=1, keepdims=True)
     np.testing.assert_allclose(found, table[np.arange(NUM_ROWS), targets], rtol=1e-5, atol=1e-5)
+
+
+def test_logits_taken_a_few_rows_at_a_time_add_up_as_they_do_whole(monkeypatch):
+    logits = torch.randn(7, VOCAB_SIZE, generator=torch.Generator().manual_seed(1)).bfloat16() * 30
+    targets = torch.arange(7)
+    before = logits.clone()
+    found = []
+    for rows in (1, 3, 7):
+        monkeypatch.setattr(pooler, "CPU_PIECE_BYTES", rows * 4 * VOCAB_SIZE)
+        found.append(torch.stack(shard_logprobs(logits, targets, 0, VOCAB_SIZE)))
+
+    wanted = torch.logsumexp(before.double(), -1)
+    for value, total in found:
+        assert value.dtype == total.dtype == torch.float32
+        torch.testing.assert_close(total.double(), wanted, rtol=1e-6, atol=0)
+        assert torch.equal(value, before[torch.arange(7), targets].float())
+    assert torch.equal(logits, before)
