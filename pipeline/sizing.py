@@ -30,6 +30,8 @@ SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
 LARGEST_GPU_STEP = 16384
 MAX_NUM_SEQS = 256
+PLUGIN = "winnow"
+"""Our entry point in vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
 """Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
@@ -205,11 +207,9 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     if machine.gpu_bytes is not None:
         sizing: dict[str, Any] = {"gpu_memory_utilization": sizes.memory.value}
     else:
-        sizing = {
-            "enforce_eager": True,
-            "kv_cache_memory_bytes": int(sizes.memory.value),
-            "ir_op_priority": CPU_KERNELS,
-        }
+        sizing = {"enforce_eager": True, "kv_cache_memory_bytes": int(sizes.memory.value)}
+        if _loads_our_plugin():
+            sizing["ir_op_priority"] = CPU_KERNELS
     return {
         "model": settings.folder,
         "dtype": settings.dtype,
@@ -233,6 +233,12 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         **({"distributed_executor_backend": "mp"} if settings.tensor_parallel_size > 1 else {}),
         **(_fused_arguments(settings.architecture) if settings.scoring == "fused" else {}),
     }
+
+
+def _loads_our_plugin() -> bool:
+    """Whether vLLM calls fused.py's `register`: VLLM_PLUGINS, where set, is all that it loads."""
+    named = os.environ.get("VLLM_PLUGINS")
+    return named is None or PLUGIN in named.split(",")
 
 
 def _fused_arguments(architecture: str) -> dict[str, Any]:

@@ -63,6 +63,19 @@ def test_an_engine_is_started_with_what_is_shown(tiny_model, monkeypatch, scorin
         assert arguments[memory] == sizes.memory.value
 
 
+@pytest.mark.parametrize(
+    ("plugins", "loaded"),
+    [(None, True), ("winnow", True), ("theirs,winnow", True), ("theirs", False), ("", False)],
+)
+def test_our_kernels_are_asked_for_where_vllm_loads_them(tiny_model, monkeypatch, plugins, loaded):
+    """Or an engine of the public path, which needs no plugin, would not start."""
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    if plugins is not None:
+        monkeypatch.setenv("VLLM_PLUGINS", plugins)
+    monkeypatch.setattr(sizing, "this_machine", lambda: CPU)
+    assert ("ir_op_priority" in engine_arguments(settings(tiny_model))) == loaded
+
+
 def test_threads_are_those_asked_for_or_all(tiny_model):
     assert choose_sizes(settings(tiny_model), CPU).num_threads.value == 6
     assert choose_sizes(settings(tiny_model, num_threads=2), CPU).num_threads.value == 2
