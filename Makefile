@@ -62,7 +62,7 @@ schemas: $(READY)  ## regenerate pipeline/schemas/*.json
 	$(PY) -m pipeline.reports.json_schemas
 
 screenshots: $(READY)  ## docs/*.png, from the run of the demo
-	$(PY) -m tests.screenshots
+	$(PY) -m tests.support.screenshots
 
 bench-overhead: $(READY)  ## what Winnow itself costs: a document, a plan, a shard of the driver
 	$(PY) -m tests.benchmarks.bench_overhead

@@ -1,7 +1,7 @@
 """Is this machine fit to score, and what would an engine be given: checks, each with its cure.
 
 Owns what is looked at. Installed packages are asked for their metadata and not imported, so that a
-broken one is found rather than met; sizes are sizing.py's and reasons with them.
+broken one is found rather than met; sizes are engine/sizing.py's and reasons with them.
 """
 
 import os
@@ -18,10 +18,8 @@ from typing import Literal, NamedTuple
 
 import psutil
 
-from jobs.demo_model import cache_folder
-from pipeline.errors import WinnowError, first_line
-from pipeline.identity import choose_scoring, installed_version
-from pipeline.model import (
+from jobs.demo.model import cache_folder
+from pipeline.engine.model import (
     Model,
     choose_dtype,
     choose_window_tokens,
@@ -29,7 +27,9 @@ from pipeline.model import (
     load_model,
     weight_bytes,
 )
-from pipeline.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
+from pipeline.engine.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
+from pipeline.errors import WinnowError, first_line
+from pipeline.planning.identity import choose_scoring, installed_version
 from pipeline.storage.filesystem import open_root
 
 Status = Literal["ok", "warning", "problem"]
@@ -175,7 +175,7 @@ def _cluster(address: str) -> Check:
     def ask() -> Check:
         import ray
 
-        from jobs.cluster import connected
+        from jobs.run.cluster import connected
 
         with connected(address):  # Ray itself refuses a cluster of another version or Python
             alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]

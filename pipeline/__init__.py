@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.errors import WinnowError
     from pipeline.library import Scorer
     from pipeline.reports.report import build_report
-    from pipeline.scores import read_scores
+    from pipeline.runs.scores import read_scores
 
 __all__ = ["Scorer", "WinnowError", "build_report", "read_scores"]
 
@@ -20,7 +20,7 @@ _HOMES = {
     "Scorer": "pipeline.library",
     "WinnowError": "pipeline.errors",
     "build_report": "pipeline.reports.report",
-    "read_scores": "pipeline.scores",
+    "read_scores": "pipeline.runs.scores",
 }
 
 # Type checkers would take any name for one of these.

@@ -1,7 +1,7 @@
 """Scoring without a run: texts and tables in, the same score columns out, in this process.
 
 Owns what Python users see, and nothing of how a score comes about: a text goes the way of a run
-(scorer.py), from preparing to fold, and its score is the one that a run gives it.
+(scoring/shard.py), from preparing to fold, and its score is the one that a run gives it.
 """
 
 import re
@@ -13,17 +13,22 @@ from typing import Any, Self, Unpack, overload
 import polars as pl
 import pyarrow as pa
 
-from pipeline.config import ScoringConfig, ScoringSettings, make_scoring_config, near_or_known
-from pipeline.copies import RecentTexts
-from pipeline.corpus import is_text
-from pipeline.documents import batches_of, documents_of, documents_of_column, type_name
-from pipeline.engine import VllmEngine
+from pipeline.corpus.files import is_text
+from pipeline.corpus.reader import batches_of, documents_of, documents_of_column, type_name
+from pipeline.engine.model import load_model
+from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.errors import CorpusError, EngineError, UsageError, require_modules
-from pipeline.identity import asked_engine, plan_rules
-from pipeline.model import load_model
+from pipeline.planning.identity import asked_engine, plan_rules
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
-from pipeline.scorer import score_columns, score_documents
-from pipeline.tokenizer import Tokenizer
+from pipeline.scoring.copies import RecentTexts
+from pipeline.scoring.shard import score_columns, score_documents
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.settings.config import (
+    ScoringConfig,
+    ScoringSettings,
+    make_scoring_config,
+    near_or_known,
+)
 
 OPTION = re.compile(rf"(?<!\S)--({'|'.join(ScoringConfig.model_fields).replace('_', '-')})\b")
 

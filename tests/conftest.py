@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from jobs.cli import app, run_command
-from tests.tiny import save_llama
+from jobs.cli.main import app, run_command
+from tests.support.tiny import save_llama
 
 # A busy machine is no failure of a property.
 settings.register_profile("winnow", deadline=None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from jobs.cli import app
+from jobs.cli.main import app
 from pipeline.schema import LOCATOR_FIELDS, SCORE_FIELDS, TOKEN_FIELDS
 
 ROOT = Path(__file__).parents[1]

@@ -22,17 +22,17 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import pipeline
-from jobs.demo_model import demo_model
+from jobs.demo.model import demo_model
 from pipeline import Scorer, WinnowError, library, read_scores
-from pipeline.config import ScoringConfig, ScoringSettings
 from pipeline.errors import ConfigError, CorpusError, EngineError, MissingExtraError, ModelError
-from pipeline.identity import engine_settings
+from pipeline.planning.identity import engine_settings
+from pipeline.runs.store import RunStore
 from pipeline.schema import SCORE_FIELDS
-from pipeline.store import RunStore
-from pipeline.tokenizer import Tokenizer
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.settings.config import ScoringConfig, ScoringSettings
 from pipeline.verification.reference import ReferenceScorer
-from tests.fakes import FakeEngine, fake_logprobs
-from tests.runs import score_corpus
+from tests.support.fakes import FakeEngine, fake_logprobs
+from tests.support.runs import score_corpus
 
 ROOT = Path(__file__).parents[1]
 NAMES = [field.name for field in SCORE_FIELDS]

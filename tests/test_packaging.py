@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import EXTRA_MODULES
-from pipeline.store import RunStore
-from tests.runs import make_run
+from pipeline.runs.store import RunStore
+from tests.support.runs import make_run
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "infra/requirements/cpu.lock"

@@ -7,15 +7,15 @@ pipeline/audits/judging.py's.
 
 from collections.abc import Callable
 
-from jobs.driver import Listener
 from jobs.nights.night import Night
 from jobs.nights.webhook import deliver
-from jobs.score import Outcome, run_score
-from pipeline.audits.audit_config import grouped_columns
-from pipeline.audits.audit_record import Audit, Delivery
+from jobs.run.driver import Listener
+from jobs.run.score import Outcome, run_score
+from pipeline.audits.config import grouped_columns
 from pipeline.audits.history import update_history
 from pipeline.audits.judging import Judge, find_baseline
 from pipeline.audits.nights import Nights
+from pipeline.audits.record import Audit, Delivery
 from pipeline.audits.sample_draw import (
     SampleRecord,
     draw_sample,
@@ -23,14 +23,14 @@ from pipeline.audits.sample_draw import (
     sampled_config,
 )
 from pipeline.audits.trend import write_trend
-from pipeline.config import ScoreConfig, near_or_known
-from pipeline.corpus import choose_columns, find_files, read_footers
+from pipeline.corpus.files import choose_columns, find_files, read_footers
 from pipeline.errors import ConfigError, CorpusError, RunError
-from pipeline.lock import RunLock
-from pipeline.pages.render import write_report
 from pipeline.reports.groups import check_groupable
+from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
-from pipeline.store import RunStore
+from pipeline.runs.lock import RunLock
+from pipeline.runs.store import RunStore
+from pipeline.settings.config import ScoreConfig, near_or_known
 
 Score = Callable[[ScoreConfig, Listener], Outcome]
 Tell = Callable[..., Delivery]

@@ -9,10 +9,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from jobs.nights.schedule_config import load_schedule
-from pipeline.audits.audit_config import AuditConfig, load_audit_config, load_night_config
+from pipeline.audits.config import AuditConfig, load_audit_config, load_night_config
 from pipeline.audits.nights import Nights
-from pipeline.config import ScoreConfig, has_table
 from pipeline.errors import ConfigError
+from pipeline.settings.config import ScoreConfig, has_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.nights.cron_times import check_cron
-from pipeline.audits.audit_config import load_audit_config, load_night_config
-from pipeline.config import near_name, read_table, refuse_unknown
+from pipeline.audits.config import load_audit_config, load_night_config
 from pipeline.errors import ConfigError
-from pipeline.toml_lines import at_line
+from pipeline.settings.config import near_name, read_table, refuse_unknown
+from pipeline.settings.toml_lines import at_line
 
 LONGEST_NAME = 30
 """KubeRay takes 47 characters, and a CronJob adds eleven."""

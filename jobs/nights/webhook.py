@@ -14,9 +14,9 @@ from typing import Any
 
 import tenacity
 
-from pipeline.audits.audit_config import Webhook
-from pipeline.audits.audit_record import Audit, Delivery
-from pipeline.escaping import plain
+from pipeline.audits.config import Webhook
+from pipeline.audits.record import Audit, Delivery
+from pipeline.rendering.escaping import plain
 
 TIMEOUT_SECONDS = 10.0
 TRIES = 3

@@ -8,7 +8,7 @@ import re
 from types import TracebackType
 from typing import Self, TextIO
 
-from pipeline.escaping import plain
+from pipeline.rendering.escaping import plain
 
 ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
 """Colours, cursor movements and titles."""

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from jobs.submission.auth import refuse_secrets
-from pipeline.config import ScoreConfig, load_score_config, near_name
+from jobs.run.auth import refuse_secrets
 from pipeline.errors import ConfigError, UsageError
+from pipeline.settings.config import ScoreConfig, load_score_config, near_name
 
 SHOWN = "whoever reaches the dashboard can read it"
 ID_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

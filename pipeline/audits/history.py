@@ -9,8 +9,8 @@ import logging
 
 import polars as pl
 
-from pipeline.audits.audit_record import Audit, Part
 from pipeline.audits.nights import HISTORY, Nights
+from pipeline.audits.record import Audit, Part
 from pipeline.errors import first_line
 
 log = logging.getLogger(__name__)

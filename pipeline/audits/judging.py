@@ -8,21 +8,21 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.audits.audit_checks import Measured, check_all
-from pipeline.audits.audit_config import LAST, RELATIVE, AuditConfig
-from pipeline.audits.audit_figures import group_parts, whole_part
-from pipeline.audits.audit_record import Audit, Baseline, Check, Reused, Sampled
+from pipeline.audits.checks import Measured, check_all
+from pipeline.audits.config import LAST, RELATIVE, AuditConfig
+from pipeline.audits.figures import group_parts, whole_part
 from pipeline.audits.history import MOST_GROUPS
 from pipeline.audits.nights import Nights, record_of
+from pipeline.audits.record import Audit, Baseline, Check, Reused, Sampled
 from pipeline.audits.sample_draw import SampleRecord
 from pipeline.audits.sample_estimate import METHOD, Stratum, estimates
 from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
+from pipeline.comparisons.page import write_comparison
 from pipeline.errors import RunError
-from pipeline.manifest import Manifest, differences
-from pipeline.pages.render_compare import write_comparison
-from pipeline.scores import scan_scores
-from pipeline.store import RunStore
+from pipeline.runs.manifest import Manifest, differences
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 
 MOST_REASONS = 20
 NO_MATTER = frozenset(["min_k_percent", "text_column"])

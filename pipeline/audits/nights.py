@@ -1,6 +1,6 @@
 """The folder of all nights: which there are, which was good, which is the latest.
 
-Owns the names below RUNS. What a night says is audit_record.py's.
+Owns the names below RUNS. What a night says is record.py's.
 
     RUNS/2026-11-22/            a night: a run directory, with audit.json and comparison.* in it
     RUNS/_sample/               the rows drawn, if not every row is scored
@@ -17,10 +17,10 @@ from pathlib import Path
 from pyarrow import fs
 from pydantic import BaseModel, ValidationError
 
-from pipeline.audits.audit_record import Audit, Verdict
+from pipeline.audits.record import Audit, Verdict
 from pipeline.errors import RunError
+from pipeline.runs.store import MANIFEST
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
-from pipeline.store import MANIFEST
 
 NIGHT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 AUDIT = "audit.json"

@@ -19,9 +19,9 @@ from pydantic import BaseModel
 
 from pipeline.audits.sample_estimate import Stratum
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
-from pipeline.config import ScoreConfig
-from pipeline.corpus import Columns, Footer, choose_columns, find_files, read_footers
+from pipeline.corpus.files import Columns, Footer, choose_columns, find_files, read_footers
 from pipeline.errors import CorpusError, RunError, first_line
+from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import Root
 
 RECORD = "_sample.json"

@@ -12,8 +12,6 @@ import polars as pl
 from pydantic import BaseModel
 from scipy import stats
 
-from pipeline.comparisons.bootstrap import CONFIDENCE, Interval
-from pipeline.metrics import LARGEST_EXPONENT
 from pipeline.reports.figures import (
     QUANTILE_METRICS,
     QUANTILES,
@@ -22,6 +20,8 @@ from pipeline.reports.figures import (
     quantile_name,
 )
 from pipeline.reports.groups import Group, label_expr
+from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.statistics.bootstrap import CONFIDENCE, Interval
 
 METHOD = (
     "combined ratio estimator over strata, linearised variance with finite population correction, "

@@ -10,11 +10,11 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.corpus import Footer
-from pipeline.documents import readable
+from pipeline.corpus.files import Footer
+from pipeline.corpus.reader import readable
 from pipeline.errors import ConfigError
-from pipeline.filters.sampling import row_hash, uniform
 from pipeline.reports.groups import label_expr
+from pipeline.statistics.hashing import row_hash, uniform
 from pipeline.storage.filesystem import Root
 
 FEWEST_OF_STRATUM = 2

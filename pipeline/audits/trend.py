@@ -7,12 +7,12 @@ file, no script, no request, text of unknown origin escaped.
 import altair as alt
 import polars as pl
 
-from pipeline.audits.audit_config import AuditConfig
+from pipeline.audits.config import AuditConfig
 from pipeline.audits.nights import TREND, Nights
-from pipeline.escaping import plain
-from pipeline.pages.charts import MOST_SERIES, PALETTE, fit_labels, to_svg
-from pipeline.pages.templating import Chart, render_page
-from pipeline.pages.wording import number
+from pipeline.rendering.charts import MOST_SERIES, PALETTE, fit_labels, to_svg
+from pipeline.rendering.escaping import plain
+from pipeline.rendering.formats import number
+from pipeline.rendering.page import Chart, render_page
 
 CHARTS = {
     "corpus_perplexity": "corpus perplexity",

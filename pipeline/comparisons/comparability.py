@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from pipeline.errors import RunError
-from pipeline.manifest import Manifest, differences
-from pipeline.store import RunStore
+from pipeline.runs.manifest import Manifest, differences
+from pipeline.runs.store import RunStore
 
 Kind = Literal["repeats", "datasets", "models", "checkpoints", "nightly", "matrix"]
 """What is compared.

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.comparisons.bootstrap import CONFIDENCE, METHOD, Blocks, Bootstrap
 from pipeline.comparisons.comparability import TREND, Question, Subject, files_changed, recognise
 from pipeline.comparisons.comparison import (
     Cell,
@@ -35,8 +34,9 @@ from pipeline.comparisons.shifts import (
 from pipeline.errors import RunError
 from pipeline.reports.figures import figures_of
 from pipeline.reports.groups import check_group, group_sizes, groups_of, largest_groups
-from pipeline.scores import scan_scores
-from pipeline.store import RunStore
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
+from pipeline.statistics.bootstrap import CONFIDENCE, METHOD, Blocks, Bootstrap
 
 DEFAULT_RESAMPLES = 1000
 

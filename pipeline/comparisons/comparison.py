@@ -6,12 +6,12 @@ change is the run's minus the baseline's, so positive means more surprising.
 
 from pydantic import BaseModel
 
-from pipeline.comparisons.bootstrap import Interval
 from pipeline.comparisons.comparability import FilesChanged, Kind
 from pipeline.comparisons.drift import Distances
 from pipeline.comparisons.pairing import Pairing
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
+from pipeline.statistics.bootstrap import Interval
 
 COMPARISON_VERSION = 1
 

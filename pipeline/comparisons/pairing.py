@@ -13,8 +13,16 @@ import polars as pl
 from pydantic import BaseModel
 from scipy import stats
 
-from pipeline.comparisons.bootstrap import Blocks, Bootstrap, Interval, block_sums, interval
-from pipeline.comparisons.samples import ROW_BITS, Sample, Values
+from pipeline.comparisons.samples import Sample
+from pipeline.statistics.bootstrap import (
+    ROW_BITS,
+    Blocks,
+    Bootstrap,
+    Interval,
+    Values,
+    block_sums,
+    interval,
+)
 
 METRIC = "bits_per_byte"
 NUM_MOVED = 10

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline.manifest import Manifest
 from pipeline.reports.groups import group_code
+from pipeline.runs.manifest import Manifest
+from pipeline.statistics.bootstrap import ROW_BITS, Mask, Values
 
-ROW_BITS = 40
 TYPES: dict[str, npt.DTypeLike] = {
     "key": np.int64,
     "text_hash": np.int64,
@@ -23,8 +23,6 @@ TYPES: dict[str, npt.DTypeLike] = {
     "num_tokens": np.uint32,
     "num_scored_bytes": np.uint32,
 }
-Mask = npt.NDArray[np.bool_]
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """How one run's figures differ from another's, for the whole and by group.
 
 Owns the changes and their intervals, from two runs' figures, resampled sums and documents. The
-measures themselves are drift.py's and bootstrap.py's.
+measures themselves are drift.py's and statistics/bootstrap.py's.
 """
 
 from dataclasses import dataclass, field
@@ -11,14 +11,22 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline.comparisons.bootstrap import Blocks, Bootstrap, Interval, block_sums, interval
 from pipeline.comparisons.comparability import Subject
 from pipeline.comparisons.comparison import Change, GroupShift, Shift
 from pipeline.comparisons.drift import Distances, distances
-from pipeline.comparisons.samples import Mask, Sample, Values
-from pipeline.metrics import LARGEST_EXPONENT
+from pipeline.comparisons.samples import Sample
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
+from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.statistics.bootstrap import (
+    Blocks,
+    Bootstrap,
+    Interval,
+    Mask,
+    Values,
+    block_sums,
+    interval,
+)
 
 PERPLEXITY = "perplexity"
 BITS = "bits_per_byte"

@@ -1,7 +1,7 @@
 """From a run and rules to a decision: check, find the cut-offs, count; nothing is written.
 
 Owns everything that can be refused, and what is said of a selection. What a rule means is
-selection.py's, writing the documents filter_output.py's.
+selection.py's, writing the documents output.py's.
 """
 
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from pipeline.config import near_or_known
-from pipeline.corpus import changed_files
+from pipeline.corpus.files import changed_files
 from pipeline.errors import ConfigError, CorpusError, RunError
-from pipeline.filters.filter_config import FilterConfig
-from pipeline.filters.filter_counts import Counts, count
-from pipeline.filters.filter_record import Cutoffs, FilterRecord, check_apart
-from pipeline.filters.order_statistics import from_sortable_bits
+from pipeline.filters.config import FilterConfig
+from pipeline.filters.counts import Counts, count
 from pipeline.filters.paired_rows import ScoreRows
+from pipeline.filters.record import Cutoffs, FilterRecord, check_apart
 from pipeline.filters.selection import FLOATS, Selection, find_cutoffs
-from pipeline.identity import installed_versions
-from pipeline.manifest import Manifest
+from pipeline.planning.identity import installed_versions
+from pipeline.runs.manifest import Manifest
+from pipeline.runs.store import RunStore
+from pipeline.settings.config import near_or_known
+from pipeline.statistics.order_statistics import from_sortable_bits
 from pipeline.storage.filesystem import open_root
-from pipeline.store import RunStore
 
 NOT_METRICS = frozenset(["row", "text_hash"])
 

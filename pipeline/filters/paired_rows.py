@@ -15,9 +15,9 @@ from itertools import accumulate
 import polars as pl
 
 from pipeline.errors import RunError
-from pipeline.manifest import Manifest
-from pipeline.scores import scan_parts
-from pipeline.store import RunStore
+from pipeline.runs.manifest import Manifest
+from pipeline.runs.scores import scan_parts
+from pipeline.runs.store import RunStore
 
 OTHER = "other:"
 

@@ -29,10 +29,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.filters.filter_config import FilterConfig
-from pipeline.filters.order_statistics import from_sortable_bits, histogram, select, sortable_bits
-from pipeline.filters.sampling import row_hash, uniform
+from pipeline.filters.config import FilterConfig
 from pipeline.schema import SCORED
+from pipeline.statistics.hashing import row_hash, uniform
+from pipeline.statistics.order_statistics import (
+    from_sortable_bits,
+    histogram,
+    select,
+    sortable_bits,
+)
 
 FLOATS = dict.fromkeys(("low", "high", "head", "middle"), pl.Float64())
 DECIDED = ("file", "row", "status", "by", "tokens", "bytes", "scored")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from pipeline.reports.sketches import Binned, Integers, Sketch, SketchTally
+from pipeline.statistics.sketches import Binned, Integers, Sketch, SketchTally
 
 HISTOGRAM_BINS = 60
 ECDF_POINTS = 200

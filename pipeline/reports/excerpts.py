@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from pipeline.errors import WinnowError, first_line
-from pipeline.manifest import Manifest
-from pipeline.metrics import hash_text
-from pipeline.reports.sketches import Sketch
+from pipeline.runs.manifest import Manifest
+from pipeline.statistics.hashing import hash_text
+from pipeline.statistics.sketches import Sketch
 from pipeline.storage.filesystem import Root, open_root
 
 NUM_EXTREMES = 5

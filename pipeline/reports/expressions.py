@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from pipeline.errors import ConfigError
-from pipeline.escaping import plain
+from pipeline.rendering.escaping import plain
 
 TOKEN = re.compile(
     r"""\s*(?:

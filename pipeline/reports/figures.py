@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.manifest import Manifest
-from pipeline.metrics import LARGEST_EXPONENT
-from pipeline.reports.sketches import (
+from pipeline.runs.manifest import Manifest
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
+from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.statistics.sketches import (
     FINE,
     Binned,
     Integers,
@@ -23,8 +25,6 @@ from pipeline.reports.sketches import (
     bin_values,
     resolution_of,
 )
-from pipeline.scores import scan_scores
-from pipeline.store import RunStore
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 QUANTILE_METRICS = ("perplexity", "bits_per_byte")

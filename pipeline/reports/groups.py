@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.config import near_name
 from pipeline.errors import RunError
-from pipeline.manifest import Manifest
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
-from pipeline.reports.sketches import Sketch
+from pipeline.runs.manifest import Manifest
+from pipeline.settings.config import near_name
+from pipeline.statistics.sketches import Sketch
 
 MOST_GROUPS_SHOWN = 50
 NULL = "(null)"

@@ -11,7 +11,7 @@ import polars as pl
 from pipeline.reports.distributions import LengthBand, LengthTally
 from pipeline.reports.figures import Figures, tally_rows
 from pipeline.reports.groups import WHOLE, Grouping, GroupTables, group_tables
-from pipeline.reports.sketches import Sketch, resolution_of
+from pipeline.statistics.sketches import Sketch, resolution_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Score rows to a report: figures for the whole and by group, distributions, copies, examples.
 
 Owns what a report has, and which columns it groups by. Adding up is figures.py's and its
-neighbours', looks are render.py's and charts.py's.
+neighbours', looks are output.py's and charts.py's.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.manifest import Manifest, ModelRecord, ScoringRules, Success
 from pipeline.reports.distributions import (
     ALL,
     Ecdf,
@@ -39,8 +38,9 @@ from pipeline.reports.measurement import measure
 from pipeline.reports.requirements import Finding, check_requirements, parse_requirement
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
 from pipeline.reports.thresholds import Threshold, threshold_curve
-from pipeline.scores import scan_scores
-from pipeline.store import RunStore
+from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 from pipeline.verification.verify import Verification, read_verification
 
 REPORT_VERSION = 2

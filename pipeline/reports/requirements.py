@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.config import near_name
 from pipeline.reports.expressions import (
     Call,
     Comparison,
@@ -28,6 +27,7 @@ from pipeline.reports.expressions import (
     parse,
 )
 from pipeline.reports.expressions import fail as point_at
+from pipeline.settings.config import near_name
 
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.config import near_name
 from pipeline.errors import ConfigError
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
-from pipeline.reports.sketches import (
+from pipeline.settings.config import near_name
+from pipeline.statistics.sketches import (
     Floats,
     Sketch,
     SketchTally,

@@ -7,7 +7,7 @@ filter with that bound.
 import numpy as np
 from pydantic import BaseModel
 
-from pipeline.reports.sketches import Sketch
+from pipeline.statistics.sketches import Sketch
 
 NUM_CUTS = 100
 

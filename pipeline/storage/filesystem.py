@@ -1,7 +1,7 @@
 """One file-system layer under corpora and runs: local paths and s3://, gs://, az://, hf:// URIs.
 
 Owns a folder anywhere, and the atomic write: a name either holds the complete content or does not
-exist. Which store a location names is locations.py's, waiting for it patience.py's. Knows nothing
+exist. Which store a location names is locations.py's, waiting for it retries.py's. Knows nothing
 of Parquet or runs.
 """
 
@@ -18,9 +18,9 @@ from typing import IO, Any
 from pyarrow import fs
 
 from pipeline.errors import AccessError, UsageError
-from pipeline.storage import patience
+from pipeline.storage import retries as patience
 from pipeline.storage.locations import open_uri, split_options
-from pipeline.storage.patience import PatientHandler, patiently
+from pipeline.storage.retries import PatientHandler, patiently
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names of unfinished files begin so; no reader counts them."""

@@ -15,15 +15,15 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.errors import UsageError, first_line, require_modules
-from pipeline.storage import patience
-from pipeline.storage.patience import patiently
+from pipeline.storage import retries as patience
+from pipeline.storage.retries import patiently
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 20.0
 """A request during which nothing at all arrives for so long is given up."""
 S3_ATTEMPTS = 3
 GCS_RETRY_SECONDS = 20
-"""pyarrow's own retries are silent: enough for a hiccup. Longer waits are patience.py's."""
+"""pyarrow's own retries are silent: enough for a hiccup. Longer waits are retries.py's."""
 
 OPTIONS = re.compile(r"\?\w+=[^?]*$")
 SECRET_OPTION = re.compile(r"[?&][^=&]*(?:secret|password|token|sig|key)[^=&]*=", re.IGNORECASE)

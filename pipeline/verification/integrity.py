@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from pipeline.corpus import changed_files
+from pipeline.corpus.files import changed_files
 from pipeline.errors import RunError, first_line
-from pipeline.manifest import Manifest, Success, Totals, add_totals, differences
-from pipeline.metrics import LARGEST_EXPONENT
+from pipeline.runs.manifest import Manifest, Success, Totals, add_totals, differences
+from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, SCORE_FIELDS, SCORED, Shard
+from pipeline.scoring.fold import LARGEST_EXPONENT
 from pipeline.storage.filesystem import open_root
-from pipeline.store import RunStore
 
 RATIO_TOLERANCE = 1e-9
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError, first_line
-from pipeline.manifest import ModelRecord, ScoringRules
+from pipeline.runs.manifest import ModelRecord, ScoringRules
 
 
 class ReferenceScorer:

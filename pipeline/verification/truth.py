@@ -15,17 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from pipeline.engine import Engine
+from pipeline.engine.vllm_engine import Engine
 from pipeline.errors import CorpusError, RunError, first_line
-from pipeline.manifest import Manifest, ScoringRules
+from pipeline.runs.manifest import Manifest, ScoringRules
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 from pipeline.schema import SCORED
-from pipeline.scores import scan_scores
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.scoring.windows import plan_windows
 from pipeline.storage.filesystem import Root, open_root
-from pipeline.store import RunStore
-from pipeline.tokenizer import Tokenizer
 from pipeline.verification.integrity import Check
 from pipeline.verification.reference import ReferenceScorer
-from pipeline.windows import plan_windows
 
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 """Largest relative error of a document's nll against float32, by the dtype of the run.

@@ -5,12 +5,12 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 
 from pydantic import BaseModel
 
-from pipeline.engine import VllmEngine
+from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.errors import ModelError, require_modules
-from pipeline.identity import engine_settings
-from pipeline.manifest import ModelRecord
-from pipeline.store import RunStore
-from pipeline.tokenizer import Tokenizer
+from pipeline.planning.identity import engine_settings
+from pipeline.runs.manifest import ModelRecord
+from pipeline.runs.store import RunStore
+from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.verification.integrity import Check, check_integrity
 from pipeline.verification.reference import ReferenceScorer
 from pipeline.verification.truth import (

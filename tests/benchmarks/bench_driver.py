@@ -3,7 +3,7 @@
     make bench-overhead   (or: python -m tests.benchmarks.bench_driver [FILES] [WORKERS] [SHARDS])
 
 Planning reads 20,000 hard links to one Parquet file. The workers are simulated:
-`jobs.driver.Driver` is the real one, and a stand-in for Ray answers after so many simulated
+`jobs.run.driver.Driver` is the real one, and a stand-in for Ray answers after so many simulated
 seconds. The driver's own processor time moves the simulated clock too, so workers idle exactly
 while it is busy. What Ray itself costs is measured apart, on a Ray of this machine.
 """
@@ -22,16 +22,16 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.cluster import WorkerSize
-from jobs.driver import Driver
-from jobs.score import FOOTER_READERS
-from pipeline.config import ScoreConfig
-from pipeline.manifest import Manifest, PlannedFile, Totals
-from pipeline.planning import plan_corpus
+from jobs.run.cluster import WorkerSize
+from jobs.run.driver import Driver
+from jobs.run.score import FOOTER_READERS
+from pipeline.planning.sharding import plan_corpus
+from pipeline.runs.manifest import Manifest, PlannedFile, Totals
+from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, ShardTask, Span
-from pipeline.store import RunStore
+from pipeline.settings.config import ScoreConfig
 from tests.benchmarks.bench_growth import peak_bytes
-from tests.plans import make_manifest
+from tests.support.plans import make_manifest
 
 FILES = 20_000
 WORKERS = 200
@@ -125,7 +125,7 @@ def wide_manifest(shards: int) -> Manifest:
 
 
 class SimulatedRay:
-    """`ray` as driver.py and crew.py use it: workers score one shard after another."""
+    """`ray` as driver.py and pool.py use it: workers score one shard after another."""
 
     def __init__(self, shard_seconds: float) -> None:
         self.now = 0.0
@@ -203,9 +203,9 @@ def bench_driver(workers: int, shards: int, scratch: Path) -> dict[str, Any]:
     config = ScoreConfig(corpus="/none", out=str(scratch / "run"), model="/none")
     silent: Any = Silent()
     with (
-        mock.patch("jobs.driver.ray", ray),
-        mock.patch("jobs.crew.ray", ray),
-        mock.patch("jobs.crew.ScoringActor", actors),
+        mock.patch("jobs.run.driver.ray", ray),
+        mock.patch("jobs.run.pool.ray", ray),
+        mock.patch("jobs.run.pool.ScoringActor", actors),
     ):
         driver = Driver(
             config,

@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.scorer import score_shard
-from pipeline.sizing import settle_heap
-from pipeline.store import RunStore
+from pipeline.engine.sizing import settle_heap
+from pipeline.runs.store import RunStore
+from pipeline.scoring.shard import score_shard
 from tests.benchmarks.instant import InstantEngine, ReadyIds, plan, write_corpus
 
 DOCUMENTS = 160_000

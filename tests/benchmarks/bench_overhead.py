@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.manifest import Totals
-from pipeline.scorer import score_shard
-from pipeline.sizing import settle_heap
-from pipeline.store import RunStore
+from pipeline.engine.sizing import settle_heap
+from pipeline.runs.manifest import Totals
+from pipeline.runs.store import RunStore
+from pipeline.scoring.shard import score_shard
 from tests.benchmarks.instant import InstantEngine, ReadyIds, plan, write_corpus
 
 DOCUMENTS = 50_000

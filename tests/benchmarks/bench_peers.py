@@ -20,9 +20,9 @@ from typing import Any
 
 import polars as pl
 
-from jobs.demo_corpus import build_demo_corpus
-from jobs.demo_model import demo_model
-from pipeline.tokenizer import Tokenizer
+from jobs.demo.corpus import build_demo_corpus
+from jobs.demo.model import demo_model
+from pipeline.scoring.tokenizer import Tokenizer
 from tests.benchmarks.peer_loops import DTYPE, PEERS, WINDOW_TOKENS
 
 DOCUMENTS = 60

@@ -23,15 +23,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.filters.filter_config import FilterConfig
+from pipeline.filters.config import FilterConfig
 from pipeline.filters.filtering import decide
-from pipeline.manifest import PlannedFile, Success, add_totals, encode_schema
-from pipeline.metrics import hash_text
 from pipeline.reports.report import build_report
+from pipeline.runs.manifest import PlannedFile, Success, add_totals, encode_schema
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span, part_schema
-from pipeline.scores import scan_scores
-from pipeline.store import RunStore
-from tests.plans import make_manifest
+from pipeline.statistics.hashing import hash_text
+from tests.support.plans import make_manifest
 
 ROWS = 10_000_000
 ROWS_A_PART = 1_000_000

@@ -22,9 +22,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.filters.filter_config import FilterConfig
-from pipeline.filters.filter_output import FilterWriter
+from pipeline.filters.config import FilterConfig
 from pipeline.filters.filtering import decide
+from pipeline.filters.output import FilterWriter
 from tests.benchmarks.bench_reports import make_run
 
 DOCUMENTS = 1_000_000

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from jobs.demo_corpus import build_demo_corpus
-from jobs.demo_model import demo_model
+from jobs.demo.corpus import build_demo_corpus
+from jobs.demo.model import demo_model
 
 ROUNDS = 3
 DOCUMENTS = 60
@@ -26,8 +26,8 @@ WINDOW_TOKENS = 2048
 
 def bare(model: str, windows_file: str) -> None:
     """Child process: score ready-made windows with LLM.generate, print {tokens, seconds, nll}."""
-    from pipeline.engine import SAMPLING
-    from pipeline.sizing import EngineSettings, engine_arguments, prepare_process
+    from pipeline.engine.sizing import EngineSettings, engine_arguments, prepare_process
+    from pipeline.engine.vllm_engine import SAMPLING
 
     windows: list[tuple[list[int], int]] = json.loads(Path(windows_file).read_text())
     vocab_size = json.loads((Path(model) / "config.json").read_text())["vocab_size"]
@@ -55,8 +55,8 @@ def write_windows(model: str, corpus: Path, documents: int, target: Path) -> Non
     """The same windows that winnow makes of the corpus's first documents."""
     import polars as pl
 
-    from pipeline.tokenizer import Tokenizer
-    from pipeline.windows import plan_windows
+    from pipeline.scoring.tokenizer import Tokenizer
+    from pipeline.scoring.windows import plan_windows
 
     tokenizer = Tokenizer(model)
     prefix = tokenizer.prefix("auto").token_id

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import polars as pl
 
-from jobs.demo_corpus import build_demo_corpus
-from jobs.demo_model import demo_model
+from jobs.demo.corpus import build_demo_corpus
+from jobs.demo.model import demo_model
 from tests.benchmarks.bench_score import WINDOW_TOKENS, child
 
 DOCUMENTS = 120

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus import Columns
-from pipeline.manifest import ScoringRules
-from pipeline.planning import CorpusPlan, plan_corpus
+from pipeline.corpus.files import Columns
+from pipeline.planning.sharding import CorpusPlan, plan_corpus
+from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Window, WindowScore, part_schema
-from pipeline.scorer import ShardJob
-from pipeline.tokenizer import Encoded
+from pipeline.scoring.shard import ShardJob
+from pipeline.scoring.tokenizer import Encoded
 
 DOCUMENT_BYTES = 1000
 BYTES_PER_TOKEN = 4

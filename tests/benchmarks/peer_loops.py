@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.sizing import EngineSettings, engine_arguments, prepare_process
+from pipeline.engine.sizing import EngineSettings, engine_arguments, prepare_process
 
 WINDOW_TOKENS = 2048
 DTYPE = "bfloat16"

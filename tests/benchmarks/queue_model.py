@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.queue_model [SHARDS]
 
-A discrete-event simulation of `jobs.driver.Driver.run`: each worker has two shards in flight; the
-driver takes turns, and in a turn waits, settles and refills whatever has ended, one after another.
+A discrete-event simulation of `jobs.run.driver.Driver.run`: each worker has two shards in flight;
+the driver takes turns, and in a turn waits, settles and refills whatever has ended, one by one.
 Twice a second it looks after every worker. Its costs below are bench_driver's
 (processor time, so a quiet machine does as well or better).
 """

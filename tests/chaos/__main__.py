@@ -19,8 +19,8 @@ from tests.chaos.cluster import machines
 from tests.chaos.corpus import Difference, Undisturbed
 from tests.chaos.faults import EVERYWHERE, ON_A_STORE, ON_DISK
 from tests.chaos.rounds import Fault, Hang, Round
-from tests.faulty import MOMENTS, ON_DISK_ONLY
-from tests.servers import SeaweedFS
+from tests.support.faulty import MOMENTS, ON_DISK_ONLY
+from tests.support.servers import SeaweedFS
 
 
 class Tally:

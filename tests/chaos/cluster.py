@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.homes import ray_home
-from tests.servers import KEY, SECRET
+from tests.support.homes import ray_home
+from tests.support.servers import KEY, SECRET
 
 ROOT = Path(__file__).parents[2]
 STORE_BYTES = 80 << 20

@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.leftovers import find_leftovers, remove_leftovers
-from pipeline.store import RunStore
+from pipeline.runs.cleanup import find_leftovers, remove_leftovers
+from pipeline.runs.store import RunStore
 from pipeline.verification.integrity import check_integrity
-from tests.runs import score_corpus
-from tests.tiny import save_llama
+from tests.support.runs import score_corpus
+from tests.support.tiny import save_llama
 
 NUM_FILES = 10
 GROUPS_PER_FILE = 24

@@ -10,11 +10,11 @@ import signal
 import sys
 from pathlib import Path
 
-from jobs.cli import run_command
-from jobs.score import run_score
-from jobs.signals import on_sigterm
-from pipeline.config import ScoreConfig
-from tests.faulty import Ordered, Silent, die_at
+from jobs.cli.main import run_command
+from jobs.console.signals import on_sigterm
+from jobs.run.score import run_score
+from pipeline.settings.config import ScoreConfig
+from tests.support.faulty import Ordered, Silent, die_at
 
 
 def main(request: Path, *moment: str) -> int:

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import psutil
 
-from pipeline.store import RunStore
+from pipeline.runs.store import RunStore
 from tests.chaos.cluster import ROOT, Machines
 from tests.chaos.corpus import Difference, Undisturbed
-from tests.faulty import Ordered
-from tests.servers import SeaweedFS
+from tests.support.faulty import Ordered
+from tests.support.servers import SeaweedFS
 
 ROUND_SECONDS = 600
 """A round that takes longer hangs."""

@@ -9,8 +9,8 @@ import time
 
 import ray
 
-from jobs.metrics import RunMetrics
-from pipeline.manifest import Totals
+from jobs.run.metrics import RunMetrics
+from pipeline.runs.manifest import Totals
 
 STATUSES = ({"ok": 90, "error": 10}, {"ok": 45, "empty": 5})
 """Of the shard of worker 0, and of worker 1's."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import score as driver
-from jobs.score import run_score
-from tests.audits import Audits
-from tests.homes import ray_home
+from jobs.run import score as driver
+from jobs.run.score import run_score
 from tests.integration.test_ray_run import healthy
+from tests.support.audits import Audits
+from tests.support.homes import ray_home
 
 pytestmark = pytest.mark.soak
 

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from jobs.score import finish_run
-from pipeline.config import ScoreConfig
+from jobs.run.score import finish_run
 from pipeline.errors import CorpusError, UnreadableFileError
-from pipeline.manifest import Totals
-from pipeline.planning import open_run
+from pipeline.planning.plan import open_run
+from pipeline.runs.manifest import Totals
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
-from pipeline.scores import scan_scores
+from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import Root
-from pipeline.store import RunStore
 from pipeline.verification.integrity import check_integrity
-from tests.fakes import FakeEngine
-from tests.runs import score_corpus
+from tests.support.fakes import FakeEngine
+from tests.support.runs import score_corpus
 
 
 @pytest.fixture

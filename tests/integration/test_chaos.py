@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.store import FOOTER_KEY
+from pipeline.runs.store import FOOTER_KEY
 from tests.chaos.corpus import ROWS_PER_GROUP, Undisturbed
-from tests.runs import score_corpus
+from tests.support.runs import score_corpus
 
 ROOT = Path(__file__).parents[2]
 SEED = 47720

@@ -16,17 +16,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.cli import run_command
-from jobs.score import Outcome, run_score
-from pipeline.config import ScoreConfig, Workers
-from pipeline.leftovers import find_leftovers
+from jobs.cli.main import run_command
+from jobs.run.score import Outcome, run_score
+from pipeline.runs.cleanup import find_leftovers
+from pipeline.runs.store import RunStore
+from pipeline.settings.config import ScoreConfig, Workers
 from pipeline.storage.filesystem import open_root
-from pipeline.store import RunStore
 from tests.chaos.cluster import Machines, machines
 from tests.chaos.corpus import Undisturbed
 from tests.chaos.faults import lose_all_machines, lose_machine, start_second_driver
 from tests.chaos.rounds import Fault, Round
-from tests.faulty import (
+from tests.support.faulty import (
     MOMENTS,
     STEP_TOKENS,
     Ordered,
@@ -34,7 +34,7 @@ from tests.faulty import (
     SmallMemory,
     healthy,
 )
-from tests.plans import make_manifest
+from tests.support.plans import make_manifest
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 

@@ -227,8 +227,8 @@ def test_an_interrupt_leaves_the_job_and_stop_ends_it(first, winnow, head):
 def test_a_driver_finds_its_cluster(first, winnow, head):
     """`winnow score` takes RAY_ADDRESS from the environment that Ray makes for a job."""
     line = (
-        'python -c "import os; from jobs.cluster import connected, size_workers\n'
-        "from pipeline.config import ScoreConfig\n"
+        'python -c "import os; from jobs.run.cluster import connected, size_workers\n'
+        "from pipeline.settings.config import ScoreConfig\n"
         "config = ScoreConfig(corpus='c', out='o', model='m')\n"
         "with connected(os.environ['RAY_ADDRESS']): print(size_workers(config))\""
     )

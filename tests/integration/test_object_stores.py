@@ -26,21 +26,22 @@ from polars.testing import assert_frame_equal
 from pyarrow import fs
 from typer.testing import CliRunner
 
-from jobs.cli import app
-from jobs.score import Outcome, run_score
-from pipeline.config import ScoreConfig, Workers
-from pipeline.corpus import find_files
+from jobs.cli.main import app
+from jobs.run.score import Outcome, run_score
+from pipeline.corpus.files import find_files
+from pipeline.engine.sizing import EngineSettings
 from pipeline.errors import AccessError, StoreError
-from pipeline.planning import open_run
-from pipeline.reuse import take_over
+from pipeline.planning.plan import open_run
+from pipeline.planning.reuse import take_over
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
-from pipeline.scores import scan_scores
-from pipeline.sizing import EngineSettings
-from pipeline.storage import locations, patience
+from pipeline.settings.config import ScoreConfig, Workers
+from pipeline.storage import locations
+from pipeline.storage import retries as patience
 from pipeline.storage.filesystem import open_root
-from pipeline.store import RunStore
-from tests.fakes import FakeEngine
-from tests.faulty_proxy import (
+from tests.support.fakes import FakeEngine
+from tests.support.faulty_proxy import (
     Fault,
     FaultyProxy,
     cut_off,
@@ -49,9 +50,9 @@ from tests.faulty_proxy import (
     reset_unasked,
     stall,
 )
-from tests.homes import ray_home
-from tests.runs import score_corpus
-from tests.servers import BUCKET, KEY, SECRET, SeaweedFS
+from tests.support.homes import ray_home
+from tests.support.runs import score_corpus
+from tests.support.servers import BUCKET, KEY, SECRET, SeaweedFS
 
 pytestmark = pytest.mark.soak
 
@@ -243,8 +244,8 @@ def test_parts_of_another_run_are_taken_over(
 
 KILLED = """
 import os, signal, sys
-from pipeline.store import RunStore
-from tests.runs import score_corpus
+from pipeline.runs.store import RunStore
+from tests.support.runs import score_corpus
 
 write_part, parts = RunStore.writing_part, []
 

@@ -20,10 +20,10 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import AccessError
-from pipeline.scores import scan_scores
+from pipeline.runs.scores import scan_scores
 from pipeline.storage.filesystem import Root, open_root
-from tests.runs import score_corpus
-from tests.servers import Server, free_ports, tool
+from tests.support.runs import score_corpus
+from tests.support.servers import Server, free_ports, tool
 
 pytestmark = pytest.mark.soak
 

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.metrics import METRICS
+from jobs.run.metrics import METRICS
 from tests.integration.emit_metrics import STATUSES
 
 pytestmark = pytest.mark.soak

@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from jobs import score as driver
-from jobs.score import Outcome, run_score
-from pipeline.config import ScoreConfig, Workers
+from jobs.run import score as driver
+from jobs.run.score import Outcome, run_score
+from pipeline.engine.sizing import EngineSettings
 from pipeline.errors import ModelError
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
-from pipeline.scores import scan_scores
-from pipeline.sizing import EngineSettings
-from pipeline.store import RunStore
+from pipeline.settings.config import ScoreConfig, Workers
 from pipeline.tracing import Tracer
-from tests.fakes import FakeEngine
-from tests.faulty import (
+from tests.support.fakes import FakeEngine
+from tests.support.faulty import (
     POISON_TOKENS,
     Faulty,
     Ordered,
@@ -36,8 +36,8 @@ from tests.faulty import (
     healthy,
     kill_this_process,
 )
-from tests.homes import ray_home
-from tests.traces import check_trace
+from tests.support.homes import ray_home
+from tests.support.traces import check_trace
 
 NUM_FILES = 3
 DOCUMENTS_PER_FILE = 20

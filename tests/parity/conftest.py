@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo_corpus import build_demo_corpus
-from jobs.demo_model import demo_model
+from jobs.demo.corpus import build_demo_corpus
+from jobs.demo.model import demo_model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.engine import VllmEngine
-from pipeline.sizing import EngineSettings
-from pipeline.tokenizer import Tokenizer
-from pipeline.windows import plan_windows
+from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.scoring.windows import plan_windows
 
 PACKAGES = Path(__file__).parents[2] / ".venv-lm-eval"
 WINDOW_TOKENS = 129

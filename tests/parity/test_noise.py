@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.engine import VllmEngine
-from pipeline.sizing import EngineSettings
-from pipeline.tokenizer import Tokenizer
-from pipeline.windows import plan_windows
+from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.scoring.windows import plan_windows
 
 WINDOW_TOKENS = 1024
 NUM_DOCUMENTS = 24

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.engine.sizing import EngineSettings
 from pipeline.schema import Window
-from pipeline.sizing import EngineSettings
 
 WINDOW_TOKENS = 200
 
 
 def score(model: str, vocab_size: int, ranks: int) -> None:
     """Child process: print {key: log-probabilities} of a few random windows."""
-    from pipeline.engine import VllmEngine
+    from pipeline.engine.vllm_engine import VllmEngine
 
     random = np.random.default_rng(1)
     windows = [Window(random.integers(0, vocab_size, n).tolist(), 1) for n in (5, 50, 190)]

@@ -1,0 +1,109 @@
+"""What `winnow filter` prints: how much the rules keep, of what, and what they could not decide."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jobs.cli.runs import print_json
+from jobs.console import screen
+from pipeline.errors import ConfigError
+from pipeline.filters.config import FilterConfig
+from pipeline.filters.filtering import decide
+from pipeline.filters.output import FilterWriter
+from pipeline.filters.record import FilterRecord, Sizes
+from pipeline.rendering.escaping import plain
+from pipeline.rendering.terminal import print_table
+
+
+def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_json: bool) -> int:
+    """Decide, write unless it is a dry run, and say what came of it.
+
+    The exit code: 1 if the run lacks documents of the corpus.
+    """
+    if config.out is None and not dry_run:
+        raise ConfigError(
+            "out is not set", hint="give --out, or see what the rules would keep with --dry-run"
+        )
+    messages = screen.messages()
+    with messages.status("Reading the scores"):
+        request = decide(config, by=by)
+    record = request.record()
+    if not dry_run:
+        assert config.out is not None
+        with _progress(messages) as bar:
+            task = bar.add_task("", total=None)
+            record = FilterWriter(request, config.out).write(
+                lambda done, total: bar.update(task, completed=done, total=total)
+            )
+    if as_json:
+        print_json({"out": None if dry_run else config.out, **record.model_dump()})
+    else:
+        print_filter(record, screen.data())
+    _print_notes(config, record, messages, dry_run=dry_run)
+    return 1 if record.unreadable or record.partial else 0
+
+
+def _progress(messages: Console) -> Progress:
+    return Progress(
+        TextColumn("Writing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("documents,"),
+        TimeRemainingColumn(),
+        console=messages,
+        transient=True,
+        disable=not messages.is_terminal,
+    )
+
+
+def print_filter(record: FilterRecord, console: Console) -> None:
+    """The mix before and after, and the cut-offs."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(plain(record.by or ""), overflow="fold")
+    for name in ("documents", "kept", "tokens", "kept", "bytes", "kept"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in record.groups:
+        table.add_row(_label(group.group), *_cells(group.before, group.after))
+    table.add_row("all", *_cells(record.before, record.after))
+    print_table(table, console)
+    for cutoff in record.cutoffs:
+        where = f"{_label(cutoff.group)}: " if record.rules["within"] else ""
+        said = []
+        if cutoff.low is not None and cutoff.high is not None:
+            said.append(f"from {cutoff.low:.4g} to {cutoff.high:.4g}")
+        if cutoff.head is not None and cutoff.middle is not None:
+            said.append(f"head up to {cutoff.head:.4g}, middle up to {cutoff.middle:.4g}")
+        console.print(f"{where}{record.metric} {'; '.join(said)}")
+
+
+def _print_notes(
+    config: FilterConfig, record: FilterRecord, messages: Console, *, dry_run: bool
+) -> None:
+    if record.unscored:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in record.unscored.items())
+        fate = "kept" if config.unscored == "keep" else "dropped"
+        total = sum(record.unscored.values())
+        messages.print(f"{total:,} documents without a score are {fate}: {reasons}")
+    for name, reason in record.unreadable.items():
+        messages.print(
+            f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",
+            style="yellow",
+        )
+    if record.partial:
+        messages.print("The run is not finished: marked as partial.", style="yellow")
+    if dry_run:
+        messages.print("Nothing is written.")
+    else:
+        messages.print(f"Wrote {config.out}")
+
+
+def _label(group: str | None) -> str:
+    return "(none)" if group is None else plain(group)
+
+
+def _cells(before: Sizes, after: Sizes) -> list[str]:
+    cells = []
+    for name in ("documents", "tokens", "bytes"):
+        was, now = getattr(before, name), getattr(after, name)
+        cells += [f"{was:,}", f"{now:,} {now / was:.0%}" if was else f"{now:,}"]
+    return cells

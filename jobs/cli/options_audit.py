@@ -1,0 +1,42 @@
+"""The command that a schedule runs every night: its options, and nothing else."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import ExitZero, Json
+
+
+def audit(
+    config: Annotated[
+        Path, typer.Argument(help="A TOML file with [score], [audit] and maybe [schedule].")
+    ],
+    night: Annotated[
+        str | None,
+        typer.Option(
+            metavar="YYYY-MM-DD", help="Which night.  [default: today, in the schedule's time zone]"
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="A Ray cluster.  [default: a Ray of its own]",
+            envvar=["WINNOW_AUDIT_ADDRESS", "RAY_ADDRESS"],
+        ),
+    ] = None,
+    exit_zero: ExitZero = False,
+    as_json: Json = False,
+) -> None:
+    """Audit a corpus for one night: score, report, compare with the last good night, check.
+
+    Exit code 0: every requirement of [[audit.require]] is met. 1: one is not, or something could
+    not be scored; stderr says why. Stopped, the same command goes on; a night that is decided is
+    not done again.
+
+    Example: winnow audit nightly.toml
+    """
+    from jobs.cli.audit import audit_and_print
+
+    code = audit_and_print(config, night, address, as_json=as_json)
+    raise typer.Exit(0 if exit_zero else code)

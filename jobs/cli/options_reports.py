@@ -1,0 +1,206 @@
+"""The commands that act on finished scores: their options, and nothing else.
+
+Apart from main.py, which registers them, so that each stays readable. Nothing heavy is imported
+before a command runs.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import ExitZero, Json, Markdown, chosen_form
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A carried column to group by; repeat it.  [default: those with few values]"
+        ),
+    ] = None,
+    separate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN=VALUE[,VALUE...]",
+            help="Labelled documents: how well do scores tell them from the rest?",
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(help="End with exit code 1 if this is true of the run; repeat it."),
+    ] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+    ] = False,
+    exit_zero: ExitZero = False,
+    as_markdown: Markdown = False,
+    as_json: Json = False,
+) -> None:
+    """Write RUN/report.html, .json and .md, and print the table by group.
+
+    --fail-if knows corpus_perplexity, bits_per_byte, documents, tokens, bytes, p95(COLUMN),
+    mean(COLUMN), share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%.
+
+    Example: winnow report runs/first --by source --fail-if 'p95(perplexity) > 200'
+    """
+    from jobs.cli.report import report_and_print
+
+    code = report_and_print(
+        run,
+        by=tuple(by or ()),
+        separate=separate,
+        fail_if=tuple(fail_if or ()),
+        text=not no_text,
+        form=chosen_form(as_json=as_json, as_markdown=as_markdown),
+    )
+    raise typer.Exit(0 if exit_zero else code)
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more run directories.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="The run that the others are held against.  [default: the first]"),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that every run carries, to compare by group; repeat it."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="A folder to write comparison.html, .json and .md into."),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Also compare runs that are not finished.")
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    as_markdown: Markdown = False,
+    as_json: Json = False,
+) -> None:
+    """Compare runs: datasets, models, checkpoints in order, or last night with tonight.
+
+    Shifts of figures and quantiles with intervals, KS, PSI and Wasserstein distances, by group and,
+    where documents match, document by document. Runs of one model by different rules are refused.
+    Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
+
+    Example: winnow compare runs/first runs/second --by source --out comparison
+    """
+    from jobs.cli.compare import compare_and_print
+
+    raise typer.Exit(
+        compare_and_print(
+            runs,
+            baseline=baseline,
+            by=tuple(by or ()),
+            out=out,
+            partial=partial,
+            resamples=resamples,
+            seed=seed,
+            form=chosen_form(as_json=as_json, as_markdown=as_markdown),
+        )
+    )
+
+
+def filter_corpus(
+    run: Annotated[str | None, typer.Argument(help="A run directory.")] = None,
+    out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
+    rejects: Annotated[
+        str | None, typer.Option(help="Another folder, for the documents not kept.")
+    ] = None,
+    max: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=VALUE", help="Keep values up to this; repeat it."),
+    ] = None,
+    min: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=VALUE", help="Keep values from this on; repeat it."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What the rules below look at.  [default: perplexity]")
+    ] = None,
+    percentile: Annotated[
+        str | None,
+        typer.Option(metavar="LOW:HIGH", help="Keep the band between two percentiles: 10:90."),
+    ] = None,
+    buckets: Annotated[
+        str | None, typer.Option(help="Keep and name buckets: head,middle,tail.")
+    ] = None,
+    bucket_percentiles: Annotated[
+        str | None, typer.Option(metavar="P,P", help="Where they part.  [default: terciles]")
+    ] = None,
+    bucket_folders: Annotated[
+        bool | None,
+        typer.Option("--bucket-folders", help="A folder a bucket instead of a column."),
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(help="A carried column: percentiles and buckets inside each group."),
+    ] = None,
+    sample_toward: Annotated[
+        str | None,
+        typer.Option(metavar="MEAN,SD", help="Sample with a Gaussian over the metric."),
+    ] = None,
+    budget_tokens: Annotated[
+        str | None, typer.Option(metavar="TOKENS", help="Keep at most so many: 300k, 50M, 2B.")
+    ] = None,
+    budget_bytes: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="The same in bytes of text.")
+    ] = None,
+    prefer: Annotated[
+        str | None,
+        typer.Option(
+            help="What the budget takes first: low, middle, high, random.  [default: low]"
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all chance.  [default: 0]")] = None,
+    minus: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Metric difference: bits per byte minus this run's."),
+    ] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Metric ratio: bits per byte over this run's."),
+    ] = None,
+    unscored: Annotated[
+        str | None,
+        typer.Option(help="keep or drop documents without a score.  [default: drop]"),
+    ] = None,
+    add_columns: Annotated[
+        bool | None, typer.Option("--add-columns", help="Also write the score columns.")
+    ] = None,
+    partial: Annotated[
+        bool | None, typer.Option("--partial", help="Take a run that is not finished.")
+    ] = None,
+    force: Annotated[
+        bool | None, typer.Option("--force", help="Write even if nothing or everything is kept.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="A carried column to show the mix of.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with these settings under [filter].")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be kept; write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Rewrite the corpus that a run scored, keeping what every rule given keeps.
+
+    The output has the corpus's file names, columns, row order and codecs, and _filter.json with
+    the cut-offs. Stopped, the same command goes on.
+
+    Example: winnow filter runs/first --out filtered/ --percentile 10:90 --within source
+    """
+    options = {key: value for key, value in locals().items() if key not in _NOT_RULES}
+    from jobs.cli.filter import filter_and_print
+    from pipeline.filters.config import load_filter_config
+
+    settings = load_filter_config(config, options)
+    raise typer.Exit(filter_and_print(settings, by, dry_run=dry_run, as_json=as_json))
+
+
+_NOT_RULES = frozenset(["by", "config", "dry_run", "as_json"])

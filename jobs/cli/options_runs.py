@@ -1,0 +1,153 @@
+"""The commands that look at corpora and runs: their options, and nothing else."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import Json, Offline
+
+
+def plan(
+    corpus: Annotated[
+        str | None, typer.Argument(help="A Parquet file, a folder or a glob.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Count tokens as this model does, by a sample of the documents."),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="The column with the text.  [default: text]")
+    ] = None,
+    shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Count only the first rows.")] = None,
+    offline: Offline = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Measure the speed of this machine: half a minute of scoring."
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file: settings under [score], workers and prices under [plan]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what scoring a corpus would take: files, rows, bytes, shards, tokens, hours, money.
+
+    Reads only footers; with --model also a sample of the documents, for the tokens and how sure
+    they are. Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
+    """
+    options = {
+        "corpus": corpus,
+        "model": model,
+        "text_column": text_column,
+        "shard_tokens": shard_tokens,
+        "limit": limit,
+        "offline": offline,
+    }
+    from jobs.cli.plan import print_plan
+
+    raise typer.Exit(print_plan(config, options, calibrating=calibrate, as_json=as_json))
+
+
+def status(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on looking until the run ends; with its exit code.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.5, max=86_400, help="Seconds between two looks of --watch.")
+    ] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Show how far a run is: shards and rows done, who drives it, what was given up.
+
+    --watch works on any machine that sees the run, and adds speed and time left; off a terminal it
+    prints a line a change, with --json an object a look.
+
+    Example: winnow status runs/first --watch
+    """
+    if watch:
+        from jobs.cli.watch import watch_and_print
+
+        raise typer.Exit(watch_and_print(run, interval, as_json=as_json))
+    from jobs.cli.runs import print_status
+
+    raise typer.Exit(print_status(run, as_json=as_json))
+
+
+def gc(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show them; remove nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the unfinished files that killed workers left in a run.
+
+    They are never read; they only take space. Example: winnow gc runs/first --dry-run
+    """
+    from jobs.cli.runs import remove_and_print
+
+    raise typer.Exit(remove_and_print(run, dry_run=dry_run, as_json=as_json))
+
+
+def verify(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    sample: Annotated[
+        int, typer.Option(min=0, help="Documents to rescore; 0 checks integrity alone.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Which documents are sampled.")] = 0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="Largest relative error of nll.  [default: by the run's dtype]"),
+    ] = None,
+    noise_floor: Annotated[
+        bool,
+        typer.Option("--noise-floor", help="Also score the sample again, each document alone."),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run Python code that the run's model brings."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check that a run is whole and that its scores are true.
+
+    Integrity: every input row once and in order, page checksums, fingerprints, totals, the corpus
+    unchanged. Truth: a sample rescored with a plain transformers float32 forward pass.
+
+    Example: winnow verify runs/first --sample 50
+    """
+    from jobs.cli.runs import verify_and_print
+
+    raise typer.Exit(
+        verify_and_print(
+            run,
+            sample,
+            seed,
+            tolerance,
+            noise_floor,
+            trust_remote_code=trust_remote_code,
+            as_json=as_json,
+        )
+    )
+
+
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="Also check a model, and show the sizes it would get.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Also check a Ray cluster.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Also list a folder or URI, and read a little of it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check whether this machine is fit to score, and say what to do where it is not.
+
+    Exit code 1 if there is a problem. Example: winnow doctor --model HuggingFaceTB/SmolLM2-135M
+    """
+    from jobs.cli.doctor import examine_and_print
+
+    raise typer.Exit(examine_and_print(model, address, store, as_json=as_json))

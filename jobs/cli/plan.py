@@ -1,0 +1,189 @@
+"""`winnow plan`: what scoring a corpus would take, before any of it is scored.
+
+Owns the words on the terminal, and putting an engine to the test where that is asked for.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from jobs.cli.runs import print_facts, print_json
+from jobs.console import screen
+from pipeline.engine.model import Model, load_model
+from pipeline.engine.sizing import default_shard_tokens
+from pipeline.errors import ConfigError
+from pipeline.planning.calibration import Calibration
+from pipeline.planning.cost import Cost, PlanConfig, Span, WorkerKind, cost_of, load_plan_config
+from pipeline.planning.estimate import Estimate, Quantity, Sample
+from pipeline.planning.identity import asked_engine, plan_rules
+from pipeline.planning.plan import estimate_plan
+from pipeline.planning.sharding import BYTES_PER_TOKEN, CorpusPlan, plan_corpus
+from pipeline.rendering.escaping import plain
+from pipeline.rendering.formats import number
+from pipeline.rendering.terminal import print_table
+from pipeline.runs.manifest import ScoringRules
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.settings.config import ScoreConfig, has_table, load_settings, read_table
+
+THIS_MACHINE = "this machine"
+
+
+def print_plan(
+    file: Path | None, options: dict[str, Any], *, calibrating: bool, as_json: bool
+) -> int:
+    """Files, rows, bytes and shards; tokens, hours and prices. The exit code: 1 if any of the
+    corpus cannot be read. Raises ConfigError, CorpusError, ModelError."""
+    config, prices = _settings(file, options)
+    if not config.model and (calibrating or prices.workers):
+        what = "--calibrate" if calibrating else f"[plan.workers] of {file}"
+        raise ConfigError(f"{what} needs a model", hint="give --model: its tokenizer counts tokens")
+    plan = plan_corpus(
+        config.corpus,
+        text_column=config.text_column,
+        limit=config.limit,
+        shard_tokens=config.shard_tokens,
+        default_shard_tokens=default_shard_tokens(),
+        workers=config.workers.most if config.workers else 1,
+    )
+    facts: dict[str, Any] = {
+        "corpus": plan.root.location,
+        "files": len(plan.files),
+        "unreadable_files": len(plan.unreadable),
+        "rows": plan.num_rows,
+        "file_bytes": sum(file.size_bytes for file in plan.files),
+        "text_bytes": plan.text_bytes,
+        "shards": len(plan.shards),
+    }
+    unreadable = dict(plan.unreadable)
+    estimate: Estimate | None = None
+    costs: list[Cost] = []
+    speed: Calibration | None = None
+    if config.model:
+        estimate, costs, speed = _priced(config, prices, plan, calibrating=calibrating)
+        unreadable |= estimate.unreadable
+    if as_json:
+        print_json(
+            facts
+            | {
+                "estimated_tokens": _tokens(plan, estimate),
+                "estimate": estimate.model_dump() if estimate else None,
+                "calibration": speed.model_dump() if speed else None,
+                "costs": [cost.model_dump() for cost in costs],
+                "unreadable": unreadable,
+            }
+        )
+    else:
+        print_facts(facts | _words(plan, estimate, speed), as_json=False)
+        if costs:
+            print_table(_table(costs), screen.data())
+    for name, reason in unreadable.items():
+        text = plain(f"Unreadable: {name}: {reason}")
+        screen.messages().print(text, style="yellow")
+    return 1 if unreadable else 0
+
+
+def _settings(file: Path | None, options: dict[str, Any]) -> tuple[ScoreConfig, PlanConfig]:
+    """What is to be scored and how, and the kinds of workers."""
+    if file is None:
+        scored, prices = None, PlanConfig()
+    else:
+        scored = file if has_table(file, "score") else None
+        # A file with neither is refused for the table that is this command's own.
+        asks = scored is None or has_table(file, "plan")
+        prices = load_plan_config(file) if asks else PlanConfig()
+    # Nothing is written, and footers are read without a model.
+    table = read_table(scored, "score") if scored else {}
+    given = options | {"out": "-", "model": options["model"] or table.get("model", "")}
+    config = load_settings(ScoreConfig, "score", scored, given, {"corpus": "CORPUS"})
+    return config, prices
+
+
+def _priced(
+    config: ScoreConfig, prices: PlanConfig, plan: CorpusPlan, *, calibrating: bool
+) -> tuple[Estimate, list[Cost], Calibration | None]:
+    """The tokens of a plan, and what they come to on each kind of worker; this machine last."""
+    model = load_model(config.model, **config.model_options())
+    rules = plan_rules(config, model)
+    messages = screen.messages()
+    with messages.status("Tokenizing a sample"):
+        estimate, sample = estimate_plan(config, plan, model, rules)
+    costs = [
+        cost_of(estimate.prompt_tokens, name, kind, currency=prices.currency)
+        for name, kind in prices.workers.items()
+    ]
+    speed = None
+    if calibrating:
+        with messages.status("Measuring this machine"):
+            speed = _calibrate(config, model, rules, sample)
+        kind = WorkerKind(tokens_per_second=speed.tokens_per_second)
+        tokens, currency = estimate.prompt_tokens, prices.currency
+        costs.append(cost_of(tokens, THIS_MACHINE, kind, spread=speed.spread, currency=currency))
+    return estimate, costs, speed
+
+
+def _calibrate(
+    config: ScoreConfig, model: Model, rules: ScoringRules, sample: Sample
+) -> Calibration:
+    from pipeline.engine.vllm_engine import VllmEngine
+    from pipeline.planning.calibration import calibrate
+
+    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
+    engine = VllmEngine(asked_engine(config, model, rules))
+    try:
+        return calibrate(engine, tokenizer, rules, sample)
+    finally:
+        engine.close()
+
+
+def _tokens(plan: CorpusPlan, estimate: Estimate | None) -> int:
+    return estimate.tokens.value if estimate else plan.text_bytes // BYTES_PER_TOKEN
+
+
+def _words(
+    plan: CorpusPlan, estimate: Estimate | None, speed: Calibration | None
+) -> dict[str, Any]:
+    """The estimate and where it is from, as names and values."""
+    found: dict[str, Any] = {"estimated_tokens": _tokens(plan, estimate)}
+    if estimate is None:
+        return found | {"source": f"{BYTES_PER_TOKEN} bytes a token; --model counts a sample"}
+    found["estimated_tokens"] = _quantity(estimate.tokens)
+    found["prompt_tokens"] = f"{_quantity(estimate.prompt_tokens)}, prefixes and context included"
+    found["windows"] = _quantity(estimate.windows)
+    found["source"] = estimate.source
+    if speed is not None:
+        found["calibration"] = (
+            f"{number(speed.tokens_per_second)} tokens/s +-{100 * speed.spread:.1f}% over "
+            f"{speed.num_chunks} chunks, {speed.seconds:.0f} s of scoring; start-up not counted"
+        )
+    return found
+
+
+def _quantity(found: Quantity) -> str:
+    if found.low == found.high:
+        return f"{found.value:,}"
+    return f"{found.value:,} (95%: {found.low:,} to {found.high:,})"
+
+
+def _table(costs: list[Cost]) -> Table:
+    priced = any(cost.price for cost in costs)
+    currency = f" {plain(costs[0].currency)}" if costs[0].currency else ""
+    table = Table(box=None, pad_edge=False)
+    for name in ("worker", "workers", "tokens/s each", "hours", *(["price"] if priced else [])):
+        table.add_column(
+            name, justify="left" if name == "worker" else "right", no_wrap=name != "worker"
+        )
+    for cost in costs:
+        row = [plain(cost.worker), f"{cost.count:,}", number(cost.tokens_per_second)]
+        row.append(_between(cost.hours))
+        if priced:
+            row.append(_between(cost.price) + currency if cost.price else "-")
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _between(found: Span) -> str:
+    if found.low == found.high:
+        return number(found.value)
+    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"

@@ -1,0 +1,49 @@
+"""What `winnow report` does: build it, write its files, print it, judge the run.
+
+Owns the exit code: 1 if a requirement failed.
+"""
+
+from jobs.cli.options import Form
+from jobs.console import screen
+from pipeline.errors import AccessError
+from pipeline.rendering.escaping import plain
+from pipeline.reports.output import print_report, to_markdown, write_report
+from pipeline.reports.report import build_report
+from pipeline.reports.wording import values_of, verdict
+from pipeline.runs.store import RunStore
+
+
+def report_and_print(
+    run: str,
+    *,
+    by: tuple[str, ...],
+    separate: str | None,
+    fail_if: tuple[str, ...],
+    text: bool,
+    form: Form,
+) -> int:
+    """Write the report's files and print it. The exit code."""
+    store = RunStore(run)
+    messages = screen.messages()
+    with messages.status("Reading scores"):
+        report = build_report(store, by=by, separate=separate, fail_if=fail_if, text=text)
+    # Whoever may only read a run is shown its report too, and told then.
+    refused: OSError | AccessError | None = None
+    try:
+        written = write_report(report, store)
+    except (OSError, AccessError) as error:
+        refused = error
+    if form == "json":
+        print(report.model_dump_json(indent=2))
+    elif form == "markdown":
+        print(to_markdown(report), end="")
+    else:
+        print_report(report, screen.data())
+    if refused is not None:
+        raise refused
+    messages.print(f"Wrote {written}")
+    failed = [finding for finding in report.requirements if finding.failed]
+    for finding in failed:
+        what = f"{verdict(finding)}: {finding.expression}: {values_of(finding)}"
+        messages.print(plain(what), style="bold red")
+    return 1 if failed else 0

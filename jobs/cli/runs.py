@@ -1,0 +1,187 @@
+"""What the commands of main.py do: call the library and print.
+
+Owns the words on the terminal. Kept apart from main.py so that `winnow --help` imports nothing.
+"""
+
+import json
+from typing import Any
+
+from rich.table import Table
+
+from jobs.cli.watch import require_planned
+from jobs.console import screen
+from jobs.console.progress import ProgressListener
+from pipeline.engine.sizing import default_shard_tokens
+from pipeline.planning.plan import open_run
+from pipeline.rendering.escaping import plain
+from pipeline.rendering.terminal import print_table
+from pipeline.runs.cleanup import find_leftovers, remove_leftovers
+from pipeline.runs.lock import is_alive, read_holder
+from pipeline.runs.store import RunStore
+from pipeline.settings.config import ScoreConfig
+
+
+def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
+    """Score, then say how it ended. The exit code: 1 if anything was given up."""
+    from jobs.run.score import run_score
+
+    with ProgressListener() as listener:
+        outcome = run_score(config, listener)
+    success, failures = outcome.success, outcome.failures
+    if as_json:
+        print_json(
+            {
+                "run": RunStore(config.out).location,
+                "finished": success is not None,
+                "num_shards": len(outcome.manifest.shards),
+                "num_shards_scored": outcome.num_shards_scored,
+                "failures": failures,
+                "num_shards_reused": success.num_shards_reused if success else 0,
+                "num_rows_reused": success.num_rows_reused if success else 0,
+                "totals": success.totals.model_dump() if success else None,
+                "tokens_per_second": success.tokens_per_second if success else None,
+                "engine_idle_share": success.engine_idle_share if success else None,
+            }
+        )
+        return outcome.exit_code
+    messages = screen.messages()
+    for failure in failures:
+        what = failure.get("file") or f"shard {failure.get('shard')}"
+        messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
+    if success is None:
+        messages.print("Run the same command again to try what was given up.")
+    else:
+        totals = success.totals
+        what = "scored" if outcome.num_shards_scored else "had already scored"
+        counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
+        if success.num_shards_reused:
+            counts += f"; {success.num_rows_reused:,} documents of them taken over"
+        if totals.num_rows_copied:
+            counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
+        messages.print(f"Done: {what} {counts}. Next: winnow report {config.out}")
+    return outcome.exit_code
+
+
+def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
+    """Check everything that can be checked without an engine, show the plan, write nothing."""
+    store = RunStore(config.out)
+    manifest, is_new = open_run(
+        config, store, default_shard_tokens=default_shard_tokens(config.address)
+    )
+    done = set() if is_new else store.done()
+    facts: dict[str, Any] = {
+        "run": store.location,
+        "state": "new" if is_new else "finished" if store.success() else "unfinished",
+        "files": len(manifest.files),
+        "unreadable_files": len(manifest.unreadable),
+        "rows": manifest.num_rows,
+        "text_bytes": manifest.text_bytes,
+        "estimated_tokens": manifest.estimated_tokens,
+        "shards": len(manifest.shards),
+        "shards_done": len(done),
+        "model": manifest.model.name,
+        **manifest.rules.model_dump(),
+    }
+    print_facts(facts, as_json=as_json)
+
+
+def print_status(run: str, *, as_json: bool) -> int:
+    """How far a run is. The exit code: 1 if anything was given up."""
+    store = RunStore(run)
+    manifest = require_planned(store)
+    done = store.done()
+    holder = read_holder(store.root)
+    failures = store.failures()
+    success = store.success()
+    driven = holder is not None and is_alive(holder)
+    state = "finished" if success else "running" if driven else "stopped"
+    facts: dict[str, Any] = {
+        "run": store.location,
+        "state": state,
+        "shards_done": f"{len(done)} of {len(manifest.shards)}",
+        "rows_done": sum(shard.num_rows for shard in manifest.shards if shard.id in done),
+        "rows": manifest.num_rows,
+        "driver": str(holder) if driven else None,
+        "model": manifest.model.name,
+        "created_at": manifest.created_at,
+        "finished_at": success.finished_at if success else None,
+        "given_up": len(failures),
+    }
+    if as_json:
+        facts |= {"shards_done": len(done), "shards": len(manifest.shards), "failures": failures}
+    print_facts(facts, as_json=as_json)
+    if not as_json:
+        messages = screen.messages()
+        for failure in failures:
+            what = failure.get("file") or f"shard {failure.get('shard')}"
+            messages.print(f"Given up: {what}: {failure['reason']}", style="yellow")
+    return 1 if failures else 0
+
+
+def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
+    """Show the leftovers of a run, and remove them."""
+    store = RunStore(run)
+    found = find_leftovers(store)
+    if not dry_run:
+        remove_leftovers(store, list(found))
+    if as_json:
+        print_json({"run": store.location, "removed": not dry_run, "files": found})
+        return 0
+    for name in found:
+        print(plain(name))
+    what = "would be removed" if dry_run else "removed"
+    size = sum(found.values())
+    screen.messages().print(f"{len(found)} files, {size:,} bytes {what}")
+    return 0
+
+
+def verify_and_print(
+    run: str,
+    sample: int,
+    seed: int,
+    tolerance: float | None,
+    noise_floor: bool,
+    *,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> int:
+    """Verify, and print the verdicts. The exit code: 1 if a check failed."""
+    from pipeline.reports.output import print_verification
+    from pipeline.verification.verify import verify_run
+
+    messages = screen.messages()
+    with messages.status("Checking every row") as status:
+        verification = verify_run(
+            RunStore(run),
+            sample=sample,
+            seed=seed,
+            tolerance=tolerance,
+            noise_floor=noise_floor,
+            trust_remote_code=trust_remote_code,
+            on_document=lambda done, total: status.update(f"Rescored {done} of {total} documents"),
+        )
+    if as_json:
+        print(verification.model_dump_json(indent=2))
+    else:
+        print_verification(verification, screen.data())
+    return 0 if verification.passed else 1
+
+
+def print_json(value: Any) -> None:
+    """Machine-readable output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+    """Names and values: a table to read, or JSON."""
+    if as_json:
+        print_json(facts)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        if value is not None:
+            text = f"{value:,}" if isinstance(value, int) else plain(str(value))
+            table.add_row(key.replace("_", " "), text)
+    print_table(table, screen.data())

@@ -1,0 +1,62 @@
+"""What `winnow schedule` does: print a schedule, or put it in place."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from jobs.console import screen
+from jobs.nights.cron_times import next_runs
+from jobs.nights.schedule import Target, render_cron, render_kubernetes, render_systemd
+from jobs.nights.schedule_config import ScheduleConfig, load_schedule, require_cluster
+from jobs.nights.schedule_install import (
+    install_cron,
+    install_systemd,
+    uninstall_cron,
+    uninstall_systemd,
+)
+from jobs.run.auth import refuse_secrets
+from pipeline.errors import ConfigError
+
+NUM_SHOWN = 3
+
+
+def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool) -> int:
+    """Print what the target takes, or install or remove it. The next nights go to stderr."""
+    messages = screen.messages()
+    file = file.absolute()
+    folder = Path.cwd()
+    config = load_schedule(file)
+    if install and uninstall:
+        raise ConfigError("--install and --uninstall contradict each other")
+    if (install or uninstall) and target in ("kubernetes", "kuberay"):
+        verb = "apply" if install else "delete"
+        raise ConfigError(
+            f"--to {target} is only printed",
+            hint=f"winnow schedule {file.name} --to {target} | kubectl {verb} -f -",
+        )
+    if uninstall:
+        done = uninstall_cron(config) if target == "cron" else uninstall_systemd(config)
+        messages.print(done)
+        return 0
+    if install:
+        put = install_cron if target == "cron" else install_systemd
+        messages.print(put(config, file, folder))
+    elif target == "cron":
+        print(render_cron(config, file, folder))
+    elif target == "systemd":
+        for name, unit in render_systemd(config, file, folder).items():
+            print(f"# ~/.config/systemd/user/{name}\n{unit}\n")
+    else:
+        cluster = require_cluster(config, file)
+        text = file.read_text(encoding="utf-8")
+        refuse_secrets({str(file): text}, "a ConfigMap shows it to whoever may read the namespace")
+        print(render_kubernetes(config, cluster, text, target), end="")
+    _say_next(config, messages)
+    return 0
+
+
+def _say_next(config: ScheduleConfig, messages: Console) -> None:
+    runs = next_runs(config.cron, config.zone, datetime.now(UTC), NUM_SHOWN)
+    times = ", ".join(f"{run:%a %Y-%m-%d %H:%M %Z}" for run in runs)
+    messages.print(f"Next: {times}", style="dim")

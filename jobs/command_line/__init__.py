@@ -1,1 +1,0 @@
-"""The options of each `winnow` command, in groups; jobs/cli.py joins them."""

@@ -1,1 +1,0 @@
-"""What each `winnow` command does and prints, once its options are read."""

@@ -1,0 +1,1 @@
+"""What every entry point prints with, and how a process ends."""

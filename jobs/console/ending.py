@@ -1,0 +1,176 @@
+"""How a command ends: its exit code, and one line for whoever typed it.
+
+Owns the exit codes, turning every error into a line and a hint, and the streams of the process.
+A trace is shown only with WINNOW_DEBUG set.
+"""
+
+import atexit
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from typer.exceptions import TyperException
+
+from jobs.console import screen
+from jobs.console.signals import Terminated, on_sigterm
+from pipeline.errors import UsageError, WinnowError, first_line, missing_extra
+
+INTERRUPTED = 130
+TERMINATED = 143
+NOBODY_READS = 141
+"""As a program that SIGPIPE ended: whoever read the output has seen enough of it."""
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done with findings, or with something given up and recorded; 2 the "
+    "request cannot be carried out; 130 and 143 interrupted and terminated, 141 nobody reads the "
+    "output: run it again."
+)
+NOBODY_IS_TOLD = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+# The request is at fault, not a moment that passes.
+CANNOT_BE = frozenset(
+    [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG]
+)
+
+
+def begin_process() -> None:
+    """What holds for a whole process: SIGTERM ends it in order, nobody is told of its use, it has
+    a home, and its three streams are open.
+
+    With one of them closed, the next file that is opened would take its number, and be printed to.
+    """
+    for name, value in NOBODY_IS_TOLD.items():
+        os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, on_sigterm)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            _open_nowhere(number)
+            setattr(sys, name, open(number, "r+", closefd=False))  # noqa: SIM115
+    _have_a_home()
+
+
+def _have_a_home() -> None:
+    # A container that runs as any user has none, and libraries look for it when they are imported.
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.mkdtemp(prefix="winnow-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        os.environ["HOME"] = home
+        screen.say("Warning: HOME is not set: nothing is cached beyond this command", "yellow")
+
+
+def run_command(command: Callable[[], Any]) -> NoReturn:
+    """Run something and end the process with its exit code, errors as one line and a hint."""
+    log = logging.StreamHandler()
+    log.setFormatter(screen.PlainFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
+    try:
+        code = _unwrapped(command)
+        sys.stdout.flush()  # while an error can still be told
+    except Exception as error:
+        if os.environ.get("WINNOW_DEBUG") and not isinstance(error, BrokenPipeError):
+            raise
+        code = _told(error)
+    except Terminated:
+        screen.say("Stopped by SIGTERM. Run the same command again to go on.")
+        code = TERMINATED
+    except KeyboardInterrupt:
+        screen.say("Interrupted. Run the same command again to go on.")
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _told(error: Exception) -> int:
+    """Say what was wrong and what to do about it; the exit code."""
+    if isinstance(error, BrokenPipeError):
+        _leave_stdout()
+        return NOBODY_READS
+    if isinstance(error, TyperException):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{error}\n")
+            return UsageError.exit_code
+        error = _usage_error(error)
+    if isinstance(error, WinnowError):
+        code, what, hint = error.exit_code, str(error), error.hint
+    elif isinstance(error, OSError) and error.strerror:
+        code = UsageError.exit_code if error.errno in CANNOT_BE else 1
+        where = error.filename or ("stdout" if _stdout_fails() else None)
+        what = f"{where}: {error.strerror}" if where else error.strerror
+        hint = "mend that and run again; what is finished is kept"
+        if code == UsageError.exit_code:
+            hint = "choose another place, or mend that one"
+    else:
+        code, what = 1, f"{type(error).__name__}: {first_line(error)}"
+        hint = "this is a fault in Winnow; WINNOW_DEBUG=1 shows where"
+    with contextlib.suppress(BrokenPipeError):
+        screen.say(f"Error: {what}", style="bold red")
+        if hint:
+            screen.say(f"Hint: {hint}")
+    return code
+
+
+def _usage_error(error: TyperException) -> UsageError:
+    """What the parser of the command line says, as our own errors are."""
+    message = " ".join(error.format_message().replace("Value error, ", "").split())
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "winnow"
+    if near := getattr(error, "possibilities", None):
+        nearest = get_close_matches(getattr(error, "option_name", ""), near, n=1, cutoff=0)
+        return UsageError(error.message, hint=f"did you mean {nearest[0]}?")
+    what, is_near, near = message.partition(" Did you mean ")
+    if is_near:
+        return UsageError(what.rstrip("."), hint=f"did you mean {near}")
+    return UsageError(message.rstrip("."), hint=f"{command} --help")
+
+
+def _unwrapped(command: Callable[[], Any]) -> Any:
+    """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError.
+
+    A package that a core install does not have is an error of the caller's, not a fault.
+    """
+    try:
+        return command()
+    except ModuleNotFoundError as error:
+        raise (missing_extra(error) or error) from None
+    except SystemError as error:
+        if isinstance(error.__cause__, Terminated | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
+
+
+def _stdout_fails() -> bool:
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        _leave_stdout()
+        return True
+    return False
+
+
+def _leave_stdout() -> None:
+    """Let Python's own last flush go nowhere, instead of failing with a trace."""
+    with contextlib.suppress(OSError, ValueError):
+        _open_nowhere(sys.stdout.fileno())
+
+
+def _open_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)

@@ -1,0 +1,1 @@
+"""The demo: a small corpus, a trained model, the whole path."""

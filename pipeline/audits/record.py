@@ -1,0 +1,133 @@
+"""What an audit says of a night: the records of `audit.json`.
+
+Owns names and their meaning; what is in them is checks.py's and figures.py's to find.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from pipeline.audits.sample_estimate import Estimate, Stratum
+from pipeline.reports.figures import Figures
+
+AUDIT_VERSION = 1
+Verdict = Literal["pass", "fail"]
+State = Literal["pass", "fail", "skipped"]
+
+
+class Part(BaseModel):
+    """The whole corpus, or the documents that share a value of a column."""
+
+    figures: Figures
+    statuses: dict[str, float]
+    """Status to the share of documents that have it."""
+
+    def value(self, metric: str) -> float | None:
+        """A metric of a requirement; None where nothing was scored."""
+        if metric in Figures.model_fields:
+            found: float | None = getattr(self.figures, metric)
+            return found
+        if metric in self.figures.quantiles["perplexity"]:
+            return self.figures.quantiles["perplexity"][metric]
+        if metric.startswith("p"):
+            return None
+        return self.statuses.get(metric, 0.0)
+
+
+class Finding(BaseModel):
+    """One value that a bound was held against."""
+
+    group: str | None
+    """None: the whole corpus."""
+    state: State
+    value: float | None
+    baseline: float | None = None
+    """The baseline's value, of bounds that are relative to it."""
+    detail: str
+    """The finding in words."""
+
+
+class Check(BaseModel):
+    """One bound of one requirement."""
+
+    requirement: int
+    """Which [[audit.require]], from 1."""
+    metric: str
+    by: str | None
+    bound: str
+    limit: float
+    state: State
+    num_failed: int
+    """Groups, or the whole corpus."""
+    num_passed: int
+    num_skipped: int
+    findings: list[Finding]
+    """Of groups, the first that failed or were skipped; of the whole corpus, the one there is."""
+
+
+class Baseline(BaseModel):
+    """The run that the night is held against."""
+
+    run: str
+    night: str | None
+    """None: a run that was named."""
+    differences: list[str] = Field(default_factory=list)
+    """What makes scores differ other than the text: `key was -> is`. Then nothing compares."""
+
+
+class Reused(BaseModel):
+    """What was taken over from an earlier run."""
+
+    run: str
+    num_shards: int
+    num_rows: int
+
+
+class Sampled(BaseModel):
+    """Which rows the figures are of, and how sure that makes them."""
+
+    by: str | None
+    seed: int
+    num_rows: int
+    """Of the corpus."""
+    num_drawn: int
+    strata: list[Stratum]
+    estimates: dict[str, Estimate | None]
+    """corpus_perplexity and bits_per_byte of the corpus, with 95% intervals."""
+    method: str
+
+
+class Delivery(BaseModel):
+    """Whether the webhook was told. Its address is not kept."""
+
+    delivered: bool
+    attempts: int
+    error: str | None
+
+
+class Audit(BaseModel):
+    """`RUNS/<night>/audit.json`, written last."""
+
+    audit_version: int = AUDIT_VERSION
+    night: str
+    """YYYY-MM-DD."""
+    verdict: Verdict
+    reasons: list[str]
+    """Why it failed."""
+    notes: list[str]
+    complete: bool
+    """False: shards were given up, and running the night again tries them again."""
+    generated_at: str
+    run: str
+    run_id: str
+    corpus: str
+    model: str
+    overall: Part
+    """Of the whole corpus, weighted where it was sampled."""
+    groups: dict[str, dict[str, Part]]
+    """Column to group, the largest groups first."""
+    checks: list[Check]
+    baseline: Baseline | None
+    reuse: Reused | None
+    sample: Sampled | None
+    webhook: Delivery | None

@@ -1,0 +1,118 @@
+"""A table that is laid out and not yet drawn; those of paired documents.
+
+Owns what every output needs to know of a table. Cells are text of unknown origin, not escaped.
+"""
+
+from dataclasses import dataclass, field
+
+from pipeline.comparisons.comparison import Change, RunShift
+from pipeline.comparisons.pairing import Moved, Pairing
+from pipeline.rendering.formats import chance, estimated_change, number, signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A table with its title; cells are text that is not escaped yet."""
+
+    key: str
+    """What it is of: runs, trend, matrix, shift, files, pairs, groups, quantiles or moved."""
+    title: str
+    about: str = ""
+    columns: tuple[str, ...]
+    """The first is the name of a row."""
+    rows: list[tuple[str, ...]]
+    text_columns: int = 1
+    """Leading columns that are words; the others are numbers."""
+    on_terminal: bool = True
+    changes: dict[str, Change] = field(default_factory=dict)
+    """Names to changes of `unit`, for a chart beside the table."""
+    unit: str = ""
+    narrow: tuple[int, ...] | None = None
+    """The columns that a terminal of 80 columns has room for; None: all."""
+
+
+def files_section(shifts: list[RunShift]) -> Section:
+    """What happened to the files of a corpus from one run to another."""
+    counted = [(shift.run, shift.files) for shift in shifts if shift.files is not None]
+    rows = [
+        (name, *(f"{n:,}" for n in (files.added, files.removed, files.changed, files.unchanged)))
+        for name, files in counted
+    ]
+    return Section(
+        key="files",
+        title="Files since the baseline",
+        columns=("run", "added", "removed", "changed", "as they were"),
+        rows=rows,
+    )
+
+
+def pairs_section(shifts: list[RunShift]) -> Section:
+    """What became of the documents that two runs have in common."""
+    rows = []
+    for shift in shifts:
+        if (pairing := shift.pairing) is not None:
+            counts = (
+                pairing.num_matched,
+                pairing.num_only_in_baseline,
+                pairing.num_only_in_run,
+                pairing.num_texts_changed,
+                pairing.num_compared,
+            )
+            share = "-" if pairing.share_rose is None else f"{100 * pairing.share_rose:.1f}%"
+            moved = (f"{n:,}" for n in (pairing.num_rose, pairing.num_fell, pairing.num_equal))
+            mean = estimated_change(pairing.mean_difference, pairing.interval)
+            p_value = chance(pairing.wilcoxon_p_value)
+            rows.append((shift.run, *(f"{n:,}" for n in counts), *moved, share, *mean, p_value))
+    return Section(
+        key="pairs",
+        title="Document by document",
+        about="Bits per byte of documents with the same file, row and text, and a score in both.",
+        columns=(
+            "run",
+            "in both",
+            "only before",
+            "only after",
+            "other text",
+            "compared",
+            "rose",
+            "fell",
+            "stayed",
+            "% rose",
+            "mean change",
+            "95% interval",
+            "Wilcoxon p",
+        ),
+        rows=rows,
+        narrow=(0, 1, 4, 9, 10, 11, 12),
+    )
+
+
+def moved_sections(shift: RunShift, pairing: Pairing) -> list[Section]:
+    """The documents that moved most, up and down."""
+    return [
+        _moved(f"{shift.run} against {shift.baseline}, documents that {word} most", moved)
+        for word, moved in (("rose", pairing.rose_most), ("fell", pairing.fell_most))
+        if moved
+    ]
+
+
+def _moved(title: str, moved: list[Moved]) -> Section:
+    return Section(
+        key="moved",
+        title=title,
+        about="In bits per byte.",
+        columns=("file", "row", "doc_id", "bytes", "before", "after", "change"),
+        rows=[
+            (
+                one.file,
+                str(one.row),
+                one.doc_id or "-",
+                f"{one.num_scored_bytes:,}",
+                number(one.baseline),
+                number(one.value),
+                signed(one.difference),
+            )
+            for one in moved
+        ],
+        on_terminal=False,
+    )

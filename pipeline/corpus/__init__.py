@@ -1,0 +1,1 @@
+"""The corpus: its files, their columns, the reader of its rows."""

@@ -1,0 +1,272 @@
+"""The corpus: find its Parquet files and check them before any model is loaded.
+
+Owns listing (a file, a folder or a glob), reading footers, and the rules for columns and their
+types. Reading rows is reader.py's, sizing shards planning/'s.
+"""
+
+import fnmatch
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from pipeline.errors import CorpusError, UnreadableFileError, first_line
+from pipeline.schema import OWN_COLUMNS
+from pipeline.settings.config import near_name
+from pipeline.storage.filesystem import Root, open_root
+from pipeline.storage.locations import split_options
+
+GLOB_CHARACTERS = frozenset("*?[")
+DEFAULT_ID_COLUMNS = ("doc_id", "id")
+FOOTER_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file's footer says, without reading any row."""
+
+    name: str
+    info: fs.FileInfo
+    schema: pa.Schema
+    row_groups: tuple[tuple[int, int], ...]
+    """(rows, uncompressed bytes of the text column) of each."""
+
+
+SUFFIXES = ".parquet", ".pq"
+FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.parquet')"
+"""What many corpora are before they are Parquet, as a hint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which input columns a run reads."""
+
+    text: str
+    doc_id: str | None
+    carried: tuple[str, ...]
+
+
+def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
+    """The corpus root and its Parquet files by name relative to it, sorted. Raises CorpusError.
+
+    Names that begin with "_" or "." are skipped at any depth, as Spark and Hive do.
+    """
+    pattern = None
+    folder, options = split_options(corpus)
+    if GLOB_CHARACTERS & set(folder) and not _exists(corpus):
+        pattern = folder
+        first = min(pattern.index(c) for c in GLOB_CHARACTERS if c in pattern)
+        folder = pattern[: pattern.rfind("/", 0, first) + 1] or "."
+    root = open_root(folder + options)
+    root.check_bucket()
+    kind = root.filesystem.get_file_info(root.path).type
+    if kind == fs.FileType.NotFound:
+        raise CorpusError(
+            f"no such file or folder: {folder}", hint="CORPUS is a Parquet file, a folder or a glob"
+        )
+    if kind == fs.FileType.File:
+        parent, _, name = root.path.rpartition("/")
+        base, _ = split_options(root.location)
+        root = Root(root.filesystem, parent or "/", (base.rpartition("/")[0] or "/") + options)
+        return root, {name: root.filesystem.get_file_info(root.full(name))}
+    try:
+        files = root.files(recursive=True)
+    except UnicodeError as error:
+        raise CorpusError(
+            f"a file name below {folder} is not UTF-8",
+            hint="rename it, or name the files one by one",
+        ) from error
+    if pattern is None and "manifest.json" in files and "_SUCCESS" in files:
+        raise CorpusError(
+            f"{folder} is a run directory, not a corpus",
+            hint="name the corpus; or scores/ below it, if the run carries the text",
+        )
+    if pattern is None:
+        files = {name: info for name, info in files.items() if name.endswith(SUFFIXES)}
+    else:
+        tail = pattern[len(folder) :] if folder != "." else pattern
+        files = {name: info for name, info in files.items() if _glob_match(name, tail)}
+    visible = {name: files[name] for name in sorted(files) if not _is_hidden(name)}
+    if not visible:
+        raise CorpusError(
+            f"no Parquet file in {corpus}",
+            hint=f"files must end in {' or '.join(SUFFIXES)}, at any depth; {FROM_JSON_LINES}",
+        )
+    return root, visible
+
+
+def _exists(location: str) -> bool:
+    root = open_root(location)
+    return bool(root.filesystem.get_file_info(root.path).type != fs.FileType.NotFound)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _glob_match(name: str, pattern: str) -> bool:
+    """Shell rules: `*` stays within a folder, `**` is any number of folders."""
+    return _match_parts(name.split("/"), pattern.split("/"))
+
+
+def _match_parts(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_match_parts(names[i:], patterns[1:]) for i in range(len(names) + 1))
+    return (
+        bool(names)
+        and fnmatch.fnmatchcase(names[0], patterns[0])
+        and _match_parts(names[1:], patterns[1:])
+    )
+
+
+def read_footers(
+    root: Root, files: dict[str, fs.FileInfo], text_column: str
+) -> tuple[list[Footer], dict[str, str]]:
+    """Footers of the readable files, in order, and the reason for each unreadable one.
+
+    Raises CorpusError where no file can be read or none has a usable text column: that is a
+    mistake of the request, not damage to a file.
+    """
+    footers: list[Footer] = []
+    unreadable: dict[str, str] = {}
+    last: UnreadableFileError | None = None
+    with ThreadPoolExecutor(FOOTER_READERS) as readers:
+        read = partial(_try_footer, root, text_column=text_column)
+        for name, outcome in zip(files, readers.map(read, files.items()), strict=True):
+            if isinstance(outcome, Footer):
+                footers.append(outcome)
+            else:
+                unreadable[name] = str(outcome)
+                last = outcome
+    if last is not None and not footers:
+        where = next(iter(unreadable))
+        more = f" (and {len(unreadable) - 1} more files)" if len(unreadable) > 1 else ""
+        raise CorpusError(f"{where}{more}: {unreadable[where]}", hint=last.hint)
+    return footers, unreadable
+
+
+def _try_footer(
+    root: Root, item: tuple[str, fs.FileInfo], *, text_column: str
+) -> Footer | UnreadableFileError:
+    name, info = item
+    try:
+        with root.open_input(name) as source:
+            metadata = pq.read_metadata(source)
+            schema = metadata.schema.to_arrow_schema()
+    except (pa.ArrowException, OSError) as error:
+        return UnreadableFileError(
+            f"not a readable Parquet file: {first_line(error)}",
+            hint=None if name.endswith(SUFFIXES) else FROM_JSON_LINES,
+        )
+    if text_column not in schema.names:
+        near = near_name(text_column, schema.names)
+        return UnreadableFileError(
+            f"no column '{text_column}'; it has {', '.join(schema.names)}",
+            hint=f"did you mean --text-column {near}?" if near else "name it with --text-column",
+        )
+    if len(schema.get_all_field_indices(text_column)) > 1:
+        return UnreadableFileError(f"has the column '{text_column}' more than once")
+    kind = schema.field(text_column).type
+    if not is_text(kind):
+        texts = [field.name for field in schema if is_text(field.type)]
+        return UnreadableFileError(
+            f"column '{text_column}' is {kind}, not text",
+            hint=f"text columns: {', '.join(texts) or 'none'}; name one with --text-column",
+        )
+    at = _leaf_index(metadata, text_column)
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    sizes = tuple((g.num_rows, g.column(at).total_uncompressed_size) for g in groups)
+    return Footer(name, info, schema, sizes)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of this type can be scored."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _leaf_index(metadata: Any, column: str) -> int:
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    return paths.index(column)
+
+
+def choose_columns(
+    footers: list[Footer], *, text: str, id_column: str | None, carry: tuple[str, ...]
+) -> tuple[Columns, pa.DataType | None, list[pa.Field]]:
+    """The columns to read, the type of the id and the fields carried. Raises CorpusError.
+
+    A carried column that some files lack is null there; types that differ are promoted to one
+    that holds both.
+    """
+    names: dict[str, None] = {}
+    for footer in footers:
+        names |= dict.fromkeys(footer.schema.names)
+    if id_column is None:
+        everywhere = set.intersection(*(set(footer.schema.names) for footer in footers))
+        id_column = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
+    if "*" in carry:
+        carry = tuple(name for name in names if name != id_column)
+    carry = tuple(name for name in dict.fromkeys(carry) if name != "*")
+    for option, wanted in (("--id-column", (id_column,) if id_column else ()), ("--carry", carry)):
+        for name in wanted:
+            if name not in names:
+                near = near_name(name, list(names))
+                hint = f"did you mean '{near}'?" if near else f"it has {', '.join(names)}"
+                raise CorpusError(f"no column '{name}' in the corpus ({option})", hint=hint)
+    if taken := [name for name in carry if name in OWN_COLUMNS]:
+        raise CorpusError(
+            f"column '{taken[0]}' cannot be carried: the scores have a column of that name",
+            hint="name the columns to carry instead of '*', or rename it in the corpus",
+        )
+    read = [*([id_column] if id_column else []), *carry]
+    fields = {name: _unified_field(footers, name) for name in read}
+    id_type = fields[id_column].type if id_column else None
+    return Columns(text, id_column, carry), id_type, [fields[name] for name in carry]
+
+
+def _unified_field(footers: list[Footer], name: str) -> pa.Field:
+    having = [footer for footer in footers if name in footer.schema.names]
+    for footer in having:
+        if len(footer.schema.get_all_field_indices(name)) > 1:
+            raise CorpusError(
+                f"column '{name}' is there more than once in {footer.name}",
+                hint="leave it out of --carry, or rewrite that file",
+            )
+    schemas = {
+        pa.schema([footer.schema.field(name).with_nullable(True)]): footer for footer in having
+    }
+    try:
+        merged = pa.unify_schemas(list(schemas), promote_options="permissive")
+    except pa.ArrowException:
+        if all(
+            is_text(kind) or pa.types.is_null(kind) for kind in (s.field(0).type for s in schemas)
+        ):
+            return pa.field(name, pa.large_string())  # the same text, encoded in several ways
+        seen = [f"{s.field(0).type} in {footer.name}" for s, footer in schemas.items()]
+        raise CorpusError(
+            f"column '{name}' has types that do not go together: {', '.join(seen[:3])}",
+            hint="leave it out of --carry, or rewrite those files",
+        ) from None
+    return merged.field(0).remove_metadata()
+
+
+def changed_files(root: Root, planned: list[tuple[str, int, int]]) -> Iterator[tuple[str, str]]:
+    """(name, what changed) for each planned (name, size, mtime) that is not so any more."""
+    infos = root.filesystem.get_file_info([root.full(name) for name, _, _ in planned])
+    for (name, size, mtime), info in zip(planned, infos, strict=True):
+        if info.type == fs.FileType.NotFound:
+            yield name, "is gone"
+        elif info.size != size:
+            yield name, f"has {info.size} bytes, had {size}"
+        elif info.mtime_ns != mtime:
+            yield name, "was written again"

@@ -1,0 +1,298 @@
+"""Windows to log-probabilities: the Engine protocol, and vLLM behind it.
+
+Owns how prompts are fed so that the engine never runs dry, and how its answer is checked. vLLM is
+imported here, inside what needs it, in fused.py, norms.py and pooler.py, and nowhere else.
+
+Two paths, one answer: "fused" reduces logits to log-probabilities inside the worker (pooler.py),
+"prompt_logprobs" is vLLM's public path, for every architecture.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakSet
+
+import numpy as np
+
+from pipeline.engine.sizing import (
+    MAX_NUM_SEQS,
+    EngineSettings,
+    engine_arguments,
+    prepare_process,
+    settle_heap,
+    unsettle_heap,
+)
+from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
+from pipeline.schema import Logprobs, Window, WindowScore
+from pipeline.tracing import Tracer
+
+# Fed ahead of the engine, in steps: enough that a step is always full.
+STEPS_AHEAD = 3
+
+
+# 0: only the prompt's own tokens. Given at construction, where it also keeps the engine from
+# reading cached prefixes. One token must be generated; it costs no forward pass.
+SAMPLING: dict[str, Any] = {
+    "prompt_logprobs": 0,
+    "flat_logprobs": True,
+    "detokenize": False,
+    "max_tokens": 1,
+    "temperature": 0.0,
+}
+
+
+class Usage(NamedTuple):
+    """Seconds that an engine computed, of so many seconds that it was in use."""
+
+    busy: float
+    seconds: float
+
+
+class Engine(Protocol):
+    """Anything that scores windows."""
+
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
+        """Score keyed windows, in any order, pulling no more of them than keeps it busy.
+
+        Safe to call from several threads; each gets its own windows' scores. Raises EngineError
+        when the engine is beyond use.
+        """
+        ...
+
+
+_Request = tuple[str, list[int], Any]
+"""Id, prompt, and vLLM's parameters."""
+
+
+@dataclass(slots=True)
+class _Caller:
+    """One `score` call: what it waits for and what has arrived for it."""
+
+    outstanding: int = 0
+    arrived: list[WindowScore] = field(default_factory=list)
+
+
+CHECK_LENGTHS = (2, 33, 160)
+CHECK_TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+"""Largest relative difference of nll at start-up; a shift by one token is far beyond it."""
+
+STARTING_OR_ENDING = threading.Lock()
+OPEN: WeakSet["VllmEngine"] = WeakSet()
+ENDED: list[Any] = []
+"""vLLM's part of engines that were closed while others of this process were open."""
+
+
+class VllmEngine:
+    """Scores with vLLM in this process, by the path that the settings name.
+
+    One call at a time feeds windows; when it has fed its last one the next call begins to feed
+    while the first one's results drain, so the engine stays full from one shard to the next.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Load the model. Raises ModelError if vLLM cannot score with it."""
+        # All of vLLM lives in one thread: OpenMP keeps a team of threads for every thread that
+        # computes, and two teams would fight over the cores.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._feeding = threading.Lock()
+        self._stepping = threading.Lock()
+        self._waiting: dict[str, tuple[_Caller, int, Window]] = {}
+        self._added: list[_Request] = []
+        self._in_flight_tokens = 0
+        self._next_id = 0
+        self._busy_seconds = 0.0
+        self._stepped: tuple[float, float] | None = None
+        self._tracer: Tracer | None = None
+        self._advancing: Future[list[Any]] | None = None
+        with STARTING_OR_ENDING:
+            self._thread.submit(self._start, settings).result()
+            OPEN.add(self)
+
+    def _start(self, settings: EngineSettings) -> None:
+        prepare_process(settings.num_threads)
+        self._fused = settings.scoring == "fused"
+        try:
+            from vllm import LLM, PoolingParams, SamplingParams
+            from vllm.inputs import tokens_input
+        except ImportError as error:
+            raise ModelError(
+                f"vLLM cannot be imported: {error}",
+                hint="install winnow-ppl[cpu] or winnow-ppl[gpu]",
+            ) from error
+        arguments = engine_arguments(settings)
+        self.step_tokens: int = arguments["max_num_batched_tokens"]
+        try:
+            llm = LLM(**arguments)
+        except Exception as error:  # vLLM and pydantic raise many unrelated kinds
+            raise ModelError(
+                f"vLLM cannot score with {settings.folder}: {first_line(error)}",
+                hint="vLLM must support the architecture as a causal language model",
+            ) from error
+        self._llm: Any = llm.llm_engine
+        self._prompt: Any = tokens_input
+        self._sampling = SamplingParams(**SAMPLING)
+        self._pooling: Any = PoolingParams
+        if self._fused:
+            self._check_fused(settings)
+            self._busy_seconds, self._stepped = 0.0, None
+        settle_heap()
+
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
+        caller = _Caller()
+        with self._feeding:
+            for key, window in windows:
+                while self._is_full():
+                    yield from self._step(caller)
+                self._add(caller, key, window)
+        # The last results drain while the next caller already feeds.
+        while caller.outstanding or caller.arrived:
+            yield from self._step(caller)
+
+    def usage(self) -> Usage:
+        """How much of its time, from the first step to the last, this engine computed."""
+        if self._stepped is None:
+            return Usage(0.0, 0.0)
+        first, last = self._stepped
+        return Usage(self._busy_seconds, last - first)
+
+    def trace(self, tracer: Tracer) -> None:
+        """From now on, tell when this engine computes."""
+        self._tracer = tracer
+
+    def close(self) -> None:
+        """Let go of the model; the engine cannot be used afterwards.
+
+        vLLM keeps state that the engines of a process share and that ends with any of them: the
+        memory of one that is closed while others are open is freed with the last.
+        """
+        self._thread.submit(self._stop).result()
+        self._thread.shutdown()
+
+    def _stop(self) -> None:
+        with STARTING_OR_ENDING:
+            OPEN.discard(self)
+            ENDED.append(self._llm.engine_core)
+            del self._llm
+            if not OPEN:
+                for core in ENDED:
+                    core.shutdown()
+                ENDED.clear()
+                unsettle_heap()
+
+    def _is_full(self) -> bool:
+        return (
+            self._in_flight_tokens >= STEPS_AHEAD * self.step_tokens
+            or len(self._waiting) >= 2 * MAX_NUM_SEQS
+        )
+
+    def _add(self, caller: _Caller, key: int, window: Window) -> None:
+        with self._stepping:
+            request_id = str(self._next_id)
+            self._next_id += 1
+            self._waiting[request_id] = (caller, key, window)
+            self._added.append((request_id, window.prompt, self._parameters(window)))
+            self._in_flight_tokens += len(window.prompt)
+            caller.outstanding += 1
+
+    def _step(self, caller: _Caller) -> list[WindowScore]:
+        """Advance the engine once, for everybody, unless `caller` has results to take."""
+        with self._stepping:
+            if not caller.arrived:
+                try:
+                    if self._advancing is None:
+                        added, self._added = self._added, []
+                        self._advancing = self._thread.submit(self._advance, added)
+                    # Ctrl-C may end the wait, not the step: whoever comes next takes its answers.
+                    outputs = self._advancing.result()
+                except Exception as error:
+                    self._advancing = None
+                    kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
+                    raise kind(f"the engine failed: {first_line(error)}") from error
+                self._advancing = None
+                for output in outputs:
+                    self._deliver(output)
+            arrived, caller.arrived = caller.arrived, []
+            return arrived
+
+    def _advance(self, added: list[_Request]) -> list[Any]:
+        began = time.monotonic()
+        for request_id, prompt, params in added:
+            self._llm.add_request(request_id, self._prompt(prompt), params)
+        finished = [output for output in self._llm.step() if output.finished]
+        ended = time.monotonic()
+        self._busy_seconds += ended - began
+        self._stepped = (self._stepped[0] if self._stepped else began, ended)
+        if self._tracer is not None:
+            self._tracer.add_step(began, ended)
+        return finished
+
+    def _parameters(self, window: Window, *, plain: bool = False) -> Any:
+        if not self._fused:
+            return self._sampling
+        options = {"num_context": window.num_context, "plain": plain}
+        return self._pooling(task="token_classify", extra_kwargs=options)
+
+    def _check_fused(self, settings: EngineSettings) -> None:
+        """Score a few random prompts both ways. Raises ModelError if the answers differ."""
+        random = np.random.default_rng(0)
+        lengths = [min(length, settings.window_tokens) for length in CHECK_LENGTHS]
+        prompts = [random.integers(0, settings.vocab_size, n).tolist() for n in lengths]
+        windows = [Window(prompt, 1) for prompt in prompts]
+        nll: list[list[float]] = []
+        for plain in (False, True):
+            requests = [
+                (f"check-{index}", window.prompt, self._parameters(window, plain=plain))
+                for index, window in enumerate(windows)
+            ]
+            outputs = self._advance(requests)
+            while len(outputs) < len(windows):
+                outputs += self._advance([])
+            answers = {output.request_id: output for output in outputs}
+            nll.append(
+                [
+                    -float(self._logprobs(answers[f"check-{index}"], window).sum())
+                    for index, window in enumerate(windows)
+                ]
+            )
+        fused, public = np.array(nll)
+        error = np.max(np.abs(fused - public) / np.abs(public))
+        if not error <= CHECK_TOLERANCES[settings.dtype]:
+            raise ModelError(
+                f"fused scoring of {settings.folder} is off by {error:.2g} (relative nll)",
+                hint="use --scoring prompt_logprobs",
+            )
+
+    def _logprobs(self, output: Any, window: Window) -> Logprobs:
+        return (_pooled if self._fused else _prompt_logprobs)(output, window)
+
+    def _deliver(self, output: Any) -> None:
+        caller, key, window = self._waiting.pop(output.request_id)
+        self._in_flight_tokens -= len(window.prompt)
+        caller.outstanding -= 1
+        caller.arrived.append(WindowScore(key, self._logprobs(output, window)))
+
+
+def _prompt_logprobs(output: Any, window: Window) -> Logprobs:
+    """The scored tokens' log-probabilities, after checking that they are these tokens'."""
+    flat = output.prompt_logprobs
+    if flat is None or flat.token_ids != window.prompt[1:]:
+        raise EngineError("the engine answered with log-probabilities of other tokens")
+    return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
+
+
+def _pooled(output: Any, window: Window) -> Logprobs:
+    """The same from the pooler's answer."""
+    logprobs = output.outputs.data.numpy()
+    if logprobs.shape != (len(window.prompt) - window.num_context,):
+        raise EngineError("the engine answered with another number of log-probabilities")
+    return np.asarray(logprobs, dtype=np.float64)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has a class of its own for CUDA, and a RuntimeError from its allocator on the CPU.
+    return isinstance(error, MemoryError) or any(
+        phrase in str(error).lower() for phrase in ("out of memory", "can't allocate memory")
+    )

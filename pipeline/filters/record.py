@@ -1,0 +1,211 @@
+"""What a filter writes down of itself, and whose folder an output folder is.
+
+Owns `_filter_plan.json`, frozen before the first row is written, `_filter.json`, written last, and
+the rules for a folder: empty, or left by the same filter, and never part of the corpus.
+
+    DIR/_filter_plan.json   DIR/<the corpus's own file names>   DIR/_filter.json
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.corpus.files import GLOB_CHARACTERS
+from pipeline.errors import RunError, UsageError, first_line
+from pipeline.runs.manifest import Manifest, Record, Value, as_text, differences
+from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
+from pipeline.storage.locations import split_options
+
+FILTER_VERSION = 1
+PLAN = "_filter_plan.json"
+DONE = "_filter.json"
+
+
+class Sizes(Record):
+    """How much text."""
+
+    documents: int
+    tokens: int
+    """Of the run's tokenizer, tokens without a score included; 0 where it did not tokenize."""
+    bytes: int
+
+
+class GroupMix(Record):
+    """One group, before and after."""
+
+    group: str | None
+    before: Sizes
+    after: Sizes
+
+
+class Cutoffs(Record):
+    """The outermost values that are kept, in one group; None where there is no such rule."""
+
+    group: str | None
+    documents: int
+    """Scored ones."""
+    low: float | None
+    high: float | None
+    head: float | None
+    """Largest value of the bucket."""
+    middle: float | None
+
+
+class FilterRecord(Record):
+    """`DIR/_filter.json`; its presence says that the output is whole."""
+
+    filter_version: int = FILTER_VERSION
+    run: str
+    run_id: str
+    fingerprint: dict[str, Value]
+    """Of the run's scores."""
+    corpus: str
+    rules: dict[str, Any]
+    """As given, with defaults; `seed` is one of them."""
+    metric: str | None
+    """What percentiles, buckets, sample and preference looked at."""
+    partial: bool
+    """The run was not finished: documents that it had not scored count as unscored."""
+    cutoffs: list[Cutoffs]
+    budget_edges: dict[str, float | None] | None
+    """Values at which the budget begins and ends, where it orders by value."""
+    before: Sizes
+    after: Sizes
+    unscored: dict[str, int]
+    """Documents without a score, by status; `no_value` lack a metric, `unseen` a score row."""
+    by: str | None
+    groups: list[GroupMix]
+    unreadable: dict[str, str]
+    """Corpus files that the run could not read: neither kept nor rejected."""
+    versions: dict[str, str]
+
+
+class FilterPlan(Record):
+    """`DIR/_filter_plan.json`: what the output will be, row for row."""
+
+    filter_version: int = FILTER_VERSION
+    identity: dict[str, Value]
+    """What decides the output."""
+    kept: dict[str, tuple[int, ...]]
+    """Rows of each corpus file in each output."""
+
+
+def identify(
+    manifest: Manifest, num_parts: int, other: str | None, rules: dict[str, Any]
+) -> dict[str, Value]:
+    """What decides an output: the run as it is, and the rules, flat."""
+    flat: dict[str, Value] = {"run": manifest.run_id, "parts": num_parts, "other_run": other}
+    for key, value in rules.items():
+        if isinstance(value, dict):
+            flat |= {f"{key} {name}": bound for name, bound in sorted(value.items())}
+        else:
+            flat[key] = [str(item) for item in value] if isinstance(value, tuple) else value
+    return flat
+
+
+def begin(root: Root, plan: FilterPlan, option: str) -> bool:
+    """Make a folder this filter's, or find that it is. True if the output is already whole.
+
+    Raises UsageError if it holds something else or cannot be written to, RunError if it holds
+    another filter's output.
+    """
+    try:
+        return _begin(root, plan, option)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {root.location}: {first_line(error)}",
+            hint=f"choose another folder for {option}",
+        ) from error
+
+
+def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
+    if root.is_file():
+        raise UsageError(f"{root.location} is a file", hint=f"choose a new folder for {option}")
+    existing = _read_plan(root)
+    if existing is None:
+        found = root.files() or root.files(recursive=True)
+        others = [name for name in found if not name.rpartition("/")[2].startswith(".")]
+        if others:
+            raise UsageError(
+                f"{root.location} is not empty ({others[0]} is in it)",
+                hint=f"choose a new or empty folder for {option}",
+            )
+        root.write_bytes(PLAN, as_text(plan.model_dump()).encode())
+        return False
+    if changes := differences(existing.identity, plan.identity):
+        raise RunError(
+            f"{root.location} holds the output of another filter: {'; '.join(changes)}",
+            hint=f"choose a new {option}, or repeat the rules that it was begun with",
+        )
+    if existing.kept != plan.kept:
+        raise RunError(
+            f"{root.location} was begun when the run had other scores",
+            hint=f"choose a new {option}",
+        )
+    return root.exists(DONE)
+
+
+def finish(root: Root, record: FilterRecord) -> None:
+    """Say that the output is whole."""
+    root.write_bytes(DONE, as_text(record.model_dump()).encode())
+
+
+def remove_leftovers(root: Root) -> None:
+    """Delete what a killed writer left half-written."""
+    for name in root.files(recursive=True):
+        if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
+            root.remove(name)
+
+
+def check_apart(manifest: Manifest, out: str, rejects: str | None) -> None:
+    """Raises UsageError if an output folder would become part of the corpus or of the other."""
+    corpus = open_root(manifest.corpus)
+    asked = str(manifest.request.get("corpus", manifest.corpus))
+    one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(
+        split_options(asked)[0]
+    )
+    for option, location in (("--out", out), ("--rejects", rejects)):
+        if location is None:
+            continue
+        root = open_root(location)
+        if _is_in(root, corpus) and not (one_file and not _is_in(corpus, root)):
+            is_corpus = _is_in(corpus, root)
+            where = (
+                "is the corpus itself" if is_corpus else f"is inside the corpus {corpus.location}"
+            )
+            raise UsageError(
+                f"{option} {root.location} {where}",
+                hint="choose a folder outside of it, or its rows would count twice next time",
+            )
+    if rejects is not None:
+        kept, others = open_root(out), open_root(rejects)
+        if _is_in(kept, others) or _is_in(others, kept):
+            raise UsageError(
+                f"--out {kept.location} and --rejects {others.location} lie in each other",
+                hint="choose two folders side by side",
+            )
+
+
+def _is_in(inner: Root, outer: Root) -> bool:
+    """Whether a folder is another one or lies below it."""
+    if inner.filesystem.type_name != outer.filesystem.type_name:
+        return False
+    paths = [root.path for root in (inner, outer)]
+    if inner.is_local:
+        paths = [str(Path(path).resolve()) for path in paths]
+    own, other = (path.rstrip("/") + "/" for path in paths)
+    return own.startswith(other)
+
+
+def _read_plan(root: Root) -> FilterPlan | None:
+    try:
+        return FilterPlan.model_validate(json.loads(root.read_bytes(PLAN)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise RunError(
+            f"{root.show(PLAN)} is damaged or of another version",
+            hint="choose a new folder",
+        ) from error

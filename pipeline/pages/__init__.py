@@ -1,1 +1,0 @@
-"""Everything that people see: words, tables, charts, pages. Decides nothing."""

@@ -1,0 +1,120 @@
+"""Parts of an earlier run that are still true: taken over instead of scored again.
+
+Owns which shards of the other run may be kept (their files unchanged, the same fingerprint, the
+same columns), and bringing their parts over. What is left is planned as in any run.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.errors import RunError
+from pipeline.runs.manifest import Manifest, PlannedFile, Reuse, Value, differences
+from pipeline.runs.store import RunStore
+from pipeline.schema import Shard, Span
+
+COPIES_AT_ONCE = 16
+
+
+def find_reusable(
+    other: RunStore,
+    identity: dict[str, Value],
+    request: dict[str, Value],
+    part_schema: str,
+    files: Iterable[PlannedFile],
+) -> tuple[list[Shard], str | None]:
+    """The other run's finished shards whose inputs are as they were, as shards over `files`.
+
+    With none, the reason why the runs do not match, or None if they do. Ids are the other run's.
+    Raises RunError where there is no run.
+    """
+    manifest = other.require_manifest()
+    # Where the corpus lies does not matter: files are the same by relative name, size and time.
+    elsewhere = {"corpus": request["corpus"]}
+    had = manifest.fingerprint | manifest.request | elsewhere
+    changes = differences(had, identity | request)
+    if not changes and manifest.part_schema != part_schema:
+        changes = ["the columns it carries have other types"]
+    if not changes and request.get("limit") is not None:
+        changes = ["with --limit a run is scored anew"]
+    if changes:
+        return [], "; ".join(changes)
+    places = {file: index for index, file in enumerate(files)}
+    done = other.done()
+    kept = []
+    for shard in manifest.shards:
+        inputs = [manifest.files[span.file] for span in shard.spans]
+        if shard.id in done and all(file in places for file in inputs):
+            pairs = zip(shard.spans, inputs, strict=True)
+            spans = tuple(span._replace(file=places[file]) for span, file in pairs)
+            kept.append(shard._replace(spans=spans))
+    return kept, None
+
+
+def merge_shards(kept: list[Shard], dealt: list[Shard]) -> tuple[tuple[Shard, ...], dict[int, int]]:
+    """All shards in the order of the corpus, numbered anew; and new id to old for those kept."""
+    marked = [(shard, True) for shard in kept] + [(shard, False) for shard in dealt]
+    marked.sort(key=lambda entry: _place(entry[0].spans[0]))
+    shards = tuple(shard._replace(id=index) for index, (shard, _) in enumerate(marked))
+    origin = {index: shard.id for index, (shard, is_kept) in enumerate(marked) if is_kept}
+    return shards, origin
+
+
+def _place(span: Span) -> tuple[int, int]:
+    return span.file, span.first_row
+
+
+def covered_groups(kept: list[Shard]) -> frozenset[tuple[int, int]]:
+    """(file, row group) of everything that is kept."""
+    spans = [span for shard in kept for span in shard.spans]
+    return frozenset((span.file, group) for span in spans for group in span.row_groups)
+
+
+def take_over(store: RunStore, manifest: Manifest) -> int:
+    """Bring the reused parts that are not here yet; how many there are now.
+
+    A part that is gone or damaged is left out, and so scored anew. Safe to run again.
+    """
+    reuse = manifest.reuse
+    if reuse is None:
+        return 0
+    other = RunStore(reuse.run)
+    here = store.done()
+
+    def bring(entry: tuple[int, int]) -> bool:
+        new, old = entry
+        if new in here:
+            return True
+        with contextlib.suppress(RunError, OSError, pa.ArrowException):
+            if other.footer(old).fingerprint == manifest.fingerprint:
+                _copy(other, other.part_name(old), store, store.part_name(new))
+                return True
+        return False
+
+    with ThreadPoolExecutor(COPIES_AT_ONCE) as copiers:
+        return sum(copiers.map(bring, reuse.shards.items()))
+
+
+def _copy(other: RunStore, source: str, store: RunStore, target: str) -> None:
+    """One part, whole or not at all: a link where that is possible, else a copy."""
+    if other.root.is_local and store.root.is_local:
+        path = Path(store.root.full(target))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Parts are never written again in place, so two runs may share one.
+        with contextlib.suppress(OSError):
+            os.link(other.root.full(source), path)
+            return
+    elif other.root.filesystem.equals(store.root.filesystem):
+        # Within an object store: the content does not travel.
+        store.root.filesystem.copy_file(other.root.full(source), store.root.full(target))
+        return
+    store.root.write_bytes(target, other.root.read_bytes(source))
+
+
+def make_record(other: RunStore, origin: dict[int, int]) -> Reuse:
+    """What the manifest remembers of it."""
+    return Reuse(run=other.location, run_id=other.require_manifest().run_id, shards=origin)

@@ -1,0 +1,1 @@
+"""How tables, numbers and pages look, whatever they are of."""

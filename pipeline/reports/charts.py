@@ -1,0 +1,111 @@
+"""Distributions and groups of a report as pictures; their look is rendering/charts.py's."""
+
+from itertools import pairwise
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from pipeline.rendering.charts import (
+    PALETTE,
+    WIDTH,
+    fit_labels,
+    log_axis,
+    name_axis,
+    series_colour,
+    shown_series,
+    to_svg,
+)
+from pipeline.reports.distributions import Histogram
+from pipeline.reports.groups import Group
+
+MULTIPLE_HEIGHT = 34
+
+
+def histogram_svg(histogram: Histogram) -> str:
+    """Documents per bin, stacked by series."""
+    series = shown_series(histogram.documents)
+    # Stacked here: Vega-Lite stacks bars, not rectangles with two edges on a log axis.
+    rows = []
+    for i, low in enumerate(histogram.edges[:-1]):
+        top = 0
+        for name, members in series.items():
+            count = sum(histogram.documents[member][i] for member in members)
+            if count:
+                edges = {"low": low, "high": histogram.edges[i + 1]}
+                rows.append({"series": name, **edges, "from": top, "to": top + count})
+            top += count
+    chart = (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_rect()
+        .encode(
+            x=log_axis("low", histogram.metric, histogram.edges, grid=False),
+            x2="high:Q",
+            y=alt.Y("from:Q", title="documents"),
+            y2="to:Q",
+            color=series_colour(list(series), histogram.by),
+        )
+    )
+    return to_svg(chart, 260)
+
+
+def small_multiples_svg(histogram: Histogram) -> str:
+    """A histogram a series, one below the other, each as high as its own fullest bin."""
+    series = shown_series(histogram.documents)
+    rows = []
+    for name, members in series.items():
+        columns = zip(*(histogram.documents[member] for member in members), strict=True)
+        counts = [sum(column) for column in columns]
+        for (low, high), count in zip(pairwise(histogram.edges), counts, strict=True):
+            if count:
+                share = count / max(counts)
+                rows.append({"series": name, "low": low, "high": high, "share": share, "floor": 0})
+    chart = (
+        alt.Chart(pl.DataFrame(rows), height=MULTIPLE_HEIGHT, width=WIDTH)
+        .mark_rect(color=PALETTE[0])
+        .encode(
+            x=log_axis("low", histogram.metric, histogram.edges),
+            x2="high:Q",
+            y=alt.Y("floor:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
+            y2="share:Q",
+        )
+        .facet(
+            row=alt.Row(
+                "series:N",
+                sort=list(series),
+                title=None,
+                header=alt.Header(
+                    labelAngle=0, labelAlign="left", labelLimit=0, labelFontSize=12, labelPadding=8
+                ),
+            ),
+            spacing=6,
+        )
+    )
+    return to_svg(chart)
+
+
+def ranges_svg(groups: list[Group], metric: str) -> str:
+    """One line a group: p5 to p95 thin, p25 to p75 thick, the median a dot."""
+    scored = [group for group in groups if group.figures.quantiles[metric]]
+    labels = fit_labels([group.value for group in scored])
+    positive = [q for group in scored for q in group.figures.quantiles[metric].values() if q > 0]
+    # A text known by heart has 0 bits, and 0 has no place on a log axis: drawn at its left end.
+    floor = min(positive, default=1.0)
+    rows: list[dict[str, Any]] = [
+        {"group": labels[group.value]}
+        | {name: max(q, floor) for name, q in group.figures.quantiles[metric].items()}
+        for group in scored
+    ]
+    order = list(labels.values())
+    base = alt.Chart(pl.DataFrame(rows)).encode(y=name_axis("group", order))
+
+    def axis(field: str) -> alt.X:
+        return log_axis(field, metric, [row[name] for row in rows for name in ("p5", "p95")])
+
+    colour = PALETTE[0]
+    thin = base.mark_rule(color=colour, strokeWidth=1.5).encode(x=axis("p5"), x2="p95:Q")
+    thick = base.mark_rule(color=colour, strokeWidth=7, opacity=0.55).encode(
+        x=axis("p25"), x2="p75:Q"
+    )
+    dot = base.mark_point(color=PALETTE[5], filled=True, size=70, opacity=1).encode(x=axis("p50"))
+    return to_svg(thin + thick + dot, 26 * len(rows))

@@ -1,0 +1,150 @@
+"""Every table of a report, as rows of text.
+
+Owns which figures are shown; terminal, Markdown and page show the same. Nothing is escaped here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.rendering.formats import number, percent_of
+from pipeline.reports.figures import QUANTILE_METRICS
+from pipeline.reports.report import Report
+from pipeline.reports.wording import COLUMNS, cells, copies, values_of, verdict
+
+TEXT_COLUMNS = ("fail if", "found", "begins")
+"""Columns of words, not of numbers."""
+TABLE_STEP = 10
+"""Cuts of the curve to one of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as people see it; its cells are text of unknown origin."""
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    """The first cell names the row."""
+    sums_up: bool = False
+    """Whether the last row is of everything."""
+
+
+def by_group(report: Report) -> list[Table]:
+    """One a group column, each ending with the whole; one table at least."""
+    whole = ("all", *cells(report.overall))
+    names = tuple(name for name, _ in COLUMNS)
+    if not report.groups:
+        return [Table("All documents", "", ("corpus", *names), [whole], sums_up=True)]
+    return [
+        Table(
+            f"By {column}",
+            "From the least to the most surprising.",
+            (column, *names),
+            [*((group.value, *cells(group.figures)) for group in groups), whole],
+            sums_up=True,
+        )
+        for column, groups in report.groups.items()
+    ]
+
+
+def requirements(report: Report) -> list[Table]:
+    """What was required of the run, if anything was."""
+    rows = [(one.expression, verdict(one), values_of(one)) for one in report.requirements]
+    caption = "The run fails if an expression is true of it, or cannot be judged."
+    return [Table("Requirements", caption, ("fail if", "", "found"), rows)] if rows else []
+
+
+def separation(report: Report) -> list[Table]:
+    """How well scores find labelled documents, and what the suggested cut would do."""
+    found = report.separation
+    if found is None:
+        return []
+    labelled = found.labels if len(found.labels) == 1 else [*found.labels, found.together]
+    many = len(found.labels) > 1
+    areas = Table(
+        f"How well scores find labels of {found.column}",
+        "ROC AUC: the chance that a document with the label scores higher than one with none of "
+        "the labels. 1 tells them apart without a mistake, 0.5 is a coin.",
+        (found.column, "scored", "AUC of perplexity", "AUC of bits/byte"),
+        [
+            (
+                "together" if many and label is found.together else label.value,
+                f"{label.num_scored:,}",
+                *(_area(label.auc[metric]) for metric in QUANTILE_METRICS),
+            )
+            for label in labelled
+        ],
+        sums_up=many,
+    )
+    if found.cut is None:
+        return [areas]
+    cut = Table(
+        f"What keeping perplexity <= {found.cut.perplexity:.6g} would remove",
+        f"The cut with the largest Youden J, {found.cut.youden_j:.3f}: the share of labelled "
+        "documents above it, less the share of the others above it.",
+        (found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
+        [
+            (
+                one.value,
+                f"{one.num_scored:,}",
+                f"{one.documents_removed:,}",
+                percent_of(one.documents_removed, one.num_scored),
+                f"{one.tokens_removed:,}",
+                percent_of(one.tokens_removed, one.num_tokens),
+            )
+            for one in found.cut.removed
+        ],
+    )
+    return [areas, cut]
+
+
+def _area(auc: float | None) -> str:
+    return "-" if auc is None else f"{auc:.4f}"
+
+
+def thresholds(report: Report) -> list[Table]:
+    """Every tenth cut, and the last; the whole curve is in report.json and drawn on the page."""
+    curve = report.thresholds
+    rows = [
+        (
+            number(cut.perplexity),
+            f"{cut.documents_kept:,}",
+            percent_of(cut.documents_kept, cut.documents_kept + cut.documents_above),
+            percent_of(cut.tokens_kept, cut.tokens_kept + cut.tokens_above),
+            percent_of(cut.bytes_kept, cut.bytes_kept + cut.bytes_above),
+        )
+        for cut in [*curve[len(curve) % TABLE_STEP :: TABLE_STEP], *curve[-1:]]
+    ]
+    columns = ("perplexity", "documents", "of documents", "of tokens", "of bytes")
+    caption = "Of scored documents, those at or below the cut."
+    return [Table("What a threshold keeps", caption, columns, rows)] if rows else []
+
+
+def duplicates(report: Report) -> list[Table]:
+    """The texts with the most copies."""
+    rows = [
+        (f"{c.file} row {c.row}", f"{c.num_documents:,}", f"{c.num_tokens:,}", f"{c.num_bytes:,}")
+        for c in report.duplicates.largest
+    ]
+    columns = ("one of them", "documents", "tokens each", "bytes each")
+    return [Table("Exact duplicates", copies(report), columns, rows)] if rows else []
+
+
+def quantiles(report: Report) -> list[Table]:
+    """Quantiles over documents, of each metric."""
+    found = report.overall.quantiles
+    rows = [
+        (metric.replace("_", " "), *map(number, found[metric].values()))
+        for metric in QUANTILE_METRICS
+        if found[metric]
+    ]
+    columns = ("metric", *found[QUANTILE_METRICS[0]])
+    return [Table("Quantiles over documents", "", columns, rows)] if rows else []
+
+
+def outcomes(report: Report) -> list[Table]:
+    """What became of every row."""
+    rows = [(status, f"{n:,}") for status, n in report.coverage.statuses.items()]
+    rows += [(f"reason: {reason}", f"{n:,}") for reason, n in report.coverage.errors.items()]
+    return [Table("What became of every row", "", ("status", "documents"), rows)]

@@ -1,0 +1,1 @@
+"""A run on disk: its records, its parts, and the reader of its scores."""

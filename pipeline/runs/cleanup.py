@@ -1,0 +1,40 @@
+"""What dead attempts left behind in a run directory.
+
+Owns telling leftovers from everything else: names that only an unfinished write has. A run that
+somebody drives is left alone, for its unfinished writes are alive.
+"""
+
+from pipeline.errors import RunError
+from pipeline.runs.lock import LOCK, is_alive, read_holder
+from pipeline.runs.store import RunStore
+from pipeline.storage.filesystem import TEMPORARY_PREFIX
+
+
+def find_leftovers(store: RunStore) -> dict[str, int]:
+    """Name to size in bytes of every unfinished file, and of the lock of a finished run.
+
+    Object stores have none: a put that was not completed is not a file there, and is cleared away
+    by the bucket's own rule for incomplete uploads. Raises RunError if it is no run, or a live one.
+    """
+    store.require_manifest()
+    holder = read_holder(store.root)
+    if holder is not None and is_alive(holder):
+        raise RunError(
+            f"{store.location} is being written by {holder}",
+            hint="wait for it or stop it; what it is writing is not a leftover",
+        )
+    found = store.root.files(recursive=True)
+    # Nobody drives a finished run again, so its lock is of one who died between the two; the lock
+    # of an unfinished run is for the next driver to take over.
+    is_finished = store.success() is not None
+    return {
+        name: info.size
+        for name, info in sorted(found.items())
+        if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX) or (is_finished and name == LOCK)
+    }
+
+
+def remove_leftovers(store: RunStore, names: list[str]) -> None:
+    """Delete what `find_leftovers` found."""
+    for name in names:
+        store.root.remove(name)

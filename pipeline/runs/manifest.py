@@ -1,0 +1,225 @@
+"""What a run directory says about itself: the frozen plan, the fingerprint, the totals.
+
+Owns the JSON documents of a run and comparing one run's fingerprint with another's. Reading and
+writing them is store.py's; making a plan is planning/'s.
+"""
+
+import base64
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.schema import SCHEMA_VERSION, Shard, ShardTask
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+Value = str | int | float | bool | None | list[str]
+
+
+class Record(BaseModel):
+    """Base of the documents: frozen, and a key that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class PlannedFile(Record):
+    """A corpus file as it was when the run was planned."""
+
+    path: str
+    """Relative to the corpus root."""
+    size_bytes: int
+    mtime_ns: int
+    num_rows: int
+
+
+class ModelRecord(Record):
+    """Which model scored, for people; what identifies it is in the fingerprint."""
+
+    name: str
+    folder: str
+    revision: str | None
+    architecture: str
+    vocab_size: int
+    trust_remote_code: bool
+
+
+class ScoringRules(Record):
+    """Everything that decides a score besides the model and the text."""
+
+    dtype: str
+    prefix: str
+    """bos, eos or none."""
+    prefix_token_id: int | None
+    window_tokens: int
+    context_tokens: int
+    long_documents: str
+    min_k_percent: float
+    """Share of tokens, the least likely ones, that `min_k_logprob` is the mean of."""
+
+
+class Reuse(Record):
+    """Parts taken over from another run."""
+
+    run: str
+    """Its location."""
+    run_id: str
+    shards: dict[int, int]
+    """Shard here to shard there."""
+
+
+class Manifest(Record):
+    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    created_at: str
+    """ISO 8601, UTC."""
+    corpus: str
+    """The corpus root; file paths are relative to it."""
+    text_column: str
+    id_column: str | None
+    carried: tuple[str, ...]
+    part_schema: str
+    """The columns of a part, as a base64 Arrow IPC schema: types exactly as they were."""
+    model: ModelRecord
+    rules: ScoringRules
+    scoring: Literal["fused", "prompt_logprobs"]
+    """How the engine makes log-probabilities; the same scores within the noise of the dtype."""
+    fingerprint: dict[str, Value]
+    """What changes a score."""
+    request: dict[str, Value]
+    """What changes which rows and columns the run has, without changing a score."""
+    versions: dict[str, str]
+    num_rows: int
+    text_bytes: int
+    estimated_tokens: int | None = None
+    """Tokens to score, as a sample of the corpus promised; see planning/estimate.py."""
+    unreadable: dict[str, str]
+    """Corpus files that could not be read, and why."""
+    reuse: Reuse | None
+    files: tuple[PlannedFile, ...]
+    shards: tuple[Shard, ...]
+
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of this run's parts."""
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.part_schema)))
+
+    def without_plan(self) -> "Manifest":
+        """The same but for the files and shards: small, whatever the corpus."""
+        return self.model_copy(update={"files": (), "shards": (), "unreadable": {}, "reuse": None})
+
+    def task(self, shard: int) -> ShardTask:
+        """One shard of the plan, by itself."""
+        planned = self.shards[shard]
+        spans = tuple(span._replace(file=i) for i, span in enumerate(planned.spans))
+        files = tuple(self.files[span.file].path for span in planned.spans)
+        return ShardTask(planned._replace(spans=spans), files)
+
+    def to_json(self) -> str:
+        """One line a key: short to read, small to write, whatever the number of shards."""
+        fields = self.model_dump(mode="json").items()
+        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def encode_schema(schema: pa.Schema) -> str:
+    """An Arrow schema as base64 text."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
+    """`key was -> is` for each key that differs."""
+    return [
+        f"{key} {_short(old.get(key))} -> {_short(new.get(key))}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _short(value: Value) -> str:
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
+
+
+class Totals(Record):
+    """Sums over score rows; of a part in its footer, of a run in `_SUCCESS`."""
+
+    num_rows: int = 0
+    num_tokens: int = 0
+    num_skipped_tokens: int = 0
+    num_bytes: int = 0
+    num_windows: int = 0
+    nll: float = 0.0
+    num_rows_copied: int = 0
+    """Took the score of an equal text of the shard; these rows are in the other sums too."""
+    num_tokens_copied: int = 0
+    """Scored tokens of those rows."""
+    statuses: dict[str, int] = Field(default_factory=dict)
+    seconds: float = 0.0
+    """Time that workers spent on the shards, added up over workers."""
+
+    @property
+    def num_tokens_computed(self) -> int:
+        """Scored tokens that an engine computed."""
+        return self.num_tokens - self.num_tokens_copied
+
+
+def add_totals(parts: Iterable[Totals]) -> Totals:
+    """The sum. `nll` is added exactly, so the order of parts cannot matter."""
+    parts = list(parts)
+    statuses: Counter[str] = Counter()
+    for part in parts:
+        statuses.update(part.statuses)
+    return Totals(
+        num_rows=sum(part.num_rows for part in parts),
+        num_tokens=sum(part.num_tokens for part in parts),
+        num_skipped_tokens=sum(part.num_skipped_tokens for part in parts),
+        num_bytes=sum(part.num_bytes for part in parts),
+        num_windows=sum(part.num_windows for part in parts),
+        nll=math.fsum(part.nll for part in parts),
+        num_rows_copied=sum(part.num_rows_copied for part in parts),
+        num_tokens_copied=sum(part.num_tokens_copied for part in parts),
+        statuses=dict(sorted(statuses.items())),
+        seconds=math.fsum(part.seconds for part in parts),
+    )
+
+
+class PartFooter(Record):
+    """Stored under the key `winnow` in each part's Parquet footer."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    """The run that scored it; another one may have taken it over."""
+    fingerprint: dict[str, Value]
+    shard: int
+    totals: Totals
+
+
+class Success(Record):
+    """`RUN/_SUCCESS`: written last; its presence says the run is whole."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    finished_at: str
+    num_shards: int
+    num_unreadable_files: int
+    num_shards_reused: int = 0
+    """Taken over from another run."""
+    num_rows_reused: int = 0
+    totals: Totals
+    wall_seconds: float
+    """Time the last driver took, start-up included."""
+    tokens_per_second: float | None
+    """Computed tokens by the time of the workers, start-up excluded; copies are not counted."""
+    engine_idle_share: float | None = None
+    """Of the engines' time between their first and last step, what they spent waiting."""
+
+
+def as_text(value: Any) -> str:
+    """JSON for people: indented, keys in order of definition."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"

@@ -1,0 +1,208 @@
+"""A run as it goes on, seen from its directory alone: what is done, how fast, what is left.
+
+Owns turning one listing a look into a Snapshot, and the rate. A part's footer is read once, when
+the part is new. Asks nothing of the driver, so it works on any machine that sees the directory;
+what is inside a shard, and how many workers there are, only the driver knows.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+from pyarrow import fs
+from pydantic import BaseModel
+
+from pipeline.errors import RunError
+from pipeline.runs.lock import LOCK, Holder, is_alive, read_holder
+from pipeline.runs.manifest import Manifest, Totals
+from pipeline.runs.store import FAILURE_NAME, PART_NAME, SUCCESS, RunStore
+
+log = logging.getLogger(__name__)
+
+RATE_SECONDS = 600.0
+"""The rate is of the parts that appeared in the last ten minutes,"""
+RATE_PARTS = 20
+"""or of as many as this, if that reaches further back: shards may take long."""
+FOOTER_READERS = 16
+
+State = Literal["finished", "running", "stopped"]
+
+
+class Snapshot(BaseModel):
+    """A run at one moment. Rates are None until a part of the driver at work is there."""
+
+    at: str
+    run: str
+    state: State
+    shards_done: int
+    shards: int
+    rows_done: int
+    rows: int
+    tokens_done: int
+    rows_per_second: float | None
+    tokens_per_second: float | None
+    eta_seconds: float | None
+    """Until the shards that are neither done nor given up are done, by the bytes of their text."""
+    driver: str | None
+    given_up: int
+    failures: list[dict[str, Any]]
+
+    @property
+    def exit_code(self) -> int:
+        """0 of a finished run, 1 if anything was given up or nobody goes on with it."""
+        return 1 if self.failures or self.state == "stopped" else 0
+
+    def same_as(self, other: "Snapshot | None") -> bool:
+        """Whether nothing has happened between the two."""
+        changing = {"at", "rows_per_second", "tokens_per_second", "eta_seconds"}
+        return other is not None and self.model_dump(exclude=changing) == other.model_dump(
+            exclude=changing
+        )
+
+
+class Commit(NamedTuple):
+    """A part that appeared."""
+
+    at: float
+    """Its modification time, seconds since the epoch by the clock of the store."""
+    began: float
+    """When its worker began with it."""
+    rows: int
+    tokens: int
+    text_bytes: int
+
+
+class Rate(NamedTuple):
+    """Work a second."""
+
+    rows: float
+    tokens: float
+    text_bytes: float
+
+
+class Watch:
+    """Looks at a run again and again, and reads each thing once."""
+
+    def __init__(self, store: RunStore, manifest: Manifest) -> None:
+        self._store = store
+        self._manifest = manifest
+        self._totals: dict[int, Totals] = {}
+        self._commits: dict[int, Commit] = {}
+        self._failures: dict[str, tuple[datetime | None, dict[str, Any]]] = {}
+
+    def look(self) -> Snapshot:
+        """The run now: one listing, the lock, and what is new. Raises RunError, StoreError."""
+        manifest = self._manifest
+        found = self._store.root.files(recursive=True)
+        self._read_parts(found)
+        failures = self._read_failures(found)
+        holder = read_holder(self._store.root) if LOCK in found else None
+        driven = holder is not None and is_alive(holder)
+        # A driver writes _SUCCESS before it lets go of the lock, so who finds none looks again.
+        is_finished = SUCCESS in found or (not driven and self._store.root.exists(SUCCESS))
+        state: State = "finished" if is_finished else "running" if driven else "stopped"
+        rate = self._rate(holder) if state == "running" else None
+        done = manifest.num_rows if is_finished else self._rows(self._totals)
+        return Snapshot(
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            run=self._store.location,
+            state=state,
+            shards_done=len(manifest.shards) if is_finished else len(self._totals),
+            shards=len(manifest.shards),
+            rows_done=done,
+            rows=manifest.num_rows,
+            tokens_done=sum(part.num_tokens for part in self._totals.values()),
+            rows_per_second=rate.rows if rate else None,
+            tokens_per_second=rate.tokens if rate else None,
+            eta_seconds=self._eta(rate, failures),
+            driver=str(holder) if driven else None,
+            given_up=len(failures),
+            failures=failures,
+        )
+
+    def _rows(self, shards: Iterable[int]) -> int:
+        return sum(self._manifest.shards[shard].num_rows for shard in shards)
+
+    def _read_parts(self, found: dict[str, fs.FileInfo]) -> None:
+        there: dict[int, fs.FileInfo] = {}
+        for name, info in found.items():
+            match = PART_NAME.fullmatch(name)
+            if match and int(match[1]) < len(self._manifest.shards):
+                there[int(match[1])] = info
+        for gone in self._totals.keys() - there.keys():  # deleted, to be scored again
+            del self._totals[gone]
+            self._commits.pop(gone, None)
+        new = sorted(there.keys() - self._totals.keys())
+        with ThreadPoolExecutor(FOOTER_READERS) as readers:
+            for shard, footer in zip(new, readers.map(self._footer, new), strict=True):
+                if footer is None:
+                    self._totals[shard] = Totals()
+                    continue
+                totals = footer.totals
+                self._totals[shard] = totals
+                modified = there[shard].mtime
+                # A part that was taken over from another run says nothing of the speed of this one.
+                if footer.run_id == self._manifest.run_id and modified is not None:
+                    at = modified.timestamp()
+                    text_bytes = self._manifest.shards[shard].text_bytes
+                    self._commits[shard] = Commit(
+                        at, at - totals.seconds, totals.num_rows, totals.num_tokens, text_bytes
+                    )
+
+    def _footer(self, shard: int) -> Any:
+        try:
+            return self._store.footer(shard)
+        except RunError as error:
+            log.warning("%s", error)
+            return None
+
+    def _read_failures(self, found: dict[str, fs.FileInfo]) -> list[dict[str, Any]]:
+        names = sorted(name for name in found if FAILURE_NAME.fullmatch(name))
+        for name in names:
+            if name not in self._failures or self._failures[name][0] != found[name].mtime:
+                # The driver deletes the record of a shard that is scored after all.
+                with contextlib.suppress(FileNotFoundError):
+                    self._failures[name] = (found[name].mtime, self._store.failure(name))
+        return [self._failures[name][1] for name in names if name in self._failures]
+
+    def _rate(self, holder: Holder | None) -> Rate | None:
+        since = holder.process_started if holder is not None else 0.0
+        return rate_of([c for c in self._commits.values() if c.at >= since], time.time())
+
+    def _eta(self, rate: Rate | None, failures: list[dict[str, Any]]) -> float | None:
+        if rate is None or not rate.text_bytes:
+            return None
+        given_up = {failure.get("shard") for failure in failures}
+        left = (s for s in self._manifest.shards if s.id not in self._totals.keys() | given_up)
+        return sum(shard.text_bytes for shard in left) / rate.text_bytes
+
+
+def rate_of(commits: list[Commit], now: float) -> Rate | None:
+    """Work a second by the latest commits of one driver; None where there is none to go by.
+
+    Counted from one commit, or from the begin of the first, to the latest. Workers that start
+    together finish together, so a silence counts only once it is longer than any before it.
+    """
+    ordered = sorted(commits)
+    if not ordered:
+        return None
+    first = min(len(ordered) - 1, max(0, len(ordered) - RATE_PARTS))
+    while first > 0 and ordered[first - 1].at > now - RATE_SECONDS:
+        first -= 1
+    begin = min(commit.began for commit in ordered) if first == 0 else ordered[first - 1].at
+    counted = ordered[first:]
+    moments = [begin, *(commit.at for commit in counted)]
+    longest = max(b - a for a, b in pairwise(moments))
+    seconds = max(moments[-1], now - longest) - begin
+    if seconds <= 0:
+        return None
+    return Rate(
+        sum(commit.rows for commit in counted) / seconds,
+        sum(commit.tokens for commit in counted) / seconds,
+        sum(commit.text_bytes for commit in counted) / seconds,
+    )

@@ -1,0 +1,260 @@
+"""The run directory: manifest, atomic parts, failures, `_SUCCESS`.
+
+Owns every name below RUN and the promise that a final name means complete content. What a plan or
+a score is, it does not know.
+
+    RUN/manifest.json   RUN/scores/part-00007.parquet   RUN/failed/00007.json   RUN/_SUCCESS
+"""
+
+import contextlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pipeline.errors import RunError, first_line
+from pipeline.runs.lock import LOCK
+from pipeline.runs.manifest import Manifest, PartFooter, Success, Totals, Value, as_text
+from pipeline.schema import SCHEMA_VERSION
+from pipeline.storage.filesystem import Root, open_root
+
+MANIFEST = "manifest.json"
+SUCCESS = "_SUCCESS"
+VERIFICATION = "verify.json"
+SCORES = "scores"
+FAILED = "failed"
+PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
+FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
+FOOTER_KEY = "winnow"
+ROW_GROUP_ROWS = 1 << 16
+ROW_GROUP_BYTES = 64 << 20
+
+
+class PartWriter:
+    """Collects a shard's rows into one Parquet file and adds up its totals."""
+
+    def __init__(self, sink: Any, schema: pa.Schema) -> None:
+        # Without page checksums a flipped bit in a data page is read as another number, silently.
+        self._writer = pq.ParquetWriter(
+            sink, schema, compression="zstd", write_page_checksum=True, store_schema=True
+        )
+        self._pending: list[pa.Table] = []
+        self._pending_rows = self._pending_bytes = 0
+        self._statuses: Counter[str] = Counter()
+        self._sums: dict[str, Any] = {"num_rows_copied": 0, "num_tokens_copied": 0}
+
+    def write(self, rows: pa.Table, copied: Sequence[int] = ()) -> None:
+        """Append rows, in order. `copied` are the scored tokens of those that are copies."""
+        self._sums["num_rows_copied"] += len(copied)
+        self._sums["num_tokens_copied"] += sum(copied)
+        for name in ("num_tokens", "num_skipped_tokens", "num_bytes", "num_windows", "nll"):
+            added = pc.sum(rows[name]).as_py() or 0
+            self._sums[name] = self._sums.get(name, 0) + added
+        for pair in rows["status"].value_counts().to_pylist():
+            self._statuses[pair["values"]] += pair["counts"]
+        self._pending.append(rows)
+        self._pending_rows += rows.num_rows
+        self._pending_bytes += rows.nbytes
+        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            table = pa.concat_tables(self._pending)
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def close(
+        self, run_id: str, shard: int, fingerprint: dict[str, Value], seconds: float
+    ) -> Totals:
+        """Write what is pending and the footer."""
+        self._flush()
+        totals = Totals(
+            num_rows=sum(self._statuses.values()),
+            statuses=dict(sorted(self._statuses.items())),
+            seconds=seconds,
+            **self._sums,
+        )
+        footer = PartFooter(run_id=run_id, fingerprint=fingerprint, shard=shard, totals=totals)
+        self._writer.add_key_value_metadata({FOOTER_KEY: footer.model_dump_json()})
+        self._writer.close()
+        return totals
+
+    def abandon(self) -> None:
+        """Let go of the sink while it is still open; what was written is not kept."""
+        with contextlib.suppress(pa.ArrowException, OSError, ValueError):
+            self._writer.close()
+
+
+class RunStore:
+    """One run directory, on any file system."""
+
+    def __init__(self, location: str) -> None:
+        self.root: Root = open_root(location)
+        self.root.check_bucket()
+        self._failure_names: set[str] | None = None
+        self._check_folder()
+
+    def _check_folder(self) -> None:
+        if self.root.is_file():
+            raise RunError(
+                f"{self.root.location} is a file, not a run directory",
+                hint="give a folder, new or written by `winnow score`",
+            )
+
+    @property
+    def location(self) -> str:
+        return self.root.location
+
+    def manifest(self) -> Manifest | None:
+        """The plan, or None where there is no run yet. Raises RunError if it is unusable."""
+        try:
+            content = json.loads(self.root.read_bytes(MANIFEST))
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError) as error:  # the latter: brackets without end
+            raise RunError(
+                f"{self.root.show(MANIFEST)} is damaged: {error}",
+                hint="score into a new --out, or restore the manifest",
+            ) from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RunError(
+                f"{self.location} has schema version {version}; this Winnow reads {SCHEMA_VERSION}",
+                hint="use the version of Winnow that wrote it, or score into a new --out",
+            )
+        try:
+            return Manifest.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunError(
+                f"{self.root.show(MANIFEST)} is damaged: {where}: {first['msg']}"
+            ) from error
+
+    def require_manifest(self) -> Manifest:
+        """The plan. Raises RunError where there is no run."""
+        manifest = self.manifest()
+        if manifest is None:
+            raise RunError(
+                f"{self.location} is not a run directory: it has no {MANIFEST}",
+                hint="give the folder that `winnow score --out` wrote",
+            )
+        return manifest
+
+    def check_free(self) -> None:
+        """Raises RunError if the folder, which is not a run yet, holds something else."""
+        self._check_folder()
+        found = self.root.files() or self.root.files(recursive=True)
+        others = [name for name in found if name != LOCK and name[0] != "."]
+        if others:
+            raise RunError(
+                f"{self.location} is not empty and is not a run directory ({others[0]} is in it)",
+                hint="choose a new or empty folder for --out",
+            )
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Freeze the plan."""
+        self.root.write_bytes(MANIFEST, manifest.to_json().encode())
+
+    def done(self) -> set[int]:
+        """Shards whose part exists. One listing; no part is opened."""
+        found = ((name, PART_NAME.fullmatch(name)) for name in self.root.files(SCORES))
+        numbers = ((name, int(match[1])) for name, match in found if match)
+        return {number for name, number in numbers if name == self.part_name(number)}
+
+    @contextlib.contextmanager
+    def writing_part(self, shard: int, schema: pa.Schema) -> Iterator[PartWriter]:
+        """A part that appears, whole, when the block ends; nothing appears if it raises."""
+        with self.root.writing(self.part_name(shard)) as sink:
+            part = PartWriter(sink, schema)
+            try:
+                yield part
+            except BaseException:
+                part.abandon()
+                raise
+
+    def part_name(self, shard: int) -> str:
+        return f"{SCORES}/part-{shard:05d}.parquet"
+
+    def footer(self, shard: int) -> PartFooter:
+        """What a part says of itself. Raises RunError if it is not a whole part."""
+        name = self.part_name(shard)
+        try:
+            with self.root.open_input(name) as source:
+                metadata = pq.read_metadata(source).metadata or {}
+            return PartFooter.model_validate_json(metadata[FOOTER_KEY.encode()])
+        except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
+            raise RunError(
+                f"{self.root.show(name)} is not a part: {first_line(error)}",
+                hint="delete it and score again; only that shard is scored anew",
+            ) from error
+
+    def write_failure(self, name: str, record: dict[str, Any]) -> None:
+        """Record why a shard or a file was given up."""
+        self.root.write_bytes(self._failure_name(name), as_text(record).encode())
+        if self._failure_names is not None:
+            self._failure_names.add(self._failure_name(name))
+
+    def clear_failure(self, name: str) -> None:
+        """Delete what is recorded of an earlier failure, if anything is."""
+        if self._failure_names is None:
+            # Listed once, as a run has one driver: a request to an object store for every shard
+            # that was scored would be all that the driver has time for.
+            self._failure_names = set(self.root.files(FAILED))
+        if self._failure_name(name) in self._failure_names:
+            self.root.remove(self._failure_name(name))
+            self._failure_names.discard(self._failure_name(name))
+
+    def _failure_name(self, name: str) -> str:
+        return f"{FAILED}/{name}.json"
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Every recorded failure, in order of name."""
+        names = sorted(name for name in self.root.files(FAILED) if FAILURE_NAME.fullmatch(name))
+        return [self.failure(name) for name in names]
+
+    def failure(self, name: str) -> dict[str, Any]:
+        """One record, by the name of its file below the run."""
+        try:
+            record: dict[str, Any] = json.loads(self.root.read_bytes(name))
+            if not isinstance(record, dict) or not isinstance(record.get("reason", ""), str):
+                raise ValueError("it is no record")
+        except (ValueError, RecursionError) as error:
+            raise RunError(
+                f"{self.root.show(name)} is damaged: {error}",
+                hint="delete it; running again writes it anew if it still fails",
+            ) from error
+        return record
+
+    def write_verification(self, content: str) -> None:
+        """Keep what `verify` found."""
+        self.root.write_bytes(VERIFICATION, content.encode() + b"\n")
+
+    def verification(self) -> bytes | None:
+        """What the last `verify` found, as JSON."""
+        try:
+            return self.root.read_bytes(VERIFICATION)
+        except FileNotFoundError:
+            return None
+
+    def write_success(self, success: Success) -> None:
+        self.root.write_bytes(SUCCESS, as_text(success.model_dump()).encode())
+
+    def success(self) -> Success | None:
+        """The totals of a finished run, or None."""
+        try:
+            return Success.model_validate_json(self.root.read_bytes(SUCCESS))
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise RunError(
+                f"{self.root.show(SUCCESS)} is damaged",
+                hint="delete it and run `winnow score` again; nothing is scored anew",
+            ) from error

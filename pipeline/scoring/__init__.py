@@ -1,0 +1,1 @@
+"""From rows to scores. Read shard.py first."""

@@ -1,0 +1,136 @@
+"""A document on its way: text to token ids to windows, and the answers coming back.
+
+Owns what of a document is scored. Copies (copies.py) have no windows: they share an answer.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.corpus.reader import Batch
+from pipeline.runs.manifest import ScoringRules
+from pipeline.schema import Document, DocumentScore, Logprobs, Status, Window
+from pipeline.scoring.copies import Answer, RecentTexts, TokenList
+from pipeline.scoring.fold import unscored
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.scoring.windows import plan_windows
+
+
+@dataclass(slots=True)
+class PreparedDocument:
+    """A document on its way: its windows out to the engine, their log-probabilities back."""
+
+    document: Document
+    score: DocumentScore | None = None
+    """Set at once for a document that has nothing to score."""
+    status: Status = "ok"
+    scored_text: str = ""
+    num_skipped_tokens: int = 0
+    scored_ids: list[int] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    logprobs: list[Logprobs | None] = field(default_factory=list)
+    answer: Answer | None = None
+    """What documents of the same text share, where copies are not scored."""
+    is_copy: bool = False
+    """The answer is that of a document before it."""
+
+    def token_logprobs(self) -> Logprobs:
+        """Log-probabilities of all scored tokens, in document order; every window must be back."""
+        parts = [part for part in self.logprobs if part is not None]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def token_list(self, name: str) -> TokenList:
+        """The value of a token column, in its type; a copy's is that of the first."""
+        if self.is_copy:
+            assert self.answer is not None
+            assert self.answer.token_lists is not None
+            return self.answer.token_lists[name]
+        made: TokenList = (
+            np.array(self.scored_ids, dtype=np.int32)
+            if name == "token_ids"
+            else self.token_logprobs().astype(np.float32)
+        )
+        if self.answer is not None:
+            self.answer.token_lists = (self.answer.token_lists or {}) | {name: made}
+        return made
+
+
+@dataclass(slots=True)
+class PreparedBatch:
+    """A batch on its way; complete when no window of it is missing."""
+
+    batch: Batch
+    documents: list[PreparedDocument]
+    num_missing: int
+
+
+def prepare(
+    batch: Batch, tokenizer: Tokenizer, rules: ScoringRules, recent: RecentTexts | None = None
+) -> PreparedBatch:
+    """Tokenize a batch and cut its documents into windows; copies of `recent` texts have none."""
+    known = [recent.look_up(d) if recent is not None else (None, False) for d in batch.documents]
+    texts = [
+        "" if is_copy or d.error else d.text or ""
+        for d, (_, is_copy) in zip(batch.documents, known, strict=True)
+    ]
+    documents = []
+    for document, one, (answer, is_copy) in zip(
+        batch.documents, tokenizer.encode(texts), known, strict=True
+    ):
+        if is_copy:
+            prepared = PreparedDocument(document, is_copy=True)
+        else:
+            prepared = prepare_document(document, one.ids, tokenizer, rules)
+        prepared.answer = answer
+        documents.append(prepared)
+    return PreparedBatch(batch, documents, sum(len(d.windows) for d in documents))
+
+
+def prepare_document(
+    document: Document, ids: list[int], tokenizer: Tokenizer, rules: ScoringRules
+) -> PreparedDocument:
+    """Decide what of a document is scored; a row that has nothing to score is finished here."""
+    text = document.text
+    if document.error is not None:
+        return PreparedDocument(document, unscored("error", text, error=document.error))
+    if text is None:
+        return PreparedDocument(document, unscored("null", text))
+    if not ids:
+        return PreparedDocument(document, unscored("empty", text))
+    windows = plan_windows(
+        ids,
+        prefix=rules.prefix_token_id,
+        window_tokens=rules.window_tokens,
+        context_tokens=rules.context_tokens,
+        only_first=rules.long_documents == "truncate",
+    )
+    if not windows:
+        score = unscored("skipped", text, error="too_short", num_tokens=len(ids))
+        return PreparedDocument(document, score)
+    if rules.long_documents == "skip" and len(windows) > 1:
+        score = unscored("skipped", text, error="too_long", num_tokens=len(ids))
+        return PreparedDocument(document, score)
+    # One token is given up at the front if no prefix stands before it; truncation gives up the end.
+    first = 1 if rules.prefix_token_id in (None, ids[0]) else 0
+    num_scored = sum(len(window.prompt) - window.num_context for window in windows)
+    scored_text = text
+    if num_scored < len(ids):
+        scored_text = _covered(text, first, first + num_scored, tokenizer)
+    return PreparedDocument(
+        document,
+        status="truncated" if first + num_scored < len(ids) else "ok",
+        scored_text=scored_text,
+        num_skipped_tokens=len(ids) - num_scored,
+        scored_ids=ids if num_scored == len(ids) else ids[first : first + num_scored],
+        windows=windows,
+        logprobs=[None] * len(windows),
+    )
+
+
+def _covered(text: str, first: int, end: int, tokenizer: Tokenizer) -> str:
+    """The characters of tokens [first, end), with the white space between them."""
+    offsets = tokenizer.encode([text], offsets=True)[0].offsets
+    assert offsets is not None
+    # A character may be several tokens: it counts as soon as one of them is scored.
+    start = min(offsets[first - 1][1], offsets[first][0]) if first else 0
+    return text[start : offsets[end - 1][1]]

@@ -1,0 +1,85 @@
+"""Text to token ids, exactly as written.
+
+Owns encoding without special tokens and choosing the prefix token. What is scored given what is
+windows.py's.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pipeline.errors import ModelError, first_line
+from pipeline.settings.config import Prefix
+
+
+class Encoded(NamedTuple):
+    """One document's tokens."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]] | None
+    """Half-open character range of each token, if asked for."""
+
+
+class PrefixToken(NamedTuple):
+    """What the first token of a document is scored against."""
+
+    kind: str
+    """bos, eos or none: what `auto` came to."""
+    token_id: int | None
+
+
+class Tokenizer:
+    """A model's own tokenizer, with document text never taken for control tokens."""
+
+    def __init__(self, folder: str, *, trust_remote_code: bool = False) -> None:
+        from transformers import AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust_remote_code
+            )
+        except Exception as error:  # transformers raises many unrelated kinds
+            reason = first_line(error)
+            raise ModelError(f"cannot load the tokenizer of {folder}: {reason}") from error
+        # A fast tokenizer refuses to be used by two threads at once ("Already borrowed"), and two
+        # shards are prepared side by side.
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str], *, offsets: bool = False) -> list[Encoded]:
+        """Token ids of each text, with no special token added and none read into the text."""
+        if not texts:
+            return []
+        if offsets and not self._tokenizer.is_fast:
+            raise ModelError(
+                "this tokenizer does not say which characters a token covers",
+                hint="use --prefix bos or eos and --long-documents window or skip",
+            )
+        with self._lock:
+            out = self._tokenizer(
+                list(texts),
+                add_special_tokens=False,
+                split_special_tokens=True,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                return_offsets_mapping=offsets,
+                verbose=False,
+            )
+        spans = out["offset_mapping"] if offsets else [None] * len(texts)
+        return [Encoded(ids, span) for ids, span in zip(out["input_ids"], spans, strict=True)]
+
+    def prefix(self, asked: Prefix) -> PrefixToken:
+        """The prefix that `asked` means for this tokenizer. Raises ModelError if it has none."""
+        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        if asked == "none":
+            return PrefixToken("none", None)
+        if asked in ("auto", "bos") and bos is not None:
+            return PrefixToken("bos", bos)
+        if asked in ("auto", "eos") and eos is not None:
+            return PrefixToken("eos", eos)
+        wanted = "neither a BOS nor an EOS" if asked == "auto" else f"no {asked.upper()}"
+        raise ModelError(
+            f"the tokenizer has {wanted} token to score the first token against",
+            hint="--prefix none leaves the first token of each document unscored",
+        )

@@ -1,0 +1,1 @@
+"""One definition each of quantile, sketch, interval and hash."""

@@ -1,0 +1,274 @@
+"""A night from its configuration to its verdict, without Ray: order, resuming, baselines, words."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.nights.night import load_night
+from pipeline.audits.nights import Nights
+from pipeline.audits.record import Delivery
+from pipeline.errors import ConfigError, RunError
+from pipeline.runs.lock import RunLock
+from tests.support.audits import Audits, Scorer
+
+MONDAY, TUESDAY, WEDNESDAY = "2026-01-05", "2026-01-06", "2026-01-07"
+PERPLEXITY = '[[audit.require]]\nmetric = "corpus_perplexity"\n'
+HOOK = '[audit.webhook]\nurl = "http://127.0.0.1:1/secret"\n'
+
+
+@pytest.fixture
+def audits(tmp_path: Path, tiny_model: Path) -> Audits:
+    found = Audits(tmp_path, tiny_model)
+    for name in ("a", "b"):
+        found.write(name, [f"{name} document {i} " + "word " * i for i in range(12)])
+    return found
+
+
+class Told:
+    """A webhook that remembers."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[str] = []
+
+    def __call__(self, webhook, url, record) -> Delivery:
+        self.verdicts.append(record.verdict)
+        return Delivery(delivered=True, attempts=1, error=None)
+
+
+def test_nights_follow_each_other(audits):
+    audits.configure('by = "source"', extra=PERPLEXITY + "max = 1000\nmax_increase = 0.01\n")
+    first = audits.night(MONDAY)
+    assert (first.verdict, first.reasons, first.baseline) == ("pass", [], None)
+    assert "no baseline yet" in first.notes[0]
+    assert [check.state for check in first.checks] == ["pass", "skipped"]
+
+    scorer = Scorer()
+    second = audits.night(TUESDAY, scorer)
+    assert scorer.num_scored == 0, "nothing changed, so everything is taken over"
+    assert (second.verdict, second.baseline.night) == ("pass", MONDAY)
+    assert second.reuse.num_rows == second.overall.figures.num_documents == 24
+    assert second.overall == first.overall
+
+    # Texts that the fake engine finds harder or easier: other characters.
+    audits.write("c", ["~" * 300] * 12)
+    scorer = Scorer()
+    third = audits.night(WEDNESDAY, scorer)
+    assert scorer.num_scored > 0
+    assert third.reuse.num_rows == 24
+    scores = pl.read_parquet(audits.runs / WEDNESDAY / "scores" / "*.parquet")
+    nll, tokens = scores["nll"].sum(), scores["num_tokens"].sum()
+    assert third.overall.figures.corpus_perplexity == pytest.approx(
+        2.718281828459045 ** (nll / tokens)
+    )
+
+    for name in ("report.html", "comparison.html", "audit.json"):
+        assert (audits.runs / WEDNESDAY / name).exists()
+    history = pl.read_parquet(audits.runs / "history.parquet")
+    assert history.filter(pl.col("by").is_null())["night"].dt.to_string().to_list() == [
+        MONDAY,
+        TUESDAY,
+        WEDNESDAY,
+    ]
+    assert json.loads((audits.runs / "latest.json").read_text())["night"] == WEDNESDAY
+    assert (audits.runs / "latest").resolve() == audits.runs / WEDNESDAY
+
+
+def test_a_failed_night_is_no_baseline(audits):
+    audits.configure(extra=PERPLEXITY + "max = 1000\n")
+    audits.night(MONDAY)
+    audits.configure(extra=PERPLEXITY + "max = 1.5\n")
+    failed = audits.night(TUESDAY)
+    assert failed.verdict == "fail"
+    [reason] = failed.reasons
+    assert reason.startswith("corpus_perplexity is ")
+    assert reason.endswith("max 1.5")
+    scorer = Scorer()
+    third = audits.night(WEDNESDAY, scorer)
+    assert third.baseline.night == MONDAY
+    # Its scores are as good as any.
+    assert scorer.num_scored == 0
+    assert third.reuse.run == str(audits.runs / TUESDAY)
+
+
+def test_a_decided_night_is_not_done_again(audits):
+    audits.configure(extra=PERPLEXITY + "max = 1\n" + HOOK)
+    told = Told()
+    first = audits.night(MONDAY, tell=told)
+    files = {path: path.stat().st_mtime_ns for path in audits.runs.rglob("*")}
+    scorer = Scorer()
+    assert audits.night(MONDAY, scorer, tell=told) == first
+    assert scorer.num_calls == 0
+    assert told.verdicts == ["fail"]
+    assert {path: path.stat().st_mtime_ns for path in audits.runs.rglob("*")} == files
+
+
+def test_shards_that_were_given_up_fail_the_night_and_are_tried_again(audits):
+    audits.configure(extra=HOOK)
+    told = Told()
+    first = audits.night(MONDAY, Scorer(give_up=1), tell=told)
+    assert (first.verdict, first.complete) == ("fail", False)
+    assert "1 of " in first.reasons[0]
+    assert "made to" in first.reasons[1]
+    scorer = Scorer()
+    again = audits.night(MONDAY, scorer, tell=told)
+    assert (again.verdict, again.complete) == ("pass", True)
+    assert scorer.num_scored == 1
+    assert told.verdicts == ["fail", "pass"]
+    history = pl.read_parquet(audits.runs / "history.parquet")
+    assert history["verdict"].to_list() == ["pass"]
+
+
+def test_stopped_after_scoring_it_goes_on_there(audits):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    audits.configure(extra=HOOK)
+    with pytest.raises(KeyboardInterrupt):
+        audits.night(MONDAY, tell=stop)
+    assert Nights(str(audits.runs)).record(MONDAY) is None
+    # By then the corpus may be tomorrow's.
+    audits.write("c", ["new"] * 3)
+    scorer, told = Scorer(), Told()
+    assert audits.night(MONDAY, scorer, tell=told).overall.figures.num_documents == 24
+    assert scorer.num_calls == 0
+    assert told.verdicts == ["pass"]
+
+
+def test_a_torn_file_fails_the_night(audits):
+    audits.night(MONDAY)
+    (audits.corpus / "c.parquet").write_bytes(b"PAR1 torn")
+    record = audits.night(TUESDAY)
+    assert record.verdict == "fail"
+    assert record.reasons[0].startswith("not scored: c.parquet: not a readable Parquet file")
+
+
+def test_another_model_is_a_finding(audits):
+    audits.configure(extra=PERPLEXITY + "max_increase = 10\nmax = 1000\n")
+    audits.night(MONDAY)
+    audits.configure(
+        score="context_tokens = 3\n", extra=PERPLEXITY + "max_increase = 10\nmax = 1000\n"
+    )
+    record = audits.night(TUESDAY)
+    assert record.verdict == "fail"
+    assert record.baseline.differences == ["context_tokens 1 -> 3"]
+    [reason] = record.reasons
+    assert "context_tokens 1 -> 3" in reason
+    assert {check.bound: check.state for check in record.checks} == {
+        "max": "pass",
+        "max_increase": "fail",
+    }
+    # What is meant is said by naming a run.
+    audits.configure(
+        f'baseline = "{audits.runs / TUESDAY}"',
+        score="context_tokens = 3\n",
+        extra=PERPLEXITY + "max_increase = 10\n",
+    )
+    accepted = audits.night(WEDNESDAY)
+    assert accepted.verdict == "pass"
+    assert accepted.baseline.run == str(audits.runs / TUESDAY)
+
+
+def test_the_webhook_may_want_failures_alone(audits):
+    told = Told()
+    audits.configure(extra=HOOK + 'when = "failure"\n')
+    audits.night(MONDAY, tell=told)
+    assert told.verdicts == []
+    audits.configure(extra=PERPLEXITY + "max = 1\n" + HOOK + 'when = "failure"\n')
+    assert audits.night(TUESDAY, tell=told).webhook.delivered
+    assert told.verdicts == ["fail"]
+    for path in audits.runs.rglob("*"):
+        if path.is_file():
+            assert b"/secret" not in path.read_bytes(), path
+
+
+def test_two_at_once(audits):
+    with RunLock(Nights(str(audits.runs)).root), pytest.raises(RunError, match="is being written"):
+        audits.night(MONDAY)
+    assert audits.night(MONDAY).verdict == "pass"
+
+
+def test_a_sample_is_drawn_once_and_speaks_for_the_corpus(audits):
+    audits.configure(
+        'by = "source"\nsample_rows = 10\nsample_by = "source"\n',
+        extra='[[audit.require]]\nmetric = "num_documents"\nmin = 24\nmax = 24\n',
+    )
+    first = audits.night(MONDAY)
+    assert first.verdict == "pass", first.reasons
+    assert (first.sample.num_rows, first.sample.num_drawn) == (24, 10)
+    assert first.overall.figures.num_documents == 24
+    estimate = first.sample.estimates["corpus_perplexity"]
+    assert estimate.value == pytest.approx(first.overall.figures.corpus_perplexity)
+    assert estimate.interval.low < estimate.value < estimate.interval.high
+    scores = pl.read_parquet(audits.runs / MONDAY / "scores" / "*.parquet")
+    assert scores.height == 10
+    # Every drawn row is the row of the corpus that it says it is.
+    for file, row, doc_id in scores.select("source_file", "source_row", "doc_id").iter_rows():
+        assert pq.read_table(audits.corpus / file)["id"][row].as_py() == doc_id
+    scorer = Scorer()
+    second = audits.night(TUESDAY, scorer)
+    assert scorer.num_scored == 0
+    assert second.overall == first.overall
+
+
+MISTAKES = {
+    "by in the audit": ('by = "sorce"', "", "by in [audit]", "did you mean 'source'?"),
+    "sample_by": (
+        'sample_rows = 9\nsample_by = "lang"',
+        "",
+        "sample_by in [audit]",
+        "known: source",
+    ),
+    "too few rows": (
+        'sample_rows = 3\nsample_by = "source"',
+        "",
+        "sample_rows = 3 is too few",
+        "at least 4",
+    ),
+    "baseline": ('baseline = "lats"', "", "lats is not a run directory", "give the folder"),
+}
+
+
+@pytest.mark.parametrize(("audit", "score", "message", "hint"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_found_before_any_work(audits, audit, score, message, hint):
+    audits.configure(audit, score=score)
+    scorer = Scorer()
+    with pytest.raises((ConfigError, RunError)) as raised:
+        audits.night(MONDAY, scorer)
+    assert message in str(raised.value)
+    assert hint in raised.value.hint
+    assert raised.value.exit_code == 2
+    assert scorer.num_calls == 0
+    assert not (audits.runs / MONDAY).exists()
+
+
+def test_a_column_that_cannot_be_grouped_by(audits):
+    audits.file.write_text(
+        audits.file.read_text().replace('["source"]', '["*"]') + 'by = ["txt"]\n'
+    )
+    scorer = Scorer()
+    with pytest.raises(ConfigError, match=r"by in \[audit\] of .*: the corpus has no column 'txt'"):
+        audits.night(MONDAY, scorer)
+    assert scorer.num_calls == 0
+
+
+@pytest.mark.parametrize("night", ["yesterday", "2026-1-5", "2026-02-30", "20260105"])
+def test_a_night_is_a_date(audits, night):
+    with pytest.raises(ConfigError, match="is not a date"):
+        load_night(audits.file, night)
+
+
+def test_a_night_to_come(audits):
+    with pytest.raises(ConfigError, match="is yet to come"):
+        load_night(audits.file, "2999-01-01")
+
+
+def test_the_schedule_names_the_time_zone(audits, monkeypatch):
+    text = audits.file.read_text()
+    names = set()
+    for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):  # 25 hours apart
+        audits.file.write_text(text + f'[schedule]\ncron = "0 3 * * *"\ntime_zone = "{zone}"\n')
+        names.add(load_night(audits.file, None).name)
+    assert len(names) == 2

@@ -1,0 +1,68 @@
+"""One page of all nights: bounds and failures drawn, hostile names as text."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.audits.config import AuditConfig, Requirement
+from pipeline.audits.history import rows_of
+from pipeline.audits.nights import Nights
+from pipeline.audits.trend import to_html, write_trend
+from tests.audits.test_checks import part
+from tests.audits.test_history import groups
+from tests.audits.test_nights import HOSTILE
+from tests.nights.test_webhook import make_record
+
+
+def history(num_nights: int) -> pl.DataFrame:
+    rows = []
+    for i in range(num_nights):
+        night = (date(2026, 1, 1) + timedelta(days=i)).isoformat()
+        record = make_record(
+            night=night,
+            verdict="fail" if i % 5 == 4 else "pass",
+            overall=part(10.0 + i % 7),
+            groups=groups(),
+            reasons=[HOSTILE] if i % 5 == 4 else [],
+        )
+        rows.append(rows_of(record))
+    return pl.concat(rows)
+
+
+def test_the_page(tmp_path: Path):
+    nights = Nights(str(tmp_path))
+    asked = AuditConfig(
+        runs="r",
+        require=(
+            Requirement(metric="corpus_perplexity", max=14.5),
+            Requirement(metric="corpus_perplexity", by="source", max=20),
+        ),
+    )
+    page = to_html(history(15), asked, HOSTILE)
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert "{{" in page  # what somebody else wrote, as text
+    assert page.count("<figure") == 5
+    assert "stroke-dasharray" in page
+    assert page.index("2026-01-15/report.html") < page.index("2026-01-14/report.html")
+    write_trend(nights, history(1), asked)
+    assert "2026-01-01" in nights.root.read_bytes("trend.html").decode()
+
+
+def test_a_night_without_any_score():
+    record = make_record(night="2026-01-01", overall=part(None, 0))
+    page = to_html(rows_of(record), AuditConfig(runs="r"), "runs")
+    assert "2026-01-01" in page
+
+
+def test_a_bound_that_is_far_off_is_not_drawn():
+    pages = [
+        to_html(
+            history(3),
+            AuditConfig(runs="r", require=(Requirement(metric="corpus_perplexity", max=bound),)),
+            "runs",
+        )
+        for bound in (13.0, 1000.0)
+    ]
+    assert ["stroke-dasharray" in page for page in pages] == [True, False]

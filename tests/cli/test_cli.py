@@ -1,0 +1,290 @@
+"""jobs/cli/main.py, the commands: words, exit codes and what is left behind. Starts no Ray."""
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.main import get_command
+
+from jobs.cli.main import app, run_command
+from jobs.console.signals import Terminated
+from tests.support.runs import make_run
+
+COMMANDS = [
+    "score",
+    "doctor",
+    "plan",
+    "status",
+    "verify",
+    "gc",
+    "compare",
+    "report",
+    "filter",
+    "audit",
+]
+COMMANDS += [
+    "schedule",
+    "submit",
+    "jobs list",
+    "jobs status",
+    "jobs logs",
+    "jobs stop",
+    "config show",
+]
+
+
+def every_command() -> dict[str, Any]:
+    """By what a user types."""
+    commands = dict(get_command(app).commands)
+    for group in ("jobs", "config"):
+        inner = commands.pop(group).commands
+        commands |= {f"{group} {name}": command for name, command in inner.items()}
+    return commands
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("WINNOW_", "RAY_ADDRESS")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    table = pa.table({"id": [1, 2], "body": ["one", "two"], "text": ["one", "two"]})
+    pq.write_table(table, folder / "a.parquet")
+    return folder
+
+
+BAD_REQUESTS = {
+    "no corpus": (["/nowhere/at-all"], "no such file or folder: /nowhere/at-all"),
+    "no column": (["{corpus}", "--text-column", "txt"], "did you mean --text-column text?"),
+    "not text": (["{corpus}", "--text-column", "id"], "column 'id' is int64, not text"),
+    "no model": (["{corpus}", "--model", "/nowhere/model"], "no such model folder: /nowhere/model"),
+    "not a model": (["{corpus}", "--model", "{corpus}"], "it has no config.json"),
+    "window too long": (["{corpus}", "--window-tokens", "5000"], "is more than"),
+    "window too short": (["{corpus}", "--window-tokens", "1"], "--window-tokens = 1: must be"),
+    "context too long": (["{corpus}", "--context-tokens", "511"], "leaves no room"),
+    "no such dtype": (["{corpus}", "--dtype", "int8"], "--dtype = 'int8': must be"),
+    "no such prefix": (["{corpus}", "--prefix", "box"], "--prefix = 'box': must be"),
+    "no such carry": (["{corpus}", "--carry", "bdy"], "did you mean 'body'?"),
+    "foreign folder": (["{corpus}", "--out", "{corpus}"], "is not empty and is not a run"),
+    "no such config": (["{corpus}", "--config", "no.toml"], "cannot read the configuration"),
+    "not a number": (["{corpus}", "--limit", "many"], "should be a valid integer"),
+    "no such option": (["{corpus}", "--modle", "x"], "--model"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_a_bad_request_is_one_clear_line(winnow, corpus, tiny_model, tmp_path, arguments, message):
+    out = tmp_path / "run"
+    given = [argument.format(corpus=corpus) for argument in arguments]
+    defaults = [] if "--model" in given else ["--model", tiny_model]
+    defaults += [] if "--out" in given else ["--out", out]
+    before = sorted(corpus.iterdir())
+
+    code, stdout, stderr = winnow("score", *given, *defaults)
+
+    assert code == 2
+    assert message in stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert not out.exists()
+    assert sorted(corpus.iterdir()) == before
+
+
+def test_a_missing_setting_is_named(winnow):
+    code, _, err = winnow("score", "--out", "x", "--model", "y")
+    assert code == 2
+    assert "corpus is not set" in err
+
+
+def test_an_unknown_key_in_the_file(winnow, tmp_path):
+    (tmp_path / "c.toml").write_text('[score]\nmodle = "x"\n')
+    code, _, err = winnow("score", "--config", tmp_path / "c.toml")
+    assert code == 2
+    assert "unknown key 'modle' in [score]" in err
+    assert "did you mean 'model'?" in err
+
+
+def test_option_beats_environment_beats_file(winnow, corpus, tiny_model, tmp_path, monkeypatch):
+    settings = {"corpus": corpus, "out": tmp_path / "run", "model": tiny_model}
+    lines = [f'{key} = "{value}"' for key, value in settings.items()]
+    lines += ["window_tokens = 100", "context_tokens = 10", "limit = 1"]
+    (tmp_path / "c.toml").write_text("\n".join(["[score]", *lines]))
+    monkeypatch.setenv("WINNOW_SCORE_WINDOW_TOKENS", "90")
+    monkeypatch.setenv("WINNOW_SCORE_CONTEXT_TOKENS", "9")
+
+    options = ["--dry-run", "--json", "--context-tokens", "8"]
+    code, out, err = winnow("score", "--config", tmp_path / "c.toml", *options)
+
+    assert code == 0, err
+    plan = json.loads(out)
+    assert (plan["window_tokens"], plan["context_tokens"], plan["rows"]) == (90, 8, 1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan(winnow, corpus):
+    (corpus / "b.parquet").write_text("not Parquet")
+    code, out, err = winnow("plan", corpus, "--json")
+    assert code == 1
+    plan = json.loads(out)
+    assert plan["rows"] == 2
+    assert plan["estimated_tokens"] == plan["text_bytes"] // 4
+    assert "not a readable Parquet file" in plan["unreadable"]["b.parquet"]
+    assert "b.parquet" in err
+
+
+def test_status_verify_report_and_compare(winnow, tiny_model, tmp_path):
+    store = make_run(tmp_path, tiny_model, ["one", "two", None])
+    run = store.location
+
+    code, out, _ = winnow("status", run, "--json")
+    assert code == 0
+    assert json.loads(out)["rows_done"] == json.loads(out)["rows"] == 3
+    code, out, _ = winnow("verify", run, "--sample", "0")
+    assert code == 0
+    assert "every input row once" in out
+    code, out, _ = winnow("report", run)
+    assert code == 0
+    assert "Documents without a score: 1 null." in out
+    code, out, _ = winnow("compare", run, run, "--json")
+    assert code == 0
+    assert len(json.loads(out)["runs"]) == 2
+
+    store.root.remove("_SUCCESS")
+    code, out, _ = winnow("verify", run, "--sample", "0")
+    assert code == 1
+    assert "FAILED" in out
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "report", "compare"])
+def test_not_a_run(winnow, tmp_path, command):
+    code, out, err = winnow(command, tmp_path)
+    assert code == 2
+    assert out == ""
+    assert "is not a run directory" in err
+
+
+def test_every_command_has_help_with_an_example():
+    commands = every_command()
+    assert sorted(commands) == sorted(COMMANDS)
+    for name, command in commands.items():
+        assert f"Example: winnow {name}" in (command.help or "")
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
+
+
+def test_every_option_names_its_environment_variable(winnow):
+    for name, command in every_command().items():
+        code, out, _ = winnow(*name.split(), "--help")
+        assert code == 0
+        for option in command.params:
+            if option.param_type_name == "option":
+                own = f"WINNOW_{name.replace(' ', '_').upper()}_{option.name.upper()}"
+                named = option.envvar or [own]
+                for variable in [named] if isinstance(named, str) else named:
+                    assert re.search(rf"\b{variable}\b", out), f"{name} --{option.name}"
+
+
+def test_what_prints_figures_prints_json():
+    without = {
+        name
+        for name, command in every_command().items()
+        if "--json" not in {word for param in command.params for word in param.opts}
+    }
+    assert without == {"schedule", "jobs logs"}  # files and logs
+
+
+def test_a_fault_of_ours_is_one_line_too(capsys):
+    def broken() -> None:
+        raise ZeroDivisionError("by nought")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(broken)
+    assert ended.value.code == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: by nought" in err
+    assert "WINNOW_DEBUG=1" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(Terminated, 143), (KeyboardInterrupt, 130)])
+@pytest.mark.parametrize("in_c", [False, True])
+def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(signalled, code, in_c, capsys):
+    def stopped() -> None:
+        try:
+            raise signalled
+        except BaseException as error:
+            if in_c:
+                raise SystemError("wait returned a result with an exception set") from error
+            raise
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(stopped)
+    assert ended.value.code == code
+    assert "Run the same command again to go on." in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_named(capsys):
+    def full() -> None:
+        raise OSError(
+            errno.ENOSPC, "No space left on device", "/runs/one/scores/part-00007.parquet"
+        )
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(full)
+    assert ended.value.code == 1
+    err = capsys.readouterr().err
+    assert "Error: /runs/one/scores/part-00007.parquet: No space left on device" in err
+    assert "fault in Winnow" not in err
+
+
+@pytest.fixture(scope="module")
+def scored(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(make_run(tmp_path_factory.mktemp("scored"), tiny_model, ["ab", "cde"]).location)
+
+
+HEAVY = {"ray", "vllm", "torch", "transformers"}
+FRAMES = {"polars", "pyarrow", "numpy", "scipy"}
+PAGES = {"altair", "vl_convert", "jinja2"}
+NOT_IMPORTED = {
+    "help": (["--help"], HEAVY | FRAMES | PAGES | {"pydantic"}),
+    "help of a command": (["score", "--help"], HEAVY | FRAMES | PAGES),
+    "version": (["--version"], HEAVY | FRAMES | PAGES),
+    "status": (["status", "{run}"], HEAVY | PAGES),
+    "plan": (["plan", "{run}/../corpus"], HEAVY | PAGES),
+    "filter": (["filter", "{run}", "--min", "num_chars=3", "--dry-run"], HEAVY | PAGES),
+    "report": (["report", "{run}"], HEAVY),
+    "verify": (["verify", "{run}", "--sample", "0"], HEAVY),
+    "compare": (["compare", "{run}", "{run}"], HEAVY),
+}
+
+
+@pytest.mark.parametrize(("arguments", "heavy"), NOT_IMPORTED.values(), ids=NOT_IMPORTED)
+def test_a_command_imports_no_more_than_it_needs(scored, arguments, heavy):
+    """Slow imports are felt at every start, and people who only read scores lack an engine."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('IMPORTED', *sys.modules))\n"
+        "from jobs.cli.main import main\n"
+        "main()\n"
+    )
+    given = [argument.format(run=scored) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    imported = done.stdout.rpartition("IMPORTED")[2].split()
+    assert "jobs.cli" in imported
+    assert heavy & set(imported) == set()

@@ -1,0 +1,127 @@
+"""`winnow audit`: exit codes, what goes where, and every mistake in one line."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from jobs.cli.main import app, run_command
+from jobs.nights import audit as module
+from tests.support.audits import Audits, Scorer
+
+NIGHT = "2026-01-05"
+BOUND = '[[audit.require]]\nmetric = "corpus_perplexity"\nmax = '
+
+
+@pytest.fixture
+def audits(tmp_path: Path, tiny_model: Path, monkeypatch) -> Audits:
+    monkeypatch.setattr(module, "run_night", partial(module.run_night, score=Scorer()))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    found = Audits(tmp_path, tiny_model)
+    found.write("a", [f"document {i} " + "word " * i for i in range(9)])
+    return found
+
+
+@pytest.fixture
+def winnow(capsys):
+    """arguments -> (exit code, stdout, stderr)."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: app(["audit", *map(str, arguments)]))
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def test_a_night_that_passes(audits, winnow):
+    audits.configure('by = "source"', extra=BOUND + "1000")
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert code == 0
+    assert "books" in out
+    assert "pass  corpus_perplexity, max 1000" in out
+    assert f"Night {NIGHT}: pass" in out
+    assert f"Wrote {audits.runs / NIGHT}/audit.json" in err
+    assert "Failed" not in err
+
+
+def test_a_night_that_fails_says_so_again(audits, winnow):
+    audits.configure(extra=BOUND + "1")
+    for said in ("Wrote ", "Decided before; delete "):
+        code, out, err = winnow(audits.file, "--night", NIGHT)
+        assert code == 1
+        assert f"Night {NIGHT}: fail" in out
+        assert "Failed: corpus_perplexity is " in err
+        assert said in err
+
+
+def test_a_night_that_only_tells(audits, winnow):
+    audits.configure(extra=BOUND + "1")
+    code, out, err = winnow(audits.file, "--night", NIGHT, "--exit-zero")
+    assert code == 0
+    assert f"Night {NIGHT}: fail" in out
+    assert "Failed: corpus_perplexity is " in err
+
+
+def test_json_is_the_record(audits, winnow):
+    code, out, err = winnow(audits.file, "--night", NIGHT, "--json")
+    assert code == 0
+    assert json.loads(out) == json.loads((audits.runs / NIGHT / "audit.json").read_text())
+    assert "Reporting" in err
+
+
+def test_a_webhook_that_is_not_there_is_a_warning(audits, winnow, monkeypatch):
+    monkeypatch.setenv("HOOK", "http://127.0.0.1:1/T0s3cr3t")
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr("jobs.nights.webhook.FIRST_WAIT_SECONDS", 0.0)
+    audits.configure(extra='[audit.webhook]\nurl_env = "HOOK"')
+    code, out, err = winnow(audits.file, "--night", NIGHT, "--json")
+    assert code == 0
+    assert "Warning: the webhook was not told: it cannot be reached: Connection refused" in err
+    assert json.loads(out)["webhook"] == {
+        "delivered": False,
+        "attempts": 3,
+        "error": "it cannot be reached: Connection refused",
+    }
+    assert "T0s3cr3t" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (BOUND + "1\nby = 'lang'", "by in [[audit.require]] 1 of"),
+        ('[audit.webhook]\nurl_env = "WINNOW_NOT_SET"', "WINNOW_NOT_SET is not set"),
+        ("[schedule]\ncron = '0 3 * * *'\ntime_zone = 'Mars'", "no such time zone"),
+        ("[audi]\n", "unknown table 'audi'"),
+    ],
+)
+def test_mistakes(audits, winnow, extra, message):
+    audits.configure(extra=extra)
+    code, out, err = winnow(audits.file)
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert not audits.runs.exists()
+
+
+def test_no_such_file(winnow, tmp_path):
+    code, _, err = winnow(tmp_path / "none.toml")
+    assert code == 2
+    said, hint = err.splitlines()
+    assert said.startswith(f"Error: cannot read the configuration {tmp_path}/none.toml: No such")
+    assert hint.startswith("Hint: write one: ")
+
+
+@pytest.mark.parametrize("key", ["runs", "baseline"])
+def test_offline_no_run_is_on_the_hub(audits, winnow, key, monkeypatch):
+    monkeypatch.setattr("jobs.nights.night.Nights", None)  # which looks at the folder
+    audits.configure(score="offline = true")
+    text = audits.file.read_text().replace(f'runs = "{audits.runs}"\n', "")
+    rest = "" if key == "runs" else f'runs = "{audits.runs}"\n'
+    audits.file.write_text(f'{text}{rest}{key} = "hf://datasets/org/runs"\n')
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: hf://datasets/org/runs is on the hub, and the hub is not asked")

@@ -1,0 +1,101 @@
+"""`winnow filter` as a user types it: words, exit codes, what is written."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli.main import app, run_command
+from tests.support.runs import score_corpus
+
+
+@pytest.fixture(scope="module")
+def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands")
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    texts = [None, "", *(f"{'yx' * (i % 5)} {i * i}" for i in range(28))]
+    langs = ["[bold]en", "de\x1b[31m", None] * 10
+    pq.write_table(pa.table({"text": texts, "lang": langs}), corpus / "a.parquet")
+    (corpus / "torn.parquet").write_bytes(b"PAR1")
+    score_corpus(corpus, folder / "run", tiny_model, carry=("lang",))
+    return folder
+
+
+@pytest.fixture
+def winnow(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """arguments -> (exit code, stdout, stderr)."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: app(["filter", *map(str, arguments)]))
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def test_dry_run_shows_the_mix_and_writes_nothing(winnow, made, tmp_path):
+    code, out, err = winnow(
+        made / "run",
+        "--out",
+        tmp_path / "o",
+        "--percentile",
+        "20:80",
+        "--within",
+        "lang",
+        "--by",
+        "lang",
+        "--dry-run",
+    )
+    assert code == 1  # torn.parquet is missing from the output
+    assert "[bold]en" in out
+    assert "\x1b" not in out
+    assert "(none)" in out
+    assert "2 documents without a score are dropped: 1 empty, 1 null" in err
+    assert "Neither kept nor rejected: torn.parquet" in err
+    assert "Nothing is written." in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_json_is_the_record(winnow, made, tmp_path):
+    code, out, _ = winnow(made / "run", "--out", tmp_path / "o", "--max", "perplexity=5", "--json")
+    assert code == 1
+    said = json.loads(out)
+    assert said.pop("out") == str(tmp_path / "o")
+    assert said == json.loads((tmp_path / "o" / "_filter.json").read_text())
+    assert said["after"]["documents"] == pq.read_metadata(tmp_path / "o" / "a.parquet").num_rows
+
+
+def test_an_option_beats_the_file(winnow, made, tmp_path):
+    file = tmp_path / "f.toml"
+    file.write_text(f'[filter]\nrun = "{made / "run"}"\npercentile = [20, 80]\nseed = 1\n')
+    _, out, _ = winnow("--config", file, "--percentile", "30:60", "--dry-run", "--json")
+    rules = json.loads(out)["rules"]
+    assert (rules["percentile"], rules["seed"]) == ([30, 60], 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--percentile", "1:9"], "out is not set"),
+        (["--out", "x"], "no rule says which documents to keep"),
+        (["--out", "x", "--max", "perplexity"], "METRIC=VALUE"),
+        (["--out", "x", "--min", "perplxity=3"], "did you mean 'perplexity'?"),
+        (["--out", "x", "--percentile", "1:9", "--by", "text"], "no carried column 'text' (--by)"),
+    ],
+)
+def test_usage_errors(winnow, made, arguments, message):
+    code, out, err = winnow(made / "run", *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+
+
+def test_not_a_run(winnow, tmp_path):
+    code, _, err = winnow(tmp_path, "--percentile", "1:9", "--dry-run")
+    assert code == 2
+    assert "is not a run directory" in err

@@ -1,0 +1,260 @@
+"""jobs/console/ending.py and parsing.py: how a process ends, as a shell sees it."""
+
+import errno
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.console.ending import EXIT_CODES, run_command
+from pipeline.errors import WinnowError
+from tests.support.runs import make_run
+
+WINNOW = [sys.executable, "-m", "jobs.cli"]
+ROOT = Path(__file__).parents[2]
+TEXTS = ["one", "two two", None, "three " * 40]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> str:
+    return make_run(tmp_path_factory.mktemp("run"), tiny_model, TEXTS).location
+
+
+def start(*arguments: str | Path, env: dict[str, str] | None = None, **streams):
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | streams
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WINNOW_", "RAY_"))}
+    clean |= {"PYTHONPATH": str(ROOT), **(env or {})}
+    return subprocess.Popen([*WINNOW, *map(str, arguments)], env=clean, **settings)
+
+
+def ended(*arguments: str | Path, **settings) -> tuple[int, str, str]:
+    process = start(*arguments, **settings)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+# --- signals
+
+
+WAITING = """
+import sys, time
+import jobs.cli.runs
+def wait(*arguments, **options):
+    print("begun", flush=True)
+    time.sleep(60)
+jobs.cli.runs.print_status = wait
+sys.argv = ["winnow", "status", "runs/x"]
+from jobs.cli.main import main
+main()
+"""
+"""A command that takes long, through the parser, which has an opinion of its own about Ctrl-C."""
+
+
+@pytest.mark.parametrize(
+    ("signalled", "code", "said"),
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Stopped by SIGTERM.")],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_a_signal_ends_it_in_one_line(signalled, code, said):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signalled)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err == f"{said} Run the same command again to go on.\n"
+
+
+def test_nobody_is_told_of_its_use():
+    """Asked of the libraries themselves, in a process that began as `winnow` does."""
+    code = (
+        "from jobs.console.ending import begin_process; begin_process()\n"
+        "import huggingface_hub.constants as hub\n"
+        "from ray._common.usage.usage_lib import usage_stats_enabled\n"
+        "assert hub.HF_HUB_DISABLE_TELEMETRY\n"
+        "assert not usage_stats_enabled()\n"
+    )
+    clean = {k: v for k, v in os.environ.items() if "STATS" not in k and "TRACK" not in k}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+# --- streams
+
+
+@pytest.mark.parametrize("form", ["", "--json", "--md"], ids=["table", "json", "markdown"])
+def test_a_reader_that_went_away_is_no_finding(run, form):
+    """The reader is gone before the first byte: what it is given to is closed at once."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        code, _, err = ended("report", run, *form.split(), stdout=write)
+    finally:
+        os.close(write)
+    assert code == 141
+    assert "Error" not in err
+    assert "Traceback" not in err
+    assert (Path(run) / "report.html").exists()
+
+
+def test_a_reader_of_messages_that_went_away(run):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        code, _, _ = ended("report", run, stderr=write)
+    finally:
+        os.close(write)
+    assert code == 141
+
+
+def test_stdout_on_a_full_disk_is_told(run):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        code, _, err = ended("report", run, "--json", stdout=full)
+    assert code == 1
+    assert "Error: stdout: No space left on device" in err
+    assert "Traceback" not in err
+    assert "fault in Winnow" not in err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_takes_nothing_with_it(run, closed):
+    """A file that was opened next would take its number, and be printed into."""
+    page = Path(run) / "report.json"
+    page.unlink(missing_ok=True)
+    line = shlex.join([*WINNOW, "report", run, "--json"])
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", f"{line} {closed}"], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(page.read_text())["overall"]["num_documents"] == len(TEXTS)
+
+
+# --- the machine
+
+
+def test_a_user_without_a_home(run, tmp_path):
+    """As in a container that runs as whoever the cluster says."""
+    code = (
+        "import os, pwd, sys\n"
+        "def nobody(*_): raise KeyError('nobody')\n"
+        "pwd.getpwuid = nobody\n"
+        "del os.environ['HOME']\n"
+        f"sys.argv = ['winnow', 'report', {run!r}]\n"
+        "from jobs.cli.main import main; main()\n"
+    )
+    environment = os.environ | {"HOME": "/", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Corpus perplexity" in done.stdout
+    assert "Warning: HOME is not set" in done.stderr
+    assert not list(tmp_path.glob("winnow-home-*")), "nothing is left behind"
+
+
+# --- errors
+
+
+def raised(error: Exception, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        run_command(fail)
+    return int(exit_.value.code or 0), capsys.readouterr().err
+
+
+CANNOT_BE = [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG]
+
+
+@pytest.mark.parametrize("number", CANNOT_BE, ids=[errno.errorcode[one] for one in CANNOT_BE])
+def test_what_cannot_be_written_at_all_is_a_mistake_of_the_request(number, capsys):
+    code, err = raised(OSError(number, os.strerror(number), "/runs/x"), capsys)
+    assert code == 2
+    assert err.startswith(f"Error: /runs/x: {os.strerror(number)}\nHint: ")
+
+
+def test_a_hostile_name_in_an_error_does_nothing(capsys):
+    _, err = raised(
+        WinnowError("no column '\x1b]0;owned\x07[red]x'", hint="\u202ereversed"), capsys
+    )
+    assert "\x1b" not in err
+    assert "\x07" not in err
+    assert "\u202e" not in err
+    assert "[red]x" in err
+
+
+def test_the_trace_is_shown_on_request(monkeypatch, capsys):
+    monkeypatch.setenv("WINNOW_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+
+
+# --- the parser
+
+
+MISTAKES = {
+    "a command": (["repot"], "No such command 'repot'", "did you mean 'report'?"),
+    "an option": (["score", "--modle", "x"], "No such option: --modle", "did you mean --model?"),
+    "a number": (
+        ["score", "--limit", "many"],
+        "Invalid value for '--limit'",
+        "winnow score --help",
+    ),
+    "an argument": (["report"], "Missing argument 'run'", "winnow report --help"),
+    "one too many": (["report", "a", "b"], "unexpected extra argument", "winnow report --help"),
+    "a colour": (["report", "a", "--color", "red"], "'--color'", "winnow report --help"),
+    "no value": (["report", "a", "--by"], "'--by' requires an argument", "winnow --help"),
+}
+
+
+@pytest.mark.parametrize(("given", "what", "hint"), MISTAKES.values(), ids=MISTAKES)
+def test_a_typing_error_is_a_line_and_a_hint(winnow, given, what, hint):
+    code, out, err = winnow(*given)
+    assert (code, out) == (2, "")
+    first, second = err.splitlines()
+    assert first.startswith("Error: ")
+    assert what in first
+    assert second == f"Hint: {hint}"
+
+
+@pytest.mark.parametrize("group", [[], ["jobs"], ["config"]], ids=["winnow", "jobs", "config"])
+def test_no_command_shows_the_help(winnow, group):
+    code, out, err = winnow(*group)
+    assert (code, out) == (2, "")
+    assert "Usage: winnow" in err
+    assert "Error" not in err
+
+
+def test_exit_codes_are_documented(winnow):
+    code, out, _ = winnow("--help")
+    assert code == 0
+    assert EXIT_CODES in " ".join(out.split())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for number in re.findall(r"\b\d+\b", EXIT_CODES):
+        assert re.search(rf"Exit codes: .{{0,200}}\b{number}\b", readme), number
+
+
+def test_completion_is_shown_and_installs_nothing(winnow, tmp_path):
+    code, out, _ = winnow("--install-completion")
+    assert (code, out) == (2, "")
+    environment = {
+        "_WINNOW_COMPLETE": "complete_bash",
+        "COMP_WORDS": "winnow rep",
+        "COMP_CWORD": "1",
+    }
+    assert ended(env=environment) == (0, "report\n", "")
+    environment |= {"COMP_WORDS": "winnow report --fail"}
+    environment |= {"COMP_CWORD": "2"}
+    assert ended(env=environment) == (0, "--fail-if\n", "")
+    home = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    code, out, _ = ended("--show-completion", "bash", env=home)
+    assert code == 0
+    assert "complete -o default -F _winnow_completion winnow" in out
+    assert list(tmp_path.iterdir()) == []

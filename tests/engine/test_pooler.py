@@ -1,0 +1,47 @@
+"""The arithmetic of the fused path that needs no engine; tests/test_engine.py has the rest."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.engine.pooler import join_shards, shard_logprobs
+from pipeline.engine.vllm_engine import pooler
+
+NUM_ROWS, VOCAB_SIZE = 7, 60
+
+
+@pytest.mark.parametrize("cuts", [(0, 60), (0, 20, 40, 60), (0, 1, 59, 60)], ids=str)
+def test_shards_of_the_vocabulary_join_to_the_whole(cuts: tuple[int, ...]):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(NUM_ROWS, VOCAB_SIZE, generator=generator) * 30
+    targets = torch.randint(0, VOCAB_SIZE, (NUM_ROWS,), generator=generator)
+    padding = torch.full((NUM_ROWS, 3), 1e4)  # what pads a shard must never count
+    pairs = []
+    for start, end in pairwise(cuts):
+        shard = torch.cat([logits[:, start:end], padding], 1)
+        pairs.append(torch.stack(shard_logprobs(shard, targets, start, end), -1))
+
+    found = join_shards(torch.stack(pairs, 1))
+
+    table = logits.double().numpy()
+    table -= np.logaddexp.reduce(table, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, table[np.arange(NUM_ROWS), targets], rtol=1e-5, atol=1e-5)
+
+
+def test_logits_taken_a_few_rows_at_a_time_add_up_as_they_do_whole(monkeypatch):
+    logits = torch.randn(7, VOCAB_SIZE, generator=torch.Generator().manual_seed(1)).bfloat16() * 30
+    targets = torch.arange(7)
+    before = logits.clone()
+    found = []
+    for rows in (1, 3, 7):
+        monkeypatch.setattr(pooler, "CPU_PIECE_BYTES", rows * 4 * VOCAB_SIZE)
+        found.append(torch.stack(shard_logprobs(logits, targets, 0, VOCAB_SIZE)))
+
+    wanted = torch.logsumexp(before.double(), -1)
+    for value, total in found:
+        assert value.dtype == total.dtype == torch.float32
+        torch.testing.assert_close(total.double(), wanted, rtol=1e-6, atol=0)
+        assert torch.equal(value, before[torch.arange(7), targets].float())
+    assert torch.equal(logits, before)

@@ -1,0 +1,100 @@
+"""pipeline/filters/config.py: how rules are written, and which contradict each other."""
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.filters.config import load_filter_config
+
+
+def load(**options):
+    return load_filter_config(None, {"run": "runs/x", **options})
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("7", 7), ("300k", 300_000), ("1.5M", 1_500_000), ("2B", 2 * 10**9), ("0.1b", 10**8)],
+)
+def test_budget_suffixes(text, tokens):
+    assert load(budget_tokens=text).budget_tokens == tokens
+
+
+def test_spelling():
+    config = load(
+        max=["perplexity=100", "nll=1e3"],
+        min=["num_tokens=-2"],
+        percentile="10:90",
+        buckets="tail,head",
+        bucket_percentiles="30,60",
+        sample_toward="20,5.5",
+    )
+    assert config.max == {"perplexity": 100.0, "nll": 1000.0}
+    assert config.min == {"num_tokens": -2.0}
+    assert config.percentile == (10.0, 90.0)
+    assert config.buckets == ("head", "tail")
+    assert config.bucket_percentiles == (30.0, 60.0)
+    assert config.sample_toward == (20.0, 5.5)
+    assert config.metrics() == ["num_tokens", "perplexity", "nll"]
+
+
+def test_file_and_precedence(tmp_path):
+    file = tmp_path / "f.toml"
+    file.write_text(
+        '[filter]\nrun = "runs/y"\nmax = {perplexity = 100}\npercentile = [10, 90]\n'
+        'buckets = ["head"]\nbudget_tokens = 5\nseed = 3\n'
+    )
+    config = load_filter_config(file, {"seed": 4, "budget_tokens": None, "max": []})
+    assert (config.run, config.max, config.seed) == ("runs/y", {"perplexity": 100.0}, 4)
+    assert (config.percentile, config.buckets, config.budget_tokens) == ((10.0, 90.0), ("head",), 5)
+
+
+BAD = {
+    "no rule": ({}, "no rule says which documents to keep"),
+    "bound": ({"max": ["perplexity"]}, "--max = .*METRIC=VALUE"),
+    "bound value": ({"min": ["perplexity=low"]}, "--min = .*METRIC=VALUE"),
+    "bound nan": ({"min": ["perplexity=nan"]}, "--min"),
+    "bounds crossed": ({"min": ["nll=3"], "max": ["nll=2"]}, "no nll is both at least 3"),
+    "percentile text": ({"percentile": "ten"}, "--percentile = 'ten': must be two numbers"),
+    "percentile range": ({"percentile": "10:190"}, "--percentile"),
+    "percentile one": ({"percentile": "10"}, "--percentile"),
+    "percentile crossed": ({"percentile": "90:10"}, "--percentile 90:10 is upside down"),
+    "bucket": ({"buckets": "head,toe"}, "--buckets"),
+    "bucket percentiles alone": (
+        {"percentile": "1:9", "bucket_percentiles": "3,6"},
+        "--bucket-percentiles needs --buckets",
+    ),
+    "folders alone": (
+        {"percentile": "1:9", "bucket_folders": True},
+        "--bucket-folders needs --buckets",
+    ),
+    "budget": ({"budget_tokens": "lots"}, "--budget-tokens = 'lots'"),
+    "budget of nothing": ({"budget_tokens": "0"}, "--budget-tokens"),
+    "prefer alone": ({"percentile": "1:9", "prefer": "low"}, "--prefer needs a budget"),
+    "two budgets": ({"budget_tokens": "1", "budget_bytes": "1"}, "are two budgets"),
+    "prefer": ({"budget_tokens": "1", "prefer": "best"}, "--prefer = 'best'"),
+    "metric unused": ({"max": ["nll=1"], "metric": "nll"}, "--metric is given, but no rule"),
+    "within unused": ({"budget_tokens": "1", "within": "lang"}, "--within is given, but no rule"),
+    "sample": ({"sample_toward": "20,0"}, "the standard deviation of --sample-toward"),
+    "two others": ({"percentile": "1:9", "minus": "a", "over": "b"}, "--minus and --over"),
+    "other unused": ({"max": ["nll=1"], "minus": "a"}, "no rule looks at the difference"),
+    "unscored": ({"percentile": "1:9", "unscored": "burn"}, "--unscored = 'burn'"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD.values(), ids=BAD)
+def test_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        load(**options)
+
+
+def test_unknown_key_has_a_near_name(tmp_path):
+    file = tmp_path / "f.toml"
+    file.write_text('[filter]\nrun = "x"\npercentil = [1, 2]\n')
+    with pytest.raises(ConfigError, match=r"unknown key 'percentil' in \[filter\]") as raised:
+        load_filter_config(file, {})
+    assert raised.value.hint == "did you mean 'percentile'?"
+
+
+def test_the_metric_that_two_runs_make_is_the_default():
+    assert load(percentile="1:9", minus="b").chosen_metric == "difference"
+    assert load(percentile="1:9", over="b").chosen_metric == "ratio"
+    assert load(percentile="1:9").chosen_metric == "perplexity"

@@ -1,0 +1,54 @@
+"""pipeline/filters/record.py: whose folder an output folder is."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RunError, UsageError
+from pipeline.filters.record import PLAN, FilterPlan, begin, check_apart
+from pipeline.storage.filesystem import open_root
+from tests.support.plans import make_manifest
+
+
+def manifest(corpus: Path, asked: str):
+    return make_manifest(corpus=str(corpus), request={"corpus": asked})
+
+
+@pytest.mark.parametrize("asked", ["{corpus}", "{corpus}/", "{corpus}/*/x.parquet"])
+def test_inside_a_folder_or_a_glob_is_refused(tmp_path, asked):
+    one = manifest(tmp_path, asked.format(corpus=tmp_path))
+    with pytest.raises(UsageError, match=r"--out .* is inside the corpus"):
+        check_apart(one, str(tmp_path / "out"), None)
+    with pytest.raises(UsageError, match=r"--out .* is the corpus itself"):
+        check_apart(one, str(tmp_path), None)
+
+
+def test_beside_a_corpus_of_one_file_is_fine(tmp_path):
+    one = manifest(tmp_path, str(tmp_path / "x.parquet"))
+    check_apart(one, str(tmp_path / "out"), str(tmp_path / "rest"))
+    with pytest.raises(UsageError, match="is the corpus itself"):
+        check_apart(one, str(tmp_path), None)
+
+
+def test_begin(tmp_path):
+    root = open_root(str(tmp_path / "out"))
+    plan = FilterPlan(identity={"run": "a", "max nll": 1.0}, kept={"x": (3,)})
+    assert begin(root, plan, "--out") is False
+    assert begin(root, plan, "--out") is False
+    root.write_bytes("_filter.json", b"{}")
+    assert begin(root, plan, "--out") is True
+    other = plan.model_copy(update={"identity": {"run": "b", "max nll": 1.0}})
+    with pytest.raises(RunError, match="another filter: run a -> b"):
+        begin(root, other, "--out")
+    with pytest.raises(RunError, match="other scores"):
+        begin(root, plan.model_copy(update={"kept": {"x": (4,)}}), "--out")
+    root.write_bytes(PLAN, b"{")
+    with pytest.raises(RunError, match="is damaged"):
+        begin(root, plan, "--out")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    root = open_root(str(tmp_path / "file" / "out"))
+    with pytest.raises(UsageError, match="cannot write to"):
+        begin(root, FilterPlan(identity={}, kept={}), "--out")

@@ -1,0 +1,255 @@
+"""pipeline/filters/selection.py against the rules written once more, in plain Python."""
+
+import math
+from itertools import groupby
+from unittest import mock
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipeline.filters import selection
+from pipeline.filters.config import FilterConfig, load_filter_config
+from pipeline.filters.selection import find_cutoffs
+from tests.statistics.test_hashing import splitmix
+
+# Few values, so that ties are common; 0.1 + 0.2 lies one bit beyond 0.3.
+VALUES = st.one_of(st.sampled_from([1.0, 2.0, 0.3, 0.1 + 0.2]), st.floats(0.5, 1e6), st.just(None))
+ROW = st.tuples(
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["en", "de", None]),
+    st.sampled_from(["ok", "ok", "ok", "truncated", "empty", "error"]),
+    VALUES,
+    st.integers(1, 50),
+)
+ROWS = st.lists(ROW, min_size=1, max_size=40)
+PERCENT = st.integers(0, 1000).map(lambda tenths: tenths / 10)
+
+
+def scores_of(rows) -> list[dict]:
+    table = []
+    for file, group in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
+        for index, (_, lang, status, value, tokens) in enumerate(group):
+            scored = status in ("ok", "truncated")
+            table.append(
+                {
+                    "file": file,
+                    "row": index,
+                    "lang": lang,
+                    "status": status,
+                    "num_tokens": tokens if scored else 0,
+                    "num_skipped_tokens": 3 if status == "truncated" else 0,
+                    "num_bytes": 4 * tokens,
+                    "perplexity": value if scored else None,
+                    "nll": None if value is None or not scored else value * 2 - 5,
+                }
+            )
+    return table
+
+
+SCHEMA = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "lang": pl.String,
+    "status": pl.String,
+    "num_tokens": pl.Int64,
+    "num_skipped_tokens": pl.Int64,
+    "num_bytes": pl.Int64,
+    "perplexity": pl.Float64,
+    "nll": pl.Float64,
+}
+
+
+def decide(table: list[dict], **options) -> pl.DataFrame:
+    config = load_filter_config(None, {"run": "x", **options})
+    scores = pl.LazyFrame(table, schema=SCHEMA)
+    selection = find_cutoffs(config, scores)
+    decided = selection.decide(scores).collect()
+    assert decided["file"].to_list() == [row["file"] for row in table]
+    assert decided["row"].to_list() == [row["row"] for row in table]
+    return decided
+
+
+def is_scored(row: dict, *metrics: str) -> bool:
+    return row["status"] in ("ok", "truncated") and all(row[name] is not None for name in metrics)
+
+
+@given(ROWS, st.floats(0, 100), st.floats(-10, 100), st.sampled_from(["keep", "drop"]))
+def test_bounds(rows, most, least, unscored):
+    table = scores_of(rows)
+    decided = decide(table, max=[f"perplexity={most}"], min=[f"nll={least}"], unscored=unscored)
+    for row, keep in zip(table, decided["keep"], strict=True):
+        if is_scored(row, "perplexity", "nll"):
+            assert keep == (row["perplexity"] <= most and row["nll"] >= least)
+        else:
+            assert keep == (unscored == "keep")
+
+
+@given(ROWS, PERCENT, PERCENT, st.booleans())
+def test_percentiles_are_numpys(rows, one, other, within):
+    low, high = sorted((one, other))
+    table = scores_of(rows)
+    decided = decide(
+        table, percentile=f"{low!r}:{high!r}", **({"within": "lang"} if within else {})
+    )
+    for row, keep in zip(table, decided["keep"], strict=True):
+        if not is_scored(row, "perplexity"):
+            assert keep is False
+            continue
+        peers = sorted(
+            other["perplexity"]
+            for other in table
+            if is_scored(other, "perplexity") and (not within or other["lang"] == row["lang"])
+        )
+        # numpy's linear percentile of the ranks is free of the rounding of values.
+        ranks = np.arange(len(peers))
+        first, last = np.percentile(ranks, [low, high])
+        first, last = math.ceil(first - 1e-9), math.floor(last + 1e-9)
+        assert keep == (peers[first] <= row["perplexity"] <= peers[last])
+
+
+@pytest.mark.parametrize(("low", "high"), [(10, 90), (7, 7.5), (0, 100), (25, 75)])
+def test_percentiles_of_distinct_values_are_exactly_numpys(low, high):
+    values = np.random.default_rng(3).lognormal(3, 1, 1001)
+    table = scores_of([("a", "en", "ok", float(value), 1) for value in values])
+    decided = decide(table, percentile=f"{low}:{high}")
+    first, last = np.percentile(values, [low, high])
+    assert decided["keep"].to_list() == [bool(first <= value <= last) for value in values]
+
+
+@given(ROWS, st.booleans())
+def test_buckets_part_at_the_terciles(rows, within):
+    table = scores_of(rows)
+    decided = decide(table, buckets="head,tail", **({"within": "lang"} if within else {}))
+    for row, keep, bucket in zip(table, decided["keep"], decided["bucket"], strict=True):
+        if not is_scored(row, "perplexity"):
+            assert (keep, bucket) == (False, None)
+            continue
+        peers = sorted(
+            other["perplexity"]
+            for other in table
+            if is_scored(other, "perplexity") and (not within or other["lang"] == row["lang"])
+        )
+        first, second = peers[(len(peers) - 1) // 3], peers[2 * (len(peers) - 1) // 3]
+        value = row["perplexity"]
+        expected = "head" if value <= first else "middle" if value <= second else "tail"
+        assert bucket == expected
+        assert keep == (expected != "middle")
+
+
+def budget_order(table, metric, prefer, seed):
+    def key(row):
+        tie = splitmix(seed, "order", row["file"], row["row"])
+        return (tie, tie) if prefer == "random" else (row[metric], tie)
+
+    needed = [] if prefer == "random" else [metric]
+    return sorted((row for row in table if is_scored(row, *needed)), key=key)
+
+
+def tokens_of(rows):
+    return sum(row["num_tokens"] + row["num_skipped_tokens"] for row in rows)
+
+
+def bytes_of(rows):
+    return sum(row["num_bytes"] for row in rows)
+
+
+@settings(max_examples=200)
+@given(
+    ROWS,
+    st.integers(1, 600),
+    st.sampled_from(["low", "middle", "high", "random"]),
+    st.integers(0, 3),
+    st.sampled_from(["tokens", "bytes"]),
+    st.sampled_from([1, selection.MOST_TIED]),
+)
+def test_budget(rows, budget, prefer, seed, unit, most_tied):
+    table = scores_of(rows)
+    size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
+    asked = {f"budget_{unit}": str(budget)}
+    with mock.patch.object(selection, "MOST_TIED", most_tied):
+        decided = decide(table, **asked, prefer=prefer, seed=seed)
+    order = budget_order(table, "perplexity", prefer, seed)
+    start, end = 0, len(order)
+    if prefer in ("low", "random"):
+        while size_of(order[:end]) > budget:
+            end -= 1
+    elif prefer == "high":
+        while size_of(order[start:]) > budget:
+            start += 1
+    else:
+        excess = max(0, size_of(order) - budget)
+        while 2 * size_of(order[:start]) < excess:
+            start += 1
+        while 2 * size_of(order[end:]) < excess:
+            end -= 1
+    kept = {(row["file"], row["row"]) for row in order[start:end]}
+    assert size_of(order[start:end]) <= budget
+    got = {
+        (row["file"], row["row"]) for row, keep in zip(table, decided["keep"], strict=True) if keep
+    }
+    assert got == kept
+
+
+def test_what_is_kept_without_a_score_is_charged_to_the_budget():
+    rows = [("a", None, "ok", 1.0, 10), ("a", None, "ok", None, 25), ("a", None, "ok", 2.0, 10)]
+    decided = decide(scores_of(rows), budget_tokens="40", unscored="keep")
+    assert decided["keep"].to_list() == [True, True, False]
+
+
+def test_other_rules_come_before_the_budget():
+    rows = [("a", None, "ok", float(value), 10) for value in range(1, 11)]
+    decided = decide(scores_of(rows), min=["perplexity=4"], budget_tokens="25")
+    assert [index for index, keep in enumerate(decided["keep"], 1) if keep] == [4, 5]
+
+
+def test_sample_follows_the_gaussian_and_not_the_dealing():
+    values = np.random.default_rng(0).uniform(0, 40, 40_000)
+    table = scores_of([("a", None, "ok", float(value), 1) for value in values])
+    decided = decide(table, sample_toward="20,5", seed=1)
+    probability = np.exp(-(((values - 20) / 5) ** 2) / 2)
+    chance = np.array([splitmix(1, "sample", "a", row) >> 11 for row in range(len(values))]) / 2**53
+    assert decided["keep"].to_list() == (chance < probability).tolist()
+    kept = values[decided["keep"].to_numpy()]
+    # A uniform density times the Gaussian is the Gaussian.
+    assert stats.kstest(kept, stats.truncnorm(-4, 4, 20, 5).cdf).pvalue > 1e-3
+    config = FilterConfig(run="x", sample_toward=(20.0, 5.0), seed=1)
+    scores = pl.LazyFrame(table, schema=SCHEMA)
+    pieces = [
+        find_cutoffs(config, scores).decide(scores.slice(at, 7_000)).collect()["keep"]
+        for at in range(0, 40_000, 7_000)
+    ]
+    assert pl.concat(pieces).to_list() == decided["keep"].to_list()
+
+
+def test_a_group_without_scored_documents_keeps_nothing():
+    rows = [("a", "en", "ok", 1.0, 1), ("a", "de", "error", None, 1)]
+    decided = decide(scores_of(rows), percentile="0:100", within="lang")
+    assert decided["keep"].to_list() == [True, False]
+
+
+def test_no_scored_document_at_all():
+    for rules in (
+        {"percentile": "0:100"},
+        {"buckets": "head"},
+        {"budget_tokens": "5"},
+        {"sample_toward": "1,1"},
+    ):
+        decided = decide(scores_of([("a", "en", "error", None, 1)]), **rules)
+        assert decided["keep"].to_list() == [False]
+
+
+def test_nan_is_no_value():
+    table = scores_of([("a", "en", "ok", 1.0, 1), ("a", "en", "ok", math.nan, 1)])
+    decided = decide(table, percentile="0:100")
+    assert decided["keep"].to_list() == [True, False]
+    assert decided["scored"].to_list() == [True, False]
+
+
+def test_the_middle_drops_no_more_than_it_must():
+    rows = [("a", None, "ok", float(value), 10) for value in range(1, 5)]
+    decided = decide(scores_of(rows), budget_tokens="20", prefer="middle")
+    assert decided["keep"].to_list() == [False, True, True, False]

@@ -1,0 +1,197 @@
+"""`winnow schedule` on this machine: crontab and user units, written by programs of ours."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.cli.main import app, run_command
+from jobs.nights import schedule_install
+
+CRONTAB = """#!/bin/sh
+case "$1" in
+-l) cat "$SPOOL" 2>/dev/null || { echo "no crontab for me" >&2; exit 1; } ;;
+-V) echo "${CRON_IS:-}" ;;
+-) cat >"$SPOOL" ;;
+esac
+"""
+SYSTEMCTL = """#!/bin/sh
+[ -z "$NO_BUS" ] || { echo "Failed to connect to bus: No medium found" >&2; exit 1; }
+echo "$@" >>"$SPOOL"
+"""
+CONFIG = """[score]
+corpus = "c"
+model = "m"
+[audit]
+runs = "runs"
+[schedule]
+name = "nightly"
+cron = "30 3 * * *"
+time_zone = "Europe/Berlin"
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home, a crontab and a systemctl of our own; the spool that they write."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in {"crontab": CRONTAB, "systemctl": SYSTEMCTL}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("SPOOL", str(tmp_path / "spool"))
+    zone = tmp_path / "zoneinfo" / "Europe" / "Berlin"
+    zone.parent.mkdir(parents=True)
+    zone.touch()
+    monkeypatch.setattr(schedule_install, "ZONE_LINK", zone)
+    (tmp_path / "nightly.toml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def schedule(machine, capsys):
+    """Options -> (exit code, stdout, stderr)."""
+
+    def run(*options: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: app(["schedule", "nightly.toml", *options]))
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+OTHERS = "MAILTO=me\n0 1 * * * backup\n"
+
+
+@pytest.mark.parametrize("before", [None, "", OTHERS, OTHERS.rstrip()], ids=repr)
+def test_the_crontab_keeps_what_is_others(schedule, machine, before):
+    if before is not None:
+        machine.write_text(before)
+
+    assert schedule("--to", "cron", "--install")[0] == 0
+    once = machine.read_text()
+    assert schedule("--to", "cron", "--install")[0] == 0
+    assert machine.read_text() == once
+    assert once.count("jobs.cli audit") == 1
+    kept = (before.rstrip("\n") + "\n") if before else ""
+    assert once.startswith(kept + "# BEGIN winnow nightly\n")
+    assert once.endswith("\n# END winnow nightly\n")
+    # This machine goes by Berlin's clock: what Debian's cron does not know is not needed.
+    assert "CRON_TZ" not in once
+
+    assert schedule("--to", "cron", "--uninstall")[0] == 0
+    assert machine.read_text() == kept
+    code, _, err = schedule("--to", "cron", "--uninstall")
+    assert code == 0
+    assert "not in the crontab" in err
+
+
+def test_two_nights_live_in_one_crontab(schedule, machine):
+    schedule("--to", "cron", "--install")
+    Path("nightly.toml").write_text(CONFIG.replace('"nightly"', '"nightly-2"'))
+    schedule("--to", "cron", "--install")
+    assert machine.read_text().count("jobs.cli audit") == 2
+    schedule("--to", "cron", "--uninstall")
+    assert "# BEGIN winnow nightly\n" in machine.read_text()
+    assert "nightly-2" not in machine.read_text()
+
+
+def test_a_block_without_an_end_is_left_alone(schedule, machine):
+    torn = "# BEGIN winnow nightly\n0 1 * * * backup\n"
+    machine.write_text(torn)
+    code, _, err = schedule("--to", "cron", "--install")
+    assert code == 2
+    assert "none that ends the block" in err
+    assert machine.read_text() == torn
+
+
+def test_a_cron_of_another_clock_is_refused_unless_it_knows_zones(schedule, machine, monkeypatch):
+    Path("nightly.toml").write_text(CONFIG.replace("Europe/Berlin", "Asia/Tokyo"))
+    code, _, err = schedule("--to", "cron", "--install")
+    assert code == 2
+    assert "Europe/Berlin, not by time_zone = 'Asia/Tokyo'" in err
+    assert not machine.exists()
+
+    monkeypatch.setenv("CRON_IS", "cronie 1.6.1")
+    assert schedule("--to", "cron", "--install")[0] == 0
+    assert "CRON_TZ=Asia/Tokyo\n30 3 * * * " in machine.read_text()
+
+
+def test_systemd_units_come_and_go(schedule, machine):
+    assert schedule("--to", "systemd", "--install")[0] == 0
+    units = Path.home() / ".config" / "systemd" / "user"
+    assert {unit.name for unit in units.iterdir()} == {"nightly.service", "nightly.timer"}
+    assert "OnCalendar=*-*-* 03:30:00 Europe/Berlin" in (units / "nightly.timer").read_text()
+    calls = machine.read_text().splitlines()
+    assert calls[-2:] == ["--user daemon-reload", "--user enable --now nightly.timer"]
+
+    assert schedule("--to", "systemd", "--uninstall")[0] == 0
+    assert list(units.iterdir()) == []
+    assert "--user disable --now nightly.timer" in machine.read_text()
+    code, _, err = schedule("--to", "systemd", "--uninstall")
+    assert code == 0
+    assert "not among the units" in err
+
+
+def test_without_a_session_bus_nothing_is_written(schedule, machine, monkeypatch):
+    monkeypatch.setenv("NO_BUS", "1")
+    code, _, err = schedule("--to", "systemd", "--install")
+    assert code == 1
+    assert "Failed to connect to bus" in err
+    assert not (Path.home() / ".config").exists()
+
+
+def test_a_machine_without_cron(schedule, machine, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, _, err = schedule("--to", "cron", "--install")
+    assert code == 2
+    assert "this machine has no crontab" in err
+
+
+@pytest.mark.parametrize("target", ["kubernetes", "kuberay"])
+def test_a_cluster_is_not_touched(schedule, machine, target):
+    code, _, err = schedule("--to", target, "--install")
+    assert code == 2
+    assert "kubectl apply -f -" in err
+
+
+@pytest.mark.parametrize("target", ["cron", "systemd", "kubernetes", "kuberay"])
+def test_printing_changes_nothing(schedule, machine, target):
+    with Path("nightly.toml").open("a") as file:
+        file.write('[schedule.cluster]\nimage = "winnow:1"\n')
+    code, out, err = schedule("--to", target)
+    assert code == 0
+    assert "audit" in out
+    assert err.startswith("Next: ")
+    assert "03:30 CE" in err
+    assert not machine.exists()
+
+
+def test_a_secret_is_kept_out_of_a_config_map(schedule, machine):
+    webhook = "[audit]\nwebhook = {url = 'https://hooks.slack.com/services/T0/B0/x'}\n"
+    cluster = "[schedule.cluster]\nimage = 'winnow:1'\n"
+    Path("nightly.toml").write_text(CONFIG.replace("[audit]\n", webhook) + cluster)
+    code, out, err = schedule("--to", "kubernetes")
+    assert code == 2
+    assert "looks like a secret" in err
+    assert "T0" not in err
+    assert out == ""
+    # On this machine it stays in the file.
+    assert schedule("--to", "systemd")[0] == 0
+
+
+def test_the_zone_of_this_machine(tmp_path, monkeypatch):
+    for link, zone in {"America/Lima": "America/Lima", "Etc/UTC": "UTC"}.items():
+        target = tmp_path / "share" / "zoneinfo" / link
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+        own = tmp_path / f"localtime-{zone.replace('/', '-')}"
+        own.symlink_to(target)
+        monkeypatch.setattr(schedule_install, "ZONE_LINK", own)
+        assert schedule_install.machine_zone() == zone
+    monkeypatch.setattr(schedule_install, "ZONE_LINK", tmp_path)
+    assert schedule_install.machine_zone() is None

@@ -1,0 +1,186 @@
+"""What a run takes over from another: exactly the shards whose inputs are as they were."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from jobs.run.score import finish_run
+from pipeline.corpus.files import Footer
+from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.reuse import covered_groups, merge_shards, take_over
+from pipeline.planning.sharding import deal_shards
+from pipeline.runs.manifest import Manifest, Totals
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
+from pipeline.schema import Shard, Span
+from pipeline.scoring.shard import score_shard
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.settings.config import ScoreConfig
+from pipeline.verification.integrity import check_integrity
+from tests.support.fakes import FakeEngine
+
+FILES = {
+    f"{letter}.parquet": [f"{letter} {row} " * (row + 1) for row in range(6)] for letter in "abcd"
+}
+
+
+def write(file: Path, texts: list[str]) -> None:
+    pq.write_table(pa.table({"text": texts}), file, row_group_size=3)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name, texts in FILES.items():
+        write(folder / name, texts)
+    return folder
+
+
+def plan(corpus: Path, out: Path, model: Path, **settings) -> tuple[RunStore, Manifest]:
+    values = {"dtype": "float32", "shard_tokens": 10, **settings}
+    config = ScoreConfig(corpus=str(corpus), out=str(out), model=str(model), **values)
+    store = RunStore(config.out)
+    manifest, is_new = open_run(config, store, default_shard_tokens=10)
+    assert is_new
+    store.write_manifest(manifest)
+    return store, manifest
+
+
+def finish(store: RunStore, manifest: Manifest, model: Path) -> int:
+    """Take over, score the rest; how many shards were scored."""
+    take_over(store, manifest)
+    left = {shard.id for shard in manifest.shards} - store.done()
+    for shard in manifest.shards:
+        if shard.id in left:
+            score_shard(
+                shard,
+                shard_job(manifest),
+                engine=FakeEngine(),
+                tokenizer=Tokenizer(str(model)),
+                store=store,
+            )
+    assert finish_run(store, manifest, Totals(), 1.0, 1.0) is not None
+    return len(left)
+
+
+@pytest.fixture
+def first(corpus: Path, tiny_model: Path, tmp_path: Path) -> RunStore:
+    store, manifest = plan(corpus, tmp_path / "first", tiny_model)
+    assert len(manifest.shards) > len(FILES)
+    finish(store, manifest, tiny_model)
+    return store
+
+
+def rows(store: RunStore):
+    return scan_scores(store, store.require_manifest()).collect()
+
+
+def test_an_unchanged_corpus_costs_nothing(first, corpus, tiny_model, tmp_path):
+    store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+
+    assert finish(store, manifest, tiny_model) == 0
+    assert_frame_equal(rows(store), rows(first))
+    success = store.success()
+    assert success is not None
+    assert success.num_shards_reused == len(manifest.shards)
+    assert success.num_rows_reused == manifest.num_rows
+    parts = Path(first.location, "scores"), Path(store.location, "scores")
+    for part in parts[0].iterdir():
+        assert part.samefile(parts[1] / part.name), "linked, not copied"
+
+
+def test_changed_added_and_removed_files(first, corpus, tiny_model, tmp_path):
+    write(corpus / "b.parquet", ["another text"] * 4)
+    write(corpus / "aa.parquet", ["a new file"] * 5)
+    (corpus / "d.parquet").unlink()
+
+    store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    scored = finish(store, manifest, tiny_model)
+
+    assert 0 < scored < len(manifest.shards)
+    fresh, fresh_manifest = plan(corpus, tmp_path / "fresh", tiny_model)
+    finish(fresh, fresh_manifest, tiny_model)
+    # In the order of the corpus, whatever was taken over.
+    assert_frame_equal(rows(store), rows(fresh))
+    assert all(check.passed for check in check_integrity(store, manifest))
+    success = store.success()
+    assert success is not None
+    kept = {f.path for f in manifest.files} & {"a.parquet", "c.parquet"}
+    assert success.num_rows_reused == sum(f.num_rows for f in manifest.files if f.path in kept)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"window_tokens": 64}, "window_tokens 511 -> 64"), ({"limit": 5}, "limit")],
+    ids=["another fingerprint", "a limit"],
+)
+def test_runs_that_do_not_match_share_nothing(
+    first, corpus, tiny_model, tmp_path, settings, reason, caplog
+):
+    store, manifest = plan(corpus, tmp_path / "b", tiny_model, reuse=first.location, **settings)
+    assert finish(store, manifest, tiny_model) == len(manifest.shards)
+    assert reason in caplog.text
+
+
+def test_a_part_that_is_gone_or_damaged_is_scored_anew(first, corpus, tiny_model, tmp_path):
+    whole = rows(first)
+    parts = sorted(Path(first.location, "scores").iterdir())
+    store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    parts[0].unlink()
+    parts[1].write_bytes(parts[1].read_bytes()[:100])
+
+    assert finish(store, manifest, tiny_model) == 2
+    assert_frame_equal(rows(store), whole)
+
+
+def test_an_unfinished_run_is_good_for_what_it_has(first, corpus, tiny_model, tmp_path):
+    Path(first.location, "_SUCCESS").unlink()
+    sorted(Path(first.location, "scores").iterdir())[0].unlink()
+    store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    assert finish(store, manifest, tiny_model) == 1
+
+
+def test_a_corpus_that_was_moved_is_the_same(first, corpus, tiny_model, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(corpus, moved)  # keeps the times
+    store, manifest = plan(moved, tmp_path / "second", tiny_model, reuse=first.location)
+    assert finish(store, manifest, tiny_model) == 0
+
+
+@given(st.data())
+def test_every_row_group_is_in_one_shard_in_order(data):
+    """Whatever is kept, kept and dealt shards cover the corpus once, in its order."""
+    sizes = data.draw(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), max_size=6))
+    footers = [
+        Footer(f"{i}", None, None, tuple((rows, 10 * rows) for rows in groups))  # type: ignore[arg-type]
+        for i, groups in enumerate(sizes)
+    ]
+    old = list(deal_shards(footers, data.draw(st.integers(1, 200)), None))
+    kept = [shard for shard in old if data.draw(st.booleans())]
+
+    dealt = list(deal_shards(footers, data.draw(st.integers(1, 200)), None, covered_groups(kept)))
+    shards, origin = merge_shards(kept, dealt)
+
+    def cells(spans: tuple[Span, ...]) -> list[tuple[int, int, int]]:
+        found = []
+        for span in spans:
+            assert span.num_rows == sum(sizes[span.file][group] for group in span.row_groups)
+            assert span.first_row == sum(sizes[span.file][: span.row_groups[0]])
+            found += [(span.file, group, sizes[span.file][group]) for group in span.row_groups]
+        return found
+
+    everything = [cell for shard in shards for cell in cells(shard.spans)]
+    expected = [(f, g, n) for f, groups in enumerate(sizes) for g, n in enumerate(groups)]
+    assert everything == expected
+    assert [shard.id for shard in shards] == list(range(len(shards)))
+    by_old = {shard.id: shard for shard in kept}
+    for new, was in origin.items():
+        assert shards[new] == Shard(new, *by_old[was][1:])
+    assert len(origin) == len(kept)

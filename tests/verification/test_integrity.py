@@ -1,0 +1,129 @@
+"""pipeline/verification/integrity.py: every kind of damage to a run is found and named."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.runs.store import FOOTER_KEY, RunStore
+from pipeline.verification.integrity import check_integrity
+from tests.support.runs import make_run
+
+TEXTS = [f"document {i} " + "and so on " * (i % 4) for i in range(14)] + [None, ""]
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny_model: Path) -> RunStore:
+    return make_run(tmp_path, tiny_model, TEXTS)
+
+
+def verdicts(store: RunStore) -> dict[str, tuple[bool, str]]:
+    checks = check_integrity(store, store.require_manifest())
+    return {check.name: (check.passed, check.detail) for check in checks}
+
+
+def failed(store: RunStore) -> dict[str, str]:
+    return {name: detail for name, (passed, detail) in verdicts(store).items() if not passed}
+
+
+def first_part(store: RunStore) -> Path:
+    return Path(store.root.full(store.part_name(0)))
+
+
+def rewrite(part: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Alter rows and keep the footer's promise: a forgery that checksums cannot see."""
+    footer = pq.read_metadata(part).metadata[FOOTER_KEY.encode()]
+    table = change(pq.read_table(part))
+    with pq.ParquetWriter(part, table.schema, write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({FOOTER_KEY: footer.decode()})
+
+
+def test_a_sound_run_passes(store):
+    found = verdicts(store)
+    assert all(passed for passed, _ in found.values()), found
+    assert found.keys() == {"finished", "parts", "rows", "totals", "corpus"}
+    assert "16 rows" in found["rows"][1]
+
+
+def test_unfinished(store):
+    store.root.remove("_SUCCESS")
+    assert failed(store) == {"finished": "the run is not finished"}
+
+
+def test_a_part_is_missing(store):
+    first_part(store).unlink()
+    assert "1 parts are missing" in failed(store)["parts"]
+
+
+def test_a_part_too_many(store):
+    target = Path(store.root.full(store.part_name(999)))
+    target.write_bytes(first_part(store).read_bytes())
+    assert "1 are not of this run" in failed(store)["parts"]
+
+
+def test_a_flipped_bit_in_a_page(store):
+    part = first_part(store)
+    content = bytearray(part.read_bytes())
+    metadata = pq.read_metadata(part)
+    column = metadata.row_group(0).column(metadata.schema.names.index("nll"))
+    content[column.data_page_offset + column.total_compressed_size - 3] ^= 1
+    part.write_bytes(content)
+    assert "damaged" in failed(store)["rows"]
+
+
+def test_rows_in_another_order(store):
+    rewrite(first_part(store), lambda table: table.take(list(reversed(range(table.num_rows)))))
+    assert "does not have the input rows in order" in failed(store)["rows"]
+
+
+def test_a_row_too_few(store):
+    rewrite(first_part(store), lambda table: table.slice(1))
+    assert "rows for" in failed(store)["rows"]
+
+
+@pytest.mark.parametrize("column", ["nll", "perplexity", "bits_per_token", "bits_per_byte"])
+def test_a_metric_that_contradicts_the_others(store, column):
+    def change(table: pa.Table) -> pa.Table:
+        index = table.schema.get_field_index(column)
+        return table.set_column(index, table.schema.field(index), pc.multiply(table[column], 1.001))
+
+    rewrite(first_part(store), change)
+    assert "metrics contradict each other" in failed(store)["rows"]
+
+
+def test_a_footer_that_says_other_totals(store):
+    part = first_part(store)
+    table = pq.read_table(part)
+    footer = json.loads(pq.read_metadata(part).metadata[FOOTER_KEY.encode()])
+    footer["totals"]["num_tokens"] += 1
+    with pq.ParquetWriter(part, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer)})
+    assert "num_tokens" in failed(store)["rows"]
+
+
+def test_a_part_of_another_fingerprint(store, tmp_path, tiny_model):
+    other = make_run(tmp_path / "other", tiny_model, TEXTS, window_tokens=99)
+    first_part(store).write_bytes(first_part(other).read_bytes())
+    detail = failed(store)["rows"]
+    assert "another fingerprint" in detail
+    assert "window_tokens 511 -> 99" in detail
+
+
+def test_totals_that_do_not_add_up(store):
+    success = json.loads(store.root.read_bytes("_SUCCESS"))
+    success["totals"]["nll"] += 0.5
+    store.root.write_bytes("_SUCCESS", json.dumps(success).encode())
+    assert "_SUCCESS says nll" in failed(store)["totals"]
+
+
+def test_a_corpus_that_has_changed(store, tmp_path):
+    file = tmp_path / "corpus" / "1.parquet"
+    os.utime(file, ns=(0, 0))
+    assert "1.parquet was written again" in failed(store)["corpus"]
