@@ -97,12 +97,18 @@ def test_the_columns_table_is_the_schema():
 
 
 def test_the_table_of_faults_names_real_tests():
-    sources = {path.stem: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    tests = ROOT / "tests"
+    sources = {
+        str(path.relative_to(tests).with_suffix("")): path.read_text()
+        for path in tests.rglob("test_*.py")
+    }
     rows = re.findall(r"^\|.*\| (.*) \|$", (ROOT / "tests/README.md").read_text(), re.MULTILINE)
     seen = 0
     for cell in rows:
         file = ""
-        for module, name in re.findall(r"\b(test_\w+)|\b([a-z0-9]+(?:_[a-z0-9]+)+)", cell):
+        for module, name in re.findall(
+            r"((?:\b\w+/)?\btest_\w+)|\b([a-z0-9]+(?:_[a-z0-9]+)+)", cell
+        ):
             file = module or file
             assert file in sources, cell
             assert f"def test_{name}" in sources[file], f"{file}::{name}"

@@ -35,7 +35,7 @@ def render_page(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("pipeline.pages"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("pipeline.rendering"), autoescape=True, undefined=StrictUndefined
     )
     environment.globals["plain"] = plain
     return environment

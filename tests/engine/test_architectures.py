@@ -12,8 +12,9 @@ import pytest
 import torch
 import transformers
 
+from pipeline.engine import fused
 from pipeline.engine.sizing import EngineSettings, Scoring
-from pipeline.engine.vllm_engine import VllmEngine, fused
+from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.schema import Window
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.scoring.windows import plan_windows
