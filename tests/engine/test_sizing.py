@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.engine import sizing
 from pipeline.engine.sizing import (
     EngineSettings,
     Machine,
@@ -9,7 +10,6 @@ from pipeline.engine.sizing import (
     engine_arguments,
     prepare_process,
 )
-from pipeline.engine.vllm_engine import sizing
 
 GIB = 1 << 30
 CPU = Machine(None, 16 * GIB, 6)
