@@ -9,7 +9,6 @@ import uuid
 from datetime import UTC, datetime
 
 from pipeline.corpus.files import (
-    Columns,
     changed_files,
     choose_columns,
 )
@@ -30,7 +29,6 @@ from pipeline.runs.manifest import (
 )
 from pipeline.runs.store import RunStore
 from pipeline.schema import TOKEN_FIELDS, Shard, part_schema
-from pipeline.scoring.shard import ShardJob
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import open_root
@@ -186,16 +184,3 @@ def _check_unchanged(existing: Manifest) -> None:
             f"the corpus has changed since this run was planned: {name} {what}{more}",
             hint="score it into a new --out",
         )
-
-
-def shard_job(manifest: Manifest) -> ShardJob:
-    """What a worker needs to know of a run to score its shards."""
-    return ShardJob(
-        run_id=manifest.run_id,
-        corpus=open_root(manifest.corpus),
-        files=tuple(file.path for file in manifest.files),
-        columns=Columns(manifest.text_column, manifest.id_column, manifest.carried),
-        schema=manifest.arrow_schema(),
-        rules=manifest.rules,
-        fingerprint=manifest.fingerprint,
-    )

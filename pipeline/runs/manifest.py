@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.corpus.files import Columns
 from pipeline.schema import SCHEMA_VERSION, Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -108,6 +109,11 @@ class Manifest(Record):
     def arrow_schema(self) -> pa.Schema:
         """The Arrow schema of this run's parts."""
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.part_schema)))
+
+    @property
+    def columns(self) -> Columns:
+        """Which input columns the run reads."""
+        return Columns(self.text_column, self.id_column, self.carried)
 
     def without_plan(self) -> "Manifest":
         """The same but for the files and shards: small, whatever the corpus."""

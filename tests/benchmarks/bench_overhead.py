@@ -28,10 +28,10 @@ GOAL = 20_000
 
 
 def score(corpus: Path, run: Path) -> Totals:
-    planned, job = plan(corpus)
+    manifest = plan(corpus)
     return score_shard(
-        planned.shards[0],
-        job,
+        manifest.task(0),
+        manifest,
         engine=InstantEngine(),
         tokenizer=ReadyIds(),  # type: ignore[arg-type]
         store=RunStore(str(run)),

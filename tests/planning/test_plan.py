@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from pipeline.corpus.files import Columns, Footer
 from pipeline.errors import CorpusError, ModelError, RunError
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.planning.sharding import (
     BYTES_PER_TOKEN,
     SMALLEST_SHARD_TOKENS,
@@ -284,12 +284,10 @@ def test_a_new_plan_leaves_nothing_automatic(corpus, tiny_model, tmp_path):
 
 def test_what_workers_are_told(corpus, tiny_model, tmp_path):
     manifest, _ = open_(request(corpus, tiny_model, tmp_path / "run", carry=("source",)))
-    job = shard_job(manifest)
-    assert job.corpus.path == str(corpus)
-    assert job.files == ("a.parquet", "b.parquet", "c.parquet")
-    assert job.columns == Columns("text", "id", ("source",))
-    assert job.schema == manifest.arrow_schema()
-    assert (job.rules, job.fingerprint) == (manifest.rules, manifest.fingerprint)
+    assert manifest.without_plan().columns == Columns("text", "id", ("source",))
+    told = [manifest.task(shard.id) for shard in manifest.shards]
+    # b.parquet has no row.
+    assert {name for task in told for name in task.files} == {"a.parquet", "c.parquet"}
 
 
 def test_two_plans_of_one_request_differ_in_name_only(corpus, tiny_model, tmp_path):

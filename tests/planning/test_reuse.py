@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from jobs.run.score import finish_run
 from pipeline.corpus.files import Footer
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import covered_groups, merge_shards, take_over
 from pipeline.planning.sharding import deal_shards
 from pipeline.runs.manifest import Manifest, Totals
@@ -60,8 +60,8 @@ def finish(store: RunStore, manifest: Manifest, model: Path) -> int:
     for shard in manifest.shards:
         if shard.id in left:
             score_shard(
-                shard,
-                shard_job(manifest),
+                manifest.task(shard.id),
+                manifest,
                 engine=FakeEngine(),
                 tokenizer=Tokenizer(str(model)),
                 store=store,
