@@ -48,7 +48,7 @@ class RunLock:
     def __init__(self, root: Root) -> None:
         self._root = root
         # A heartbeat is soon followed by another, and a store that is away holds up no end.
-        self._briefly = root.with_patience(0.0)
+        self._briefly = root.retrying_for(0.0)
         self._stopped = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._token = uuid.uuid4().hex
