@@ -37,7 +37,7 @@ from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
 from pipeline.settings.config import ScoreConfig, Workers
-from pipeline.storage import locations
+from pipeline.storage import locations, retries
 from pipeline.storage.filesystem import open_root
 from tests.support.fakes import FakeEngine
 from tests.support.faulty_proxy import (
