@@ -247,14 +247,16 @@ def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
 
 
 def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_size, monkeypatch):
-    from pipeline.engine.pooler import LogprobPooler
+    """test_startup_check.py has the other ways to be wrong."""
+    from pipeline.engine import pooler
 
-    right = LogprobPooler._target_logprobs
+    right = pooler.scored_rows
 
-    def shifted(self, hidden_states, rows, targets):
-        return right(self, hidden_states, rows, targets.roll(1))
+    def shifted(*arguments):
+        rows, targets = right(*arguments)
+        return [row + 1 for row in rows], targets
 
-    monkeypatch.setattr(LogprobPooler, "_target_logprobs", shifted)
+    monkeypatch.setattr(pooler, "scored_rows", shifted)
     settings = EngineSettings(
         str(tiny_model),
         "float32",
@@ -263,7 +265,7 @@ def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_s
         scoring="fused",
         architecture="LlamaForCausalLM",
     )
-    with pytest.raises(ModelError, match=r"fused scoring .* is off by"):
+    with pytest.raises(ModelError, match=r"fused scoring .* is off: ln p of token 1 of 5 is -"):
         VllmEngine(settings)
 
 
