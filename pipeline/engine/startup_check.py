@@ -48,12 +48,15 @@ def find_disagreement(
     """
     for window, answer, table in zip(windows, answers, tables, strict=True):
         num_tokens = len(window.prompt)
-        num_scored = num_tokens - window.num_context
-        if answer.shape != (num_scored,):
-            return f"returned {answer.size} log-probabilities where {num_scored} tokens are scored"
+        num_context = window.num_context
+        if answer.shape != (num_tokens - num_context,):
+            return (
+                f"returned {answer.size} log-probabilities for a window of {num_tokens} tokens, "
+                f"{num_context} of them context"
+            )
         if table.ndim != 2 or len(table) != num_tokens:
             return f"returned rows of shape {table.shape} for a prompt of {num_tokens} tokens"
-        positions = range(window.num_context, num_tokens)
+        positions = range(num_context, num_tokens)
         expected = np.array([table[at - 1, window.prompt[at]] for at in positions], np.float64)
         errors = np.abs(answer - expected) / np.maximum(1, np.abs(expected))
         worst = int(np.argmax(errors))  # of a NaN, if there is one

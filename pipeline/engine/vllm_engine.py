@@ -21,9 +21,9 @@ from pipeline.engine.sizing import (
     MAX_NUM_SEQS,
     EngineSettings,
     engine_arguments,
+    freeze_gc,
     prepare_process,
-    settle_heap,
-    unsettle_heap,
+    unfreeze_gc,
 )
 from pipeline.engine.startup_check import check_windows, find_disagreement
 from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
@@ -135,7 +135,7 @@ class VllmEngine:
         if self._fused:
             self._check_fused(settings)
             self._busy_seconds, self._stepped = 0.0, None
-        settle_heap()
+        freeze_gc()
 
     def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
         caller = _Caller()
@@ -177,7 +177,7 @@ class VllmEngine:
                 for core in ENDED:
                     core.shutdown()
                 ENDED.clear()
-                unsettle_heap()
+                unfreeze_gc()
 
     def _is_full(self) -> bool:
         return (
@@ -268,15 +268,21 @@ def _prompt_logprobs(output: Any, window: Window) -> Logprobs:
     """The scored tokens' log-probabilities, after checking that they are these tokens'."""
     flat = output.prompt_logprobs
     if flat is None or flat.token_ids != window.prompt[1:]:
-        raise EngineError("the engine answered with log-probabilities of other tokens")
+        raise EngineError(
+            "the engine returned log-probabilities of tokens that are not the window's"
+        )
     return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
 
 
 def _pooled(output: Any, window: Window) -> Logprobs:
     """The same from the pooler's answer."""
     logprobs = output.outputs.data.numpy()
-    if logprobs.shape != (len(window.prompt) - window.num_context,):
-        raise EngineError("the engine answered with another number of log-probabilities")
+    num_tokens, num_context = len(window.prompt), window.num_context
+    if logprobs.shape != (num_tokens - num_context,):
+        raise EngineError(
+            f"the engine returned {logprobs.size} log-probabilities for a window of {num_tokens} "
+            f"tokens, {num_context} of them context"
+        )
     return np.asarray(logprobs, dtype=np.float64)
 
 
