@@ -62,7 +62,7 @@ def find_disagreement(
         worst = int(np.argmax(errors))  # of a NaN, if there is one
         if not errors[worst] <= TOLERANCES[dtype]:
             return (
-                f"is off: ln p of token {positions[worst]} of {num_tokens} is {answer[worst]:.6g}, "
-                f"the model's own row says {expected[worst]:.6g}"
+                f"is off: ln p of token {positions[worst] + 1} of {num_tokens} is "
+                f"{answer[worst]:.6g}, the model's own row says {expected[worst]:.6g}"
             )
     return None

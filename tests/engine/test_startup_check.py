@@ -232,7 +232,7 @@ def test_a_wrong_value_of_one_token_is_seen(factor):
     scored[2][3] *= factor
     said = find_disagreement(windows, scored, tables, "bfloat16")
     assert said == (
-        f"is off: ln p of token 7 of 11 is {-5 * factor:.6g}, the model's own row says -5"
+        f"is off: ln p of token 8 of 11 is {-5 * factor:.6g}, the model's own row says -5"
     )
 
 
