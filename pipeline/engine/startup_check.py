@@ -22,7 +22,9 @@ Short, because a row holds the whole vocabulary: with 262,144 entries all rows o
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference of a token's ln p, in nats where ln p > -1, else relative to ln p.
 
-A target or a row that is off by one differs by nats in nearly every token.
+Measured with a random Llama and SmolLM2-135M over 13 draws of the prompts, on a CPU: right answers
+differ by less than 1e-6 in float32 and bfloat16, rows or tokens off by one by more than 0.7 in some
+token. The room in between is for GPUs, whose kernels round by the size of the batch.
 """
 
 
