@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.engine.sizing import settle_heap
+from pipeline.engine.sizing import freeze_gc
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
 from tests.benchmarks.instant import InstantEngine, ReadyIds, plan, write_corpus
@@ -39,7 +39,7 @@ def child(corpus: str, run: str) -> None:
     started = time.process_time()
     manifest = plan(Path(corpus), shard_tokens=SHARD_TOKENS)
     engine, store, documents = InstantEngine(), RunStore(run), 0
-    settle_heap()  # as an engine does when it has started
+    freeze_gc()  # as an engine does when it has started
     for shard in manifest.shards:
         totals = score_shard(
             manifest.task(shard.id),
