@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
 
-from pipeline.runs.records import Count, Record, form_version
+from pipeline.runs.records import Count, Record, form_version, on_one_line
 from pipeline.schema import Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -157,7 +157,7 @@ def decode_schema(text: str) -> pa.Schema:
 def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
     """`key was -> is` for each key that differs."""
     return [
-        f"{key} {_short(old.get(key))} -> {_short(new.get(key))}"
+        on_one_line(f"{key} {_short(old.get(key))} -> {_short(new.get(key))}")
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]

@@ -71,10 +71,10 @@ def parse(content: bytes, kind: type[R], where: str, *, hint: str) -> R:
         return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-    said = _one_line(first["msg"])
+    said = _short(first["msg"])
     if first["type"] == OTHER_FORM:
         raise RunError(f"{where} {said}", hint=f"use the Winnow that wrote it, or else {hint}")
-    key = _one_line(".".join(str(step) for step in first["loc"]))
+    key = _short(".".join(str(step) for step in first["loc"]))
     raise RunError(f"{where} is damaged: {f'{key}: ' if key else ''}{said}", hint=hint)
 
 
@@ -83,7 +83,11 @@ def save(root: Root, name: str, record: Record) -> None:
     root.write_bytes(name, record.to_json().encode())
 
 
-def _one_line(text: str) -> str:
-    """Keys may come out of the file, so they may be anything."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
+def on_one_line(text: str) -> str:
+    """Keys and values come out of a file, so they may be anything."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _short(text: str) -> str:
+    line = on_one_line(text)
     return line if len(line) <= MOST_CHARACTERS else line[:MOST_CHARACTERS] + "…"
