@@ -47,6 +47,14 @@ def imported(module: Path) -> set[str]:
     return found
 
 
+def imported_names(module: Path) -> set[str]:
+    """What a module imports by name."""
+    nodes = ast.walk(ast.parse(module.read_text()))
+    return {
+        alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_module(module: Path):
     source = module.read_text()
@@ -89,6 +97,34 @@ def test_every_room_has_its_floor(package: str):
     there = {path.stem for path in (ROOT / package).glob("*.py")}
     there |= {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
     assert there - {"__init__"} == set(FLOORS[package]) - {"__init__"}
+
+
+SETTINGS = {
+    "pipeline/settings/config.py": "keys of score and filter",
+    "pipeline/audits/config.py": "keys of audit",
+    "pipeline/planning/cost.py": "keys of plan",
+    "jobs/nights/schedule_config.py": "keys of schedule",
+}
+"""Say what is wrong with a setting; what is stored is not theirs."""
+VALIDATES = {"model_validate", "model_validate_json", "model_validate_strings", "TypeAdapter"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_stored_records_are_validated_in_one_place(module: Path):
+    name = str(module.relative_to(ROOT))
+    if name == "pipeline/runs/records.py":
+        return
+    names = {"ValidationError"} & imported_names(module)
+    assert not names or name in SETTINGS, "catches damage itself"
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Attribute | ast.Name):
+            called = node.attr if isinstance(node, ast.Attribute) else node.id
+            assert called not in VALIDATES, "loads a record itself"
+
+
+def test_settings_that_validate_are_there():
+    for name in SETTINGS:
+        assert "ValidationError" in imported_names(ROOT / name)
 
 
 NOT_IMPORTED = {

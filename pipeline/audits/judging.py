@@ -170,10 +170,11 @@ class Judge:
             {key: value for key, value in one.fingerprint.items() if key not in NO_MATTER}
             for one in (manifest, tonight)
         )
-        baseline.differences += differences(old, new)
+        found = differences(old, new)
+        self.baseline = baseline.model_copy(update={"differences": found})
         if manifest.corpus != tonight.corpus:
             self.notes.append(f"The baseline is of other rows: {manifest.corpus}.")
-        return "; ".join(baseline.differences) or None
+        return "; ".join(found) or None
 
     def _compare(self, baseline: Baseline, *, finished: bool) -> Comparison:
         store = RunStore(baseline.run)

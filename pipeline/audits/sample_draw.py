@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel
 
 from pipeline.audits.sample_estimate import Stratum
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
 from pipeline.corpus.files import Columns, Footer, choose_columns, find_files, read_footers
 from pipeline.errors import CorpusError, RunError, first_line
+from pipeline.runs.records import Record, load, save
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import Root
 
@@ -32,7 +32,7 @@ ROW_GROUP_BYTES = 64 << 20
 Rows = npt.NDArray[np.int64]
 
 
-class SampleRecord(BaseModel):
+class SampleRecord(Record):
     """What was drawn."""
 
     corpus: str
@@ -103,19 +103,17 @@ def draw_sample(
         ],
         unreadable=unreadable,
     )
-    target.write_bytes(RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    save(target, RECORD, record)
     return record
 
 
 def read_sample_record(target: Root) -> SampleRecord:
     """The record of the sample that is there. Raises RunError."""
-    try:
-        return SampleRecord.model_validate_json(target.read_bytes(RECORD))
-    except (FileNotFoundError, ValueError) as error:
-        raise RunError(
-            f"{target.location}/{RECORD} is missing or damaged",
-            hint="remove the unfinished night's folder; the sample is drawn again",
-        ) from error
+    hint = "remove the unfinished night's folder; the sample is drawn again"
+    record = load(target, RECORD, SampleRecord, hint=hint)
+    if record is None:
+        raise RunError(f"{target.show(RECORD)} is missing", hint=hint)
+    return record
 
 
 def sampled_config(config: ScoreConfig, target: Root) -> ScoreConfig:

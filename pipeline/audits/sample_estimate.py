@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel
 from scipy import stats
 
 from pipeline.reports.figures import (
@@ -20,6 +19,7 @@ from pipeline.reports.figures import (
     quantile_name,
 )
 from pipeline.reports.groups import Group, label_expr
+from pipeline.runs.records import Record
 from pipeline.scoring.fold import LARGEST_EXPONENT
 from pipeline.statistics.bootstrap import CONFIDENCE, Interval
 
@@ -30,7 +30,7 @@ METHOD = (
 WEIGHT = "sample_weight"
 
 
-class Stratum(BaseModel):
+class Stratum(Record):
     """The documents that share a value of the column that the sample is stratified by."""
 
     value: str | None
@@ -40,7 +40,7 @@ class Stratum(BaseModel):
     num_drawn: int
 
 
-class Estimate(BaseModel):
+class Estimate(Record):
     """A figure of the whole corpus, from its sample."""
 
     value: float

@@ -3,13 +3,14 @@
 Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 """
 
-from pydantic import BaseModel
+from typing import Annotated
 
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.errors import ModelError, require_modules
 from pipeline.planning.identity import engine_settings
 from pipeline.runs.manifest import ModelRecord
-from pipeline.runs.store import RunStore
+from pipeline.runs.records import Record, form_version, load, save
+from pipeline.runs.store import VERIFICATION, RunStore
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.verification.integrity import Check, check_integrity
 from pipeline.verification.reference import ReferenceScorer
@@ -29,10 +30,10 @@ VERIFY_VERSION = 1
 DEFAULT_SAMPLE = 20
 
 
-class Verification(BaseModel):
+class Verification(Record):
     """`RUN/verify.json`."""
 
-    verify_version: int = VERIFY_VERSION
+    verify_version: Annotated[int, form_version(VERIFY_VERSION)] = VERIFY_VERSION
     run_id: str
     dtype: str
     checks: list[Check]
@@ -93,7 +94,7 @@ def verify_run(
         truth=truth,
         noise_floor=noise,
     )
-    store.write_verification(verification.model_dump_json(indent=1))
+    save(store.root, VERIFICATION, verification)
     return verification
 
 
@@ -108,5 +109,5 @@ def _check_trust(model: ModelRecord, *, trusted: bool) -> None:
 
 def read_verification(store: RunStore) -> Verification | None:
     """What the last `verify` of this run found."""
-    content = store.verification()
-    return None if content is None else Verification.model_validate_json(content)
+    hint = "delete it, or verify the run again"
+    return load(store.root, VERIFICATION, Verification, hint=hint)
