@@ -26,11 +26,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from jobs.nights.audit import run_night
 from jobs.nights.night import load_night
-from jobs.score import run_score
-from pipeline.config import ScoreConfig, Workers
+from jobs.run.score import run_score
+from pipeline.settings.config import ScoreConfig, Workers
 from tests.compatibility.install import FIXTURES, PLACE
 from tests.faulty import POISON_TOKENS, Faulty, Silent, healthy
-from tests.tiny import MAX_TOKENS, save_tokenizer
+from tests.support.tiny import MAX_TOKENS, save_tokenizer
 
 FIRST_WRITTEN = 1_767_323_045  # 2026-01-02T03:04:05Z
 CARRIED = ("lang", "quality")

@@ -11,12 +11,12 @@ from typing import Any
 
 import polars as pl
 
-from jobs.score import Outcome
+from jobs.run.score import Outcome
 from pipeline import Scorer, read_scores
-from pipeline.config import ScoreConfig
-from tests.audits import Scorer as ScoringStep
-from tests.audits import Silent
-from tests.runs import score_corpus
+from pipeline.settings.config import ScoreConfig
+from tests.support.audits import Scorer as ScoringStep
+from tests.support.audits import Silent
+from tests.support.runs import score_corpus
 
 RULES: dict[str, dict[str, Any]] = {
     "whole": {},
