@@ -208,7 +208,7 @@ class _Reader:
         self._unreadable: dict[str, str] = {}
 
     def estimate(self, quantities: list[Quantity], **facts: Any) -> Estimate:
-        totals = dict(zip(Work._fields, quantities, strict=True))
+        totals: dict[str, Any] = dict(zip(Work._fields, quantities, strict=True))
         return Estimate(**totals, **facts, seed=self._seed, unreadable=self._unreadable)
 
     def count(self, units: list[Unit]) -> tuple[Work, list[str]] | None:
