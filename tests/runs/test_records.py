@@ -5,44 +5,26 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import BaseModel
 
-from pipeline.audits.nights import Latest, Nights, record_of
-from pipeline.audits.record import Audit
-from pipeline.audits.sample_draw import SampleRecord, read_sample_record
+from pipeline.audits.nights import Nights, record_of
+from pipeline.audits.sample_draw import read_sample_record
 from pipeline.errors import RunError
-from pipeline.filters.record import FilterPlan, FilterRecord, begin
-from pipeline.runs.lock import Holder, read_holder
-from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
+from pipeline.filters.record import FilterPlan, begin
+from pipeline.runs.lock import read_holder
+from pipeline.runs.manifest import Failure
 from pipeline.runs.records import Record, load, parse, save
 from pipeline.runs.store import RunStore
 from pipeline.storage.filesystem import open_root
-from pipeline.verification.verify import Verification, read_verification
+from pipeline.verification.verify import read_verification
 from tests.nights.test_webhook import make_record
+from tests.support.old_records import KINDS, OLD, at, levels
 from tests.support.runs import make_run
 
-OLD = Path(__file__).parent / "written_by_0_1_0"
-"""By 71fab52: a night that took parts over, a sampled one, a verified one, and a filter of it."""
-KINDS: dict[str, type[Record]] = {
-    "manifest.json": Manifest,
-    "footer.json": PartFooter,
-    "_SUCCESS": Success,
-    "failed-shard.json": Failure,
-    "failed-file.json": Failure,
-    "verify.json": Verification,
-    "audit.json": Audit,
-    "audit-sampled.json": Audit,
-    "latest.json": Latest,
-    "_sample.json": SampleRecord,
-    "_filter.json": FilterRecord,
-    "_filter_plan.json": FilterPlan,
-    "_LOCK": Holder,
-}
 FORMS = {
     "manifest.json": ("schema_version", 2),
     "footer.json": ("schema_version", 2),
@@ -94,32 +76,6 @@ def test_a_record_is_read_back_as_it_was(name, tmp_path):
     again = load(root, "x.json", KINDS[name], hint="")
     assert again == record
     assert load(root, "y.json", KINDS[name], hint="") is None
-
-
-class Level(NamedTuple):
-    """A record, or one inside it."""
-
-    path: tuple[str | int, ...]
-    kind: type[BaseModel]
-
-
-def levels(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[Level]:
-    if isinstance(value, BaseModel):
-        yield Level(path, type(value))
-        for name in type(value).model_fields:
-            yield from levels(getattr(value, name), (*path, name))
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from levels(one, (*path, str(key)))
-    elif isinstance(value, list | tuple):
-        for index, one in enumerate(value):
-            yield from levels(one, (*path, index))
-
-
-def at(content: Any, path: tuple[str | int, ...]) -> Any:
-    for step in path:
-        content = content[step]
-    return content
 
 
 @pytest.mark.parametrize("name", KINDS)
