@@ -25,7 +25,8 @@ from pipeline.statistics.bootstrap import CONFIDENCE, Interval
 
 METHOD = (
     "combined ratio estimator over strata, linearised variance with finite population correction, "
-    "normal interval (Cochran 1977, sections 6.10 to 6.12)"
+    "Student's t interval at Satterthwaite's degrees of freedom "
+    "(Cochran 1977, sections 5.4 and 6.10 to 6.12)"
 )
 WEIGHT = "sample_weight"
 
@@ -87,17 +88,27 @@ def _ratio(
     residual = pl.col("nll") - ratio * pl.col("size")
     spread = rows.group_by("stratum").agg(residual.var(ddof=1).alias("s2")).collect()
     by_stratum = dict(spread.iter_rows())
-    variance = 0.0
+    variances = []
     for one in strata:
-        left_out = one.num_rows - one.num_drawn
         s2 = by_stratum.get(one.value if by else "")
-        if left_out:
-            variance += math.nan if s2 is None else one.num_rows * left_out / one.num_drawn * s2
-    half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(variance) / sizes
+        if left_out := one.num_rows - one.num_drawn:
+            own = math.nan if s2 is None else one.num_rows * left_out / one.num_drawn * s2
+            variances.append((own, one.num_drawn - 1))
+    half = _half_width(variances) / sizes
     low, value, high = (_figure(x, is_perplexity) for x in (ratio - half, ratio, ratio + half))
     return Estimate(
         value=value, interval=None if math.isnan(half) else Interval(low=low, high=high)
     )
+
+
+def _half_width(variances: list[tuple[float, int]]) -> float:
+    """Of the interval of a sum of strata, from each one's variance and its degrees of freedom."""
+    variance = sum(own for own, _ in variances)
+    if not variance or math.isnan(variance):
+        return variance
+    # Satterthwaite 1946: a stratum that holds most of the variance and few rows tells little.
+    freedom = variance**2 / sum(own**2 / freedom for own, freedom in variances)
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(variance)
 
 
 def _figure(ratio: float, is_perplexity: bool) -> float:

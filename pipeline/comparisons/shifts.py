@@ -27,6 +27,7 @@ from pipeline.statistics.bootstrap import (
     block_sums,
     interval,
 )
+from pipeline.statistics.quantile import quantiles
 
 PERPLEXITY = "perplexity"
 BITS = "bits_per_byte"
@@ -88,10 +89,10 @@ def percentiles(sample: Sample, figures: list[str]) -> dict[str, list[float]]:
     scored = sample.scored()
     found = {}
     for figure in figures:
-        values = np.percentile(sample.metric(DISTRIBUTIONS[figure], scored), range(101))
+        values = sample.metric(DISTRIBUTIONS[figure], scored)
         if figure == PERPLEXITY:
             values = np.exp(np.minimum(values, LARGEST_EXPONENT))
-        found[figure] = [float(value) for value in values]
+        found[figure] = quantiles(values, [k / 100 for k in range(101)]).tolist()
     return found
 
 

@@ -35,7 +35,12 @@ from pipeline.reports.groups import (
     largest_query,
 )
 from pipeline.reports.measurement import measure
-from pipeline.reports.requirements import Finding, check_requirements, parse_requirement
+from pipeline.reports.requirements import (
+    Finding,
+    check_requirements,
+    exact_quantiles,
+    parse_requirement,
+)
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
@@ -163,14 +168,16 @@ def build_report(
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
     # Side by side: each leaves a core idle for half of its time.
     with ThreadPoolExecutor(1) as beside:
+        judged = beside.submit(check_requirements, scores, requirements)
         counted_copies = beside.submit(find_duplicates, scores)
-        findings = beside.submit(check_requirements, scores, requirements)
         measured = measure(scores, {column: groupings[column] for column in by})
+        findings = judged.result()
+        overall = measured.overall.with_quantiles(exact_quantiles(requirements, findings))
         examples = find_examples(
             scores,
             manifest,
             measured.sketches["perplexity"],
-            measured.overall.quantiles["perplexity"],
+            overall.quantiles["perplexity"],
             text=text,
         )
         duplicates = counted_copies.result()
@@ -182,7 +189,7 @@ def build_report(
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
-        overall=measured.overall,
+        overall=overall,
         groups={column: tables.groups for column, tables in measured.groups.items()},
         histograms=[
             histogram
@@ -197,7 +204,7 @@ def build_report(
         duplicates=duplicates,
         examples=examples,
         separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
-        requirements=findings.result(),
+        requirements=findings,
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),

@@ -9,7 +9,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import polars as pl
@@ -27,7 +27,9 @@ from pipeline.reports.expressions import (
     parse,
 )
 from pipeline.reports.expressions import fail as point_at
+from pipeline.reports.figures import quantile_name
 from pipeline.settings.config import near_name
+from pipeline.statistics.quantile import quantile_expr
 
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -71,21 +73,23 @@ class Requirement:
     source: str
     tree: Tree
     figures: dict[str, pl.Expr]
+    quantiles: dict[str, tuple[str, float]]
+    """Those of the figures that are quantiles, to their column and share."""
 
 
 def parse_requirement(source: str, schema: Mapping[str, pl.DataType]) -> Requirement:
     """Read an expression on score rows with these columns. Raises ConfigError, with a caret."""
     tree = parse(source)
-    figures: dict[str, pl.Expr] = {}
-    _Resolver(source, schema, figures).collect(tree)
-    return Requirement(source, tree, figures)
+    resolver = _Resolver(source, schema)
+    resolver.collect(tree)
+    return Requirement(source, tree, resolver.figures, resolver.quantiles)
 
 
 def check_requirements(scores: pl.LazyFrame, requirements: list[Requirement]) -> list[Finding]:
     """How a run stands to each. Quantiles are exact and taken one after the other: each needs its
     column in memory, 8 bytes a row."""
     wanted = {name: figure for one in requirements for name, figure in one.figures.items()}
-    quantiles = {name for name in wanted if QUANTILE.match(name)}
+    quantiles = {name for one in requirements for name in one.quantiles}
     together = [figure.alias(name) for name, figure in wanted.items() if name not in quantiles]
     values: dict[str, float | None] = {}
     for figures in [together, *([wanted[name].alias(name)] for name in sorted(quantiles))]:
@@ -93,6 +97,18 @@ def check_requirements(scores: pl.LazyFrame, requirements: list[Requirement]) ->
             row = scores.select(figures).collect(engine="streaming").row(0, named=True)
             values |= {name: _finite(value) for name, value in row.items()}
     return [_finding(requirement, values) for requirement in requirements]
+
+
+def exact_quantiles(
+    requirements: list[Requirement], findings: list[Finding]
+) -> dict[str, dict[str, float]]:
+    """Column to {p95: value}, of the quantiles that requirements ask for."""
+    found: dict[str, dict[str, float]] = {}
+    for requirement, finding in zip(requirements, findings, strict=True):
+        for figure, (column, q) in requirement.quantiles.items():
+            if (value := finding.values[figure]) is not None:
+                found.setdefault(column, {})[quantile_name(q)] = value
+    return found
 
 
 def _finite(value: float | None) -> float | None:
@@ -134,10 +150,11 @@ class _Resolver:
 
     source: str
     schema: Mapping[str, pl.DataType]
-    figures: dict[str, pl.Expr]
+    figures: dict[str, pl.Expr] = field(default_factory=dict)
+    quantiles: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def collect(self, tree: Tree) -> None:
-        """Put every figure of the tree into `figures`."""
+        """Put every figure of the tree into `figures`, quantiles into `quantiles` too."""
         if isinstance(tree, Comparison):
             for side in (tree.left, tree.right):
                 match side:
@@ -161,9 +178,11 @@ class _Resolver:
             if not isinstance(call.argument, Name):
                 self.fail(call.start, f"{call.name} is of a column: {call.name}(perplexity)")
             column = self.number_column(call.argument)
-            return (
-                column.quantile(float(quantile[1]) / 100, "linear") if quantile else column.mean()
-            )
+            if quantile is None:
+                return column.mean()
+            q = float(quantile[1]) / 100
+            self.quantiles[call.source] = (call.argument.value, q)
+            return quantile_expr(column, q)
         if call.name == "share":
             if call.argument is None or isinstance(call.argument, Name):
                 self.fail(call.start, 'share is of a condition on rows: share(status == "error")')

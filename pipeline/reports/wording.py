@@ -24,6 +24,9 @@ COLUMNS = (
 )
 TERMINAL_COLUMNS = ("documents", "tokens", "perplexity", "p5", "median", "p95", "bits/byte")
 
+NOTED_ERROR = 1e-5
+"""Of quantiles: below it no digit that is shown can be wrong."""
+
 
 def cells(figures: Figures) -> list[str]:
     """One table row, in the order of COLUMNS."""
@@ -90,6 +93,12 @@ def notes(report: Report) -> list[str]:
         found.append(
             f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
             "shards are in these figures."
+        )
+    error = report.overall.quantile_error
+    if error is not None and error > NOTED_ERROR:
+        found.append(
+            f"Quantiles are read off bins and lie within {100 * error:.1g}% of the exact values; "
+            "those that a requirement asks for are exact."
         )
     for file, reason in coverage.unreadable_files.items():
         found.append(f"Not read: {plain(file)}: {plain(reason)}")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from pipeline.audits.sample_estimate import (
     Stratum,
@@ -78,15 +79,19 @@ def test_by_the_textbook():
         nll_hat += one.num_rows * own["nll"].fill_null(0).to_numpy().mean()
         size_hat += one.num_rows * own["num_scored_bytes"].to_numpy().mean()
     ratio = nll_hat / size_hat
-    variance = 0.0
+    parts = []
     for one in strata:
         own = drawn.filter(pl.col("source") == one.value)
         y, x = own["nll"].fill_null(0).to_numpy(), own["num_scored_bytes"].to_numpy()
         residuals = y - ratio * x
         fraction = one.num_drawn / one.num_rows
         spread = np.sum((residuals - residuals.mean()) ** 2) / (len(y) - 1)
-        variance += one.num_rows**2 * (1 - fraction) / one.num_drawn * spread
-    half = 1.959963984540054 * math.sqrt(variance) / size_hat
+        parts.append(one.num_rows**2 * (1 - fraction) / one.num_drawn * spread)
+    variance = sum(parts)
+    freedom = variance**2 / sum(
+        part**2 / (one.num_drawn - 1) for part, one in zip(parts, strata, strict=True)
+    )
+    half = stats.t.isf(0.025, freedom) * math.sqrt(variance) / size_hat
     estimate = estimates(drawn.lazy(), "source", strata)["bits_per_byte"]
     expected = [x / math.log(2) for x in (ratio - half, ratio, ratio + half)]
     found = [estimate.interval.low, estimate.value, estimate.interval.high]
