@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from pipeline.audits.sample_estimate import Estimate, Stratum
 from pipeline.reports.figures import Figures
+from pipeline.reports.sampled import Sampled
 
 AUDIT_VERSION = 1
 Verdict = Literal["pass", "fail"]
@@ -83,20 +83,6 @@ class Reused(BaseModel):
     num_rows: int
 
 
-class Sampled(BaseModel):
-    """Which rows the figures are of, and how sure that makes them."""
-
-    by: str | None
-    seed: int
-    num_rows: int
-    """Of the corpus."""
-    num_drawn: int
-    strata: list[Stratum]
-    estimates: dict[str, Estimate | None]
-    """corpus_perplexity and bits_per_byte of the corpus, with 95% intervals."""
-    method: str
-
-
 class Delivery(BaseModel):
     """Whether the webhook was told. Its address is not kept."""
 
@@ -123,7 +109,7 @@ class Audit(BaseModel):
     corpus: str
     model: str
     overall: Part
-    """Of the whole corpus, weighted where it was sampled."""
+    """Of the whole corpus; estimated from weighted rows where it was sampled."""
     groups: dict[str, dict[str, Part]]
     """Column to group, the largest groups first."""
     checks: list[Check]

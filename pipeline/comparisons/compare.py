@@ -26,14 +26,17 @@ from pipeline.comparisons.shifts import (
     PERPLEXITY,
     Measured,
     change_between,
+    count_scored,
     figure_of,
     percentiles,
     resample,
     shift_between,
 )
 from pipeline.errors import RunError
-from pipeline.reports.figures import figures_of
-from pipeline.reports.groups import check_group, group_sizes, groups_of, largest_groups
+from pipeline.reports.figures import QUANTILES, quantile_name
+from pipeline.reports.groups import check_group, group_sizes, largest_groups
+from pipeline.reports.sampled import corpus_figures, corpus_groups, sampled, weighed
+from pipeline.runs.sample import Draw, read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.statistics.bootstrap import CONFIDENCE, METHOD, Blocks, Bootstrap
@@ -58,12 +61,16 @@ def compare_runs(
     """
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
-    scores = [scan_scores(subject.store, subject.manifest) for subject in question.subjects]
+    draws = [read_draw(subject.store) for subject in question.subjects]
+    scores = [
+        weighed(scan_scores(subject.store, subject.manifest), draw)
+        for subject, draw in zip(question.subjects, draws, strict=True)
+    ]
     groups = _groups(question.subjects, scores, by)
     runs = []
-    for subject, frame in zip(question.subjects, scores, strict=True):
+    for subject, frame, draw in zip(question.subjects, scores, draws, strict=True):
         on_run(subject.name)
-        runs.append(_measured(subject, frame, groups))
+        runs.append(_measured(subject, frame, groups, draw))
     figures = [PERPLEXITY, BITS] if question.same_tokenizer else [BITS]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
     references = _references(question, first)
@@ -76,7 +83,7 @@ def compare_runs(
         ranked_by=figures[0],
         baseline=question.subjects[first].name,
         by=list(groups),
-        notes=question.notes + _confounded(question, references),
+        notes=question.notes + _confounded(question, references) + _sampled_notes(runs),
         intervals=Intervals(method=METHOD, confidence=CONFIDENCE, resamples=resamples, seed=seed),
         runs=[_compared(runs[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
@@ -113,15 +120,24 @@ def _groups(
     return groups
 
 
-def _measured(subject: Subject, scores: pl.LazyFrame, groups: dict[str, list[str]]) -> Measured:
-    figures = figures_of(scores)
+def _measured(
+    subject: Subject, scores: pl.LazyFrame, groups: dict[str, list[str]], draw: Draw | None
+) -> Measured:
+    figures = corpus_figures(scores, draw)
     if figures.bits_per_byte is None:
         raise RunError(
             f"no document of {subject.store.location} has a score: there is nothing to compare",
             hint="`winnow report` says what became of its rows",
         )
-    by_group = {column: groups_of(scores, column, names) for column, names in groups.items()}
-    return Measured(subject=subject, scores=scores, figures=figures, groups=by_group)
+    return Measured(
+        subject=subject,
+        scores=scores,
+        figures=figures,
+        groups={
+            column: corpus_groups(scores, column, draw, names) for column, names in groups.items()
+        },
+        sampled=None if draw is None else sampled(scores, draw),
+    )
 
 
 def _references(question: Question, first: int) -> list[int | None]:
@@ -157,6 +173,16 @@ def _confounded(question: Question, references: list[int | None]) -> list[str]:
                 "what moved is due to either."
             )
     return notes
+
+
+def _sampled_notes(runs: list[Measured]) -> list[str]:
+    return [
+        f"{run.subject.name} is a sample, {run.sampled.num_drawn:,} of {run.sampled.num_rows:,} "
+        "rows: its figures, quantiles and their changes are estimated of the corpus; distances "
+        "(KS, PSI, moved) and documents one by one are of the sampled rows."
+        for run in runs
+        if run.sampled is not None
+    ]
 
 
 class _Pairs:
@@ -195,7 +221,15 @@ class _Pairs:
         blocks = self.bootstrap.blocks(sample.key, self.files, run.subject.place)
         if not run.resampled:
             run.resampled = resample(sample, blocks, self.bootstrap, self.groups)
+            run.num_resampled = count_scored(sample, self.groups)
             run.percentiles = percentiles(sample, self.figures)
+            # Exact, in place of those that were read off a sketch.
+            run.figures = run.figures.with_quantiles(
+                {
+                    figure: {quantile_name(q): found[round(100 * q)] for q in QUANTILES}
+                    for figure, found in run.percentiles.items()
+                }
+            )
         return sample, blocks
 
     def _shift(self, reference: int, index: int, baseline: Sample) -> RunShift:
@@ -246,6 +280,7 @@ def _compared(run: Measured, figures: list[str]) -> ComparedRun:
         tokenizer=subject.tokenizer,
         dtype=subject.manifest.rules.dtype,
         complete=subject.complete,
+        sample=run.sampled,
         figures=run.figures,
         intervals={figure: run.interval(figure) for figure in figures},
         percentiles=run.percentiles,

@@ -5,8 +5,8 @@ row is then decided by itself, so a part of the run can be decided when its docu
 
     bounds       value >= min, value <= max
     percentile   the band between two percentiles of all scored documents, or of their group's.
-                 Percentiles are statistics/quantile.py's; a bound is inclusive, so equal values share a
-                 fate. Cut-offs are stated as the outermost values that are kept.
+                 Percentiles are statistics/quantile.py's; a bound is inclusive, so equal values
+                 share a fate. Cut-offs are stated as the outermost values that are kept.
     buckets      as CCNet (Wenzek et al. 2020, arXiv:1911.00359): head up to and including the first
                  percentile, middle up to and including the second, tail above
     sample       each document is kept with probability exp(-((x - mean) / sd)^2 / 2), x its metric:

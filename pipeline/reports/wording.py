@@ -4,11 +4,12 @@ Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import number, percent_of
+from pipeline.rendering.formats import estimate_in_words, number, percent_of
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.report import Provenance, Report
 from pipeline.reports.requirements import Finding
+from pipeline.reports.sampled import Sampled
 from pipeline.verification.verify import Verification
 
 COLUMNS = (
@@ -89,6 +90,8 @@ def notes(report: Report) -> list[str]:
     """What a reader must know before believing the numbers."""
     coverage = report.coverage
     found = []
+    if report.sample is not None:
+        found += sample_notes(report.sample)
     if not report.complete:
         found.append(
             f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
@@ -107,6 +110,36 @@ def notes(report: Report) -> list[str]:
         counts = ", ".join(f"{count:,} {status}" for status, count in unscored.items())
         found.append(f"Documents without a score: {counts}.")
     return found
+
+
+def estimated(report: Report, figure: str) -> tuple[str, str]:
+    """Corpus perplexity or bits per byte: the value, and what it is: `estimated` of a sample."""
+    value = getattr(report.overall, figure)
+    if report.sample is None:
+        about = {"corpus_perplexity": "weighted by tokens"}
+        return number(value), about.get(figure, "compares across tokenizers")
+    found = report.sample.estimates[figure]
+    return estimate_in_words(value, found.interval if found else None)
+
+
+def of_rows(report: Report) -> str:
+    """What of a report is not an estimate is of."""
+    return "" if report.sample is None else f", of the {report.sample.num_drawn:,} sampled rows"
+
+
+def sample_notes(sample: Sampled) -> list[str]:
+    """What a sampled run is, and what it says of the corpus."""
+    said = []
+    for figure, found in sample.estimates.items():
+        if found is not None:
+            value, how_sure = estimate_in_words(found.value, found.interval)
+            said.append(f"{figure.replace('_', ' ')} {value} ({how_sure})")
+    return [
+        f"A sample: {sample.num_drawn:,} of the corpus's {sample.num_rows:,} rows are scored. "
+        f"What it says of the corpus: {', '.join(said) or 'nothing, no row has a score'}.",
+        "Tables of figures by group and quantiles are estimates of the corpus too; distributions, "
+        "thresholds, labels, duplicates and documents are of the sampled rows.",
+    ]
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

@@ -45,6 +45,13 @@ def quantile_expr(values: pl.Expr, q: float) -> pl.Expr:
     return values.quantile(q, "linear")
 
 
+def weighted_quantiles(values: Floats, weights: Floats, at: Sequence[float]) -> Floats:
+    """`weighted_quantile_expr` of arrays: shape [len(at)]."""
+    frame = pl.DataFrame({"value": values, "weight": weights}).sort("value")
+    found = [weighted_quantile_expr(pl.col("value"), pl.col("weight"), q) for q in at]
+    return np.array([frame.select(one).item() for one in found])
+
+
 def weighted_quantile_expr(values: pl.Expr, weights: pl.Expr, q: float) -> pl.Expr:
     """That of the values that are not null, as an aggregate; null of none. No NaN, please."""
     there = values.is_not_null()

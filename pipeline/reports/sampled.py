@@ -17,11 +17,22 @@ from pipeline.reports.figures import (
     QUANTILES,
     Figures,
     figures_from,
+    figures_of,
     quantile_name,
 )
-from pipeline.reports.groups import Group, label_expr
+from pipeline.reports.groups import (
+    KINDS,
+    Group,
+    group_code,
+    group_sizes,
+    groups_of,
+    label_expr,
+    largest_groups,
+)
+from pipeline.runs.sample import Draw
 from pipeline.scoring.fold import LARGEST_EXPONENT
 from pipeline.statistics.bootstrap import CONFIDENCE, Interval
+from pipeline.statistics.quantile import weighted_quantile_expr
 
 METHOD = (
     "combined ratio estimator over strata, linearised variance with finite population correction, "
@@ -29,16 +40,7 @@ METHOD = (
     "(Cochran 1977, sections 5.4 and 6.10 to 6.12)"
 )
 WEIGHT = "sample_weight"
-
-
-class Stratum(BaseModel):
-    """The documents that share a value of the column that the sample is stratified by."""
-
-    value: str | None
-    """None: the sample is not stratified."""
-    num_rows: int
-    """Of the corpus."""
-    num_drawn: int
+"""Rows of the corpus that a drawn row stands for."""
 
 
 class Estimate(BaseModel):
@@ -49,32 +51,55 @@ class Estimate(BaseModel):
     """None where a stratum has too few drawn rows to tell how much they vary."""
 
 
-def with_weights(scores: pl.LazyFrame, by: str | None, strata: list[Stratum]) -> pl.LazyFrame:
-    """The drawn rows, with how many rows of the corpus each stands for."""
-    weights = {one.value: one.num_rows / one.num_drawn for one in strata if one.num_drawn}
-    if by is None:
+class Sampled(Draw):
+    """Which rows the figures are of, and how sure that makes them."""
+
+    estimates: dict[str, Estimate | None]
+    """corpus_perplexity and bits_per_byte of the corpus, with 95% intervals."""
+    method: str
+
+
+def sampled(scores: pl.LazyFrame, draw: Draw) -> Sampled:
+    """The draw, and what it says of the corpus. `scores` are of `weighed`."""
+    return Sampled(
+        **draw.model_dump(include=set(Draw.model_fields)),
+        estimates=estimates(scores, draw),
+        method=METHOD,
+    )
+
+
+def weighed(scores: pl.LazyFrame, draw: Draw | None) -> pl.LazyFrame:
+    """The drawn rows, with how many rows of the corpus each stands for; without a draw as is."""
+    if draw is None:
+        return scores
+    weights = {one.value: one.num_rows / one.num_drawn for one in draw.strata if one.num_drawn}
+    if draw.by is None:
         return scores.with_columns(pl.lit(weights.get(None, 1.0)).alias(WEIGHT))
-    weight = label_expr(by).replace_strict(list(weights), list(weights.values()), default=None)
+    weight = label_expr(draw.by).replace_strict(list(weights), list(weights.values()))
     return scores.with_columns(weight.cast(pl.Float64).alias(WEIGHT))
 
 
-def estimates(
-    scores: pl.LazyFrame, by: str | None, strata: list[Stratum]
-) -> dict[str, Estimate | None]:
-    """corpus_perplexity and bits_per_byte of the corpus; None where nothing drawn has a score."""
+def weight_of(draw: Draw | None) -> pl.Expr | None:
+    """How much a row of `weighed` counts; None where each is one."""
+    return None if draw is None else pl.col(WEIGHT)
+
+
+def estimates(scores: pl.LazyFrame, draw: Draw) -> dict[str, Estimate | None]:
+    """corpus_perplexity and bits_per_byte of the corpus; None where nothing drawn has a score.
+
+    `scores` are of `weighed`.
+    """
     return {
-        "corpus_perplexity": _ratio(scores, by, strata, "num_tokens", is_perplexity=True),
-        "bits_per_byte": _ratio(scores, by, strata, "num_scored_bytes", is_perplexity=False),
+        "corpus_perplexity": _ratio(scores, draw, "num_tokens", is_perplexity=True),
+        "bits_per_byte": _ratio(scores, draw, "num_scored_bytes", is_perplexity=False),
     }
 
 
-def _ratio(
-    scores: pl.LazyFrame, by: str | None, strata: list[Stratum], size: str, *, is_perplexity: bool
-) -> Estimate | None:
+def _ratio(scores: pl.LazyFrame, draw: Draw, size: str, *, is_perplexity: bool) -> Estimate | None:
     """nll over `size`. A row without a score belongs to the sample and adds nothing."""
     scored = pl.col("nll").is_not_null()
-    rows = with_weights(scores, by, strata).select(
-        (label_expr(by) if by else pl.lit("")).alias("stratum"),
+    rows = scores.select(
+        (label_expr(draw.by) if draw.by else pl.lit("")).alias("stratum"),
         pl.col("nll").fill_null(0.0),
         pl.when(scored).then(pl.col(size)).otherwise(0).cast(pl.Float64).alias("size"),
         WEIGHT,
@@ -89,8 +114,8 @@ def _ratio(
     spread = rows.group_by("stratum").agg(residual.var(ddof=1).alias("s2")).collect()
     by_stratum = dict(spread.iter_rows())
     variances = []
-    for one in strata:
-        s2 = by_stratum.get(one.value if by else "")
+    for one in draw.strata:
+        s2 = by_stratum.get(one.value if draw.by else "")
         if left_out := one.num_rows - one.num_drawn:
             own = math.nan if s2 is None else one.num_rows * left_out / one.num_drawn * s2
             variances.append((own, one.num_drawn - 1))
@@ -116,15 +141,30 @@ def _figure(ratio: float, is_perplexity: bool) -> float:
     return math.exp(min(ratio, LARGEST_EXPONENT)) if is_perplexity else ratio / math.log(2)
 
 
-def weighted_figures(rows: pl.LazyFrame) -> Figures:
-    """Figures of the corpus from rows of with_weights. Quantiles are values of documents."""
-    return _figures(rows.select(_aggregates()).collect().row(0, named=True))
+def corpus_figures(scores: pl.LazyFrame, draw: Draw | None) -> Figures:
+    """Figures of the corpus. `scores` are of `weighed`; quantiles are weighted ones."""
+    if draw is None:
+        return figures_of(scores)
+    return _figures(scores.select(_aggregates()).collect().row(0, named=True))
 
 
-def weighted_groups(rows: pl.LazyFrame, column: str) -> list[Group]:
-    """The same by group, every one of them."""
-    found = rows.group_by(label_expr(column).alias("g")).agg(_aggregates()).collect()
-    return [Group(value=row["g"], figures=_figures(row)) for row in found.iter_rows(named=True)]
+def corpus_groups(
+    scores: pl.LazyFrame, column: str, draw: Draw | None, names: list[str] | None = None
+) -> list[Group]:
+    """The same by group, from the least to the most surprising; those of `names`, or the largest.
+
+    Where the corpus was sampled, a group's size is estimated too.
+    """
+    if draw is None:
+        return groups_of(scores, column, names)
+    names = largest_groups(group_sizes(scores, column)) if names is None else names
+    found = scores.group_by(group_code(column, names).alias("code")).agg(_aggregates()).collect()
+    groups = [
+        Group(value=name, kind=KINDS.get(name, "value"), figures=_figures(row))
+        for row in found.iter_rows(named=True)
+        for name in [names[row["code"]]]
+    ]
+    return sorted(groups, key=lambda one: (one.figures.document_perplexity or 0.0, one.value))
 
 
 def _figures(row: dict[str, Any]) -> Figures:
@@ -152,16 +192,8 @@ def _aggregates() -> list[pl.Expr]:
         (weight * pl.col("nll")).sum().alias("nll"),
         pl.when(told.any()).then(mean_nll).alias("mean_nll"),
         *(
-            _quantile(metric, q).alias(f"{metric}:{quantile_name(q)}")
+            weighted_quantile_expr(pl.col(metric), weight, q).alias(f"{metric}:{quantile_name(q)}")
             for metric in QUANTILE_METRICS
             for q in QUANTILES
         ),
     ]
-
-
-def _quantile(metric: str, q: float) -> pl.Expr:
-    """The smallest value that documents of at least the share q do not exceed."""
-    there = pl.col(metric).is_not_null()
-    values = pl.col(metric).filter(there)
-    weights = pl.col(WEIGHT).filter(there).sort_by(values)
-    return values.sort().filter(weights.cum_sum() >= q * weights.sum() * (1 - 1e-12)).first()
