@@ -95,7 +95,11 @@ QUANTILE_CALLS = re.compile(r"(nan)?(quantiles?|percentile|median)|mquantiles|sc
 NOT_OF_DOCUMENTS = ("statistics.median", "tables.quantiles")
 """The standard library's, of a few pauses; what shows a table."""
 NAMES_A_QUANTILE = {
-    "pipeline/comparisons/shifts.py": {"percentiles", "_quantile_changes"},  # calls; subtracts
+    "pipeline/comparisons/shifts.py": {
+        "percentiles",  # asks quantile.py
+        "with_exact_quantiles",
+        "_quantile_changes",
+    },
     "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
     "pipeline/filters/config.py": {"_takes_percentiles"},  # asks a setting
     "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.comparisons.comparability import TREND, Question, Subject, files_changed, recognise
+from pipeline.comparisons.comparability import (
+    TREND,
+    Question,
+    Subject,
+    confounded,
+    files_changed,
+    on_samples,
+    recognise,
+)
 from pipeline.comparisons.comparison import (
     Cell,
     ComparedRun,
@@ -31,9 +39,9 @@ from pipeline.comparisons.shifts import (
     percentiles,
     resample,
     shift_between,
+    with_exact_quantiles,
 )
 from pipeline.errors import RunError
-from pipeline.reports.figures import QUANTILES, quantile_name
 from pipeline.reports.groups import check_group, group_sizes, largest_groups
 from pipeline.reports.sampled import corpus_figures, corpus_groups, sampled, weighed
 from pipeline.runs.sample import Draw, read_draw
@@ -83,7 +91,7 @@ def compare_runs(
         ranked_by=figures[0],
         baseline=question.subjects[first].name,
         by=list(groups),
-        notes=question.notes + _confounded(question, references) + _sampled_notes(runs),
+        notes=question.notes + confounded(question, references) + on_samples(question, draws),
         intervals=Intervals(method=METHOD, confidence=CONFIDENCE, resamples=resamples, seed=seed),
         runs=[_compared(runs[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
@@ -161,30 +169,6 @@ def _references(question: Question, first: int) -> list[int | None]:
     return references
 
 
-def _confounded(question: Question, references: list[int | None]) -> list[str]:
-    notes = []
-    for subject, reference in zip(question.subjects, references, strict=True):
-        if reference is None:
-            continue
-        other = question.subjects[reference]
-        if subject.model != other.model and subject.dataset != other.dataset:
-            notes.append(
-                f"{subject.name} and {other.name} differ in model and in text: "
-                "what moved is due to either."
-            )
-    return notes
-
-
-def _sampled_notes(runs: list[Measured]) -> list[str]:
-    return [
-        f"{run.subject.name} is a sample, {run.sampled.num_drawn:,} of {run.sampled.num_rows:,} "
-        "rows: its figures, quantiles and their changes are estimated of the corpus; distances "
-        "(KS, PSI, moved) and documents one by one are of the sampled rows."
-        for run in runs
-        if run.sampled is not None
-    ]
-
-
 class _Pairs:
     """Holds each run against its reference; no more than two runs' documents in memory."""
 
@@ -223,13 +207,7 @@ class _Pairs:
             run.resampled = resample(sample, blocks, self.bootstrap, self.groups)
             run.num_resampled = count_scored(sample, self.groups)
             run.percentiles = percentiles(sample, self.figures)
-            # Exact, in place of those that were read off a sketch.
-            run.figures = run.figures.with_quantiles(
-                {
-                    figure: {quantile_name(q): found[round(100 * q)] for q in QUANTILES}
-                    for figure, found in run.percentiles.items()
-                }
-            )
+            run.figures = with_exact_quantiles(run.figures, run.percentiles)
         return sample, blocks
 
     def _shift(self, reference: int, index: int, baseline: Sample) -> RunShift:

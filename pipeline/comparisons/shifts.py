@@ -15,7 +15,7 @@ from pipeline.comparisons.comparability import Subject
 from pipeline.comparisons.comparison import Change, GroupShift, Shift
 from pipeline.comparisons.drift import Distances, distances
 from pipeline.comparisons.samples import Sample
-from pipeline.reports.figures import Figures
+from pipeline.reports.figures import QUANTILES, Figures, quantile_name
 from pipeline.reports.groups import Group
 from pipeline.reports.sampled import Sampled
 from pipeline.scoring.fold import LARGEST_EXPONENT
@@ -120,6 +120,16 @@ def percentiles(sample: Sample, figures: list[str]) -> dict[str, list[float]]:
         else:
             found[figure] = weighted_quantiles(values, sample.weight[scored], at).tolist()
     return found
+
+
+def with_exact_quantiles(figures: Figures, percentiles: dict[str, list[float]]) -> Figures:
+    """Those of all documents, in place of those that were read off a sketch."""
+    return figures.with_quantiles(
+        {
+            figure: {quantile_name(q): found[round(100 * q)] for q in QUANTILES}
+            for figure, found in percentiles.items()
+        }
+    )
 
 
 def figure_of(figures: Figures | None, name: str) -> float | None:
