@@ -13,7 +13,7 @@ from pipeline.audits.record import Audit, Check, Part
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
 from pipeline.rendering.terminal import print_table
-from pipeline.reports.wording import sample_notes
+from pipeline.reports.wording import quantile_notes, sample_notes
 
 COLUMNS = ("documents", "tokens", "perplexity", "median", "p95", "bits/byte")
 STYLES = {"pass": "green", "fail": "bold red", "skipped": "yellow"}
@@ -68,7 +68,7 @@ def print_audit(record: Audit, console: Console) -> None:
             table.add_row(state, Text(plain(_asked(check))), Text(plain(_found(check))))
         print_table(table, console)
         console.print()
-    for note in record.notes:
+    for note in [*record.notes, *quantile_notes(record.overall.figures)]:
         console.print(Text(plain(note), style="yellow"))
     against = record.baseline.run if record.baseline else "nothing: it is the first"
     console.print(

@@ -16,6 +16,7 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import estimate, estimate_in_words, number
 from pipeline.rendering.page import Chart, render_page
 from pipeline.statistics.bootstrap import Interval
+from pipeline.statistics.sketches import COARSE, FINE_ROWS
 
 CHARTS = {
     "corpus_perplexity": "corpus perplexity",
@@ -32,6 +33,11 @@ NEAR = 1.5
 MOST_NIGHTS = 400
 """The newest that are drawn."""
 MOST_LISTED = 60
+ABOUT_QUANTILES = (
+    f"Median and p95 of a night of more than {FINE_ROWS:,} documents lie within "
+    f"{100 / COARSE:.1g}% of the exact values, unless a requirement asks for them: then they are "
+    "exact."
+)
 COLUMNS = ("documents", "tokens", "perplexity", "bits/byte", "median", "p95")
 CARDS = (
     ("corpus_perplexity", "corpus perplexity", "weighted by tokens"),
@@ -58,6 +64,7 @@ def to_html(history: pl.DataFrame, audit: AuditConfig, title: str) -> str:
         num_nights=whole.height,
         num_failed=whole.filter(pl.col("verdict") == "fail").height,
         columns=COLUMNS,
+        about_quantiles=ABOUT_QUANTILES,
         cards=[_card(whole.row(-1, named=True), *card) for card in CARDS],
         nights=[
             (row, [_cell(row, name) for name in FIGURES])

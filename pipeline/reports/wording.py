@@ -97,12 +97,7 @@ def notes(report: Report) -> list[str]:
             f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
             "shards are in these figures."
         )
-    error = report.overall.quantile_error
-    if error is not None and error > NOTED_ERROR:
-        found.append(
-            f"Quantiles are read off bins and lie within {100 * error:.1g}% of the exact values; "
-            "those that a requirement asks for are exact."
-        )
+    found += quantile_notes(report.overall)
     for file, reason in coverage.unreadable_files.items():
         found.append(f"Not read: {plain(file)}: {plain(reason)}")
     unscored = {k: v for k, v in coverage.statuses.items() if k not in ("ok", "truncated")}
@@ -139,6 +134,17 @@ def sample_notes(sample: Sampled) -> list[str]:
         f"What it says of the corpus: {', '.join(said) or 'nothing, no row has a score'}.",
         "Tables of figures by group and quantiles are estimates of the corpus too; distributions, "
         "thresholds, labels, duplicates and documents are of the sampled rows.",
+    ]
+
+
+def quantile_notes(figures: Figures) -> list[str]:
+    """How far quantiles may be off, where that shows."""
+    error = figures.quantile_error
+    if error is None or error < NOTED_ERROR:
+        return []
+    return [
+        f"Quantiles are read off bins and lie within {100 * error:.1g}% of the exact values; "
+        "those that a requirement asks for are exact."
     ]
 
 
