@@ -127,6 +127,41 @@ def test_settings_that_validate_are_there():
         assert "ValidationError" in imported_names(ROOT / name)
 
 
+QUANTILE_CALLS = re.compile(r"(nan)?(quantiles?|percentile|median)|mquantiles|scoreatpercentile")
+NOT_OF_DOCUMENTS = ("statistics.median", "tables.quantiles")
+"""The standard library's, of a few pauses; what shows a table."""
+NAMES_A_QUANTILE = {
+    "pipeline/comparisons/shifts.py": {
+        "percentiles",  # asks quantile.py
+        "with_exact_quantiles",
+        "_quantile_changes",
+    },
+    "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
+    "pipeline/filters/config.py": {"_takes_percentiles"},  # asks a setting
+    "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch
+    "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
+    "pipeline/reports/requirements.py": {"exact_quantiles"},  # picks from findings
+    "pipeline/reports/tables.py": {"quantiles"},  # shows
+}
+"""Functions that name, show or hand on what statistics/quantile.py computes."""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_room_computes_quantiles(module: Path):
+    """What is p95? statistics/quantile.py says."""
+    if module.parent == ROOT / "pipeline/statistics":
+        return
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call):
+            owner, _, name = (called := ast.unparse(node.func)).rpartition(".")
+            if owner and called not in NOT_OF_DOCUMENTS:
+                assert not QUANTILE_CALLS.fullmatch(name), ast.unparse(node)
+        elif isinstance(node, ast.FunctionDef) and re.search("quantile|percentile", node.name):
+            found.add(node.name)
+    assert found == NAMES_A_QUANTILE.get(str(module.relative_to(ROOT)), set())
+
+
 NOT_IMPORTED = {
     **dict.fromkeys(("pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"), "is code"),
     "csv": "a spreadsheet takes a cell that begins with = for a formula",

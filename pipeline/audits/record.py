@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.audits.sample_estimate import Estimate, Stratum
 from pipeline.reports.figures import Figures
+from pipeline.reports.sampled import Sampled
 from pipeline.runs.records import Record, form_version
 
 AUDIT_VERSION = 1
@@ -84,20 +84,6 @@ class Reused(Record):
     num_rows: int
 
 
-class Sampled(Record):
-    """Which rows the figures are of, and how sure that makes them."""
-
-    by: str | None
-    seed: int
-    num_rows: int
-    """Of the corpus."""
-    num_drawn: int
-    strata: list[Stratum]
-    estimates: dict[str, Estimate | None]
-    """corpus_perplexity and bits_per_byte of the corpus, with 95% intervals."""
-    method: str
-
-
 class Delivery(Record):
     """Whether the webhook was told. Its address is not kept."""
 
@@ -124,7 +110,7 @@ class Audit(Record):
     corpus: str
     model: str
     overall: Part
-    """Of the whole corpus, weighted where it was sampled."""
+    """Of the whole corpus; estimated from weighted rows where it was sampled."""
     groups: dict[str, dict[str, Part]]
     """Column to group, the largest groups first."""
     checks: list[Check]

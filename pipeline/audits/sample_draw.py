@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audits.sample_estimate import Stratum
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
 from pipeline.corpus.files import Columns, Footer, choose_columns, find_files, read_footers
 from pipeline.errors import CorpusError, RunError, first_line
-from pipeline.runs.records import Record, load, save
+from pipeline.runs.records import load, save
+from pipeline.runs.sample import Draw, Stratum
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import Root
 
@@ -32,16 +32,10 @@ ROW_GROUP_BYTES = 64 << 20
 Rows = npt.NDArray[np.int64]
 
 
-class SampleRecord(Record):
-    """What was drawn."""
+class SampleRecord(Draw):
+    """What was drawn, and of what."""
 
     corpus: str
-    by: str | None
-    seed: int
-    num_rows: int
-    """Of the corpus."""
-    num_drawn: int
-    strata: list[Stratum]
     unreadable: dict[str, str]
     """Files that nothing could be drawn from, and why."""
 
