@@ -19,6 +19,7 @@ from pipeline.runs.lock import read_holder
 from pipeline.runs.manifest import Failure
 from pipeline.runs.records import Record, load, parse, save
 from pipeline.runs.store import RunStore
+from pipeline.schema import SCORE_VERSION
 from pipeline.storage.filesystem import open_root
 from pipeline.verification.verify import read_verification
 from tests.nights.test_webhook import make_record
@@ -66,6 +67,13 @@ def without_added(new: Any, old: Any) -> Any:
 def test_a_record_of_0_1_0_is_read_and_nothing_of_it_is_lost(name):
     record = read(name, (OLD / name).read_bytes())
     assert without_added(json.loads(record.to_json()), old(name)) == old(name)
+
+
+def test_a_score_means_what_it_meant():
+    """Or no run of 0.1.0 is resumed, and none of its parts is taken over."""
+    fingerprint = old("manifest.json")["fingerprint"]
+    assert fingerprint["schema_version"] == SCORE_VERSION
+    assert old("footer.json")["fingerprint"] == fingerprint
 
 
 @pytest.mark.parametrize("name", KINDS)
