@@ -339,6 +339,8 @@ def test_a_sampled_night_has_one_corpus_perplexity(audits, capsys):
         assert "estimated" in text, name
         assert value in text or name == "audit.json", name
         assert re.search(rf"(?<![\d.]){re.escape(wrong)}(?!\d)", text) is None, name
+    for name in ("terminal", "report.html", "report.md", "trend.html"):
+        assert "estimated, 95% interval" in shown[name].replace("\n", " "), name
     assert "estimated at" in record.reasons[0]
     # What `winnow report` makes of the night later is the same, and so is what it judges.
     again = build_report(str(night), fail_if=f"corpus_perplexity > {estimate.value + 1e-9}")
