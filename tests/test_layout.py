@@ -126,6 +126,7 @@ OPENS_PARQUET = re.compile(
 OPENERS = {
     "pipeline/corpus/files.py": "footers of a corpus",
     "pipeline/corpus/reader.py": "THE reader of a corpus",
+    "pipeline/corpus/int96.py": "looks at a file for it",
     "pipeline/runs/scores.py": "parts",
     "pipeline/runs/store.py": "parts",
     "pipeline/verification/integrity.py": "parts",

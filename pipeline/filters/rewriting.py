@@ -1,38 +1,32 @@
 """Write one corpus file again, its rows dealt to the outputs that were decided for them.
 
-Owns writing Parquet: schema, metadata, row order, codecs and row groups stay as they are; what is
-in memory is a row group at most. A row group that no output wants is not read, and of what is read
-each text must be the one that was scored. Which row goes where is decided before, by shard: see
-`RouteReader`. Reading is corpus/reader.py's.
+Owns the order of rows, and memory of a row group at most. A row group that no output wants is not
+read, and of what is read each text must be the one that was scored. Which row goes where is decided
+before, by shard: see `RouteReader`. Reading is corpus/reader.py's, writing file_writer.py's.
 """
 
-import base64
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.corpus.columns import plain_schema
 from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import CorpusFile, open_file
 from pipeline.errors import UnreadableFileError, WinnowError, first_line
+from pipeline.filters.file_writer import FileWriter, writer_settings
 from pipeline.storage.filesystem import Root
 from pipeline.storage.prefetch import Prefetch
 
 BATCH_BYTES = 32 << 20
 BATCH_ROWS = 1 << 16
-GROUP_BYTES = 256 << 20
-"""A row group ends here at the latest, however many rows the file's own have."""
 AHEAD = 2
-ARROW_SCHEMA = b"ARROW:schema"
 ROUTE = "route"
 TEXT_HASH = "text hash"
 """Beside the route and the added columns, one of which may be `text_hash`."""
@@ -195,14 +189,16 @@ def _rewrite(
     schema = file.schema
     for field in routes.added:
         schema = schema.append(field)
-    settings = _writer_settings(metadata)
+    settings = writer_settings(metadata)
     most_rows = max(file.group_rows, default=1)
     written = [0] * len(outputs)
     with ExitStack() as stack:
         writers = []
         for output in outputs:
             sink = stack.enter_context(output.root.writing(output.name(job.name)))
-            writers.append(stack.enter_context(_Writer(sink, schema, settings, max(1, most_rows))))
+            writers.append(
+                stack.enter_context(FileWriter(sink, schema, settings, max(1, most_rows)))
+            )
         batches = Prefetch(_dealt(file, job, len(outputs), routes, plain_schema(schema)), AHEAD)
         stack.callback(batches.close)
         for index, batch in batches:
@@ -242,64 +238,3 @@ def _kept(
     if not mask.all():
         columns = [column.filter(pa.array(mask)) for column in columns]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-class _Writer:
-    """Writes rows in plain types; closed properly, or let go of while its sink is still open."""
-
-    def __init__(
-        self, sink: Any, schema: pa.Schema, settings: dict[str, Any], most_rows: int
-    ) -> None:
-        self._schema = plain_schema(schema)
-        # Views are the same in Parquet: it says only in the footer that Arrow is to make them.
-        is_plain = self._schema == schema
-        self._writer = pq.ParquetWriter(sink, self._schema, store_schema=is_plain, **settings)
-        if not is_plain:
-            stored = base64.b64encode(schema.serialize().to_pybytes())
-            self._writer.add_key_value_metadata({ARROW_SCHEMA: stored})
-        self._most_rows = most_rows
-        self._pending: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        """Append rows; row groups are filled up to the size that the file has."""
-        self._pending.append(rows)
-        self._rows += rows.num_rows
-        self._bytes += rows.nbytes
-        if self._rows >= self._most_rows or self._bytes >= GROUP_BYTES:
-            self._flush(min(self._rows, self._most_rows))
-
-    def _flush(self, rows: int) -> None:
-        table = pa.Table.from_batches(self._pending, self._schema)
-        self._writer.write_table(table.slice(0, rows), row_group_size=max(1, rows))
-        rest = table.slice(rows)
-        self._pending = rest.to_batches() if rest.num_rows else []
-        self._rows, self._bytes = rest.num_rows, rest.nbytes
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            if self._rows:
-                self._flush(self._rows)
-            self._writer.close()
-            return
-        with suppress(pa.ArrowException, OSError, ValueError):
-            self._writer.close()
-
-
-def _writer_settings(metadata: Any) -> dict[str, Any]:
-    """Codec by column, encoding and sort order as the file has them."""
-    settings: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-    if not metadata.num_row_groups:
-        return settings
-    group = metadata.row_group(0)
-    columns = [group.column(i) for i in range(group.num_columns)]
-    codecs = {column.path_in_schema: column.compression for column in columns}
-    settings["compression"] = {
-        path: "NONE" if codec == "UNCOMPRESSED" else codec for path, codec in codecs.items()
-    }
-    if group.sorting_columns:
-        settings["sorting_columns"] = group.sorting_columns
-    return settings
