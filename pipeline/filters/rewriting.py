@@ -186,6 +186,8 @@ def _rewrite(
         raise UnreadableFileError(
             f"it has {metadata.num_rows:,} rows, had {job.num_rows:,} when it was scored"
         )
+    if job.text_column not in file.schema.names:
+        raise UnreadableFileError(f"it has no column '{job.text_column}' any more")
     schema = file.schema
     for field in routes.added:
         schema = schema.append(field)

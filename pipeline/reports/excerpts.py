@@ -105,7 +105,10 @@ def _chosen(scores: pl.LazyFrame, sketch: Sketch, quantiles: dict[str, float]) -
     places = pl.concat(
         part.select(pl.lit(place).alias("place"), *LOCATED) for place, part in named.items()
     ).with_row_index("order")
-    doc_id = pl.col("doc_id") if "doc_id" in scores.collect_schema() else pl.lit(None)
+    kind = scores.collect_schema().get("doc_id")
+    doc_id = pl.lit(None) if kind is None else pl.col("doc_id")
+    if kind == pl.Binary:  # a UUID, or a hash: seldom UTF-8
+        doc_id = doc_id.bin.encode("hex")
     return (
         scored.filter(
             pl.col("file").is_in(places["file"].unique().implode()),

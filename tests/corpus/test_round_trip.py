@@ -277,6 +277,15 @@ def test_a_filter_writes_no_text_that_was_not_scored(tmp_path, tiny_model, row, 
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
+def test_a_filter_of_a_corpus_that_lost_its_text_column(tmp_path, tiny_model):
+    writer = edited(tmp_path, tiny_model, 0, TEXTS[0])
+    pq.write_table(pa.table({"body": TEXTS}), tmp_path / "corpus" / "a.parquet")
+    with pytest.raises(
+        WinnowError, match=r"a\.parquet cannot be rewritten: it has no column 'text'"
+    ):
+        writer.write()
+
+
 def test_a_file_written_again_as_it_was_is_the_same(tmp_path, tiny_model):
     writer = edited(tmp_path, tiny_model, 0, TEXTS[0])
     writer.write()
