@@ -485,10 +485,19 @@ def test_the_same_text_written_in_several_ways_goes_together(others):
     [
         (pa.int64(), pa.string()),
         (pa.bool_(), pa.int64()),
+        (pa.int64(), pa.uint64()),
+        (pa.int8(), pa.uint64()),
         (pa.timestamp("us"), pa.timestamp("us", "UTC")),
         (pa.list_(pa.int64()), pa.int64()),
     ],
-    ids=["number and text", "boolean and number", "time zone and none", "list and number"],
+    ids=[
+        "number and text",
+        "boolean and number",
+        "signs",
+        "signs of a narrow one",
+        "time zone and none",
+        "list and number",
+    ],
 )
 def test_types_that_do_not_go_together_name_themselves_and_their_files(one, other):
     files = [footer("x.parquet", text=TEXT, c=one), footer("y.parquet", text=TEXT, c=other)]
