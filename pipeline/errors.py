@@ -4,6 +4,7 @@ WinnowError                       handled failure, exit code 1
 ├── UsageError                    the caller can mend it, nothing was written: exit code 2
 │   ├── ConfigError               an option, environment variable or TOML key
 │   ├── CorpusError               a corpus path, column or file
+│   │   └── CorpusChangedError    a row has not the text that was scored
 │   ├── ModelError                a model folder or name
 │   ├── MissingExtraError         a package that only an extra installs
 │   ├── RunError                  a run directory: another fingerprint, not a run, locked
@@ -50,6 +51,10 @@ class ConfigError(UsageError):
 
 class CorpusError(UsageError):
     """The corpus is not there, has no Parquet, or lacks the named columns."""
+
+
+class CorpusChangedError(CorpusError):
+    """A row of the corpus has not the text that was scored."""
 
 
 class ModelError(UsageError):

@@ -8,10 +8,8 @@ import logging
 import uuid
 from datetime import UTC, datetime
 
-from pipeline.corpus.files import (
-    changed_files,
-    choose_columns,
-)
+from pipeline.corpus.columns import choose_columns
+from pipeline.corpus.files import changed_files
 from pipeline.engine.model import Model, load_model
 from pipeline.errors import CorpusError, RunError
 from pipeline.planning.estimate import Estimate, Sample, estimate_work

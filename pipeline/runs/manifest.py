@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
 
-from pipeline.corpus.files import Columns
+from pipeline.corpus.columns import Columns
 from pipeline.runs.records import Count, Record, form_version, on_one_line
 from pipeline.schema import Shard, ShardTask
 

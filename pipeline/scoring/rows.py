@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline.corpus.files import Columns
+from pipeline.corpus.columns import Columns
 from pipeline.corpus.reader import carried_column
 from pipeline.schema import TOKEN_FIELDS, DocumentScore
 from pipeline.scoring.preparing import PreparedBatch

@@ -25,7 +25,7 @@ def hash_text(text: str) -> int:
     return hash_bytes(text.encode())
 
 
-def hash_bytes(content: bytes) -> int:
+def hash_bytes(content: bytes | memoryview) -> int:
     """The same of UTF-8 bytes."""
     digest = blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -148,3 +148,17 @@ def test_types_are_those_of_the_whole_corpus(tmp_path):
     assert [one.value for one in record.strata] == ["0.0", "1.0"]
     assert set(target.files()) == {"a.parquet", "_sample.json"}, "nothing of the other file"
     assert pq.read_schema(tmp_path / "s" / "a.parquet").field("level").type == pa.float64()
+
+
+def test_a_large_integer_among_floats_is_rounded_as_a_full_audit_does(tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    for name, values in (("a", pa.array([2**60 + 1] * 4)), ("b", pa.array([0.5] * 4))):
+        table = pa.table({"text": ["x"] * 4, "n": values, "id": values})
+        pq.write_table(table, folder / f"{name}.parquet")
+    target = open_root(str(tmp_path / "s"))
+    config = make_config(folder, carry=("n",))
+    record = draw_sample(config, target, rows=8, by="n", seed=0)
+    assert (record.num_drawn, record.unreadable) == (8, {})
+    rows = rows_of(tmp_path / "s")
+    assert {row["n"] for row in rows} == {row["id"] for row in rows} == {float(2**60), 0.5}

@@ -10,14 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from pipeline.corpus.files import (
-    Columns,
-    Footer,
-    changed_files,
-    choose_columns,
-    find_files,
-    read_footers,
-)
+from pipeline.corpus.columns import Columns, choose_columns
+from pipeline.corpus.files import Footer, changed_files, find_files, read_footers
 from pipeline.errors import CorpusError
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -491,10 +485,19 @@ def test_the_same_text_written_in_several_ways_goes_together(others):
     [
         (pa.int64(), pa.string()),
         (pa.bool_(), pa.int64()),
+        (pa.int64(), pa.uint64()),
+        (pa.int8(), pa.uint64()),
         (pa.timestamp("us"), pa.timestamp("us", "UTC")),
         (pa.list_(pa.int64()), pa.int64()),
     ],
-    ids=["number and text", "boolean and number", "time zone and none", "list and number"],
+    ids=[
+        "number and text",
+        "boolean and number",
+        "signs",
+        "signs of a narrow one",
+        "time zone and none",
+        "list and number",
+    ],
 )
 def test_types_that_do_not_go_together_name_themselves_and_their_files(one, other):
     files = [footer("x.parquet", text=TEXT, c=one), footer("y.parquet", text=TEXT, c=other)]

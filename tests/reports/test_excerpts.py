@@ -13,7 +13,7 @@ from pipeline.reports.report import build_report
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from tests.statistics.test_sketches import sketch_of
-from tests.support.runs import make_run
+from tests.support.runs import make_run, score_corpus
 
 TEXTS = [f"{'abcdefgh'[i % 8] * (i + 1)} tail" for i in range(40)]
 
@@ -109,6 +109,17 @@ def test_a_corpus_that_changed_is_said_and_the_report_is_made(tmp_path, tiny_mod
     others = [one for one in found if one.file == "1.parquet"]
     assert others
     assert all(one.excerpt for one in others)
+
+
+def test_ids_that_are_bytes_are_shown_in_hexadecimal(tmp_path, tiny_model):
+    ids = pa.array([bytes([200 + i]) * 16 for i in range(4)], pa.binary(16))
+    table = pa.table({"text": TEXTS[:4], "id": ids})
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), ids)
+    for name, one in (("bytes", table), ("uuids", table.set_column(1, "id", uuids))):
+        (tmp_path / name).mkdir()
+        pq.write_table(one, tmp_path / name / "a.parquet")
+        found = examples(score_corpus(tmp_path / name, tmp_path / f"run {name}", tiny_model))
+        assert {one.doc_id for one in found} == {value.as_py().hex() for value in ids}
 
 
 def test_few_documents_are_not_shown_as_both_ends(tmp_path, tiny_model):
