@@ -45,7 +45,7 @@ class FilterWriter:
         config, self._manifest = request.config, request.manifest
         self._out = open_root(out)
         self._rejects = open_root(config.rejects) if config.rejects else None
-        self._corpus = open_root(self._manifest.corpus)
+        self._corpus = request.corpus
         self._buckets: list[str | None] | None = None
         if config.bucket_folders:
             unscored = [None] if config.unscored == "keep" else []
@@ -85,7 +85,7 @@ class FilterWriter:
             sizes = {file.path: file.num_rows for file in self._manifest.files}
             kept = {name: (*rows, sizes[name] - sum(rows)) for name, rows in kept.items()}
         rules = request.config.model_dump(
-            exclude={"run", "out", "rejects", "minus", "over", "force", "partial"}
+            exclude={"run", "corpus", "out", "rejects", "minus", "over", "force", "partial"}
         )
         other = request.other.require_manifest().run_id if request.other else None
         identity = identify(self._manifest, len(request.rows.shards), other, rules)

@@ -35,6 +35,8 @@ class PlannedFile(Record):
     size_bytes: int
     mtime_ns: int
     num_rows: int
+    footer_digest: str | None = None
+    """Of the Parquet footer's bytes; None in a run that 0.1.0 planned."""
 
 
 class ModelRecord(Record):

@@ -129,10 +129,10 @@ def test_one_run_is_no_comparison(ask):
 
 
 def test_files_are_counted_by_what_became_of_them(ask):
-    before = {name: [row(5, 5.0, 9)] * 2 for name in ("kept", "gone", "longer", "touched")}
-    after = {"kept": before["kept"], "longer": ONE["a.parquet"], "touched": before["touched"]}
+    before = {name: [row(5, 5.0, 9)] * 2 for name in ("kept", "gone", "longer", "edited")}
+    after = {"kept": before["kept"], "longer": ONE["a.parquet"], "edited": before["edited"]}
     after |= {"new": before["kept"], "newer": before["kept"]}
-    question = ask((before, BASE), (after, {"times": {"touched": 5}}))
+    question = ask((before, BASE), (after, {"versions": {"edited": 5}}))
     found = files_changed(*question.subjects)
     assert (found.added, found.removed, found.changed, found.unchanged) == (2, 1, 2, 1)
     question = ask((ONE, BASE), (ONE, {"corpus": "/elsewhere"}))

@@ -13,7 +13,6 @@ from pyarrow import fs
 from pipeline.corpus.files import (
     Columns,
     Footer,
-    changed_files,
     choose_columns,
     find_files,
     read_footers,
@@ -531,26 +530,3 @@ def test_a_carried_field_brings_no_metadata_along():
     one = Footer("a", info, pa.schema([pa.field("text", TEXT), field], {"pandas": "{}"}), ())
     _, _, carried = choose(one, carry=("c",))
     assert carried[0].metadata is None
-
-
-# --- changes since the plan
-
-
-def test_changed_files(tmp_path):
-    for name in ("gone", "longer", "touched", "same"):
-        write(tmp_path / f"{name}.parquet")
-    root, files = find_files(str(tmp_path))
-    planned = [(name, info.size, info.mtime_ns) for name, info in files.items()]
-    assert list(changed_files(root, planned)) == []
-
-    (tmp_path / "gone.parquet").unlink()
-    with (tmp_path / "longer.parquet").open("ab") as file:
-        file.write(b"x")
-    os.utime(tmp_path / "touched.parquet", ns=(1, 1))
-
-    size = files["longer.parquet"].size
-    assert dict(changed_files(root, planned)) == {
-        "gone.parquet": "is gone",
-        "longer.parquet": f"has {size + 1} bytes, had {size}",
-        "touched.parquet": "was written again",
-    }
