@@ -141,7 +141,8 @@ def _write(
     present = [name for name in dict.fromkeys(wanted) if name in footer.schema.names]
     info = footer.info
     kinds = [str(types.get(column)) for column in present]
-    what = [info.size, info.mtime_ns, footer.digest, present, kinds, blake2b(rows.tobytes()).hexdigest()]
+    drawn = blake2b(rows.tobytes()).hexdigest()
+    what = [info.size, info.mtime_ns, footer.digest, present, kinds, drawn]
     digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
     ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
     name = footer.name + ending

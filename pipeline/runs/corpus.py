@@ -200,7 +200,7 @@ def _compare_batch(
         kind = schema.field(name).type
         now = pa.nulls(rows.num_rows, kind)
         if source in rows.schema.names:
-            now = carried_column(Batch(batch.file, [], rows), source, kind)
+            now = carried_column(Batch(batch.file, batch.documents[skipped:], rows), source, kind)
         # As text, in which NaN is equal to NaN.
         seen, had = ([repr(v) for v in c.to_pylist()] for c in (now, then[name].to_arrow()))
         if seen != had:

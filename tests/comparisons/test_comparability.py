@@ -36,7 +36,7 @@ KINDS = {
     "the same again": ("repeats", [(ONE, BASE), (ONE, BASE)]),
     "a copy elsewhere": (
         "repeats",
-        [(ONE, BASE), (ONE, {"corpus": "/b", "times": {"a.parquet": 9}})],
+        [(ONE, BASE), (ONE, {"corpus": "/b", "versions": {"a.parquet": 9}})],
     ),
     "other dtype": ("repeats", [(ONE, BASE), (ONE, {"dtype": "bfloat16"})]),
     "other corpora": ("datasets", [(ONE, BASE), (OTHER, {"corpus": "/b"})]),
@@ -45,7 +45,7 @@ KINDS = {
     "other weights, a copy": ("checkpoints", [(ONE, BASE), (ONE, SECOND | {"corpus": "/b"})]),
     "other tokenizer": ("models", [(ONE, BASE), (ONE, TOKENIZER)]),
     "a file more": ("nightly", [(ONE, BASE), (ONE | OTHER, BASE)]),
-    "a file rewritten": ("nightly", [(ONE, BASE), (ONE, {"times": {"a.parquet": 2}})]),
+    "a file rewritten": ("nightly", [(ONE, BASE), (ONE, {"versions": {"a.parquet": 2}})]),
     "three nights": ("nightly", [(ONE, BASE), (ONE | OTHER, BASE), (OTHER, BASE)]),
     "both": ("matrix", [(ONE, BASE), (OTHER, TOKENIZER | {"corpus": "/b"})]),
     "two by two": (
