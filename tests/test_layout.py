@@ -91,6 +91,28 @@ def test_every_room_has_its_floor(package: str):
     assert there - {"__init__"} == set(FLOORS[package]) - {"__init__"}
 
 
+DOORS_OF_TIMES = {
+    "pipeline/corpus/identity.py": "whether a file may be taken for unchanged unread",
+    "pipeline/runs/status.py": "of parts and failures of the run itself: how fast it is",
+}
+"""The modules that may compare times of files, and of which."""
+
+
+def compares_times(source: str) -> bool:
+    """Whether a comparison in some code looks at the time of a file."""
+    return any(
+        isinstance(node, ast.Compare) and re.search(r"mtime", ast.unparse(node))
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_times_of_files_are_compared_behind_one_door(module: Path):
+    """A corpus that was touched or copied is the same: documents decide, see identity.py."""
+    is_door = str(module.relative_to(ROOT)) in DOORS_OF_TIMES
+    assert compares_times(module.read_text()) == is_door
+
+
 NOT_IMPORTED = {
     **dict.fromkeys(("pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"), "is code"),
     "csv": "a spreadsheet takes a cell that begins with = for a formula",

@@ -146,7 +146,8 @@ def _write(
     digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
     ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
     name = footer.name + ending
-    if _digest(target, name) == digest:
+    # What a store tells no time of may be anything by now.
+    if info.mtime_ns and _digest(target, name) == digest:
         return name
     kept = [
         field.with_type(types.get(field.name, field.type))
