@@ -141,6 +141,42 @@ def test_nothing_that_is_read_becomes_code(module: Path):
             assert "env_vars" not in ast.unparse(node)
 
 
+OPENS_PARQUET = re.compile(
+    r"(pq|parquet)\.(ParquetFile|ParquetDataset|read_\w+)|(pl|polars)\.(scan|read)_parquet\w*"
+    r"|(ds|dataset)\.(dataset|parquet_dataset)"
+)
+OPENERS = {
+    "pipeline/corpus/footers.py": "footers of a corpus",
+    "pipeline/corpus/reader.py": "THE reader of a corpus",
+    "pipeline/corpus/int96.py": "looks at a file for it",
+    "pipeline/runs/scores.py": "parts",
+    "pipeline/runs/store.py": "parts",
+    "pipeline/verification/integrity.py": "parts",
+    "pipeline/audits/history.py": "its own table",
+}
+
+
+def opened_parquet(module: Path) -> set[str]:
+    """Every name of something that opens Parquet; also where it is handed on, not called."""
+    tree = ast.parse(module.read_text())
+    names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in ("pyarrow.parquet", "polars"):
+            names |= {f"{node.module.split('.')[-1]}.{alias.name}" for alias in node.names}
+    return {name for name in names if OPENS_PARQUET.fullmatch(name)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_room_decides_what_is_in_a_row_of_a_corpus(module: Path):
+    if str(module.relative_to(ROOT)) not in OPENERS:
+        assert not opened_parquet(module), "pipeline/corpus/reader.py reads a corpus"
+
+
+def test_who_may_open_parquet_does():
+    for name in OPENERS:
+        assert opened_parquet(ROOT / name), name
+
+
 TEMPLATES = sorted(path for path in ROOT.glob("*/**/templates/*.html") if path.is_relative_to(ROOT))
 
 

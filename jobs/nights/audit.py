@@ -23,7 +23,8 @@ from pipeline.audits.sample_draw import (
     sampled_config,
 )
 from pipeline.audits.trend import write_trend
-from pipeline.corpus.files import choose_columns, find_files, read_footers
+from pipeline.corpus.columns import choose_columns
+from pipeline.corpus.files import find_files, read_footers
 from pipeline.errors import ConfigError, CorpusError, RunError
 from pipeline.reports.groups import check_groupable
 from pipeline.reports.output import write_report

@@ -8,19 +8,19 @@ until the file or the draw changes, so that a night can take over what an earlie
 """
 
 import json
-from collections.abc import Iterator
 from hashlib import blake2b
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from pipeline.audits.sample_estimate import Stratum
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
-from pipeline.corpus.files import Columns, Footer, choose_columns, find_files, read_footers
-from pipeline.errors import CorpusError, RunError, first_line
+from pipeline.corpus.columns import Columns, cast_column, choose_columns, plain_type
+from pipeline.corpus.files import Footer, find_files, read_footers
+from pipeline.corpus.footers import read_footer
+from pipeline.corpus.reader import Rows, open_file
+from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import Root
 
@@ -29,7 +29,7 @@ FOOTER_KEY = b"winnow_sample"
 SOURCE_COLUMNS = ("source_file", "source_row")
 BATCH_ROWS = 1024
 ROW_GROUP_BYTES = 64 << 20
-Rows = npt.NDArray[np.int64]
+UNREADABLE = (UnreadableFileError, pa.ArrowException, OSError)
 
 
 class SampleRecord(BaseModel):
@@ -56,7 +56,7 @@ def draw_sample(
     """
     root, found = find_files(config.corpus)
     footers, unreadable = read_footers(root, found, config.text_column)
-    columns, _, carried = choose_columns(
+    columns, id_type, carried = choose_columns(
         footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )
     if taken := [name for name in SOURCE_COLUMNS if name in (columns.doc_id, *columns.carried)]:
@@ -66,12 +66,15 @@ def draw_sample(
         )
     types = {field.name: field.type for field in carried}
     kind = types.get(by) if by else None
+    if columns.doc_id is not None:
+        types[columns.doc_id] = id_type
+    types.pop(columns.text, None)  # as it is, whatever its bytes
     counts: dict[str | None, int] = {}
     for footer in footers:
         try:
             for value, count in count_strata(root, footer, by, kind).items():
                 counts[value] = counts.get(value, 0) + count
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             unreadable[footer.name] = first_line(error)
     footers = [footer for footer in footers if footer.name not in unreadable]
     shares = allocate(counts, rows, by)
@@ -84,7 +87,7 @@ def draw_sample(
         own = chosen[footer.name]
         try:
             names.add(_write(root, footer, columns, types, own["row"].to_numpy(), target))
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             unreadable[footer.name] = first_line(error)
             continue
         for value, count in own.group_by("stratum").len().iter_rows():
@@ -150,21 +153,21 @@ def _write(
     if info.mtime_ns and _digest(target, name) == digest:
         return name
     kept = [
-        field.with_type(types.get(field.name, field.type))
+        field.with_type(types.get(field.name, plain_type(field.type)))
         for field in (footer.schema.field(column) for column in present)
     ]
     added = [pa.field("source_file", pa.string()), pa.field("source_row", pa.int64())]
     schema = pa.schema(kept + added, metadata={FOOTER_KEY: digest})
     with (
-        pq.ParquetFile(root.open_input(footer.name), page_checksum_verification=True) as source,
+        open_file(root, footer.name, present) as source,
         target.writing(name) as sink,
         pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         pending: list[pa.Table] = []
-        for taken, own in _taken(source, footer, present, rows):
+        for own, taken in source.rows_at(rows, present, batch_rows=BATCH_ROWS):
             sources = [pa.array([footer.name] * len(own)), pa.array(own)]
             own_columns = [
-                column if column.type == field.type else column.cast(field.type)
+                cast_column(column, field.type) if field.name in types else column
                 for column, field in zip(taken.columns, kept, strict=True)
             ]
             pending.append(pa.table([*own_columns, *sources], schema=schema))
@@ -176,28 +179,10 @@ def _write(
     return name
 
 
-def _taken(
-    source: pq.ParquetFile, footer: Footer, columns: list[str], rows: Rows
-) -> Iterator[tuple[pa.RecordBatch, Rows]]:
-    """The drawn rows of a file, and their numbers; row groups without any are not read."""
-    first = 0
-    for group, (group_rows, _) in enumerate(footer.row_groups):
-        if np.searchsorted(rows, first) == np.searchsorted(rows, first + group_rows):
-            first += group_rows
-            continue
-        for batch in source.iter_batches(BATCH_ROWS, [group], columns=columns):
-            low, high = np.searchsorted(rows, [first, first + len(batch)])
-            if high > low:
-                own = rows[low:high]
-                yield batch.select(columns).take(pa.array(own - first)), own
-            first += len(batch)
-
-
 def _digest(target: Root, name: str) -> bytes | None:
     try:
-        with target.open_input(name) as file:
-            metadata = pq.read_metadata(file).metadata or {}
+        metadata, _, _ = read_footer(target, name)
     except (pa.ArrowException, OSError):
         return None
-    found: bytes | None = metadata.get(FOOTER_KEY)
+    found: bytes | None = (metadata.metadata or {}).get(FOOTER_KEY)
     return found

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
+from pipeline.corpus.columns import cast_column
 from pipeline.corpus.files import Footer
-from pipeline.corpus.reader import readable
+from pipeline.corpus.reader import open_file
 from pipeline.errors import ConfigError
 from pipeline.reports.groups import label_expr
 from pipeline.statistics.hashing import row_hash, uniform
 from pipeline.storage.filesystem import Root
 
+BATCH_ROWS = 1 << 16
 FEWEST_OF_STRATUM = 2
 """Of one row nobody can tell how much its stratum varies."""
 
@@ -59,13 +60,11 @@ def _strata(root: Root, footer: Footer, by: str | None, kind: Any) -> Iterator[p
             footer.name, 0, pl.Series([value], dtype=pl.String).new_from_index(0, num_rows)
         )
         return
-    row = 0
-    with pq.ParquetFile(root.open_input(footer.name), page_checksum_verification=True) as source:
-        for batch in source.iter_batches(batch_size=1 << 16, columns=[by]):
-            values = readable(batch.column(0)).cast(kind)
+    with open_file(root, footer.name, [by]) as source:
+        for row, batch in source.batches([by], batch_rows=BATCH_ROWS):
+            values = cast_column(batch.column(0), kind)
             label = pl.DataFrame({by: pl.from_arrow(values)}).select(label_expr(by)).to_series()
             yield _frame(footer.name, row, label)
-            row += len(label)
 
 
 def _frame(file: str, first: int, stratum: pl.Series) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """The corpus: find its Parquet files and check them before any model is loaded.
 
-Owns listing (a file, a folder or a glob), reading footers, and the rules for columns and their
-types. Reading rows is reader.py's, sizing shards planning/'s.
+Owns listing (a file, a folder or a glob) and reading footers. The columns and their types are
+columns.py's, reading rows reader.py's, sizing shards planning/'s.
 """
 
 import fnmatch
@@ -15,13 +15,11 @@ from pyarrow import fs
 
 from pipeline.corpus.footers import read_footer
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
-from pipeline.schema import OWN_COLUMNS
 from pipeline.settings.config import near_name
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
 
 GLOB_CHARACTERS = frozenset("*?[")
-DEFAULT_ID_COLUMNS = ("doc_id", "id")
 FOOTER_READERS = 16
 
 
@@ -41,15 +39,6 @@ class Footer:
 SUFFIXES = ".parquet", ".pq"
 FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.parquet')"
 """What many corpora are before they are Parquet, as a hint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which input columns a run reads."""
-
-    text: str
-    doc_id: str | None
-    carried: tuple[str, ...]
 
 
 def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
@@ -171,9 +160,7 @@ def _try_footer(
 ) -> Footer | UnreadableFileError:
     name, info = item
     try:
-        with root.open_input(name) as source:
-            metadata, digest = read_footer(source)
-            schema = metadata.schema.to_arrow_schema()
+        metadata, schema, digest = read_footer(root, name)
     except (pa.ArrowException, OSError) as error:
         return UnreadableFileError(
             f"not a readable Parquet file: {first_line(error)}",
@@ -212,63 +199,3 @@ def is_text(kind: pa.DataType) -> bool:
 def _leaf_index(metadata: Any, column: str) -> int:
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     return paths.index(column)
-
-
-def choose_columns(
-    footers: list[Footer], *, text: str, id_column: str | None, carry: tuple[str, ...]
-) -> tuple[Columns, pa.DataType | None, list[pa.Field]]:
-    """The columns to read, the type of the id and the fields carried. Raises CorpusError.
-
-    A carried column that some files lack is null there; types that differ are promoted to one
-    that holds both.
-    """
-    names: dict[str, None] = {}
-    for footer in footers:
-        names |= dict.fromkeys(footer.schema.names)
-    if id_column is None:
-        everywhere = set.intersection(*(set(footer.schema.names) for footer in footers))
-        id_column = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
-    if "*" in carry:
-        carry = tuple(name for name in names if name != id_column)
-    carry = tuple(name for name in dict.fromkeys(carry) if name != "*")
-    for option, wanted in (("--id-column", (id_column,) if id_column else ()), ("--carry", carry)):
-        for name in wanted:
-            if name not in names:
-                near = near_name(name, list(names))
-                hint = f"did you mean '{near}'?" if near else f"it has {', '.join(names)}"
-                raise CorpusError(f"no column '{name}' in the corpus ({option})", hint=hint)
-    if taken := [name for name in carry if name in OWN_COLUMNS]:
-        raise CorpusError(
-            f"column '{taken[0]}' cannot be carried: the scores have a column of that name",
-            hint="name the columns to carry instead of '*', or rename it in the corpus",
-        )
-    read = [*([id_column] if id_column else []), *carry]
-    fields = {name: _unified_field(footers, name) for name in read}
-    id_type = fields[id_column].type if id_column else None
-    return Columns(text, id_column, carry), id_type, [fields[name] for name in carry]
-
-
-def _unified_field(footers: list[Footer], name: str) -> pa.Field:
-    having = [footer for footer in footers if name in footer.schema.names]
-    for footer in having:
-        if len(footer.schema.get_all_field_indices(name)) > 1:
-            raise CorpusError(
-                f"column '{name}' is there more than once in {footer.name}",
-                hint="leave it out of --carry, or rewrite that file",
-            )
-    schemas = {
-        pa.schema([footer.schema.field(name).with_nullable(True)]): footer for footer in having
-    }
-    try:
-        merged = pa.unify_schemas(list(schemas), promote_options="permissive")
-    except pa.ArrowException:
-        if all(
-            is_text(kind) or pa.types.is_null(kind) for kind in (s.field(0).type for s in schemas)
-        ):
-            return pa.field(name, pa.large_string())  # the same text, encoded in several ways
-        seen = [f"{s.field(0).type} in {footer.name}" for s, footer in schemas.items()]
-        raise CorpusError(
-            f"column '{name}' has types that do not go together: {', '.join(seen[:3])}",
-            hint="leave it out of --carry, or rewrite those files",
-        ) from None
-    return merged.field(0).remove_metadata()

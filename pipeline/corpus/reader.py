@@ -1,26 +1,147 @@
-"""Stream a shard's documents out of the corpus, row group by row group; or out of memory.
+"""THE reader of a corpus: nothing else opens one of its files for the rows.
 
-Owns bounded memory (a few megabytes of text at a time, only the columns needed) and turning every
-row into a Document, whatever its bytes are. Which rows make a shard is planning/'s.
+Owns decoding (checksums, old timestamps, views of strings), bounded memory (a few megabytes at a
+time, only the columns needed), and turning every row into a Document, whatever its bytes are. Which
+rows make a shard is planning/'s, what a column's type is over all files columns.py's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.files import Columns
+from pipeline.corpus.columns import Columns, cast_column, convert, plain_schema
+from pipeline.corpus.int96 import find_unit, has_int96
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.schema import Document, Shard
 from pipeline.storage.filesystem import Root
 
 BATCH_TEXT_BYTES = 1 << 20
 BATCH_ROWS = 256
+BUFFER_BYTES = 1 << 20
 NO_COLUMNS = pa.RecordBatch.from_pydict({})
 LARGEST_TEXT_CHARS = 1 << 25
 """A hundred long books. A tokenizer takes a hundred bytes a token: what is beyond is an attack or a
 mistake, and would take the machine's memory before the engine sees any of it."""
+BROKEN = (pa.ArrowException, OSError, KeyError)
+
+Rows = npt.NDArray[np.int64]
+
+
+class CorpusFile:
+    """An open file of a corpus; see `open_file`."""
+
+    def __init__(self, name: str, file: pq.ParquetFile) -> None:
+        self.name = name
+        self._file = file
+        self.metadata: pq.FileMetaData = file.metadata
+        self.schema: pa.Schema = file.schema_arrow
+        """As the file has it. Rows come in the types of `plain_schema`."""
+        self.group_rows = [
+            self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)
+        ]
+
+    def batches(
+        self,
+        columns: list[str] | None = None,
+        groups: Sequence[int] | None = None,
+        *,
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(row in the file of the first, rows) of consecutive row groups, by default all.
+
+        Raises UnreadableFileError for a damaged page or a column that is not there.
+        """
+        wanted = list(range(len(self.group_rows)) if groups is None else groups)
+        row = sum(self.group_rows[: wanted[0]]) if wanted else 0
+        try:
+            for name in columns or ():
+                if name not in self.schema.names:
+                    raise KeyError(f"no column '{name}'")
+            for batch in self._file.iter_batches(batch_rows, wanted, columns):
+                plain = _plain(batch if columns is None else batch.select(columns))
+                yield row, plain
+                row += len(batch)
+        except BROKEN as error:
+            raise unreadable(self.name, row, error) from error
+
+    def rows_at(
+        self, rows: Rows, columns: list[str], *, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        """The given rows, ascending, a few at a time; row groups without any are not read.
+
+        Rows beyond the end do not come.
+        """
+        ends = np.cumsum([0, *self.group_rows])
+        for group, (first, last) in enumerate(pairwise(ends.tolist())):
+            low, high = np.searchsorted(rows, [first, last])
+            own = rows[low:high]
+            for row, batch in self.batches(columns, [group], batch_rows=batch_rows):
+                if not len(own):
+                    break
+                count = np.searchsorted(own, row + len(batch))
+                if count:
+                    yield own[:count], batch.take(pa.array(own[:count] - row))
+                own = own[count:]
+
+
+@contextmanager
+def open_file(
+    root: Root,
+    name: str,
+    columns: Collection[str] | None = None,
+    groups: Sequence[int] | None = None,
+    *,
+    pre_buffer: bool = False,
+    first_row: int = 0,
+) -> Iterator[CorpusFile]:
+    """A file of a corpus, to read these columns of these row groups, by default everything.
+
+    Raises UnreadableFileError, which names `first_row`.
+    """
+    with ExitStack() as stack:
+
+        def opened(unit: str, *, ahead: bool = False) -> pq.ParquetFile:
+            # Checksums are verified where the writer stored them: without this a flipped bit in a
+            # data page is read as other text, silently. buffer_size keeps a huge column chunk out
+            # of memory.
+            source = stack.enter_context(root.open_input(name))
+            file = pq.ParquetFile(
+                source,
+                page_checksum_verification=True,
+                buffer_size=0 if ahead else BUFFER_BYTES,
+                pre_buffer=ahead,
+                coerce_int96_timestamp_unit=unit,
+            )
+            return stack.enter_context(file)
+
+        try:
+            file = opened("ns", ahead=pre_buffer)
+            if has_int96(file.metadata):
+                unit = find_unit(name, opened("us"), opened("ns"), columns, groups)
+                file = opened(unit, ahead=pre_buffer)
+        except BROKEN as error:
+            raise unreadable(name, first_row, error) from error
+        yield CorpusFile(name, file)
+
+
+def unreadable(name: str, row: int, error: Exception) -> UnreadableFileError:
+    """What Arrow says of a file, with the place."""
+    reason = str(error.args[0]) if isinstance(error, KeyError) else first_line(error)
+    return UnreadableFileError(f"{name}, near row {row}: {reason}")
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    schema = plain_schema(batch.schema)
+    if schema == batch.schema:
+        return batch
+    columns = [convert(c, kind) for c, kind in zip(batch.columns, schema.types, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,79 +163,32 @@ def read_batches(
     UnreadableFileError if a page is damaged or the file is no longer what was planned.
     """
     mean_bytes = max(1, shard.text_bytes // max(1, shard.num_rows))
-    rows = max(1, min(BATCH_ROWS, BATCH_TEXT_BYTES // mean_bytes))
+    batch_rows = max(1, min(BATCH_ROWS, BATCH_TEXT_BYTES // mean_bytes))
+    others = [*([columns.doc_id] if columns.doc_id else []), *columns.carried]
     for span in shard.spans:
         name, row, left = files[span.file], span.first_row, span.num_rows
-        try:
-            # Checksums are verified where the writer stored them: without this a flipped bit in a
-            # data page is read as other text, silently. buffer_size keeps a huge column chunk out
-            # of memory.
-            with pq.ParquetFile(
-                root.open_input(name),
-                page_checksum_verification=True,
-                buffer_size=1 << 20,
-                pre_buffer=False,
-            ) as source:
-                present = set(source.schema_arrow.names)
-                wanted = [
-                    columns.text,
-                    *([columns.doc_id] if columns.doc_id else []),
-                    *columns.carried,
-                ]
-                for batch in source.iter_batches(
-                    batch_size=rows,
-                    row_groups=list(span.row_groups),
-                    columns=[column for column in dict.fromkeys(wanted) if column in present],
-                ):
-                    taken = batch.slice(0, left)
-                    if taken.num_rows:
-                        texts = _to_documents(taken.column(columns.text), row)
-                        yield Batch(name, texts, taken)
-                    row, left = row + taken.num_rows, left - taken.num_rows
-        except (pa.ArrowException, OSError, KeyError) as error:
-            reason = first_line(error)
-            raise UnreadableFileError(f"{name}, near row {row}: {reason}") from error
+        with open_file(root, name, [columns.text, *others], span.row_groups, first_row=row) as file:
+            present = [column for column in others if column in file.schema.names]
+            wanted = list(dict.fromkeys([columns.text, *present]))
+            found = file.batches(wanted, span.row_groups, batch_rows=batch_rows)
+            for _, batch in found:
+                taken = batch.slice(0, left)
+                if taken.num_rows:
+                    texts = _to_documents(taken.column(columns.text), row)
+                    yield Batch(name, texts, taken)
+                row, left = row + taken.num_rows, left - taken.num_rows
         if left:
             raise UnreadableFileError(f"{name} has {left} rows fewer than when it was planned")
-
-
-def _is_valid(column: pa.Array, index: int) -> bool:
-    try:
-        column.take(pa.array([index])).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def readable(column: pa.Array) -> pa.Array:
-    """The column, with bytes that are not UTF-8 replaced where it claims to be text.
-
-    Inside of lists and structs there is no such repair: the value is null. A part that holds such
-    bytes could be written and never be read again.
-    """
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        if pa.types.is_nested(column.type):
-            kept = [i if _is_valid(column, i) else None for i in range(len(column))]
-            return column.take(pa.array(kept, pa.int64()))
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        raw = column.cast(pa.large_string()).view(pa.large_binary()).to_pylist()
-        texts = [None if value is None else value.decode(errors="replace") for value in raw]
-        return pa.array(texts, pa.large_string())
-    return column
 
 
 def carried_column(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
     """A carried column in the type of the run. Raises UnreadableFileError if it does not fit."""
     try:
-        # A large integer among floats is rounded, as its readers would; nothing else may change.
-        safe = not pa.types.is_floating(kind)
-        return readable(batch.table.column(column)).cast(kind, safe=safe)
+        return cast_column(batch.table.column(column), kind)
     except pa.ArrowException as error:
         raise UnreadableFileError(
-            f"{batch.file}: column '{column}' cannot be carried as {kind}: {first_line(error)}"
+            f"{batch.file}, near row {batch.documents[0].row}: column '{column}' cannot be carried "
+            f"as {kind}: {first_line(error)}"
         ) from error
 
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.corpus.footers import read_footer
 from pipeline.errors import ConfigError, RunError, UnreadableFileError, WinnowError, first_line
 from pipeline.filters.filtering import Filter
 from pipeline.filters.record import (
@@ -24,7 +24,15 @@ from pipeline.filters.record import (
     identify,
     remove_leftovers,
 )
-from pipeline.filters.rewriting import ROUTE, FileJob, Output, RouteReader, Stretch, rewrite_file
+from pipeline.filters.rewriting import (
+    ROUTE,
+    TEXT_HASH,
+    FileJob,
+    Output,
+    RouteReader,
+    Stretch,
+    rewrite_file,
+)
 from pipeline.runs.manifest import Manifest
 from pipeline.storage.filesystem import Root, open_root
 
@@ -104,7 +112,7 @@ class FilterWriter:
                     stretches[span.file].append(stretch)
                 offset += span.num_rows
         return [
-            FileJob(file.path, file.num_rows, tuple(found))
+            FileJob(file.path, self._manifest.text_column, file.num_rows, tuple(found))
             for file, found in zip(self._manifest.files, stretches, strict=True)
         ]
 
@@ -180,7 +188,7 @@ class FilterWriter:
         return self._buckets.index(None) if self._buckets else 0
 
     def _decide_shard(self, index: int) -> pa.Table:
-        """[route, the added columns] of a shard's rows, in order."""
+        """[route, hash of the text, the added columns] of a shard's rows, in order."""
         request = self._request
         scores = request.rows.shard(index)
         decided = request.selection.decide(scores)
@@ -190,13 +198,17 @@ class FilterWriter:
                 kept = pl.when(pl.col(BUCKET).eq_missing(pl.lit(name))).then(place).otherwise(kept)
         route = pl.when("keep").then(kept).otherwise(self._rejected).cast(pl.Int8)
         added = self._added_columns()
-        own = scores.select(name for name in added.names if name != BUCKET)
+        own = scores.select(
+            pl.col("text_hash").alias(TEXT_HASH),
+            *(name for name in added.names if name != BUCKET),
+        )
         frame = pl.concat(
             [decided.select("file", "row", BUCKET, route.alias(ROUTE)), own], how="horizontal"
         ).collect()
         self._check_rows(index, frame)
         columns = [frame[name].to_arrow().cast(added.field(name).type) for name in added.names]
-        return pa.table([frame[ROUTE].to_arrow(), *columns], names=[ROUTE, *added.names])
+        first = [frame[name].to_arrow() for name in (ROUTE, TEXT_HASH)]
+        return pa.table([*first, *columns], names=[ROUTE, TEXT_HASH, *added.names])
 
     def _check_rows(self, index: int, frame: pl.DataFrame) -> None:
         """Raises RunError unless these are the shard's rows in order."""
@@ -231,9 +243,9 @@ def check_names(corpus: Root, manifest: Manifest, added: pa.Schema) -> None:
 
 def _column_names(corpus: Root, name: str) -> list[str]:
     try:
-        with corpus.open_input(name) as source:
-            names: list[str] = pq.read_schema(source).names
-            return names
+        _, schema, _ = read_footer(corpus, name)
+        names: list[str] = schema.names
+        return names
     except (pa.ArrowException, OSError) as error:
         raise UnreadableFileError(f"{name} cannot be read: {first_line(error)}") from error
 
@@ -241,7 +253,7 @@ def _column_names(corpus: Root, name: str) -> list[str]:
 def _num_rows(output: Output, name: str) -> int | None:
     """Rows of an output file, from its footer; None if there is no whole file."""
     try:
-        with output.root.open_input(output.name(name)) as source:
-            return int(pq.read_metadata(source).num_rows)
+        metadata, _, _ = read_footer(output.root, output.name(name))
+        return int(metadata.num_rows)
     except (pa.ArrowException, OSError):
         return None

@@ -1,33 +1,35 @@
 """Write one corpus file again, its rows dealt to the outputs that were decided for them.
 
-Owns reading and writing Parquet: schema, metadata, row order, codecs and row groups stay as they
-are; what is in memory is a row group at most. A row group that no output wants is not read. Which
-row goes where is decided before, by shard: see `RouteReader`.
+Owns the order of rows, and memory of a row group at most. A row group that no output wants is not
+read, and of what is read each text must be the one that was scored. Which row goes where is decided
+before, by shard: see `RouteReader`. Reading is corpus/reader.py's, writing file_writer.py's.
 """
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.corpus.columns import plain_schema
+from pipeline.corpus.identity import check_texts
+from pipeline.corpus.reader import CorpusFile, open_file
 from pipeline.errors import UnreadableFileError, WinnowError, first_line
+from pipeline.filters.file_writer import FileWriter, writer_settings
 from pipeline.storage.filesystem import Root
 from pipeline.storage.prefetch import Prefetch
 
 BATCH_BYTES = 32 << 20
 BATCH_ROWS = 1 << 16
-GROUP_BYTES = 256 << 20
-"""A row group ends here at the latest, however many rows the file's own have."""
 AHEAD = 2
 ROUTE = "route"
+TEXT_HASH = "text hash"
+"""Beside the route and the added columns, one of which may be `text_hash`."""
 
 Routes = npt.NDArray[np.int8]
 """For each row the index of its output, or -1 for none. Shape [rows]."""
@@ -61,9 +63,33 @@ class FileJob:
     """One corpus file to be written again."""
 
     name: str
+    text_column: str
     num_rows: int
     stretches: tuple[Stretch, ...]
     """In order; rows between them were not scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided of consecutive rows."""
+
+    routes: Routes
+    scored: list[tuple[int, int]]
+    """The stretches [first, last) that have score rows, counted from the first of the rows."""
+    hashes: pa.ChunkedArray
+    added: pa.Table
+
+    def check(self, file: str, first_row: int, at: int, texts: pa.Array) -> None:
+        """Raises CorpusChangedError unless these, from the place `at` on, are what was scored.
+
+        `first_row` is the row of the file that the place 0 is.
+        """
+        for first, last in self.scored:
+            start, end = max(first, at), min(last, at + len(texts))
+            if start < end:
+                hashes = self.hashes.slice(start, end - start).combine_chunks()
+                own = texts.slice(start - at, end - start)
+                check_texts(file, first_row + start, own, hashes)
 
 
 class RouteReader:
@@ -77,7 +103,8 @@ class RouteReader:
         *,
         keep_shards: int,
     ) -> None:
-        """`decide` gives the `route` and the `added` columns of a shard's rows, in order."""
+        """`decide` gives `route`, the text's hash and the `added` columns of a shard's rows, in
+        order."""
         self._decide = decide
         self._added = added
         self._undecided = undecided
@@ -89,9 +116,9 @@ class RouteReader:
     def added(self) -> pa.Schema:
         return self._added
 
-    def rows(self, job: FileJob, first: int, last: int) -> tuple[Routes, pa.Table]:
-        """Routes and added columns of the rows [first, last) of a file."""
-        pieces, at = list[pa.Table](), first
+    def rows(self, job: FileJob, first: int, last: int) -> Decided:
+        """What was decided of the rows [first, last) of a file."""
+        pieces, scored, at = list[pa.Table](), list[tuple[int, int]](), first
         for stretch in job.stretches:
             start, end = max(at, stretch.first_row), stretch.first_row + stretch.num_rows
             end = min(end, last)
@@ -99,14 +126,16 @@ class RouteReader:
                 pieces += [self._unknown(start - at)]
                 shift = stretch.offset - stretch.first_row
                 pieces += [self._shard(stretch.shard).slice(start + shift, end - start)]
+                scored.append((start - first, end - first))
                 at = end
         table = pa.concat_tables([*pieces, self._unknown(last - at)])
-        return table[ROUTE].to_numpy(), table.drop_columns([ROUTE])
+        added = table.drop_columns([ROUTE, TEXT_HASH])
+        return Decided(table[ROUTE].to_numpy(), scored, table[TEXT_HASH], added)
 
     def _unknown(self, rows: int) -> pa.Table:
         route = pa.array(np.full(rows, self._undecided, np.int8))
-        nulls = [pa.nulls(rows, field.type) for field in self._added]
-        return pa.table([route, *nulls], names=[ROUTE, *self._added.names])
+        nulls = [pa.nulls(rows, kind) for kind in (pa.int64(), *self._added.types)]
+        return pa.table([route, *nulls], names=[ROUTE, TEXT_HASH, *self._added.names])
 
     def _shard(self, index: int) -> pa.Table:
         with self._lock:
@@ -134,20 +163,19 @@ def rewrite_file(
 ) -> list[int]:
     """Write a file's rows to the outputs, each of which appears whole. Rows written to each.
 
-    Raises UnreadableFileError if the file is damaged or not what was scored.
+    Raises UnreadableFileError if the file is damaged, CorpusChangedError if it is not what was
+    scored.
     """
     try:
-        with pq.ParquetFile(
-            source.open_input(job.name), page_checksum_verification=True, pre_buffer=True
-        ) as file:
+        with open_file(source, job.name, pre_buffer=True) as file:
             return _rewrite(file, job, outputs, routes, stopped)
-    except (pa.ArrowException, OSError) as error:
-        reason = first_line(error)
+    except (pa.ArrowException, OSError, UnreadableFileError) as error:
+        reason = first_line(error).removeprefix(f"{job.name}, ")
         raise UnreadableFileError(f"{job.name} cannot be rewritten: {reason}") from error
 
 
 def _rewrite(
-    file: pq.ParquetFile,
+    file: CorpusFile,
     job: FileJob,
     outputs: list[Output],
     routes: RouteReader,
@@ -156,22 +184,22 @@ def _rewrite(
     metadata = file.metadata
     if metadata.num_rows != job.num_rows:
         raise UnreadableFileError(
-            f"{job.name} has {metadata.num_rows:,} rows, had {job.num_rows:,} when it was scored"
+            f"it has {metadata.num_rows:,} rows, had {job.num_rows:,} when it was scored"
         )
-    schema = file.schema_arrow
+    schema = file.schema
     for field in routes.added:
         schema = schema.append(field)
-    settings = _writer_settings(metadata)
-    most_rows = max(
-        (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)), default=1
-    )
+    settings = writer_settings(metadata)
+    most_rows = max(file.group_rows, default=1)
     written = [0] * len(outputs)
     with ExitStack() as stack:
         writers = []
         for output in outputs:
             sink = stack.enter_context(output.root.writing(output.name(job.name)))
-            writers.append(stack.enter_context(_Writer(sink, schema, settings, max(1, most_rows))))
-        batches = Prefetch(_dealt(file, job, len(outputs), routes), AHEAD)
+            writers.append(
+                stack.enter_context(FileWriter(sink, schema, settings, max(1, most_rows)))
+            )
+        batches = Prefetch(_dealt(file, job, len(outputs), routes, plain_schema(schema)), AHEAD)
         stack.callback(batches.close)
         for index, batch in batches:
             if stopped.is_set():
@@ -182,88 +210,31 @@ def _rewrite(
 
 
 def _dealt(
-    file: pq.ParquetFile, job: FileJob, num_outputs: int, routes: RouteReader
+    file: CorpusFile, job: FileJob, num_outputs: int, routes: RouteReader, schema: pa.Schema
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(output, rows for it) in order of rows, for outputs that want any."""
     first = 0
-    for group in range(file.metadata.num_row_groups):
-        about = file.metadata.row_group(group)
-        last = first + about.num_rows
-        route, added = routes.rows(job, first, last)
-        if about.num_rows and route.max() >= 0:
-            mean_bytes = max(1, about.total_byte_size // about.num_rows)
-            rows = max(1, min(BATCH_ROWS, BATCH_BYTES // mean_bytes))
-            at = 0
-            for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
-                part = slice(at, at + batch.num_rows)
-                batch = _with_columns(batch, added.slice(at, batch.num_rows))
+    for group, num_rows in enumerate(file.group_rows):
+        last = first + num_rows
+        decided = routes.rows(job, first, last)
+        if num_rows and decided.routes.max() >= 0:
+            mean_bytes = max(1, file.metadata.row_group(group).total_byte_size // num_rows)
+            batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // mean_bytes))
+            for row, batch in file.batches(groups=[group], batch_rows=batch_rows):
+                at = row - first
+                decided.check(job.name, first, at, batch.column(job.text_column))
+                added = decided.added.slice(at, len(batch)).columns
+                columns = [*batch.columns, *(column.combine_chunks() for column in added)]
                 for index in range(num_outputs):
-                    mask = route[part] == index
-                    if mask.all():
-                        yield index, batch
-                    elif mask.any():
-                        yield index, batch.filter(pa.array(mask))
-                at += batch.num_rows
+                    mask = decided.routes[at : at + len(batch)] == index
+                    if mask.any():
+                        yield index, _kept(columns, mask, schema)
         first = last
 
 
-def _with_columns(batch: pa.RecordBatch, added: pa.Table) -> pa.RecordBatch:
-    for field, column in zip(added.schema, added.columns, strict=True):
-        batch = batch.append_column(field, column.combine_chunks())
-    return batch
-
-
-class _Writer:
-    """A Parquet writer that is closed properly, or let go of while its sink is still open."""
-
-    def __init__(
-        self, sink: Any, schema: pa.Schema, settings: dict[str, Any], most_rows: int
-    ) -> None:
-        self._writer = pq.ParquetWriter(sink, schema, **settings)
-        self._schema = schema
-        self._most_rows = most_rows
-        self._pending: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        """Append rows; row groups are filled up to the size that the file has."""
-        self._pending.append(rows)
-        self._rows += rows.num_rows
-        self._bytes += rows.nbytes
-        if self._rows >= self._most_rows or self._bytes >= GROUP_BYTES:
-            self._flush(min(self._rows, self._most_rows))
-
-    def _flush(self, rows: int) -> None:
-        table = pa.Table.from_batches(self._pending, self._schema)
-        self._writer.write_table(table.slice(0, rows), row_group_size=max(1, rows))
-        rest = table.slice(rows)
-        self._pending = rest.to_batches() if rest.num_rows else []
-        self._rows, self._bytes = rest.num_rows, rest.nbytes
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            if self._rows:
-                self._flush(self._rows)
-            self._writer.close()
-            return
-        with suppress(pa.ArrowException, OSError, ValueError):
-            self._writer.close()
-
-
-def _writer_settings(metadata: Any) -> dict[str, Any]:
-    """Codec by column, encoding and sort order as the file has them."""
-    settings: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-    if not metadata.num_row_groups:
-        return settings
-    group = metadata.row_group(0)
-    columns = [group.column(i) for i in range(group.num_columns)]
-    codecs = {column.path_in_schema: column.compression for column in columns}
-    settings["compression"] = {
-        path: "NONE" if codec == "UNCOMPRESSED" else codec for path, codec in codecs.items()
-    }
-    if group.sorting_columns:
-        settings["sorting_columns"] = group.sorting_columns
-    return settings
+def _kept(
+    columns: list[pa.Array], mask: npt.NDArray[np.bool_], schema: pa.Schema
+) -> pa.RecordBatch:
+    if not mask.all():
+        columns = [column.filter(pa.array(mask)) for column in columns]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from pipeline.corpus.files import Columns, Footer
+from pipeline.corpus.columns import Columns
+from pipeline.corpus.files import Footer
 from pipeline.corpus.reader import read_batches
 from pipeline.errors import UnreadableFileError
 from pipeline.runs.manifest import ScoringRules

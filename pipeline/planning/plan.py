@@ -8,7 +8,7 @@ import logging
 import uuid
 from datetime import UTC, datetime
 
-from pipeline.corpus.files import Columns, choose_columns
+from pipeline.corpus.columns import Columns, choose_columns
 from pipeline.engine.model import Model, load_model
 from pipeline.errors import CorpusError, RunError
 from pipeline.planning.estimate import Estimate, Sample, estimate_work

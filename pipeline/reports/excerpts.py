@@ -4,26 +4,24 @@ Owns choosing them, and reading texts back out of a corpus that may be gone or c
 text is shown only if its hash is that of the text that was scored.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from pipeline.errors import WinnowError, first_line
+from pipeline.corpus.identity import check_texts
+from pipeline.corpus.reader import open_file
+from pipeline.errors import CorpusChangedError, WinnowError, first_line
 from pipeline.runs.manifest import Manifest
-from pipeline.statistics.hashing import hash_text
 from pipeline.statistics.sketches import Sketch
 from pipeline.storage.filesystem import Root
 
 NUM_EXTREMES = 5
 EXCERPT_CHARACTERS = 300
 METRIC = "perplexity"
-ROWS_AT_A_TIME = 256
 NEAR = 32
 """Documents above a quantile among which to find the nearest, were they evenly spread."""
 
@@ -137,45 +135,33 @@ def _excerpts(
     """Locator to the fields of an Example that depend on the corpus."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for (file,), wanted in rows.partition_by("file", as_dict=True).items():
-        hashes = dict(wanted.select("row", "text_hash").iter_rows())
+        hashes = dict(wanted.select("row", "text_hash").sort("row").iter_rows())
         try:
-            for row, text in _texts(root, file, sorted(hashes), text_column):
-                found[file, row] = _excerpt(text, hashes[row])
+            for row, text in _texts(root, file, list(hashes), text_column):
+                found[file, row] = _excerpt(file, row, text, hashes[row])
             reason = f"{file} has no such row any more"
-        except FileNotFoundError:
-            reason = f"{file} is not in the corpus any more"
-        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, WinnowError) as error:
-            reason = f"{file} cannot be read: {first_line(error)}"
+        except (WinnowError, pa.ArrowException) as error:
+            cause = error.__cause__ or error
+            reason = f"{file} cannot be read: {first_line(cause)}"
+            if isinstance(cause, FileNotFoundError):
+                reason = f"{file} is not in the corpus any more"
         for row in hashes:
             found.setdefault((file, row), {"excerpt": None, "missing": reason})
     return found
 
 
-def _excerpt(text: str | None, text_hash: int | None) -> dict[str, Any]:
-    if text is None or hash_text(text) != text_hash:
+def _excerpt(file: str, row: int, column: pa.Array, text_hash: int | None) -> dict[str, Any]:
+    try:
+        check_texts(file, row, column, pa.array([text_hash], pa.int64()))
+    except CorpusChangedError:
         return {"excerpt": None, "missing": "the text is not the one that was scored"}
+    text = column[0].as_py()
     return {"excerpt": text[:EXCERPT_CHARACTERS], "is_whole": len(text) <= EXCERPT_CHARACTERS}
 
 
-def _texts(root: Root, file: str, rows: list[int], column: str) -> Iterator[tuple[int, str | None]]:
-    """(row, text) of some rows, in order; of each row group only what is needed is read."""
-    with (
-        root.open_input(file) as source,
-        pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as parquet,
-    ):
-        first, waiting = 0, deque(rows)
-        for group in range(parquet.num_row_groups):
-            num_rows = parquet.metadata.row_group(group).num_rows
-            at = first
-            first += num_rows
-            if not waiting or waiting[0] >= first:
-                continue
-            for batch in parquet.iter_batches(
-                batch_size=ROWS_AT_A_TIME, row_groups=[group], columns=[column]
-            ):
-                while waiting and waiting[0] < at + len(batch):
-                    row = waiting.popleft()
-                    yield row, batch.column(column)[row - at].as_py()
-                at += len(batch)
-                if not waiting or waiting[0] >= first:
-                    break
+def _texts(root: Root, file: str, rows: list[int], column: str) -> Iterator[tuple[int, pa.Array]]:
+    """(row, a column of its text alone) of some rows, ascending."""
+    with open_file(root, file, [column]) as source:
+        for own, batch in source.rows_at(np.array(rows), [column]):
+            for index, row in enumerate(own.tolist()):
+                yield row, batch.column(0).slice(index, 1)

@@ -13,7 +13,8 @@ from functools import partial
 import polars as pl
 import pyarrow as pa
 
-from pipeline.corpus.files import Columns, Footer, try_footers
+from pipeline.corpus.columns import Columns
+from pipeline.corpus.files import Footer, try_footers
 from pipeline.corpus.identity import check_texts, is_trusted
 from pipeline.corpus.location import find_planned, locate
 from pipeline.corpus.reader import Batch, carried_column, read_batches

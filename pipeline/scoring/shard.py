@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipeline.corpus.files import Columns
+from pipeline.corpus.columns import Columns
 from pipeline.corpus.reader import Batch, carried_column, read_batches
 from pipeline.engine.vllm_engine import Engine
 from pipeline.errors import EngineError

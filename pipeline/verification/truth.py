@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from pipeline.corpus.identity import check_texts
+from pipeline.corpus.reader import open_file
 from pipeline.engine.vllm_engine import Engine
-from pipeline.errors import CorpusError, RunError, first_line
+from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, ScoringRules
 from pipeline.runs.scores import scan_scores
@@ -102,33 +102,40 @@ def sample_documents(
     scored = (
         scan_scores(store, manifest)
         .filter(pl.col("status").is_in(SCORED))
-        .select("file", "row", "num_tokens", "nll")
+        .select("file", "row", "num_tokens", "nll", "text_hash")
         .collect()
     )
     if not scored.height:
         raise RunError(f"{store.location} has no scored document to sample")
     chosen = sorted(random.Random(seed).sample(range(scored.height), min(size, scored.height)))
     root = corpus or open_corpus(manifest)
-    return [
-        Sampled(file, row, _read_text(root, file, row, manifest.text_column), num_tokens, nll)
-        for file, row, num_tokens, nll in scored[chosen].iter_rows()
-    ]
+    sample = list[Sampled]()
+    for own in scored[chosen].partition_by("file", maintain_order=True):
+        texts = _read_texts(root, own, manifest.text_column)
+        sample += [
+            Sampled(file, row, text, num_tokens, nll)
+            for (file, row, num_tokens, nll, _), text in zip(own.iter_rows(), texts, strict=True)
+        ]
+    return sample
 
 
-def _read_text(root: Root, file: str, row: int, column: str) -> str:
+def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
+    """The texts of rows of one file, ascending, which must be those that were scored."""
+    file, numbers, hashes = rows["file"][0], rows["row"].to_numpy(), rows["text_hash"].to_arrow()
+    texts = list[str]()
     try:
-        with root.open_input(file) as source, pq.ParquetFile(source) as parquet:
-            first = 0
-            for group in range(parquet.num_row_groups):
-                num_rows = parquet.metadata.row_group(group).num_rows
-                if row < first + num_rows:
-                    texts = parquet.read_row_group(group, columns=[column])[column]
-                    return str(texts[row - first].as_py())
-                first += num_rows
-    except (pa.ArrowException, OSError) as error:
-        reason = first_line(error)
+        with open_file(root, file, [column]) as source:
+            for own, batch in source.rows_at(numbers, [column]):
+                for index, row in enumerate(own.tolist()):
+                    text, at = batch.column(0).slice(index, 1), len(texts)
+                    check_texts(file, row, text, hashes.slice(at, 1))
+                    texts.append(text[0].as_py())
+    except UnreadableFileError as error:
+        row, reason = numbers[len(texts)], first_line(error.__cause__ or error)
         raise CorpusError(f"cannot read {file} row {row} to rescore it: {reason}") from error
-    raise CorpusError(f"{file} has no row {row} any more")
+    if len(texts) < len(numbers):
+        raise CorpusError(f"{file} has no row {numbers[len(texts)]} any more")
+    return texts
 
 
 def measure_truth(

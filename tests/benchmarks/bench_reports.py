@@ -92,16 +92,19 @@ def make_run(
     rows: int,
     *,
     rows_a_part: int = ROWS_A_PART,
-    write_file: Callable[[Path, int], None] = same_texts,
+    write_file: Callable[[Path, int], list[int] | None] = same_texts,
 ) -> RunStore:
-    """A finished run of `rows` score rows, and its corpus, in `folder`."""
+    """A finished run of `rows` score rows, and its corpus, in `folder`.
+
+    `write_file` may return the hashes of its texts, for a run whose corpus is read back.
+    """
     corpus = folder / "corpus"
     corpus.mkdir(parents=True)
     sizes = [min(rows_a_part, rows - at) for at in range(0, rows, rows_a_part)]
-    files = []
+    files, hashes = [], []
     for i, size in enumerate(sizes):
         path = corpus / f"{i:05d}.parquet"
-        write_file(path, size)
+        hashes.append(write_file(path, size))
         found = path.stat()
         files.append(
             PlannedFile(
@@ -132,9 +135,12 @@ def make_run(
     store.write_manifest(manifest)
     rng = np.random.default_rng(0)
     totals = []
-    for shard, file in zip(manifest.shards, files, strict=True):
+    for shard, file, own in zip(manifest.shards, files, hashes, strict=True):
         with store.writing_part(shard.id, schema) as part:
             table = make_part(rng, file.path, shard.num_rows, schema)
+            if own is not None:
+                at = schema.get_field_index("text_hash")
+                table = table.set_column(at, schema.field(at), pa.array(own, pa.int64()))
             for at in range(0, shard.num_rows, 1 << 16):
                 part.write(table.slice(at, 1 << 16))
             totals.append(part.close(manifest.run_id, shard.id, manifest.fingerprint, 60.0))

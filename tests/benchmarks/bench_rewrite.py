@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
+from pipeline.statistics.hashing import hash_text
 from tests.benchmarks.bench_reports import make_run
 
 DOCUMENTS = 1_000_000
@@ -34,13 +35,14 @@ ROW_GROUP_ROWS = 10_000
 KEPT_PERCENT = 80
 
 
-def write_texts(path: Path, rows: int) -> None:
-    """A file of the corpus; `place` is from 0 to 99."""
+def write_texts(path: Path, rows: int) -> list[int]:
+    """A file of the corpus; `place` is from 0 to 99. Returns the hashes of its texts."""
     rng = random.Random(path.name)
     words = ["".join(rng.choices("etaoinshrdlu", k=rng.choice((2, 4, 5, 7)))) for _ in range(2000)]
     texts = [" ".join(rng.choices(words, k=rng.randrange(40, 720))) for _ in range(rows)]
     table = pa.table({"text": texts, "place": [rng.randrange(100) for _ in range(rows)]})
     pq.write_table(table, path, row_group_size=ROW_GROUP_ROWS, compression="zstd")
+    return [hash_text(text) for text in texts]
 
 
 def winnow(folder: Path, out: Path) -> None:

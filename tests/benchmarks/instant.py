@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.files import Columns
+from pipeline.corpus.columns import Columns
 from pipeline.planning.sharding import CorpusPlan, plan_corpus
 from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Window, WindowScore, part_schema

@@ -10,13 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from pipeline.corpus.files import (
-    Columns,
-    Footer,
-    choose_columns,
-    find_files,
-    read_footers,
-)
+from pipeline.corpus.columns import Columns, choose_columns
+from pipeline.corpus.files import Footer, find_files, read_footers
 from pipeline.errors import CorpusError
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.corpus.files import Columns
+from pipeline.corpus.columns import Columns
 from pipeline.corpus.reader import BATCH_ROWS, BATCH_TEXT_BYTES, Batch, read_batches
 from pipeline.errors import UnreadableFileError
 from pipeline.planning.sharding import CorpusPlan, plan_corpus

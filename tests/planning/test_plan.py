@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from pipeline.corpus.files import Columns, Footer
+from pipeline.corpus.columns import Columns
+from pipeline.corpus.files import Footer
 from pipeline.errors import CorpusError, ModelError, RunError
 from pipeline.planning.plan import open_run, shard_job
 from pipeline.planning.sharding import (

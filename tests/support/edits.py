@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.footers import read_footer
+from pipeline.storage.filesystem import open_root
 
 
 def write_plain(file: Path, texts: list[str | None], rows_per_group: int = 3) -> None:
@@ -47,8 +48,7 @@ def edit_unseen(file: Path, old: str, new: str, *, keep_time: bool = True) -> No
 
 def facts_of(file: Path) -> tuple[int, str]:
     """Size and digest of the footer."""
-    with pa.OSFile(str(file)) as source:
-        return file.stat().st_size, read_footer(source)[1]
+    return file.stat().st_size, read_footer(open_root(str(file.parent)), file.name)[2]
 
 
 def move(source: Path, target: Path) -> None:
