@@ -1,6 +1,6 @@
 """Parts of an earlier run that are still true: taken over instead of scored again.
 
-Owns which shards of the other run may be kept (their files unchanged, the same fingerprint, the
+Owns which shards of the other run may be kept (the same documents, the same fingerprint, the
 same columns), and bringing their parts over. What is left is planned as in any run.
 """
 
