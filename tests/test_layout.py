@@ -162,6 +162,28 @@ def test_one_room_computes_quantiles(module: Path):
     assert found == NAMES_A_QUANTILE.get(str(module.relative_to(ROOT)), set())
 
 
+DOORS_OF_TIMES = {
+    "pipeline/corpus/identity.py": "whether a file may be taken for unchanged unread",
+    "pipeline/runs/status.py": "of parts and failures of the run itself: how fast it is",
+}
+"""The modules that may compare times of files, and of which."""
+
+
+def compares_times(source: str) -> bool:
+    """Whether a comparison in some code looks at the time of a file."""
+    return any(
+        isinstance(node, ast.Compare) and re.search(r"mtime", ast.unparse(node))
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_times_of_files_are_compared_behind_one_door(module: Path):
+    """A corpus that was touched or copied is the same: documents decide, see identity.py."""
+    is_door = str(module.relative_to(ROOT)) in DOORS_OF_TIMES
+    assert compares_times(module.read_text()) == is_door
+
+
 NOT_IMPORTED = {
     **dict.fromkeys(("pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"), "is code"),
     "csv": "a spreadsheet takes a cell that begins with = for a formula",
@@ -195,7 +217,7 @@ OPENS_PARQUET = re.compile(
     r"|(ds|dataset)\.(dataset|parquet_dataset)"
 )
 OPENERS = {
-    "pipeline/corpus/files.py": "footers of a corpus",
+    "pipeline/corpus/footers.py": "footers of a corpus",
     "pipeline/corpus/reader.py": "THE reader of a corpus",
     "pipeline/corpus/int96.py": "looks at a file for it",
     "pipeline/runs/scores.py": "parts",

@@ -19,9 +19,11 @@ COLUMNS = ("documents", "tokens", "perplexity", "median", "p95", "bits/byte")
 STYLES = {"pass": "green", "fail": "bold red", "skipped": "yellow"}
 
 
-def audit_and_print(file: Path, night: str | None, address: str | None, *, as_json: bool) -> int:
+def audit_and_print(
+    file: Path, night: str | None, address: str | None, corpus: str | None, *, as_json: bool
+) -> int:
     """Carry the night out and print its verdict. The exit code: 1 if it failed."""
-    what = load_night(file, night, address)
+    what = load_night(file, night, address, corpus)
     from jobs.nights.audit import run_night
 
     with ProgressListener() as listener:

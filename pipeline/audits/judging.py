@@ -167,7 +167,7 @@ class Judge:
         )
         found = differences(old, new)
         self.baseline = baseline.model_copy(update={"differences": found})
-        if manifest.corpus != tonight.corpus:
+        if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
             self.notes.append(f"The baseline is of other rows: {manifest.corpus}.")
         return "; ".join(found) or None
 
@@ -183,6 +183,14 @@ class Judge:
         store = RunStore(baseline.run)
         manifest = store.require_manifest()
         return self._measure(scan_scores(store, manifest), manifest, read_draw(store))
+
+
+def _share_files(one: Manifest, two: Manifest) -> bool:
+    """Whether two corpora look like one that was moved, changed as it may be."""
+    ours, theirs = (
+        {(file.path, file.size_bytes, file.num_rows) for file in run.files} for run in (one, two)
+    )
+    return bool(ours & theirs)
 
 
 def _failures(check: Check) -> list[str]:

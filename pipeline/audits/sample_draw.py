@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
 from pipeline.corpus.columns import Columns, cast_column, choose_columns, plain_type
-from pipeline.corpus.files import Footer, find_files, read_footer, read_footers
+from pipeline.corpus.files import Footer, find_files, read_footers
+from pipeline.corpus.footers import read_footer
 from pipeline.corpus.reader import Rows, open_file
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.runs.records import load, save
@@ -135,11 +136,13 @@ def _write(
     present = [name for name in dict.fromkeys(wanted) if name in footer.schema.names]
     info = footer.info
     kinds = [str(types.get(column)) for column in present]
-    what = [info.size, info.mtime_ns, present, kinds, blake2b(rows.tobytes()).hexdigest()]
+    drawn = blake2b(rows.tobytes()).hexdigest()
+    what = [info.size, info.mtime_ns, footer.digest, present, kinds, drawn]
     digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
     ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
     name = footer.name + ending
-    if _digest(target, name) == digest:
+    # What a store tells no time of may be anything by now.
+    if info.mtime_ns and _digest(target, name) == digest:
         return name
     kept = [
         field.with_type(types.get(field.name, plain_type(field.type)))
@@ -170,7 +173,7 @@ def _write(
 
 def _digest(target: Root, name: str) -> bytes | None:
     try:
-        metadata, _ = read_footer(target, name)
+        metadata, _, _ = read_footer(target, name)
     except (pa.ArrowException, OSError):
         return None
     found: bytes | None = (metadata.metadata or {}).get(FOOTER_KEY)

@@ -224,7 +224,8 @@ def _kind(subjects: list[Subject]) -> Kind:
     one_dataset = len({subject.dataset for subject in subjects}) == 1
     if len({subject.model for subject in subjects}) == 1:
         corpora = [(one.manifest.corpus, one.manifest.text_column) for one in subjects]
-        versions = {frozenset(one.manifest.files) for one in subjects}
+        contents = _contents([one.manifest for one in subjects])
+        versions = {frozenset(files.items()) for files in contents}
         if len(set(corpora)) == 1 and len(versions) > 1:
             return "nightly"
         return "repeats" if one_dataset else "datasets"
@@ -238,10 +239,7 @@ def files_changed(old: Subject, new: Subject) -> FilesChanged | None:
     """What happened to the files of one place; None where the places differ."""
     if old.manifest.corpus != new.manifest.corpus:
         return None
-    before, after = (
-        {file.path: (file.size_bytes, file.mtime_ns, file.num_rows) for file in one.manifest.files}
-        for one in (old, new)
-    )
+    before, after = _contents([old.manifest, new.manifest])
     kept = before.keys() & after.keys()
     unchanged = sum(before[path] == after[path] for path in kept)
     return FilesChanged(
@@ -250,6 +248,21 @@ def files_changed(old: Subject, new: Subject) -> FilesChanged | None:
         changed=len(kept) - unchanged,
         unchanged=unchanged,
     )
+
+
+def _contents(manifests: list[Manifest]) -> list[dict[str, Hashable]]:
+    """What is known of each file, by path: without times, so that a touched file is the same.
+
+    Footers count where every run knows them; those planned by 0.1.0 do not.
+    """
+    known = all(file.footer_digest is not None for one in manifests for file in one.files)
+    return [
+        {
+            file.path: (file.size_bytes, file.num_rows, file.footer_digest if known else None)
+            for file in one.files
+        }
+        for one in manifests
+    ]
 
 
 def _notes(question: Question) -> list[str]:

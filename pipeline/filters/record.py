@@ -158,9 +158,8 @@ def remove_leftovers(root: Root) -> None:
             root.remove(name)
 
 
-def check_apart(manifest: Manifest, out: str, rejects: str | None) -> None:
+def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root) -> None:
     """Raises UsageError if an output folder would become part of the corpus or of the other."""
-    corpus = open_root(manifest.corpus)
     asked = str(manifest.request.get("corpus", manifest.corpus))
     one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(
         split_options(asked)[0]

@@ -51,6 +51,7 @@ from pipeline.reports.sampled import (
 )
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
 from pipeline.reports.thresholds import Threshold, threshold_curve
+from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import scan_scores
@@ -137,15 +138,17 @@ def build_report(
     separate: str | None = None,
     fail_if: str | Sequence[str] = (),
     text: bool = True,
+    corpus: str | None = None,
 ) -> Report:
     """The figures of a run, as `winnow report` prints them; nothing is written.
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
     tell from the rest; `fail_if` are expressions that must not be true of the run; `text` shows the
-    beginnings of documents. Figures of many documents are made from sums: perplexity is
-    exp(sum of nll / sum of tokens), nll in nats. Raises RunError where there is no run, ConfigError
-    for what cannot be asked of it.
+    beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`.
+    Figures of many documents are made from sums: perplexity is exp(sum of nll / sum of tokens), nll
+    in nats. Raises RunError where there is no run, ConfigError for what cannot be asked of it,
+    CorpusError where `corpus` is no place for its corpus.
 
     >>> from pipeline import build_report
     >>> report = build_report("runs/first", by="source", fail_if="p95(perplexity) > 1e6")
@@ -158,6 +161,7 @@ def build_report(
     by = (by,) if isinstance(by, str) else tuple(by)
     fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     manifest = store.require_manifest()
+    root = open_corpus(manifest, corpus) if text else None
     success = store.success()
     scores = scan_scores(store, manifest)
     draw = read_draw(store)
@@ -193,7 +197,7 @@ def build_report(
             manifest,
             measured.sketches["perplexity"],
             overall.quantiles["perplexity"],
-            text=text,
+            corpus=root,
         )
         duplicates = counted_copies.result()
     first = next(iter(by), None)

@@ -34,6 +34,8 @@ class PlannedFile(Record):
     size_bytes: Count
     mtime_ns: int
     num_rows: Count
+    footer_digest: str | None = None
+    """Of the Parquet footer's bytes; None in a run that 0.1.0 planned."""
 
 
 class ModelRecord(Record):

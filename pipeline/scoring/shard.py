@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from pipeline.corpus.reader import Batch, read_batches
 from pipeline.engine.vllm_engine import Engine
+from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore
 from pipeline.schema import TOKEN_FIELDS, Document, ShardTask
@@ -27,7 +28,6 @@ from pipeline.scoring.preparing import prepare
 from pipeline.scoring.rows import to_rows
 from pipeline.scoring.stream import score_batches, score_documents
 from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.storage.filesystem import open_root
 from pipeline.tracing import NO_TRACE, ShardTrace
 
 OnProgress = Callable[[int, int], None]
@@ -113,7 +113,7 @@ def probe_shard(
 
 
 def _read(task: ShardTask, manifest: Manifest) -> Iterator[Batch]:
-    return read_batches(open_root(manifest.corpus), task.files, task.shard, manifest.columns)
+    return read_batches(open_corpus(manifest), task.files, task.shard, manifest.columns)
 
 
 def _recent_texts(manifest: Manifest) -> RecentTexts:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.errors import ModelError, require_modules
 from pipeline.planning.identity import engine_settings
+from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import ModelRecord
 from pipeline.runs.records import Record, form_version, load, save
 from pipeline.runs.store import VERIFICATION, RunStore
@@ -48,6 +49,7 @@ class Verification(Record):
 def verify_run(
     store: RunStore,
     *,
+    corpus: str | None = None,
     sample: int = DEFAULT_SAMPLE,
     seed: int = 0,
     tolerance: float | None = None,
@@ -55,7 +57,9 @@ def verify_run(
     trust_remote_code: bool = False,
     on_document: OnDocument = lambda done, total: None,
 ) -> Verification:
-    """Check a run. `sample = 0` loads no model. Raises RunError where there is no run, ModelError
+    """Check a run. `sample = 0` loads no model; `corpus` is where its corpus was moved to.
+
+    Raises RunError where there is no run, CorpusError where `corpus` is no place for it, ModelError
     where its model needs code of its own that nobody trusts here, MissingExtraError where a sample
     cannot be scored for want of torch.
 
@@ -66,11 +70,12 @@ def verify_run(
         alone = "--sample 0 checks integrity alone"
         require_modules("scoring a sample again", "torch", "transformers", instead=alone)
     rules, model = manifest.rules, manifest.model
-    checks = check_integrity(store, manifest)
+    root = open_corpus(manifest, corpus)
+    checks = check_integrity(store, manifest, root)
     truth = noise = None
     if sample and all(check.passed for check in checks):
         _check_trust(model, trusted=trust_remote_code)
-        documents = sample_documents(store, manifest, sample, seed)
+        documents = sample_documents(store, manifest, sample, seed, root)
         truth = measure_truth(
             documents,
             ReferenceScorer(model, rules),
