@@ -53,12 +53,15 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs with a baseline: the first, if none is given. Raises RunError.
 
-    `by` are columns that every run carries. `partial` lets in runs that are not finished. `on_run`
+    `by` are columns that every run carries. `partial` lets in runs that are not complete. `on_run`
     hears the name of each run as it is read.
     """
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
-    scores = [scan_scores(subject.store, subject.manifest) for subject in question.subjects]
+    scores = [
+        scan_scores(subject.store, subject.manifest, partial=partial)
+        for subject in question.subjects
+    ]
     groups = _groups(question.subjects, scores, by)
     runs = []
     for subject, frame in zip(question.subjects, scores, strict=True):

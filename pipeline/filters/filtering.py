@@ -51,7 +51,7 @@ class Filter:
             corpus=manifest.corpus,
             rules=config.model_dump(mode="json", exclude={"run", "out", "rejects"}),
             metric=config.chosen_metric if config.reads_metric else None,
-            partial=self.rows.store.success() is None,
+            partial=not self.rows.is_complete,
             cutoffs=_stated_cutoffs(self.selection),
             budget_edges=_budget_edges(self.selection),
             before=self.counts.before,
@@ -81,7 +81,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     if config.out is not None:
         check_apart(manifest, config.out, config.rejects)
     check_unchanged(manifest)
-    rows = ScoreRows(store, manifest, config.own_metric)
+    rows = ScoreRows(store, manifest, config.own_metric, partial=config.partial)
     other = None
     if location := config.minus or config.over:
         other = RunStore(location)

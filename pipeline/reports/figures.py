@@ -12,9 +12,6 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.runs.manifest import Manifest
-from pipeline.runs.scores import scan_scores
-from pipeline.runs.store import RunStore
 from pipeline.scoring.fold import LARGEST_EXPONENT
 from pipeline.statistics.sketches import (
     FINE,
@@ -65,11 +62,6 @@ class Figures(BaseModel):
     """sum nll / ln 2 / sum of scored bytes."""
     quantiles: dict[str, dict[str, float]]
     """Metric to {p1, ..., p99}, over documents."""
-
-
-def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
-    """The figures of all of a run's rows."""
-    return figures_of(scan_scores(store, manifest))
 
 
 def figures_of(scores: pl.LazyFrame) -> Figures:

@@ -39,7 +39,7 @@ from pipeline.reports.requirements import Finding, check_requirements, parse_req
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
-from pipeline.runs.scores import scan_scores
+from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
 from pipeline.verification.verify import Verification, read_verification
 
@@ -94,7 +94,7 @@ class Report(BaseModel):
     report_version: int = REPORT_VERSION
     generated_at: str
     complete: bool
-    """False: the run is not finished, and everything here is of what is done so far."""
+    """False: the run is not finished or lost a part, and everything here is of what there is."""
     overall: Figures
     groups: dict[str, list[Group]]
     """Column to groups, from the least to the most surprising."""
@@ -120,13 +120,15 @@ def build_report(
     separate: str | None = None,
     fail_if: str | Sequence[str] = (),
     text: bool = True,
+    partial: bool = False,
 ) -> Report:
     """The figures of a run, as `winnow report` prints them; nothing is written.
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
     tell from the rest; `fail_if` are expressions that must not be true of the run; `text` shows the
-    beginnings of documents. Figures of many documents are made from sums: perplexity is
+    beginnings of documents; `partial` takes what there is of a run whose parts are not all there.
+    Figures of many documents are made from sums: perplexity is
     exp(sum of nll / sum of tokens), nll in nats. Raises RunError where there is no run, ConfigError
     for what cannot be asked of it.
 
@@ -142,7 +144,8 @@ def build_report(
     fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     manifest = store.require_manifest()
     success = store.success()
-    scores = scan_scores(store, manifest)
+    parts = find_parts(store, manifest, partial=partial)
+    scores = parts.scan()
     labels = parse_labels(separate) if separate else None
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):
@@ -181,7 +184,7 @@ def build_report(
     }
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        complete=success is not None,
+        complete=parts.is_complete,
         overall=measured.overall,
         groups={column: tables.groups for column, tables in measured.groups.items()},
         histograms=[
@@ -201,7 +204,7 @@ def build_report(
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),
-            num_shards_done=len(store.done() & {shard.id for shard in manifest.shards}),
+            num_shards_done=len(parts.found),
             statuses=dict(statuses.iter_rows()),
             errors=dict(errors.iter_rows()),
             unreadable_files=manifest.unreadable,

@@ -88,7 +88,7 @@ def notes(report: Report) -> list[str]:
     found = []
     if not report.complete:
         found.append(
-            f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
+            f"This run is not complete: {coverage.num_shards_done} of {coverage.num_shards} "
             "shards are in these figures."
         )
     for file, reason in coverage.unreadable_files.items():
