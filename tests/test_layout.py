@@ -119,6 +119,37 @@ def test_nothing_that_is_read_becomes_code(module: Path):
             assert "env_vars" not in ast.unparse(node)
 
 
+PARTS_OPENED_IN = {
+    "pipeline/runs/parts.py": {"pq.read_metadata", "pq.ParquetWriter"},
+    "pipeline/runs/scores.py": {"pl.scan_parquet", "pq.ParquetFile"},
+}
+"""Who opens a part of scores, and how."""
+NOT_PARTS_OPENED_IN = {
+    "pipeline/verification/truth.py": {"pq.ParquetFile"},
+    "pipeline/filters/output.py": {"pq.read_schema", "pq.read_metadata"},
+    "pipeline/filters/rewriting.py": {"pq.ParquetFile", "pq.ParquetWriter"},
+    "pipeline/audits/sample_draw.py": {"pq.ParquetFile", "pq.ParquetWriter", "pq.read_metadata"},
+    "pipeline/audits/sample_rows.py": {"pq.ParquetFile"},
+    "pipeline/audits/history.py": {"pl.read_parquet"},
+    "pipeline/reports/excerpts.py": {"pq.ParquetFile"},
+    "jobs/demo/corpus.py": {"pq.write_table"},
+}
+"""Who, beside the room of the corpus, opens Parquet that is no part."""
+OPENS_PARQUET = re.compile(r"(pl|pq|ds)\.(\w*parquet\w*|Parquet\w+|read_\w+|write_\w+|dataset)")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_parts_are_opened_by_their_reader_alone(module: Path):
+    """Only that one knows whether a part is whole, there, and of its run."""
+    calls = [
+        node.func for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)
+    ]
+    name = module.relative_to(ROOT).as_posix()
+    opened = {ast.unparse(call) for call in calls if OPENS_PARQUET.fullmatch(ast.unparse(call))}
+    if module.parent != ROOT / "pipeline/corpus":
+        assert opened <= PARTS_OPENED_IN.get(name, set()) | NOT_PARTS_OPENED_IN.get(name, set())
+
+
 TEMPLATES = sorted(path for path in ROOT.glob("*/**/templates/*.html") if path.is_relative_to(ROOT))
 
 
