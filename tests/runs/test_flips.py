@@ -11,6 +11,7 @@ from tests.support.parts import write_as_before
 QUICK = 40
 MANY = 1000
 ROWS = 300
+MANY_FLIPS = pytest.param(MANY, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])
 
 
 def made_run(folder: Path) -> Path:
@@ -25,9 +26,7 @@ def made_run(folder: Path) -> Path:
     return folder / "scores/part-00000.parquet"
 
 
-@pytest.mark.parametrize(
-    "number", [QUICK, pytest.param(MANY, marks=pytest.mark.soak)], ids=["quick", "many"]
-)
+@pytest.mark.parametrize("number", [QUICK, MANY_FLIPS], ids=["quick", "many"])
 @pytest.mark.parametrize("seed", [1])
 def test_a_flipped_bit_of_a_part_is_refused(tmp_path, number, seed):
     part = made_run(tmp_path / "run")
@@ -39,9 +38,7 @@ def test_a_flipped_bit_of_a_part_is_refused(tmp_path, number, seed):
     assert counted(outcomes)[REFUSED] >= number - 1
 
 
-@pytest.mark.parametrize(
-    "number", [QUICK, pytest.param(MANY, marks=pytest.mark.soak)], ids=["quick", "many"]
-)
+@pytest.mark.parametrize("number", [QUICK, MANY_FLIPS], ids=["quick", "many"])
 @pytest.mark.parametrize("seed", [2])
 def test_a_flipped_bit_of_a_part_of_0_1_0_changes_no_figure(tmp_path, monkeypatch, number, seed):
     write_as_before(monkeypatch)
