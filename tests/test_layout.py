@@ -220,9 +220,8 @@ OPENERS = {
     "pipeline/corpus/footers.py": "footers of a corpus",
     "pipeline/corpus/reader.py": "THE reader of a corpus",
     "pipeline/corpus/int96.py": "looks at a file for it",
-    "pipeline/runs/scores.py": "parts",
-    "pipeline/runs/store.py": "parts",
-    "pipeline/verification/integrity.py": "parts",
+    "pipeline/runs/parts.py": "footers of parts",
+    "pipeline/runs/scores.py": "THE reader of scores",
     "pipeline/audits/history.py": "its own table",
 }
 
@@ -238,9 +237,10 @@ def opened_parquet(module: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_one_room_decides_what_is_in_a_row_of_a_corpus(module: Path):
+def test_two_readers_open_parquet(module: Path):
+    """What is in a row of a corpus, and is this part whole, have one answer each."""
     if str(module.relative_to(ROOT)) not in OPENERS:
-        assert not opened_parquet(module), "pipeline/corpus/reader.py reads a corpus"
+        assert not opened_parquet(module), "corpus/reader.py reads a corpus, runs/scores.py parts"
 
 
 def test_who_may_open_parquet_does():

@@ -90,7 +90,7 @@ def _print_notes(
             style="yellow",
         )
     if record.partial:
-        messages.print("The run is not finished: marked as partial.", style="yellow")
+        messages.print("The run is not complete: marked as partial.", style="yellow")
     if dry_run:
         messages.print("Nothing is written.")
     else:

@@ -35,6 +35,9 @@ def report(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Show no beginnings of documents.")
     ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+    ] = False,
     exit_zero: ExitZero = False,
     as_markdown: Markdown = False,
     as_json: Json = False,
@@ -55,6 +58,7 @@ def report(
         fail_if=tuple(fail_if or ()),
         text=not no_text,
         corpus=corpus,
+        partial=partial,
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
@@ -75,7 +79,7 @@ def compare(
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Also compare runs that are not finished.")
+        bool, typer.Option("--partial", help="Also compare runs that lack parts.")
     ] = False,
     resamples: Annotated[
         int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
@@ -177,7 +181,7 @@ def filter_corpus(
         bool | None, typer.Option("--add-columns", help="Also write the score columns.")
     ] = None,
     partial: Annotated[
-        bool | None, typer.Option("--partial", help="Take a run that is not finished.")
+        bool | None, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
     ] = None,
     force: Annotated[
         bool | None, typer.Option("--force", help="Write even if nothing or everything is kept.")

@@ -21,6 +21,7 @@ def report_and_print(
     fail_if: tuple[str, ...],
     text: bool,
     corpus: str | None,
+    partial: bool,
     form: Form,
 ) -> int:
     """Write the report's files and print it. The exit code."""
@@ -28,7 +29,13 @@ def report_and_print(
     messages = screen.messages()
     with messages.status("Reading scores"):
         report = build_report(
-            store, by=by, separate=separate, fail_if=fail_if, text=text, corpus=corpus
+            store,
+            by=by,
+            separate=separate,
+            fail_if=fail_if,
+            text=text,
+            corpus=corpus,
+            partial=partial,
         )
     # Whoever may only read a run is shown its report too, and told then.
     refused: OSError | AccessError | None = None

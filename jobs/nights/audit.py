@@ -31,6 +31,7 @@ from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
 from pipeline.runs.lock import RunLock
 from pipeline.runs.sample import write_draw
+from pipeline.runs.scores import is_complete
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig, near_or_known
 
@@ -71,12 +72,13 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
     """Everything up to the verdict."""
     audit, store = night.audit, RunStore(night.score.out)
     baseline = find_baseline(audit, nights, night.name)
-    is_new = store.manifest() is None
+    manifest = store.manifest()
+    is_new = manifest is None
     if is_new:
         _check_columns(night)
     sample = _sample(night, nights, listener, is_new=is_new)
     judge = Judge(audit, store, baseline, sample)
-    if store.success() is None:
+    if manifest is None or not is_complete(store, manifest):
         config = night.score if sample is None else sampled_config(night.score, nights.sample)
         reuse = _reusable(night, nights, judge.notes)
         score(config.model_copy(update={"reuse": reuse}), listener)

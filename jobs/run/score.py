@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from jobs.run.cluster import WorkerSize, connected, size_workers
@@ -22,7 +23,8 @@ from pipeline.planning.identity import engine_settings
 from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import take_over
 from pipeline.runs.lock import RunLock
-from pipeline.runs.manifest import Manifest, Success, Totals, add_totals, differences
+from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
+from pipeline.runs.scores import is_complete, read_footer
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig
 from pipeline.tracing import RunTrace
@@ -83,9 +85,11 @@ def _run(
         config, store, default_shard_tokens=default_shard_tokens(config.address)
     )
     success = store.success()
-    if success is not None:
+    if success is not None and is_complete(store, manifest):
         return Outcome(manifest, success, 0, store.failures())
     with RunLock(store.root) as lock:
+        if success is not None:  # a part was lost or deleted since: the run is not whole any more
+            store.clear_success()
         if is_new and store.manifest() is not None:
             raise RunError(f"{store.location} was begun by another driver at the same moment")
         if is_new and manifest.reuse is not None and manifest.reuse.shards:
@@ -159,17 +163,10 @@ def finish_run(
     idle_share: float | None = None,
 ) -> Success | None:
     """Write `_SUCCESS` if every part is there."""
-    planned = [shard.id for shard in manifest.shards]
-    if not store.done().issuperset(planned):
+    if not store.done().issuperset(shard.id for shard in manifest.shards):
         return None
     with ThreadPoolExecutor(FOOTER_READERS) as readers:
-        footers = list(readers.map(store.footer, planned))
-    for shard, footer in zip(planned, footers, strict=True):
-        if changes := differences(manifest.fingerprint, footer.fingerprint):
-            raise RunError(
-                f"{store.root.show(store.part_name(shard))} is of another run: {changes[0]}",
-                hint="delete it and score again; only that shard is scored anew",
-            )
+        footers = list(readers.map(partial(read_footer, store, manifest), manifest.shards))
     totals = add_totals(footer.totals for footer in footers)
     if totals.num_rows != manifest.num_rows:
         raise RunError(
@@ -180,7 +177,7 @@ def finish_run(
     success = Success(
         run_id=manifest.run_id,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        num_shards=len(planned),
+        num_shards=len(manifest.shards),
         num_unreadable_files=len(manifest.unreadable),
         num_shards_reused=len(reused),
         num_rows_reused=sum(part.num_rows for part in reused),

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest, differences
 from pipeline.runs.sample import Draw
+from pipeline.runs.scores import is_complete
 from pipeline.runs.store import RunStore
 
 Kind = Literal["repeats", "datasets", "models", "checkpoints", "nightly", "matrix"]
@@ -93,7 +94,7 @@ class Question:
 def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
     """Read the manifests. Raises RunError where the runs cannot be compared.
 
-    `partial` lets in runs that are not finished.
+    `partial` lets in runs that are not complete.
     """
     subjects = _subjects(stores)
     if len(stores) < FEWEST_RUNS:
@@ -101,10 +102,11 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
             "one run alone cannot be compared",
             hint="give two runs or more; `winnow report` describes one",
         )
-    unfinished = [subject for subject in subjects if not subject.complete]
+    # A finished run that lost a part is refused as its scores are read: the part is named there.
+    unfinished = [one.store for one in subjects if not one.complete and one.store.success() is None]
     if unfinished and not partial:
         raise RunError(
-            f"{unfinished[0].store.location} is not finished",
+            f"{unfinished[0].location} is not finished",
             hint="finish it with `winnow score`, or compare what is there with --partial",
         )
     _check_rules(subjects)
@@ -126,7 +128,7 @@ def _subjects(stores: list[RunStore]) -> list[Subject]:
             store=store,
             manifest=manifest,
             name=names[i],
-            complete=store.success() is not None,
+            complete=is_complete(store, manifest),
             model=models[i],
             dataset=datasets[i],
             place=_place(i, manifests, datasets),
@@ -268,7 +270,7 @@ def _contents(manifests: list[Manifest]) -> list[dict[str, Hashable]]:
 def _notes(question: Question) -> list[str]:
     subjects = question.subjects
     notes = [] if question.same_tokenizer else [TOKENIZERS_DIFFER]
-    notes += [f"{one.store.location} is not finished." for one in subjects if not one.complete]
+    notes += [f"{one.store.location} is not complete." for one in subjects if not one.complete]
     for key in ("dtype", *MODELS_OWN_RULES):
         values = {one.name: one.manifest.fingerprint[key] for one in subjects}
         if len(set(values.values())) > 1:

@@ -64,14 +64,14 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs with a baseline: the first, if none is given. Raises RunError.
 
-    `by` are columns that every run carries. `partial` lets in runs that are not finished. `on_run`
+    `by` are columns that every run carries. `partial` lets in runs that are not complete. `on_run`
     hears the name of each run as it is read.
     """
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
     draws = [read_draw(subject.store) for subject in question.subjects]
     scores = [
-        weighed(scan_scores(subject.store, subject.manifest), draw)
+        weighed(scan_scores(subject.store, subject.manifest, partial=partial), draw)
         for subject, draw in zip(question.subjects, draws, strict=True)
     ]
     groups = _groups(question.subjects, scores, by)

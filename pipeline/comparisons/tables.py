@@ -273,7 +273,7 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Provenance, as names and values."""
     found = [("compared", comparison.generated_at), ("baseline", comparison.baseline)]
     for run in comparison.runs:
-        state = "" if run.complete else ", not finished"
+        state = "" if run.complete else ", not complete"
         found.append((run.name, f"{run.run}: {run.model} ({run.dtype}) over {run.corpus}{state}"))
     intervals = comparison.intervals
     resamples = f"{intervals.resamples:,} resamples, seed {intervals.seed}"

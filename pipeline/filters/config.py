@@ -122,7 +122,7 @@ class FilterConfig(BaseModel):
     add_columns: bool = False
     """Also write the score columns."""
     partial: bool = False
-    """Take a run that is not finished."""
+    """Take what there is of a run that lacks parts."""
     force: bool = False
     """Go on even if the rules keep nothing or everything."""
 

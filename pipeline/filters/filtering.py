@@ -54,7 +54,7 @@ class Filter:
             corpus=self.corpus.location,
             rules=config.model_dump(mode="json", exclude={"run", "corpus", "out", "rejects"}),
             metric=config.chosen_metric if config.reads_metric else None,
-            partial=self.rows.store.success() is None,
+            partial=not self.rows.is_complete,
             cutoffs=_stated_cutoffs(self.selection),
             budget_edges=_budget_edges(self.selection),
             before=self.counts.before,
@@ -86,7 +86,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     if config.out is not None:
         check_apart(manifest, config.out, config.rejects, corpus)
     require_planned(corpus, [file.path for file in manifest.files])
-    rows = ScoreRows(store, manifest, config.own_metric)
+    rows = ScoreRows(store, manifest, config.own_metric, partial=config.partial)
     other = None
     if location := config.minus or config.over:
         other = RunStore(location)

@@ -16,7 +16,7 @@ import polars as pl
 
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest
-from pipeline.runs.scores import scan_parts
+from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
 
 OTHER = "other:"
@@ -25,11 +25,19 @@ OTHER = "other:"
 class ScoreRows:
     """A run's committed score rows: all of them, or those of one shard."""
 
-    def __init__(self, store: RunStore, manifest: Manifest, own_metric: str | None = None) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        manifest: Manifest,
+        own_metric: str | None = None,
+        *,
+        partial: bool = False,
+    ) -> None:
         self.store = store
         self.manifest = manifest
-        planned = {shard.id for shard in manifest.shards}
-        self.shards = sorted(store.done() & planned)
+        self._parts = find_parts(store, manifest, partial=partial)
+        self.shards = list(self._parts.found)
+        self.is_complete = self._parts.is_complete
         self._own_metric = own_metric
         self._other: ScoreRows | None = None
         rows = (shard.num_rows for shard in manifest.shards)
@@ -38,9 +46,9 @@ class ScoreRows:
     def pair(self, other: "ScoreRows") -> None:
         """Set a second run against this one. Raises RunError unless both hold the same rows."""
         for run in (self, other):
-            if run.store.success() is None:
+            if not run.is_complete:
                 raise RunError(
-                    f"{run.store.location} is not finished: it cannot be set against another run",
+                    f"{run.store.location} is not complete: it cannot be set against another run",
                     hint="run the same `winnow score` again first",
                 )
         if difference := _difference(self.manifest, other.manifest):
@@ -64,12 +72,12 @@ class ScoreRows:
 
     def everything(self) -> pl.LazyFrame:
         """Every committed row, in the order of the corpus."""
-        rows = scan_parts(self.store, self.manifest, self.shards)
+        rows = self._parts.scan()
         return rows if self._other is None else self._paired(rows, self._other.everything())
 
     def shard(self, index: int) -> pl.LazyFrame:
         """The rows of one shard, in order."""
-        rows = scan_parts(self.store, self.manifest, [index])
+        rows = self._parts.scan([index])
         if self._other is None:
             return rows
         first, last = self._first_rows[index], self._first_rows[index + 1]
@@ -79,7 +87,7 @@ class ScoreRows:
         """Rows by their place in the run, from 0."""
         start = bisect_right(self._first_rows, first) - 1
         end = next(i for i, row in enumerate(self._first_rows) if row >= last)
-        rows = scan_parts(self.store, self.manifest, list(range(start, end)))
+        rows = self._parts.scan(range(start, end))
         return rows.slice(first - self._first_rows[start], last - first)
 
     def _paired(self, rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:

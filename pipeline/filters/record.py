@@ -66,7 +66,7 @@ class FilterRecord(Record):
     metric: str | None
     """What percentiles, buckets, sample and preference looked at."""
     partial: bool
-    """The run was not finished: documents that it had not scored count as unscored."""
+    """The run lacked parts: documents that it had not scored count as unscored."""
     cutoffs: list[Cutoffs]
     budget_edges: dict[str, float | None] | None
     """Values at which the budget begins and ends, where it orders by value."""

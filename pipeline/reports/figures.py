@@ -12,9 +12,6 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.runs.manifest import Manifest
-from pipeline.runs.scores import scan_scores
-from pipeline.runs.store import RunStore
 from pipeline.scoring.fold import LARGEST_EXPONENT
 from pipeline.statistics.sketches import (
     FINE,
@@ -76,11 +73,6 @@ class Figures(BaseModel):
             for metric, own in self.quantiles.items()
         }
         return self.model_copy(update={"quantiles": quantiles})
-
-
-def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
-    """The figures of all of a run's rows."""
-    return figures_of(scan_scores(store, manifest))
 
 
 def figures_of(scores: pl.LazyFrame) -> Figures:

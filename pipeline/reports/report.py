@@ -54,7 +54,7 @@ from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
 from pipeline.runs.sample import read_draw
-from pipeline.runs.scores import scan_scores
+from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
 from pipeline.verification.verify import Verification, read_verification
 
@@ -109,7 +109,7 @@ class Report(BaseModel):
     report_version: int = REPORT_VERSION
     generated_at: str
     complete: bool
-    """False: the run is not finished, and everything here is of what is done so far."""
+    """False: the run is not finished or lost a part, and everything here is of what there is."""
     sample: Sampled | None
     """What the run is a sample of: then `overall`, `groups` and `requirements` are estimates of the
     whole corpus from weighted rows, and everything else is of the sampled rows."""
@@ -139,15 +139,17 @@ def build_report(
     fail_if: str | Sequence[str] = (),
     text: bool = True,
     corpus: str | None = None,
+    partial: bool = False,
 ) -> Report:
     """The figures of a run, as `winnow report` prints them; nothing is written.
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
     tell from the rest; `fail_if` are expressions that must not be true of the run; `text` shows the
-    beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`.
-    Figures of many documents are made from sums: perplexity is exp(sum of nll / sum of tokens), nll
-    in nats. Raises RunError where there is no run, ConfigError for what cannot be asked of it,
+    beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`;
+    `partial` takes what there is of a run whose parts are not all there. Figures of many documents
+    are made from sums: perplexity is exp(sum of nll / sum of tokens), nll in nats. Raises RunError
+    where there is no run or it is not whole, ConfigError for what cannot be asked of it,
     CorpusError where `corpus` is no place for its corpus.
 
     >>> from pipeline import build_report
@@ -163,7 +165,8 @@ def build_report(
     manifest = store.require_manifest()
     root = open_corpus(manifest, corpus) if text else None
     success = store.success()
-    scores = scan_scores(store, manifest)
+    parts = find_parts(store, manifest, partial=partial)
+    scores = parts.scan()
     draw = read_draw(store)
     weighed_scores = weighed(scores, draw)
     labels = parse_labels(separate) if separate else None
@@ -207,7 +210,7 @@ def build_report(
     }
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        complete=success is not None,
+        complete=parts.is_complete,
         sample=None if draw is None else sampled(weighed_scores, draw),
         overall=overall,
         groups={
@@ -233,7 +236,7 @@ def build_report(
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),
-            num_shards_done=len(store.done() & {shard.id for shard in manifest.shards}),
+            num_shards_done=len(parts.found),
             statuses=dict(statuses.iter_rows()),
             errors=dict(errors.iter_rows()),
             unreadable_files=manifest.unreadable,

@@ -94,7 +94,7 @@ def notes(report: Report) -> list[str]:
         found += sample_notes(report.sample)
     if not report.complete:
         found.append(
-            f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
+            f"This run is not complete: {coverage.num_shards_done} of {coverage.num_shards} "
             "shards are in these figures."
         )
     found += quantile_notes(report.overall)

@@ -27,7 +27,7 @@ from pipeline.errors import (
     first_line,
 )
 from pipeline.runs.manifest import Manifest, PlannedFile
-from pipeline.runs.scores import scan_parts
+from pipeline.runs.scores import scan_part
 from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span
 from pipeline.storage.filesystem import Root
@@ -174,7 +174,7 @@ def _stored(
 ) -> pl.DataFrame:
     """The columns of a part that rows of the corpus are compared with."""
     names = ["text_hash", *(["doc_id"] if columns.doc_id else []), *columns.carried]
-    rows = scan_parts(store, manifest, [stretch.shard]).select(names)
+    rows = scan_part(store, manifest, manifest.shards[stretch.shard]).select(names)
     try:
         return rows.slice(stretch.offset, stretch.num_rows).collect()
     except (pl.exceptions.PolarsError, OSError, pa.ArrowException) as error:

@@ -232,6 +232,16 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
     )
 
 
+class PartChecksums(Record):
+    """What a part's bytes are held against; CRC32s are eight hexadecimal digits."""
+
+    body_bytes: int
+    """Before the footer."""
+    body_crc32: str
+    footer_crc32: str
+    """Of the footer to the end of the file, with zeros in the place of this."""
+
+
 class PartFooter(Record):
     """Stored under the key `winnow` in each part's Parquet footer."""
 
@@ -241,6 +251,8 @@ class PartFooter(Record):
     fingerprint: dict[str, Value]
     shard: Count
     totals: Totals
+    checksums: PartChecksums | None = None
+    """None in the parts of Winnow 0.1.0. Last, as footer_crc32 is looked for from the end."""
 
 
 class Success(Record):

@@ -8,17 +8,15 @@ a score is, it does not know.
 
 import contextlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.errors import RunError, first_line
 from pipeline.runs.lock import LOCK
-from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success, Totals, Value
+from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
+from pipeline.runs.parts import FOOTER_KEY, PartWriter, read_metadata
 from pipeline.runs.records import load, parse, save
 from pipeline.storage.filesystem import Root, open_root
 
@@ -29,65 +27,6 @@ SCORES = "scores"
 FAILED = "failed"
 PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
 FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
-FOOTER_KEY = "winnow"
-ROW_GROUP_ROWS = 1 << 16
-ROW_GROUP_BYTES = 64 << 20
-
-
-class PartWriter:
-    """Collects a shard's rows into one Parquet file and adds up its totals."""
-
-    def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        # Without page checksums a flipped bit in a data page is read as another number, silently.
-        self._writer = pq.ParquetWriter(
-            sink, schema, compression="zstd", write_page_checksum=True, store_schema=True
-        )
-        self._pending: list[pa.Table] = []
-        self._pending_rows = self._pending_bytes = 0
-        self._statuses: Counter[str] = Counter()
-        self._sums: dict[str, Any] = {"num_rows_copied": 0, "num_tokens_copied": 0}
-
-    def write(self, rows: pa.Table, copied: Sequence[int] = ()) -> None:
-        """Append rows, in order. `copied` are the scored tokens of those that are copies."""
-        self._sums["num_rows_copied"] += len(copied)
-        self._sums["num_tokens_copied"] += sum(copied)
-        for name in ("num_tokens", "num_skipped_tokens", "num_bytes", "num_windows", "nll"):
-            added = pc.sum(rows[name]).as_py() or 0
-            self._sums[name] = self._sums.get(name, 0) + added
-        for pair in rows["status"].value_counts().to_pylist():
-            self._statuses[pair["values"]] += pair["counts"]
-        self._pending.append(rows)
-        self._pending_rows += rows.num_rows
-        self._pending_bytes += rows.nbytes
-        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._pending:
-            table = pa.concat_tables(self._pending)
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
-
-    def close(
-        self, run_id: str, shard: int, fingerprint: dict[str, Value], seconds: float
-    ) -> Totals:
-        """Write what is pending and the footer."""
-        self._flush()
-        totals = Totals(
-            num_rows=sum(self._statuses.values()),
-            statuses=dict(sorted(self._statuses.items())),
-            seconds=seconds,
-            **self._sums,
-        )
-        footer = PartFooter(run_id=run_id, fingerprint=fingerprint, shard=shard, totals=totals)
-        self._writer.add_key_value_metadata({FOOTER_KEY: footer.model_dump_json()})
-        self._writer.close()
-        return totals
-
-    def abandon(self) -> None:
-        """Let go of the sink while it is still open; what was written is not kept."""
-        with contextlib.suppress(pa.ArrowException, OSError, ValueError):
-            self._writer.close()
 
 
 class RunStore:
@@ -166,9 +105,9 @@ class RunStore:
         hint = "delete it and score again; only that shard is scored anew"
         try:
             with self.root.open_input(name) as source:
-                metadata = pq.read_metadata(source).metadata or {}
+                metadata = read_metadata(source).metadata or {}
             content = metadata[FOOTER_KEY.encode()]
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise RunError(
                 f"{self.root.show(name)} is not a part: {first_line(error)}", hint=hint
             ) from error
@@ -210,6 +149,10 @@ class RunStore:
 
     def write_success(self, success: Success) -> None:
         save(self.root, SUCCESS, success)
+
+    def clear_success(self) -> None:
+        """Take back that the run is whole."""
+        self.root.remove(SUCCESS)
 
     def success(self) -> Success | None:
         """The totals of a finished run, or None."""

@@ -1,21 +1,21 @@
 """Does a run hold every input row once, in order, unaltered? No model is needed to know.
 
-Owns reading every part with page checksums verified and comparing it with the frozen plan, with
-itself and with `_SUCCESS`. Whether the numbers are true is truth.py's.
+Owns comparing every part's rows with the frozen plan, with themselves and with `_SUCCESS`. Whether
+a part's bytes are whole is runs/scores.py's; whether the numbers are true, truth.py's.
 """
 
 import math
 from collections.abc import Collection
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from pipeline.corpus.identity import differing_facts
-from pipeline.errors import RunError, first_line
+from pipeline.errors import RunError
 from pipeline.runs.corpus import compare_documents, open_corpus, planned_file, survey_corpus
-from pipeline.runs.manifest import Manifest, Success, Totals, add_totals, differences
+from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
+from pipeline.runs.parts import differing_sum
+from pipeline.runs.scores import read_part
 from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, SCORE_FIELDS, SCORED, Shard
 from pipeline.scoring.fold import LARGEST_EXPONENT
@@ -79,18 +79,7 @@ def _check(name: str, passed: bool, right: str, wrong: str) -> Check:
 def _check_part(store: RunStore, manifest: Manifest, shard: Shard) -> Totals:
     """Read a part whole. Raises RunError saying what is wrong with it."""
     name = store.part_name(shard.id)
-    footer = store.footer(shard.id)
-    if changes := differences(manifest.fingerprint, footer.fingerprint):
-        raise RunError(f"{name} is of another fingerprint: {'; '.join(changes)}")
-    try:
-        with store.root.open_input(name) as source:
-            table = pq.read_table(source, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise RunError(f"{name} is damaged: {first_line(error)}") from error
-    if not table.schema.equals(manifest.arrow_schema()):
-        raise RunError(f"{name} has other columns than the run")
-    if table.num_rows != shard.num_rows:
-        raise RunError(f"{name} has {table.num_rows} rows for {shard.num_rows} input rows")
+    footer, table = read_part(store, manifest, shard)
     files = [manifest.files[span.file].path for span in shard.spans for _ in range(span.num_rows)]
     rows = [span.first_row + row for span in shard.spans for row in range(span.num_rows)]
     if table["file"].to_pylist() != files or table["row"].to_pylist() != rows:
@@ -104,7 +93,8 @@ def _check_part(store: RunStore, manifest: Manifest, shard: Shard) -> Totals:
     if footer.totals.num_rows_copied > found.num_rows:
         raise RunError(f"the footer of {name} says more rows are copies than there are")
     copied = {key: getattr(footer.totals, key) for key in ("num_rows_copied", "num_tokens_copied")}
-    _check_sums(f"the footer of {name}", footer.totals, found.model_copy(update=copied))
+    if difference := differing_sum(footer.totals, found.model_copy(update=copied)):
+        raise RunError(f"the footer of {name} {difference}")
     return footer.totals
 
 
@@ -138,21 +128,9 @@ def _totals(scores: pl.DataFrame) -> Totals:
     )
 
 
-def _check_sums(where: str, stated: Totals, found: Totals) -> None:
-    """Raises RunError naming the sum that differs. Time is not a sum over rows."""
-    for field in Totals.model_fields.keys() - {"seconds"}:
-        told, seen = getattr(stated, field), getattr(found, field)
-        # nll may have been added up in another order; counts are exact.
-        same = math.isclose(told, seen, rel_tol=RATIO_TOLERANCE) if field == "nll" else told == seen
-        if not same:
-            raise RunError(f"{where} says {field} = {told}, its rows add up to {seen}")
-
-
 def _check_totals(success: Success, parts: list[Totals]) -> Check:
-    try:
-        _check_sums("_SUCCESS", success.totals, add_totals(parts))
-    except RunError as error:
-        return Check(name="totals", passed=False, detail=str(error))
+    if difference := differing_sum(success.totals, add_totals(parts)):
+        return Check(name="totals", passed=False, detail=f"_SUCCESS {difference}")
     totals = success.totals
     detail = f"{totals.num_tokens:,} tokens and nll {totals.nll:,.3f}, as _SUCCESS says"
     return Check(name="totals", passed=True, detail=detail)

@@ -145,6 +145,24 @@ def test_stopped_after_scoring_it_goes_on_there(audits):
     assert told.verdicts == ["pass"]
 
 
+class Losing(Scorer):
+    """After it, a part is gone that nobody gave up."""
+
+    def __call__(self, config, listener):
+        outcome = super().__call__(config, listener)
+        (Path(config.out) / "scores/part-00001.parquet").unlink()
+        return outcome
+
+
+def test_a_night_that_lost_a_part_has_no_verdict_until_it_is_scored_anew(audits):
+    whole = audits.night(MONDAY)
+    with pytest.raises(RunError, match=rf"{TUESDAY}/scores/part-00001\.parquet is missing"):
+        audits.night(TUESDAY, Losing())
+    assert Nights(str(audits.runs)).record(TUESDAY) is None
+    again = audits.night(TUESDAY)
+    assert (again.verdict, again.overall) == ("pass", whole.overall)
+
+
 def test_a_torn_file_fails_the_night(audits):
     audits.night(MONDAY)
     (audits.corpus / "c.parquet").write_bytes(b"PAR1 torn")

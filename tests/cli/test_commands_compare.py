@@ -102,4 +102,4 @@ def test_unfinished_runs_on_request(winnow, two, tmp_path):
     write_run(tmp_path / "unfinished", {"a": [row(10, 10.0, 40)]}, finished=False)
     code, out, _ = winnow(two[0], tmp_path / "unfinished", "--partial")
     assert code == 0
-    assert "is not finished." in " ".join(out.split())
+    assert "is not complete." in " ".join(out.split())

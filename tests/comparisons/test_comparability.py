@@ -120,7 +120,7 @@ def test_an_unfinished_run_is_refused_or_named(ask):
     assert "--partial" in refused.value.hint
     question = ask(*runs, partial=True)
     assert [subject.complete for subject in question.subjects] == [True, False]
-    assert any("is not finished" in note for note in question.notes)
+    assert any("is not complete" in note for note in question.notes)
 
 
 def test_one_run_is_no_comparison(ask):

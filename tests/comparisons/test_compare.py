@@ -121,7 +121,7 @@ def test_an_unfinished_run_is_named(models, runs, tmp_path):
     with pytest.raises(RunError, match="is not finished"):
         compare_runs([runs["first a"], store])
     comparison = compare_runs([runs["first a"], store], partial=True, resamples=FEW)
-    assert comparison.notes == [f"{store.location} is not finished."]
+    assert comparison.notes == [f"{store.location} is not complete."]
     assert sum(run.complete for run in comparison.runs) == 1
 
 

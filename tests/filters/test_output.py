@@ -21,6 +21,7 @@ from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import DONE, PLAN
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
+from tests.support.parts import rewrite
 from tests.support.runs import score_corpus
 
 TEXTS = ["a", "bb bb", None, "some more text", "", "é 😀", "zzzz", "the end", "q" * 40, "x y z"]
@@ -375,8 +376,7 @@ def test_a_damaged_file_is_named_and_the_others_are_written(copied, tmp_path):
 
 def test_scores_out_of_order_are_refused(copied, tmp_path):
     part = copied / "run" / "scores" / "part-00000.parquet"
-    table = pq.read_table(part)
-    pq.write_table(table.take(list(reversed(range(table.num_rows)))), part)
+    rewrite(part, lambda table: table.take(list(reversed(range(table.num_rows)))))
     with pytest.raises(RunError, match="does not have the input rows in order"):
         run_filter(copied, tmp_path / "out", percentile="20:80")
 

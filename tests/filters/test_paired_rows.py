@@ -121,4 +121,4 @@ def test_runs_that_do_not_match_are_refused(made, tiny_model, tmp_path):
     score_corpus(corpus, tmp_path / "fewer", tiny_model)
     refused("1.parquet is only in the first", "fewer")
     (tmp_path / "fewer" / "_SUCCESS").unlink()
-    refused("fewer is not finished", "fewer")
+    refused("fewer is not complete", "fewer")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.runs.store import FOOTER_KEY
+from pipeline.runs.parts import FOOTER_KEY
 from tests.chaos.corpus import ROWS_PER_GROUP, Undisturbed
 from tests.support.runs import score_corpus
 

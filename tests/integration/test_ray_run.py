@@ -19,7 +19,7 @@ from polars.testing import assert_frame_equal
 from jobs.run import score as driver
 from jobs.run.score import Outcome, run_score
 from pipeline.engine.sizing import EngineSettings
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, RunError
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
@@ -323,6 +323,21 @@ def test_a_torn_file_is_recorded_and_the_rest_scored(config, corpus):
     assert failure["file"] == "f2.parquet"
     assert "not a readable Parquet file" in failure["reason"]
     assert sorted(set(rows(config)["file"])) == ["f0.parquet", "f1.parquet"]
+
+
+def test_a_part_that_is_lost_after_the_end_is_scored_anew(config):
+    score(config)
+    whole = rows(config)
+    part = Path(config.out) / "scores/part-00001.parquet"
+    part.unlink()
+    with pytest.raises(RunError, match=r"part-00001\.parquet is missing"):
+        rows(config)
+
+    outcome = score(config)
+
+    assert (outcome.exit_code, outcome.num_shards_scored) == (0, 1)
+    assert part.exists()
+    assert_frame_equal(rows(config), whole)
 
 
 def test_a_model_that_is_refused_leaves_nothing(config):

@@ -326,7 +326,7 @@ def test_notes_say_what_is_missing():
     )
     report = make_report(complete=False, coverage=coverage)
     wanted = (
-        "This run is not finished: 2 of 7 shards are in these figures.",
+        "This run is not complete: 2 of 7 shards are in these figures.",
         "Not read: a.parquet: 0 bytes",
         "Documents without a score: 1,200 null, 3 skipped.",
     )
@@ -343,7 +343,7 @@ def test_a_run_without_faults_has_no_notes():
     for out in (printed(report), to_html(report), to_markdown(report)):
         assert "Not read" not in out
         assert "without a score" not in out
-        assert "not finished" not in out
+        assert "not complete" not in out
 
 
 def test_the_reports_are_written_into_the_run(tmp_path):

@@ -11,9 +11,10 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import RunError, UsageError
-from pipeline.runs import store as store_module
+from pipeline.runs import parts as parts_module
 from pipeline.runs.manifest import FORM_VERSION, PartFooter, Success, Totals
-from pipeline.runs.store import FOOTER_KEY, RunStore
+from pipeline.runs.parts import FOOTER_KEY
+from pipeline.runs.store import RunStore
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, remote_root
 from tests.support.plans import SCHEMA, make_manifest
 
@@ -137,8 +138,13 @@ def test_totals_are_sums_over_all_rows(any_store):
 
 def test_the_footer_says_what_the_part_is(any_store):
     totals = write_part(any_store, 7, make_rows("ok", "skipped"))
-    assert any_store.footer(7) == PartFooter(
-        run_id="r1", fingerprint=FINGERPRINT, shard=7, totals=totals
+    found = any_store.footer(7)
+    assert found == PartFooter(
+        run_id="r1",
+        fingerprint=FINGERPRINT,
+        shard=7,
+        totals=totals,
+        checksums=found.checksums,
     )
     assert any_store.footer(7).schema_version == FORM_VERSION
 
@@ -160,7 +166,7 @@ def test_rows_without_a_score_add_no_nll(store):
 def test_a_large_part_is_written_in_row_groups(store, monkeypatch, limit):
     four_rows = make_rows(*["ok"] * 4)
     monkeypatch.setattr(
-        store_module, limit, 8 if limit == "ROW_GROUP_ROWS" else 2 * four_rows.nbytes
+        parts_module, limit, 8 if limit == "ROW_GROUP_ROWS" else 2 * four_rows.nbytes
     )
     tables = [make_rows(*["ok"] * 4, first_row=first) for first in range(0, 20, 4)]
     write_part(store, 0, *tables)

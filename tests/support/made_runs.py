@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.runs.manifest import PlannedFile, Success, Totals, encode_schema
+from pipeline.runs.manifest import PlannedFile, Success, add_totals, encode_schema
 from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span, part_schema
 from tests.support.plans import make_manifest
@@ -91,6 +91,7 @@ def write_run(
     )
     store = RunStore(str(folder))
     store.write_manifest(manifest)
+    totals = []
     for shard, (path, rows) in enumerate(files.items()):
         sized = dict.fromkeys(("num_skipped_tokens", "num_chars", "num_words"), 0)
         sized |= dict.fromkeys(("num_scored_words", "num_windows"), 0)
@@ -100,7 +101,7 @@ def write_run(
         ]
         with store.writing_part(shard, SCHEMA) as part:
             part.write(pa.Table.from_pylist(values, schema=SCHEMA))
-            part.close(manifest.run_id, shard, identity, seconds=1.0)
+            totals.append(part.close(manifest.run_id, shard, identity, seconds=1.0))
     if finished:
         store.write_success(
             Success(
@@ -108,7 +109,7 @@ def write_run(
                 finished_at="2026-01-02T03:04:05+00:00",
                 num_shards=len(files),
                 num_unreadable_files=0,
-                totals=Totals(num_rows=manifest.num_rows),
+                totals=add_totals(totals),
                 wall_seconds=1.0,
                 tokens_per_second=None,
             )
