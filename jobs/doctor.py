@@ -246,7 +246,7 @@ def _weights(model: Model, dtype: str) -> Check:
 
 def _store(location: str) -> Check:
     def look() -> Check:
-        root = open_root(location).with_patience(STORE_SECONDS)
+        root = open_root(location).retrying_for(STORE_SECONDS)
         root.check_bucket()
         files = root.files()
         if not files:

@@ -1,7 +1,7 @@
 """Scoring without a run: texts and tables in, the same score columns out, in this process.
 
 Owns what Python users see, and nothing of how a score comes about: a text goes the way of a run
-(scoring/shard.py), from preparing to fold, and its score is the one that a run gives it.
+(scoring/stream.py), from preparing to fold, and its score is the one that a run gives it.
 """
 
 import re
@@ -21,7 +21,8 @@ from pipeline.errors import CorpusError, EngineError, UsageError, require_module
 from pipeline.planning.identity import asked_engine, plan_rules
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
 from pipeline.scoring.copies import RecentTexts
-from pipeline.scoring.shard import score_columns, score_documents
+from pipeline.scoring.rows import score_columns
+from pipeline.scoring.stream import score_documents
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import (
     ScoringConfig,

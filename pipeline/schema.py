@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCORE_VERSION = 2
+"""What a score means and which columns it has; in every fingerprint, as `schema_version`. Scores
+of another number are never mixed."""
 
 Status = Literal["ok", "truncated", "skipped", "empty", "null", "error"]
 

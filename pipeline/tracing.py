@@ -11,16 +11,17 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pipeline.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST_SPANS = 1 << 14
@@ -119,36 +120,43 @@ class ShardTrace:
     lane: int = 0
     """Which of the shards in work at once."""
 
-    def reading(self, name: str) -> AbstractContextManager[None]:
-        """A span of the thread that reads ahead."""
-        return self._span(name, "reading")
+    def reading(self, name: str, work: Callable[P, T]) -> Callable[P, T]:
+        """`work`, each call of it a span of the thread that reads ahead."""
+        return self._timed(name, "reading", work)
 
-    def scoring(self, name: str, **more: Any) -> AbstractContextManager[None]:
-        """A span of the thread that scores."""
-        return self._span(name, "scoring", **more)
+    def scoring(self, name: str, work: Callable[P, T]) -> Callable[P, T]:
+        """The same of the thread that scores."""
+        return self._timed(name, "scoring", work)
 
     def each_read(self, name: str, source: Iterable[T]) -> Iterator[T]:
         """The items of `source`, the making of each of them a span of the thread that reads."""
-        return self._each(name, "reading", source)
+        return self._each(self.reading(name, iter(source).__next__))
 
     def each_scored(self, name: str, source: Iterable[T]) -> Iterator[T]:
         """The same in the thread that scores."""
-        return self._each(name, "scoring", source)
+        return self._each(self.scoring(name, iter(source).__next__))
 
-    def _span(self, name: str, lane: str, **more: Any) -> AbstractContextManager[None]:
-        if self.tracer is None:
-            return nullcontext()
-        return self.tracer.span(name, f"{lane} {self.lane}", **more)
+    def _timed(self, name: str, lane: str, work: Callable[P, T]) -> Callable[P, T]:
+        tracer = self.tracer
+        if tracer is None:
+            return work
 
-    def _each(self, name: str, lane: str, source: Iterable[T]) -> Iterator[T]:
-        items = iter(source)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+            with tracer.span(name, f"{lane} {self.lane}"):
+                return work(*args, **kwargs)
+
+        return timed
+
+    def _each(self, make: Callable[[], T]) -> Iterator[T]:
         while True:
-            with self._span(name, lane):
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
+            try:
+                item = make()
+            except StopIteration:
+                return
             yield item
+
+
+NO_TRACE = ShardTrace()
 
 
 class RunTrace:

@@ -1,4 +1,4 @@
-"""Fixtures that build data; no binary file is committed."""
+"""Fixtures that build data; no binary file is committed but those of tests/compatibility."""
 
 from pathlib import Path
 

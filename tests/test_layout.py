@@ -47,6 +47,14 @@ def imported(module: Path) -> set[str]:
     return found
 
 
+def imported_names(module: Path) -> set[str]:
+    """What a module imports by name."""
+    nodes = ast.walk(ast.parse(module.read_text()))
+    return {
+        alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_module(module: Path):
     source = module.read_text()
@@ -91,6 +99,91 @@ def test_every_room_has_its_floor(package: str):
     assert there - {"__init__"} == set(FLOORS[package]) - {"__init__"}
 
 
+SETTINGS = {
+    "pipeline/settings/config.py": "keys of score and filter",
+    "pipeline/audits/config.py": "keys of audit",
+    "pipeline/planning/cost.py": "keys of plan",
+    "jobs/nights/schedule_config.py": "keys of schedule",
+}
+"""Say what is wrong with a setting; what is stored is not theirs."""
+VALIDATES = {"model_validate", "model_validate_json", "model_validate_strings", "TypeAdapter"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_stored_records_are_validated_in_one_place(module: Path):
+    name = str(module.relative_to(ROOT))
+    if name == "pipeline/runs/records.py":
+        return
+    names = {"ValidationError"} & imported_names(module)
+    assert not names or name in SETTINGS, "catches damage itself"
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Attribute | ast.Name):
+            called = node.attr if isinstance(node, ast.Attribute) else node.id
+            assert called not in VALIDATES, "loads a record itself"
+
+
+def test_settings_that_validate_are_there():
+    for name in SETTINGS:
+        assert "ValidationError" in imported_names(ROOT / name)
+
+
+QUANTILE_CALLS = re.compile(r"(nan)?(quantiles?|percentile|median)|mquantiles|scoreatpercentile")
+NOT_OF_DOCUMENTS = ("statistics.median", "tables.quantiles")
+"""The standard library's, of a few pauses; what shows a table."""
+NAMES_A_QUANTILE = {
+    "pipeline/comparisons/shifts.py": {
+        "percentiles",  # asks quantile.py
+        "with_exact_quantiles",
+        "_quantile_changes",
+    },
+    "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
+    "pipeline/filters/config.py": {"_takes_percentiles"},  # asks a setting
+    "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch
+    "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
+    "pipeline/reports/requirements.py": {"exact_quantiles"},  # picks from findings
+    "pipeline/reports/tables.py": {"quantiles"},  # shows
+}
+"""Functions that name, show or hand on what statistics/quantile.py computes."""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_room_computes_quantiles(module: Path):
+    """What is p95? statistics/quantile.py says."""
+    if module.parent == ROOT / "pipeline/statistics":
+        return
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call):
+            owner, _, name = (called := ast.unparse(node.func)).rpartition(".")
+            if owner and called not in NOT_OF_DOCUMENTS:
+                assert not QUANTILE_CALLS.fullmatch(name), ast.unparse(node)
+        elif isinstance(node, ast.FunctionDef) and re.search("quantile|percentile", node.name):
+            found.add(node.name)
+    assert found == NAMES_A_QUANTILE.get(str(module.relative_to(ROOT)), set())
+
+
+DOORS_OF_TIMES = {
+    "pipeline/corpus/identity.py": "whether a file may be taken for unchanged unread",
+    "pipeline/runs/status.py": "of parts and failures of the run itself: how fast it is",
+}
+"""The modules that may compare times of files, and of which."""
+
+
+def compares_times(source: str) -> bool:
+    """Whether a comparison in some code looks at the time of a file."""
+    return any(
+        isinstance(node, ast.Compare) and re.search(r"mtime", ast.unparse(node))
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_times_of_files_are_compared_behind_one_door(module: Path):
+    """A corpus that was touched or copied is the same: documents decide, see identity.py."""
+    is_door = str(module.relative_to(ROOT)) in DOORS_OF_TIMES
+    assert compares_times(module.read_text()) == is_door
+
+
 NOT_IMPORTED = {
     **dict.fromkeys(("pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"), "is code"),
     "csv": "a spreadsheet takes a cell that begins with = for a formula",
@@ -124,7 +217,7 @@ OPENS_PARQUET = re.compile(
     r"|(ds|dataset)\.(dataset|parquet_dataset)"
 )
 OPENERS = {
-    "pipeline/corpus/files.py": "footers of a corpus",
+    "pipeline/corpus/footers.py": "footers of a corpus",
     "pipeline/corpus/reader.py": "THE reader of a corpus",
     "pipeline/corpus/int96.py": "looks at a file for it",
     "pipeline/runs/scores.py": "parts",

@@ -1,7 +1,8 @@
 """Winnow as an installed package: the wheel is whole, and a core install does without an engine.
 
 The wheel is built from a copy of the sources and installed, with what it asks for at the versions
-of the lock file, into an environment that has nothing else.
+of the lock file, into an environment that has nothing else. An environment with an engine has this
+one's packages, and Winnow from the wheel.
 """
 
 import ast
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -80,6 +82,25 @@ def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def full(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands' folder of an install with an engine: no part of it is an editable install."""
+    folder = tmp_path_factory.mktemp("full")
+    venv = (sys.executable, "-m", "venv", "--without-pip", "venv")
+    assert call(*venv, cwd=folder).returncode == 0
+    [packages] = folder.glob("venv/lib/python*/site-packages")
+    for kind in ("purelib", "platlib"):
+        for path in Path(sysconfig.get_path(kind)).iterdir():
+            ours = "winnow_ppl" in path.name or path.name == "__pycache__"
+            if not ours and not (packages / path.name).exists():
+                (packages / path.name).symlink_to(path)
+    commands = folder / "venv/bin"
+    install = ("install", "--quiet", "--no-compile", "--no-deps", "--no-index", wheel)
+    made = pip("--python", commands / "python", *install, cwd=folder)
+    assert made.returncode == 0, made.stderr
+    return commands
+
+
+@pytest.fixture(scope="module")
 def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     folder = tmp_path_factory.mktemp("scored")
     return make_run(folder, tiny_model, ["one text", "two " * 9, None, "a fourth", "x" * 40])
@@ -104,6 +125,63 @@ def test_the_wheel_has_every_file_of_the_packages(wheel):
     assert {name.split("/")[0] for name in held - expected} == {
         f"winnow_ppl-{version('winnow-ppl')}.dist-info"
     }
+
+
+def test_templates_are_found_where_they_are_installed(full, tmp_path):
+    rooms = {"pipeline.rendering": "pipeline/rendering", "jobs.nights": "jobs/nights"}
+    code = "import sys; from jinja2 import PackageLoader; "
+    code += "print(*[f'{room}/{name}' for room in sys.argv[1:]"
+    code += " for name in PackageLoader(room).list_templates()])"
+    found = call(full / "python", "-c", code, *rooms, cwd=tmp_path)
+    expected = {
+        f"{room}/{path.name}"
+        for room, folder in rooms.items()
+        for path in (ROOT / folder / "templates").iterdir()
+    }
+    assert {"pipeline.rendering/report.html", "pipeline.rendering/page.css"} <= expected
+    assert set(found.stdout.split()) == expected, found.stderr
+
+
+VLLM_PLUGIN = """
+from importlib.metadata import entry_points
+[plugin] = [p for p in entry_points(group="vllm.general_plugins") if p.dist.name == "winnow-ppl"]
+register = plugin.load()
+print(plugin.name, register.__module__, register.__qualname__, register.__code__.co_filename)
+"""
+
+
+def test_vllm_finds_the_plugin_in_the_wheel(full, tmp_path):
+    from pipeline.engine.sizing import PLUGIN
+
+    found = call(full / "python", "-c", VLLM_PLUGIN, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    name, module, function, file = found.stdout.split()
+    assert (name, module, function) == (PLUGIN, "pipeline.engine.fused", "register")
+    assert Path(file).is_relative_to(full.parent)
+
+
+FUSED = """
+import sys
+import pipeline
+from pipeline import Scorer
+
+if __name__ == "__main__":
+    with Scorer(sys.argv[1], dtype="float32", window_tokens=64) as scorer:
+        [status] = scorer.score(["The capital of France is Paris."])["status"]
+        config = scorer._engine._llm.vllm_config.model_config
+        print(pipeline.__file__, status, config.runner_type, *config.architectures)
+"""
+
+
+def test_scoring_is_fused_in_an_install_from_the_wheel(full, tiny_model, tmp_path):
+    """vLLM knows the pooling model by the wheel's entry point alone."""
+    script = tmp_path / "score.py"
+    script.write_text(FUSED)
+    done = call(full / "python", script, tiny_model, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    file, *found = done.stdout.split()
+    assert Path(file).is_relative_to(full.parent)
+    assert found == ["ok", "pooling", "WinnowLlamaForCausalLM"]
 
 
 def test_a_core_install_has_no_engine(core, tmp_path):
@@ -131,6 +209,12 @@ def test_reports(winnow, run):
     assert report["overall"]["num_documents"] == 5
     page = Path(run.location, "report.html").read_text()
     assert "<svg" in page
+
+
+def test_compares_on_a_page(winnow, run, tmp_path):
+    done = winnow("compare", run.location, run.location, "--out", "compared")
+    assert done.returncode == 0, done.stderr
+    assert "<svg" in (tmp_path / "compared/comparison.html").read_text()
 
 
 def test_filters(winnow, run, tmp_path):

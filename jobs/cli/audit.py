@@ -13,14 +13,17 @@ from pipeline.audits.record import Audit, Check, Part
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
 from pipeline.rendering.terminal import print_table
+from pipeline.reports.wording import quantile_notes, sample_notes
 
 COLUMNS = ("documents", "tokens", "perplexity", "median", "p95", "bits/byte")
 STYLES = {"pass": "green", "fail": "bold red", "skipped": "yellow"}
 
 
-def audit_and_print(file: Path, night: str | None, address: str | None, *, as_json: bool) -> int:
+def audit_and_print(
+    file: Path, night: str | None, address: str | None, corpus: str | None, *, as_json: bool
+) -> int:
     """Carry the night out and print its verdict. The exit code: 1 if it failed."""
-    what = load_night(file, night, address)
+    what = load_night(file, night, address, corpus)
     from jobs.nights.audit import run_night
 
     with ProgressListener() as listener:
@@ -45,6 +48,10 @@ def audit_and_print(file: Path, night: str | None, address: str | None, *, as_js
 
 def print_audit(record: Audit, console: Console) -> None:
     """The figures by group, the checks and the notes."""
+    if record.sample is not None:
+        for note in sample_notes(record.sample)[:1]:
+            console.print(Text(note))
+        console.print()
     for column, groups in (record.groups or {"corpus": {}}).items():
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         table.add_column(Text(plain(column)), overflow="fold")
@@ -52,7 +59,8 @@ def print_audit(record: Audit, console: Console) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for name, part in groups.items():
             table.add_row(Text(plain(name)), *_cells(part))
-        table.add_row("all", *_cells(record.overall), style="bold")
+        whole = "all" if record.sample is None else "all (estimated)"
+        table.add_row(whole, *_cells(record.overall), style="bold")
         print_table(table, console)
         console.print()
     if record.checks:
@@ -62,15 +70,7 @@ def print_audit(record: Audit, console: Console) -> None:
             table.add_row(state, Text(plain(_asked(check))), Text(plain(_found(check))))
         print_table(table, console)
         console.print()
-    if record.sample is not None:
-        for name, estimate in record.sample.estimates.items():
-            if estimate is not None and (around := estimate.interval) is not None:
-                label = name.replace("_", " ").capitalize()
-                console.print(
-                    f"{label} of the corpus: {estimate.value:.4g}, "
-                    f"with 95% confidence from {around.low:.4g} to {around.high:.4g}."
-                )
-    for note in record.notes:
+    for note in [*record.notes, *quantile_notes(record.overall.figures)]:
         console.print(Text(plain(note), style="yellow"))
     against = record.baseline.run if record.baseline else "nothing: it is the first"
     console.print(

@@ -142,7 +142,8 @@ def _check(name: str, file: Path | None, given: dict[str, Any]) -> None:
         load_plan_config(file)
     if name in ("audit", "schedule"):
         assert file is not None
-        load_night_config(file, load_audit_config(file), "-", given.get("address"))
+        places = given.get("address"), given.get("corpus")
+        load_night_config(file, load_audit_config(file), "-", *places)
         if name == "schedule" or has_table(file, "schedule"):
             load_schedule(file)
 

@@ -15,6 +15,10 @@ Markdown = Annotated[
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="End with exit code 0 whatever the verdict is.")
 ]
+Corpus = Annotated[
+    str | None,
+    typer.Option(help="Where the corpus lies now.  [default: where it was scored]"),
+]
 Offline = Annotated[
     bool | None,
     typer.Option("--offline", help="Ask the hub for nothing: a model is taken from the cache."),

@@ -18,6 +18,10 @@ def audit(
             metavar="YYYY-MM-DD", help="Which night.  [default: today, in the schedule's time zone]"
         ),
     ] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(help="Where the corpus lies now.  [default: as the file says]"),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -38,5 +42,5 @@ def audit(
     """
     from jobs.cli.audit import audit_and_print
 
-    code = audit_and_print(config, night, address, as_json=as_json)
+    code = audit_and_print(config, night, address, corpus, as_json=as_json)
     raise typer.Exit(0 if exit_zero else code)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import ExitZero, Json, Markdown, chosen_form
+from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
 
 
 def report(
@@ -31,6 +31,7 @@ def report(
         list[str] | None,
         typer.Option(help="End with exit code 1 if this is true of the run; repeat it."),
     ] = None,
+    corpus: Corpus = None,
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Show no beginnings of documents.")
     ] = False,
@@ -53,6 +54,7 @@ def report(
         separate=separate,
         fail_if=tuple(fail_if or ()),
         text=not no_text,
+        corpus=corpus,
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
@@ -109,6 +111,7 @@ def compare(
 def filter_corpus(
     run: Annotated[str | None, typer.Argument(help="A run directory.")] = None,
     out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
+    corpus: Corpus = None,
     rejects: Annotated[
         str | None, typer.Option(help="Another folder, for the documents not kept.")
     ] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Json, Offline
+from jobs.cli.options import Corpus, Json, Offline
 
 
 def plan(
@@ -94,6 +94,7 @@ def gc(
 
 def verify(
     run: Annotated[str, typer.Argument(help="A run directory.")],
+    corpus: Corpus = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Documents to rescore; 0 checks integrity alone.")
     ] = 20,
@@ -124,6 +125,7 @@ def verify(
     raise typer.Exit(
         verify_and_print(
             run,
+            corpus,
             sample,
             seed,
             tolerance,

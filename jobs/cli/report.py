@@ -20,13 +20,16 @@ def report_and_print(
     separate: str | None,
     fail_if: tuple[str, ...],
     text: bool,
+    corpus: str | None,
     form: Form,
 ) -> int:
     """Write the report's files and print it. The exit code."""
     store = RunStore(run)
     messages = screen.messages()
     with messages.status("Reading scores"):
-        report = build_report(store, by=by, separate=separate, fail_if=fail_if, text=text)
+        report = build_report(
+            store, by=by, separate=separate, fail_if=fail_if, text=text, corpus=corpus
+        )
     # Whoever may only read a run is shown its report too, and told then.
     refused: OSError | AccessError | None = None
     try:

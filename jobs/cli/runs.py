@@ -137,6 +137,7 @@ def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
 
 def verify_and_print(
     run: str,
+    corpus: str | None,
     sample: int,
     seed: int,
     tolerance: float | None,
@@ -153,6 +154,7 @@ def verify_and_print(
     with messages.status("Checking every row") as status:
         verification = verify_run(
             RunStore(run),
+            corpus=corpus,
             sample=sample,
             seed=seed,
             tolerance=tolerance,

@@ -26,21 +26,21 @@ from pipeline.errors import UsageError, WinnowError, first_line, missing_extra
 
 INTERRUPTED = 130
 TERMINATED = 143
-NOBODY_READS = 141
+OUTPUT_CLOSED = 141
 """As a program that SIGPIPE ended: whoever read the output has seen enough of it."""
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done with findings, or with something given up and recorded; 2 the "
     "request cannot be carried out; 130 and 143 interrupted and terminated, 141 nobody reads the "
     "output: run it again."
 )
-NOBODY_IS_TOLD = {
+NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
 # The request is at fault, not a moment that passes.
-CANNOT_BE = frozenset(
+USAGE_ERRNOS = frozenset(
     [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG]
 )
 
@@ -51,7 +51,7 @@ def begin_process() -> None:
 
     With one of them closed, the next file that is opened would take its number, and be printed to.
     """
-    for name, value in NOBODY_IS_TOLD.items():
+    for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, on_sigterm)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -85,7 +85,7 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     except Exception as error:
         if os.environ.get("WINNOW_DEBUG") and not isinstance(error, BrokenPipeError):
             raise
-        code = _told(error)
+        code = _report_error(error)
     except Terminated:
         screen.say("Stopped by SIGTERM. Run the same command again to go on.")
         code = TERMINATED
@@ -95,11 +95,11 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     sys.exit(code)
 
 
-def _told(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     """Say what was wrong and what to do about it; the exit code."""
     if isinstance(error, BrokenPipeError):
         _leave_stdout()
-        return NOBODY_READS
+        return OUTPUT_CLOSED
     if isinstance(error, TyperException):
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(f"{error}\n")
@@ -108,7 +108,7 @@ def _told(error: Exception) -> int:
     if isinstance(error, WinnowError):
         code, what, hint = error.exit_code, str(error), error.hint
     elif isinstance(error, OSError) and error.strerror:
-        code = UsageError.exit_code if error.errno in CANNOT_BE else 1
+        code = UsageError.exit_code if error.errno in USAGE_ERRNOS else 1
         where = error.filename or ("stdout" if _stdout_fails() else None)
         what = f"{where}: {error.strerror}" if where else error.strerror
         hint = "mend that and run again; what is finished is kept"

@@ -30,6 +30,7 @@ from pipeline.reports.groups import check_groupable
 from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
 from pipeline.runs.lock import RunLock
+from pipeline.runs.sample import write_draw
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig, near_or_known
 
@@ -84,6 +85,8 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
             f"the sample in {nights.sample.location} is another night's by now",
             hint=f"remove {store.location}, and this night draws its own",
         )
+    if sample is not None:
+        write_draw(store, sample)
     listener.phase("Reporting")
     write_report(build_report(store, by=audit.by), store)
     listener.phase("Checking the requirements")

@@ -27,8 +27,11 @@ class Night:
     webhook_url: str | None = field(repr=False)
 
 
-def load_night(file: Path, night: str | None, address: str | None = None) -> Night:
-    """Read the file; `night` is today's date in the schedule's time zone, if not given.
+def load_night(
+    file: Path, night: str | None, address: str | None = None, corpus: str | None = None
+) -> Night:
+    """Read the file; `night` is today's date in the schedule's time zone, if not given;
+    `corpus`, if given, is where the corpus lies, whatever the file says.
 
     Raises ConfigError.
     """
@@ -44,6 +47,7 @@ def load_night(file: Path, night: str | None, address: str | None = None) -> Nig
         raise ConfigError(f"--night {name!r} is not a date", hint="as in --night 2026-11-22")
     if when > today:
         raise ConfigError(f"the night {name} is yet to come", hint=f"today is {today}, in {zone}")
-    score = load_night_config(file, audit, Nights(audit.runs).location(name), address)
+    out = Nights(audit.runs).location(name)
+    score = load_night_config(file, audit, out, address, corpus)
     url = audit.webhook.address() if audit.webhook else None
     return Night(file, name, audit, score, url)

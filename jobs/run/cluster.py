@@ -35,7 +35,7 @@ class WorkerSize:
     """How many actors, and what each is given."""
 
     fewest: int
-    """Engines to wait for before the first shard is dealt."""
+    """Engines to wait for before the first shard is dispatched."""
     most: int
     """Engines to ask for; those that find no room start as machines join."""
     num_cpus: float

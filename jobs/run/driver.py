@@ -19,7 +19,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from jobs.run.cluster import WorkerSize
 from jobs.run.isolation import PoisonSearch
 from jobs.run.metrics import RunMetrics
-from jobs.run.pool import POLL_SECONDS, Crew, Work, Worker, get, reason_of
+from jobs.run.pool import POLL_SECONDS, Work, Worker, WorkerPool, get, reason_of
 from jobs.run.worker import SHARDS_IN_FLIGHT, WorkerSettings
 from pipeline.errors import EngineMemoryError, RunError, UsageError, WinnowError
 from pipeline.runs.manifest import Manifest, Totals, add_totals
@@ -68,7 +68,7 @@ class Driver:
         self._listener = listener
         self._check = check
         self._trace = trace or RunTrace(None)
-        self._crew = Crew(size, settings, config.wait_minutes, self._trace)
+        self._pool = WorkerPool(size, settings, config.wait_minutes, self._trace)
         self._queue: deque[Work] = deque()
         self._delayed: list[tuple[float, Work]] = []
         self._attempts: Counter[int] = Counter()
@@ -83,8 +83,8 @@ class Driver:
         self._started = self._reported_at = time.monotonic()
 
     def start(self) -> None:
-        """Load the engines. Raises ModelError and ClusterError, as `Crew.start`."""
-        self._crew.start()
+        """Load the engines. Raises ModelError and ClusterError, as `WorkerPool.start`."""
+        self._pool.start()
 
     def run(self, shards: set[int]) -> Totals:
         """Score these shards; what cannot be scored is recorded in `failed/`."""
@@ -98,36 +98,36 @@ class Driver:
         while self._queue or self._delayed or self._tasks:
             self._check()
             self._requeue_delayed()
-            self._deal()
+            self._dispatch()
             if self._tasks:
                 ready, _ = ray.wait(list(self._tasks), timeout=POLL_SECONDS)
                 # Whatever else is ready, so that a crowd of workers is served in one turn.
                 ready, _ = ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
                 for task in ready:
-                    self._settle(task)
+                    self._handle_result(task)
             else:
                 time.sleep(POLL_SECONDS)
             if time.monotonic() - self._reported_at >= POLL_SECONDS:
-                self._crew.look_after()
+                self._pool.poll_workers()
                 self._report()
         return self._done
 
     def idle_share(self) -> float | None:
-        """See `Crew.idle_share`."""
-        return self._crew.idle_share()
+        """See `WorkerPool.idle_share`."""
+        return self._pool.idle_share()
 
     def gather_trace(self) -> None:
         """Tell the trace what workers have not told yet, and what is still out."""
-        self._crew.gather_spans()
-        for worker, work, dealt_at in self._tasks.values():
-            self._trace.dispatched(f"{_name(work)}, unfinished", worker.number, dealt_at)
+        self._pool.gather_spans()
+        for worker, work, dispatched_at in self._tasks.values():
+            self._trace.dispatched(f"{_name(work)}, unfinished", worker.number, dispatched_at)
 
-    def _deal(self) -> None:
-        for worker in self._crew.workers:
+    def _dispatch(self) -> None:
+        for worker in self._pool.workers:
             while worker.is_up and self._queue and self._may_take(worker, self._queue[0]):
                 work = self._queue.popleft()
                 if not worker.in_flight:
-                    worker.moved_at = time.monotonic()
+                    worker.last_progress_at = time.monotonic()
                 worker.in_flight.add(work)
                 alone = self._manifest.task(work.shard)
                 if work.rows is None:
@@ -142,16 +142,16 @@ class Driver:
         suspects = any(self._attempts[w.shard] for w in (work, *worker.in_flight))
         return len(worker.in_flight) < (1 if suspects else SHARDS_IN_FLIGHT)
 
-    def _settle(self, task: Any) -> None:
-        worker, work, dealt_at = self._tasks.pop(task)
+    def _handle_result(self, task: Any) -> None:
+        worker, work, dispatched_at = self._tasks.pop(task)
         worker.in_flight.discard(work)
-        self._trace.dispatched(_name(work), worker.number, dealt_at)
+        self._trace.dispatched(_name(work), worker.number, dispatched_at)
         try:
             totals = get(task)
         except UsageError:
             raise
         except EngineMemoryError as error:
-            if self._crew.shrink(worker):
+            if self._pool.shrink(worker):
                 self._queue.appendleft(work)
             else:
                 self._failed(work, error)
@@ -160,7 +160,7 @@ class Driver:
             if isinstance(error, RayActorError):
                 if worker.is_up:
                     self._metrics.restart(worker.number)
-                self._crew.restart(worker)
+                self._pool.restart(worker)
                 totals = self._committed(work)
                 if totals is not None:
                     self._finished(work, totals, worker)
@@ -256,7 +256,7 @@ class Driver:
         self._reported_at = time.monotonic()
         partial = [
             done
-            for worker in self._crew.workers
+            for worker in self._pool.workers
             for shard, done in worker.progress.shards.items()
             if Work(shard) in worker.in_flight
         ]

@@ -1,4 +1,4 @@
-"""The actors of a run: hired, awaited, replaced.
+"""The workers of a run: started, awaited, replaced.
 
 Owns which of them are up, and every wait for one: each has a limit. What they are given to do is
 driver.py's.
@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 USAGE_SECONDS = 5.0
 NO_PROGRESS = Progress({}, None)
 DEATHS_AT_START = 3
-"""Engines that die while they load, none ever having come up: it is not bad luck."""
+"""Engines that die while loading, before any is up, until the run gives up."""
 
 
 class Work(NamedTuple):
@@ -50,8 +50,8 @@ class Worker:
     asked: Any = None
     """The question about progress that is not answered yet."""
     progress: Progress = field(default_factory=lambda: NO_PROGRESS)
-    moved_at: float = field(default_factory=time.monotonic)
-    """When it was last seen to get on, or given something to do."""
+    last_progress_at: float = field(default_factory=time.monotonic)
+    """When it last made progress, or was given work."""
     step_tokens: int | None = None
 
     @property
@@ -59,7 +59,7 @@ class Worker:
         return self.starting is None
 
 
-class Crew:
+class WorkerPool:
     """Every actor of a run."""
 
     def __init__(
@@ -68,10 +68,10 @@ class Crew:
         self._trace = trace
         self._size = size
         self._wait_minutes = wait_minutes
-        self.workers = [self._hire(n, settings) for n in range(size.most)]
+        self.workers = [self._start_actor(n, settings) for n in range(size.most)]
         self._up_at = time.monotonic()
 
-    def _hire(self, number: int, settings: WorkerSettings) -> Worker:
+    def _start_actor(self, number: int, settings: WorkerSettings) -> Worker:
         actor_class: Any = ScoringActor  # Ray's decorator hides its own methods from type checkers
         actor = actor_class.options(num_cpus=self._size.num_cpus, num_gpus=self._size.num_gpus)
         worker = Worker(number, actor.remote(settings), settings)
@@ -89,7 +89,7 @@ class Crew:
             ray.wait(waiting, timeout=POLL_SECONDS)
             for worker in self.workers:
                 try:
-                    self._see_whether_up(worker)
+                    self._check_started(worker)
                 except RayActorError as error:
                     deaths += 1
                     if deaths >= DEATHS_AT_START:
@@ -97,14 +97,14 @@ class Crew:
                             f"the engine dies while it loads the model: {reason_of(error)}",
                             hint="is there memory enough for it on each machine?",
                         ) from error
-            self._check_patience(fewest=self._size.fewest)
+            self._check_deadline(fewest=self._size.fewest)
 
     def restart(self, worker: Worker) -> None:
         """Ray brings a dead actor back; it is up again when it answers."""
         if worker.is_up:
             worker.starting = worker.actor.start.remote()
         worker.asked, worker.progress = None, NO_PROGRESS
-        worker.moved_at = time.monotonic()
+        worker.last_progress_at = time.monotonic()
 
     def shrink(self, worker: Worker) -> bool:
         """Replace an actor whose engine ran out of memory by one that takes smaller steps.
@@ -118,22 +118,22 @@ class Crew:
             engine = replace(worker.settings.engine, max_num_batched_tokens=half)
             worker.settings = replace(worker.settings, engine=engine)
         ray.kill(worker.actor)
-        fresh = self._hire(worker.number, worker.settings)
-        # What else was in flight there fails with the actor, and is settled as it does.
+        fresh = self._start_actor(worker.number, worker.settings)
+        # What else was in flight there fails with the actor, and is handled when it does.
         worker.actor, worker.starting, worker.asked = fresh.actor, fresh.starting, None
         return smaller
 
-    def look_after(self) -> None:
-        """See who is up and how far they are. Raises ClusterError if nobody is, for too long."""
+    def poll_workers(self) -> None:
+        """Ask each worker for its progress. Raises ClusterError if none is up for too long."""
         for worker in self.workers:
             try:
-                self._see_whether_up(worker)
+                self._check_started(worker)
                 self._ask_for_progress(worker)
                 self._end_if_stuck(worker)
             except RayActorError as error:
                 log.info("an engine is not there: %s", reason_of(error))
                 self.restart(worker)
-        self._check_patience(fewest=1)
+        self._check_deadline(fewest=1)
 
     def idle_share(self) -> float | None:
         """The share of their time that the engines waited for something; None if none says."""
@@ -172,17 +172,17 @@ class Crew:
             worker.asked = None
             self._gather(worker)
             if worker.progress != before or not worker.in_flight:
-                worker.moved_at = time.monotonic()
+                worker.last_progress_at = time.monotonic()
 
     def _end_if_stuck(self, worker: Worker) -> None:
         """An engine may hang without dying; its actor is ended, and Ray brings another."""
-        stuck = time.monotonic() - worker.moved_at
+        stuck = time.monotonic() - worker.last_progress_at
         if worker.is_up and worker.in_flight and stuck > 60 * self._wait_minutes:
             log.warning("an engine did nothing for %.0f minutes: starting another", stuck / 60)
             ray.kill(worker.actor, no_restart=False)
-            worker.moved_at = time.monotonic()
+            worker.last_progress_at = time.monotonic()
 
-    def _see_whether_up(self, worker: Worker) -> None:
+    def _check_started(self, worker: Worker) -> None:
         """Take the answer to `start`, if it is there; ask again if the actor died over it."""
         if worker.is_up or not ray.wait([worker.starting], timeout=0)[0]:
             return
@@ -193,7 +193,7 @@ class Crew:
             raise
         worker.starting = None
 
-    def _check_patience(self, *, fewest: int) -> None:
+    def _check_deadline(self, *, fewest: int) -> None:
         now = time.monotonic()
         if sum(worker.is_up for worker in self.workers) >= fewest:
             self._up_at = now

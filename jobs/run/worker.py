@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import ray
@@ -17,11 +17,10 @@ import ray
 from pipeline.engine.sizing import EngineSettings
 from pipeline.engine.vllm_engine import Engine, Usage
 from pipeline.errors import EngineError, EngineMemoryError
-from pipeline.planning.plan import shard_job
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore
 from pipeline.schema import ShardTask
-from pipeline.scoring.shard import ShardJob, probe_shard, score_shard
+from pipeline.scoring.shard import probe_shard, score_shard
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.tracing import ENGINE, ShardTrace, Span, Tracer
 
@@ -69,7 +68,6 @@ class ScoringActor:
         self._settings = settings
         self._store = RunStore(settings.run)
         self._starting = threading.Lock()
-        self._job: ShardJob | None = None
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._progress: dict[int, tuple[int, int]] = {}
@@ -92,6 +90,7 @@ class ScoringActor:
         shard = task.shard.id
         self._progress[shard] = (0, 0)
         lane = self._lanes.pop(0)
+        trace = ShardTrace(self._tracer, lane)
 
         def advance(documents: int, tokens: int) -> None:
             done = self._progress[shard]
@@ -99,16 +98,16 @@ class ScoringActor:
 
         try:
             with _dying_with_the_engine(shard):
-                return score_shard(
-                    task.shard,
-                    self._job_of(task),
+                return trace.scoring(f"shard {shard}", score_shard)(
+                    task,
+                    self._settings.manifest,
                     engine=engine,
                     tokenizer=tokenizer,
                     store=self._store,
                     poison=poison,
                     dedup=self._settings.dedup,
                     on_progress=advance,
-                    trace=ShardTrace(self._tracer, lane),
+                    trace=trace,
                 )
         finally:
             self._progress.pop(shard, None)
@@ -120,20 +119,14 @@ class ScoringActor:
         engine, tokenizer = self._ready()
         with _dying_with_the_engine(task.shard.id):
             probe_shard(
-                task.shard,
-                self._job_of(task),
+                task,
+                self._settings.manifest,
                 first,
                 end,
                 engine=engine,
                 tokenizer=tokenizer,
                 dedup=self._settings.dedup,
             )
-
-    def _job_of(self, task: ShardTask) -> ShardJob:
-        if self._job is None:
-            # Not at construction: a corpus that cannot be opened is told as a shard's failure.
-            self._job = shard_job(self._settings.manifest)
-        return replace(self._job, files=task.files)
 
     @ray.method(concurrency_group="control")
     def progress(self) -> Progress:

@@ -24,6 +24,8 @@ class Measured:
     overall: Part
     groups: dict[str, dict[str, Part]]
     """Column to group."""
+    is_estimated: bool = False
+    """From a sample of the rows."""
 
     def parts(self, by: str | None) -> Groups:
         """What a requirement looks at; the whole corpus is None."""
@@ -90,6 +92,7 @@ def _value_findings(
     now = tonight.parts(one.by)
     told_apart = baseline is not None and (one.by is None or one.by in baseline.groups)
     before = baseline.parts(one.by) if baseline is not None and told_apart else {}
+    is_ = "is estimated at" if tonight.is_estimated else "is"
     findings = []
     for group in dict.fromkeys([*now, *before]):
         name = _name(one, group)
@@ -101,27 +104,29 @@ def _value_findings(
         elif value is None:
             state, said = "fail", f"{name} cannot be told: nothing in it was scored"
         elif bound == "min":
-            state, said = _verdict(value >= limit), f"{name} is {number(value)}, min {limit:g}"
+            state, said = _verdict(value >= limit), f"{name} {is_} {number(value)}, min {limit:g}"
         elif bound == "max":
-            state, said = _verdict(value <= limit), f"{name} is {number(value)}, max {limit:g}"
+            state, said = _verdict(value <= limit), f"{name} {is_} {number(value)}, max {limit:g}"
         elif was is None or (group not in before and group is not None):
-            state, said = "skipped", f"{name} is {number(value)}; the baseline has none"
+            state, said = "skipped", f"{name} {is_} {number(value)}; the baseline has none"
         else:
-            state, said = _relative(name, bound, limit, value, was)
+            state, said = _relative(f"{name} {is_}", bound, limit, value, was)
         shown = was if bound in RELATIVE else None
         finding = Finding(group=group, state=state, value=value, baseline=shown, detail=said)
         findings.append(finding)
     return findings
 
 
-def _relative(name: str, bound: str, limit: float, value: float, was: float) -> tuple[State, str]:
+def _relative(
+    name_is: str, bound: str, limit: float, value: float, was: float
+) -> tuple[State, str]:
     change = value - was if bound == "max_increase" else was - value
     kept = change <= limit * abs(was)
     if was:
         moved = f"{(value - was) / abs(was):+.2%} from the baseline's {number(was)}"
     else:
         moved = "none in the baseline"
-    return _verdict(kept), f"{name} is {number(value)}, {moved}; {bound} {limit:.4g}"
+    return _verdict(kept), f"{name_is} {number(value)}, {moved}; {bound} {limit:.4g}"
 
 
 def _psi_findings(
@@ -132,15 +137,18 @@ def _psi_findings(
     if shift is None:
         said = f"{_name(one, None)} cannot be told: there is no comparison with the baseline"
         return [Finding(group=None, state="fail", value=None, detail=said)]
+    over = " over the sampled rows" if tonight.is_estimated else ""
     if one.by is None:
-        return [_psi_finding(one, None, limit, shift.overall)]
+        return [_psi_finding(one, None, limit, shift.overall, over)]
     groups = {group.value: group.shift for group in shift.groups[one.by]}
     # The comparison tells the largest groups apart, and the rest together.
     known = [name for name in groups if name in tonight.groups[one.by] or name == OTHERS]
-    return [_psi_finding(one, name, limit, groups[name]) for name in known]
+    return [_psi_finding(one, name, limit, groups[name], over) for name in known]
 
 
-def _psi_finding(one: Requirement, group: str | None, limit: float, shift: Shift) -> Finding:
+def _psi_finding(
+    one: Requirement, group: str | None, limit: float, shift: Shift, over: str
+) -> Finding:
     name = _name(one, group)
     apart = shift.distances.get(DISTRIBUTIONS[one.metric])
     if apart is None and not shift.num_scored:
@@ -150,8 +158,8 @@ def _psi_finding(one: Requirement, group: str | None, limit: float, shift: Shift
         said = f"the distribution of {name}: the baseline has none"
         return Finding(group=group, state="skipped", value=None, detail=said)
     said = (
-        f"the distribution of {name} has a PSI of {apart.psi.value:.3g} against the baseline, "
-        f"max_psi {limit:g} ({apart.psi.by_chance:.2g} may be chance)"
+        f"the distribution of {name}{over} has a PSI of {apart.psi.value:.3g} against the "
+        f"baseline, max_psi {limit:g} ({apart.psi.by_chance:.2g} may be chance)"
     )
     state = _verdict(apart.psi.value <= limit)
     return Finding(group=group, state=state, value=apart.psi.value, detail=said)

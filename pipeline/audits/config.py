@@ -219,7 +219,7 @@ def load_audit_config(file: Path) -> AuditConfig:
 
 
 def load_night_config(
-    file: Path, audit: AuditConfig, out: str, address: str | None = None
+    file: Path, audit: AuditConfig, out: str, address: str | None = None, corpus: str | None = None
 ) -> ScoreConfig:
     """The [score] table, to score a night into `out`. Raises UsageError."""
     table = read_table(file, "score")
@@ -234,7 +234,7 @@ def load_night_config(
             f"limit in [score] of {file} contradicts sample_rows in [audit]",
             hint="take limit out: a sample is drawn from every row",
         )
-    config = load_score_config(file, {"out": out, "address": address})
+    config = load_score_config(file, {"out": out, "address": address, "corpus": corpus})
     if "*" not in config.carry:
         for column, where in grouped_columns(audit):
             if column not in config.carry:

@@ -23,6 +23,7 @@ SCHEMA = pl.Schema(
         "verdict": pl.String(),
         "by": pl.String(),  # null: the whole corpus
         "group": pl.String(),
+        "estimated": pl.Boolean(),  # from a sample; null: a night of Winnow 0.1.0
         "num_documents": pl.Int64(),
         "num_scored": pl.Int64(),
         "num_tokens": pl.Int64(),
@@ -52,6 +53,7 @@ def rows_of(record: Audit) -> pl.DataFrame:
     night = {
         "night": record.night,
         "verdict": record.verdict,
+        "estimated": record.sample is not None,
         "baseline": record.baseline.run if record.baseline else None,
         "run": record.run,
         "run_id": record.run_id,

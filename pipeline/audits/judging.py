@@ -12,15 +12,16 @@ from pipeline.audits.checks import Measured, check_all
 from pipeline.audits.config import LAST, RELATIVE, AuditConfig
 from pipeline.audits.figures import group_parts, whole_part
 from pipeline.audits.history import MOST_GROUPS
-from pipeline.audits.nights import Nights, record_of
-from pipeline.audits.record import Audit, Baseline, Check, Reused, Sampled
+from pipeline.audits.nights import Nights
+from pipeline.audits.record import Audit, Baseline, Check, Reused
 from pipeline.audits.sample_draw import SampleRecord
-from pipeline.audits.sample_estimate import METHOD, Stratum, estimates
 from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
 from pipeline.comparisons.page import write_comparison
 from pipeline.errors import RunError
+from pipeline.reports.sampled import sampled, weighed
 from pipeline.runs.manifest import Manifest, differences
+from pipeline.runs.sample import Draw, read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 
@@ -70,20 +71,9 @@ class Judge:
         manifest, success = store.require_manifest(), store.success()
         self._given_up(manifest, finished=success is not None)
         scores = scan_scores(store, manifest)
-        by, strata = (sample.by, sample.strata) if sample else (None, None)
-        tonight = self._measure(scores, manifest, by, strata)
+        tonight = self._measure(scores, manifest, sample)
         checks = self._check(manifest, tonight, finished=success is not None)
-        sampled = reused = None
-        if sample is not None:
-            sampled = Sampled(
-                by=sample.by,
-                seed=sample.seed,
-                num_rows=sample.num_rows,
-                num_drawn=sample.num_drawn,
-                strata=sample.strata,
-                estimates=estimates(scores, sample.by, sample.strata),
-                method=METHOD,
-            )
+        reused = None
         if manifest.reuse is not None and success is not None:
             reused = Reused(
                 run=manifest.reuse.run,
@@ -109,7 +99,7 @@ class Judge:
             checks=checks,
             baseline=self.baseline,
             reuse=reused,
-            sample=sampled,
+            sample=None if sample is None else sampled(weighed(scores, sample), sample),
             webhook=None,
         )
 
@@ -129,13 +119,18 @@ class Judge:
         if len(said) > MOST_REASONS:
             self.reasons.append(f"not scored: {len(said) - MOST_REASONS:,} more files or shards")
 
-    def _measure(
-        self, scores: pl.LazyFrame, manifest: Manifest, by: str | None, strata: list[Stratum] | None
-    ) -> Measured:
+    def _measure(self, scores: pl.LazyFrame, manifest: Manifest, draw: Draw | None) -> Measured:
         columns = [column for column in self.audit.columns if column in manifest.carried]
+        required: dict[str | None, set[str]] = {}
+        for one in self.audit.require:
+            required.setdefault(one.by, set()).add(one.metric)
         return Measured(
-            overall=whole_part(scores, by, strata),
-            groups={column: group_parts(scores, column, by, strata) for column in columns},
+            overall=whole_part(scores, draw, required.get(None, ())),
+            groups={
+                column: group_parts(scores, column, draw, required.get(column, ()))
+                for column in columns
+            },
+            is_estimated=draw is not None,
         )
 
     def _check(self, manifest: Manifest, tonight: Measured, *, finished: bool) -> list[Check]:
@@ -170,10 +165,11 @@ class Judge:
             {key: value for key, value in one.fingerprint.items() if key not in NO_MATTER}
             for one in (manifest, tonight)
         )
-        baseline.differences += differences(old, new)
-        if manifest.corpus != tonight.corpus:
+        found = differences(old, new)
+        self.baseline = baseline.model_copy(update={"differences": found})
+        if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
             self.notes.append(f"The baseline is of other rows: {manifest.corpus}.")
-        return "; ".join(baseline.differences) or None
+        return "; ".join(found) or None
 
     def _compare(self, baseline: Baseline, *, finished: bool) -> Comparison:
         store = RunStore(baseline.run)
@@ -186,10 +182,15 @@ class Judge:
     def _measure_baseline(self, baseline: Baseline) -> Measured:
         store = RunStore(baseline.run)
         manifest = store.require_manifest()
-        record = record_of(store.root)
-        sample = record.sample if record else None
-        by, strata = (sample.by, sample.strata) if sample else (None, None)
-        return self._measure(scan_scores(store, manifest), manifest, by, strata)
+        return self._measure(scan_scores(store, manifest), manifest, read_draw(store))
+
+
+def _share_files(one: Manifest, two: Manifest) -> bool:
+    """Whether two corpora look like one that was moved, changed as it may be."""
+    ours, theirs = (
+        {(file.path, file.size_bytes, file.num_rows) for file in run.files} for run in (one, two)
+    )
+    return bool(ours & theirs)
 
 
 def _failures(check: Check) -> list[str]:

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyarrow import fs
-from pydantic import BaseModel, ValidationError
 
 from pipeline.audits.record import Audit, Verdict
 from pipeline.errors import RunError
+from pipeline.runs.records import Record, load, save
 from pipeline.runs.store import MANIFEST
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
 
@@ -30,7 +30,7 @@ LATEST = "latest.json"
 SAMPLE = "_sample"
 
 
-class Latest(BaseModel):
+class Latest(Record):
     """`RUNS/latest.json`."""
 
     night: str
@@ -46,15 +46,8 @@ def below(location: str, name: str) -> str:
 
 def record_of(run: Root) -> Audit | None:
     """The verdict in a run directory, if it is a night's. Raises RunError if it is damaged."""
-    try:
-        return Audit.model_validate_json(run.read_bytes(AUDIT))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise RunError(
-            f"{run.location}/{AUDIT} is damaged, or another version's",
-            hint="delete it and audit that night again; nothing is scored anew",
-        ) from error
+    hint = "delete it and audit that night again; nothing is scored anew"
+    return load(run, AUDIT, Audit, hint=hint)
 
 
 class Nights:
@@ -92,8 +85,7 @@ class Nights:
         return record_of(open_root(self.location(night)))
 
     def write_record(self, record: Audit) -> None:
-        content = record.model_dump_json(indent=1) + "\n"
-        self.root.write_bytes(f"{record.night}/{AUDIT}", content.encode())
+        save(self.root, f"{record.night}/{AUDIT}", record)
 
     def records(self, *, before: str | None = None) -> Iterator[Audit]:
         """Every verdict that can be read, the newest night's first."""
@@ -118,12 +110,12 @@ class Nights:
 
     def point_to(self, record: Audit) -> None:
         """Make this the latest night, unless a later one is."""
-        with contextlib.suppress(FileNotFoundError, ValidationError):
-            there = Latest.model_validate_json(self.root.read_bytes(LATEST))
-            if there.night > record.night:
+        with contextlib.suppress(RunError):  # a pointer that is damaged is written anew
+            there = load(self.root, LATEST, Latest, hint="delete it")
+            if there is not None and there.night > record.night:
                 return
         latest = Latest(night=record.night, run=record.run, verdict=record.verdict)
-        self.root.write_bytes(LATEST, (latest.model_dump_json(indent=1) + "\n").encode())
+        save(self.root, LATEST, latest)
         if self.root.is_local:
             link = Path(self.root.full(f"{TEMPORARY_PREFIX}latest"))
             # A file system without links has latest.json.

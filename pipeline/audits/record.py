@@ -3,19 +3,20 @@
 Owns names and their meaning; what is in them is checks.py's and figures.py's to find.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from pipeline.audits.sample_estimate import Estimate, Stratum
 from pipeline.reports.figures import Figures
+from pipeline.reports.sampled import Sampled
+from pipeline.runs.records import Record, form_version
 
 AUDIT_VERSION = 1
 Verdict = Literal["pass", "fail"]
 State = Literal["pass", "fail", "skipped"]
 
 
-class Part(BaseModel):
+class Part(Record):
     """The whole corpus, or the documents that share a value of a column."""
 
     figures: Figures
@@ -34,7 +35,7 @@ class Part(BaseModel):
         return self.statuses.get(metric, 0.0)
 
 
-class Finding(BaseModel):
+class Finding(Record):
     """One value that a bound was held against."""
 
     group: str | None
@@ -47,7 +48,7 @@ class Finding(BaseModel):
     """The finding in words."""
 
 
-class Check(BaseModel):
+class Check(Record):
     """One bound of one requirement."""
 
     requirement: int
@@ -65,7 +66,7 @@ class Check(BaseModel):
     """Of groups, the first that failed or were skipped; of the whole corpus, the one there is."""
 
 
-class Baseline(BaseModel):
+class Baseline(Record):
     """The run that the night is held against."""
 
     run: str
@@ -75,7 +76,7 @@ class Baseline(BaseModel):
     """What makes scores differ other than the text: `key was -> is`. Then nothing compares."""
 
 
-class Reused(BaseModel):
+class Reused(Record):
     """What was taken over from an earlier run."""
 
     run: str
@@ -83,21 +84,7 @@ class Reused(BaseModel):
     num_rows: int
 
 
-class Sampled(BaseModel):
-    """Which rows the figures are of, and how sure that makes them."""
-
-    by: str | None
-    seed: int
-    num_rows: int
-    """Of the corpus."""
-    num_drawn: int
-    strata: list[Stratum]
-    estimates: dict[str, Estimate | None]
-    """corpus_perplexity and bits_per_byte of the corpus, with 95% intervals."""
-    method: str
-
-
-class Delivery(BaseModel):
+class Delivery(Record):
     """Whether the webhook was told. Its address is not kept."""
 
     delivered: bool
@@ -105,10 +92,10 @@ class Delivery(BaseModel):
     error: str | None
 
 
-class Audit(BaseModel):
+class Audit(Record):
     """`RUNS/<night>/audit.json`, written last."""
 
-    audit_version: int = AUDIT_VERSION
+    audit_version: Annotated[int, form_version(AUDIT_VERSION)] = AUDIT_VERSION
     night: str
     """YYYY-MM-DD."""
     verdict: Verdict
@@ -123,7 +110,7 @@ class Audit(BaseModel):
     corpus: str
     model: str
     overall: Part
-    """Of the whole corpus, weighted where it was sampled."""
+    """Of the whole corpus; estimated from weighted rows where it was sampled."""
     groups: dict[str, dict[str, Part]]
     """Column to group, the largest groups first."""
     checks: list[Check]

@@ -12,14 +12,15 @@ from hashlib import blake2b
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel
 
-from pipeline.audits.sample_estimate import Stratum
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
 from pipeline.corpus.columns import Columns, cast_column, choose_columns, plain_type
-from pipeline.corpus.files import Footer, find_files, read_footer, read_footers
+from pipeline.corpus.files import Footer, find_files, read_footers
+from pipeline.corpus.footers import read_footer
 from pipeline.corpus.reader import Rows, open_file
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
+from pipeline.runs.records import load, save
+from pipeline.runs.sample import Draw, Stratum
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import Root
 
@@ -31,16 +32,10 @@ ROW_GROUP_BYTES = 64 << 20
 UNREADABLE = (UnreadableFileError, pa.ArrowException, OSError)
 
 
-class SampleRecord(BaseModel):
-    """What was drawn."""
+class SampleRecord(Draw):
+    """What was drawn, and of what."""
 
     corpus: str
-    by: str | None
-    seed: int
-    num_rows: int
-    """Of the corpus."""
-    num_drawn: int
-    strata: list[Stratum]
     unreadable: dict[str, str]
     """Files that nothing could be drawn from, and why."""
 
@@ -105,19 +100,17 @@ def draw_sample(
         ],
         unreadable=unreadable,
     )
-    target.write_bytes(RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    save(target, RECORD, record)
     return record
 
 
 def read_sample_record(target: Root) -> SampleRecord:
     """The record of the sample that is there. Raises RunError."""
-    try:
-        return SampleRecord.model_validate_json(target.read_bytes(RECORD))
-    except (FileNotFoundError, ValueError) as error:
-        raise RunError(
-            f"{target.location}/{RECORD} is missing or damaged",
-            hint="remove the unfinished night's folder; the sample is drawn again",
-        ) from error
+    hint = "remove the unfinished night's folder; the sample is drawn again"
+    record = load(target, RECORD, SampleRecord, hint=hint)
+    if record is None:
+        raise RunError(f"{target.show(RECORD)} is missing", hint=hint)
+    return record
 
 
 def sampled_config(config: ScoreConfig, target: Root) -> ScoreConfig:
@@ -143,11 +136,13 @@ def _write(
     present = [name for name in dict.fromkeys(wanted) if name in footer.schema.names]
     info = footer.info
     kinds = [str(types.get(column)) for column in present]
-    what = [info.size, info.mtime_ns, present, kinds, blake2b(rows.tobytes()).hexdigest()]
+    drawn = blake2b(rows.tobytes()).hexdigest()
+    what = [info.size, info.mtime_ns, footer.digest, present, kinds, drawn]
     digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
     ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
     name = footer.name + ending
-    if _digest(target, name) == digest:
+    # What a store tells no time of may be anything by now.
+    if info.mtime_ns and _digest(target, name) == digest:
         return name
     kept = [
         field.with_type(types.get(field.name, plain_type(field.type)))
@@ -178,7 +173,7 @@ def _write(
 
 def _digest(target: Root, name: str) -> bytes | None:
     try:
-        metadata, _ = read_footer(target, name)
+        metadata, _, _ = read_footer(target, name)
     except (pa.ArrowException, OSError):
         return None
     found: bytes | None = (metadata.metadata or {}).get(FOOTER_KEY)

@@ -4,6 +4,8 @@ Owns what is drawn and written there; the numbers are history.py's. As every pag
 file, no script, no request, text of unknown origin escaped.
 """
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -11,8 +13,10 @@ from pipeline.audits.config import AuditConfig
 from pipeline.audits.nights import TREND, Nights
 from pipeline.rendering.charts import MOST_SERIES, PALETTE, fit_labels, to_svg
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import number
+from pipeline.rendering.formats import estimate, estimate_in_words, number
 from pipeline.rendering.page import Chart, render_page
+from pipeline.statistics.bootstrap import Interval
+from pipeline.statistics.sketches import COARSE, FINE_ROWS
 
 CHARTS = {
     "corpus_perplexity": "corpus perplexity",
@@ -29,7 +33,16 @@ NEAR = 1.5
 MOST_NIGHTS = 400
 """The newest that are drawn."""
 MOST_LISTED = 60
+ABOUT_QUANTILES = (
+    f"Median and p95 of a night of more than {FINE_ROWS:,} documents lie within "
+    f"{100 / COARSE:.1g}% of the exact values, unless a requirement asks for them: then they are "
+    "exact."
+)
 COLUMNS = ("documents", "tokens", "perplexity", "bits/byte", "median", "p95")
+CARDS = (
+    ("corpus_perplexity", "corpus perplexity", "weighted by tokens"),
+    ("bits_per_byte", "bits per byte", "compares across tokenizers"),
+)
 FIGURES = ("num_documents", "num_tokens", "corpus_perplexity", "bits_per_byte", "p50", "p95")
 
 
@@ -51,16 +64,41 @@ def to_html(history: pl.DataFrame, audit: AuditConfig, title: str) -> str:
         num_nights=whole.height,
         num_failed=whole.filter(pl.col("verdict") == "fail").height,
         columns=COLUMNS,
+        about_quantiles=ABOUT_QUANTILES,
+        cards=[_card(whole.row(-1, named=True), *card) for card in CARDS],
         nights=[
-            (row, [_cell(row[name]) for name in FIGURES])
+            (row, [_cell(row, name) for name in FIGURES])
             for row in whole.reverse().head(MOST_LISTED).iter_rows(named=True)
         ],
         charts=_charts(history, whole, audit),
     )
 
 
-def _cell(value: float | None) -> str:
-    return f"{value:,}" if isinstance(value, int) else number(value)
+def _card(row: dict[str, Any], name: str, label: str, about: str) -> tuple[str, str, str]:
+    """A figure of a night: label, value and what to know of it."""
+    if not _is_estimated(row):
+        return label, number(row[name]), about
+    return label, *estimate_in_words(row[name], _interval(row, name))
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    value = row[name]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value is None or not _is_estimated(row):
+        return number(value)
+    interval = _interval(row, name)
+    shown, around = estimate(value, interval)
+    return f"{shown} estimated" if interval is None else f"{shown} estimated ({around})"
+
+
+def _is_estimated(row: dict[str, Any]) -> bool:
+    return bool(row["estimated"]) or row["corpus_perplexity_low"] is not None
+
+
+def _interval(row: dict[str, Any], name: str) -> Interval | None:
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return None if low is None or high is None else Interval(low=low, high=high)
 
 
 def _charts(history: pl.DataFrame, whole: pl.DataFrame, audit: AuditConfig) -> list[Chart]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest, differences
+from pipeline.runs.sample import Draw
 from pipeline.runs.store import RunStore
 
 Kind = Literal["repeats", "datasets", "models", "checkpoints", "nightly", "matrix"]
@@ -223,7 +224,8 @@ def _kind(subjects: list[Subject]) -> Kind:
     one_dataset = len({subject.dataset for subject in subjects}) == 1
     if len({subject.model for subject in subjects}) == 1:
         corpora = [(one.manifest.corpus, one.manifest.text_column) for one in subjects]
-        versions = {frozenset(one.manifest.files) for one in subjects}
+        contents = _contents([one.manifest for one in subjects])
+        versions = {frozenset(files.items()) for files in contents}
         if len(set(corpora)) == 1 and len(versions) > 1:
             return "nightly"
         return "repeats" if one_dataset else "datasets"
@@ -237,10 +239,7 @@ def files_changed(old: Subject, new: Subject) -> FilesChanged | None:
     """What happened to the files of one place; None where the places differ."""
     if old.manifest.corpus != new.manifest.corpus:
         return None
-    before, after = (
-        {file.path: (file.size_bytes, file.mtime_ns, file.num_rows) for file in one.manifest.files}
-        for one in (old, new)
-    )
+    before, after = _contents([old.manifest, new.manifest])
     kept = before.keys() & after.keys()
     unchanged = sum(before[path] == after[path] for path in kept)
     return FilesChanged(
@@ -249,6 +248,21 @@ def files_changed(old: Subject, new: Subject) -> FilesChanged | None:
         changed=len(kept) - unchanged,
         unchanged=unchanged,
     )
+
+
+def _contents(manifests: list[Manifest]) -> list[dict[str, Hashable]]:
+    """What is known of each file, by path: without times, so that a touched file is the same.
+
+    Footers count where every run knows them; those planned by 0.1.0 do not.
+    """
+    known = all(file.footer_digest is not None for one in manifests for file in one.files)
+    return [
+        {
+            file.path: (file.size_bytes, file.num_rows, file.footer_digest if known else None)
+            for file in one.files
+        }
+        for one in manifests
+    ]
 
 
 def _notes(question: Question) -> list[str]:
@@ -266,3 +280,29 @@ def _notes(question: Question) -> list[str]:
         said = ", ".join(f"{name} {limit or 'all'}" for name, limit in limits.items())
         notes.append(f"Not the same number of rows was asked for ({said}).")
     return notes
+
+
+def confounded(question: Question, references: list[int | None]) -> list[str]:
+    """Notes on runs that differ from what they are held against in more than one thing."""
+    notes = []
+    for subject, reference in zip(question.subjects, references, strict=True):
+        if reference is None:
+            continue
+        other = question.subjects[reference]
+        if subject.model != other.model and subject.dataset != other.dataset:
+            notes.append(
+                f"{subject.name} and {other.name} differ in model and in text: "
+                "what moved is due to either."
+            )
+    return notes
+
+
+def on_samples(question: Question, draws: list[Draw | None]) -> list[str]:
+    """Notes on runs that are of some of their corpus's rows."""
+    return [
+        f"{subject.name} is a sample, {draw.num_drawn:,} of {draw.num_rows:,} rows: its figures, "
+        "quantiles and their changes are estimated of the corpus; distances (KS, PSI, moved) and "
+        "documents one by one are of the sampled rows."
+        for subject, draw in zip(question.subjects, draws, strict=True)
+        if draw is not None
+    ]

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.comparisons.comparability import TREND, Question, Subject, files_changed, recognise
+from pipeline.comparisons.comparability import (
+    TREND,
+    Question,
+    Subject,
+    confounded,
+    files_changed,
+    on_samples,
+    recognise,
+)
 from pipeline.comparisons.comparison import (
     Cell,
     ComparedRun,
@@ -26,14 +34,17 @@ from pipeline.comparisons.shifts import (
     PERPLEXITY,
     Measured,
     change_between,
+    count_scored,
     figure_of,
     percentiles,
     resample,
     shift_between,
+    with_exact_quantiles,
 )
 from pipeline.errors import RunError
-from pipeline.reports.figures import figures_of
-from pipeline.reports.groups import check_group, group_sizes, groups_of, largest_groups
+from pipeline.reports.groups import check_group, group_sizes, largest_groups
+from pipeline.reports.sampled import corpus_figures, corpus_groups, sampled, weighed
+from pipeline.runs.sample import Draw, read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.statistics.bootstrap import CONFIDENCE, METHOD, Blocks, Bootstrap
@@ -58,12 +69,16 @@ def compare_runs(
     """
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
-    scores = [scan_scores(subject.store, subject.manifest) for subject in question.subjects]
+    draws = [read_draw(subject.store) for subject in question.subjects]
+    scores = [
+        weighed(scan_scores(subject.store, subject.manifest), draw)
+        for subject, draw in zip(question.subjects, draws, strict=True)
+    ]
     groups = _groups(question.subjects, scores, by)
     runs = []
-    for subject, frame in zip(question.subjects, scores, strict=True):
+    for subject, frame, draw in zip(question.subjects, scores, draws, strict=True):
         on_run(subject.name)
-        runs.append(_measured(subject, frame, groups))
+        runs.append(_measured(subject, frame, groups, draw))
     figures = [PERPLEXITY, BITS] if question.same_tokenizer else [BITS]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
     references = _references(question, first)
@@ -76,7 +91,7 @@ def compare_runs(
         ranked_by=figures[0],
         baseline=question.subjects[first].name,
         by=list(groups),
-        notes=question.notes + _confounded(question, references),
+        notes=question.notes + confounded(question, references) + on_samples(question, draws),
         intervals=Intervals(method=METHOD, confidence=CONFIDENCE, resamples=resamples, seed=seed),
         runs=[_compared(runs[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
@@ -113,15 +128,24 @@ def _groups(
     return groups
 
 
-def _measured(subject: Subject, scores: pl.LazyFrame, groups: dict[str, list[str]]) -> Measured:
-    figures = figures_of(scores)
+def _measured(
+    subject: Subject, scores: pl.LazyFrame, groups: dict[str, list[str]], draw: Draw | None
+) -> Measured:
+    figures = corpus_figures(scores, draw)
     if figures.bits_per_byte is None:
         raise RunError(
             f"no document of {subject.store.location} has a score: there is nothing to compare",
             hint="`winnow report` says what became of its rows",
         )
-    by_group = {column: groups_of(scores, column, names) for column, names in groups.items()}
-    return Measured(subject=subject, scores=scores, figures=figures, groups=by_group)
+    return Measured(
+        subject=subject,
+        scores=scores,
+        figures=figures,
+        groups={
+            column: corpus_groups(scores, column, draw, names) for column, names in groups.items()
+        },
+        sampled=None if draw is None else sampled(scores, draw),
+    )
 
 
 def _references(question: Question, first: int) -> list[int | None]:
@@ -143,20 +167,6 @@ def _references(question: Question, first: int) -> list[int | None]:
             reference = first if first in beside or not beside else beside[0]
         references.append(None if i == first else reference)
     return references
-
-
-def _confounded(question: Question, references: list[int | None]) -> list[str]:
-    notes = []
-    for subject, reference in zip(question.subjects, references, strict=True):
-        if reference is None:
-            continue
-        other = question.subjects[reference]
-        if subject.model != other.model and subject.dataset != other.dataset:
-            notes.append(
-                f"{subject.name} and {other.name} differ in model and in text: "
-                "what moved is due to either."
-            )
-    return notes
 
 
 class _Pairs:
@@ -195,7 +205,9 @@ class _Pairs:
         blocks = self.bootstrap.blocks(sample.key, self.files, run.subject.place)
         if not run.resampled:
             run.resampled = resample(sample, blocks, self.bootstrap, self.groups)
+            run.num_resampled = count_scored(sample, self.groups)
             run.percentiles = percentiles(sample, self.figures)
+            run.figures = with_exact_quantiles(run.figures, run.percentiles)
         return sample, blocks
 
     def _shift(self, reference: int, index: int, baseline: Sample) -> RunShift:
@@ -246,6 +258,7 @@ def _compared(run: Measured, figures: list[str]) -> ComparedRun:
         tokenizer=subject.tokenizer,
         dtype=subject.manifest.rules.dtype,
         complete=subject.complete,
+        sample=run.sampled,
         figures=run.figures,
         intervals={figure: run.interval(figure) for figure in figures},
         percentiles=run.percentiles,

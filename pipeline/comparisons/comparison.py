@@ -11,6 +11,7 @@ from pipeline.comparisons.drift import Distances
 from pipeline.comparisons.pairing import Pairing
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
+from pipeline.reports.sampled import Sampled
 from pipeline.statistics.bootstrap import Interval
 
 COMPARISON_VERSION = 1
@@ -77,9 +78,11 @@ class ComparedRun(BaseModel):
     """Digest."""
     dtype: str
     complete: bool
+    sample: Sampled | None
+    """What the run is a sample of: figures, groups and percentiles are estimates of it."""
     figures: Figures
     intervals: dict[str, Interval | None]
-    """Of corpus perplexity and of bits per byte, over documents."""
+    """Of corpus perplexity and of bits per byte, over documents; a sample's are its estimates'."""
     percentiles: dict[str, list[float]]
     """Figure to the 0th, 1st, ..., 100th percentile over documents, of those that compare."""
     groups: dict[str, list[Group]]

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from pydantic import BaseModel
 from scipy import stats
 
+from pipeline.statistics.quantile import quantiles
+
 Sorted = npt.NDArray[np.float64]
 
 CHUNK = 1 << 20
@@ -119,7 +121,7 @@ def psi(baseline: Sorted, other: Sorted) -> Psi:
     as half a document there; empty on both it is no bin. Of samples that do not differ the index is
     about chi-squared with bins - 1 degrees of freedom, times 1/n + 1/m (Yurdakul and Naranjo 2020).
     """
-    edges = np.unique(np.quantile(baseline, np.arange(1, PSI_BINS) / PSI_BINS))
+    edges = np.unique(quantiles(baseline, [i / PSI_BINS for i in range(1, PSI_BINS)]))
     counts = np.stack([_counts(side, edges) for side in (baseline, other)])
     counts = counts[:, counts.any(axis=0)]
     p, q = np.maximum(counts, PSI_FEWEST) / [[len(baseline)], [len(other)]]

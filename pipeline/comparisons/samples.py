@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline.reports.groups import group_code
+from pipeline.reports.sampled import WEIGHT
 from pipeline.runs.manifest import Manifest
 from pipeline.statistics.bootstrap import ROW_BITS, Mask, Values
 
@@ -22,6 +23,7 @@ TYPES: dict[str, npt.DTypeLike] = {
     "nll": np.float64,
     "num_tokens": np.uint32,
     "num_scored_bytes": np.uint32,
+    "weight": np.float64,
 }
 
 
@@ -37,6 +39,8 @@ class Sample:
     """Nats; NaN where the row has no score."""
     num_tokens: npt.NDArray[np.uint32]
     num_scored_bytes: npt.NDArray[np.uint32]
+    weight: Values | None = None
+    """Rows of the corpus that each stands for, in a run over a sample."""
     groups: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """Column to positions in its list of groups."""
 
@@ -66,6 +70,8 @@ def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[s
         "num_tokens": pl.col("num_tokens").cast(pl.UInt32),
         "num_scored_bytes": pl.col("num_scored_bytes").cast(pl.UInt32),
     }
+    if WEIGHT in scores.collect_schema():
+        columns["weight"] = pl.col(WEIGHT)
     for column, names in groups.items():
         columns[f"group:{column}"] = group_code(column, names).cast(pl.UInt8)
     # In batches, into place: collected at once, the file names alone outweigh all that is kept.

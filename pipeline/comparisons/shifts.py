@@ -15,8 +15,9 @@ from pipeline.comparisons.comparability import Subject
 from pipeline.comparisons.comparison import Change, GroupShift, Shift
 from pipeline.comparisons.drift import Distances, distances
 from pipeline.comparisons.samples import Sample
-from pipeline.reports.figures import Figures
+from pipeline.reports.figures import QUANTILES, Figures, quantile_name
 from pipeline.reports.groups import Group
+from pipeline.reports.sampled import Sampled
 from pipeline.scoring.fold import LARGEST_EXPONENT
 from pipeline.statistics.bootstrap import (
     Blocks,
@@ -27,9 +28,12 @@ from pipeline.statistics.bootstrap import (
     block_sums,
     interval,
 )
+from pipeline.statistics.quantile import quantiles, weighted_quantiles
 
 PERPLEXITY = "perplexity"
 BITS = "bits_per_byte"
+ESTIMATES = {PERPLEXITY: "corpus_perplexity", BITS: "bits_per_byte"}
+"""Figure to its name among a sample's estimates."""
 DISTRIBUTIONS = {PERPLEXITY: "log_perplexity", BITS: BITS}
 """Figure to the metric of documents whose distribution goes with it."""
 WHOLE = ("", "")
@@ -45,6 +49,10 @@ class Measured:
     scores: pl.LazyFrame
     figures: Figures
     groups: dict[str, list[Group]]
+    sampled: Sampled | None = None
+    """What the run is a sample of: figures and groups are estimates of it."""
+    num_resampled: dict[Part, int] = field(default_factory=dict)
+    """Part to the documents that its interval is of."""
     resampled: dict[Part, dict[str, Values]] = field(default_factory=dict)
     """Part to figure to its value in each resample, shape [resamples]."""
     percentiles: dict[str, list[float]] = field(default_factory=dict)
@@ -59,7 +67,20 @@ class Measured:
 
     def interval(self, figure: str) -> Interval | None:
         """Of the whole run's figure."""
-        return interval(self.resampled[WHOLE][figure], self.figures.num_scored)
+        if self.sampled is not None:
+            found = self.sampled.estimates[ESTIMATES[figure]]
+            return None if found is None else found.interval
+        return interval(self.resampled[WHOLE][figure], self.num_resampled[WHOLE])
+
+
+def count_scored(sample: Sample, groups: dict[str, list[str]]) -> dict[Part, int]:
+    """Documents of every part that intervals are of."""
+    scored = sample.scored()
+    found = {WHOLE: int(scored.sum())}
+    for column, names in groups.items():
+        counts = np.bincount(sample.groups[column][scored], minlength=len(names))
+        found |= {(column, name): int(count) for name, count in zip(names, counts, strict=True)}
+    return found
 
 
 def resample(
@@ -67,6 +88,8 @@ def resample(
 ) -> dict[Part, dict[str, Values]]:
     """Corpus perplexity and bits per byte of every part in each resample; NaN of nothing."""
     columns: list[npt.NDArray[Any]] = [sample.nll, sample.num_tokens, sample.num_scored_bytes]
+    if sample.weight is not None:
+        columns = [column * sample.weight for column in columns]
     scored = sample.scored()
     sums = {WHOLE: block_sums(blocks, columns, where=scored)[0]}
     for column, names in groups.items():
@@ -88,11 +111,25 @@ def percentiles(sample: Sample, figures: list[str]) -> dict[str, list[float]]:
     scored = sample.scored()
     found = {}
     for figure in figures:
-        values = np.percentile(sample.metric(DISTRIBUTIONS[figure], scored), range(101))
+        values = sample.metric(DISTRIBUTIONS[figure], scored)
         if figure == PERPLEXITY:
             values = np.exp(np.minimum(values, LARGEST_EXPONENT))
-        found[figure] = [float(value) for value in values]
+        at = [k / 100 for k in range(101)]
+        if sample.weight is None:
+            found[figure] = quantiles(values, at).tolist()
+        else:
+            found[figure] = weighted_quantiles(values, sample.weight[scored], at).tolist()
     return found
+
+
+def with_exact_quantiles(figures: Figures, percentiles: dict[str, list[float]]) -> Figures:
+    """Those of all documents, in place of those that were read off a sketch."""
+    return figures.with_quantiles(
+        {
+            figure: {quantile_name(q): found[round(100 * q)] for q in QUANTILES}
+            for figure, found in percentiles.items()
+        }
+    )
 
 
 def figure_of(figures: Figures | None, name: str) -> float | None:
@@ -124,7 +161,7 @@ def change_between(baseline: Measured, run: Measured, figure: str, part: Part = 
         # inf - inf is of no use, and interval() leaves it out.
         with np.errstate(invalid="ignore"):
             differences = run.resampled[part][figure] - baseline.resampled[part][figure]
-        around = interval(differences, min(before.num_scored, after.num_scored))
+        around = interval(differences, min(baseline.num_resampled[part], run.num_resampled[part]))
     return change(figure_of(before, figure), figure_of(after, figure), around)
 
 

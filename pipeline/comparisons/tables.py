@@ -73,7 +73,10 @@ def figures_shown(comparison: Comparison) -> list[str]:
 
 
 def _starred(comparison: Comparison, name: str) -> str:
-    return f"{name} *" if name == comparison.baseline else name
+    """A run's name as rows have it."""
+    sampled = any(run.name == name and run.sample is not None for run in comparison.runs)
+    starred = f"{name} *" if name == comparison.baseline else name
+    return f"{starred} (estimated)" if sampled else starred
 
 
 def _runs(comparison: Comparison) -> Section:

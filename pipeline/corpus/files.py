@@ -5,16 +5,15 @@ columns.py's, reading rows reader.py's, sizing shards planning/'s.
 """
 
 import fnmatch
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipeline.corpus.footers import read_footer
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.settings.config import near_name
 from pipeline.storage.filesystem import Root, open_root
@@ -33,6 +32,8 @@ class Footer:
     schema: pa.Schema
     row_groups: tuple[tuple[int, int], ...]
     """(rows, uncompressed bytes of the text column) of each."""
+    digest: str | None = None
+    """Of the footer's bytes."""
 
 
 SUFFIXES = ".parquet", ".pq"
@@ -45,24 +46,10 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
 
     Names that begin with "_" or "." are skipped at any depth, as Spark and Hive do.
     """
-    pattern = None
-    folder, options = split_options(corpus)
-    if GLOB_CHARACTERS & set(folder) and not _exists(corpus):
-        pattern = folder
-        first = min(pattern.index(c) for c in GLOB_CHARACTERS if c in pattern)
-        folder = pattern[: pattern.rfind("/", 0, first) + 1] or "."
-    root = open_root(folder + options)
-    root.check_bucket()
-    kind = root.filesystem.get_file_info(root.path).type
-    if kind == fs.FileType.NotFound:
-        raise CorpusError(
-            f"no such file or folder: {folder}", hint="CORPUS is a Parquet file, a folder or a glob"
-        )
-    if kind == fs.FileType.File:
-        parent, _, name = root.path.rpartition("/")
-        base, _ = split_options(root.location)
-        root = Root(root.filesystem, parent or "/", (base.rpartition("/")[0] or "/") + options)
+    root, name, pattern = open_corpus_root(corpus)
+    if name is not None:
         return root, {name: root.filesystem.get_file_info(root.full(name))}
+    folder, _ = split_options(root.location)
     try:
         files = root.files(recursive=True)
     except UnicodeError as error:
@@ -78,8 +65,7 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
     if pattern is None:
         files = {name: info for name, info in files.items() if name.endswith(SUFFIXES)}
     else:
-        tail = pattern[len(folder) :] if folder != "." else pattern
-        files = {name: info for name, info in files.items() if _glob_match(name, tail)}
+        files = {name: info for name, info in files.items() if _glob_match(name, pattern)}
     visible = {name: files[name] for name in sorted(files) if not _is_hidden(name)}
     if not visible:
         raise CorpusError(
@@ -87,6 +73,32 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
             hint=f"files must end in {' or '.join(SUFFIXES)}, at any depth; {FROM_JSON_LINES}",
         )
     return root, visible
+
+
+def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
+    """The folder of a corpus; its file's name, if it is one file; the pattern below, if a glob.
+
+    Raises CorpusError where there is no such file or folder.
+    """
+    pattern = None
+    folder, options = split_options(corpus)
+    if GLOB_CHARACTERS & set(folder) and not _exists(corpus):
+        first = min(folder.index(c) for c in GLOB_CHARACTERS if c in folder)
+        cut = folder.rfind("/", 0, first) + 1
+        folder, pattern = folder[:cut] or ".", folder[cut:]
+    root = open_root(folder + options)
+    root.check_bucket()
+    kind = root.filesystem.get_file_info(root.path).type
+    if kind == fs.FileType.NotFound:
+        raise CorpusError(
+            f"no such file or folder: {folder}", hint="CORPUS is a Parquet file, a folder or a glob"
+        )
+    if kind == fs.FileType.File:
+        parent, _, name = root.path.rpartition("/")
+        base, _ = split_options(root.location)
+        folder = (base.rpartition("/")[0] or "/") + options
+        return Root(root.filesystem, parent or "/", folder), name, None
+    return root, None, pattern
 
 
 def _exists(location: str) -> bool:
@@ -123,34 +135,24 @@ def read_footers(
     Raises CorpusError where no file can be read or none has a usable text column: that is a
     mistake of the request, not damage to a file.
     """
-    footers: list[Footer] = []
-    unreadable: dict[str, str] = {}
-    last: UnreadableFileError | None = None
+    footers, unreadable = try_footers(root, files, text_column)
+    if unreadable and not footers:
+        where, error = next(iter(unreadable.items()))
+        more = f" (and {len(unreadable) - 1} more files)" if len(unreadable) > 1 else ""
+        raise CorpusError(f"{where}{more}: {error}", hint=error.hint)
+    return footers, {name: str(error) for name, error in unreadable.items()}
+
+
+def try_footers(
+    root: Root, files: dict[str, fs.FileInfo], text_column: str
+) -> tuple[list[Footer], dict[str, UnreadableFileError]]:
+    """Footers of the readable files, in order, and what is wrong with the others."""
     with ThreadPoolExecutor(FOOTER_READERS) as readers:
         read = partial(_try_footer, root, text_column=text_column)
-        for name, outcome in zip(files, readers.map(read, files.items()), strict=True):
-            if isinstance(outcome, Footer):
-                footers.append(outcome)
-            else:
-                unreadable[name] = str(outcome)
-                last = outcome
-    if last is not None and not footers:
-        where = next(iter(unreadable))
-        more = f" (and {len(unreadable) - 1} more files)" if len(unreadable) > 1 else ""
-        raise CorpusError(f"{where}{more}: {unreadable[where]}", hint=last.hint)
+        found = dict(zip(files, readers.map(read, files.items()), strict=True))
+    footers = [one for one in found.values() if isinstance(one, Footer)]
+    unreadable = {n: one for n, one in found.items() if isinstance(one, UnreadableFileError)}
     return footers, unreadable
-
-
-def read_footer(root: Root, name: str) -> tuple[pq.FileMetaData, pa.Schema]:
-    """What Parquet says of a file, and its Arrow schema. Raises ArrowException and OSError.
-
-    Old timestamps (INT96) are of microseconds: those hold every date, nanoseconds end in 2262.
-    """
-    with (
-        root.open_input(name) as source,
-        pq.ParquetFile(source, coerce_int96_timestamp_unit="us") as file,
-    ):
-        return file.metadata, file.schema_arrow
 
 
 def _try_footer(
@@ -158,7 +160,7 @@ def _try_footer(
 ) -> Footer | UnreadableFileError:
     name, info = item
     try:
-        metadata, schema = read_footer(root, name)
+        metadata, schema, digest = read_footer(root, name)
     except (pa.ArrowException, OSError) as error:
         return UnreadableFileError(
             f"not a readable Parquet file: {first_line(error)}",
@@ -182,7 +184,7 @@ def _try_footer(
     at = _leaf_index(metadata, text_column)
     groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
     sizes = tuple((g.num_rows, g.column(at).total_uncompressed_size) for g in groups)
-    return Footer(name, info, schema, sizes)
+    return Footer(name, info, schema, sizes, digest)
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -197,15 +199,3 @@ def is_text(kind: pa.DataType) -> bool:
 def _leaf_index(metadata: Any, column: str) -> int:
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     return paths.index(column)
-
-
-def changed_files(root: Root, planned: list[tuple[str, int, int]]) -> Iterator[tuple[str, str]]:
-    """(name, what changed) for each planned (name, size, mtime) that is not so any more."""
-    infos = root.filesystem.get_file_info([root.full(name) for name, _, _ in planned])
-    for (name, size, mtime), info in zip(planned, infos, strict=True):
-        if info.type == fs.FileType.NotFound:
-            yield name, "is gone"
-        elif info.size != size:
-            yield name, f"has {info.size} bytes, had {size}"
-        elif info.mtime_ns != mtime:
-            yield name, "was written again"

@@ -2,11 +2,11 @@
 
 Owns comparing rows of a corpus with `text_hash` of their scores. A file may be touched, moved or
 written again as it was; one that was edited is found out, whatever its size and time say. Columns
-other than the text are not covered.
+other than the text are not covered. Owns, too, when a whole file need not be read to know.
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,38 @@ import pyarrow as pa
 
 from pipeline.errors import CorpusChangedError
 from pipeline.statistics.hashing import hash_bytes
+
+
+class FileFacts(Protocol):
+    """What is known of a file without reading its rows."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def mtime_ns(self) -> int: ...
+    @property
+    def footer_digest(self) -> str | None: ...
+
+
+def is_trusted(then: FileFacts, now: FileFacts) -> bool:
+    """Whether a file may be taken for the one it was unread: size, footer and time all agree.
+
+    False is no verdict: a copy has another time. Nor is what is not known agreement: run
+    directories of 0.1.0 hold no digest of footers, and some stores tell no time.
+    """
+    known = then.footer_digest is not None and then.mtime_ns != 0
+    return known and not differing_facts(then, now)
+
+
+def differing_facts(then: FileFacts, now: FileFacts) -> list[str]:
+    """What of size, footer and time is known not to be as it was, for people."""
+    footers = (then.footer_digest, now.footer_digest)
+    facts = {
+        "size": then.size_bytes != now.size_bytes,
+        "footer": None not in footers and footers[0] != footers[1],
+        "time": then.mtime_ns != now.mtime_ns,
+    }
+    return [name for name, differs in facts.items() if differs]
 
 
 def check_texts(file: str, first_row: int, texts: pa.Array, hashes: pa.Array) -> None:

@@ -15,12 +15,12 @@ from vllm.distributed import (
     tensor_model_parallel_all_gather,
 )
 from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
-from vllm.v1.pool.metadata import PoolingMetadata
+from vllm.v1.pool.metadata import PoolingCursor, PoolingMetadata
 
 TASK = "token_classify"
 NUM_CONTEXT = "num_context"
-PLAIN = "plain"
-"""Keys of a request's extra_kwargs: leading tokens not to score; score it the plain way."""
+WHOLE_ROWS = "whole_rows"
+"""Keys of a request's extra_kwargs: leading tokens not to score; answer with whole rows instead."""
 CPU_LOGITS_BYTES = 64 << 20
 GPU_LOGITS_BYTES = 1 << 30
 BYTES_PER_LOGIT = 6
@@ -30,7 +30,10 @@ CPU_PIECE_BYTES = 4 << 20
 
 
 class LogprobPooler(Pooler):
-    """One float32 tensor a finished prompt: shape [prompt tokens - num_context], in nats."""
+    """One float32 tensor per finished prompt: shape [prompt tokens - num_context], in nats.
+
+    A request for whole rows, of the start-up check, gets [prompt tokens, vocabulary].
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -54,27 +57,18 @@ class LogprobPooler(Pooler):
         ids = pooling_metadata.prompt_token_ids_cpu
         options = [params.extra_kwargs or {} for params in pooling_metadata.pooling_params]
 
-        rows: list[torch.Tensor] = []
-        targets: list[torch.Tensor] = []
-        offset = 0
-        for index, (length, end) in enumerate(zip(lengths, ends, strict=True)):
-            start = end - length
-            # The state at position p predicts the token at p + 1; the last one predicts no token
-            # of the prompt, and the target of a chunk's last row is in the next chunk.
-            first = max(start, options[index].get(NUM_CONTEXT, 1) - 1)
-            target = ids[index, first + 1 : min(end, prompt_lengths[index] - 1) + 1].long()
-            row = offset + first - start
-            rows.append(torch.arange(row, row + len(target)))
-            targets.append(target)
-            offset += length
-        plain = any(option.get(PLAIN) for option in options)
-        score = self._plain_logprobs if plain else self._target_logprobs
-        logprobs = score(
+        rows, targets = scored_rows(
+            lengths, ends, prompt_lengths, [option.get(NUM_CONTEXT, 1) for option in options], ids
+        )
+        logprobs = self._target_logprobs(
             hidden_states,
             torch.cat(rows).to(hidden_states.device, non_blocking=True),
             torch.cat(targets).to(hidden_states.device, non_blocking=True),
         )
-        parts = logprobs.split([len(target) for target in targets])
+        parts = list(logprobs.split([len(target) for target in targets]))
+        for index, option in enumerate(options):
+            if option.get(WHOLE_ROWS):
+                parts[index] = self._whole_rows(hidden_states, cursor, index)
         return self._collect(parts, pooling_metadata, lengths, ends, prompt_lengths)
 
     def _collect(
@@ -110,13 +104,45 @@ class LogprobPooler(Pooler):
         pairs = zip(rows.split(chunk), targets.split(chunk), strict=True)
         return torch.cat([reduce(model, hidden_states[row], target) for row, target in pairs])
 
-    def _plain_logprobs(
-        self, hidden_states: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor
+    def _whole_rows(
+        self, hidden_states: torch.Tensor, cursor: PoolingCursor, index: int
     ) -> torch.Tensor:
-        """The same by other means: whole logits, a float32 log-softmax, as vLLM's own path."""
+        """All of one prompt's rows in this step, by vLLM's offsets and by no arithmetic of ours.
+
+        ln p of every token of the vocabulary to come next: shape [tokens, vocabulary], float32.
+        """
         model: Any = self._model()
-        table = torch.log_softmax(model.compute_logits(hidden_states), -1, dtype=torch.float32)
-        return table[rows, targets]
+        first = int(cursor.first_token_indices_gpu[index])
+        last = int(cursor.last_token_indices_gpu[index])
+        logits = model.compute_logits(hidden_states[first : last + 1])
+        return torch.log_softmax(logits, -1, dtype=torch.float32)
+
+
+def scored_rows(
+    lengths: Sequence[int],
+    ends: Sequence[int],
+    prompt_lengths: Sequence[int],
+    contexts: Sequence[int],
+    ids: torch.Tensor,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Each prompt's rows of this step that predict a scored token, and these tokens.
+
+    The step holds `lengths` tokens of the prompts, up to the positions `ends`.
+    """
+    rows: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    offset = 0
+    for index, (length, end) in enumerate(zip(lengths, ends, strict=True)):
+        start = end - length
+        # The state at position p predicts the token at p + 1; the last one predicts no token of
+        # the prompt, and the target of a chunk's last row is in the next chunk.
+        first = max(start, contexts[index] - 1)
+        target = ids[index, first + 1 : min(end, prompt_lengths[index] - 1) + 1].long()
+        row = offset + first - start
+        rows.append(torch.arange(row, row + len(target)))
+        targets.append(target)
+        offset += length
+    return rows, targets
 
 
 def _whole_vocabulary(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

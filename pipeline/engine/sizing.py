@@ -182,7 +182,7 @@ def prepare_process(num_threads: int | None = None) -> None:
     torch._dynamo.config.disable = os.environ.get("TORCH_COMPILE_DISABLE") == "1"
 
 
-def settle_heap() -> None:
+def freeze_gc() -> None:
     """Make garbage collection cheap for this process, now that what lasts has been made.
 
     vLLM's heap is large; scanning it on every collection would cost more than handling the results.
@@ -194,7 +194,7 @@ def settle_heap() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-def unsettle_heap() -> None:
+def unfreeze_gc() -> None:
     """As it was before: what was frozen, the caller's own too, would never be collected."""
     gc.unfreeze()
     gc.set_threshold(*COLLECT_BEFORE)

@@ -21,10 +21,11 @@ from pipeline.engine.sizing import (
     MAX_NUM_SEQS,
     EngineSettings,
     engine_arguments,
+    freeze_gc,
     prepare_process,
-    settle_heap,
-    unsettle_heap,
+    unfreeze_gc,
 )
+from pipeline.engine.startup_check import check_windows, find_disagreement
 from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
 from pipeline.schema import Logprobs, Window, WindowScore
 from pipeline.tracing import Tracer
@@ -74,10 +75,6 @@ class _Caller:
     outstanding: int = 0
     arrived: list[WindowScore] = field(default_factory=list)
 
-
-CHECK_LENGTHS = (2, 33, 160)
-CHECK_TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
-"""Largest relative difference of nll at start-up; a shift by one token is far beyond it."""
 
 STARTING_OR_ENDING = threading.Lock()
 OPEN: WeakSet["VllmEngine"] = WeakSet()
@@ -138,7 +135,7 @@ class VllmEngine:
         if self._fused:
             self._check_fused(settings)
             self._busy_seconds, self._stepped = 0.0, None
-        settle_heap()
+        freeze_gc()
 
     def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
         caller = _Caller()
@@ -180,7 +177,7 @@ class VllmEngine:
                 for core in ENDED:
                     core.shutdown()
                 ENDED.clear()
-                unsettle_heap()
+                unfreeze_gc()
 
     def _is_full(self) -> bool:
         return (
@@ -229,39 +226,31 @@ class VllmEngine:
             self._tracer.add_step(began, ended)
         return finished
 
-    def _parameters(self, window: Window, *, plain: bool = False) -> Any:
+    def _parameters(self, window: Window, *, whole_rows: bool = False) -> Any:
         if not self._fused:
             return self._sampling
-        options = {"num_context": window.num_context, "plain": plain}
+        options = {"num_context": window.num_context, "whole_rows": whole_rows}
         return self._pooling(task="token_classify", extra_kwargs=options)
 
     def _check_fused(self, settings: EngineSettings) -> None:
-        """Score a few random prompts both ways. Raises ModelError if the answers differ."""
-        random = np.random.default_rng(0)
-        lengths = [min(length, settings.window_tokens) for length in CHECK_LENGTHS]
-        prompts = [random.integers(0, settings.vocab_size, n).tolist() for n in lengths]
-        windows = [Window(prompt, 1) for prompt in prompts]
-        nll: list[list[float]] = []
-        for plain in (False, True):
-            requests = [
-                (f"check-{index}", window.prompt, self._parameters(window, plain=plain))
-                for index, window in enumerate(windows)
-            ]
-            outputs = self._advance(requests)
-            while len(outputs) < len(windows):
-                outputs += self._advance([])
-            answers = {output.request_id: output for output in outputs}
-            nll.append(
-                [
-                    -float(self._logprobs(answers[f"check-{index}"], window).sum())
-                    for index, window in enumerate(windows)
-                ]
-            )
-        fused, public = np.array(nll)
-        error = np.max(np.abs(fused - public) / np.abs(public))
-        if not error <= CHECK_TOLERANCES[settings.dtype]:
+        """Hold the fused path's answers against whole rows. Raises ModelError if they differ."""
+        windows = check_windows(settings.vocab_size, settings.window_tokens)
+        asked = [(window, whole) for whole in (False, True) for window in windows]
+        requests = [
+            (f"check-{index}", window.prompt, self._parameters(window, whole_rows=whole))
+            for index, (window, whole) in enumerate(asked)
+        ]
+        outputs = self._advance(requests)
+        while len(outputs) < len(requests):
+            outputs += self._advance([])
+        data = {output.request_id: output.outputs.data.numpy() for output in outputs}
+        found = [data[request_id] for request_id, _, _ in requests]
+        wrong = find_disagreement(
+            windows, found[: len(windows)], found[len(windows) :], settings.dtype
+        )
+        if wrong:
             raise ModelError(
-                f"fused scoring of {settings.folder} is off by {error:.2g} (relative nll)",
+                f"fused scoring of {settings.folder} {wrong}",
                 hint="use --scoring prompt_logprobs",
             )
 
@@ -279,15 +268,21 @@ def _prompt_logprobs(output: Any, window: Window) -> Logprobs:
     """The scored tokens' log-probabilities, after checking that they are these tokens'."""
     flat = output.prompt_logprobs
     if flat is None or flat.token_ids != window.prompt[1:]:
-        raise EngineError("the engine answered with log-probabilities of other tokens")
+        raise EngineError(
+            "the engine returned log-probabilities of tokens that are not the window's"
+        )
     return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
 
 
 def _pooled(output: Any, window: Window) -> Logprobs:
     """The same from the pooler's answer."""
     logprobs = output.outputs.data.numpy()
-    if logprobs.shape != (len(window.prompt) - window.num_context,):
-        raise EngineError("the engine answered with another number of log-probabilities")
+    num_tokens, num_context = len(window.prompt), window.num_context
+    if logprobs.shape != (num_tokens - num_context,):
+        raise EngineError(
+            f"the engine returned {logprobs.size} log-probabilities for a window of {num_tokens} "
+            f"tokens, {num_context} of them context"
+        )
     return np.asarray(logprobs, dtype=np.float64)
 
 

@@ -82,6 +82,8 @@ class FilterConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
     run: str
+    corpus: str | None = None
+    """Where the corpus lies now, if it was moved since it was scored."""
     out: str | None = None
     """The folder to write; only a dry run can do without."""
     rejects: str | None = None

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from pipeline.corpus.files import changed_files
-from pipeline.errors import ConfigError, CorpusError, RunError
+from pipeline.corpus.location import require_planned
+from pipeline.errors import ConfigError, RunError
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import Counts, count
 from pipeline.filters.paired_rows import ScoreRows
 from pipeline.filters.record import Cutoffs, FilterRecord, check_apart
 from pipeline.filters.selection import FLOATS, Selection, find_cutoffs
 from pipeline.planning.identity import installed_versions
+from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import near_or_known
 from pipeline.statistics.order_statistics import from_sortable_bits
-from pipeline.storage.filesystem import open_root
+from pipeline.storage.filesystem import Root
 
 NOT_METRICS = frozenset(["row", "text_hash"])
 
@@ -31,6 +32,8 @@ class Filter:
     """A request that has been checked and decided; nothing is written yet."""
 
     config: FilterConfig
+    corpus: Root
+    """Where it lies now."""
     rows: ScoreRows
     other: RunStore | None
     selection: Selection
@@ -48,8 +51,8 @@ class Filter:
             run=self.rows.store.location,
             run_id=manifest.run_id,
             fingerprint=manifest.fingerprint,
-            corpus=manifest.corpus,
-            rules=config.model_dump(mode="json", exclude={"run", "out", "rejects"}),
+            corpus=self.corpus.location,
+            rules=config.model_dump(mode="json", exclude={"run", "corpus", "out", "rejects"}),
             metric=config.chosen_metric if config.reads_metric else None,
             partial=self.rows.store.success() is None,
             cutoffs=_stated_cutoffs(self.selection),
@@ -68,7 +71,8 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     """Check the request, find the cut-offs and count what they keep; write nothing.
 
     Raises ConfigError for a metric or column that is not there or rules that keep nothing or
-    everything, RunError for a run that cannot be used, CorpusError for a corpus that has changed.
+    everything, RunError for a run that cannot be used, CorpusError for a corpus that is not
+    where it is looked for.
     """
     store = RunStore(config.run)
     manifest = store.require_manifest()
@@ -78,9 +82,10 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
             hint="run the same `winnow score` again, or take what there is with --partial",
         )
     _check_columns(config, manifest, by)
+    corpus = open_corpus(manifest, config.corpus)
     if config.out is not None:
-        check_apart(manifest, config.out, config.rejects)
-    check_unchanged(manifest)
+        check_apart(manifest, config.out, config.rejects, corpus)
+    require_planned(corpus, [file.path for file in manifest.files])
     rows = ScoreRows(store, manifest, config.own_metric)
     other = None
     if location := config.minus or config.over:
@@ -96,7 +101,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
         keep_unseen=config.unscored == "keep",
     )
     _check_outcome(config, counts)
-    return Filter(config, rows, other, selection, counts, by)
+    return Filter(config, corpus, rows, other, selection, counts, by)
 
 
 def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> None:
@@ -132,19 +137,6 @@ def _is_metric(field: pa.Field) -> bool:
     kind = field.type
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     return bool(is_number) and field.name not in NOT_METRICS
-
-
-def check_unchanged(manifest: Manifest) -> None:
-    """Raises CorpusError if a file is not what was scored."""
-    planned = [(file.path, file.size_bytes, file.mtime_ns) for file in manifest.files]
-    changes = list(changed_files(open_root(manifest.corpus), planned))
-    if changes:
-        named = "; ".join(f"{name} {what}" for name, what in changes[:3])
-        more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
-        raise CorpusError(
-            f"the corpus has changed since it was scored: {named}{more}",
-            hint="score it again, into a new run, or restore those files",
-        )
 
 
 def _stated_cutoffs(selection: Selection) -> list[Cutoffs]:

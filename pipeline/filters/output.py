@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.corpus.files import read_footer
+from pipeline.corpus.footers import read_footer
 from pipeline.errors import ConfigError, RunError, UnreadableFileError, WinnowError, first_line
 from pipeline.filters.filtering import Filter
 from pipeline.filters.record import (
@@ -53,7 +53,7 @@ class FilterWriter:
         config, self._manifest = request.config, request.manifest
         self._out = open_root(out)
         self._rejects = open_root(config.rejects) if config.rejects else None
-        self._corpus = open_root(self._manifest.corpus)
+        self._corpus = request.corpus
         self._buckets: list[str | None] | None = None
         if config.bucket_folders:
             unscored = [None] if config.unscored == "keep" else []
@@ -93,7 +93,7 @@ class FilterWriter:
             sizes = {file.path: file.num_rows for file in self._manifest.files}
             kept = {name: (*rows, sizes[name] - sum(rows)) for name, rows in kept.items()}
         rules = request.config.model_dump(
-            exclude={"run", "out", "rejects", "minus", "over", "force", "partial"}
+            exclude={"run", "corpus", "out", "rejects", "minus", "over", "force", "partial"}
         )
         other = request.other.require_manifest().run_id if request.other else None
         identity = identify(self._manifest, len(request.rows.shards), other, rules)
@@ -243,7 +243,7 @@ def check_names(corpus: Root, manifest: Manifest, added: pa.Schema) -> None:
 
 def _column_names(corpus: Root, name: str) -> list[str]:
     try:
-        _, schema = read_footer(corpus, name)
+        _, schema, _ = read_footer(corpus, name)
         names: list[str] = schema.names
         return names
     except (pa.ArrowException, OSError) as error:
@@ -253,7 +253,7 @@ def _column_names(corpus: Root, name: str) -> list[str]:
 def _num_rows(output: Output, name: str) -> int | None:
     """Rows of an output file, from its footer; None if there is no whole file."""
     try:
-        metadata, _ = read_footer(output.root, output.name(name))
+        metadata, _, _ = read_footer(output.root, output.name(name))
         return int(metadata.num_rows)
     except (pa.ArrowException, OSError):
         return None

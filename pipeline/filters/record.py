@@ -6,19 +6,18 @@ the rules for a folder: empty, or left by the same filter, and never part of the
     DIR/_filter_plan.json   DIR/<the corpus's own file names>   DIR/_filter.json
 """
 
-import json
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Annotated, Any
 
 from pipeline.corpus.files import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError, first_line
-from pipeline.runs.manifest import Manifest, Record, Value, as_text, differences
+from pipeline.runs.manifest import Manifest, Value, differences
+from pipeline.runs.records import Record, form_version, load, save
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
 from pipeline.storage.locations import split_options
 
 FILTER_VERSION = 1
+FormVersion = Annotated[int, form_version(FILTER_VERSION)]
 PLAN = "_filter_plan.json"
 DONE = "_filter.json"
 
@@ -56,7 +55,7 @@ class Cutoffs(Record):
 class FilterRecord(Record):
     """`DIR/_filter.json`; its presence says that the output is whole."""
 
-    filter_version: int = FILTER_VERSION
+    filter_version: FormVersion = FILTER_VERSION
     run: str
     run_id: str
     fingerprint: dict[str, Value]
@@ -85,7 +84,7 @@ class FilterRecord(Record):
 class FilterPlan(Record):
     """`DIR/_filter_plan.json`: what the output will be, row for row."""
 
-    filter_version: int = FILTER_VERSION
+    filter_version: FormVersion = FILTER_VERSION
     identity: dict[str, Value]
     """What decides the output."""
     kept: dict[str, tuple[int, ...]]
@@ -123,7 +122,7 @@ def begin(root: Root, plan: FilterPlan, option: str) -> bool:
 def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
     if root.is_file():
         raise UsageError(f"{root.location} is a file", hint=f"choose a new folder for {option}")
-    existing = _read_plan(root)
+    existing = load(root, PLAN, FilterPlan, hint="choose a new folder")
     if existing is None:
         found = root.files() or root.files(recursive=True)
         others = [name for name in found if not name.rpartition("/")[2].startswith(".")]
@@ -132,7 +131,7 @@ def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
                 f"{root.location} is not empty ({others[0]} is in it)",
                 hint=f"choose a new or empty folder for {option}",
             )
-        root.write_bytes(PLAN, as_text(plan.model_dump()).encode())
+        save(root, PLAN, plan)
         return False
     if changes := differences(existing.identity, plan.identity):
         raise RunError(
@@ -149,7 +148,7 @@ def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
 
 def finish(root: Root, record: FilterRecord) -> None:
     """Say that the output is whole."""
-    root.write_bytes(DONE, as_text(record.model_dump()).encode())
+    save(root, DONE, record)
 
 
 def remove_leftovers(root: Root) -> None:
@@ -159,9 +158,8 @@ def remove_leftovers(root: Root) -> None:
             root.remove(name)
 
 
-def check_apart(manifest: Manifest, out: str, rejects: str | None) -> None:
+def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root) -> None:
     """Raises UsageError if an output folder would become part of the corpus or of the other."""
-    corpus = open_root(manifest.corpus)
     asked = str(manifest.request.get("corpus", manifest.corpus))
     one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(
         split_options(asked)[0]
@@ -197,15 +195,3 @@ def _is_in(inner: Root, outer: Root) -> bool:
         paths = [str(Path(path).resolve()) for path in paths]
     own, other = (path.rstrip("/") + "/" for path in paths)
     return own.startswith(other)
-
-
-def _read_plan(root: Root) -> FilterPlan | None:
-    try:
-        return FilterPlan.model_validate(json.loads(root.read_bytes(PLAN)))
-    except FileNotFoundError:
-        return None
-    except (ValueError, ValidationError, RecursionError) as error:
-        raise RunError(
-            f"{root.show(PLAN)} is damaged or of another version",
-            hint="choose a new folder",
-        ) from error

@@ -5,8 +5,8 @@ row is then decided by itself, so a part of the run can be decided when its docu
 
     bounds       value >= min, value <= max
     percentile   the band between two percentiles of all scored documents, or of their group's.
-                 Percentiles are numpy's "linear"; a bound is inclusive, so equal values share a
-                 fate. Cut-offs are stated as the outermost values that are kept.
+                 Percentiles are statistics/quantile.py's; a bound is inclusive, so equal values
+                 share a fate. Cut-offs are stated as the outermost values that are kept.
     buckets      as CCNet (Wenzek et al. 2020, arXiv:1911.00359): head up to and including the first
                  percentile, middle up to and including the second, tail above
     sample       each document is kept with probability exp(-((x - mean) / sd)^2 / 2), x its metric:
@@ -38,6 +38,7 @@ from pipeline.statistics.order_statistics import (
     select,
     sortable_bits,
 )
+from pipeline.statistics.quantile import position
 
 FLOATS = dict.fromkeys(("low", "high", "head", "middle"), pl.Float64())
 DECIDED = ("file", "row", "status", "by", "tokens", "bytes", "scored")
@@ -134,7 +135,7 @@ def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -
 def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame) -> Selection:
     """Look at the scores as often as the rules need: twice for percentiles, four times for a
     budget."""
-    selection = Selection(config, _percentiles(config, prepare(config, scores)))
+    selection = Selection(config, _cutoff_values(config, prepare(config, scores)))
     if config.budget is None:
         return selection
     rows = selection.decide(scores)
@@ -146,7 +147,7 @@ def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame) -> Selection:
     return Selection(config, selection.cutoffs, _budget_cut(config, kept, unit, budget))
 
 
-def _percentiles(config: FilterConfig, rows: pl.LazyFrame) -> pl.DataFrame:
+def _cutoff_values(config: FilterConfig, rows: pl.LazyFrame) -> pl.DataFrame:
     """The cut-offs of each group that has a scored document."""
     wanted = _wanted(config)
     rows = rows.filter("scored").select(
@@ -181,15 +182,15 @@ def _percentiles(config: FilterConfig, rows: pl.LazyFrame) -> pl.DataFrame:
 def _wanted(config: FilterConfig) -> dict[str, Callable[[int], int]]:
     """For each cut-off its place among n sorted values, in exact arithmetic.
 
-    The percentile p of n values lies at p / 100 * (n - 1). A value is on the inner side of it if
-    its place is; so the outermost value that is kept is at the next whole place inward.
+    A value is on the inner side of a percentile if its place is; so the outermost value that is
+    kept is at the next whole place inward of the percentile's.
     """
 
     def at_least(percent: Fraction) -> Callable[[int], int]:
-        return lambda n: ceil(percent / 100 * (n - 1))
+        return lambda n: ceil(position(percent / 100, n))
 
     def at_most(percent: Fraction) -> Callable[[int], int]:
-        return lambda n: floor(percent / 100 * (n - 1))
+        return lambda n: floor(position(percent / 100, n))
 
     wanted: dict[str, Callable[[int], int]] = {}
     if config.percentile is not None:

@@ -24,8 +24,8 @@ from pipeline.errors import CorpusError
 from pipeline.planning.estimate import CONFIDENCE, Sample
 from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Document
-from pipeline.scoring.preparing import PreparedBatch, prepare
-from pipeline.scoring.shard import fold, score_batches
+from pipeline.scoring.preparing import PreparedBatch, fold, prepare
+from pipeline.scoring.stream import score_batches
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.prefetch import Prefetch
 

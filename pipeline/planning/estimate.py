@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -208,11 +208,9 @@ class _Reader:
         self._tokenizer, self._rules, self._seed = tokenizer, rules, seed
         self._unreadable: dict[str, str] = {}
 
-    def estimate(self, quantities: list[Quantity], **facts: object) -> Estimate:
-        names = dict(zip(Work._fields, quantities, strict=True))
-        return Estimate.model_validate(
-            {**names, **facts, "seed": self._seed, "unreadable": self._unreadable}
-        )
+    def estimate(self, quantities: list[Quantity], **facts: Any) -> Estimate:
+        totals: dict[str, Any] = dict(zip(Work._fields, quantities, strict=True))
+        return Estimate(**totals, **facts, seed=self._seed, unreadable=self._unreadable)
 
     def count(self, units: list[Unit]) -> tuple[Work, list[str]] | None:
         """The totals of all units and their texts; None if they hold much more than footers say.

@@ -11,7 +11,7 @@ from pipeline.engine.model import Model, choose_dtype, choose_window_tokens
 from pipeline.engine.sizing import EngineSettings, Scoring
 from pipeline.errors import ModelError
 from pipeline.runs.manifest import Manifest, ScoringRules, Value
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import SCORE_VERSION
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import AskedScoring, ScoringConfig
 
@@ -87,7 +87,7 @@ def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str
         "tokenizer": model.tokenizer_digest,
         **rules.model_dump(),
         "text_column": text_column,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCORE_VERSION,
     }
 
 

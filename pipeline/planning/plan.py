@@ -8,12 +8,12 @@ import logging
 import uuid
 from datetime import UTC, datetime
 
-from pipeline.corpus.columns import Columns, choose_columns
-from pipeline.corpus.files import changed_files
+from pipeline.corpus.columns import choose_columns
 from pipeline.engine.model import Model, load_model
 from pipeline.errors import CorpusError, RunError
 from pipeline.planning.estimate import Estimate, Sample, estimate_work
 from pipeline.planning.identity import choose_scoring, fingerprint, installed_versions, plan_rules
+from pipeline.planning.resume import check_resumable
 from pipeline.planning.reuse import covered_groups, find_reusable, make_record, merge_shards
 from pipeline.planning.sharding import CorpusPlan, deal_shards, plan_corpus
 from pipeline.runs.manifest import (
@@ -27,7 +27,6 @@ from pipeline.runs.manifest import (
 )
 from pipeline.runs.store import RunStore
 from pipeline.schema import TOKEN_FIELDS, Shard, part_schema
-from pipeline.scoring.shard import ShardJob
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import open_root
@@ -61,7 +60,7 @@ def open_run(
     request = _request(config)
     if existing is not None:
         _check_same_run(existing, identity, request, store)
-        _check_unchanged(existing)
+        check_resumable(store, existing)
         # Where the model is and whether its code may run is not for a manifest, which is data.
         ours = {"folder": model.folder, "trust_remote_code": config.trust_remote_code}
         record = existing.model.model_copy(update=ours)
@@ -152,7 +151,7 @@ def _reuse(
     schema: str,
 ) -> tuple[tuple[Shard, ...], Reuse]:
     """The shards of a run that takes over what it can of another."""
-    kept, reason = find_reusable(other, identity, request, schema, plan.files)
+    kept, reason = find_reusable(other, identity, request, schema, plan.root, plan.footers)
     if reason:
         log.warning("nothing of %s can be taken over: %s", other.location, reason)
         return plan.shards, make_record(other, {})
@@ -170,29 +169,3 @@ def _check_same_run(
             f"{store.location} holds another run: {'; '.join(changes)}",
             hint="choose a new --out, or repeat the settings that this run was started with",
         )
-
-
-def _check_unchanged(existing: Manifest) -> None:
-    root = open_root(existing.corpus)
-    planned = [(file.path, file.size_bytes, file.mtime_ns) for file in existing.files]
-    changes = list(changed_files(root, planned))
-    if changes:
-        name, what = changes[0]
-        more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-        raise CorpusError(
-            f"the corpus has changed since this run was planned: {name} {what}{more}",
-            hint="score it into a new --out",
-        )
-
-
-def shard_job(manifest: Manifest) -> ShardJob:
-    """What a worker needs to know of a run to score its shards."""
-    return ShardJob(
-        run_id=manifest.run_id,
-        corpus=open_root(manifest.corpus),
-        files=tuple(file.path for file in manifest.files),
-        columns=Columns(manifest.text_column, manifest.id_column, manifest.carried),
-        schema=manifest.arrow_schema(),
-        rules=manifest.rules,
-        fingerprint=manifest.fingerprint,
-    )

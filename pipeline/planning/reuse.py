@@ -1,22 +1,29 @@
 """Parts of an earlier run that are still true: taken over instead of scored again.
 
-Owns which shards of the other run may be kept (their files unchanged, the same fingerprint, the
+Owns which shards of the other run may be kept (the same documents, the same fingerprint, the
 same columns), and bringing their parts over. What is left is planned as in any run.
 """
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.corpus.files import Footer
+from pipeline.corpus.identity import is_trusted
 from pipeline.errors import RunError
-from pipeline.runs.manifest import Manifest, PlannedFile, Reuse, Value, differences
+from pipeline.planning.resume import say_compared
+from pipeline.planning.sharding import has_span
+from pipeline.runs.corpus import compare_documents, planned_file
+from pipeline.runs.manifest import Manifest, Reuse, Value, differences
 from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span
+from pipeline.storage.filesystem import Root
 
+log = logging.getLogger(__name__)
 COPIES_AT_ONCE = 16
 
 
@@ -25,15 +32,17 @@ def find_reusable(
     identity: dict[str, Value],
     request: dict[str, Value],
     part_schema: str,
-    files: Iterable[PlannedFile],
+    root: Root,
+    footers: list[Footer],
 ) -> tuple[list[Shard], str | None]:
-    """The other run's finished shards whose inputs are as they were, as shards over `files`.
+    """The other run's finished shards whose inputs are as they were, as shards over `footers`.
 
     With none, the reason why the runs do not match, or None if they do. Ids are the other run's.
-    Raises RunError where there is no run.
+    A file is as it was if size, footer and time agree, or else if its documents do: then they are
+    read from `root`, and compared. Raises RunError where there is no run.
     """
     manifest = other.require_manifest()
-    # Where the corpus lies does not matter: files are the same by relative name, size and time.
+    # Where the corpus lies does not matter: files are the same by relative name and content.
     elsewhere = {"corpus": request["corpus"]}
     had = manifest.fingerprint | manifest.request | elsewhere
     changes = differences(had, identity | request)
@@ -43,14 +52,46 @@ def find_reusable(
         changes = ["with --limit a run is scored anew"]
     if changes:
         return [], "; ".join(changes)
-    places = {file: index for index, file in enumerate(files)}
-    done = other.done()
-    kept = []
+    places = {footer.name: index for index, footer in enumerate(footers)}
+    done, has_changed = other.done(), set[int]()
+    doubtful: dict[int, Footer] = {}
+    for index, then in enumerate(manifest.files):
+        place = places.get(then.path)
+        now = None if place is None else planned_file(footers[place])
+        if place is None or now is None or now.num_rows != then.num_rows:
+            has_changed.add(index)
+        elif not is_trusted(then, now):
+            doubtful[index] = footers[place]
     for shard in manifest.shards:
-        inputs = [manifest.files[span.file] for span in shard.spans]
-        if shard.id in done and all(file in places for file in inputs):
-            pairs = zip(shard.spans, inputs, strict=True)
-            spans = tuple(span._replace(file=places[file]) for span, file in pairs)
+        for span in shard.spans:
+            footer = doubtful.get(span.file)
+            if footer is not None and not has_span(footer.row_groups, span, limited=False):
+                has_changed.add(span.file)
+    candidates = [
+        shard
+        for shard in manifest.shards
+        if shard.id in done and not has_changed & {span.file for span in shard.spans}
+    ]
+    asked = {span.file for shard in candidates for span in shard.spans} & doubtful.keys()
+    if asked:
+        say_compared(tuple(manifest.files[index] for index in sorted(asked)), other)
+        differ = compare_documents(
+            other,
+            manifest,
+            root,
+            [doubtful[index] for index in sorted(asked)],
+            {shard.id for shard in candidates},
+            carried=True,
+        )
+        for error in differ.values():
+            log.info("scored anew: %s", error)
+        has_changed |= {index for index in asked if manifest.files[index].path in differ}
+    kept = []
+    for shard in candidates:
+        if not has_changed & {span.file for span in shard.spans}:
+            spans = tuple(
+                span._replace(file=places[manifest.files[span.file].path]) for span in shard.spans
+            )
             kept.append(shard._replace(spans=spans))
     return kept, None
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from pipeline.corpus.files import Footer, find_files, read_footers
+from pipeline.runs.corpus import planned_file
 from pipeline.runs.manifest import PlannedFile
 from pipeline.schema import Shard, Span
 from pipeline.storage.filesystem import Root
@@ -53,15 +54,7 @@ def plan_corpus(
         shard_tokens = max(SMALLEST_SHARD_TOKENS, min(default_shard_tokens, fair))
     shard_bytes = shard_tokens * BYTES_PER_TOKEN
     shards = tuple(deal_shards(footers, shard_bytes, limit))
-    files = tuple(
-        PlannedFile(
-            path=footer.name,
-            size_bytes=footer.info.size,
-            mtime_ns=footer.info.mtime_ns or 0,
-            num_rows=sum(rows for rows, _ in footer.row_groups),
-        )
-        for footer in footers
-    )
+    files = tuple(map(planned_file, footers))
     return CorpusPlan(root, files, footers, unreadable, shards, shard_bytes)
 
 
@@ -106,3 +99,13 @@ def deal_shards(
 
 def _shard(index: int, spans: list[Span], size: int) -> Shard:
     return Shard(index, tuple(spans), sum(span.num_rows for span in spans), size)
+
+
+def has_span(row_groups: tuple[tuple[int, int], ...], span: Span, *, limited: bool) -> bool:
+    """Whether a file of these row groups, as a Footer has them, still holds those of a span."""
+    if not span.row_groups or span.row_groups[-1] >= len(row_groups):
+        return False
+    rows = sum(row_groups[group][0] for group in span.row_groups)
+    first_row = sum(rows for rows, _ in row_groups[: span.row_groups[0]])
+    fits = rows >= span.num_rows if limited else rows == span.num_rows
+    return fits and first_row == span.first_row

@@ -57,6 +57,17 @@ def estimate(value: float | None, interval: Interval | None) -> tuple[str, str]:
     return show(value), _between(show, interval)
 
 
+def estimate_in_words(value: float | None, interval: Interval | None) -> tuple[str, str]:
+    """A figure that a sample gives, and how sure it is: 55.1 and `estimated, 95% interval ...`."""
+    shown, around = estimate(value, interval)
+    if value is None:
+        return shown, "nothing to estimate it from"
+    return (
+        shown,
+        f"estimated, {f'95% interval {around}' if interval else 'too few rows to be sure'}",
+    )
+
+
 def estimated_change(value: float | None, interval: Interval | None) -> tuple[str, str]:
     """A change and its interval, with signs."""
     places = _decimals(interval)

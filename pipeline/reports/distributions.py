@@ -148,4 +148,4 @@ class LengthTally:
 
 
 def _quantiles(sketch: Sketch, at: Sequence[float]) -> list[float]:
-    return [value for q in at if (value := sketch.quantile(q)) is not None]
+    return [value for q in at if (value := sketch.value_at(q)) is not None]

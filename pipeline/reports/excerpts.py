@@ -17,7 +17,7 @@ from pipeline.corpus.reader import open_file
 from pipeline.errors import CorpusChangedError, WinnowError, first_line
 from pipeline.runs.manifest import Manifest
 from pipeline.statistics.sketches import Sketch
-from pipeline.storage.filesystem import Root, open_root
+from pipeline.storage.filesystem import Root
 
 NUM_EXTREMES = 5
 EXCERPT_CHARACTERS = 300
@@ -55,16 +55,17 @@ def find_examples(
     sketch: Sketch,
     quantiles: dict[str, float],
     *,
-    text: bool,
+    corpus: Root | None,
 ) -> list[Example]:
     """Those at the low end, at the quantiles and at the high end, each by ascending perplexity.
 
-    `sketch` and `quantiles` are of perplexity. `text` reads excerpts back from the corpus.
+    `sketch` and `quantiles` are of perplexity. Excerpts are read back from `corpus`,
+    if it is given.
     """
     if not quantiles:
         return []
     rows = _chosen(scores, sketch, quantiles)
-    excerpts = _excerpts(manifest, rows) if text else {}
+    excerpts = {} if corpus is None else _excerpts(corpus, manifest.text_column, rows)
     return [
         Example(
             place=row["place"],
@@ -131,14 +132,15 @@ def _ends(sketch: Sketch, *, high: bool = False) -> tuple[float, float]:
     return float(sketch.low[0]), float(sketch.high[at])
 
 
-def _excerpts(manifest: Manifest, rows: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+def _excerpts(
+    root: Root, text_column: str, rows: pl.DataFrame
+) -> dict[tuple[str, int], dict[str, Any]]:
     """Locator to the fields of an Example that depend on the corpus."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
-    root = open_root(manifest.corpus)
     for (file,), wanted in rows.partition_by("file", as_dict=True).items():
         hashes = dict(wanted.select("row", "text_hash").sort("row").iter_rows())
         try:
-            for row, text in _texts(root, file, list(hashes), manifest.text_column):
+            for row, text in _texts(root, file, list(hashes), text_column):
                 found[file, row] = _excerpt(file, row, text, hashes[row])
             reason = f"{file} has no such row any more"
         except (WinnowError, pa.ArrowException) as error:

@@ -65,6 +65,17 @@ class Figures(BaseModel):
     """sum nll / ln 2 / sum of scored bytes."""
     quantiles: dict[str, dict[str, float]]
     """Metric to {p1, ..., p99}, over documents."""
+    quantile_error: float | None = None
+    """No quantile is further from the exact one than this share of it; those that a requirement
+    asks for are exact. Null where it was not noted down."""
+
+    def with_quantiles(self, exact: dict[str, dict[str, float]]) -> "Figures":
+        """The same with exact values in place of those of the same name."""
+        quantiles = {
+            metric: {name: exact.get(metric, {}).get(name, value) for name, value in own.items()}
+            for metric, own in self.quantiles.items()
+        }
+        return self.model_copy(update={"quantiles": quantiles})
 
 
 def whole_figures(store: RunStore, manifest: Manifest) -> Figures:
@@ -172,11 +183,15 @@ def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
     means = sums["num_means"]
     mean_nll = sums["sum_of_means"] / means if means else None
     quantiles = {metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS}
-    return figures_from(sums, mean_nll, quantiles)
+    error = max(sketch.relative_error for sketch in sketches.values())
+    return figures_from(sums, mean_nll, quantiles, error)
 
 
 def figures_from(
-    sums: dict[str, Any], mean_nll: float | None, quantiles: dict[str, dict[str, float]]
+    sums: dict[str, Any],
+    mean_nll: float | None,
+    quantiles: dict[str, dict[str, float]],
+    quantile_error: float = 0.0,
 ) -> Figures:
     """Figures from sums, the mean over documents of nll a token, and {metric: {p50: value}}.
 
@@ -194,16 +209,17 @@ def figures_from(
         bits_per_token=nll / math.log(2) / tokens if tokens else None,
         bits_per_byte=nll / math.log(2) / scored_bytes if scored_bytes else None,
         quantiles=quantiles,
+        quantile_error=quantile_error,
     )
 
 
 def _quantiles(sketch: Sketch) -> dict[str, float]:
-    values = {quantile_name(q): sketch.quantile(q) for q in QUANTILES}
+    values = {quantile_name(q): sketch.value_at(q) for q in QUANTILES}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def quantile_name(q: float) -> str:
-    return f"p{round(100 * q)}"
+    return f"p{round(100 * q, 10):g}"
 
 
 def _exp(mean_nll: float | None) -> float | None:

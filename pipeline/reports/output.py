@@ -37,13 +37,14 @@ def print_report(report: Report, console: Console) -> None:
         shown = [0, *(names.index(name) for name in wording.TERMINAL_COLUMNS)]
         _print_table(table, console, shown)
     whole = report.overall
-    console.print(
-        Text(
-            f"Corpus perplexity {number(whole.corpus_perplexity)} weighted by tokens, "
-            f"{number(whole.document_perplexity)} weighted by documents; "
-            f"{number(whole.bits_per_byte)} bits per byte."
+    if report.sample is None:
+        console.print(
+            Text(
+                f"Corpus perplexity {number(whole.corpus_perplexity)} weighted by tokens, "
+                f"{number(whole.document_perplexity)} weighted by documents; "
+                f"{number(whole.bits_per_byte)} bits per byte."
+            )
         )
-    )
     console.print(Text(wording.copies(report)))
     if report.provenance.engine_idle_share is not None:
         console.print(Text(f"Engines idle: {wording.idle(report.provenance.engine_idle_share)}."))
@@ -137,7 +138,11 @@ def _examples(report: Report) -> list[tables.Table]:
         for one in report.examples
     ]
     columns = ("place", "document", "perplexity", "begins")
-    return [tables.Table("Documents at the quantiles", "", columns, rows)] if rows else []
+    return (
+        [tables.Table(f"Documents at the quantiles{wording.of_rows(report)}", "", columns, rows)]
+        if rows
+        else []
+    )
 
 
 def markdown(text: str) -> str:

@@ -23,6 +23,7 @@ def to_html(report: Report) -> str:
 
 def _distributions(report: Report) -> list[Chart]:
     drawn = []
+    of = wording.of_rows(report)
     for histogram, ecdf in zip(report.histograms, report.ecdfs, strict=True):
         metric = histogram.metric.replace("_", " ")
         quantiles = report.overall.quantiles[histogram.metric]
@@ -30,12 +31,14 @@ def _distributions(report: Report) -> list[Chart]:
             f"The median is {number(quantiles['p50'])}; 90% of the documents lie between "
             f"{number(quantiles['p5'])} and {number(quantiles['p95'])}."
         )
-        drawn.append(Chart.of(f"Distribution of {metric}", histogram_svg(histogram), middle))
+        drawn.append(Chart.of(f"Distribution of {metric}{of}", histogram_svg(histogram), middle))
         if histogram.by is not None:
             each = f"Each {histogram.by} by itself"
             if len(histogram.documents) > 1:
                 scaled = "Every row is as high as its own fullest bin."
-                drawn.append(Chart.of(f"{each}: {metric}", small_multiples_svg(histogram), scaled))
+                drawn.append(
+                    Chart.of(f"{each}: {metric}{of}", small_multiples_svg(histogram), scaled)
+                )
             drawn.append(
                 Chart.of(
                     f"Range of {metric} by {histogram.by}",
@@ -46,7 +49,7 @@ def _distributions(report: Report) -> list[Chart]:
             )
         drawn.append(
             Chart.of(
-                f"Cumulative distribution of {metric}",
+                f"Cumulative distribution of {metric}{of}",
                 ecdf_svg(ecdf),
                 "The share of documents that lie below.",
             )
@@ -57,7 +60,7 @@ def _distributions(report: Report) -> list[Chart]:
 def _lengths(report: Report) -> list[Chart]:
     if not report.lengths:
         return []
-    title = "Perplexity by length"
+    title = f"Perplexity by length{wording.of_rows(report)}"
     text = "The line is the median, the bands the middle half and the middle 90% of the documents."
     return [Chart.of(title, lengths_svg(report.lengths), text)]
 
@@ -66,4 +69,10 @@ def _thresholds(report: Report) -> list[Chart]:
     if not report.thresholds:
         return []
     text = "Shares of the scored documents, of their tokens and of their bytes."
-    return [Chart.of("Kept at or below a perplexity", thresholds_svg(report.thresholds), text)]
+    return [
+        Chart.of(
+            f"Kept at or below a perplexity{wording.of_rows(report)}",
+            thresholds_svg(report.thresholds),
+            text,
+        )
+    ]

@@ -35,10 +35,25 @@ from pipeline.reports.groups import (
     largest_query,
 )
 from pipeline.reports.measurement import measure
-from pipeline.reports.requirements import Finding, check_requirements, parse_requirement
+from pipeline.reports.requirements import (
+    Finding,
+    check_requirements,
+    exact_quantiles,
+    parse_requirement,
+)
+from pipeline.reports.sampled import (
+    Sampled,
+    corpus_figures,
+    corpus_groups,
+    sampled,
+    weighed,
+    weight_of,
+)
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
 from pipeline.reports.thresholds import Threshold, threshold_curve
+from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
+from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.verification.verify import Verification, read_verification
@@ -95,6 +110,9 @@ class Report(BaseModel):
     generated_at: str
     complete: bool
     """False: the run is not finished, and everything here is of what is done so far."""
+    sample: Sampled | None
+    """What the run is a sample of: then `overall`, `groups` and `requirements` are estimates of the
+    whole corpus from weighted rows, and everything else is of the sampled rows."""
     overall: Figures
     groups: dict[str, list[Group]]
     """Column to groups, from the least to the most surprising."""
@@ -120,15 +138,17 @@ def build_report(
     separate: str | None = None,
     fail_if: str | Sequence[str] = (),
     text: bool = True,
+    corpus: str | None = None,
 ) -> Report:
     """The figures of a run, as `winnow report` prints them; nothing is written.
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
     tell from the rest; `fail_if` are expressions that must not be true of the run; `text` shows the
-    beginnings of documents. Figures of many documents are made from sums: perplexity is
-    exp(sum of nll / sum of tokens), nll in nats. Raises RunError where there is no run, ConfigError
-    for what cannot be asked of it.
+    beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`.
+    Figures of many documents are made from sums: perplexity is exp(sum of nll / sum of tokens), nll
+    in nats. Raises RunError where there is no run, ConfigError for what cannot be asked of it,
+    CorpusError where `corpus` is no place for its corpus.
 
     >>> from pipeline import build_report
     >>> report = build_report("runs/first", by="source", fail_if="p95(perplexity) > 1e6")
@@ -141,14 +161,17 @@ def build_report(
     by = (by,) if isinstance(by, str) else tuple(by)
     fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     manifest = store.require_manifest()
+    root = open_corpus(manifest, corpus) if text else None
     success = store.success()
     scores = scan_scores(store, manifest)
+    draw = read_draw(store)
+    weighed_scores = weighed(scores, draw)
     labels = parse_labels(separate) if separate else None
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):
         check_group(column, manifest)
     schema = scores.collect_schema()
-    requirements = [parse_requirement(source, schema) for source in fail_if]
+    requirements = [parse_requirement(source, schema, weight_of(draw)) for source in fail_if]
 
     by = tuple(dict.fromkeys(by)) or default_columns(scores, manifest)
     counted = tuple(dict.fromkeys([*by, *labelled]))
@@ -163,15 +186,18 @@ def build_report(
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
     # Side by side: each leaves a core idle for half of its time.
     with ThreadPoolExecutor(1) as beside:
+        judged = beside.submit(check_requirements, weighed_scores, requirements)
         counted_copies = beside.submit(find_duplicates, scores)
-        findings = beside.submit(check_requirements, scores, requirements)
         measured = measure(scores, {column: groupings[column] for column in by})
+        findings = judged.result()
+        overall = measured.overall if draw is None else corpus_figures(weighed_scores, draw)
+        overall = overall.with_quantiles(exact_quantiles(requirements, findings))
         examples = find_examples(
             scores,
             manifest,
             measured.sketches["perplexity"],
-            measured.overall.quantiles["perplexity"],
-            text=text,
+            overall.quantiles["perplexity"],
+            corpus=root,
         )
         duplicates = counted_copies.result()
     first = next(iter(by), None)
@@ -182,8 +208,14 @@ def build_report(
     return Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=success is not None,
-        overall=measured.overall,
-        groups={column: tables.groups for column, tables in measured.groups.items()},
+        sample=None if draw is None else sampled(weighed_scores, draw),
+        overall=overall,
+        groups={
+            column: tables.groups
+            if draw is None
+            else corpus_groups(weighed_scores, column, draw, list(groupings[column].groups))
+            for column, tables in measured.groups.items()
+        },
         histograms=[
             histogram
             for metric in QUANTILE_METRICS
@@ -197,7 +229,7 @@ def build_report(
         duplicates=duplicates,
         examples=examples,
         separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
-        requirements=findings.result(),
+        requirements=findings,
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,
             num_shards=len(manifest.shards),

@@ -9,7 +9,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import polars as pl
@@ -27,7 +27,9 @@ from pipeline.reports.expressions import (
     parse,
 )
 from pipeline.reports.expressions import fail as point_at
+from pipeline.reports.figures import quantile_name
 from pipeline.settings.config import near_name
+from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -37,15 +39,7 @@ SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-PLAIN: dict[str, pl.Expr] = {
-    "corpus_perplexity": (pl.col("nll").sum() / pl.col("num_tokens").sum()).exp(),
-    "bits_per_byte": pl.col("nll").sum()
-    / math.log(2)
-    / pl.col("num_scored_bytes").filter(pl.col("nll").is_not_null()).sum(),
-    "documents": pl.len(),
-    "tokens": pl.col("num_tokens").sum(),
-    "bytes": pl.col("num_bytes").sum(),
-}
+PLAIN = ("corpus_perplexity", "bits_per_byte", "documents", "tokens", "bytes")
 """Figures without an argument, as report.json has them under `overall`."""
 FIGURES = [*PLAIN, "p95", "mean", "share"]
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
@@ -71,21 +65,28 @@ class Requirement:
     source: str
     tree: Tree
     figures: dict[str, pl.Expr]
+    quantiles: dict[str, tuple[str, float]]
+    """Those of the figures that are quantiles, to their column and share."""
 
 
-def parse_requirement(source: str, schema: Mapping[str, pl.DataType]) -> Requirement:
-    """Read an expression on score rows with these columns. Raises ConfigError, with a caret."""
+def parse_requirement(
+    source: str, schema: Mapping[str, pl.DataType], weight: pl.Expr | None = None
+) -> Requirement:
+    """Read an expression on score rows with these columns. Raises ConfigError, with a caret.
+
+    `weight` is what a row of a sample counts for: then figures are of what it was drawn from.
+    """
     tree = parse(source)
-    figures: dict[str, pl.Expr] = {}
-    _Resolver(source, schema, figures).collect(tree)
-    return Requirement(source, tree, figures)
+    resolver = _Resolver(source, schema, weight)
+    resolver.collect(tree)
+    return Requirement(source, tree, resolver.figures, resolver.quantiles)
 
 
 def check_requirements(scores: pl.LazyFrame, requirements: list[Requirement]) -> list[Finding]:
     """How a run stands to each. Quantiles are exact and taken one after the other: each needs its
     column in memory, 8 bytes a row."""
     wanted = {name: figure for one in requirements for name, figure in one.figures.items()}
-    quantiles = {name for name in wanted if QUANTILE.match(name)}
+    quantiles = {name for one in requirements for name in one.quantiles}
     together = [figure.alias(name) for name, figure in wanted.items() if name not in quantiles]
     values: dict[str, float | None] = {}
     for figures in [together, *([wanted[name].alias(name)] for name in sorted(quantiles))]:
@@ -93,6 +94,18 @@ def check_requirements(scores: pl.LazyFrame, requirements: list[Requirement]) ->
             row = scores.select(figures).collect(engine="streaming").row(0, named=True)
             values |= {name: _finite(value) for name, value in row.items()}
     return [_finding(requirement, values) for requirement in requirements]
+
+
+def exact_quantiles(
+    requirements: list[Requirement], findings: list[Finding]
+) -> dict[str, dict[str, float]]:
+    """Column to {p95: value}, of the quantiles that requirements ask for."""
+    found: dict[str, dict[str, float]] = {}
+    for requirement, finding in zip(requirements, findings, strict=True):
+        for figure, (column, q) in requirement.quantiles.items():
+            if (value := finding.values[figure]) is not None:
+                found.setdefault(column, {})[quantile_name(q)] = value
+    return found
 
 
 def _finite(value: float | None) -> float | None:
@@ -134,10 +147,12 @@ class _Resolver:
 
     source: str
     schema: Mapping[str, pl.DataType]
-    figures: dict[str, pl.Expr]
+    weight: pl.Expr | None
+    figures: dict[str, pl.Expr] = field(default_factory=dict)
+    quantiles: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def collect(self, tree: Tree) -> None:
-        """Put every figure of the tree into `figures`."""
+        """Put every figure of the tree into `figures`, quantiles into `quantiles` too."""
         if isinstance(tree, Comparison):
             for side in (tree.left, tree.right):
                 match side:
@@ -161,20 +176,45 @@ class _Resolver:
             if not isinstance(call.argument, Name):
                 self.fail(call.start, f"{call.name} is of a column: {call.name}(perplexity)")
             column = self.number_column(call.argument)
-            return (
-                column.quantile(float(quantile[1]) / 100, "linear") if quantile else column.mean()
-            )
+            if quantile is None:
+                return self.mean(column)
+            q = float(quantile[1]) / 100
+            self.quantiles[call.source] = (call.argument.value, q)
+            if self.weight is None:
+                return quantile_expr(column, q)
+            return weighted_quantile_expr(column, self.weight, q)
         if call.name == "share":
             if call.argument is None or isinstance(call.argument, Name):
                 self.fail(call.start, 'share is of a condition on rows: share(status == "error")')
-            return self.rows(call.argument).mean()
+            return self.mean(self.rows(call.argument))
         if call.name not in PLAIN:
             near = near_name(call.name, FIGURES)
             hint = f"did you mean '{near}'?" if near else f"there are {', '.join(FIGURES)}"
             self.fail(call.start, f"no figure '{call.name}'", hint=hint)
         if call.argument is not None:
             self.fail(call.start, f"{call.name} takes no argument")
-        return PLAIN[call.name]
+        return self.plain(call.name)
+
+    def plain(self, name: str) -> pl.Expr:
+        """A figure without an argument."""
+        nll = self.total(pl.col("nll"))
+        scored_bytes = pl.when(pl.col("nll").is_not_null()).then(pl.col("num_scored_bytes"))
+        plain = {
+            "corpus_perplexity": (nll / self.total(pl.col("num_tokens"))).exp(),
+            "bits_per_byte": nll / math.log(2) / self.total(scored_bytes),
+            "documents": pl.len() if self.weight is None else self.weight.sum(),
+            "tokens": self.total(pl.col("num_tokens")),
+            "bytes": self.total(pl.col("num_bytes")),
+        }
+        return plain[name]
+
+    def total(self, values: pl.Expr) -> pl.Expr:
+        return values.sum() if self.weight is None else (values * self.weight).sum()
+
+    def mean(self, values: pl.Expr) -> pl.Expr:
+        if self.weight is None:
+            return values.mean()
+        return self.total(values) / self.weight.filter(values.is_not_null()).sum()
 
     def rows(self, tree: Tree) -> pl.Expr:
         """A condition on rows; a comparison with a missing value is false."""

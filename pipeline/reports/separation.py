@@ -112,7 +112,7 @@ def separate_labels(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) ->
     num_codes = len(labels.values) + 1
     resolution = resolution_of(scores)
     tally = SketchTally(resolution)
-    duels = {metric: _Duels(found) for metric, found in ranked.items()}
+    duels = {metric: _PairCounts(found) for metric, found in ranked.items()}
     code = grouping.tallied().code * num_codes + labels.code()
     # The rest goes by: of a corpus that is mostly not labelled, little is held.
     for (codes,), rows in batches_of(scores, [code], READ):
@@ -167,7 +167,7 @@ def _ranked(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) -> dict[st
     }
 
 
-class _Duels:
+class _PairCounts:
     """Each label's documents against all others, which come batch by batch."""
 
     def __init__(self, ranked: list[Floats]) -> None:

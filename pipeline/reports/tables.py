@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.rendering.formats import number, percent_of
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.report import Report
-from pipeline.reports.wording import COLUMNS, cells, copies, values_of, verdict
+from pipeline.reports.wording import COLUMNS, cells, copies, of_rows, values_of, verdict
 
 TEXT_COLUMNS = ("fail if", "found", "begins")
 """Columns of words, not of numbers."""
@@ -34,11 +34,12 @@ def by_group(report: Report) -> list[Table]:
     """One a group column, each ending with the whole; one table at least."""
     whole = ("all", *cells(report.overall))
     names = tuple(name for name, _ in COLUMNS)
+    of = "" if report.sample is None else ", estimated from the sample"
     if not report.groups:
-        return [Table("All documents", "", ("corpus", *names), [whole], sums_up=True)]
+        return [Table(f"All documents{of}", "", ("corpus", *names), [whole], sums_up=True)]
     return [
         Table(
-            f"By {column}",
+            f"By {column}{of}",
             "From the least to the most surprising.",
             (column, *names),
             [*((group.value, *cells(group.figures)) for group in groups), whole],
@@ -63,7 +64,7 @@ def separation(report: Report) -> list[Table]:
     labelled = found.labels if len(found.labels) == 1 else [*found.labels, found.together]
     many = len(found.labels) > 1
     areas = Table(
-        f"How well scores find labels of {found.column}",
+        f"How well scores find labels of {found.column}{of_rows(report)}",
         "ROC AUC: the chance that a document with the label scores higher than one with none of "
         "the labels. 1 tells them apart without a mistake, 0.5 is a coin.",
         (found.column, "scored", "AUC of perplexity", "AUC of bits/byte"),
@@ -118,7 +119,9 @@ def thresholds(report: Report) -> list[Table]:
     ]
     columns = ("perplexity", "documents", "of documents", "of tokens", "of bytes")
     caption = "Of scored documents, those at or below the cut."
-    return [Table("What a threshold keeps", caption, columns, rows)] if rows else []
+    return (
+        [Table(f"What a threshold keeps{of_rows(report)}", caption, columns, rows)] if rows else []
+    )
 
 
 def duplicates(report: Report) -> list[Table]:
@@ -128,23 +131,26 @@ def duplicates(report: Report) -> list[Table]:
         for c in report.duplicates.largest
     ]
     columns = ("one of them", "documents", "tokens each", "bytes each")
-    return [Table("Exact duplicates", copies(report), columns, rows)] if rows else []
+    return (
+        [Table(f"Exact duplicates{of_rows(report)}", copies(report), columns, rows)] if rows else []
+    )
 
 
 def quantiles(report: Report) -> list[Table]:
     """Quantiles over documents, of each metric."""
     found = report.overall.quantiles
+    estimated = "" if report.sample is None else ", estimated from the sample"
     rows = [
         (metric.replace("_", " "), *map(number, found[metric].values()))
         for metric in QUANTILE_METRICS
         if found[metric]
     ]
     columns = ("metric", *found[QUANTILE_METRICS[0]])
-    return [Table("Quantiles over documents", "", columns, rows)] if rows else []
+    return [Table(f"Quantiles over documents{estimated}", "", columns, rows)] if rows else []
 
 
 def outcomes(report: Report) -> list[Table]:
     """What became of every row."""
     rows = [(status, f"{n:,}") for status, n in report.coverage.statuses.items()]
     rows += [(f"reason: {reason}", f"{n:,}") for reason, n in report.coverage.errors.items()]
-    return [Table("What became of every row", "", ("status", "documents"), rows)]
+    return [Table(f"What became of every row{of_rows(report)}", "", ("status", "documents"), rows)]

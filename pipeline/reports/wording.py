@@ -4,11 +4,12 @@ Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import number, percent_of
+from pipeline.rendering.formats import estimate_in_words, number, percent_of
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.report import Provenance, Report
 from pipeline.reports.requirements import Finding
+from pipeline.reports.sampled import Sampled
 from pipeline.verification.verify import Verification
 
 COLUMNS = (
@@ -23,6 +24,9 @@ COLUMNS = (
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
 )
 TERMINAL_COLUMNS = ("documents", "tokens", "perplexity", "p5", "median", "p95", "bits/byte")
+
+NOTED_ERROR = 1e-5
+"""Of quantiles: below it no digit that is shown can be wrong."""
 
 
 def cells(figures: Figures) -> list[str]:
@@ -86,11 +90,14 @@ def notes(report: Report) -> list[str]:
     """What a reader must know before believing the numbers."""
     coverage = report.coverage
     found = []
+    if report.sample is not None:
+        found += sample_notes(report.sample)
     if not report.complete:
         found.append(
             f"This run is not finished: {coverage.num_shards_done} of {coverage.num_shards} "
             "shards are in these figures."
         )
+    found += quantile_notes(report.overall)
     for file, reason in coverage.unreadable_files.items():
         found.append(f"Not read: {plain(file)}: {plain(reason)}")
     unscored = {k: v for k, v in coverage.statuses.items() if k not in ("ok", "truncated")}
@@ -98,6 +105,47 @@ def notes(report: Report) -> list[str]:
         counts = ", ".join(f"{count:,} {status}" for status, count in unscored.items())
         found.append(f"Documents without a score: {counts}.")
     return found
+
+
+def estimated(report: Report, figure: str) -> tuple[str, str]:
+    """Corpus perplexity or bits per byte: the value, and what it is: `estimated` of a sample."""
+    value = getattr(report.overall, figure)
+    if report.sample is None:
+        about = {"corpus_perplexity": "weighted by tokens"}
+        return number(value), about.get(figure, "compares across tokenizers")
+    found = report.sample.estimates[figure]
+    return estimate_in_words(value, found.interval if found else None)
+
+
+def of_rows(report: Report) -> str:
+    """What of a report is not an estimate is of."""
+    return "" if report.sample is None else f", of the {report.sample.num_drawn:,} sampled rows"
+
+
+def sample_notes(sample: Sampled) -> list[str]:
+    """What a sampled run is, and what it says of the corpus."""
+    said = []
+    for figure, found in sample.estimates.items():
+        if found is not None:
+            value, how_sure = estimate_in_words(found.value, found.interval)
+            said.append(f"{figure.replace('_', ' ')} {value} ({how_sure})")
+    return [
+        f"A sample: {sample.num_drawn:,} of the corpus's {sample.num_rows:,} rows are scored. "
+        f"What it says of the corpus: {', '.join(said) or 'nothing, no row has a score'}.",
+        "Tables of figures by group and quantiles are estimates of the corpus too; distributions, "
+        "thresholds, labels, duplicates and documents are of the sampled rows.",
+    ]
+
+
+def quantile_notes(figures: Figures) -> list[str]:
+    """How far quantiles may be off, where that shows."""
+    error = figures.quantile_error
+    if error is None or error < NOTED_ERROR:
+        return []
+    return [
+        f"Quantiles are read off bins and lie within {100 * error:.1g}% of the exact values; "
+        "those that a requirement asks for are exact."
+    ]
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

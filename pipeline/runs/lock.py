@@ -4,6 +4,7 @@ Owns taking, keeping and releasing `RUN/_LOCK`. A holder proves that it lives by
 its own host, and by a heartbeat to everybody else; only a holder that is gone is replaced.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -12,12 +13,13 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import psutil
-from pydantic import BaseModel, ValidationError
+from pydantic import Field, FiniteFloat
 
 from pipeline.errors import RunError, WinnowError
+from pipeline.runs.records import Record, load, save
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, naming
 
 log = logging.getLogger(__name__)
@@ -27,15 +29,15 @@ HEARTBEAT_SECONDS = 15.0
 GONE_SECONDS = 120.0
 
 
-class Holder(BaseModel):
+class Holder(Record):
     """Who drives a run."""
 
     token: str
     host: str
-    pid: int
-    process_started: float
+    pid: Annotated[int, Field(ge=0, lt=2**31)]
+    process_started: FiniteFloat
     """Seconds since the epoch; a recycled process id has another."""
-    heartbeat: float
+    heartbeat: FiniteFloat
     """Seconds since the epoch, by the holder's clock."""
 
     def __str__(self) -> str:
@@ -48,7 +50,7 @@ class RunLock:
     def __init__(self, root: Root) -> None:
         self._root = root
         # A heartbeat is soon followed by another, and a store that is away holds up no end.
-        self._briefly = root.with_patience(0.0)
+        self._briefly = root.retrying_for(0.0)
         self._stopped = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._token = uuid.uuid4().hex
@@ -114,10 +116,10 @@ class RunLock:
         )
 
     def _create(self) -> None:
-        content = self._holder().model_dump_json().encode()
         if not self._root.is_local:
-            self._root.write_bytes(LOCK, content)
+            save(self._root, LOCK, self._holder())
             return
+        content = self._holder().to_json().encode()
         path = Path(self._root.full(LOCK))
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_name(f"{TEMPORARY_PREFIX}{self._token}-{LOCK}")
@@ -146,27 +148,28 @@ class RunLock:
                 if held is not None and held.token != self._token:
                     self._taken_by = held  # silent for too long to be believed alive
                     return
-                self._briefly.write_bytes(LOCK, self._holder().model_dump_json().encode())
+                save(self._briefly, LOCK, self._holder())
             except (OSError, WinnowError):
                 continue  # a full disk or a lost store shows where it matters, in the parts
 
 
 def read_holder(root: Root) -> Holder | None:
     """Who holds the lock, dead or alive; None if nobody does or it cannot be read."""
-    try:
-        return Holder.model_validate_json(root.read_bytes(LOCK))
-    except (FileNotFoundError, ValidationError):
-        return None
+    with contextlib.suppress(RunError):
+        return _load(root)
+    return None
 
 
 def _is_torn(root: Root) -> bool:
     try:
-        Holder.model_validate_json(root.read_bytes(LOCK))
-    except FileNotFoundError:
-        return False
-    except ValidationError:
+        _load(root)
+    except RunError:
         return True
     return False
+
+
+def _load(root: Root) -> Holder | None:
+    return load(root, LOCK, Holder, hint="delete it, if nobody drives the run")
 
 
 def is_alive(holder: Holder) -> bool:

@@ -1,7 +1,7 @@
 """What a run directory says about itself: the frozen plan, the fingerprint, the totals.
 
-Owns the JSON documents of a run and comparing one run's fingerprint with another's. Reading and
-writing them is store.py's; making a plan is planning/'s.
+Owns what the records of a run say, and comparing one run's fingerprint with another's. Reading and
+writing records is records.py's, where they lie is store.py's; making a plan is planning/'s.
 """
 
 import base64
@@ -10,21 +10,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
 
-from pipeline.schema import SCHEMA_VERSION, Shard, ShardTask
+from pipeline.corpus.columns import Columns
+from pipeline.runs.records import Count, Record, form_version, on_one_line
+from pipeline.schema import Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 Value = str | int | float | bool | None | list[str]
-
-
-class Record(BaseModel):
-    """Base of the documents: frozen, and a key that is not known is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+FORM_VERSION = 2
+"""Of the manifest, the footers and `_SUCCESS`; no release has written an older one."""
+FormVersion = Annotated[int, form_version(FORM_VERSION, oldest=2)]
 
 
 class PlannedFile(Record):
@@ -32,9 +31,11 @@ class PlannedFile(Record):
 
     path: str
     """Relative to the corpus root."""
-    size_bytes: int
+    size_bytes: Count
     mtime_ns: int
-    num_rows: int
+    num_rows: Count
+    footer_digest: str | None = None
+    """Of the Parquet footer's bytes; None in a run that 0.1.0 planned."""
 
 
 class ModelRecord(Record):
@@ -68,14 +69,14 @@ class Reuse(Record):
     run: str
     """Its location."""
     run_id: str
-    shards: dict[int, int]
+    shards: dict[Count, Count]
     """Shard here to shard there."""
 
 
 class Manifest(Record):
     """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: FormVersion = FORM_VERSION
     run_id: str
     created_at: str
     """ISO 8601, UTC."""
@@ -95,9 +96,9 @@ class Manifest(Record):
     request: dict[str, Value]
     """What changes which rows and columns the run has, without changing a score."""
     versions: dict[str, str]
-    num_rows: int
-    text_bytes: int
-    estimated_tokens: int | None = None
+    num_rows: Count
+    text_bytes: Count
+    estimated_tokens: Count | None = None
     """Tokens to score, as a sample of the corpus promised; see planning/estimate.py."""
     unreadable: dict[str, str]
     """Corpus files that could not be read, and why."""
@@ -105,9 +106,33 @@ class Manifest(Record):
     files: tuple[PlannedFile, ...]
     shards: tuple[Shard, ...]
 
+    @field_validator("part_schema")
+    @classmethod
+    def _is_schema(cls, text: str) -> str:
+        try:
+            decode_schema(text)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError("is not an Arrow schema") from error
+        return text
+
+    @field_validator("shards")
+    @classmethod
+    def _are_of_files(cls, shards: tuple[Shard, ...], info: ValidationInfo) -> tuple[Shard, ...]:
+        num_files = len(info.data.get("files", ()))
+        for index, shard in enumerate(shards):
+            files = {span.file for span in shard.spans}
+            if shard.id != index or not files or min(files) < 0 or max(files) >= num_files:
+                raise ValueError(f"shard {index} is not one of these files")
+        return shards
+
     def arrow_schema(self) -> pa.Schema:
         """The Arrow schema of this run's parts."""
-        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.part_schema)))
+        return decode_schema(self.part_schema)
+
+    @property
+    def columns(self) -> Columns:
+        """Which input columns the run reads."""
+        return Columns(self.text_column, self.id_column, self.carried)
 
     def without_plan(self) -> "Manifest":
         """The same but for the files and shards: small, whatever the corpus."""
@@ -132,10 +157,15 @@ def encode_schema(schema: pa.Schema) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
+def decode_schema(text: str) -> pa.Schema:
+    """The schema that was encoded; of anything else an error of pyarrow's or a ValueError."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
 def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
     """`key was -> is` for each key that differs."""
     return [
-        f"{key} {_short(old.get(key))} -> {_short(new.get(key))}"
+        on_one_line(f"{key} {_short(old.get(key))} -> {_short(new.get(key))}")
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]
@@ -146,21 +176,34 @@ def _short(value: Value) -> str:
     return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
 
 
+class Failure(Record):
+    """`RUN/failed/<name>.json`: why a shard or a file of the corpus was given up, for people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    shard: Count | None = None
+    file: str | None = None
+    reason: str
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=2, exclude_unset=True) + "\n"
+
+
 class Totals(Record):
     """Sums over score rows; of a part in its footer, of a run in `_SUCCESS`."""
 
-    num_rows: int = 0
-    num_tokens: int = 0
-    num_skipped_tokens: int = 0
-    num_bytes: int = 0
-    num_windows: int = 0
-    nll: float = 0.0
-    num_rows_copied: int = 0
+    num_rows: Count = 0
+    num_tokens: Count = 0
+    num_skipped_tokens: Count = 0
+    num_bytes: Count = 0
+    num_windows: Count = 0
+    nll: FiniteFloat = 0.0
+    num_rows_copied: Count = 0
     """Took the score of an equal text of the shard; these rows are in the other sums too."""
-    num_tokens_copied: int = 0
+    num_tokens_copied: Count = 0
     """Scored tokens of those rows."""
-    statuses: dict[str, int] = Field(default_factory=dict)
-    seconds: float = 0.0
+    statuses: dict[str, Count] = Field(default_factory=dict)
+    seconds: FiniteFloat = 0.0
     """Time that workers spent on the shards, added up over workers."""
 
     @property
@@ -192,34 +235,29 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
 class PartFooter(Record):
     """Stored under the key `winnow` in each part's Parquet footer."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: FormVersion = FORM_VERSION
     run_id: str
     """The run that scored it; another one may have taken it over."""
     fingerprint: dict[str, Value]
-    shard: int
+    shard: Count
     totals: Totals
 
 
 class Success(Record):
     """`RUN/_SUCCESS`: written last; its presence says the run is whole."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: FormVersion = FORM_VERSION
     run_id: str
     finished_at: str
-    num_shards: int
-    num_unreadable_files: int
-    num_shards_reused: int = 0
+    num_shards: Count
+    num_unreadable_files: Count
+    num_shards_reused: Count = 0
     """Taken over from another run."""
-    num_rows_reused: int = 0
+    num_rows_reused: Count = 0
     totals: Totals
-    wall_seconds: float
+    wall_seconds: FiniteFloat
     """Time the last driver took, start-up included."""
-    tokens_per_second: float | None
+    tokens_per_second: FiniteFloat | None
     """Computed tokens by the time of the workers, start-up excluded; copies are not counted."""
-    engine_idle_share: float | None = None
+    engine_idle_share: FiniteFloat | None = None
     """Of the engines' time between their first and last step, what they spent waiting."""
-
-
-def as_text(value: Any) -> str:
-    """JSON for people: indented, keys in order of definition."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"

@@ -7,7 +7,6 @@ a score is, it does not know.
 """
 
 import contextlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from pipeline.errors import RunError, first_line
 from pipeline.runs.lock import LOCK
-from pipeline.runs.manifest import Manifest, PartFooter, Success, Totals, Value, as_text
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success, Totals, Value
+from pipeline.runs.records import load, parse, save
 from pipeline.storage.filesystem import Root, open_root
 
 MANIFEST = "manifest.json"
@@ -114,29 +112,8 @@ class RunStore:
 
     def manifest(self) -> Manifest | None:
         """The plan, or None where there is no run yet. Raises RunError if it is unusable."""
-        try:
-            content = json.loads(self.root.read_bytes(MANIFEST))
-        except FileNotFoundError:
-            return None
-        except (ValueError, RecursionError) as error:  # the latter: brackets without end
-            raise RunError(
-                f"{self.root.show(MANIFEST)} is damaged: {error}",
-                hint="score into a new --out, or restore the manifest",
-            ) from error
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
-            raise RunError(
-                f"{self.location} has schema version {version}; this Winnow reads {SCHEMA_VERSION}",
-                hint="use the version of Winnow that wrote it, or score into a new --out",
-            )
-        try:
-            return Manifest.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise RunError(
-                f"{self.root.show(MANIFEST)} is damaged: {where}: {first['msg']}"
-            ) from error
+        hint = "score into a new --out, or restore the manifest"
+        return load(self.root, MANIFEST, Manifest, hint=hint)
 
     def require_manifest(self) -> Manifest:
         """The plan. Raises RunError where there is no run."""
@@ -161,7 +138,7 @@ class RunStore:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Freeze the plan."""
-        self.root.write_bytes(MANIFEST, manifest.to_json().encode())
+        save(self.root, MANIFEST, manifest)
 
     def done(self) -> set[int]:
         """Shards whose part exists. One listing; no part is opened."""
@@ -186,19 +163,20 @@ class RunStore:
     def footer(self, shard: int) -> PartFooter:
         """What a part says of itself. Raises RunError if it is not a whole part."""
         name = self.part_name(shard)
+        hint = "delete it and score again; only that shard is scored anew"
         try:
             with self.root.open_input(name) as source:
                 metadata = pq.read_metadata(source).metadata or {}
-            return PartFooter.model_validate_json(metadata[FOOTER_KEY.encode()])
-        except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
+            content = metadata[FOOTER_KEY.encode()]
+        except (pa.ArrowException, OSError, KeyError) as error:
             raise RunError(
-                f"{self.root.show(name)} is not a part: {first_line(error)}",
-                hint="delete it and score again; only that shard is scored anew",
+                f"{self.root.show(name)} is not a part: {first_line(error)}", hint=hint
             ) from error
+        return parse(content, PartFooter, self.root.show(name), hint=hint)
 
     def write_failure(self, name: str, record: dict[str, Any]) -> None:
         """Record why a shard or a file was given up."""
-        self.root.write_bytes(self._failure_name(name), as_text(record).encode())
+        save(self.root, self._failure_name(name), Failure(**record))
         if self._failure_names is not None:
             self._failure_names.add(self._failure_name(name))
 
@@ -221,40 +199,19 @@ class RunStore:
         return [self.failure(name) for name in names]
 
     def failure(self, name: str) -> dict[str, Any]:
-        """One record, by the name of its file below the run."""
-        try:
-            record: dict[str, Any] = json.loads(self.root.read_bytes(name))
-            if not isinstance(record, dict) or not isinstance(record.get("reason", ""), str):
-                raise ValueError("it is no record")
-        except (ValueError, RecursionError) as error:
-            raise RunError(
-                f"{self.root.show(name)} is damaged: {error}",
-                hint="delete it; running again writes it anew if it still fails",
-            ) from error
-        return record
-
-    def write_verification(self, content: str) -> None:
-        """Keep what `verify` found."""
-        self.root.write_bytes(VERIFICATION, content.encode() + b"\n")
-
-    def verification(self) -> bytes | None:
-        """What the last `verify` found, as JSON."""
-        try:
-            return self.root.read_bytes(VERIFICATION)
-        except FileNotFoundError:
-            return None
+        """One record, by the name of its file below the run. Raises FileNotFoundError."""
+        failure = parse(
+            self.root.read_bytes(name),
+            Failure,
+            self.root.show(name),
+            hint="delete it; running again writes it anew if it still fails",
+        )
+        return failure.model_dump(exclude_unset=True)
 
     def write_success(self, success: Success) -> None:
-        self.root.write_bytes(SUCCESS, as_text(success.model_dump()).encode())
+        save(self.root, SUCCESS, success)
 
     def success(self) -> Success | None:
         """The totals of a finished run, or None."""
-        try:
-            return Success.model_validate_json(self.root.read_bytes(SUCCESS))
-        except FileNotFoundError:
-            return None
-        except ValidationError as error:
-            raise RunError(
-                f"{self.root.show(SUCCESS)} is damaged",
-                hint="delete it and run `winnow score` again; nothing is scored anew",
-            ) from error
+        hint = "delete it and run `winnow score` again; nothing is scored anew"
+        return load(self.root, SUCCESS, Success, hint=hint)

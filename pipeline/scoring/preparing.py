@@ -11,7 +11,7 @@ from pipeline.corpus.reader import Batch
 from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Document, DocumentScore, Logprobs, Status, Window
 from pipeline.scoring.copies import Answer, RecentTexts, TokenList
-from pipeline.scoring.fold import unscored
+from pipeline.scoring.fold import fold_document, unscored
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.scoring.windows import plan_windows
 
@@ -134,3 +134,25 @@ def _covered(text: str, first: int, end: int, tokenizer: Tokenizer) -> str:
     # A character may be several tokens: it counts as soon as one of them is scored.
     start = min(offsets[first - 1][1], offsets[first][0]) if first else 0
     return text[start : offsets[end - 1][1]]
+
+
+def fold(prepared: PreparedDocument, rules: ScoringRules) -> DocumentScore:
+    """The score row of a document whose windows are all back."""
+    if prepared.is_copy:
+        # Documents leave in order: the first of them has been here.
+        assert prepared.answer is not None
+        assert prepared.answer.score is not None
+        return prepared.answer.score
+    score = prepared.score or fold_document(
+        prepared.document.text or "",
+        prepared.scored_text,
+        prepared.token_logprobs(),
+        status=prepared.status,
+        num_windows=len(prepared.logprobs),
+        num_skipped_tokens=prepared.num_skipped_tokens,
+        min_k_percent=rules.min_k_percent,
+        text_hash=None if prepared.answer is None else prepared.answer.text_hash,
+    )
+    if prepared.answer is not None:
+        prepared.answer.score = score
+    return score

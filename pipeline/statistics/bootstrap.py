@@ -7,12 +7,14 @@ right (Wolter 2007, chapter 2). A document's group follows from its place, so th
 corpus are resampled together: the interval of their difference is that of paired documents.
 """
 
-import hashlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
+
+from pipeline.statistics.hashing import GOLDEN, first_state, mix
+from pipeline.statistics.quantile import quantiles
 
 NUM_BLOCKS = 1 << 14
 CONFIDENCE = 0.95
@@ -64,29 +66,15 @@ class Bootstrap:
         `key` is a file's number in `files` << ROW_BITS | row, shape [n];
         `corpus` is a number that runs share if, and only if, they are of the same documents.
         """
-        salts = np.array([_salt(f"{self.seed} {corpus} {name}") for name in files], np.uint64)
+        starts = [first_state(f"{self.seed} {corpus} {name}") for name in files]
+        salts = np.array(starts, np.uint64)
         blocks = np.empty(len(key), np.uint16)
         for start in range(0, len(key), CHUNK):
             part = key[start : start + CHUNK]
             row = (part & ((1 << ROW_BITS) - 1)).astype(np.uint64)
-            mixed = _mix(salts[part >> ROW_BITS] + row * np.uint64(GOLDEN))
+            mixed = mix(salts[part >> ROW_BITS] + row * np.uint64(GOLDEN), np.uint64)
             blocks[start : start + CHUNK] = mixed & np.uint64(NUM_BLOCKS - 1)
         return blocks
-
-
-GOLDEN = 0x9E3779B97F4A7C15
-
-
-def _salt(text: str) -> int:
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): every bit depends on every bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def block_sums(
@@ -122,5 +110,5 @@ def interval(resampled: Values, num_documents: int) -> Interval | None:
     if num_documents < FEWEST_DOCUMENTS or not len(finite):
         return None
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail])
+    low, high = quantiles(finite, [tail, 1 - tail])
     return Interval(low=float(low), high=float(high))

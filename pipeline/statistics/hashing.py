@@ -1,18 +1,23 @@
 """Hashes that stay what they are: of a text, and of a row for chance.
 
 The same document gets the same number whatever the shards, the threads or the order, today and
-under another version of Polars, whose own hash promises none of this.
+under another version of Polars, whose own hash promises none of this. A row's number is SplitMix64
+(Steele, Lea and Flood 2014) at a state that its file and purpose begin and its place moves on.
 """
 
+from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
 GOLDEN = 0x9E3779B97F4A7C15
+"""How far the state moves from a row to the next."""
 MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 LAST_SHIFT = 31
+State = TypeVar("State")
 
 
 def hash_text(text: str) -> int:
@@ -26,17 +31,29 @@ def hash_bytes(content: bytes | memoryview) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def row_hash(seed: int, purpose: str) -> pl.Expr:
-    """64 uniform bits for each row of [file, row].
+def first_state(key: str) -> int:
+    """Where the rows of a file begin, 64 bits. Names of files need not be valid Unicode."""
+    return hash_bytes(key.encode("utf-8", "surrogatepass")) % 2**64
 
-    SplitMix64 (Steele, Lea and Flood 2014) at state BLAKE2b(seed, purpose, file) + row steps.
-    Purposes are independent of each other.
+
+def mix(state: State, word: Callable[[int], Any]) -> State:
+    """The finalizer of SplitMix64: every bit depends on every bit.
+
+    `state` is 64 unsigned bits, an array or an expression; `word` makes a constant of its kind.
     """
+    mixed: Any = state
+    for shift, factor in MIX:
+        mixed = (mixed ^ (mixed // word(1 << shift))) * word(factor)
+    found: State = mixed ^ (mixed // word(1 << LAST_SHIFT))
+    return found
+
+
+def row_hash(seed: int, purpose: str) -> pl.Expr:
+    """64 uniform bits for each row of [file, row]. Purposes are independent of each other."""
 
     @cache
     def start(file: str) -> int:
-        key = f"{seed}\0{purpose}\0{file}".encode()
-        return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
+        return first_state(f"{seed}\0{purpose}\0{file}")
 
     def starts(files: pl.Series) -> pl.Series:
         # Rows of a file lie together: a lookup a run of rows, not a row.
@@ -45,10 +62,7 @@ def row_hash(seed: int, purpose: str) -> pl.Expr:
         return pl.Series(np.repeat(values, runs.field("len").to_numpy()))
 
     first = pl.col("file").map_batches(starts, return_dtype=pl.UInt64, is_elementwise=True)
-    state = first + (pl.col("row").cast(pl.UInt64) + _word(1)) * _word(GOLDEN)
-    for shift, factor in MIX:
-        state = (state ^ (state // _word(1 << shift))) * _word(factor)
-    return state ^ (state // _word(1 << LAST_SHIFT))
+    return mix(first + (pl.col("row").cast(pl.UInt64) + _word(1)) * _word(GOLDEN), _word)
 
 
 def uniform(bits: pl.Expr) -> pl.Expr:

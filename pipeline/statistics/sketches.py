@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline.statistics.quantile import position
+
 FINE, COARSE = 1 << 26, 128
 """Bins a factor of e. Fine: as good as a bin a value, quantiles are right to eight digits.
 Coarse: no quantile is off by more than 0.8%, and by far less where a bin holds more than a handful
@@ -73,18 +75,23 @@ class Sketch:
         before = np.concatenate([[0], self.documents.cumsum()])
         return before[np.searchsorted(self.bins, bins)]
 
-    def quantile(self, q: float) -> float | None:
-        """Linear between order statistics, as NumPy and Polars have it. None of no documents.
+    @property
+    def relative_error(self) -> float:
+        """No quantile is further from the exact one than this share of it."""
+        return math.expm1(1 / self.resolution)
+
+    def value_at(self, q: float) -> float | None:
+        """The quantile of quantile.py, to within `relative_error`. None of no documents.
 
         Inside of a bin values are taken to be evenly spread between its smallest and its largest.
         """
         if not len(self.bins):
             return None
-        position = (self.num_documents - 1) * q
-        rank = math.floor(position)
+        place = position(q, self.num_documents)
+        rank = math.floor(place)
         value = self._ranked(rank)
-        if position > rank:
-            value += (position - rank) * (self._ranked(rank + 1) - value)
+        if place > rank:
+            value += (place - rank) * (self._ranked(rank + 1) - value)
         return value
 
     def _ranked(self, rank: int) -> float:

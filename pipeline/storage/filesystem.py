@@ -18,9 +18,9 @@ from typing import IO, Any
 from pyarrow import fs
 
 from pipeline.errors import AccessError, UsageError
-from pipeline.storage import retries as patience
+from pipeline.storage import retries
 from pipeline.storage.locations import open_uri, split_options
-from pipeline.storage.retries import PatientHandler, patiently
+from pipeline.storage.retries import RetryingHandler, with_retries
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names of unfinished files begin so; no reader counts them."""
@@ -54,12 +54,12 @@ class Root:
         folder, _ = split_options(self.location)
         return f"{folder.rstrip('/')}/{name}"
 
-    def with_patience(self, seconds: float) -> "Root":
+    def retrying_for(self, seconds: float) -> "Root":
         """The same folder; a store that does not answer is waited for this long."""
         if self.is_local:
             return self
         handler = self.filesystem.handler
-        other = PatientHandler(handler.inner, handler.scheme, seconds)
+        other = RetryingHandler(handler.inner, handler.scheme, seconds)
         return replace(self, filesystem=fs.PyFileSystem(other))
 
     def check_bucket(self) -> None:
@@ -152,7 +152,7 @@ class Root:
                 shutil.copyfileobj(content, stream, PUT_BYTES)
 
         handler = self.filesystem.handler
-        patiently(put, f"writing {handler.scheme}://{target}", seconds=handler.seconds)
+        with_retries(put, f"writing {handler.scheme}://{target}", seconds=handler.seconds)
 
     def remove(self, name: str) -> None:
         """Delete `name` if it exists."""
@@ -205,5 +205,5 @@ def open_root(location: str) -> Root:
 def remote_root(filesystem: fs.FileSystem, path: str, location: str) -> Root:
     """A folder on a file system that may be slow, or away for a while."""
     scheme, _, _ = location.partition("://")
-    handler = PatientHandler(filesystem, scheme, patience.PATIENCE_SECONDS)
+    handler = RetryingHandler(filesystem, scheme, retries.RETRY_SECONDS)
     return Root(fs.PyFileSystem(handler), path, location)

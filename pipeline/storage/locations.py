@@ -15,8 +15,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.errors import UsageError, first_line, require_modules
-from pipeline.storage import retries as patience
-from pipeline.storage.retries import patiently
+from pipeline.storage import retries
+from pipeline.storage.retries import with_retries
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 20.0
@@ -42,8 +42,8 @@ def split_options(location: str) -> tuple[str, str]:
 def open_uri(location: str) -> tuple[fs.FileSystem, str]:
     """The file system and the path that a URI names; nothing need be there.
 
-    Raises UsageError if it is not understood or has a secret in it, and as `patiently` if finding
-    out where the bucket is needs a network that does not answer.
+    Raises UsageError if it is not understood or has a secret in it, and as `with_retries` if the
+    bucket cannot be looked up.
     """
     scheme, _, rest = location.partition("://")
     _refuse_secrets(location)
@@ -59,10 +59,10 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
         if scheme == "az":
             return _azure(rest)
         # Of S3 without a region and an endpoint, it asks where the bucket is.
-        filesystem, path = patiently(
+        filesystem, path = with_retries(
             lambda: fs.FileSystem.from_uri(location),
             f"finding {location}",
-            seconds=patience.PATIENCE_SECONDS,
+            seconds=retries.RETRY_SECONDS,
         )
         return _limited(filesystem), path
     except (pa.ArrowException, ValueError, ImportError) as error:

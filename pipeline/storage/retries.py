@@ -1,6 +1,6 @@
-"""Waiting for object stores: which errors pass, how long to wait for it, and what to say after.
+"""Retries on object stores: which errors are transient, how long to retry, what to say after.
 
-Owns the retries of everything that is done on a store: tries with growing pauses and full jitter
+Owns the retries of everything that is done on a store: growing pauses with full jitter
 (Brooker, "Exponential Backoff And Jitter", AWS 2015), within a limit, each pause logged. pyarrow's
 own retries below it are few and quick, and silent. Reads and listings go through the file system
 that is made here; a write is tried again as a whole, which is filesystem.py's.
@@ -25,11 +25,11 @@ from pipeline.errors import AccessError, StoreError, WinnowError, first_line
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 120.0
-"""Longer than a store's restart or a failover, shorter than anybody's patience."""
+RETRY_SECONDS = 120.0
+"""Longer than a store's restart or a failover, shorter than people wait."""
 LONGEST_PAUSE_SECONDS = 20.0
 
-NOT_OF_THE_STORE = (
+NOT_RETRIED = (
     FileNotFoundError,
     FileExistsError,
     IsADirectoryError,
@@ -51,10 +51,10 @@ REFUSED = re.compile(
 T = TypeVar("T")
 
 
-def patiently(operation: Callable[[], T], what: str, *, seconds: float = PATIENCE_SECONDS) -> T:
-    """Do it, and again while the store fails; `what` is done and where, for people.
+def with_retries(operation: Callable[[], T], what: str, *, seconds: float = RETRY_SECONDS) -> T:
+    """Call `operation`, and again while the store fails; `what` says what is done, and where.
 
-    `operation` must be one that may be done twice. Raises AccessError at once if the store refuses,
+    `operation` must be safe to repeat. Raises AccessError at once if the store refuses,
     StoreError if it still fails after `seconds`, and FileNotFoundError and its kin unchanged.
     """
     retrying = Retrying(
@@ -74,7 +74,7 @@ def patiently(operation: Callable[[], T], what: str, *, seconds: float = PATIENC
 
 def is_failure(error: BaseException) -> bool:
     """Whether it is the store that failed or refused."""
-    if isinstance(error, NOT_OF_THE_STORE):
+    if isinstance(error, NOT_RETRIED):
         return False
     # The hub's client lets errors of its HTTP library out: httpx, under changing names.
     return isinstance(error, OSError) or any(
@@ -123,7 +123,7 @@ def _say(state: RetryCallState, what: str, seconds: float) -> None:
     )
 
 
-class PatientFile:
+class RetryingFile:
     """A file of a store to read, for pyarrow: a read that fails is tried again."""
 
     def __init__(self, source: Any, what: str, seconds: float) -> None:
@@ -138,7 +138,7 @@ class PatientFile:
         wanted = left if num_bytes is None or num_bytes < 0 else min(num_bytes, left)
         if not wanted:
             return b""  # stores refuse to be asked for nothing
-        content: bytes = patiently(
+        content: bytes = with_retries(
             lambda: self._source.read_at(wanted, self._at), self._what, seconds=self._seconds
         )
         self._at += len(content)
@@ -168,8 +168,8 @@ class PatientFile:
         return False
 
 
-class PatientHandler(fs.FileSystemHandler):
-    """Another file system, with patience. Writes are passed on as they are."""
+class RetryingHandler(fs.FileSystemHandler):
+    """Another file system whose reads and listings are retried. Writes pass as they are."""
 
     def __init__(self, inner: fs.FileSystem, scheme: str, seconds: float) -> None:
         self.inner = inner
@@ -177,12 +177,12 @@ class PatientHandler(fs.FileSystemHandler):
         self.seconds = seconds
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PatientHandler) and bool(self.inner == other.inner)
+        return isinstance(other, RetryingHandler) and bool(self.inner == other.inner)
 
     __hash__ = None  # type: ignore[assignment]  # file systems have none
 
     def _do(self, operation: Callable[[], T], doing: str, path: str) -> T:
-        return patiently(operation, f"{doing} {self.scheme}://{path}", seconds=self.seconds)
+        return with_retries(operation, f"{doing} {self.scheme}://{path}", seconds=self.seconds)
 
     def get_type_name(self) -> str:
         return str(self.inner.type_name)
@@ -228,7 +228,7 @@ class PatientHandler(fs.FileSystemHandler):
     def open_input_file(self, path: str) -> Any:
         source = self._do(lambda: self.inner.open_input_file(path), "opening", path)
         return pa.PythonFile(
-            PatientFile(source, f"reading {self.scheme}://{path}", self.seconds), mode="r"
+            RetryingFile(source, f"reading {self.scheme}://{path}", self.seconds), mode="r"
         )
 
     def open_output_stream(self, path: str, metadata: Any) -> Any:

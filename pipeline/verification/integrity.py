@@ -5,19 +5,21 @@ itself and with `_SUCCESS`. Whether the numbers are true is truth.py's.
 """
 
 import math
+from collections.abc import Collection
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from pipeline.corpus.files import changed_files
+from pipeline.corpus.identity import differing_facts
 from pipeline.errors import RunError, first_line
+from pipeline.runs.corpus import compare_documents, open_corpus, planned_file, survey_corpus
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals, differences
 from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, SCORE_FIELDS, SCORED, Shard
 from pipeline.scoring.fold import LARGEST_EXPONENT
-from pipeline.storage.filesystem import open_root
+from pipeline.storage.filesystem import Root
 
 RATIO_TOLERANCE = 1e-9
 
@@ -30,8 +32,11 @@ class Check(BaseModel):
     detail: str
 
 
-def check_integrity(store: RunStore, manifest: Manifest) -> list[Check]:
-    """Every input row exactly once and in order, nothing altered, totals as promised."""
+def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = None) -> list[Check]:
+    """Every input row exactly once and in order, nothing altered, totals as promised.
+
+    `corpus` is where the corpus was moved to, if it was.
+    """
     success = store.success()
     planned = {shard.id for shard in manifest.shards}
     done = store.done()
@@ -45,14 +50,14 @@ def check_integrity(store: RunStore, manifest: Manifest) -> list[Check]:
         ),
     ]
     faults: list[str] = []
-    totals: list[Totals] = []
+    totals: dict[int, Totals] = {}
     for shard in manifest.shards:
         if shard.id in done:
             try:
-                totals.append(_check_part(store, manifest, shard))
+                totals[shard.id] = _check_part(store, manifest, shard)
             except RunError as error:
                 faults.append(str(error))
-    rows = sum(part.num_rows for part in totals)
+    rows = sum(part.num_rows for part in totals.values())
     checks.append(
         _check(
             "rows",
@@ -62,8 +67,8 @@ def check_integrity(store: RunStore, manifest: Manifest) -> list[Check]:
         )
     )
     if success is not None and not faults and done == planned:
-        checks.append(_check_totals(success, totals))
-    checks.append(_check_corpus(manifest))
+        checks.append(_check_totals(success, list(totals.values())))
+    checks.append(_check_corpus(store, manifest, corpus or open_corpus(manifest), totals.keys()))
     return checks
 
 
@@ -153,9 +158,26 @@ def _check_totals(success: Success, parts: list[Totals]) -> Check:
     return Check(name="totals", passed=True, detail=detail)
 
 
-def _check_corpus(manifest: Manifest) -> Check:
-    planned = [(file.path, file.size_bytes, file.mtime_ns) for file in manifest.files]
-    changes = list(changed_files(open_root(manifest.corpus), planned))
-    wrong = "; ".join(f"{name} {what}" for name, what in changes[:3])
-    right = f"{len(planned)} files are as they were when the run was planned"
-    return _check("corpus", not changes, right, f"{len(changes)} files have changed: {wrong}")
+def _check_corpus(
+    store: RunStore, manifest: Manifest, corpus: Root, sound: Collection[int]
+) -> Check:
+    """Are the texts those that were scored? Of parts that are `sound`, which hold their hashes."""
+    survey = survey_corpus(corpus, manifest)
+    footers = [survey.footers[file.path] for file in survey.doubtful]
+    differ = compare_documents(store, manifest, corpus, footers, sound)
+    wrong = [f"{name} {what}" for name, what in survey.faults.items()]
+    wrong += [str(error) for error in differ.values()]
+    hints = []
+    for file in survey.doubtful:
+        facts = differing_facts(file, planned_file(survey.footers[file.path]))
+        what = f"another {' and '.join(facts)}" if facts else "no footer to compare with"
+        hints.append(f"{file.path} has {what}")
+    how = f"{survey.num_trusted} trusted by size, footer and time, {len(hints)} compared by text"
+    how += f" ({_some(hints)})" if hints else ""
+    right = f"the texts of {len(manifest.files)} files are those that were scored: {how}"
+    return _check("corpus", not wrong, right, f"{len(wrong)} files differ: {_some(wrong)}; {how}")
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return "; ".join(items[:3]) + more

@@ -17,13 +17,14 @@ from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import open_file
 from pipeline.engine.vllm_engine import Engine
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
+from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, ScoringRules
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import SCORED
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.scoring.windows import plan_windows
-from pipeline.storage.filesystem import Root, open_root
+from pipeline.storage.filesystem import Root
 from pipeline.verification.integrity import Check
 from pipeline.verification.reference import ReferenceScorer
 
@@ -91,7 +92,9 @@ class Sampled:
     nll: float
 
 
-def sample_documents(store: RunStore, manifest: Manifest, size: int, seed: int) -> list[Sampled]:
+def sample_documents(
+    store: RunStore, manifest: Manifest, size: int, seed: int, corpus: Root | None = None
+) -> list[Sampled]:
     """A seeded uniform sample of the scored rows, with their text read back from the corpus.
 
     Raises RunError where nothing was scored, CorpusError where a text is not there any more.
@@ -105,7 +108,7 @@ def sample_documents(store: RunStore, manifest: Manifest, size: int, seed: int) 
     if not scored.height:
         raise RunError(f"{store.location} has no scored document to sample")
     chosen = sorted(random.Random(seed).sample(range(scored.height), min(size, scored.height)))
-    root = open_root(manifest.corpus)
+    root = corpus or open_corpus(manifest)
     sample = list[Sampled]()
     for own in scored[chosen].partition_by("file", maintain_order=True):
         texts = _read_texts(root, own, manifest.text_column)

@@ -3,13 +3,15 @@
 Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 """
 
-from pydantic import BaseModel
+from typing import Annotated
 
 from pipeline.engine.vllm_engine import VllmEngine
 from pipeline.errors import ModelError, require_modules
 from pipeline.planning.identity import engine_settings
+from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import ModelRecord
-from pipeline.runs.store import RunStore
+from pipeline.runs.records import Record, form_version, load, save
+from pipeline.runs.store import VERIFICATION, RunStore
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.verification.integrity import Check, check_integrity
 from pipeline.verification.reference import ReferenceScorer
@@ -29,10 +31,10 @@ VERIFY_VERSION = 1
 DEFAULT_SAMPLE = 20
 
 
-class Verification(BaseModel):
+class Verification(Record):
     """`RUN/verify.json`."""
 
-    verify_version: int = VERIFY_VERSION
+    verify_version: Annotated[int, form_version(VERIFY_VERSION)] = VERIFY_VERSION
     run_id: str
     dtype: str
     checks: list[Check]
@@ -47,6 +49,7 @@ class Verification(BaseModel):
 def verify_run(
     store: RunStore,
     *,
+    corpus: str | None = None,
     sample: int = DEFAULT_SAMPLE,
     seed: int = 0,
     tolerance: float | None = None,
@@ -54,7 +57,9 @@ def verify_run(
     trust_remote_code: bool = False,
     on_document: OnDocument = lambda done, total: None,
 ) -> Verification:
-    """Check a run. `sample = 0` loads no model. Raises RunError where there is no run, ModelError
+    """Check a run. `sample = 0` loads no model; `corpus` is where its corpus was moved to.
+
+    Raises RunError where there is no run, CorpusError where `corpus` is no place for it, ModelError
     where its model needs code of its own that nobody trusts here, MissingExtraError where a sample
     cannot be scored for want of torch.
 
@@ -65,11 +70,12 @@ def verify_run(
         alone = "--sample 0 checks integrity alone"
         require_modules("scoring a sample again", "torch", "transformers", instead=alone)
     rules, model = manifest.rules, manifest.model
-    checks = check_integrity(store, manifest)
+    root = open_corpus(manifest, corpus)
+    checks = check_integrity(store, manifest, root)
     truth = noise = None
     if sample and all(check.passed for check in checks):
         _check_trust(model, trusted=trust_remote_code)
-        documents = sample_documents(store, manifest, sample, seed)
+        documents = sample_documents(store, manifest, sample, seed, root)
         truth = measure_truth(
             documents,
             ReferenceScorer(model, rules),
@@ -93,7 +99,7 @@ def verify_run(
         truth=truth,
         noise_floor=noise,
     )
-    store.write_verification(verification.model_dump_json(indent=1))
+    save(store.root, VERIFICATION, verification)
     return verification
 
 
@@ -108,5 +114,5 @@ def _check_trust(model: ModelRecord, *, trusted: bool) -> None:
 
 def read_verification(store: RunStore) -> Verification | None:
     """What the last `verify` of this run found."""
-    content = store.verification()
-    return None if content is None else Verification.model_validate_json(content)
+    hint = "delete it, or verify the run again"
+    return load(store.root, VERIFICATION, Verification, hint=hint)

@@ -1,16 +1,24 @@
 """A night from its configuration to its verdict, without Ray: order, resuming, baselines, words."""
 
 import json
+import math
+import re
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from jobs.cli.audit import print_audit
 from jobs.nights.night import load_night
 from pipeline.audits.nights import Nights
 from pipeline.audits.record import Delivery
 from pipeline.errors import ConfigError, RunError
+from pipeline.rendering import formats
+from pipeline.reports.report import build_report
 from pipeline.runs.lock import RunLock
 from tests.support.audits import Audits, Scorer
 
@@ -272,3 +280,103 @@ def test_the_schedule_names_the_time_zone(audits, monkeypatch):
         audits.file.write_text(text + f'[schedule]\ncron = "0 3 * * *"\ntime_zone = "{zone}"\n')
         names.add(load_night(audits.file, None).name)
     assert len(names) == 2
+
+
+def test_a_sampled_night_has_one_corpus_perplexity(audits, capsys):
+    """Drawn out of proportion, so that what is not weighted shows: two rows of the rare stratum."""
+    audits.write("c", ["~" * 200] * 6 + ["the of the of"] * 60, ["rare"] * 6 + ["web"] * 60)
+    audits.configure('by = "source"\n', extra=PERPLEXITY + "max = 1e6\n")
+    every = audits.night(MONDAY)
+    audits.configure(
+        'by = "source"\nsample_rows = 14\nsample_by = "source"\nreuse = false\n',
+        extra=PERPLEXITY + "max = 1\nmax_increase = 0.5\nmax_psi = 9\n",
+    )
+    record = audits.night(TUESDAY)
+    night = audits.runs / TUESDAY
+    estimate = record.sample.estimates["corpus_perplexity"]
+    scores = pl.read_parquet(night / "scores" / "*.parquet")
+    of_the_rows = math.exp(scores["nll"].sum() / scores["num_tokens"].sum())
+    assert abs(of_the_rows / estimate.value - 1) > 0.01, "or this test shows nothing"
+    true = every.overall.figures.corpus_perplexity
+    assert estimate.interval.low < true < estimate.interval.high
+
+    report = json.loads((night / "report.json").read_text())
+    comparison = json.loads((night / "comparison.json").read_text())
+    compared = next(run for run in comparison["runs"] if run["sample"])
+    shift = comparison["shifts"][0]["overall"]["changes"]["perplexity"]
+    history = pl.read_parquet(audits.runs / "history.parquet")
+    own = history.filter((pl.col("night") == date(2026, 1, 6)) & pl.col("by").is_null())
+    check = record.checks[0].findings[0]
+    for value in (
+        record.overall.figures.corpus_perplexity,
+        report["overall"]["corpus_perplexity"],
+        report["sample"]["estimates"]["corpus_perplexity"]["value"],
+        compared["figures"]["corpus_perplexity"],
+        shift["value"],
+        own["corpus_perplexity"].item(),
+        check.value,
+    ):
+        assert value == pytest.approx(estimate.value, rel=1e-12)
+    assert shift["baseline"] == pytest.approx(true)
+    assert shift["interval"]["low"] <= shift["difference"] <= shift["interval"]["high"]
+    assert compared["intervals"]["perplexity"] == estimate.interval.model_dump()
+    groups = {one["value"]: one["figures"] for one in report["groups"]["source"]}
+    for name, part in record.groups["source"].items():
+        assert groups[name] == part.figures.model_dump()
+    quantiles = compared["figures"]["quantiles"]["perplexity"]
+    assert quantiles["p50"] == pytest.approx(compared["percentiles"]["perplexity"][50])
+    assert quantiles["p50"] == pytest.approx(report["overall"]["quantiles"]["perplexity"]["p50"])
+
+    # In words, wherever it is shown, and never the other number.
+    print_audit(record, Console(width=120))
+    shown = {"terminal": capsys.readouterr().out, "audit.json": (night / "audit.json").read_text()}
+    for name in ("report.html", "report.md", "comparison.html", "comparison.md"):
+        shown[name] = (night / name).read_text()
+    shown["trend.html"] = (audits.runs / "trend.html").read_text()
+    value, _ = formats.estimate(estimate.value, estimate.interval)
+    wrong, _ = formats.estimate(of_the_rows, estimate.interval)
+    for name, text in shown.items():
+        assert "estimated" in text, name
+        assert value in text or name == "audit.json", name
+        assert re.search(rf"(?<![\d.]){re.escape(wrong)}(?!\d)", text) is None, name
+    for name in ("terminal", "report.html", "report.md", "trend.html"):
+        assert "estimated, 95% interval" in shown[name].replace("\n", " "), name
+    assert "estimated at" in record.reasons[0]
+    # What `winnow report` makes of the night later is the same, and so is what it judges.
+    again = build_report(str(night), fail_if=f"corpus_perplexity > {estimate.value + 1e-9}")
+    assert again.overall.model_dump() == report["overall"]
+    assert not again.requirements[0].failed
+
+
+def test_a_night_of_the_first_version_is_still_a_sample(audits):
+    """It noted its draw down in audit.json alone."""
+    audits.configure('sample_rows = 10\nsample_by = "source"\n')
+    audits.night(MONDAY)
+    night = audits.runs / MONDAY
+    before = build_report(str(night), text=False).overall
+    (night / "sample.json").unlink()
+    assert build_report(str(night), text=False).overall == before
+    (night / "audit.json").write_text('{"sample": {"by"')
+    with pytest.raises(RunError, match=r"audit\.json is damaged"):
+        build_report(str(night))
+
+
+def test_quantiles_that_are_required_are_exact(audits, monkeypatch):
+    """However coarse the sketch; and the figures of the night say the same."""
+    monkeypatch.setattr("pipeline.statistics.sketches.FINE_ROWS", 0)
+    monkeypatch.setattr("pipeline.statistics.sketches.COARSE", 1)
+    requirement = '[[audit.require]]\nmetric = "p75"\nmax = 1\n'
+    audits.configure(
+        'by = "source"\n', extra=requirement + requirement.replace("max", 'by = "source"\nmax')
+    )
+    record = audits.night(MONDAY)
+    scores = pl.read_parquet(audits.runs / MONDAY / "scores" / "*.parquet")
+    exact = np.quantile(scores["perplexity"].drop_nulls(), 0.75)
+    assert record.checks[0].findings[0].value == pytest.approx(exact, rel=1e-12)
+    assert record.overall.figures.quantiles["perplexity"]["p75"] == pytest.approx(exact, rel=1e-12)
+    for finding in record.checks[1].findings:
+        own = scores.filter(pl.col("source") == finding.group)["perplexity"].drop_nulls()
+        assert finding.value == pytest.approx(np.quantile(own, 0.75), rel=1e-12)
+    assert record.overall.figures.quantile_error > 1
+    note = "Quantiles are read off bins"
+    assert note in (audits.runs / MONDAY / "report.md").read_text()

@@ -121,7 +121,7 @@ def test_a_column_of_our_name(tmp_path):
 
 
 def test_a_record_that_is_lost(tmp_path):
-    with pytest.raises(RunError, match="missing or damaged"):
+    with pytest.raises(RunError, match=r"_sample\.json is missing"):
         read_sample_record(open_root(str(tmp_path)))
 
 

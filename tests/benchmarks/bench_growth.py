@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.engine.sizing import settle_heap
+from pipeline.engine.sizing import freeze_gc
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
 from tests.benchmarks.instant import InstantEngine, ReadyIds, plan, write_corpus
@@ -37,13 +37,13 @@ def peak_bytes() -> int:
 def child(corpus: str, run: str) -> None:
     """Score a corpus, print {documents, shards, cpu_seconds, peak_bytes}."""
     started = time.process_time()
-    planned, job = plan(Path(corpus), shard_tokens=SHARD_TOKENS)
+    manifest = plan(Path(corpus), shard_tokens=SHARD_TOKENS)
     engine, store, documents = InstantEngine(), RunStore(run), 0
-    settle_heap()  # as an engine does when it has started
-    for shard in planned.shards:
+    freeze_gc()  # as an engine does when it has started
+    for shard in manifest.shards:
         totals = score_shard(
-            shard,
-            job,
+            manifest.task(shard.id),
+            manifest,
             engine=engine,
             tokenizer=ReadyIds(),  # type: ignore[arg-type]
             store=store,

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.engine.sizing import settle_heap
+from pipeline.engine.sizing import freeze_gc
 from pipeline.runs.manifest import Totals
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
@@ -28,10 +28,10 @@ GOAL = 20_000
 
 
 def score(corpus: Path, run: Path) -> Totals:
-    planned, job = plan(corpus)
+    manifest = plan(corpus)
     return score_shard(
-        planned.shards[0],
-        job,
+        manifest.task(0),
+        manifest,
         engine=InstantEngine(),
         tokenizer=ReadyIds(),  # type: ignore[arg-type]
         store=RunStore(str(run)),
@@ -42,7 +42,7 @@ def main(documents: int = DOCUMENTS, rounds: int = ROUNDS, *, profile: bool = Fa
     with tempfile.TemporaryDirectory() as scratch:
         corpus = write_corpus(Path(scratch) / "corpus", documents)
         score(write_corpus(Path(scratch) / "warm", 1000), Path(scratch) / "warm-up")
-        settle_heap()  # as an engine does when it has started
+        freeze_gc()  # as an engine does when it has started
         if profile:
             # The thread that reads ahead is not in it.
             with cProfile.Profile(time.thread_time) as profiler:

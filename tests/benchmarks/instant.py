@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.columns import Columns
-from pipeline.planning.sharding import CorpusPlan, plan_corpus
-from pipeline.runs.manifest import ScoringRules
+from pipeline.planning.sharding import plan_corpus
+from pipeline.runs.manifest import Manifest, ScoringRules, encode_schema
 from pipeline.schema import Window, WindowScore, part_schema
-from pipeline.scoring.shard import ShardJob
 from pipeline.scoring.tokenizer import Encoded
+from tests.support.plans import make_manifest
 
 DOCUMENT_BYTES = 1000
 BYTES_PER_TOKEN = 4
@@ -65,8 +64,8 @@ def write_corpus(folder: Path, documents: int, *, files: int = 1) -> Path:
     return folder
 
 
-def plan(corpus: Path, *, shard_tokens: int = 10**12) -> tuple[CorpusPlan, ShardJob]:
-    """A corpus, by default as one shard, and its job as a worker makes it."""
+def plan(corpus: Path, *, shard_tokens: int = 10**12) -> Manifest:
+    """The plan of a corpus, by default as one shard, without a model."""
     planned = plan_corpus(
         str(corpus),
         text_column="text",
@@ -82,13 +81,14 @@ def plan(corpus: Path, *, shard_tokens: int = 10**12) -> tuple[CorpusPlan, Shard
         long_documents="window",
         min_k_percent=20.0,
     )
-    job = ShardJob(
-        run_id="0" * 32,
-        corpus=planned.root,
-        files=tuple(file.path for file in planned.files),
-        columns=Columns("text", None, ()),
-        schema=part_schema(None, []),
+    return make_manifest(
+        corpus=planned.root.location,
+        text_column="text",
+        id_column=None,
+        carried=(),
+        part_schema=encode_schema(part_schema(None, [])),
         rules=rules,
         fingerprint={},
+        files=planned.files,
+        shards=planned.shards,
     )
-    return planned, job

@@ -27,11 +27,11 @@ class Costs:
     """A shard: the driver's own share, and Ray's submit and get."""
     wait: float
     """A pending call, in one `ray.wait`; a turn has two."""
-    look_after: float
+    poll_workers: float
     """A worker, each half second: ask for progress, wait for it, get it."""
 
 
-MEASURED = Costs(settle=300e-6, wait=0.5e-6, look_after=300e-6)
+MEASURED = Costs(settle=300e-6, wait=0.5e-6, poll_workers=300e-6)
 
 
 def busy(workers: int, shards: int, shard_seconds: float, costs: Costs) -> float:
@@ -60,7 +60,7 @@ def busy(workers: int, shards: int, shard_seconds: float, costs: Costs) -> float
             worked += duration
             taken += 1
         if now - reported >= POLL_SECONDS:
-            now += costs.look_after * workers
+            now += costs.poll_workers * workers
             reported = now
     finished = ends[0][0]
     worked -= sum(end - finished for end, _ in ends)
@@ -70,7 +70,7 @@ def busy(workers: int, shards: int, shard_seconds: float, costs: Costs) -> float
 def main(shards: int = SHARDS) -> None:
     cases = {
         "as it is": MEASURED,
-        "without asking each worker": replace(MEASURED, look_after=0.0),
+        "without asking each worker": replace(MEASURED, poll_workers=0.0),
         "as it is, and a request of 30 ms for each shard": replace(MEASURED, settle=30e-3),
     }
     for workers in (200, 1_000):

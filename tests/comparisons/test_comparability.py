@@ -36,7 +36,7 @@ KINDS = {
     "the same again": ("repeats", [(ONE, BASE), (ONE, BASE)]),
     "a copy elsewhere": (
         "repeats",
-        [(ONE, BASE), (ONE, {"corpus": "/b", "times": {"a.parquet": 9}})],
+        [(ONE, BASE), (ONE, {"corpus": "/b", "versions": {"a.parquet": 9}})],
     ),
     "other dtype": ("repeats", [(ONE, BASE), (ONE, {"dtype": "bfloat16"})]),
     "other corpora": ("datasets", [(ONE, BASE), (OTHER, {"corpus": "/b"})]),
@@ -45,7 +45,7 @@ KINDS = {
     "other weights, a copy": ("checkpoints", [(ONE, BASE), (ONE, SECOND | {"corpus": "/b"})]),
     "other tokenizer": ("models", [(ONE, BASE), (ONE, TOKENIZER)]),
     "a file more": ("nightly", [(ONE, BASE), (ONE | OTHER, BASE)]),
-    "a file rewritten": ("nightly", [(ONE, BASE), (ONE, {"times": {"a.parquet": 2}})]),
+    "a file rewritten": ("nightly", [(ONE, BASE), (ONE, {"versions": {"a.parquet": 2}})]),
     "three nights": ("nightly", [(ONE, BASE), (ONE | OTHER, BASE), (OTHER, BASE)]),
     "both": ("matrix", [(ONE, BASE), (OTHER, TOKENIZER | {"corpus": "/b"})]),
     "two by two": (
@@ -129,10 +129,10 @@ def test_one_run_is_no_comparison(ask):
 
 
 def test_files_are_counted_by_what_became_of_them(ask):
-    before = {name: [row(5, 5.0, 9)] * 2 for name in ("kept", "gone", "longer", "touched")}
-    after = {"kept": before["kept"], "longer": ONE["a.parquet"], "touched": before["touched"]}
+    before = {name: [row(5, 5.0, 9)] * 2 for name in ("kept", "gone", "longer", "edited")}
+    after = {"kept": before["kept"], "longer": ONE["a.parquet"], "edited": before["edited"]}
     after |= {"new": before["kept"], "newer": before["kept"]}
-    question = ask((before, BASE), (after, {"times": {"touched": 5}}))
+    question = ask((before, BASE), (after, {"versions": {"edited": 5}}))
     found = files_changed(*question.subjects)
     assert (found.added, found.removed, found.changed, found.unchanged) == (2, 1, 2, 1)
     question = ask((ONE, BASE), (ONE, {"corpus": "/elsewhere"}))

@@ -38,7 +38,9 @@ def harmless(tmp_path_factory) -> Comparison:
     settings = {"corpus": f"/{NAME}", "model": NAME}
     stores = [
         write_run(folder / NAME, {NAME: rows(1.0)}, **settings),
-        write_run(folder / "tonight", {NAME: rows(1.0, moved=True)}, times={NAME: 9}, **settings),
+        write_run(
+            folder / "tonight", {NAME: rows(1.0, moved=True)}, versions={NAME: 9}, **settings
+        ),
         write_run(folder / "third", {NAME: rows(1.1), "b": rows(1.0)}, **settings),
     ]
     found = compare_runs(stores, by=("source",), resamples=100)

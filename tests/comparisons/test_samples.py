@@ -3,11 +3,20 @@
 import math
 
 import numpy as np
+import pytest
 
-from pipeline.comparisons.samples import file_order, read_sample
+from pipeline.comparisons.samples import Sample, file_order, read_sample
+from pipeline.comparisons.shifts import (
+    BITS,
+    PERPLEXITY,
+    WHOLE,
+    count_scored,
+    percentiles,
+    resample,
+)
 from pipeline.reports.groups import OTHERS
 from pipeline.runs.scores import scan_scores
-from pipeline.statistics.bootstrap import ROW_BITS
+from pipeline.statistics.bootstrap import ROW_BITS, Bootstrap
 from tests.support.made_runs import hash_of, row, unscored, write_run
 
 
@@ -42,3 +51,26 @@ def test_a_run_without_rows(tmp_path):
     manifest = store.require_manifest()
     found = read_sample(scan_scores(store, manifest), [], {"source": ["web"]})
     assert len(found.key) == len(found.groups["source"]) == 0
+
+
+def test_documents_of_a_sample_are_resampled_by_their_weight():
+    """Those that stand for nearly all decide nearly alone, in figures and in percentiles."""
+    random = np.random.default_rng(0)
+    num = 200
+    is_heavy = np.arange(num) % 2 == 0
+    sample = Sample(
+        key=np.arange(num, dtype=np.int64),
+        text_hash=np.zeros(num, np.int64),
+        nll=np.where(is_heavy, 2.0, random.uniform(3, 9, num)) * 10,
+        num_tokens=np.full(num, 10, np.uint32),
+        num_scored_bytes=np.full(num, 40, np.uint32),
+        weight=np.where(is_heavy, 1e9, 1e-3),
+    )
+    bootstrap = Bootstrap(seed=0, resamples=50)
+    blocks = bootstrap.blocks(sample.key, ["a"], 0)
+    found = resample(sample, blocks, bootstrap, {})[WHOLE]
+    assert found[PERPLEXITY] == pytest.approx(np.exp(2.0), rel=1e-9)
+    assert found[BITS] == pytest.approx(0.5 / np.log(2), rel=1e-9)
+    shares = percentiles(sample, [PERPLEXITY])[PERPLEXITY]
+    assert shares[1:100] == pytest.approx([np.exp(2.0)] * 99, rel=1e-6)
+    assert count_scored(sample, {}) == {WHOLE: num}

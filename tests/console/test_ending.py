@@ -170,10 +170,10 @@ def raised(error: Exception, capsys: pytest.CaptureFixture[str]) -> tuple[int, s
     return int(exit_.value.code or 0), capsys.readouterr().err
 
 
-CANNOT_BE = [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG]
+USAGE_ERRNOS = [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG]
 
 
-@pytest.mark.parametrize("number", CANNOT_BE, ids=[errno.errorcode[one] for one in CANNOT_BE])
+@pytest.mark.parametrize("number", USAGE_ERRNOS, ids=[errno.errorcode[one] for one in USAGE_ERRNOS])
 def test_what_cannot_be_written_at_all_is_a_mistake_of_the_request(number, capsys):
     code, err = raised(OSError(number, os.strerror(number), "/runs/x"), capsys)
     assert code == 2

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.corpus.columns import Columns, choose_columns
-from pipeline.corpus.files import Footer, changed_files, find_files, read_footers
+from pipeline.corpus.files import Footer, find_files, read_footers
 from pipeline.errors import CorpusError
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -534,26 +534,3 @@ def test_a_carried_field_brings_no_metadata_along():
     one = Footer("a", info, pa.schema([pa.field("text", TEXT), field], {"pandas": "{}"}), ())
     _, _, carried = choose(one, carry=("c",))
     assert carried[0].metadata is None
-
-
-# --- changes since the plan
-
-
-def test_changed_files(tmp_path):
-    for name in ("gone", "longer", "touched", "same"):
-        write(tmp_path / f"{name}.parquet")
-    root, files = find_files(str(tmp_path))
-    planned = [(name, info.size, info.mtime_ns) for name, info in files.items()]
-    assert list(changed_files(root, planned)) == []
-
-    (tmp_path / "gone.parquet").unlink()
-    with (tmp_path / "longer.parquet").open("ab") as file:
-        file.write(b"x")
-    os.utime(tmp_path / "touched.parquet", ns=(1, 1))
-
-    size = files["longer.parquet"].size
-    assert dict(changed_files(root, planned)) == {
-        "gone.parquet": "is gone",
-        "longer.parquet": f"has {size + 1} bytes, had {size}",
-        "touched.parquet": "was written again",
-    }

@@ -1,8 +1,9 @@
 import pyarrow as pa
 import pytest
 
-from pipeline.corpus.identity import check_texts
+from pipeline.corpus.identity import check_texts, differing_facts, is_trusted
 from pipeline.errors import CorpusChangedError
+from pipeline.runs.manifest import PlannedFile
 from pipeline.scoring.fold import measure
 
 TEXTS = ["one", None, "", "zwölf \u0000 日本", "one", "x" * 5000]
@@ -58,3 +59,25 @@ def test_bytes_that_are_not_utf8_have_no_hash(kind: pa.DataType):
         check_texts("a.parquet", 0, texts, scored(["one", "a\ufffdb", None]))
     with pytest.raises(CorpusChangedError, match="row 1:"):
         check_texts("a.parquet", 0, column(["one", "mended", None], kind), hashes)
+
+
+FACTS = PlannedFile(path="a", size_bytes=10, mtime_ns=5, num_rows=1, footer_digest="d")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "differ"),
+    [
+        ({"size_bytes": 11}, {}, ["size"]),
+        ({}, {"mtime_ns": 6}, ["time"]),
+        ({"footer_digest": "e"}, {}, ["footer"]),
+        ({"footer_digest": None}, {}, []),
+        ({"mtime_ns": 0}, {"mtime_ns": 0}, []),
+        ({"size_bytes": 1, "mtime_ns": 1}, {"footer_digest": "f"}, ["size", "footer", "time"]),
+    ],
+    ids=["size", "time", "footer", "unknown footer", "unknown time", "all"],
+)
+def test_a_file_is_trusted_only_if_size_footer_and_time_agree(then, now, differ):
+    before, after = FACTS.model_copy(update=then), FACTS.model_copy(update=now)
+    assert not is_trusted(before, after)
+    assert differing_facts(before, after) == differ
+    assert is_trusted(FACTS, FACTS.model_copy())

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.demo import demo
 from pipeline.errors import RunError
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.runs.manifest import FORM_VERSION
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 LEFT = {
-    "another version's run": ("manifest.json", json.dumps({"schema_version": SCHEMA_VERSION - 1})),
+    "another version's run": ("manifest.json", json.dumps({"schema_version": FORM_VERSION - 1})),
     "what is damaged": ("manifest.json", "{"),
     "what is no run": ("notes.txt", "mine"),
 }

@@ -229,6 +229,7 @@ assert gc.get_threshold() == usual
 
 def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
     window = windows_of(TEXTS["short"], tokenizer)[0]
+    num_tokens = len(window.prompt)
     step = engine._llm.step
 
     def lying() -> list:
@@ -240,21 +241,28 @@ def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
                 output.outputs.data = output.outputs.data[1:]
         return outputs
 
+    expected = (
+        rf"^the engine returned {num_tokens - 2} log-probabilities for a window of {num_tokens} "
+        r"tokens, 1 of them context$"
+        r"|^the engine returned log-probabilities of tokens that are not the window's$"
+    )
     with monkeypatch.context() as patch:
         patch.setattr(engine._llm, "step", lying)
-        with pytest.raises(EngineError, match=r"other tokens|another number"):
+        with pytest.raises(EngineError, match=expected):
             list(engine.score([(0, window)]))
 
 
 def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_size, monkeypatch):
-    from pipeline.engine.pooler import LogprobPooler
+    """test_startup_check.py has the other ways to be wrong."""
+    from pipeline.engine import pooler
 
-    right = LogprobPooler._target_logprobs
+    right = pooler.scored_rows
 
-    def shifted(self, hidden_states, rows, targets):
-        return right(self, hidden_states, rows, targets.roll(1))
+    def shifted(*arguments):
+        rows, targets = right(*arguments)
+        return [row + 1 for row in rows], targets
 
-    monkeypatch.setattr(LogprobPooler, "_target_logprobs", shifted)
+    monkeypatch.setattr(pooler, "scored_rows", shifted)
     settings = EngineSettings(
         str(tiny_model),
         "float32",
@@ -263,7 +271,7 @@ def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_s
         scoring="fused",
         architecture="LlamaForCausalLM",
     )
-    with pytest.raises(ModelError, match=r"fused scoring .* is off by"):
+    with pytest.raises(ModelError, match=r"fused scoring .* is off: ln p of token \d of 5 is -"):
         VllmEngine(settings)
 
 

@@ -313,11 +313,13 @@ def copied(made, tmp_path) -> Path:
     return tmp_path / "made"
 
 
-def test_a_corpus_that_changed_is_refused(copied, tmp_path):
+def test_a_file_that_is_gone_is_named_and_a_touched_one_is_not(copied, tmp_path):
     os.utime(copied / "corpus" / "a.parquet")
     (copied / "corpus" / "deep" / "c.parquet").unlink()
-    with pytest.raises(CorpusError, match=r"a\.parquet was written again; deep/c\.parquet is gone"):
+    with pytest.raises(CorpusError, match=r"has no .*/deep/c\.parquet any more$") as raised:
         run_filter(copied, tmp_path / "out", percentile="20:80")
+    assert "--corpus" in str(raised.value.hint)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unfinished_run_counts_what_it_lacks(copied, tmp_path):

@@ -16,18 +16,20 @@ def manifest(corpus: Path, asked: str):
 
 @pytest.mark.parametrize("asked", ["{corpus}", "{corpus}/", "{corpus}/*/x.parquet"])
 def test_inside_a_folder_or_a_glob_is_refused(tmp_path, asked):
+    corpus = open_root(str(tmp_path))
     one = manifest(tmp_path, asked.format(corpus=tmp_path))
     with pytest.raises(UsageError, match=r"--out .* is inside the corpus"):
-        check_apart(one, str(tmp_path / "out"), None)
+        check_apart(one, str(tmp_path / "out"), None, corpus)
     with pytest.raises(UsageError, match=r"--out .* is the corpus itself"):
-        check_apart(one, str(tmp_path), None)
+        check_apart(one, str(tmp_path), None, corpus)
 
 
 def test_beside_a_corpus_of_one_file_is_fine(tmp_path):
+    corpus = open_root(str(tmp_path))
     one = manifest(tmp_path, str(tmp_path / "x.parquet"))
-    check_apart(one, str(tmp_path / "out"), str(tmp_path / "rest"))
+    check_apart(one, str(tmp_path / "out"), str(tmp_path / "rest"), corpus)
     with pytest.raises(UsageError, match="is the corpus itself"):
-        check_apart(one, str(tmp_path), None)
+        check_apart(one, str(tmp_path), None, corpus)
 
 
 def test_begin(tmp_path):

@@ -37,8 +37,7 @@ from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
 from pipeline.settings.config import ScoreConfig, Workers
-from pipeline.storage import locations
-from pipeline.storage import retries as patience
+from pipeline.storage import locations, retries
 from pipeline.storage.filesystem import open_root
 from tests.support.fakes import FakeEngine
 from tests.support.faulty_proxy import (
@@ -304,7 +303,7 @@ def test_nothing_is_visible_before_the_put_nor_after_an_error(store, prefix):
 
 
 def test_an_upload_that_fails_midway_leaves_nothing(proxy, store, prefix, quick, monkeypatch):
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(retries, "RETRY_SECONDS", 0.0)
     root = open_root(store.location(prefix, port=proxy.port))
     proxy.fail_times(99, refuse(503, "SlowDown"), method="PUT", having="partNumber=2")
     with pytest.raises(StoreError, match="SLOW_DOWN during UploadPart"):
@@ -447,7 +446,7 @@ def test_a_store_that_freezes_in_the_middle_of_a_run(
 def test_a_store_that_stays_away_ends_the_run_which_then_goes_on(
     store, corpus, prefix, tiny_model, expected, quick, monkeypatch
 ):
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(retries, "RETRY_SECONDS", 2.0)
     where = (store.location(corpus), store.location(f"{prefix}/run"))
     try:
         with pytest.raises(StoreError, match=f"s3://{BUCKET}/{prefix}/.* failed for 2 s") as caught:
@@ -465,7 +464,7 @@ def test_a_report_of_a_store_that_is_away_says_so(store, prefix, corpus, tiny_mo
     run = score_corpus(store.location(corpus), store.location(f"{prefix}/run"), tiny_model)
     frame = scan_scores(run, run.require_manifest())
     impatient = RunStore(run.location)
-    impatient.root = run.root.with_patience(0.5)
+    impatient.root = run.root.retrying_for(0.5)
     lazy = scan_scores(impatient, run.require_manifest())
     assert frame.collect().height == NUM_DOCUMENTS
     store.kill()

@@ -1,7 +1,6 @@
 """From a request to a frozen plan: how shards are dealt, and when a run may go on."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pyarrow import fs
 from pipeline.corpus.columns import Columns
 from pipeline.corpus.files import Footer
 from pipeline.errors import CorpusError, ModelError, RunError
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.planning.sharding import (
     BYTES_PER_TOKEN,
     SMALLEST_SHARD_TOKENS,
@@ -285,12 +284,10 @@ def test_a_new_plan_leaves_nothing_automatic(corpus, tiny_model, tmp_path):
 
 def test_what_workers_are_told(corpus, tiny_model, tmp_path):
     manifest, _ = open_(request(corpus, tiny_model, tmp_path / "run", carry=("source",)))
-    job = shard_job(manifest)
-    assert job.corpus.path == str(corpus)
-    assert job.files == ("a.parquet", "b.parquet", "c.parquet")
-    assert job.columns == Columns("text", "id", ("source",))
-    assert job.schema == manifest.arrow_schema()
-    assert (job.rules, job.fingerprint) == (manifest.rules, manifest.fingerprint)
+    assert manifest.without_plan().columns == Columns("text", "id", ("source",))
+    told = [manifest.task(shard.id) for shard in manifest.shards]
+    # b.parquet has no row.
+    assert {name for task in told for name in task.files} == {"a.parquet", "c.parquet"}
 
 
 def test_two_plans_of_one_request_differ_in_name_only(corpus, tiny_model, tmp_path):
@@ -423,9 +420,9 @@ def test_changed_files_are_refused_and_counted(corpus, tiny_model, tmp_path):
     config = request(corpus, tiny_model, tmp_path / "run")
     start(config)
     write_file(corpus / "a.parquet", 99)
-    os.utime(corpus / "c.parquet", ns=(1, 1))
+    (corpus / "c.parquet").write_bytes(b"")
     with pytest.raises(
-        CorpusError, match=r"a\.parquet has \d+ bytes, had \d+ \(and 1 more\)$"
+        CorpusError, match=r"a\.parquet has 99 rows, had \d+ \(and 1 more\)$"
     ) as raised:
         open_(config)
     assert raised.value.hint == "score it into a new --out"

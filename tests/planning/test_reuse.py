@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from jobs.run.score import finish_run
 from pipeline.corpus.files import Footer
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import covered_groups, merge_shards, take_over
 from pipeline.planning.sharding import deal_shards
 from pipeline.runs.manifest import Manifest, Totals
@@ -23,6 +23,7 @@ from pipeline.scoring.shard import score_shard
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.verification.integrity import check_integrity
+from tests.support.edits import edit_unseen, recompress, touch, write_plain
 from tests.support.fakes import FakeEngine
 
 FILES = {
@@ -60,8 +61,8 @@ def finish(store: RunStore, manifest: Manifest, model: Path) -> int:
     for shard in manifest.shards:
         if shard.id in left:
             score_shard(
-                shard,
-                shard_job(manifest),
+                manifest.task(shard.id),
+                manifest,
                 engine=FakeEngine(),
                 tokenizer=Tokenizer(str(model)),
                 store=store,
@@ -152,6 +153,71 @@ def test_a_corpus_that_was_moved_is_the_same(first, corpus, tiny_model, tmp_path
     shutil.copytree(corpus, moved)  # keeps the times
     store, manifest = plan(moved, tmp_path / "second", tiny_model, reuse=first.location)
     assert finish(store, manifest, tiny_model) == 0
+
+
+@pytest.mark.parametrize("change", [touch, recompress], ids=["touched", "recompressed"])
+def test_the_same_documents_in_another_file_are_taken_over(
+    first, corpus, tiny_model, tmp_path, caplog, change
+):
+    change(corpus / "b.parquet")
+    store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    assert "comparing the documents of 1 files" in caplog.text
+    assert finish(store, manifest, tiny_model) == 0
+    assert_frame_equal(rows(store), rows(first))
+
+
+def test_a_run_planned_without_digests_is_compared_once(
+    first, corpus, tiny_model, tmp_path, caplog
+):
+    old = first.require_manifest()
+    files = tuple(file.model_copy(update={"footer_digest": None}) for file in old.files)
+    first.write_manifest(old.model_copy(update={"files": files}))
+    store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    assert f"comparing the documents of {len(FILES)} files" in caplog.text
+    assert finish(store, manifest, tiny_model) == 0
+    caplog.clear()
+    plan(corpus, tmp_path / "third", tiny_model, reuse=store.location)
+    assert "comparing" not in caplog.text
+
+
+def test_another_text_behind_the_same_footer_is_scored_anew(corpus, tiny_model, tmp_path):
+    write_plain(corpus / "b.parquet", [f"text {i}" for i in range(6)])
+    first, manifest = plan(corpus, tmp_path / "first", tiny_model)
+    finish(first, manifest, tiny_model)
+    edit_unseen(corpus / "b.parquet", "text 4", "text X", keep_time=False)
+    store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    assert finish(store, manifest, tiny_model) > 0
+    assert taken_over(manifest) == {"a.parquet", "c.parquet", "d.parquet"}
+    fresh, fresh_manifest = plan(corpus, tmp_path / "fresh", tiny_model)
+    finish(fresh, fresh_manifest, tiny_model)
+    assert_frame_equal(rows(store), rows(fresh))
+
+
+def test_another_value_of_a_carried_column_is_scored_anew(corpus, tiny_model, tmp_path):
+    """The part holds it, and would go on holding what it was."""
+    for name, texts in FILES.items():
+        table = {"text": texts, "lang": ["en"] * 6, "n": [float("nan"), 1.0] * 3}
+        pq.write_table(pa.table(table), corpus / name, row_group_size=3)
+    settings = {"carry": ("lang", "n")}
+    first, manifest = plan(corpus, tmp_path / "first", tiny_model, **settings)
+    finish(first, manifest, tiny_model)
+    for name in ("a.parquet", "b.parquet"):
+        table = pq.read_table(corpus / name)
+        lang = ["en"] * 5 + ["de" if name == "b.parquet" else "en"]
+        table = table.set_column(1, "lang", pa.array(lang))
+        pq.write_table(table, corpus / name, row_group_size=3)
+    store, manifest = plan(
+        corpus, tmp_path / "second", tiny_model, reuse=first.location, **settings
+    )
+    finish(store, manifest, tiny_model)
+    assert taken_over(manifest) == {"a.parquet", "c.parquet", "d.parquet"}
+
+
+def taken_over(manifest: Manifest) -> set[str]:
+    """Files that are in shards which were taken over."""
+    assert manifest.reuse is not None
+    shards = [manifest.shards[shard] for shard in manifest.reuse.shards]
+    return {manifest.files[span.file].path for shard in shards for span in shard.spans}
 
 
 @given(st.data())

@@ -142,7 +142,7 @@ def test_copies_in_a_file_are_shown_once(tmp_path, tiny_model):
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=30), st.floats(0, 1))
 def test_ranges_reach_from_the_quantile_to_the_end_of_its_bin(values, q):
     sketch = sketch_of(values)
-    value = sketch.quantile(q)
+    value = sketch.value_at(q)
     (low, near), (last, high) = sketch.above(value, 1)
     assert low == value
     assert near <= high == last

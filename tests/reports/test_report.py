@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,8 @@ from pipeline.planning.plan import open_run
 from pipeline.reports.distributions import HISTOGRAM_BINS
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import MOST_GROUP_VALUES, MOST_GROUPS_SHOWN, OTHERS
+from pipeline.reports.output import to_markdown
+from pipeline.reports.page import to_html
 from pipeline.reports.report import Report, build_report
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
 from pipeline.runs.scores import scan_scores
@@ -450,3 +453,27 @@ def test_a_run_may_have_any_name(make, name):
     run = make(*SMALL, name=name)
     assert scan_scores(run.store, run.manifest).select(pl.len()).collect().item() == 5
     assert run.report().overall.num_documents == 5
+
+
+def test_a_page_has_one_value_of_a_quantile(make, monkeypatch):
+    """However coarse the sketch: what a requirement asks for is exact, in the table too, and how
+    far the others may be off is said."""
+    monkeypatch.setattr("pipeline.statistics.sketches.FINE_ROWS", 0)
+    monkeypatch.setattr("pipeline.statistics.sketches.COARSE", 1)
+    bits = [1 + (i * 37 % 101) / 50 for i in range(101)]
+    run = make([scored(10, one, 20) for one in bits])
+    exact = float(np.quantile([2.0**one for one in bits], 0.75))
+    plain = build_report(run.store, text=False)
+    sketched = plain.overall.quantiles["perplexity"]["p75"]
+    assert sketched != pytest.approx(exact, rel=1e-6), "or this test shows nothing"
+    assert abs(sketched / exact - 1) < plain.overall.quantile_error
+    report = build_report(run.store, text=False, fail_if="p75(perplexity) > 1")
+    shown = report.overall.quantiles["perplexity"]
+    assert shown["p75"] == report.requirements[0].values["p75(perplexity)"]
+    assert shown["p75"] == pytest.approx(exact, rel=1e-12)
+    assert shown["p5"] == plain.overall.quantiles["perplexity"]["p5"]
+    page, markdown = to_html(report), to_markdown(report)
+    for text in (page, markdown):
+        assert "those that a requirement asks for are exact" in text
+    monkeypatch.undo()
+    assert "Quantiles are read off bins" not in to_markdown(build_report(run.store, text=False))

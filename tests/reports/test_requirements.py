@@ -7,7 +7,12 @@ import polars as pl
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.reports.requirements import Finding, check_requirements, parse_requirement
+from pipeline.reports.requirements import (
+    Finding,
+    check_requirements,
+    exact_quantiles,
+    parse_requirement,
+)
 
 SCHEMA = {
     "status": pl.String,
@@ -149,3 +154,52 @@ def test_mistakes_are_pointed_at(source, at, what, hint):
     assert str(raised.value).endswith("\n" + " " * (at + 1) + "^")
     if hint:
         assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "corpus_perplexity",
+        "bits_per_byte",
+        "documents",
+        "tokens",
+        "bytes",
+        "mean(perplexity)",
+        'share(status == "error")',
+        "share(perplexity > 10)",
+    ],
+)
+def test_figures_of_a_sample_are_those_of_its_rows_repeated(figure):
+    weights = [3, 1, 4, 2]
+    weighted = SCORES.with_columns(w=pl.Series(weights, dtype=pl.Float64))
+    requirement = parse_requirement(f"{figure} > 1", weighted.collect_schema(), pl.col("w"))
+    [found] = check_requirements(weighted, [requirement])
+    frame = SCORES.collect()
+    repeated = pl.concat([frame[i] for i, times in enumerate(weights) for _ in range(times)])
+    expected = check(f"{figure} > 1", repeated.lazy())
+    assert found.values == {figure: pytest.approx(expected.values[figure])}
+
+
+def test_a_quantile_of_a_sample_is_weighted():
+    """Of equal weights it is that of the rows; a row that counts for nearly all is nearly all."""
+    for weights, expected in (
+        ([2.5] * 4, float(np.quantile(PERPLEXITIES, 0.75))),
+        ([1, 1, 1, 1e9], math.exp(5)),
+    ):
+        rows = SCORES.with_columns(w=pl.Series(weights, dtype=pl.Float64))
+        requirement = parse_requirement("p75(perplexity) > 1", rows.collect_schema(), pl.col("w"))
+        [found] = check_requirements(rows, [requirement])
+        assert found.values["p75(perplexity)"] == pytest.approx(expected)
+
+
+def test_exact_quantiles_have_the_names_of_figures():
+    sources = ["p95(perplexity) > 1 and p99.4( perplexity ) > 1", "p05(nll) > 1 or p100(nll) > 1"]
+    requirements = [parse_requirement(source, SCORES.collect_schema()) for source in sources]
+    found = exact_quantiles(requirements, check_requirements(SCORES, requirements))
+    assert found == {
+        "perplexity": {
+            "p95": pytest.approx(np.quantile(PERPLEXITIES, 0.95)),
+            "p99.4": pytest.approx(np.quantile(PERPLEXITIES, 0.994)),
+        },
+        "nll": {"p5": pytest.approx(20.5), "p100": 90.0},
+    }

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import tracing
 from pipeline.errors import ConfigError, EngineError
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
 from pipeline.scoring.shard import score_shard
@@ -57,9 +57,9 @@ def scored(tmp_path, tiny_model):
     manifest, _ = open_run(config, store, default_shard_tokens=10**9)
 
     def score(trace: ShardTrace, engine: FakeEngine) -> None:
-        score_shard(
-            manifest.shards[0],
-            shard_job(manifest),
+        trace.scoring("shard 0", score_shard)(
+            manifest.task(0),
+            manifest,
             engine=engine,
             tokenizer=Tokenizer(str(tiny_model)),
             store=store,

@@ -12,9 +12,8 @@ from pyarrow import fs
 
 from pipeline.errors import RunError, UsageError
 from pipeline.runs import store as store_module
-from pipeline.runs.manifest import PartFooter, Success, Totals
+from pipeline.runs.manifest import FORM_VERSION, PartFooter, Success, Totals
 from pipeline.runs.store import FOOTER_KEY, RunStore
-from pipeline.schema import SCHEMA_VERSION
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, remote_root
 from tests.support.plans import SCHEMA, make_manifest
 
@@ -141,7 +140,7 @@ def test_the_footer_says_what_the_part_is(any_store):
     assert any_store.footer(7) == PartFooter(
         run_id="r1", fingerprint=FINGERPRINT, shard=7, totals=totals
     )
-    assert any_store.footer(7).schema_version == SCHEMA_VERSION
+    assert any_store.footer(7).schema_version == FORM_VERSION
 
 
 @pytest.mark.parametrize(
@@ -297,20 +296,28 @@ def cut_off(content: bytes) -> bytes:
 
 
 def garbled(content: bytes) -> bytes:
-    at = content.rindex(b"schema_version")
-    return content[:at] + b"schema_virsion" + content[at + 14 :]
+    at = content.rindex(b'"shard"')
+    return content[:at] + b'"sherd"' + content[at + 7 :]
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [lambda _: b"", lambda _: b"not Parquet", cut_off, garbled, lambda whole: whole[:-1]],
-    ids=["empty", "not Parquet", "cut off", "other footer", "one byte short"],
+    ("damage", "what"),
+    [
+        (lambda _: b"", "is not a part: "),
+        (lambda _: b"not Parquet", "is not a part: "),
+        (cut_off, "is not a part: "),
+        (lambda whole: whole[:-1], "is not a part: "),
+        (garbled, "is damaged: shard: Field required"),
+    ],
+    ids=["empty", "not Parquet", "cut off", "one byte short", "other footer"],
 )
-def test_a_damaged_part_is_one_clear_error(any_store, tmp_path, damage: Callable[[bytes], bytes]):
+def test_a_damaged_part_is_one_clear_error(
+    any_store, tmp_path, damage: Callable[[bytes], bytes], what
+):
     write_part(any_store, 7, make_rows("ok"))
     path = tmp_path / "run/scores/part-00007.parquet"
     path.write_bytes(damage(path.read_bytes()))
-    message = f"{any_store.location}/scores/part-00007.parquet is not a part: "
+    message = f"{any_store.location}/scores/part-00007.parquet {what}"
     with pytest.raises(RunError, match=re.escape(message)) as raised:
         any_store.footer(7)
     assert "\n" not in str(raised.value)
@@ -318,15 +325,20 @@ def test_a_damaged_part_is_one_clear_error(any_store, tmp_path, damage: Callable
 
 
 @pytest.mark.parametrize(
-    "metadata",
-    [{}, {FOOTER_KEY: ""}, {FOOTER_KEY: "{}"}, {FOOTER_KEY: '{"shard": 7'}],
+    ("metadata", "what"),
+    [
+        ({}, "is not a part: "),
+        ({FOOTER_KEY: ""}, "is damaged: Invalid JSON"),
+        ({FOOTER_KEY: "{}"}, "is damaged: run_id: Field required"),
+        ({FOOTER_KEY: '{"shard": 7'}, "is damaged: Invalid JSON"),
+    ],
     ids=["none", "empty", "no keys", "torn"],
 )
-def test_parquet_of_another_program_is_not_a_part(store, metadata):
+def test_parquet_of_another_program_is_not_a_part(store, metadata, what):
     put(store, store.part_name(7))
     table = pa.table({"x": [1]}).replace_schema_metadata(metadata)
     pq.write_table(table, store.root.full(store.part_name(7)))
-    with pytest.raises(RunError, match=re.escape("part-00007.parquet is not a part: ")):
+    with pytest.raises(RunError, match=re.escape(f"part-00007.parquet {what}")):
         store.footer(7)
 
 
@@ -373,9 +385,22 @@ def test_a_damaged_manifest_is_one_clear_error(any_store, damage: Callable[[byte
         (("num_rows",), "many", "num_rows: Input should be a valid integer"),
         (("files",), None, "files: Input should be a valid"),
         (("files", 1, "path"), 3, "files.1.path: Input should be a valid string"),
-        (("rules", "surprise"), 1, "rules.surprise: Extra inputs are not permitted"),
+        (("part_schema",), "AAAA", "part_schema: Value error, is not an Arrow schema"),
+        (("shards", 1, 0), 7, "shards: Value error, shard 1 is not one of these files"),
+        (("shards", 1, 1, 0, 0), 2, "shards: Value error, shard 1 is not one of these files"),
+        (("num_rows",), -1, "num_rows: Input should be greater than or equal to 0"),
+        (("text_bytes",), 10**400, "text_bytes: Input should be less than"),
     ],
-    ids=["wrong type", "null", "deep inside", "unknown key"],
+    ids=[
+        "wrong type",
+        "null",
+        "deep inside",
+        "no schema",
+        "another shard",
+        "of no file",
+        "negative",
+        "huge",
+    ],
 )
 def test_a_manifest_that_does_not_fit_names_the_key(store, path, value, message):
     content = json.loads(make_manifest().to_json())
@@ -389,16 +414,18 @@ def test_a_manifest_that_does_not_fit_names_the_key(store, path, value, message)
 
 
 @pytest.mark.parametrize(
-    ("content", "version"),
-    [(b'{"schema_version": 999}', "999"), (b"{}", "None"), (b"[]", "None"), (b"1", "None")],
-    ids=["later", "no version", "a list", "a number"],
+    ("version", "age"),
+    [(999, "a newer"), (FORM_VERSION + 1, "a newer"), (FORM_VERSION - 1, "an older")],
 )
-def test_a_manifest_of_another_version_is_refused(store, content, version):
-    put(store, "manifest.json", content)
-    message = f"{store.location} has schema version {version}; this Winnow reads {SCHEMA_VERSION}"
+def test_a_manifest_of_another_version_is_refused(store, version, age):
+    put(store, "manifest.json", json.dumps({"schema_version": version}).encode())
+    message = (
+        f"{store.location}/manifest.json was written by {age} Winnow, in form {version}; "
+        f"this one reads {FORM_VERSION}"
+    )
     with pytest.raises(RunError, match=re.escape(message)) as raised:
         store.manifest()
-    assert "use the version of Winnow that wrote it" in raised.value.hint
+    assert "use the Winnow that wrote it, or else score into a new --out" in raised.value.hint
 
 
 @pytest.mark.parametrize("use", ["manifest", "require_manifest", "check_free", "success"])
@@ -452,12 +479,12 @@ def test_what_is_left_of_another_run_is_not_free(store, name):
 def test_failures_are_written_listed_in_order_and_cleared(any_store):
     assert any_store.failures() == []
     any_store.write_failure("00007", {"shard": 7, "reason": "é\ntwo lines"})
-    any_store.write_failure("00002", {"shard": 2})
-    any_store.write_failure("file-00000", {"file": "torn.parquet"})
+    any_store.write_failure("00002", {"shard": 2, "reason": "died", "attempts": 3})
+    any_store.write_failure("file-00000", {"file": "torn.parquet", "reason": "no Parquet"})
     assert any_store.failures() == [
-        {"shard": 2},
+        {"shard": 2, "reason": "died", "attempts": 3},
         {"shard": 7, "reason": "é\ntwo lines"},
-        {"file": "torn.parquet"},
+        {"file": "torn.parquet", "reason": "no Parquet"},
     ]
     any_store.clear_failure("00002")
     any_store.clear_failure("00002")  # a shard that never failed is cleared too
@@ -466,7 +493,7 @@ def test_failures_are_written_listed_in_order_and_cleared(any_store):
 
 def test_clearing_asks_the_file_system_only_of_failures_that_there_are(any_store, monkeypatch):
     earlier = RunStore(any_store.location) if any_store.root.is_local else any_store
-    earlier.write_failure("00001", {"shard": 1})
+    earlier.write_failure("00001", {"shard": 1, "reason": "died"})
     removed = []
     remove = type(any_store.root).remove
     monkeypatch.setattr(
@@ -476,7 +503,7 @@ def test_clearing_asks_the_file_system_only_of_failures_that_there_are(any_store
     )
     any_store.clear_failure("00000")
     any_store.clear_failure("00001")
-    any_store.write_failure("00002", {"shard": 2})
+    any_store.write_failure("00002", {"shard": 2, "reason": "died"})
     any_store.clear_failure("00002")
     any_store.clear_failure("00002")
     assert removed == ["failed/00001.json", "failed/00002.json"]
@@ -484,9 +511,9 @@ def test_clearing_asks_the_file_system_only_of_failures_that_there_are(any_store
 
 
 def test_a_failure_replaces_an_earlier_one(store):
-    store.write_failure("00007", {"attempts": 3})
-    store.write_failure("00007", {"attempts": 6})
-    assert store.failures() == [{"attempts": 6}]
+    store.write_failure("00007", {"reason": "died", "attempts": 3})
+    store.write_failure("00007", {"reason": "died", "attempts": 6})
+    assert store.failures() == [{"reason": "died", "attempts": 6}]
 
 
 @pytest.mark.parametrize(
@@ -494,19 +521,19 @@ def test_a_failure_replaces_an_earlier_one(store):
 )
 def test_failures_are_read_from_final_names_only(store, name):
     # A killed driver leaves the temporary file of the record that it was writing.
-    store.write_failure("00002", {"shard": 2})
+    store.write_failure("00002", {"shard": 2, "reason": "died"})
     put(store, f"failed/{name}", b'{"shard": 7')
-    assert store.failures() == [{"shard": 2}]
+    assert store.failures() == [{"shard": 2, "reason": "died"}]
 
 
-@pytest.mark.parametrize("content", [b'{"shard": 7', b"[]", b'{"reason": []}', b"[" * 10**6])
+@pytest.mark.parametrize("content", [b'{"shard": 7', b"[]", b"{}", b'{"reason": []}', b"[" * 10**6])
 def test_a_damaged_failure_is_one_clear_error(store, content):
     put(store, "failed/00007.json", content)
     with pytest.raises(RunError, match=re.escape("failed/00007.json is damaged")):
         store.failures()
 
 
-# _SUCCESS and verify.json
+# _SUCCESS
 
 
 def test_success_is_read_back(any_store):
@@ -518,17 +545,12 @@ def test_success_is_read_back(any_store):
 @pytest.mark.parametrize(
     "content",
     [b"", b'{"run_id": "5f', b"[]", b"{}", b"\xff", b'{"surprise": 1}'],
-    ids=["empty", "cut off", "a list", "no keys", "not UTF-8", "unknown key"],
+    ids=["empty", "cut off", "a list", "no keys", "not UTF-8", "unknown key alone"],
 )
 def test_a_damaged_success_is_one_clear_error(any_store, content):
     any_store.root.write_bytes("_SUCCESS", content)
     with pytest.raises(RunError, match=re.escape("_SUCCESS is damaged")) as raised:
         any_store.success()
-    assert str(raised.value) == f"{any_store.location}/_SUCCESS is damaged"
+    assert str(raised.value).startswith(f"{any_store.location}/_SUCCESS is damaged: ")
+    assert "\n" not in str(raised.value)
     assert "nothing is scored anew" in raised.value.hint
-
-
-def test_a_verification_is_kept_as_it_was(any_store):
-    assert any_store.verification() is None
-    any_store.write_verification('{"ok": true}')
-    assert json.loads(any_store.verification()) == {"ok": True}

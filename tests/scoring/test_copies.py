@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from jobs.run.isolation import PoisonSearch, Rows
 from pipeline.errors import EngineError
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Totals
 from pipeline.runs.store import RunStore
 from pipeline.schema import Document, Window, WindowScore
 from pipeline.scoring import copies
 from pipeline.scoring.copies import RecentTexts
-from pipeline.scoring.shard import MOST_WAITING, probe_shard, score_shard
+from pipeline.scoring.shard import probe_shard, score_shard
+from pipeline.scoring.stream import MOST_WAITING
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from tests.support.fakes import FakeEngine
@@ -67,14 +68,13 @@ class Corpus:
             corpus=str(folder / "corpus"), model=str(model), out=str(folder / "x"), **wanted
         )
         self.manifest, _ = open_run(config, RunStore(config.out), default_shard_tokens=10**9)
-        self.job = shard_job(self.manifest)
 
     def score(self, tokenizer, *, engine=None, **how) -> tuple[Totals, pa.Table]:
         store = RunStore(str(self.folder / f"run-{how.get('dedup', True)}"))
         [shard] = self.manifest.shards
         totals = score_shard(
-            shard,
-            self.job,
+            self.manifest.task(shard.id),
+            self.manifest,
             engine=engine or FakeEngine(),
             tokenizer=tokenizer,
             store=store,
@@ -181,7 +181,14 @@ def search(corpus: Corpus, tokenizer: Tokenizer, **how: bool) -> set[int]:
     while not hunt.is_over and not hunt.is_hopeless:
         for rows in hunt.take():
             try:
-                probe_shard(shard, corpus.job, *rows, engine=Deadly(), tokenizer=tokenizer, **how)
+                probe_shard(
+                    corpus.manifest.task(shard.id),
+                    corpus.manifest,
+                    *rows,
+                    engine=Deadly(),
+                    tokenizer=tokenizer,
+                    **how,
+                )
                 hunt.survived(Rows(*rows))
             except EngineError:
                 hunt.died(Rows(*rows))

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.engine.sizing import EngineSettings
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
 from pipeline.scoring.tokenizer import Tokenizer
@@ -64,7 +64,9 @@ def scored(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory):
         store.write_manifest(manifest)
         tokenizer = Tokenizer(str(tiny_model))
         for shard in manifest.shards:
-            score_shard(shard, shard_job(manifest), engine=engine, tokenizer=tokenizer, store=store)
+            score_shard(
+                manifest.task(shard.id), manifest, engine=engine, tokenizer=tokenizer, store=store
+            )
         rows = pl.read_parquet(folder / "run" / "scores" / "*.parquet")
         assert rows.height == len(documents)
         return dict(rows.select("text", "nll").iter_rows())

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.engine.vllm_engine import Engine
 from pipeline.errors import EngineError, UnreadableFileError, WinnowError
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Manifest, ScoringRules, Totals, add_totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
@@ -73,8 +73,8 @@ class Run:
     ) -> list[Totals]:
         return [
             score_shard(
-                shard,
-                shard_job(self.manifest),
+                self.manifest.task(shard.id),
+                self.manifest,
                 engine=engine or FakeEngine(),
                 tokenizer=tokenizer,
                 store=self.store,

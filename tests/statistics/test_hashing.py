@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from pipeline.statistics.bootstrap import NUM_BLOCKS, ROW_BITS, Bootstrap
 from pipeline.statistics.hashing import row_hash, uniform
 
 MASK = 2**64 - 1
@@ -50,3 +51,17 @@ def test_uniform():
     assert abs(np.corrcoef(chance[:-1], chance[1:])[0, 1]) < 0.03
     ends = pl.DataFrame({"bits": pl.Series([0, MASK], dtype=pl.UInt64)})
     assert ends.select(uniform(pl.col("bits"))).to_series().to_list() == [0.0, 1 - 2**-53]
+
+
+def test_blocks_of_the_bootstrap_are_of_the_same_hash():
+    """A document's block is what it was: intervals of earlier comparisons come out again."""
+    names = ["a.parquet", "b/\udcff.parquet"]
+    key = np.array([0, 7, (1 << ROW_BITS) + 3, (1 << ROW_BITS) + 2**39], np.int64)
+    expected = []
+    for file, row in (names[0], 0), (names[0], 7), (names[1], 3), (names[1], 2**39):
+        salt = blake2b(f"5 2 {file}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        z = (int.from_bytes(salt, "little") + row * 0x9E3779B97F4A7C15) & MASK
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+        expected.append((z ^ (z >> 31)) % NUM_BLOCKS)
+    assert Bootstrap(seed=5, resamples=1).blocks(key, names, 2).tolist() == expected

@@ -35,7 +35,7 @@ def sketch_of(values: list[float | None], resolution: int = COARSE) -> Sketch:
 
 @given(VALUES, st.floats(0, 1), st.sampled_from([FINE, COARSE]))
 def test_quantiles_are_those_of_numpy_to_within_a_bin(values, q, resolution):
-    found = sketch_of(values, resolution).quantile(q)
+    found = sketch_of(values, resolution).value_at(q)
     if not values:
         assert found is None
         return
@@ -45,14 +45,14 @@ def test_quantiles_are_those_of_numpy_to_within_a_bin(values, q, resolution):
 @given(st.lists(st.integers(0, 600), unique=True, min_size=1), st.floats(0, 1))
 def test_quantiles_are_exact_where_no_bin_holds_more_than_two(exponents, q):
     values = [2.0 ** (e / 2) for e in exponents for _ in range(2)]
-    assert sketch_of(values).quantile(q) == pytest.approx(np.quantile(values, q), rel=1e-12)
+    assert sketch_of(values).value_at(q) == pytest.approx(np.quantile(values, q), rel=1e-12)
 
 
 def test_quantiles_of_many_are_far_better_than_a_bin():
     values = np.random.default_rng(0).lognormal(2.7, 0.5, 200_000)
     sketch = sketch_of(values.tolist())
     for q in (0.01, 0.05, 0.5, 0.95, 0.99):
-        assert sketch.quantile(q) == pytest.approx(np.quantile(values, q), rel=1e-3)
+        assert sketch.value_at(q) == pytest.approx(np.quantile(values, q), rel=1e-3)
 
 
 @given(VALUES)
@@ -128,7 +128,7 @@ def test_batches_add_up_to_what_polars_groups(num_codes, resolution, most_pendin
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1), st.floats(0, 1))
 def test_a_range_above_a_quantile_has_a_document(values, q):
     sketch = sketch_of(values)
-    value = sketch.quantile(q)
+    value = sketch.value_at(q)
     ranges = sketch.above(value, 3)
     inside = [v for v in values if any(low <= v <= high for low, high in ranges)]
     # The last digit of an interpolated value may lie above the largest.

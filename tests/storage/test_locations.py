@@ -88,7 +88,7 @@ def test_a_secret_in_a_location_is_refused_and_not_repeated(location):
 
 def test_the_hub_is_not_asked_where_the_environment_forbids_it(monkeypatch):
     asked = []
-    monkeypatch.setattr(locations, "patiently", lambda *arguments, **rest: asked.append(arguments))
+    monkeypatch.setattr(locations, "with_retries", lambda *args, **_: asked.append(args))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match="hf://datasets/org/set is on the hub") as caught:
         open_uri("hf://datasets/org/set")

@@ -10,9 +10,9 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import AccessError, StoreError, UsageError, WinnowError
-from pipeline.storage import retries as patience
+from pipeline.storage import retries
 from pipeline.storage.filesystem import Root, remote_root
-from pipeline.storage.retries import PatientFile, PatientHandler, patiently
+from pipeline.storage.retries import RetryingFile, RetryingHandler, with_retries
 
 BUSY = "When reading information for key 'k' in bucket 'b': AWS Error SLOW_DOWN during X: be slow"
 
@@ -74,7 +74,7 @@ class Failing:
 @pytest.mark.parametrize("message", TRANSIENT)
 def test_what_may_pass_is_tried_again(message):
     operation = Failing(3, OSError(message))
-    assert patiently(operation, "reading s3://b/k") == "done"
+    assert with_retries(operation, "reading s3://b/k") == "done"
     assert operation.calls == 4
 
 
@@ -82,7 +82,7 @@ def test_what_may_pass_is_tried_again(message):
 def test_a_refusal_is_not_tried_again(message, pauses):
     operation = Failing(1, OSError(message))
     with pytest.raises(AccessError, match="reading s3://b/k: the store refuses: ") as caught:
-        patiently(operation, "reading s3://b/k")
+        with_retries(operation, "reading s3://b/k")
     assert operation.calls == 1
     assert pauses == []
     assert caught.value.exit_code == 2
@@ -97,7 +97,7 @@ def test_a_refusal_is_not_tried_again(message, pauses):
 def test_an_answer_is_no_failure(error, pauses):
     operation = Failing(1, error)
     with pytest.raises(type(error)) as caught:
-        patiently(operation, "reading s3://b/k")
+        with_retries(operation, "reading s3://b/k")
     assert caught.value is error
     assert operation.calls == 1
     assert pauses == []
@@ -108,9 +108,9 @@ def test_patience_has_an_end_and_says_where(pauses, caplog):
         caplog.at_level(logging.WARNING),
         pytest.raises(StoreError) as caught,
     ):
-        patiently(Failing(float("inf")), "reading s3://b/k", seconds=120.0)
+        with_retries(Failing(float("inf")), "reading s3://b/k", seconds=120.0)
     assert 60 < sum(pauses) <= 120
-    assert max(pauses) <= patience.LONGEST_PAUSE_SECONDS
+    assert max(pauses) <= retries.LONGEST_PAUSE_SECONDS
     assert len(set(pauses)) == len(pauses)  # jitter: no two clients in step
     assert str(caught.value) == (
         "reading s3://b/k: the store failed for 120 s: AWS Error SLOW_DOWN during X: be slow"
@@ -127,7 +127,7 @@ def test_patience_has_an_end_and_says_where(pauses, caplog):
 def test_without_patience_there_is_one_try(pauses):
     operation = Failing(1)
     with pytest.raises(StoreError):
-        patiently(operation, "reading s3://b/k", seconds=0.0)
+        with_retries(operation, "reading s3://b/k", seconds=0.0)
     assert operation.calls == 1
     assert pauses == []
 
@@ -221,8 +221,8 @@ def test_everything_a_run_does_is_done_in_the_end(root, faults):
 
 def test_a_root_without_patience_shares_the_store(root, faults):
     with pytest.raises(StoreError):
-        root.with_patience(0.0).exists("a")
-    assert root.with_patience(0.0).filesystem.equals(root.filesystem)
+        root.retrying_for(0.0).exists("a")
+    assert root.retrying_for(0.0).filesystem.equals(root.filesystem)
 
 
 class HalfRead:
@@ -249,7 +249,7 @@ class HalfRead:
 
 def test_a_read_that_fails_is_tried_again_where_it_was():
     content = bytes(range(200))
-    source = PatientFile(HalfRead(content), "reading s3://b/k", 10.0)
+    source = RetryingFile(HalfRead(content), "reading s3://b/k", 10.0)
     assert source.read(10) == content[:10]
     assert source.tell() == 10
     assert source.read(5) == content[10:15]
@@ -265,7 +265,7 @@ def test_parquet_is_read_through_failures():
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, row_group_size=1000)
     content = sink.getvalue().to_pybytes()
-    file = pa.PythonFile(PatientFile(HalfRead(content), "reading", 10.0), mode="r")
+    file = pa.PythonFile(RetryingFile(HalfRead(content), "reading", 10.0), mode="r")
     assert pq.read_table(file) == table
 
 
@@ -275,7 +275,7 @@ def test_our_error_comes_through_arrow_as_it_is():
         def read_at(self, num_bytes: int, offset: int) -> bytes:
             raise OSError(BUSY)
 
-    file = pa.PythonFile(PatientFile(Away(b"x" * 1000), "reading s3://b/k", 0.0), mode="r")
+    file = pa.PythonFile(RetryingFile(Away(b"x" * 1000), "reading s3://b/k", 0.0), mode="r")
     with pytest.raises(StoreError, match="reading s3://b/k") as caught:
         pq.read_metadata(file)
     assert isinstance(caught.value, WinnowError)
@@ -284,7 +284,7 @@ def test_our_error_comes_through_arrow_as_it_is():
 
 def test_stores_are_equal_if_what_they_wrap_is():
     mock = fs._MockFileSystem()
-    one, other = (fs.PyFileSystem(PatientHandler(mock, "s3", s)) for s in (1.0, 2.0))
-    local = fs.PyFileSystem(PatientHandler(fs.LocalFileSystem(), "s3", 1.0))
+    one, other = (fs.PyFileSystem(RetryingHandler(mock, "s3", s)) for s in (1.0, 2.0))
+    local = fs.PyFileSystem(RetryingHandler(fs.LocalFileSystem(), "s3", 1.0))
     assert one.equals(other)
     assert not one.equals(local)

@@ -11,7 +11,7 @@ from jobs.nights.night import load_night
 from jobs.run.score import Outcome, finish_run
 from pipeline.audits.record import Audit
 from pipeline.engine.vllm_engine import Engine
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import take_over
 from pipeline.runs.manifest import Totals
 from pipeline.runs.store import RunStore
@@ -57,8 +57,8 @@ class Scorer:
         for shard in left[: len(left) - self.give_up]:
             store.clear_failure(f"{shard.id:05d}")
             score_shard(
-                shard,
-                shard_job(manifest),
+                manifest.task(shard.id),
+                manifest,
                 engine=self.engine,
                 tokenizer=tokenizer,
                 store=store,

@@ -52,7 +52,7 @@ def write_run(
     corpus: str = "/data/corpus",
     model: str = "org/tiny",
     finished: bool = True,
-    times: dict[str, int] | None = None,
+    versions: dict[str, int] | None = None,
     limit: int | None = None,
     **fingerprint: Any,
 ) -> RunStore:
@@ -77,8 +77,9 @@ def write_run(
                 PlannedFile(
                     path=path,
                     size_bytes=100 + len(rows),
-                    mtime_ns=(times or {}).get(path, 1),
+                    mtime_ns=1,
                     num_rows=len(rows),
+                    footer_digest=f"{(versions or {}).get(path, 1):032x}",
                 )
                 for path, rows in files.items()
             ),

@@ -141,6 +141,7 @@ def make_report(
     values: dict[str, Any] = {
         "generated_at": "2026-01-02T03:04:05+00:00",
         "complete": True,
+        "sample": None,
         "overall": figures(),
         "groups": {by: [Group(value=name, figures=figures()) for name in names]},
         "histograms": [histogram({name: [1, 2, 3] for name in names}, by)] if names else [],

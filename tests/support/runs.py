@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from jobs.run.score import finish_run
 from pipeline.engine.vllm_engine import Engine
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Totals
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
@@ -45,8 +45,8 @@ def score_corpus(
     tokenizer = Tokenizer(str(model))
     for shard in manifest.shards:
         score_shard(
-            shard,
-            shard_job(manifest),
+            manifest.task(shard.id),
+            manifest,
             engine=engine or FakeEngine(),
             tokenizer=tokenizer,
             store=store,

@@ -1,7 +1,6 @@
 """pipeline/verification/integrity.py: every kind of damage to a run is found and named."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pytest
 
 from pipeline.runs.store import FOOTER_KEY, RunStore
 from pipeline.verification.integrity import check_integrity
-from tests.support.runs import make_run
+from tests.support.edits import edit_unseen, recompress, touch, write_plain
+from tests.support.runs import make_run, score_corpus
 
 TEXTS = [f"document {i} " + "and so on " * (i % 4) for i in range(14)] + [None, ""]
 
@@ -123,7 +123,56 @@ def test_totals_that_do_not_add_up(store):
     assert "_SUCCESS says nll" in failed(store)["totals"]
 
 
-def test_a_corpus_that_has_changed(store, tmp_path):
+# --- the corpus
+
+
+def test_a_corpus_is_trusted_where_size_footer_and_time_agree(store):
+    said = "the texts of 2 files are those that were scored: "
+    trusted = "2 trusted by size, footer and time, 0 compared by text"
+    assert verdicts(store)["corpus"] == (True, said + trusted)
+
+
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [(touch, "time"), (recompress, "size and footer and time")],
+    ids=["touched", "recompressed"],
+)
+def test_the_same_texts_in_another_file_pass(store, tmp_path, change, facts):
+    change(tmp_path / "corpus" / "1.parquet")
+    passed, detail = verdicts(store)["corpus"]
+    assert passed
+    assert detail.endswith(f"1 compared by text (1.parquet has another {facts})")
+
+
+def test_other_row_groups_with_the_same_texts_pass(store, tmp_path):
     file = tmp_path / "corpus" / "1.parquet"
-    os.utime(file, ns=(0, 0))
-    assert "1.parquet was written again" in failed(store)["corpus"]
+    pq.write_table(pq.read_table(file), file, row_group_size=4)
+    assert verdicts(store)["corpus"][0]
+
+
+def test_a_run_planned_without_digests_is_compared(store):
+    manifest = store.require_manifest()
+    files = tuple(file.model_copy(update={"footer_digest": None}) for file in manifest.files)
+    store.write_manifest(manifest.model_copy(update={"files": files}))
+    passed, detail = verdicts(store)["corpus"]
+    assert passed
+    assert "0 trusted by size, footer and time, 2 compared by text" in detail
+    assert "0.parquet has no footer to compare with" in detail
+
+
+def test_another_text_is_named_by_file_and_row(tiny_model, tmp_path):
+    (tmp_path / "corpus").mkdir()
+    write_plain(tmp_path / "corpus" / "a.parquet", [f"text {i}" for i in range(8)])
+    store = score_corpus(tmp_path / "corpus", tmp_path / "run", tiny_model)
+    edit_unseen(tmp_path / "corpus" / "a.parquet", "text 5", "text X", keep_time=False)
+    detail = failed(store)["corpus"]
+    assert "1 files differ: a.parquet, row 5: the text is not the one that was scored" in detail
+
+
+def test_files_that_are_gone_torn_or_shorter(store, tmp_path):
+    (tmp_path / "corpus" / "0.parquet").unlink()
+    file = tmp_path / "corpus" / "1.parquet"
+    pq.write_table(pq.read_table(file).slice(0, 5), file)
+    assert "0.parquet is gone; 1.parquet has 5 rows, had 8" in failed(store)["corpus"]
+    file.write_bytes(b"")
+    assert "1.parquet cannot be read: not a readable Parquet file" in failed(store)["corpus"]

@@ -1,0 +1,199 @@
+"""What a stratified sample says of the whole corpus.
+
+Owns the weights of drawn rows, the figures of the corpus that they give, and how sure the two that
+matter are: the combined ratio estimator over strata with its linearised variance (Cochran 1977,
+"Sampling Techniques", sections 6.10 to 6.12), the finite population correction included.
+"""
+
+import math
+from typing import Any
+
+import polars as pl
+from scipy import stats
+
+from pipeline.reports.figures import (
+    QUANTILE_METRICS,
+    QUANTILES,
+    Figures,
+    figures_from,
+    figures_of,
+    quantile_name,
+)
+from pipeline.reports.groups import (
+    KINDS,
+    Group,
+    group_code,
+    group_sizes,
+    groups_of,
+    label_expr,
+    largest_groups,
+)
+from pipeline.runs.records import Record
+from pipeline.runs.sample import Draw
+from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.statistics.bootstrap import CONFIDENCE, Interval
+from pipeline.statistics.quantile import weighted_quantile_expr
+
+METHOD = (
+    "combined ratio estimator over strata, linearised variance with finite population correction, "
+    "Student's t interval at Satterthwaite's degrees of freedom "
+    "(Cochran 1977, sections 5.4 and 6.10 to 6.12)"
+)
+WEIGHT = "sample_weight"
+"""Rows of the corpus that a drawn row stands for."""
+
+
+class Estimate(Record):
+    """A figure of the whole corpus, from its sample."""
+
+    value: float
+    interval: Interval | None
+    """None where a stratum has too few drawn rows to tell how much they vary."""
+
+
+class Sampled(Draw):
+    """Which rows the figures are of, and how sure that makes them."""
+
+    estimates: dict[str, Estimate | None]
+    """corpus_perplexity and bits_per_byte of the corpus, with 95% intervals."""
+    method: str
+
+
+def sampled(scores: pl.LazyFrame, draw: Draw) -> Sampled:
+    """The draw, and what it says of the corpus. `scores` are of `weighed`."""
+    return Sampled(
+        **draw.model_dump(include=set(Draw.model_fields)),
+        estimates=estimates(scores, draw),
+        method=METHOD,
+    )
+
+
+def weighed(scores: pl.LazyFrame, draw: Draw | None) -> pl.LazyFrame:
+    """The drawn rows, with how many rows of the corpus each stands for; without a draw as is."""
+    if draw is None:
+        return scores
+    weights = {one.value: one.num_rows / one.num_drawn for one in draw.strata if one.num_drawn}
+    if draw.by is None:
+        return scores.with_columns(pl.lit(weights.get(None, 1.0)).alias(WEIGHT))
+    weight = label_expr(draw.by).replace_strict(list(weights), list(weights.values()))
+    return scores.with_columns(weight.cast(pl.Float64).alias(WEIGHT))
+
+
+def weight_of(draw: Draw | None) -> pl.Expr | None:
+    """How much a row of `weighed` counts; None where each is one."""
+    return None if draw is None else pl.col(WEIGHT)
+
+
+def estimates(scores: pl.LazyFrame, draw: Draw) -> dict[str, Estimate | None]:
+    """corpus_perplexity and bits_per_byte of the corpus; None where nothing drawn has a score.
+
+    `scores` are of `weighed`.
+    """
+    return {
+        "corpus_perplexity": _ratio(scores, draw, "num_tokens", is_perplexity=True),
+        "bits_per_byte": _ratio(scores, draw, "num_scored_bytes", is_perplexity=False),
+    }
+
+
+def _ratio(scores: pl.LazyFrame, draw: Draw, size: str, *, is_perplexity: bool) -> Estimate | None:
+    """nll over `size`. A row without a score belongs to the sample and adds nothing."""
+    scored = pl.col("nll").is_not_null()
+    rows = scores.select(
+        (label_expr(draw.by) if draw.by else pl.lit("")).alias("stratum"),
+        pl.col("nll").fill_null(0.0),
+        pl.when(scored).then(pl.col(size)).otherwise(0).cast(pl.Float64).alias("size"),
+        WEIGHT,
+    )
+    weight = pl.col(WEIGHT)
+    weighted = [(weight * pl.col(name)).sum().alias(name) for name in ("nll", "size")]
+    nll, sizes = rows.select(weighted).collect().row(0)
+    if not sizes:
+        return None
+    ratio = nll / sizes
+    residual = pl.col("nll") - ratio * pl.col("size")
+    spread = rows.group_by("stratum").agg(residual.var(ddof=1).alias("s2")).collect()
+    by_stratum = dict(spread.iter_rows())
+    variances = []
+    for one in draw.strata:
+        s2 = by_stratum.get(one.value if draw.by else "")
+        if left_out := one.num_rows - one.num_drawn:
+            own = math.nan if s2 is None else one.num_rows * left_out / one.num_drawn * s2
+            variances.append((own, one.num_drawn - 1))
+    half = _half_width(variances) / sizes
+    low, value, high = (_figure(x, is_perplexity) for x in (ratio - half, ratio, ratio + half))
+    return Estimate(
+        value=value, interval=None if math.isnan(half) else Interval(low=low, high=high)
+    )
+
+
+def _half_width(variances: list[tuple[float, int]]) -> float:
+    """Of the interval of a sum of strata, from each one's variance and its degrees of freedom."""
+    variance = sum(own for own, _ in variances)
+    if not variance or math.isnan(variance):
+        return variance
+    # Satterthwaite 1946: a stratum that holds most of the variance and few rows tells little.
+    freedom = variance**2 / sum(own**2 / freedom for own, freedom in variances)
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(variance)
+
+
+def _figure(ratio: float, is_perplexity: bool) -> float:
+    """Nats per unit as the figure that people read."""
+    return math.exp(min(ratio, LARGEST_EXPONENT)) if is_perplexity else ratio / math.log(2)
+
+
+def corpus_figures(scores: pl.LazyFrame, draw: Draw | None) -> Figures:
+    """Figures of the corpus. `scores` are of `weighed`; quantiles are weighted ones."""
+    if draw is None:
+        return figures_of(scores)
+    return _figures(scores.select(_aggregates()).collect().row(0, named=True))
+
+
+def corpus_groups(
+    scores: pl.LazyFrame, column: str, draw: Draw | None, names: list[str] | None = None
+) -> list[Group]:
+    """The same by group, from the least to the most surprising; those of `names`, or the largest.
+
+    Where the corpus was sampled, a group's size is estimated too.
+    """
+    if draw is None:
+        return groups_of(scores, column, names)
+    names = largest_groups(group_sizes(scores, column)) if names is None else names
+    found = scores.group_by(group_code(column, names).alias("code")).agg(_aggregates()).collect()
+    groups = [
+        Group(value=name, kind=KINDS.get(name, "value"), figures=_figures(row))
+        for row in found.iter_rows(named=True)
+        for name in [names[row["code"]]]
+    ]
+    return sorted(groups, key=lambda one: (one.figures.document_perplexity or 0.0, one.value))
+
+
+def _figures(row: dict[str, Any]) -> Figures:
+    quantiles = {
+        metric: {
+            name: row[f"{metric}:{name}"]
+            for name in map(quantile_name, QUANTILES)
+            if row[f"{metric}:{name}"] is not None
+        }
+        for metric in QUANTILE_METRICS
+    }
+    return figures_from(row, row["mean_nll"], quantiles)
+
+
+def _aggregates() -> list[pl.Expr]:
+    weight, scored, tokens = pl.col(WEIGHT), pl.col("nll").is_not_null(), pl.col("num_tokens")
+    told = tokens > 0
+    mean_nll = (weight * pl.col("nll") / tokens).filter(told).sum() / weight.filter(told).sum()
+    return [
+        weight.sum().alias("num_documents"),
+        weight.filter(scored).sum().alias("num_scored"),
+        (weight * tokens).sum().alias("num_tokens"),
+        (weight * pl.col("num_bytes")).sum().alias("num_bytes"),
+        (weight * pl.col("num_scored_bytes")).filter(scored).sum().alias("num_scored_bytes"),
+        (weight * pl.col("nll")).sum().alias("nll"),
+        pl.when(told.any()).then(mean_nll).alias("mean_nll"),
+        *(
+            weighted_quantile_expr(pl.col(metric), weight, q).alias(f"{metric}:{quantile_name(q)}")
+            for metric in QUANTILE_METRICS
+            for q in QUANTILES
+        ),
+    ]

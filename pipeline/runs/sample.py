@@ -1,0 +1,54 @@
+"""Which rows of a corpus a run is of, where it is of a sample: `RUN/sample.json`.
+
+Owns the record of the draw, which every figure of such a run is weighted by.
+"""
+
+from pipeline.runs.records import Record, load, save
+from pipeline.runs.store import RunStore
+
+SAMPLE = "sample.json"
+AUDIT = "audit.json"
+"""Nights of Winnow 0.1.0 have their draw in there alone, as `sample`."""
+HINT = "delete it and audit that night again; nothing is scored anew"
+
+
+class Stratum(Record):
+    """The documents that share a value of the column that the sample is stratified by."""
+
+    value: str | None
+    """None: the sample is not stratified."""
+    num_rows: int
+    """Of the corpus."""
+    num_drawn: int
+
+
+class Draw(Record):
+    """How many rows were drawn of which strata."""
+
+    by: str | None
+    """The column that the sample is stratified by."""
+    seed: int
+    num_rows: int
+    """Of the corpus."""
+    num_drawn: int
+    strata: list[Stratum]
+
+
+class _Night(Record):
+    """Of audit.json, what its night is a sample of."""
+
+    sample: Draw | None
+
+
+def write_draw(store: RunStore, draw: Draw) -> None:
+    """Note down what the run is a sample of."""
+    save(store.root, SAMPLE, Draw(**draw.model_dump(include=set(Draw.model_fields))))
+
+
+def read_draw(store: RunStore) -> Draw | None:
+    """What a run is a sample of; None of a run over every row. Raises RunError if damaged."""
+    found = load(store.root, SAMPLE, Draw, hint=HINT)
+    if found is not None:
+        return found
+    night = load(store.root, AUDIT, _Night, hint=HINT)
+    return None if night is None else night.sample
