@@ -191,6 +191,16 @@ def convert(column: pa.Array, kind: pa.DataType, *, safe: bool = True) -> pa.Arr
         pairs = zip(column.flatten(), kind.fields, strict=True)
         children = [convert(child, field.type, safe=safe) for child, field in pairs]
         return pa.StructArray.from_arrays(children, fields=kind.fields, mask=nulls)
+    if pa.types.is_map(kind) and pa.types.is_map(column.type):
+        keys = convert(column.keys, kind.key_type, safe=safe)
+        items = convert(column.items, kind.item_type, safe=safe)
+        offsets = np.asarray(column.offsets)
+        return pa.MapArray.from_arrays(offsets, keys, items, type=kind, mask=nulls)
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_fixed_size_list(column.type):
+        size = kind.list_size
+        own = column.values.slice(column.offset * size, len(column) * size)
+        values = convert(own, kind.value_type, safe=safe)
+        return pa.FixedSizeListArray.from_arrays(values, type=kind, mask=nulls)
     if not (_is_list(column.type) and _is_list(kind)):
         return column.cast(kind, safe=safe)
     values = convert(column.flatten(), kind.value_type, safe=safe)

@@ -55,6 +55,7 @@ NESTS = {
     "plain": lambda kind: (kind, lambda value: value),
     "list": lambda kind: (pa.list_(kind), lambda value: [value, None]),
     "large list": lambda kind: (pa.large_list(kind), lambda value: [value]),
+    "pair": lambda kind: (pa.list_(kind, 2), lambda value: [value, None]),
     "struct": lambda kind: (pa.struct([("x", kind)]), lambda value: {"x": value}),
     "map": lambda kind: (pa.map_(pa.string(), kind), lambda value: [("k", value)]),
     "list view": lambda kind: (pa.list_view(kind), lambda value: [value, None, value]),
@@ -222,12 +223,13 @@ TYPES = st.recursive(
 )
 
 
-def parquet_can(kind: pa.DataType) -> bool:
-    """Whether Parquet writes and reads a type at all, and as itself."""
+def parquet_can(kind: pa.DataType, values: list) -> bool:
+    """Whether Arrow writes these and reads them again, itself."""
+    table, sink = pa.table({"c": made(values, kind)}), io.BytesIO()
     try:
-        sink = io.BytesIO()
-        pq.write_table(pa.table({"c": pa.nulls(2, kind)}), sink)
-        return bool(pq.read_table(sink).schema.field("c").type == kind)
+        pq.write_table(table, sink)
+        found = pq.read_table(sink)
+        return bool(found.schema.equals(table.schema)) and found.to_pylist() == table.to_pylist()
     except (pa.ArrowException, NotImplementedError):
         return False
 
@@ -235,7 +237,7 @@ def parquet_can(kind: pa.DataType) -> bool:
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(columns=st.lists(TYPES.filter(lambda one: parquet_can(one[0])), min_size=1, max_size=4))
+@given(columns=st.lists(TYPES.filter(lambda one: parquet_can(*one)), min_size=1, max_size=4))
 def test_any_table_comes_back_as_it_was(tmp_path_factory, tiny_model, columns):
     named = {f"c{i}": made(values, kind) for i, (kind, values) in enumerate(columns)}
     table = pa.table({"text": TEXTS, **named})
@@ -280,9 +282,7 @@ def test_a_filter_writes_no_text_that_was_not_scored(tmp_path, tiny_model, row, 
 def test_a_filter_of_a_corpus_that_lost_its_text_column(tmp_path, tiny_model):
     writer = edited(tmp_path, tiny_model, 0, TEXTS[0])
     pq.write_table(pa.table({"body": TEXTS}), tmp_path / "corpus" / "a.parquet")
-    with pytest.raises(
-        WinnowError, match=r"a\.parquet cannot be rewritten: it has no column 'text'"
-    ):
+    with pytest.raises(WinnowError, match=r"a\.parquet cannot be rewritten: .*column 'text'"):
         writer.write()
 
 
