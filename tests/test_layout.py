@@ -142,6 +142,7 @@ NAMES_A_QUANTILE = {
     "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
     "pipeline/reports/requirements.py": {"exact_quantiles"},  # picks from findings
     "pipeline/reports/tables.py": {"quantiles"},  # shows
+    "pipeline/reports/wording.py": {"quantile_notes"},  # words
 }
 """Functions that name, show or hand on what statistics/quantile.py computes."""
 
