@@ -13,10 +13,21 @@ import polars as pl
 
 from jobs.run.score import Outcome
 from pipeline import Scorer, read_scores
+from pipeline.schema import Window, WindowScore
 from pipeline.settings.config import ScoreConfig
+from tests.support.audits import Audits, Silent
 from tests.support.audits import Scorer as ScoringStep
-from tests.support.audits import Silent
+from tests.support.fakes import FakeEngine
 from tests.support.runs import score_corpus
+
+
+class Uneven(FakeEngine):
+    """Log-probabilities that are not exact in binary: their sum depends on how it is made."""
+
+    def _answer(self, entry: tuple[int, Window]) -> WindowScore:
+        score = super()._answer(entry)
+        return score._replace(logprobs=score.logprobs / 7)
+
 
 RULES: dict[str, dict[str, Any]] = {
     "whole": {},
@@ -28,9 +39,10 @@ RULES: dict[str, dict[str, Any]] = {
     "end as prefix": {"window_tokens": 64, "prefix": "eos", "shard_tokens": 2000},
     "limited": {"window_tokens": 64, "limit": 17},
     "tokens": {"window_tokens": 64, "token_logprobs": True, "token_ids": True},
+    "uneven": {"window_tokens": 64, "engine": Uneven()},
     "carried": {"carry": ("lang", "quality")},
 }
-"""What decides a score. The engine answers by a rule, so nothing else does."""
+"""What decides a score. The engines answer by a rule, so nothing else does."""
 
 
 def fake_scores(fixtures: Path, out: Path, rules: str) -> pl.DataFrame:
@@ -81,3 +93,10 @@ def resume(fixtures: Path) -> Outcome:
         token_ids=True,
     )
     return ScoringStep()(config, Silent())
+
+
+def sampled_night(fixtures: Path, night: str) -> Any:
+    """A night of sampled.toml, scored right here; its verdict."""
+    audits = object.__new__(Audits)  # whose corpus and configuration are there already
+    audits.file = fixtures / "sampled.toml"
+    return audits.night(night)

@@ -6,6 +6,7 @@ that are sums over rows may differ in the last digits, for Polars adds them up i
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tests.compatibility.install import FIXTURES, PLACE, install
 
 RELATIVE = 1e-12
 OTHER_MACHINE = 1e-6
+LAST_BITS = 1e-15
+EXPONENTIALS = ("perplexity", "word_perplexity")
 SCHEMA = Path(__file__).parents[2] / "pipeline/schemas/report.schema.json"
 
 
@@ -137,23 +140,21 @@ def test_a_sampled_night_draws_the_same_rows(fixtures):
     assert not broken(golden("sampled"), cases.sampled(fixtures))
 
 
-def test_a_sample_is_drawn_the_same_where_there_is_none(fixtures):
-    """Without what earlier nights drew; then every row is scored anew, which is not done here."""
-    record = json.loads((fixtures / "sampled_nights/_sample/_sample.json").read_text())
-    drawn = golden("sampled")["drawn"]
-    assert len(drawn) == record["num_drawn"]
-    rows = pl.read_parquet(fixtures / "sampled_nights/_sample/*.parquet")
-    assert [
-        f"{file[0]}/{row}" for file, row in rows.select("source_file", "source_row").rows()
-    ] == (rows["id"].to_list())
+def test_the_same_rows_are_drawn_where_none_were_before(fixtures):
+    shutil.rmtree(fixtures / "sampled_nights")
+    assert scoring.sampled_night(fixtures, cases.NEXT_NIGHT).sample.num_drawn == 16
+    assert cases.drawn_rows(fixtures) == golden("sampled")["drawn"]
 
 
 @pytest.mark.parametrize("rules", scoring.RULES)
 def test_scores_are_the_same_to_the_last_bit(fixtures, tmp_path, rules):
-    """The engine answers in numbers that are exact in binary, and sums of them are exact."""
+    """Whatever the machine: an nll is the exact sum of what the engine answered, rounded once.
+    Only what is exp of it is a C library's, of which the last bit is nobody's promise."""
     now = scoring.fake_scores(fixtures, tmp_path / "run", rules)
     was = pl.read_parquet(GOLDEN / f"fake_scores {rules}.parquet")
-    assert_frame_equal(now.select(was.columns), was, check_exact=True)
+    now = now.select(was.columns)
+    assert_frame_equal(now.drop(EXPONENTIALS), was.drop(EXPONENTIALS), check_exact=True)
+    assert_frame_equal(now, was, rel_tol=LAST_BITS, abs_tol=0)
 
 
 def test_scores_of_the_real_engine(fixtures):

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.run.score import finish_run
 from pipeline.errors import CorpusError
-from pipeline.planning.plan import open_run, shard_job
+from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
@@ -50,8 +50,8 @@ class Resumed:
     def score(self, manifest: Manifest, shards: list[int]) -> None:
         for shard in shards:
             score_shard(
-                manifest.shards[shard],
-                shard_job(manifest),
+                manifest.task(shard),
+                manifest,
                 engine=FakeEngine(),
                 tokenizer=Tokenizer(str(self.model)),
                 store=self.store,
