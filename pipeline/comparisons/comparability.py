@@ -5,12 +5,13 @@ refusing what has no answer. Reads no score.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel
 
+from pipeline.comparisons.names import short_names, told_apart
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest, differences
 from pipeline.runs.sample import Draw
@@ -120,7 +121,7 @@ def _subjects(stores: list[RunStore]) -> list[Subject]:
     manifests = [store.require_manifest() for store in stores]
     models = _numbered(manifests, _model)
     datasets = _numbered(manifests, _files)
-    names = _told_apart([store.location for store in stores])
+    names = told_apart([store.location for store in stores])
     model_names = _model_names(manifests, models)
     corpora = short_names(manifest.corpus for manifest in manifests)
     return [
@@ -178,31 +179,6 @@ def _model_names(manifests: list[Manifest], models: list[int]) -> list[str]:
 
 def _mark(manifest: Manifest) -> str:
     return (manifest.model.revision or str(manifest.fingerprint["weights"]))[:8]
-
-
-def short_names(locations: Iterable[str]) -> dict[str, str]:
-    """Each location's last part, or as many parts as tell it from the others."""
-    parts = {location: location.rstrip("/").split("/") for location in locations}
-    names = {}
-    for location, own in parts.items():
-        others = [other for name, other in parts.items() if name != location]
-        length = 1
-        while length < len(own) and any(other[-length:] == own[-length:] for other in others):
-            length += 1
-        names[location] = "/".join(own[-length:]) or location
-    return names
-
-
-def _told_apart(locations: list[str]) -> list[str]:
-    """Short names; a location that is given again is numbered."""
-    short = short_names(locations)
-    seen: Counter[str] = Counter()
-    names = []
-    for location in locations:
-        seen[location] += 1
-        again = f" ({seen[location]})" if seen[location] > 1 else ""
-        names.append(short[location] + again)
-    return names
 
 
 def _check_rules(subjects: list[Subject]) -> None:

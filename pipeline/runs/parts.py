@@ -213,3 +213,22 @@ def differing_sum(stated: Totals, found: Totals) -> str | None:
         if not same:
             return f"says {field} = {told}, the rows add up to {seen}"
     return None
+
+
+class Sums:
+    """Adds up what of Totals the columns that are read can tell."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Any] = {"num_rows": 0}
+
+    def add(self, table: pa.Table) -> None:
+        self._found["num_rows"] += table.num_rows
+        for name in set(SUMMED) & set(table.column_names):
+            self._found[name] = self._found.get(name, 0) + (pc.sum(table[name]).as_py() or 0)
+        if "status" in table.column_names:
+            counted = self._found.setdefault("statuses", Counter())
+            for pair in table["status"].value_counts().to_pylist():
+                counted[pair["values"]] += pair["counts"]
+
+    def difference(self, stated: Totals) -> str | None:
+        return differing_sum(stated, stated.model_copy(update=self._found))

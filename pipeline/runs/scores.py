@@ -13,7 +13,6 @@ values that keep their sum, and come of a header between the pages that is damag
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
@@ -36,7 +34,7 @@ from pipeline.runs.manifest import (
     add_totals,
     differences,
 )
-from pipeline.runs.parts import SUMMED, DamagedPartError, check_body, differing_sum
+from pipeline.runs.parts import DamagedPartError, Sums, check_body, differing_sum
 from pipeline.runs.store import SUCCESS, RunStore
 from pipeline.schema import Shard
 from pipeline.storage.prefetch import Prefetch
@@ -153,7 +151,7 @@ class Parts:
     def _tables(self, shard: int, columns: list[str]) -> Iterator[pa.Table]:
         """A table per row group; once all are read, their sums are held against the footer."""
         store, schema = self.store, self.manifest.arrow_schema()
-        stated, sums = self.found[shard].totals, _Sums()
+        stated, sums = self.found[shard].totals, Sums()
         with (
             _naming_part(store, shard),
             store.root.open_input(store.part_name(shard)) as source,
@@ -171,25 +169,6 @@ class Parts:
                 raise DamagedPartError(f"its footer {difference}")
             if not parquet.num_row_groups:
                 yield schema.empty_table().select(columns)
-
-
-class _Sums:
-    """Adds up what of Totals can be had from the columns that are read."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, Any] = {"num_rows": 0}
-
-    def add(self, table: pa.Table) -> None:
-        self._found["num_rows"] += table.num_rows
-        for name in set(SUMMED) & set(table.column_names):
-            self._found[name] = self._found.get(name, 0) + (pc.sum(table[name]).as_py() or 0)
-        if "status" in table.column_names:
-            counted = self._found.setdefault("statuses", Counter())
-            for pair in table["status"].value_counts().to_pylist():
-                counted[pair["values"]] += pair["counts"]
-
-    def difference(self, stated: Totals) -> str | None:
-        return differing_sum(stated, stated.model_copy(update=self._found))
 
 
 def find_parts(store: RunStore, manifest: Manifest, *, partial: bool = False) -> Parts:

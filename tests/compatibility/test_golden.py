@@ -6,6 +6,7 @@ that are sums over rows may differ in the last digits, for Polars adds them up i
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_a_filter_keeps_the_same_rows(fixtures, tmp_path, name):
 def test_every_rule_is_among_the_filters():
     """Those of today. Whoever adds a rule adds a case of it."""
     settings = json.loads(winnow("config", "show", "filter", "run", "--json").out)["settings"]
-    places = {"run", "out", "rejects", "partial"}  # which other tests are about
+    places = {"run", "corpus", "out", "rejects", "partial"}  # which other tests are about
     asked = " ".join(cases.FILTERS.values())
     names = {one["name"].replace("_", "-") for one in settings}
     assert len(names) > len(places)
@@ -97,9 +98,17 @@ def test_an_output_of_then_is_whole(fixtures):
 NEW_AND_OLD = ("filtered", "new")
 
 
+MEANT = {
+    # 0.1.0 interpolated logarithms here and perplexities in a report: two values of one name.
+    r"/said/runs/\d+/percentiles/perplexity/\d+: ": "a percentile is type 7 of perplexity itself",
+}
+"""What is another value on purpose since 0.1.0, and why; tests of their own hold the new ones."""
+
+
 @pytest.mark.parametrize("name", cases.JSON)
 def test_json_says_the_same(fixtures, name):
-    assert not broken(golden("json")[name], cases.ask(fixtures, cases.JSON[name]))
+    found = broken(golden("json")[name], cases.ask(fixtures, cases.JSON[name]))
+    assert not [one for one in found if not any(re.match(meant, one) for meant in MEANT)]
 
 
 def test_exit_codes(fixtures):

@@ -313,7 +313,7 @@ def garbled(content: bytes) -> bytes:
         (lambda _: b"not Parquet", "is not a part: "),
         (cut_off, "is not a part: "),
         (lambda whole: whole[:-1], "is not a part: "),
-        (garbled, "is damaged: shard: Field required"),
+        (garbled, "is not a part: the checksum of its footer is wrong"),
     ],
     ids=["empty", "not Parquet", "cut off", "one byte short", "other footer"],
 )

@@ -43,14 +43,14 @@ def figures(run: Path) -> str:
 
 def _child(run: Path, sink: Connection) -> None:
     from jobs.console import screen
-    from jobs.console.ending import _told
+    from jobs.console.ending import _report_error
 
     lines: list[str] = []
     screen.say = lambda text, **_: lines.append(text)  # type: ignore[assignment]
     try:
         sink.send((0, figures(run)))
     except Exception as error:
-        code = _told(error)
+        code = _report_error(error)
         sink.send((code, "\n".join(lines)))
 
 

@@ -77,7 +77,10 @@ def aged(content: bytes, kind: type[Record]) -> bytes:
     keys = _keys_of_old()
     old = json.loads(content)
     for level in levels(parse(content, kind, "", hint="")):
-        here = at(old, level.path)
+        try:
+            here = at(old, level.path)
+        except KeyError:  # inside of a record that was added since
+            continue
         for key in here.keys() - keys.get(level.kind, here.keys()):
             del here[key]
     return json.dumps(old).encode()
