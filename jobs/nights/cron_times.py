@@ -1,14 +1,14 @@
-"""Cron expressions: those that every scheduler reads alike, and what they are in systemd's words.
+"""Cron expressions that every scheduler reads alike, and their translation for systemd.
 
-Owns the common language. cron, Kubernetes and systemd part ways at the edges: Kubernetes knows no
-7 for Sunday, a start with a step (5/15) is refused by some, and a day of the month together with a
-day of the week means either of them to cron, or both if one begins with a star. What they do not
-agree on is refused, so that a schedule fires at the same moments wherever it is put.
+Owns the common syntax. cron, Kubernetes and systemd differ in details: Kubernetes takes no 7 for
+Sunday, some refuse a start with a step (5/15), and a day of the month together with a day of the
+week means either of them to cron, or both if one begins with a star. What they read differently is
+refused, so that a schedule names the same times wherever it is installed. What happens to a time
+that a clock change removes or repeats is clock_changes.py's.
 """
 
 import re
-from datetime import datetime, tzinfo
-from itertools import islice
+from datetime import datetime
 
 from cronsim import CronSim, CronSimError
 
@@ -45,7 +45,7 @@ def check_cron(expression: str) -> str:
     try:
         next(CronSim(" ".join(fields), datetime(2000, 1, 1)))
     except (CronSimError, StopIteration):
-        raise ValueError("no day is ever like that") from None
+        raise ValueError("no date matches it") from None
     return " ".join(fields)
 
 
@@ -74,9 +74,10 @@ def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> 
             raise ValueError(f"{term!r} has a step without a range: {ends[0]}-{high} is one")
 
 
-def next_runs(expression: str, zone: tzinfo, after: datetime, count: int) -> list[datetime]:
-    """The moments that come next, in the schedule's time zone."""
-    return list(islice(CronSim(expression, after.astimezone(zone)), count))
+def with_hour(expression: str, hour: int) -> str:
+    """The same schedule at another hour."""
+    minute, _, *days = expression.split()
+    return " ".join([minute, str(hour), *days])
 
 
 def on_calendar(expression: str, time_zone: str) -> str:

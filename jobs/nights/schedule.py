@@ -28,7 +28,7 @@ STOP_SECONDS = 300
 """What a night may take to end once it was told to."""
 
 
-def render_cron(config: ScheduleConfig, file: Path, folder: Path, *, cron_tz: bool = True) -> str:
+def render_cron(config: ScheduleConfig, file: Path, folder: Path, *, cron_tz: bool) -> str:
     """The line of a crontab, with what to know about it as comments.
 
     `folder` is where the night runs: paths in `file` are seen from there.

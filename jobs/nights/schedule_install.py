@@ -18,15 +18,14 @@ ZONE_LINK = Path("/etc/localtime")
 def install_cron(config: ScheduleConfig, file: Path, folder: Path) -> str:
     """Add or replace the block of the crontab; what was done.
 
-    Raises ConfigError if this machine's cron would start it by another clock.
+    Raises ConfigError if this machine's cron would start it in another time zone.
     """
-    own_zone = machine_zone()
-    cron_tz = own_zone != config.time_zone
+    cron_tz = needs_cron_tz(config)
     if cron_tz and "cronie" not in _run("crontab", "-V", may_fail=True):
         raise ConfigError(
-            f"cron goes by this machine's time zone, {own_zone or 'unknown'}, not by time_zone = "
-            f"{config.time_zone!r}",
-            hint="--to systemd knows time zones; or write the schedule in the machine's",
+            f"cron goes by this machine's time zone, {machine_zone() or 'unknown'}, not by "
+            f"time_zone = {config.time_zone!r}",
+            hint="--to systemd takes any time zone; or set cron and time_zone to this machine's",
         )
     line = render_cron(config, file, folder, cron_tz=cron_tz)
     kept = _without_block(_crontab(), config.name)
@@ -72,8 +71,13 @@ def uninstall_systemd(config: ScheduleConfig) -> str:
     return f"{config.name} is out of {_units_folder()}"
 
 
+def needs_cron_tz(config: ScheduleConfig) -> bool:
+    """Whether this machine's cron would start the nights in another time zone."""
+    return machine_zone() != config.time_zone
+
+
 def machine_zone() -> str | None:
-    """The time zone that this machine's cron goes by; None if it cannot be told."""
+    """The time zone that this machine's cron uses; None if it is unknown."""
     _, found, zone = str(ZONE_LINK.resolve()).partition("/zoneinfo/")
     if not found:
         return None

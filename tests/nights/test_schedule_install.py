@@ -1,9 +1,12 @@
 """`winnow schedule` on this machine: crontab and user units, written by programs of ours."""
 
+import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+import jobs.cli.schedule
 from jobs.cli.main import app, run_command
 from jobs.nights import schedule_install
 
@@ -169,6 +172,43 @@ def test_printing_changes_nothing(schedule, machine, target):
     assert err.startswith("Next: ")
     assert "03:30 CE" in err
     assert not machine.exists()
+
+
+CLOCK_CHANGES = {
+    "systemd": ["does not exist in Europe/Berlin on 2027-03-28: systemd does not start that night"],
+    "cron": ["does not exist in Europe/Berlin on 2027-03-28: cron starts that night at 03:00 CEST"],
+    "kubernetes": [
+        "comes twice in Europe/Berlin on 2026-10-25: Kubernetes starts that night at 02:30 CEST "
+        "and 02:30 CET; the later start does nothing if the night is running or done",
+        "does not exist in Europe/Berlin on 2027-03-28: Kubernetes does not start that night",
+    ],
+}
+
+
+@pytest.mark.parametrize("target", CLOCK_CHANGES)
+def test_a_night_on_which_the_clocks_change_is_named(schedule, monkeypatch, target):
+    class Summer(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 8, 1, tzinfo=tz)
+
+    monkeypatch.setattr(jobs.cli.schedule, "datetime", Summer)
+    config = CONFIG.replace("30 3", "30 2") + '[schedule.cluster]\nimage = "winnow:1"\n'
+    Path("nightly.toml").write_text(config)
+    code, _, err = schedule("--to", target)
+    assert code == 0
+    said = " ".join(err.split())
+    assert re.findall(r"Warning: 02:30 (.*?)(?= Warning| Hint)", said) == CLOCK_CHANGES[target]
+    assert said.endswith(
+        'Hint: cron = "30 3 * * *" names a time that comes exactly once on every day in '
+        "Europe/Berlin"
+    )
+
+
+def test_cron_is_printed_for_the_clock_of_this_machine(schedule):
+    assert "CRON_TZ" not in schedule("--to", "cron")[1]
+    Path("nightly.toml").write_text(CONFIG.replace("Europe/Berlin", "Europe/Paris"))
+    assert "CRON_TZ=Europe/Paris" in schedule("--to", "cron")[1]
 
 
 def test_a_secret_is_kept_out_of_a_config_map(schedule, machine):
