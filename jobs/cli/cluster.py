@@ -34,6 +34,7 @@ from jobs.submission.submit import (
     new_id,
     parse_metadata,
     settings_left_behind,
+    shown_command,
 )
 from pipeline.errors import ConfigError
 from pipeline.rendering.escaping import plain
@@ -108,7 +109,7 @@ def print_jobs(address: str, *, quiet: bool, as_json: bool) -> int:
         table.add_column(heading, overflow="fold", no_wrap=heading != "command")
     for job in found:
         code = "" if job.exit_code is None else str(job.exit_code)
-        row = (job.id, job.state, _when(job.started), _took(job), code, _command(job))
+        row = (job.id, job.state, _when(job.started), _took(job), code, shown_command(job.command))
         table.add_row(*(plain(cell) for cell in row))
     print_table(table, screen.data())
     return 0
@@ -224,18 +225,13 @@ def _record(job: "Job") -> dict[str, Any]:
         "id": job.id,
         "state": job.state,
         "exit_code": job.exit_code,
-        "command": _command(job),
+        "command": shown_command(job.command),
         "started_at": _timestamp(job.started),
         "ended_at": _timestamp(job.ended),
         "seconds": job.seconds,
         "message": job.message or None,
         "metadata": {key: text for key, text in job.metadata.items() if key != ATTEMPT_KEY},
     }
-
-
-def _command(job: "Job") -> str:
-    """What a person typed, of what a shell runs."""
-    return job.command.replace("python -m jobs.cli", "winnow", 1)
 
 
 def _timestamp(seconds: float | None) -> str | None:

@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -105,15 +106,14 @@ class Cluster:
         """
         attempt = secrets.token_hex(8)
         metadata = submission.metadata | {ATTEMPT_KEY: attempt}
-        runtime_env = {"working_dir": str(submission.working_dir)} if submission.working_dir else {}
         self._refuse_taken(submission.id, attempt)
 
-        def once() -> None:
+        def once(folder: str | None) -> None:
             try:
                 self._client.submit_job(
                     entrypoint=submission.entrypoint,
                     submission_id=submission.id,
-                    runtime_env=runtime_env,
+                    runtime_env={"working_dir": folder} if folder else {},
                     metadata=metadata,
                     entrypoint_num_cpus=submission.num_cpus,
                     entrypoint_num_gpus=submission.num_gpus,
@@ -131,7 +131,8 @@ class Cluster:
                     "are, and a .gitignore in it leaves files out",
                 ) from error
 
-        self._patiently(once)
+        with submission.upload_folder() if submission.working_dir else nullcontext() as folder:
+            self._patiently(lambda: once(folder))
 
     def _refuse_taken(self, job_id: str, attempt: str) -> None:
         there = self._find(job_id)

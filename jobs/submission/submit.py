@@ -9,6 +9,8 @@ import os
 import re
 import secrets
 import shlex
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,13 @@ from pipeline.errors import ConfigError, UsageError
 from pipeline.settings.config import ScoreConfig, load_score_config, near_name
 
 SHOWN = "whoever reaches the dashboard can read it"
+PYTHON = "python -P -m jobs.cli"
+"""The installed command, not a folder called jobs where the job starts."""
+INNER_FOLDER = "working-dir"
+"""Ray puts the folder that it uploads ahead of the standard library on the path of every process of
+the job, its own included. So the user's files travel one level below, in a folder with a name that
+cannot be imported.
+"""
 ID_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -39,7 +48,21 @@ class Submission:
     @property
     def entrypoint(self) -> str:
         """The line that a shell on the cluster runs."""
-        return shlex.join(["python", "-m", "jobs.cli", *self.arguments])
+        command = f"{PYTHON} {shlex.join(self.arguments)}"
+        return f"cd {INNER_FOLDER} && exec {command}" if self.working_dir else command
+
+    @contextlib.contextmanager
+    def upload_folder(self) -> Iterator[str]:
+        """The folder to give to Ray, which has nothing in it but the working directory."""
+        assert self.working_dir is not None
+        with tempfile.TemporaryDirectory(prefix="winnow-submit-") as outer:
+            (Path(outer) / INNER_FOLDER).symlink_to(self.working_dir.absolute())
+            yield outer
+
+
+def shown_command(entrypoint: str) -> str:
+    """What a person typed, of what a shell on the cluster runs."""
+    return entrypoint.removeprefix(f"cd {INNER_FOLDER} && exec ").replace(PYTHON, "winnow", 1)
 
 
 class Command(Protocol):

@@ -115,7 +115,7 @@ def test_kuberay(settings):
 
 def check_rayjob(spec: dict[str, Any], cluster: ClusterConfig) -> None:
     jsonschema.Draft202012Validator(RAY_JOB_SPEC).validate(spec)
-    assert spec["entrypoint"] == "python -m jobs.cli audit /etc/winnow/winnow.toml"
+    assert spec["entrypoint"] == "python -P -m jobs.cli audit /etc/winnow/winnow.toml"
     assert spec["shutdownAfterJobFinishes"] is True
     ray = spec["rayClusterSpec"]
     assert ray["authOptions"] == {"mode": "token"}

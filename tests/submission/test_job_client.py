@@ -178,7 +178,11 @@ def test_the_address_that_was_asked_for_is_spoken_to(dashboard, monkeypatch):
 def test_what_the_cluster_is_told(dashboard):
     Cluster(dashboard.address).submit(NIGHT)
     job = Cluster(dashboard.address).job("night-1")
-    assert (job.command, job.state, job.exit_code) == ("python -m jobs.cli plan x", "running", None)
+    assert (job.command, job.state, job.exit_code) == (
+        "python -P -m jobs.cli plan x",
+        "running",
+        None,
+    )
     assert job.metadata["a"] == "b"
 
 

@@ -112,7 +112,7 @@ def test_help_of_the_submitted_command_is_its_own(submit):
 def test_the_shell_on_the_cluster_sees_the_same_words():
     words = ("plan", "a b", "it's", "$HOME;`id`", "*", "", "--carry", "ü\n")
     line = Submission("id", words).entrypoint
-    assert shlex.split(line) == ["python", "-m", "jobs.cli", *words]
+    assert shlex.split(line) == ["python", "-P", "-m", "jobs.cli", *words]
 
 
 def test_every_other_command_can_be_submitted(submit):
