@@ -1,4 +1,4 @@
-"""What `winnow schedule` does: print a schedule, or put it in place."""
+"""What `winnow schedule` does: print a schedule, install or remove it."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ NUM_SHOWN = 3
 
 
 def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool) -> int:
-    """Print what the target takes, or install or remove it. The next nights go to stderr."""
+    """Print the files for the target, or install or remove them. The next nights go to stderr."""
     messages = screen.messages()
     file = file.absolute()
     folder = Path.cwd()

@@ -31,8 +31,8 @@ def check_cron(expression: str) -> str:
     fields = expression.upper().split()
     if len(fields) != len(FIELDS):
         raise ValueError(
-            f"{len(fields)} fields where there are five: minute, hour, day of the month, month, "
-            "day of the week"
+            f"{len(fields)} fields instead of five: minute, hour, day of the month, month, day of "
+            "the week"
         )
     for (name, (low, high, names)), field in zip(FIELDS.items(), fields, strict=True):
         for term in field.split(","):
@@ -40,7 +40,7 @@ def check_cron(expression: str) -> str:
     if fields[2] != "*" and fields[4] != "*":
         raise ValueError(
             "a day of the month and a day of the week together mean different days to cron, "
-            "Kubernetes and systemd; give one and * for the other"
+            "Kubernetes and systemd: set one of them to *"
         )
     try:
         next(CronSim(" ".join(fields), datetime(2000, 1, 1)))
@@ -52,7 +52,7 @@ def check_cron(expression: str) -> str:
 def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> None:
     match = TERM.fullmatch(term)
     if match is None:
-        raise ValueError(f"{term!r} is no {name}")
+        raise ValueError(f"{term!r} is not a {name}")
     ends = [end for end in (match["low"], match["high"]) if end is not None]
     numbers = []
     for end in ends:
@@ -62,16 +62,18 @@ def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> 
             numbers.append(int(end))
         else:
             sunday = "; Sunday is 0" if names and names[0] == "SUN" and end == "7" else ""
-            raise ValueError(f"{end} is no {name}: {low} to {high}{sunday}")
+            raise ValueError(f"{end} is not a {name}: {low} to {high}{sunday}")
     if numbers != sorted(numbers):
         raise ValueError(f"{term!r} runs backwards")
     if match["step"] is not None:
         if int(match["step"]) == 0:
             raise ValueError(f"{term!r} has a step of 0")
         if len(numbers) == 2 and numbers[0] == numbers[1]:
-            raise ValueError(f"{term!r} steps over a range of one; {ends[0]} is the same")
+            raise ValueError(f"{term!r} has a step over a range of one value: write {ends[0]}")
         if len(ends) == 1:
-            raise ValueError(f"{term!r} has a step without a range: {ends[0]}-{high} is one")
+            raise ValueError(
+                f"{term!r} has a step without a range: write {ends[0]}-{high}/{match['step']}"
+            )
 
 
 def with_hour(expression: str, hour: int) -> str:

@@ -1,7 +1,7 @@
 """The [schedule] table: when a night starts, how long it may take, where it runs.
 
-Owns the settings and their bounds. It stands beside the [audit] table of the same file, which says
-what a night does:
+Owns the settings and their bounds. It is in the same file as the [audit] table, which says what a
+night does:
 
     [schedule]
     name = "nightly-web"
@@ -91,9 +91,9 @@ class ScheduleConfig(BaseModel):
     time_zone: Annotated[str, AfterValidator(_time_zone)]
     name: Name = "winnow-nightly"
     deadline_hours: float = Field(default=12.0, gt=0, le=168)
-    """A night that takes longer is stopped; the next one goes on where it was."""
+    """A night that takes longer is stopped; the next one resumes it."""
     history_success: int = Field(default=3, ge=0)
-    """Nights that Kubernetes remembers."""
+    """Finished nights that Kubernetes keeps."""
     history_failure: int = Field(default=7, ge=0)
     cluster: ClusterConfig | None = None
 
@@ -109,7 +109,7 @@ class ScheduleConfig(BaseModel):
 
 
 def load_schedule(file: Path) -> ScheduleConfig:
-    """The [schedule] table, once what a night does is found to be in order too.
+    """The [schedule] table, after a check of the tables that say what a night does.
 
     Raises ConfigError, naming the key, the table and the file.
     """

@@ -352,7 +352,7 @@ def test_doctor_asks_every_node(first, head):
 def test_without_the_token_nobody_is_let_in(first, head, winnow):
     if head.mode != "token":
         pytest.skip("this head asks for none")
-    for given, said in {"": "wants a token", "x" * 32: "refuses the token"}.items():
+    for given, said in {"": "requires a token", "x" * 32: "rejects the token"}.items():
         refused = winnow("jobs", "list", RAY_AUTH_TOKEN=given, RAY_AUTH_TOKEN_PATH="")
         assert refused.returncode == 2
         assert said in refused.stderr
