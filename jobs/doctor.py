@@ -61,7 +61,7 @@ def examine(
     yield from _engine()
     yield _ray()
     if address is not None:
-        yield _cluster(address)
+        yield from _cluster(address)
     if model is not None:
         yield from _model(model)
     if store is not None:
@@ -168,24 +168,30 @@ def _ray() -> Check:
     return Check("Ray", "ok", found)
 
 
-def _cluster(address: str) -> Check:
+def _cluster(address: str) -> Iterator[Check]:
     if installed_version("ray") is None:
-        return Check("cluster", "problem", "Ray is not installed", "see Ray")
+        yield Check("cluster", "problem", "Ray is not installed", "see Ray")
+        return
+    import ray
 
-    def ask() -> Check:
-        import ray
+    from jobs.run.cluster import connected
+    from jobs.submission.environment import judge, probe_nodes
 
-        from jobs.run.cluster import connected
-
+    try:
         with connected(address):  # Ray itself refuses a cluster of another version or Python
             alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        cpus, gpus = (sum(node.get(kind, 0) for node in alive) for kind in ("CPU", "GPU"))
-        found = f"{address}: {len(alive)} machines, {cpus:g} CPUs, {gpus:g} GPUs, the same Ray"
-        if not cpus and not gpus:
-            return Check("cluster", "problem", found, "add machines that offer CPUs or GPUs")
-        return Check("cluster", "ok", found)
-
-    return _guarded("cluster", ask)
+            found = probe_nodes()
+    except WinnowError as error:
+        yield Check("cluster", "problem", str(error), error.hint or "")
+        return
+    cpus, gpus = (sum(node.get(kind, 0) for node in alive) for kind in ("CPU", "GPU"))
+    there = f"{address}: {len(alive)} machines, {cpus:g} CPUs, {gpus:g} GPUs, the same Ray"
+    if cpus or gpus:
+        yield Check("cluster", "ok", there)
+    else:
+        yield Check("cluster", "problem", there, "add machines that offer CPUs or GPUs")
+    for role, judged in judge(found).items():
+        yield Check(f"jobs' {role}", *judged)
 
 
 def _model(name: str) -> Iterator[Check]:

@@ -1,7 +1,6 @@
 """What the commands of options_cluster.py do: call the library and print.
 
-Owns the words on the terminal. Ray is imported only when a cluster is spoken to, after the token
-is in place.
+Owns what is printed. Ray is imported only once a cluster is contacted, after the token is set.
 """
 
 import sys
@@ -34,6 +33,7 @@ from jobs.submission.submit import (
     new_id,
     parse_metadata,
     settings_left_behind,
+    shown_command,
 )
 from pipeline.errors import ConfigError
 from pipeline.rendering.escaping import plain
@@ -75,7 +75,8 @@ def submit_and_print(
     )
     if left := settings_left_behind(arguments[0]):
         _warn(
-            messages, f"{', '.join(left)} does not travel: give the job its options or a --config"
+            messages,
+            f"{', '.join(left)} is not sent to the cluster: give the job options or a --config",
         )
     try:
         cluster = _cluster(address, messages, wait_seconds)
@@ -108,7 +109,7 @@ def print_jobs(address: str, *, quiet: bool, as_json: bool) -> int:
         table.add_column(heading, overflow="fold", no_wrap=heading != "command")
     for job in found:
         code = "" if job.exit_code is None else str(job.exit_code)
-        row = (job.id, job.state, _when(job.started), _took(job), code, _command(job))
+        row = (job.id, job.state, _when(job.started), _took(job), code, shown_command(job.command))
         table.add_row(*(plain(cell) for cell in row))
     print_table(table, screen.data())
     return 0
@@ -136,11 +137,11 @@ def print_logs(job_id: str, address: str, *, follow: bool) -> int:
 
 
 def stop_and_print(job_id: str, address: str, *, as_json: bool) -> int:
-    """End a job. One that has ended already is no failure."""
+    """Stop a job. One that has ended already is no failure."""
     messages = screen.messages()
     job, was_running = _cluster(address, messages).stop(job_id)
     if not was_running:
-        messages.print(f"{job.id} was not running any more: {job.state}")
+        messages.print(f"{job.id} had already ended: {job.state}")
     _print_job(job, as_json=as_json)
     return 0
 
@@ -164,11 +165,11 @@ def _cluster(address: str, messages: Console, wait_seconds: float = 0) -> "Clust
 
 
 def _follow(cluster: "Cluster", job_id: str, stream: Literal["stdout", "stderr"]) -> "Job":
-    """Hand on the job's log until it ends, under a line that says how long that has been."""
+    """Pass on the job's log until it ends, above a line that shows the time it has taken."""
     messages = screen.messages()
     with (
         _progress(messages, f"{job_id} runs; Ctrl-C leaves it running"),
-        # Looked up by now: the line above puts itself under what is written to a terminal.
+        # Looked up late: the progress line replaces the stream to stay below what is written.
         LogWriter(getattr(sys, stream)) as write,
     ):
         job = cluster.follow(job_id, write)
@@ -185,7 +186,7 @@ def _progress(messages: Console, text: str) -> Iterator[None]:
         yield
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    both = sys.stdout.isatty()  # or what is piped would end up on the screen
+    both = sys.stdout.isatty()  # or piped output would appear on the screen
     with Progress(*columns, console=messages, transient=True, redirect_stdout=both) as progress:
         progress.add_task(text, total=None)
         yield
@@ -193,8 +194,8 @@ def _progress(messages: Console, text: str) -> Iterator[None]:
 
 def _interrupted(messages: Console, job_id: str, ended: BaseException) -> int:
     messages.print(
-        f"Interrupted. The job goes on: winnow jobs logs {job_id} --follow takes it up again, "
-        f"winnow jobs stop {job_id} ends it.",
+        f"Interrupted. The job goes on: winnow jobs logs {job_id} --follow follows it again, "
+        f"winnow jobs stop {job_id} stops it.",
     )
     return TERMINATED if isinstance(ended, Terminated) else INTERRUPTED
 
@@ -224,18 +225,13 @@ def _record(job: "Job") -> dict[str, Any]:
         "id": job.id,
         "state": job.state,
         "exit_code": job.exit_code,
-        "command": _command(job),
+        "command": shown_command(job.command),
         "started_at": _timestamp(job.started),
         "ended_at": _timestamp(job.ended),
         "seconds": job.seconds,
         "message": job.message or None,
         "metadata": {key: text for key, text in job.metadata.items() if key != ATTEMPT_KEY},
     }
-
-
-def _command(job: "Job") -> str:
-    """What a person typed, of what a shell runs."""
-    return job.command.replace("python -m jobs.cli", "winnow", 1)
 
 
 def _timestamp(seconds: float | None) -> str | None:

@@ -40,7 +40,7 @@ def submit(
     ] = False,
     working_dir: Annotated[
         Path | None,
-        typer.Option(help="A folder that travels with the job, which starts in it."),
+        typer.Option(help="A folder that is uploaded with the job, which starts in it."),
     ] = None,
     metadata: Annotated[
         list[str] | None,
@@ -63,8 +63,9 @@ def submit(
     """Run a winnow command as a job on a Ray cluster, and follow it until it ends.
 
     What the job prints goes to stderr and its id to stdout; the exit code is the job's, and 143 if
-    it was stopped. Ctrl-C leaves the job running. Environment variables of this machine do not
-    travel, nor do files outside --working-dir.
+    it was stopped. Ctrl-C leaves the job running. It gets neither this machine's environment
+    variables nor files outside --working-dir, and runs the Winnow of the `python` on the PATH that
+    Ray was started with: winnow doctor --address HOST:6379 checks it on every node.
 
     Example: winnow submit --id nightly -- score s3://corpora/web --out s3://runs/web --model org/m
     """
@@ -96,7 +97,7 @@ jobs_app = typer.Typer(help="What was submitted to a Ray cluster.", no_args_is_h
 def list_jobs(
     address: Address = LOCAL_DASHBOARD,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print ids alone, one a line.")
+        bool, typer.Option("--quiet", "-q", help="Print ids only, one per line.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -140,7 +141,7 @@ def job_logs(
 
 @jobs_app.command("stop", cls=Command)
 def stop_job(job_id: JobId, address: Address = LOCAL_DASHBOARD, as_json: Json = False) -> None:
-    """Stop a job and wait until it has ended. A stopped run goes on when it is submitted again.
+    """Stop a job and wait until it has ended. Submit a stopped run again to resume it.
 
     Example: winnow jobs stop nightly
     """
@@ -155,20 +156,18 @@ def schedule(
     ],
     to: Annotated[
         Literal["cron", "systemd", "kubernetes", "kuberay"],
-        typer.Option(help="Who starts the night."),
+        typer.Option(help="What starts the night."),
     ],
     install: Annotated[
-        bool, typer.Option("--install", help="Put it into your crontab, or your systemd.")
+        bool, typer.Option("--install", help="Install it in your crontab or your systemd.")
     ] = False,
-    uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Take it out of there again.")
-    ] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove it from there.")] = False,
 ) -> None:
     """Print what starts `winnow audit CONFIG` every night: for cron, systemd or Kubernetes.
 
     Nights do not overlap and are stopped at their deadline. cron and systemd start them in the
-    folder that this is called in. kubernetes is a CronJob that makes one RayJob a night; kuberay is
-    a RayCronJob, which is alpha.
+    current folder. kubernetes is a CronJob that creates one RayJob per night; kuberay is a
+    RayCronJob, which is alpha. A night that a clock change skips, moves or starts twice is named.
 
     Example: winnow schedule nightly.toml --to kubernetes | kubectl apply -f -
     """

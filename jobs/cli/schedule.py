@@ -1,4 +1,4 @@
-"""What `winnow schedule` does: print a schedule, or put it in place."""
+"""What `winnow schedule` does: print a schedule, install or remove it."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.console import screen
-from jobs.nights.cron_times import next_runs
+from jobs.nights.clock_changes import OddNight, Scheduler, next_runs, odd_nights, regular_schedule
 from jobs.nights.schedule import Target, render_cron, render_kubernetes, render_systemd
 from jobs.nights.schedule_config import ScheduleConfig, load_schedule, require_cluster
 from jobs.nights.schedule_install import (
     install_cron,
     install_systemd,
+    needs_cron_tz,
     uninstall_cron,
     uninstall_systemd,
 )
@@ -22,7 +23,7 @@ NUM_SHOWN = 3
 
 
 def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool) -> int:
-    """Print what the target takes, or install or remove it. The next nights go to stderr."""
+    """Print the files for the target, or install or remove them. The next nights go to stderr."""
     messages = screen.messages()
     file = file.absolute()
     folder = Path.cwd()
@@ -43,7 +44,7 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
         put = install_cron if target == "cron" else install_systemd
         messages.print(put(config, file, folder))
     elif target == "cron":
-        print(render_cron(config, file, folder))
+        print(render_cron(config, file, folder, cron_tz=needs_cron_tz(config)))
     elif target == "systemd":
         for name, unit in render_systemd(config, file, folder).items():
             print(f"# ~/.config/systemd/user/{name}\n{unit}\n")
@@ -52,11 +53,40 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
         text = file.read_text(encoding="utf-8")
         refuse_secrets({str(file): text}, "a ConfigMap shows it to whoever may read the namespace")
         print(render_kubernetes(config, cluster, text, target), end="")
-    _say_next(config, messages)
+    _say_next(config, _scheduler(config, target), messages)
     return 0
 
 
-def _say_next(config: ScheduleConfig, messages: Console) -> None:
-    runs = next_runs(config.cron, config.zone, datetime.now(UTC), NUM_SHOWN)
+def _scheduler(config: ScheduleConfig, target: Target) -> Scheduler:
+    if target == "cron":
+        return "cron with CRON_TZ" if needs_cron_tz(config) else "cron"
+    return "systemd" if target == "systemd" else "Kubernetes"
+
+
+def _say_next(config: ScheduleConfig, scheduler: Scheduler, messages: Console) -> None:
+    now = datetime.now(UTC)
+    runs = next_runs(config.cron, config.zone, now, NUM_SHOWN, scheduler)
     times = ", ".join(f"{run:%a %Y-%m-%d %H:%M %Z}" for run in runs)
     messages.print(f"Next: {times}", style="dim")
+    nights = odd_nights(config.cron, config.zone, now, scheduler)
+    for night in nights:
+        messages.print(f"Warning: {_odd(night, config.time_zone, scheduler)}", style="yellow")
+    if nights and (regular := regular_schedule(config.cron, config.zone, now)):
+        messages.print(
+            f'Hint: cron = "{regular}" names a time that comes exactly once on every day in '
+            f"{config.time_zone}"
+        )
+
+
+def _odd(night: OddNight, time_zone: str, scheduler: Scheduler) -> str:
+    what = "comes twice" if night.exists else "does not exist"
+    where = f"{night.planned:%H:%M} {what} in {time_zone} on {night.planned:%Y-%m-%d}"
+    if not night.starts:
+        return f"{where}: {scheduler} does not start that night"
+    if len(night.starts) == 1:
+        return f"{where}: {scheduler} starts that night at {night.starts[0]:%H:%M %Z}"
+    starts = " and ".join(f"{start:%H:%M %Z}" for start in night.starts)
+    return (
+        f"{where}: {scheduler} starts that night at {starts}; the later start does nothing if the "
+        "night is running or done"
+    )

@@ -1,1 +1,1 @@
-"""A nightly audit, and what starts it: cron, systemd or Kubernetes."""
+"""A nightly audit, and the scheduler that starts it: cron, systemd or Kubernetes."""

@@ -1,7 +1,7 @@
-"""One night: score, report, compare with the baseline, check the requirements, tell.
+"""One night: score, report, compare with the baseline, check the requirements, call the webhook.
 
-Owns the order of these steps, and that a night which was stopped anywhere goes on where it was:
-`audit.json` is written last, and a night that has one is not done again. The verdict itself is
+Owns the order of these steps, and that a night which was stopped at any point is resumed there:
+`audit.json` is written last, and a night that has one is not run again. The verdict itself is
 pipeline/audits/judging.py's.
 """
 
@@ -42,15 +42,15 @@ Tell = Callable[..., Delivery]
 def run_night(
     night: Night, listener: Listener, *, score: Score = run_score, tell: Tell = deliver
 ) -> tuple[Audit, bool]:
-    """Carry a night out, or as much of it as is left; and whether anything was.
+    """Run a night, or what is left of it; the record, and whether anything was left.
 
-    A night whose shards were given up is taken up again. Raises WinnowError.
+    A night some of whose shards failed is resumed. Raises WinnowError.
     """
     nights = Nights(night.audit.runs)
     if (done := nights.record(night.name)) is not None and done.complete:
         return done, False
     with RunLock(nights.root) as lock:
-        # Whoever held the lock until now may have done it.
+        # The previous holder of the lock may have finished it.
         if (done := nights.record(night.name)) is not None and done.complete:
             return done, False
         record = _decide(night, nights, listener, score)
@@ -61,7 +61,7 @@ def run_night(
         webhook = night.audit.webhook
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
             assert night.webhook_url is not None
-            listener.phase("Telling the webhook")
+            listener.phase("Calling the webhook")
             delivery = tell(webhook, night.webhook_url, record)
             record = record.model_copy(update={"webhook": delivery})
         nights.write_record(record)
@@ -69,7 +69,7 @@ def run_night(
 
 
 def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> Audit:
-    """Everything up to the verdict."""
+    """Every step up to the verdict."""
     audit, store = night.audit, RunStore(night.score.out)
     baseline = find_baseline(audit, nights, night.name)
     manifest = store.manifest()
@@ -84,8 +84,8 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
         score(config.model_copy(update={"reuse": reuse}), listener)
     if sample is not None and store.require_manifest().num_rows != sample.num_drawn:
         raise RunError(
-            f"the sample in {nights.sample.location} is another night's by now",
-            hint=f"remove {store.location}, and this night draws its own",
+            f"the sample in {nights.sample.location} belongs to another night",
+            hint=f"remove {store.location}, and this night draws a sample of its own",
         )
     if sample is not None:
         write_draw(store, sample)
@@ -134,18 +134,18 @@ def _sample(
         name, reason = next(iter(sample.unreadable.items()))
         raise CorpusError(
             f"{name}: {reason} ({len(sample.unreadable)} unreadable in all)",
-            hint="mend or remove it, or take strict out of [score] to audit the others",
+            hint="repair or remove it, or remove strict from [score] to audit the other files",
         )
     return sample
 
 
 def _reusable(night: Night, nights: Nights, notes: list[str]) -> str | None:
-    """The run of the night before, if it can be read at all."""
+    """The run of the night before, if it can be read."""
     last = nights.last_run(night.name) if night.audit.reuse else None
     if last is not None:
         try:
             RunStore(last).require_manifest()
         except RunError as error:
-            notes.append(f"Nothing was taken over: {error}.")
+            notes.append(f"No scores of the night before were reused: {error}.")
             return None
     return last

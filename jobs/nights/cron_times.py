@@ -1,14 +1,14 @@
-"""Cron expressions: those that every scheduler reads alike, and what they are in systemd's words.
+"""Cron expressions that every scheduler reads alike, and their translation for systemd.
 
-Owns the common language. cron, Kubernetes and systemd part ways at the edges: Kubernetes knows no
-7 for Sunday, a start with a step (5/15) is refused by some, and a day of the month together with a
-day of the week means either of them to cron, or both if one begins with a star. What they do not
-agree on is refused, so that a schedule fires at the same moments wherever it is put.
+Owns the common syntax. cron, Kubernetes and systemd differ in details: Kubernetes takes no 7 for
+Sunday, some refuse a start with a step (5/15), and a day of the month together with a day of the
+week means either of them to cron, or both if one begins with a star. What they read differently is
+refused, so that a schedule names the same times wherever it is installed. What happens to a time
+that a clock change removes or repeats is clock_changes.py's.
 """
 
 import re
-from datetime import datetime, tzinfo
-from itertools import islice
+from datetime import datetime
 
 from cronsim import CronSim, CronSimError
 
@@ -31,8 +31,8 @@ def check_cron(expression: str) -> str:
     fields = expression.upper().split()
     if len(fields) != len(FIELDS):
         raise ValueError(
-            f"{len(fields)} fields where there are five: minute, hour, day of the month, month, "
-            "day of the week"
+            f"{len(fields)} fields instead of five: minute, hour, day of the month, month, day of "
+            "the week"
         )
     for (name, (low, high, names)), field in zip(FIELDS.items(), fields, strict=True):
         for term in field.split(","):
@@ -40,19 +40,19 @@ def check_cron(expression: str) -> str:
     if fields[2] != "*" and fields[4] != "*":
         raise ValueError(
             "a day of the month and a day of the week together mean different days to cron, "
-            "Kubernetes and systemd; give one and * for the other"
+            "Kubernetes and systemd: set one of them to *"
         )
     try:
         next(CronSim(" ".join(fields), datetime(2000, 1, 1)))
     except (CronSimError, StopIteration):
-        raise ValueError("no day is ever like that") from None
+        raise ValueError("no date matches it") from None
     return " ".join(fields)
 
 
 def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> None:
     match = TERM.fullmatch(term)
     if match is None:
-        raise ValueError(f"{term!r} is no {name}")
+        raise ValueError(f"{term!r} is not a {name}")
     ends = [end for end in (match["low"], match["high"]) if end is not None]
     numbers = []
     for end in ends:
@@ -62,21 +62,24 @@ def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> 
             numbers.append(int(end))
         else:
             sunday = "; Sunday is 0" if names and names[0] == "SUN" and end == "7" else ""
-            raise ValueError(f"{end} is no {name}: {low} to {high}{sunday}")
+            raise ValueError(f"{end} is not a {name}: {low} to {high}{sunday}")
     if numbers != sorted(numbers):
         raise ValueError(f"{term!r} runs backwards")
     if match["step"] is not None:
         if int(match["step"]) == 0:
             raise ValueError(f"{term!r} has a step of 0")
         if len(numbers) == 2 and numbers[0] == numbers[1]:
-            raise ValueError(f"{term!r} steps over a range of one; {ends[0]} is the same")
+            raise ValueError(f"{term!r} has a step over a range of one value: write {ends[0]}")
         if len(ends) == 1:
-            raise ValueError(f"{term!r} has a step without a range: {ends[0]}-{high} is one")
+            raise ValueError(
+                f"{term!r} has a step without a range: write {ends[0]}-{high}/{match['step']}"
+            )
 
 
-def next_runs(expression: str, zone: tzinfo, after: datetime, count: int) -> list[datetime]:
-    """The moments that come next, in the schedule's time zone."""
-    return list(islice(CronSim(expression, after.astimezone(zone)), count))
+def with_hour(expression: str, hour: int) -> str:
+    """The same schedule at another hour."""
+    minute, _, *days = expression.split()
+    return " ".join([minute, str(hour), *days])
 
 
 def on_calendar(expression: str, time_zone: str) -> str:

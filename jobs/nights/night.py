@@ -1,6 +1,6 @@
-"""What one night is to do: the configuration file, the date and the address to tell.
+"""What one night has to do: its configuration file, date and webhook.
 
-Owns everything about a night that can be wrong before the corpus is looked at.
+Owns every check of a night that needs no look at the corpus.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from pipeline.settings.config import ScoreConfig, has_table
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """What is to be done, checked as far as it can be without reading the corpus."""
+    """A night, checked as far as possible without reading the corpus."""
 
     file: Path
     name: str

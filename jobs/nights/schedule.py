@@ -1,7 +1,7 @@
-"""A nightly audit as the files that cron, systemd or Kubernetes take.
+"""A nightly audit as files for cron, systemd or Kubernetes.
 
-Owns what those files say: they start `winnow audit CONFIG` at the time that [schedule] names, never
-twice at once, and stop it at its deadline. Putting them in place is schedule_install.py's.
+Owns their content: they start `winnow audit CONFIG` at the time in [schedule], never twice at once,
+and stop it at its deadline. Installing them is schedule_install.py's.
 """
 
 import json
@@ -25,18 +25,18 @@ CONFIG_FOLDER = "/etc/winnow"
 CONFIG_NAME = "winnow.toml"
 HEAD_RESOURCES = {"cpu": "2", "memory": "8Gi"}
 STOP_SECONDS = 300
-"""What a night may take to end once it was told to."""
+"""How long a night may take to stop."""
 
 
-def render_cron(config: ScheduleConfig, file: Path, folder: Path, *, cron_tz: bool = True) -> str:
-    """The line of a crontab, with what to know about it as comments.
+def render_cron(config: ScheduleConfig, file: Path, folder: Path, *, cron_tz: bool) -> str:
+    """The line of a crontab, explained in comments.
 
-    `folder` is where the night runs: paths in `file` are seen from there.
+    `folder` is where the night runs: paths in `file` are relative to it.
     """
     state = Path.home() / ".local" / "state" / "winnow"
     log = str(state / f"{config.name}.log")
     lock = str(state / f"{config.name}.lock")
-    # --close: what the night leaves behind must not hold the lock.
+    # --close: processes that outlive the night must not hold the lock.
     alone = ["flock", "--nonblock", "--close", "--verbose", lock]
     in_time = ["timeout", f"--kill-after={STOP_SECONDS}", str(config.deadline_seconds)]
     guarded = shlex.join([*alone, *in_time, *_night(file)])
@@ -102,7 +102,7 @@ def render_kubernetes(
 
 
 def _night(file: Path) -> list[str]:
-    # -P: a folder called jobs where the night runs is not ours.
+    # -P: not a folder called jobs where the night runs.
     return [sys.executable, "-P", "-m", "jobs.cli", "audit", str(file)]
 
 

@@ -1,7 +1,7 @@
 """The [schedule] table: when a night starts, how long it may take, where it runs.
 
-Owns the settings and their bounds. It stands beside the [audit] table of the same file, which says
-what a night does:
+Owns the settings and their bounds. It is in the same file as the [audit] table, which says what a
+night does:
 
     [schedule]
     name = "nightly-web"
@@ -15,20 +15,22 @@ what a night does:
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.nights.cron_times import check_cron
-from pipeline.audits.config import load_audit_config, load_night_config
+from pipeline.audits.config import LAST, load_audit_config, load_night_config
 from pipeline.errors import ConfigError
 from pipeline.settings.config import near_name, read_table, refuse_unknown
 from pipeline.settings.toml_lines import at_line
 
 LONGEST_NAME = 30
 """KubeRay takes 47 characters, and a CronJob adds eleven."""
+DATA_FOLDER = "/data"
+"""Where pods have the volume_claim; also in templates/pod.yaml.j2."""
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -89,9 +91,9 @@ class ScheduleConfig(BaseModel):
     time_zone: Annotated[str, AfterValidator(_time_zone)]
     name: Name = "winnow-nightly"
     deadline_hours: float = Field(default=12.0, gt=0, le=168)
-    """A night that takes longer is stopped; the next one goes on where it was."""
+    """A night that takes longer is stopped; the next one resumes it."""
     history_success: int = Field(default=3, ge=0)
-    """Nights that Kubernetes remembers."""
+    """Finished nights that Kubernetes keeps."""
     history_failure: int = Field(default=7, ge=0)
     cluster: ClusterConfig | None = None
 
@@ -107,7 +109,7 @@ class ScheduleConfig(BaseModel):
 
 
 def load_schedule(file: Path) -> ScheduleConfig:
-    """The [schedule] table, once what a night does is found to be in order too.
+    """The [schedule] table, after a check of the tables that say what a night does.
 
     Raises ConfigError, naming the key, the table and the file.
     """
@@ -124,13 +126,44 @@ def load_schedule(file: Path) -> ScheduleConfig:
 
 
 def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
-    """The [schedule.cluster] table. Raises ConfigError if there is none."""
+    """The [schedule.cluster] table. Raises ConfigError if there is none, or if its pods would not
+    find what the night reads and writes.
+    """
     if config.cluster is None:
         raise ConfigError(
             f"{file} has no [schedule.cluster] table",
             hint='it names at least image = "REGISTRY/winnow:TAG"',
         )
+    audit = load_audit_config(file)
+    score = load_night_config(file, audit, out="runs")
+    places = {"corpus in [score]": score.corpus, "runs in [audit]": audit.runs}
+    if audit.baseline != LAST:
+        places["baseline in [audit]"] = audit.baseline
+    if not Path(score.model).is_absolute() and (
+        score.model.startswith((".", "~")) or Path(score.model).is_dir()
+    ):
+        places["model in [score]"] = score.model
+    for key, location in places.items():
+        _check_in_pods(location, f"{key} of {file} = {location!r}", config.cluster.volume_claim)
     return config.cluster
+
+
+def _check_in_pods(location: str, where: str, volume_claim: str | None) -> None:
+    if "://" in location and not location.startswith("file://"):
+        return
+    on_volume = PurePosixPath(location).is_relative_to(DATA_FOLDER)
+    if volume_claim is not None and on_volume:
+        return
+    problem = (
+        "is on no volume" if on_volume else "is a path of this machine, which pods do not have"
+    )
+    raise ConfigError(
+        f"{where}: {problem}",
+        hint=f"name a store (s3://...) or a path below {DATA_FOLDER}, where volume_claim is mounted"
+        if volume_claim is not None
+        else 'name a store (s3://...); or add volume_claim = "NAME" to [schedule.cluster], which '
+        f"mounts that PersistentVolumeClaim at {DATA_FOLDER}, and name a path below it",
+    )
 
 
 def _schedule_error(error: ValidationError, file: Path) -> ConfigError:

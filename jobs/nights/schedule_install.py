@@ -1,7 +1,7 @@
-"""Put a night into a user's crontab or systemd, or take it out again.
+"""Install a night in a user's crontab or systemd, or remove it.
 
-Owns what is changed on this machine: one marked block of the crontab, or two unit files. Doing it
-twice leaves the same as doing it once.
+Owns what is changed on this machine: one marked block of the crontab, or two unit files. Installing
+twice has the same effect as installing once.
 """
 
 import os
@@ -18,15 +18,14 @@ ZONE_LINK = Path("/etc/localtime")
 def install_cron(config: ScheduleConfig, file: Path, folder: Path) -> str:
     """Add or replace the block of the crontab; what was done.
 
-    Raises ConfigError if this machine's cron would start it by another clock.
+    Raises ConfigError if this machine's cron would start it in another time zone.
     """
-    own_zone = machine_zone()
-    cron_tz = own_zone != config.time_zone
+    cron_tz = needs_cron_tz(config)
     if cron_tz and "cronie" not in _run("crontab", "-V", may_fail=True):
         raise ConfigError(
-            f"cron goes by this machine's time zone, {own_zone or 'unknown'}, not by time_zone = "
-            f"{config.time_zone!r}",
-            hint="--to systemd knows time zones; or write the schedule in the machine's",
+            f"cron goes by this machine's time zone, {machine_zone() or 'unknown'}, not by "
+            f"time_zone = {config.time_zone!r}",
+            hint="--to systemd takes any time zone; or set cron and time_zone to this machine's",
         )
     line = render_cron(config, file, folder, cron_tz=cron_tz)
     kept = _without_block(_crontab(), config.name)
@@ -36,13 +35,13 @@ def install_cron(config: ScheduleConfig, file: Path, folder: Path) -> str:
 
 
 def uninstall_cron(config: ScheduleConfig) -> str:
-    """Take the block out; what was done."""
+    """Remove the block; what was done."""
     before = _crontab()
     after = _without_block(before, config.name)
     if after == before:
         return f"{config.name} is not in the crontab"
     _run("crontab", "-", text=after)
-    return f"{config.name} is out of the crontab"
+    return f"{config.name} was removed from the crontab"
 
 
 def install_systemd(config: ScheduleConfig, file: Path, folder: Path) -> str:
@@ -69,11 +68,16 @@ def uninstall_systemd(config: ScheduleConfig) -> str:
     for unit in units:
         unit.unlink(missing_ok=True)
     _run("systemctl", "--user", "daemon-reload", may_fail=True)
-    return f"{config.name} is out of {_units_folder()}"
+    return f"{config.name} was removed from {_units_folder()}"
+
+
+def needs_cron_tz(config: ScheduleConfig) -> bool:
+    """Whether this machine's cron would start the nights in another time zone."""
+    return machine_zone() != config.time_zone
 
 
 def machine_zone() -> str | None:
-    """The time zone that this machine's cron goes by; None if it cannot be told."""
+    """The time zone that this machine's cron uses; None if it is unknown."""
     _, found, zone = str(ZONE_LINK.resolve()).partition("/zoneinfo/")
     if not found:
         return None
@@ -99,13 +103,13 @@ def _without_block(crontab: str, name: str) -> str:
     if end not in bare[first:]:
         raise ConfigError(
             f"the crontab has a line {begin!r} and none that ends the block",
-            hint="mend it with crontab -e",
+            hint=f"add {end!r} after the block with crontab -e",
         )
     return "".join(lines[:first] + lines[bare.index(end, first) + 1 :])
 
 
 def _crontab() -> str:
-    """The user's crontab; cron says with an error that there is none."""
+    """The user's crontab; an empty one is reported as an error."""
     try:
         done = subprocess.run(["crontab", "-l"], capture_output=True, text=True)
     except FileNotFoundError:
@@ -116,7 +120,7 @@ def _crontab() -> str:
 
 
 def _run(*command: str, text: str | None = None, may_fail: bool = False) -> str:
-    """Run a program of the machine; all that it said."""
+    """Run a program of this machine; what it printed."""
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Tell somebody else's server of a verdict.
+"""Post a verdict to a webhook.
 
-Owns delivery: a few tries, no redirects, and never a word about the address, which is a secret. A
-delivery that fails is part of the record, not a failed night.
+Owns delivery: a few attempts, no redirects, and the address, a secret, is never printed. A delivery
+that fails is recorded and does not fail the night.
 """
 
 import http.client
@@ -28,7 +28,7 @@ SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 class _NotDelivered(Exception):
-    """Why, in words without the address."""
+    """Why, without the address."""
 
     def __init__(self, reason: str, *, again: bool) -> None:
         super().__init__(reason)
@@ -36,7 +36,7 @@ class _NotDelivered(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Another host must not be told; and a POST that is redirected is not one any more."""
+    """The verdict is for one host only; and a redirected POST becomes a GET."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
@@ -79,7 +79,7 @@ def _post(url: str, body: bytes) -> None:
         what = ", a redirect, which is not followed" if 300 <= error.code < 400 else ""
         raise _NotDelivered(f"it answered {error.code}{what}", again=again) from None
     except (ValueError, http.client.InvalidURL):
-        # Their words have the address in them.
+        # Their messages contain the address.
         raise _NotDelivered("its address is not a URL", again=False) from None
     except (OSError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", error)
@@ -88,7 +88,7 @@ def _post(url: str, body: bytes) -> None:
 
 
 def slack_message(record: Audit) -> dict[str, str]:
-    """What Slack, and those that take its messages, show."""
+    """The verdict in the format of Slack, which other services accept too."""
     lines = [f"Winnow audit of {record.corpus}, night {record.night}: {record.verdict.upper()}"]
     lines += [f"• {reason}" for reason in record.reasons[:MOST_REASONS]]
     if (more := len(record.reasons) - MOST_REASONS) > 0:

@@ -46,13 +46,17 @@ class WorkerSize:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Ray, for the length of the block. Raises UsageError if the cluster cannot be reached."""
+    """Ray, for the length of the block. Raises UsageError if the cluster cannot be reached.
+
+    Ray puts the current folder first on the workers' path, where a `pipeline` or a `queue.py` of
+    the user's would be imported instead of ours or Python's: it starts in an empty one.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is not None:
         _check_reachable(address)
         try:
-            with _own_sigterm():
+            with _own_sigterm(), tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             if "Version mismatch" in str(error):
@@ -73,7 +77,7 @@ def connected(address: str | None) -> Iterator[None]:
         prefix="winnow-ray-", dir=base if len(base) <= LONGEST_TEMP_DIR else "/tmp"
     )
     try:
-        with _own_sigterm():
+        with _own_sigterm(), contextlib.chdir(folder):
             ray.init(
                 address="local",
                 num_cpus=len(os.sched_getaffinity(0)),

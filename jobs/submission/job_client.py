@@ -1,6 +1,6 @@
 """The Jobs API of a Ray cluster: start a job once, follow it, say how it ended.
 
-Owns the conversation: waiting for a dashboard that is not ready, at most one job an id, a log that
+Owns the conversation: waiting for a dashboard that is not ready, at most one job per id, a log that
 survives a broken connection, exit codes. What is submitted is submit.py's; prints nothing.
 """
 
@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,25 +35,25 @@ POLL_SECONDS = 0.5
 LOST_SECONDS = 60.0
 """How long a cluster may be out of reach while a job is followed."""
 STOP_SECONDS = {"pending": 5.0, "running": 60.0}
-"""Ray cannot take back a job that waits for resources."""
+"""Ray cannot cancel a job that waits for resources."""
 QUIET_SECONDS = 60.0
-"""A log that says nothing for so long may be a broken connection: look, and connect again."""
+"""A log that is silent for so long may be a broken connection: check, and connect again."""
 EXIT_STOPPED = 143
 ATTEMPT_KEY = "winnow_attempt"
-"""Metadata that tells a job of this very call from another's with the same id."""
+"""Metadata that distinguishes the job of this call from another with the same id."""
 
 CHATTY = (
     "_private.runtime_env.packaging",
     "dashboard.modules.dashboard_sdk",
     "dashboard.modules.job.sdk",
 )
-"""Loggers that tell of every upload and every closed socket."""
+"""Loggers that report every upload and every closed socket."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the cluster tells of it. Times are seconds since the epoch."""
+    """A job as the cluster reports it. Times are seconds since the epoch."""
 
     id: str
     state: str  # pending, running, succeeded, failed or stopped
@@ -61,7 +62,7 @@ class Job:
     ended: float | None
     message: str
     exit_code: int | None
-    """For whoever waits for it: the command's own where it is known; None while it runs."""
+    """The command's own where it is known; None while the job runs."""
     metadata: dict[str, str]
 
     @property
@@ -73,7 +74,7 @@ class Job:
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client, with a limit on how long it waits: without one a lost host hangs it forever."""
+    """Ray's client with a timeout: without one, a host that is gone hangs it forever."""
 
     def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
         options.setdefault("timeout", REQUEST_SECONDS)
@@ -89,49 +90,49 @@ class Cluster:
     ) -> None:
         """Connect, trying for `wait_seconds` while the dashboard is not ready.
 
-        `on_wait` hears what is waited for.
+        `on_wait` is called with what is waited for.
         """
         self.address = address
         self._wait_seconds = wait_seconds
         self._on_wait = on_wait
         for name in CHATTY:
             logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
-        self._client = self._patiently(lambda: _connect(address))
+        self._client = self._with_retries(lambda: _connect(address))
 
     def submit(self, submission: Submission) -> None:
-        """Start a job, once: a second call with the same id is refused, whatever became of it.
+        """Start a job once: a second call with the same id is refused, whatever became of it.
 
-        Raises UsageError if the id is taken, and if the working directory cannot travel.
+        Raises UsageError if the id is taken, and if the working directory cannot be uploaded.
         """
         attempt = secrets.token_hex(8)
         metadata = submission.metadata | {ATTEMPT_KEY: attempt}
-        runtime_env = {"working_dir": str(submission.working_dir)} if submission.working_dir else {}
         self._refuse_taken(submission.id, attempt)
 
-        def once() -> None:
+        def once(folder: str | None) -> None:
             try:
                 self._client.submit_job(
                     entrypoint=submission.entrypoint,
                     submission_id=submission.id,
-                    runtime_env=runtime_env,
+                    runtime_env={"working_dir": folder} if folder else {},
                     metadata=metadata,
                     entrypoint_num_cpus=submission.num_cpus,
                     entrypoint_num_gpus=submission.num_gpus,
                     entrypoint_memory=submission.memory_bytes,
                 )
             except RuntimeError as error:
-                # Another was faster; or an answer of ours got lost and the job is there.
+                # Another call was first; or the answer to ours was lost and the job is there.
                 if "already exists" not in str(error):
                     raise
                 self._refuse_taken(submission.id, attempt)
             except ValueError as error:
                 raise UsageError(
-                    f"{submission.working_dir} cannot travel: {first_line(error)}",
-                    hint="--working-dir is for configuration; corpora and models stay where they "
-                    "are, and a .gitignore in it leaves files out",
+                    f"{submission.working_dir} cannot be uploaded: {first_line(error)}",
+                    hint="--working-dir is for configuration files, not for corpora and models; "
+                    "a .gitignore in it leaves files out",
                 ) from error
 
-        self._patiently(once)
+        with submission.upload_folder() if submission.working_dir else nullcontext() as folder:
+            self._with_retries(lambda: once(folder))
 
     def _refuse_taken(self, job_id: str, attempt: str) -> None:
         there = self._find(job_id)
@@ -139,7 +140,7 @@ class Cluster:
             return
         raise UsageError(
             f"job {job_id} was submitted before: {there.state}",
-            hint=f"winnow jobs logs {job_id} shows what it says; a new job needs another --id",
+            hint=f"winnow jobs logs {job_id} prints its log; a new job needs another --id",
         )
 
     def job(self, job_id: str) -> Job:
@@ -147,37 +148,36 @@ class Cluster:
         found = self._find(check_id(job_id))
         if found is None:
             raise UsageError(
-                f"{self.address} knows no job {job_id}", hint="winnow jobs list shows all"
+                f"{self.address} has no job {job_id}", hint="winnow jobs list shows all"
             )
         return found
 
     def jobs(self) -> list[Job]:
-        """All that were submitted to the cluster, newest first."""
-        details = self._patiently(self._client.list_jobs)
+        """Every job that was submitted to the cluster, newest first."""
+        details = self._with_retries(self._client.list_jobs)
         jobs = [job_of(each) for each in details if each.submission_id]
         return sorted(jobs, key=lambda job: job.started or 0, reverse=True)
 
     def logs(self, job_id: str) -> str:
-        """What the job has printed so far, both streams together."""
+        """What the job has printed so far, stdout and stderr together."""
         self.job(job_id)
-        return str(self._patiently(lambda: self._client.get_job_logs(job_id)))
+        return str(self._with_retries(lambda: self._client.get_job_logs(job_id)))
 
     def stop(self, job_id: str) -> tuple[Job, bool]:
-        """End a job and wait until it has ended: as it is then, and whether this was what did it.
+        """Stop a job and wait until it has ended: the job, and whether this call stopped it.
 
         Raises WinnowError if it does not end.
         """
         job = self.job(job_id)
         if job.exit_code is not None:
             return job, False
-        self._patiently(lambda: self._client.stop_job(job_id))
+        self._with_retries(lambda: self._client.stop_job(job_id))
         told = time.monotonic()
         while (job := self.job(job_id)).exit_code is None:
             if time.monotonic() - told > STOP_SECONDS[job.state]:
                 raise WinnowError(
-                    f"job {job_id} was told to stop and is still {job.state}",
-                    hint="it ends once it is given the CPUs, GPUs or memory that it waits for, "
-                    "before it does anything"
+                    f"job {job_id} was asked to stop and is still {job.state}",
+                    hint="it waits for CPUs, GPUs or memory, and ends as soon as it gets them"
                     if job.state == "pending"
                     else f"winnow jobs status {job_id} shows whether it ends",
                 )
@@ -185,9 +185,9 @@ class Cluster:
         return job, job.state == "stopped"
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> Job:
-        """Hand on what the job prints, as it prints it, until it ends; how it ended.
+        """Pass on what the job prints until it ends; the job as it ended.
 
-        A connection that breaks is made anew, and what was written is not written again.
+        A broken connection is made again, and what was written is not written twice.
         """
         self.job(job_id)
         self._wait_seconds = max(self._wait_seconds, LOST_SECONDS)
@@ -198,17 +198,16 @@ class Cluster:
                 time.sleep(POLL_SECONDS)
         except UsageError as error:
             raise WinnowError(
-                f"lost touch with job {job_id}: {error}",
-                hint=f"if the cluster is there, winnow jobs logs {job_id} --follow goes on",
+                f"lost the connection to job {job_id}: {error}",
+                hint=f"once the cluster answers, winnow jobs logs {job_id} --follow continues",
             ) from error
-        # All of it is there now, whatever the connection did. Unless the node that the job ran on
-        # is gone, and its log with it.
+        # The log is complete now, unless it is gone with the node that the job ran on.
         with contextlib.suppress(RuntimeError, OSError):
             write(str(self._client.get_job_logs(job_id))[num_written:])
         return job
 
     async def _tail(self, job_id: str, num_written: int, write: Callable[[str], None]) -> int:
-        """Write until the log ends, the connection breaks or is long silent: characters written."""
+        """Write until the log ends, breaks off or falls silent; how many characters it wrote."""
         to_skip = num_written
         chunks: AsyncIterator[str] = self._client.tail_job_logs(job_id)
         with contextlib.suppress(RuntimeError, OSError, aiohttp.ClientError, TimeoutError):
@@ -225,14 +224,14 @@ class Cluster:
 
     def _find(self, job_id: str) -> Job | None:
         try:
-            return job_of(self._patiently(lambda: self._client.get_job_info(job_id)))
+            return job_of(self._with_retries(lambda: self._client.get_job_info(job_id)))
         except RuntimeError as error:
             if "status code 404" in str(error):
                 return None
             raise
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask, again and again while the cluster is not ready and there is time."""
+    def _with_retries(self, ask: Callable[[], T]) -> T:
+        """Ask, and retry while the cluster is not ready and there is time."""
         retrying = Retrying(
             stop=stop_after_delay(self._wait_seconds),
             wait=wait_random_exponential(multiplier=0.5, max=10),
@@ -243,7 +242,9 @@ class Cluster:
         try:
             return retrying(ask)
         except AuthenticationError as error:
-            verb = "refuses the token" if "Authentication failed" in str(error) else "wants a token"
+            verb = (
+                "rejects the token" if "Authentication failed" in str(error) else "requires a token"
+            )
             raise UsageError(
                 f"{self.address} {verb}",
                 hint="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the "
@@ -264,16 +265,16 @@ class Cluster:
 
 
 def _connect(address: str) -> _Client:
-    # Ray lets these two variables overrule the argument; here an option beats the environment.
-    overruling = {name: os.environ.pop(name, None) for name in ADDRESS_VARIABLES}
+    # Ray lets these two variables override the argument; here an option overrides the environment.
+    overriding = {name: os.environ.pop(name, None) for name in ADDRESS_VARIABLES}
     try:
         return _Client(address)
     finally:
-        os.environ.update({name: value for name, value in overruling.items() if value is not None})
+        os.environ.update({name: value for name, value in overriding.items() if value is not None})
 
 
 def job_of(details: JobDetails) -> Job:
-    """What Ray says of a job, in the terms of Job."""
+    """A Job from Ray's own record of it."""
     state = JobStatus(details.status)
     exit_code = None
     if state == JobStatus.SUCCEEDED:
@@ -282,14 +283,14 @@ def job_of(details: JobDetails) -> Job:
         exit_code = EXIT_STOPPED
     elif state == JobStatus.FAILED:
         own = details.driver_exit_code or 1
-        exit_code = own if own > 0 else 128 - own  # as a shell tells of a signal
+        exit_code = own if own > 0 else 128 - own  # as a shell reports a signal
     return Job(
         id=details.submission_id or details.job_id,
         state=state.value.lower(),
         command=details.entrypoint,
         started=details.start_time / 1000 if details.start_time else None,
         ended=details.end_time / 1000 if details.end_time else None,
-        # The tail of the log comes after it, and whoever wants that has the log.
+        # The end of the log follows it, which `winnow jobs logs` prints.
         message=re.split(", last available logs|\\n", (details.message or "").strip())[0],
         exit_code=exit_code,
         metadata=details.metadata or {},

@@ -1,7 +1,7 @@
-"""A job's log on its way to a terminal or a file.
+"""A job's log, written to a terminal or a file.
 
-Owns making it fit to show: a job prints parts of documents, and those may hold anything. Where
-nobody looks, in a file or a pipe, it stays as it is.
+Owns making it safe to show: a job prints parts of documents, which may contain anything. In a file
+or a pipe it is left as it is.
 """
 
 import re
@@ -13,11 +13,11 @@ from pipeline.rendering.escaping import plain
 ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
 """Colours, cursor movements and titles."""
 MOST_BUFFERED = 65_536
-"""Characters of an unfinished line that are held back; a longer one is cut."""
+"""Characters of an unfinished line that are buffered; a longer line is broken."""
 
 
 class LogWriter:
-    """Writes whole lines, so that none is torn by a progress line; use as a context manager."""
+    """Writes whole lines, so that a progress line breaks none; use as a context manager."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -47,7 +47,7 @@ class LogWriter:
 
     def _write(self, lines: str) -> None:
         if self._is_terminal:
-            # A carriage return draws a line anew: what it ends as is what there is to see.
+            # A carriage return overwrites a line: only what comes after the last one is visible.
             shown = (line.rstrip("\r").rpartition("\r")[2] for line in lines.split("\n"))
             lines = "\n".join(plain(ANSI.sub("", line).expandtabs()) for line in shown)
         self._stream.write(lines)

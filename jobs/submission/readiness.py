@@ -1,4 +1,4 @@
-"""What a cluster says that is starting, restarting or not there, and whether to ask again."""
+"""Whether a cluster is starting, restarting or gone, and whether to ask it again."""
 
 import re
 
@@ -17,7 +17,7 @@ def is_not_ready(error: BaseException) -> bool:
 
 
 def reason(error: BaseException | None) -> str:
-    """Why a cluster is not ready, in a few words: what the libraries say fills a screen."""
+    """Why a cluster is not ready, in a few words: the libraries' own messages fill a screen."""
     said = f"{error} {error.__context__}" if error else ""
     if found := re.search(r"\[Errno -?\d+\] ([\w ]+)", said):
         return found[1].lower()

@@ -1,7 +1,7 @@
-"""A Winnow command as something to submit: what it may be, checked before a cluster hears of it.
+"""A Winnow command to submit, checked before it is sent to a cluster.
 
-Owns the request: the command line, its id, what travels with it. Imports no Ray: the conversation
-with the cluster is job_client.py's.
+Owns the request: the command line, its id, the folder that is uploaded with it. Imports no Ray:
+talking to the cluster is job_client.py's.
 """
 
 import contextlib
@@ -9,6 +9,8 @@ import os
 import re
 import secrets
 import shlex
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,14 @@ from jobs.run.auth import refuse_secrets
 from pipeline.errors import ConfigError, UsageError
 from pipeline.settings.config import ScoreConfig, load_score_config, near_name
 
-SHOWN = "whoever reaches the dashboard can read it"
+SHOWN = "everyone who can reach the dashboard can read it"
+PYTHON = "python -P -m jobs.cli"
+"""The installed command, not a folder called jobs where the job starts."""
+INNER_FOLDER = "working-dir"
+"""Ray puts the folder that it uploads ahead of the standard library on the path of every process of
+the job, its own included. So the user's files travel one level below, in a folder with a name that
+cannot be imported.
+"""
 ID_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -31,7 +40,7 @@ class Submission:
     """What follows `winnow`."""
     metadata: dict[str, str] = field(default_factory=dict)
     working_dir: Path | None = None
-    """A folder that travels with the job, which starts in it."""
+    """A folder that is uploaded with the job, which starts in it."""
     num_cpus: float | None = None
     num_gpus: float | None = None
     memory_bytes: int | None = None
@@ -39,7 +48,21 @@ class Submission:
     @property
     def entrypoint(self) -> str:
         """The line that a shell on the cluster runs."""
-        return shlex.join(["python", "-m", "jobs.cli", *self.arguments])
+        command = f"{PYTHON} {shlex.join(self.arguments)}"
+        return f"cd {INNER_FOLDER} && exec {command}" if self.working_dir else command
+
+    @contextlib.contextmanager
+    def upload_folder(self) -> Iterator[str]:
+        """The folder to give to Ray, which has nothing in it but the working directory."""
+        assert self.working_dir is not None
+        with tempfile.TemporaryDirectory(prefix="winnow-submit-") as outer:
+            (Path(outer) / INNER_FOLDER).symlink_to(self.working_dir.absolute())
+            yield outer
+
+
+def shown_command(entrypoint: str) -> str:
+    """What a person typed, of what a shell on the cluster runs."""
+    return entrypoint.removeprefix(f"cd {INNER_FOLDER} && exec ").replace(PYTHON, "winnow", 1)
 
 
 class Command(Protocol):
@@ -50,12 +73,12 @@ class Command(Protocol):
 
 
 def new_id(command: str) -> str:
-    """An id that no other job has, with the command and the time in it."""
+    """A unique id that contains the command and the time."""
     return f"winnow-{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def check_id(job_id: str) -> str:
-    """The id, if it can be one: it becomes part of addresses and file names. Raises UsageError."""
+    """The id, if it is valid: it becomes part of URLs and file names. Raises UsageError."""
     if not ID_RULE.fullmatch(job_id):
         raise UsageError(
             f"{job_id!r} cannot be a job's id",
@@ -67,17 +90,17 @@ def check_id(job_id: str) -> str:
 def check_command(
     arguments: list[str], commands: dict[str, Command], working_dir: Path | None
 ) -> None:
-    """Refuse a command line here that would fail there.
+    """Refuse a command line that would fail on the cluster.
 
     `commands` are those that may run as jobs, by name. Files are looked for where the job will look
-    for them, in `working_dir`; this machine's environment variables do not count, as they do not
-    travel. Raises UsageError, or click's own.
+    for them, in `working_dir`; this machine's environment variables do not count, as the job will
+    not have them. Raises UsageError, or click's own.
     """
     name, *rest = arguments
     if name not in commands:
         near = near_name(name, list(commands))
         raise ConfigError(
-            f"{name!r} is no command that can be submitted",
+            f"{name!r} is not a command that can be submitted",
             hint=f"did you mean '{near}'?" if near else f"known: {', '.join(sorted(commands))}",
         )
     if working_dir is not None and not working_dir.is_dir():
@@ -88,9 +111,9 @@ def check_command(
         config = options.get("config")
         if config is not None and not Path(config).is_absolute() and working_dir is None:
             raise ConfigError(
-                f"{config} would not be there for the job",
-                hint=f"--working-dir {Path(config).parent} sends the folder; name the file as it "
-                "is called in there",
+                f"the job would not find {config}",
+                hint=f"--working-dir {Path(config).parent} uploads the folder; give the path of "
+                "the file inside it",
             )
         if name == "score" and (config is None or Path(config).is_file() or working_dir):
             settings = {key: options[key] for key in ScoreConfig.model_fields if key in options}
@@ -98,7 +121,7 @@ def check_command(
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:
-    """KEY=VALUE pairs. Raises ConfigError for one that is not, and for a secret."""
+    """KEY=VALUE pairs. Raises ConfigError for anything else, and for a secret."""
     metadata = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -110,6 +133,6 @@ def parse_metadata(pairs: list[str]) -> dict[str, str]:
 
 
 def settings_left_behind(command: str) -> list[str]:
-    """Environment variables that would set options of the command here, and do not travel."""
+    """Environment variables that set options of the command here, but not on the cluster."""
     prefix = f"WINNOW_{command.upper().replace('-', '_')}_"
     return sorted(name for name in os.environ if name.startswith(prefix))

@@ -6,6 +6,7 @@ before it is ready.
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -46,8 +47,11 @@ class Head:
         # Sockets lie below it, and their paths have a short limit.
         self.folder = tempfile.mkdtemp(prefix="wj-", dir="/tmp")
         gcs, dashboard, agent, client = free_ports(4)
+        self.gcs = f"127.0.0.1:{gcs}"
         self.address = f"http://127.0.0.1:{dashboard}"
         self.home = home
+        self.started_in = home / "started in"
+        self.started_in.mkdir()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WINNOW_", "RAY_"))}
         self.environment = kept | {
             "HOME": str(home),
@@ -78,7 +82,32 @@ class Head:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            cwd=self.started_in,
         )
+
+    @contextmanager
+    def join(self, ip: str, environment: dict[str, str]) -> Iterator[None]:
+        """Another node of the cluster, until the block ends."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        command += [f"--address={self.gcs}", f"--node-ip-address={ip}", "--num-cpus=1"]
+        process = subprocess.Popen(
+            [*command, "--num-gpus=0", "--disable-usage-stats"],
+            env=self.environment | {"RAY_AUTH_MODE": self.mode} | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        count = "import ray, sys; ray.init(sys.argv[1]); print('nodes', len(ray.nodes()))"
+        try:
+            while b"nodes 2" not in subprocess.run(
+                [sys.executable, "-c", count, self.gcs],
+                env=self.environment, capture_output=True, timeout=PATIENCE_SECONDS,
+            ).stdout:  # fmt: skip
+                assert process.poll() is None
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -192,6 +221,56 @@ def test_a_folder_travels_and_logs_are_kept(first, winnow, corpus):
     assert winnow("jobs", "logs", job["id"]).stdout == followed.stdout
 
 
+SHADOWS = {
+    "jobs/__init__.py": "",
+    "jobs/cli.py": "print('mine')",
+    "pipeline.py": "raise SystemExit('my pipeline')",
+    "random.py": "raise SystemExit('my random')",
+    "ray.py": "raise SystemExit('my ray')",
+}
+
+
+def write_shadows(folder: Path) -> None:
+    for name, text in SHADOWS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_modules_of_the_working_dir_shadow_nothing(first, winnow, tiny_model, tmp_path):
+    """Neither in the driver nor in the actors that it starts; paths in the folder still hold."""
+    folder, out = tmp_path / "work", tmp_path / "run"
+    write_shadows(folder)
+    shutil.copytree(tiny_model, folder / "model")
+    (folder / "data").mkdir()
+    pq.write_table(pa.table({"text": ["one", "two words"]}), folder / "data" / "a.parquet")
+    (folder / "night.toml").write_text(
+        f'[score]\ncorpus = "data"\nout = "{out}"\nmodel = "model"\n'
+    )
+
+    sent = winnow("submit", "--working-dir", str(folder), "--", "score", "--config", "night.toml")
+
+    assert sent.returncode == 0, sent.stderr
+    assert "mine" not in sent.stderr
+    assert json.loads((out / "_SUCCESS").read_text())
+    status = winnow("jobs", "list", "--json")
+    assert json.loads(status.stdout)[0]["command"] == "winnow score --config night.toml"
+
+
+def test_modules_where_ray_was_started_shadow_nothing(first, winnow, head, tiny_model, tmp_path):
+    corpus, out = tmp_path / "a.parquet", tmp_path / "run"
+    pq.write_table(pa.table({"text": ["one", "two words"]}), corpus)
+    write_shadows(head.started_in)
+    try:
+        sent = winnow(
+            *("submit", "--", "score", str(corpus), "--out", str(out), "--model", str(tiny_model))
+        )
+    finally:
+        shutil.rmtree(head.started_in)
+        head.started_in.mkdir()
+    assert sent.returncode == 0, sent.stderr
+    assert json.loads((out / "_SUCCESS").read_text())
+
+
 def test_an_interrupt_leaves_the_job_and_stop_ends_it(first, winnow, head):
     # Nothing that Winnow does without a model lasts long enough.
     head.submit_line("long", "for i in $(seq 200); do echo line $i; sleep 1; done")
@@ -238,10 +317,42 @@ def test_a_driver_finds_its_cluster(first, winnow, head):
     assert "WorkerSize(fewest=1, most=1, num_cpus=2" in followed.stdout
 
 
+def test_doctor_asks_every_node(first, head):
+    """And names the one on which jobs would fail: here Winnow cannot be imported."""
+    if head.mode == "token":
+        pytest.skip("the probe knows of no token")
+
+    def doctor() -> tuple[int, dict[str, dict[str, str]]]:
+        done = subprocess.run(
+            head.command("doctor", "--address", head.gcs, "--json"),
+            env=head.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+        checks = json.loads(done.stdout)["checks"]
+        return done.returncode, {check["name"]: check for check in checks}
+
+    _, checks = doctor()
+    assert checks["cluster"]["status"] == "ok"
+    for role in ("driver", "workers"):
+        assert checks[f"jobs' {role}"]["status"] == "ok", checks
+        assert "winnow-ppl" in checks[f"jobs' {role}"]["found"]
+
+    broken = head.home / "broken"
+    (broken / "jobs").mkdir(parents=True)
+    (broken / "jobs" / "__init__.py").write_text('raise ImportError("No module named jobs")')
+    with head.join("127.0.0.2", {"PYTHONPATH": str(broken)}):
+        code, checks = doctor()
+    assert code == 1
+    assert checks["jobs' driver"]["status"] == "ok"
+    workers = checks["jobs' workers"]
+    assert workers["status"] == "problem"
+    assert re.fullmatch(r"127\.0\.0\.2: \S+: No module named jobs", workers["found"])
+    assert "install winnow-ppl==" in workers["todo"]
+
+
 def test_without_the_token_nobody_is_let_in(first, head, winnow):
     if head.mode != "token":
         pytest.skip("this head asks for none")
-    for given, said in {"": "wants a token", "x" * 32: "refuses the token"}.items():
+    for given, said in {"": "requires a token", "x" * 32: "rejects the token"}.items():
         refused = winnow("jobs", "list", RAY_AUTH_TOKEN=given, RAY_AUTH_TOKEN_PATH="")
         assert refused.returncode == 2
         assert said in refused.stderr

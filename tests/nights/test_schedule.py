@@ -115,7 +115,7 @@ def test_kuberay(settings):
 
 def check_rayjob(spec: dict[str, Any], cluster: ClusterConfig) -> None:
     jsonschema.Draft202012Validator(RAY_JOB_SPEC).validate(spec)
-    assert spec["entrypoint"] == "python -m jobs.cli audit /etc/winnow/winnow.toml"
+    assert spec["entrypoint"] == "python -P -m jobs.cli audit /etc/winnow/winnow.toml"
     assert spec["shutdownAfterJobFinishes"] is True
     ray = spec["rayClusterSpec"]
     assert ray["authOptions"] == {"mode": "token"}
@@ -249,7 +249,7 @@ def cron_lines(config: ScheduleConfig, file: Path, folder: Path, **options: Any)
 
 
 def test_cron_names_the_time_zone_only_where_asked(tmp_path):
-    zone, _ = cron_lines(make_config(), tmp_path / "n.toml", tmp_path)
+    zone, _ = cron_lines(make_config(), tmp_path / "n.toml", tmp_path, cron_tz=True)
     assert zone == "CRON_TZ=Europe/Berlin"
     (line,) = cron_lines(make_config(), tmp_path / "n.toml", tmp_path, cron_tz=False)
     assert line.startswith("0 3 * * * mkdir -p ")
@@ -351,7 +351,7 @@ def test_a_path_of_two_lines_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be put in a schedule"):
         render_systemd(make_config(), tmp_path / "a\nb.toml", tmp_path)
     with pytest.raises(ConfigError, match="cannot be put in a schedule"):
-        render_cron(make_config(), tmp_path / "n.toml", tmp_path / "a\nb")
+        render_cron(make_config(), tmp_path / "n.toml", tmp_path / "a\nb", cron_tz=False)
 
 
 def test_the_configuration_is_still_toml():

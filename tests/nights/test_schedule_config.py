@@ -30,12 +30,13 @@ def test_what_is_not_set(load):
         require_cluster(config, Path("nightly.toml"))
 
 
-def test_what_is_set(load):
+def test_what_is_set(load, tmp_path):
     config = load(
-        GOOD + 'deadline_hours = 0.5\n[schedule.cluster]\nimage = "winnow:1"\nworkers = 3'
+        GOOD + 'deadline_hours = 0.5\n[schedule.cluster]\nimage = "winnow:1"\nworkers = 3',
+        audit=NIGHT.replace('"c"', '"s3://c"').replace('"runs"', '"s3://runs"'),
     )
     assert config.deadline_seconds == 1800
-    assert require_cluster(config, Path("x")).workers == 3
+    assert require_cluster(config, tmp_path / "nightly.toml").workers == 3
 
 
 MISTAKES = {

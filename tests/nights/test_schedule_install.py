@@ -1,9 +1,12 @@
 """`winnow schedule` on this machine: crontab and user units, written by programs of ours."""
 
+import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+import jobs.cli.schedule
 from jobs.cli.main import app, run_command
 from jobs.nights import schedule_install
 
@@ -64,6 +67,8 @@ def schedule(machine, capsys):
     return run
 
 
+IN_PODS = CONFIG.replace('"c"', '"s3://c/web"').replace('"runs"', '"s3://r/nights"')
+IN_PODS += '[schedule.cluster]\nimage = "winnow:1"\n'
 OTHERS = "MAILTO=me\n0 1 * * * backup\n"
 
 
@@ -161,8 +166,7 @@ def test_a_cluster_is_not_touched(schedule, machine, target):
 
 @pytest.mark.parametrize("target", ["cron", "systemd", "kubernetes", "kuberay"])
 def test_printing_changes_nothing(schedule, machine, target):
-    with Path("nightly.toml").open("a") as file:
-        file.write('[schedule.cluster]\nimage = "winnow:1"\n')
+    Path("nightly.toml").write_text(IN_PODS)
     code, out, err = schedule("--to", target)
     assert code == 0
     assert "audit" in out
@@ -171,10 +175,45 @@ def test_printing_changes_nothing(schedule, machine, target):
     assert not machine.exists()
 
 
+CLOCK_CHANGES = {
+    "systemd": ["does not exist in Europe/Berlin on 2027-03-28: systemd does not start that night"],
+    "cron": ["does not exist in Europe/Berlin on 2027-03-28: cron starts that night at 03:00 CEST"],
+    "kubernetes": [
+        "comes twice in Europe/Berlin on 2026-10-25: Kubernetes starts that night at 02:30 CEST "
+        "and 02:30 CET; the later start does nothing if the night is running or done",
+        "does not exist in Europe/Berlin on 2027-03-28: Kubernetes does not start that night",
+    ],
+}
+
+
+@pytest.mark.parametrize("target", CLOCK_CHANGES)
+def test_a_night_on_which_the_clocks_change_is_named(schedule, monkeypatch, target):
+    class Summer(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 8, 1, tzinfo=tz)
+
+    monkeypatch.setattr(jobs.cli.schedule, "datetime", Summer)
+    Path("nightly.toml").write_text(IN_PODS.replace("30 3", "30 2"))
+    code, _, err = schedule("--to", target)
+    assert code == 0
+    said = " ".join(err.split())
+    assert re.findall(r"Warning: 02:30 (.*?)(?= Warning| Hint)", said) == CLOCK_CHANGES[target]
+    assert said.endswith(
+        'Hint: cron = "30 3 * * *" names a time that comes exactly once on every day in '
+        "Europe/Berlin"
+    )
+
+
+def test_cron_is_printed_for_the_clock_of_this_machine(schedule):
+    assert "CRON_TZ" not in schedule("--to", "cron")[1]
+    Path("nightly.toml").write_text(CONFIG.replace("Europe/Berlin", "Europe/Paris"))
+    assert "CRON_TZ=Europe/Paris" in schedule("--to", "cron")[1]
+
+
 def test_a_secret_is_kept_out_of_a_config_map(schedule, machine):
     webhook = "[audit]\nwebhook = {url = 'https://hooks.slack.com/services/T0/B0/x'}\n"
-    cluster = "[schedule.cluster]\nimage = 'winnow:1'\n"
-    Path("nightly.toml").write_text(CONFIG.replace("[audit]\n", webhook) + cluster)
+    Path("nightly.toml").write_text(IN_PODS.replace("[audit]\n", webhook))
     code, out, err = schedule("--to", "kubernetes")
     assert code == 2
     assert "looks like a secret" in err
@@ -182,6 +221,39 @@ def test_a_secret_is_kept_out_of_a_config_map(schedule, machine):
     assert out == ""
     # On this machine it stays in the file.
     assert schedule("--to", "systemd")[0] == 0
+
+
+LOCAL = {
+    "corpus": ("s3://c/web", "data/web", "corpus in [score]"),
+    "absolute": ("s3://c/web", "/srv/web", "corpus in [score]"),
+    "file": ("s3://c/web", "file:///srv/web", "corpus in [score]"),
+    "the folder of a volume": ("s3://c/web", "/data/web", "corpus in [score]"),
+    "runs": ("s3://r/nights", "runs", "runs in [audit]"),
+    "model": ('"m"', '"./m"', "model in [score]"),
+}
+
+
+@pytest.mark.parametrize(("store", "local", "key"), LOCAL.values(), ids=LOCAL)
+@pytest.mark.parametrize("target", ["kubernetes", "kuberay"])
+def test_what_pods_do_not_have_is_refused(schedule, store, local, key, target):
+    Path("nightly.toml").write_text(IN_PODS.replace(store, local))
+    code, out, err = schedule("--to", target)
+    assert (code, out) == (2, "")
+    assert f"{key} of" in err
+    assert 'add volume_claim = "NAME" to [schedule.cluster]' in " ".join(err.split())
+    assert schedule("--to", "systemd")[0] == 0
+
+
+def test_a_volume_has_what_lies_on_it(schedule):
+    on_volume = IN_PODS.replace("s3://c/web", "/data/web").replace("s3://r/nights", "/data/nights")
+    Path("nightly.toml").write_text(on_volume + 'volume_claim = "corpora"\n')
+    code, out, _ = schedule("--to", "kubernetes")
+    assert code == 0
+    assert 'persistentVolumeClaim: {claimName: "corpora"}' in out
+    Path("nightly.toml").write_text(IN_PODS.replace("s3://c/web", "web") + 'volume_claim = "a"\n')
+    code, out, err = schedule("--to", "kubernetes")
+    assert (code, out) == (2, "")
+    assert "or a path below /data, where volume_claim is mounted" in " ".join(err.split())
 
 
 def test_the_zone_of_this_machine(tmp_path, monkeypatch):

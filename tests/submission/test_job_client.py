@@ -178,7 +178,11 @@ def test_the_address_that_was_asked_for_is_spoken_to(dashboard, monkeypatch):
 def test_what_the_cluster_is_told(dashboard):
     Cluster(dashboard.address).submit(NIGHT)
     job = Cluster(dashboard.address).job("night-1")
-    assert (job.command, job.state, job.exit_code) == ("python -m jobs.cli plan x", "running", None)
+    assert (job.command, job.state, job.exit_code) == (
+        "python -P -m jobs.cli plan x",
+        "running",
+        None,
+    )
     assert job.metadata["a"] == "b"
 
 
@@ -201,7 +205,7 @@ def test_jobs_are_listed_newest_first_and_drivers_are_not(dashboard):
 def test_an_unknown_job(dashboard):
     cluster = Cluster(dashboard.address)
     for ask in (cluster.job, cluster.logs, cluster.stop, lambda job: cluster.follow(job, print)):
-        with pytest.raises(UsageError, match="knows no job nope"):
+        with pytest.raises(UsageError, match="has no job nope"):
             ask("nope")
     with pytest.raises(UsageError, match="cannot be a job's id"):
         cluster.job("../version")
@@ -210,7 +214,7 @@ def test_an_unknown_job(dashboard):
 def test_a_job_that_waits_for_resources_cannot_be_stopped(dashboard, monkeypatch):
     monkeypatch.setitem(job_client.STOP_SECONDS, "pending", 0.1)
     dashboard.jobs["j"] = make_details("j", status="PENDING")
-    with pytest.raises(WinnowError, match="told to stop and is still pending") as raised:
+    with pytest.raises(WinnowError, match="asked to stop and is still pending") as raised:
         Cluster(dashboard.address).stop("j")
     assert raised.value.exit_code == 1
     assert "GPUs" in (raised.value.hint or "")
@@ -245,7 +249,7 @@ def test_a_cluster_that_vanishes_is_no_verdict_on_the_job(dashboard):
     dashboard.jobs["j"] = make_details("j")
     cluster = Cluster(dashboard.address)
     dashboard.faults = {"GET /api/jobs/j": [(200, make_details("j")), *[NO_AGENT] * 1000]}
-    with pytest.raises(WinnowError, match="lost touch with job j") as raised:
+    with pytest.raises(WinnowError, match="lost the connection to job j") as raised:
         cluster.follow("j", print)
     assert raised.value.exit_code == 1
     assert "winnow jobs logs j --follow" in (raised.value.hint or "")

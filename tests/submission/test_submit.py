@@ -39,8 +39,8 @@ def submit(capsys):
 SCORE = ["score", "s3://corpora/web", "--out", "s3://runs/web", "--model", "org/model"]
 MISTAKES = {
     "no command": (["--"], "Missing argument"),
-    "unknown": (["--", "scoer", "x"], "'scoer' is no command that can be submitted"),
-    "itself": (["--", "submit", "--", "plan", "x"], "'submit' is no command that can be"),
+    "unknown": (["--", "scoer", "x"], "'scoer' is not a command that can be submitted"),
+    "itself": (["--", "submit", "--", "plan", "x"], "'submit' is not a command that can be"),
     "option": (["--", *SCORE, "--modle", "x"], "No such option: --modle"),
     "ours after theirs": (["--", *SCORE, "--no-wait"], "No such option: --no-wait"),
     "value": (["--", *SCORE, "--prefix", "box"], "--prefix = 'box': must be"),
@@ -53,7 +53,7 @@ MISTAKES = {
     "address": (["--address", "head:8265", "--", "plan", "x"], "'head:8265' is not the address"),
     "no folder": (["--working-dir", "/nowhere", "--", "plan", "x"], "/nowhere is not a folder"),
     "memory": (["--entrypoint-memory", "-1", "--", "plan", "x"], "--entrypoint-memory"),
-    "config stays": (["--", "score", "--config", "a.toml"], "a.toml would not be there"),
+    "config stays": (["--", "score", "--config", "a.toml"], "the job would not find a.toml"),
 }
 
 
@@ -82,7 +82,7 @@ def test_settings_of_this_machine_do_not_count(submit, monkeypatch):
     assert code == 2
     assert "model is not set" in err
     code, _, err = submit(*NOWHERE, "--", *SCORE)
-    assert "WINNOW_SCORE_MODEL does not travel" in err
+    assert "WINNOW_SCORE_MODEL is not sent to the cluster" in err
     assert REACHED in err
 
 
@@ -112,14 +112,14 @@ def test_help_of_the_submitted_command_is_its_own(submit):
 def test_the_shell_on_the_cluster_sees_the_same_words():
     words = ("plan", "a b", "it's", "$HOME;`id`", "*", "", "--carry", "ü\n")
     line = Submission("id", words).entrypoint
-    assert shlex.split(line) == ["python", "-m", "jobs.cli", *words]
+    assert shlex.split(line) == ["python", "-P", "-m", "jobs.cli", *words]
 
 
 def test_every_other_command_can_be_submitted(submit):
     names = set(get_command(app).commands) - {"submit", "jobs", "schedule", "config"}
     assert {"score", "plan", "report"} <= names
     for name in names:
-        assert "is no command that can be submitted" not in submit(*NOWHERE, "--", name)[2]
+        assert "is not a command that can be submitted" not in submit(*NOWHERE, "--", name)[2]
 
 
 def test_ids_alone(winnow, monkeypatch):
