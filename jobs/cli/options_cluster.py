@@ -167,7 +167,7 @@ def schedule(
 
     Nights do not overlap and are stopped at their deadline. cron and systemd start them in the
     current folder. kubernetes is a CronJob that creates one RayJob per night; kuberay is a
-    RayCronJob, which is alpha. A night that a clock change skips, moves or starts twice is named.
+    RayCronJob, which is alpha. Nights that a clock change skips, delays or starts twice are named.
 
     Example: winnow schedule nightly.toml --to kubernetes | kubectl apply -f -
     """

@@ -4,6 +4,7 @@ The same path with real vLLM is test_cli_flow.py's.
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -113,6 +114,19 @@ def test_every_row_once_with_two_workers(config):
     assert outcome.success.totals.num_tokens == scores["num_tokens"].sum()
     assert outcome.success.totals.nll == pytest.approx(scores["nll"].sum(), rel=1e-12)
     assert not (Path(config.out) / "_LOCK").exists()
+
+
+def test_modules_of_the_current_folder_shadow_nothing(config, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("pipeline.py", "jobs.py", "queue.py"):
+        (folder / name).write_text("raise SystemExit('my own module')")
+    monkeypatch.chdir(folder)
+    relative = config.model_copy(
+        update={"corpus": "../corpus", "out": "../run", "model": os.path.relpath(config.model)}
+    )
+    assert score(relative).exit_code == 0
+    assert len(rows(config)) == NUM_DOCUMENTS
 
 
 @dataclass(frozen=True)
