@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.errors import ConfigError
 from pipeline.settings.config import load_settings
+from pipeline.settings.fields import Shown
 
 Bucket = Literal["head", "middle", "tail"]
 Prefer = Literal["low", "middle", "high", "random"]
@@ -81,50 +82,73 @@ class FilterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
-    run: str
-    corpus: str | None = None
-    """Where the corpus lies now, if it was moved since it was scored."""
-    out: str | None = None
-    """The folder to write; only a dry run can do without."""
-    rejects: str | None = None
-    """Another folder, for the documents that are not kept."""
-    max: Annotated[dict[str, Finite], BeforeValidator(parse_bounds)] = Field(default_factory=dict)
-    """Largest value that is kept, by metric."""
-    min: Annotated[dict[str, Finite], BeforeValidator(parse_bounds)] = Field(default_factory=dict)
-    """Smallest value that is kept, by metric."""
-    metric: str | None = None
-    """What percentiles, buckets, preference and sampling look at; by default perplexity, or the
-    difference or ratio that is asked for."""
-    percentile: Annotated[tuple[Percent, Percent] | None, Pair] = None
-    """Lower and upper percentile of the band that is kept, bounds included."""
-    buckets: Annotated[tuple[Bucket, ...] | None, BeforeValidator(parse_names)] = None
-    bucket_percentiles: Annotated[tuple[Percent, Percent] | None, Pair] = None
-    """Where middle and tail begin; by default at the terciles."""
-    bucket_folders: bool = False
-    """Write each bucket into a folder of its name instead of naming it in a column."""
-    within: str | None = None
-    """A carried column: percentiles and buckets are taken inside each of its groups."""
-    sample_toward: Annotated[tuple[Finite, Finite] | None, Pair] = None
-    """Mean and standard deviation of the Gaussian that documents are sampled with."""
-    budget_tokens: Annotated[int | None, BeforeValidator(parse_count), Field(ge=1)] = None
-    """Most tokens that are kept, taken in the order of `prefer`."""
-    budget_bytes: Annotated[int | None, BeforeValidator(parse_count), Field(ge=1)] = None
-    """The same in UTF-8 bytes of text."""
-    prefer: Prefer | None = None
-    """low, middle, high or random; low by default."""
-    seed: int = 0
-    minus: str | None = None
-    """A second run of the same corpus: makes the metric `difference`."""
-    over: str | None = None
-    """A second run of the same corpus: makes the metric `ratio`."""
-    unscored: Literal["keep", "drop"] = "drop"
-    """What becomes of documents without a score."""
-    add_columns: bool = False
-    """Also write the score columns."""
-    partial: bool = False
-    """Take what there is of a run that lacks parts."""
-    force: bool = False
-    """Go on even if the rules keep nothing or everything."""
+    run: Annotated[str, Shown(positional=True)] = Field(description="A run directory.")
+    corpus: Annotated[str | None, Shown(default="where it was scored")] = Field(
+        default=None, description="Where the corpus lies now."
+    )
+    out: str | None = Field(
+        default=None, description="The folder to write; a dry run can do without."
+    )
+    rejects: str | None = Field(
+        default=None, description="Another folder, for the documents not kept."
+    )
+    max: Annotated[
+        dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")
+    ] = Field(default_factory=dict, description="Keep values up to this; repeat it.")
+    min: Annotated[
+        dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")
+    ] = Field(default_factory=dict, description="Keep values from this on; repeat it.")
+    metric: Annotated[
+        str | None, Shown(default="perplexity, or what a second run makes")
+    ] = Field(default=None, description="What the rules below look at.")
+    percentile: Annotated[tuple[Percent, Percent] | None, Pair, Shown(form="LOW:HIGH")] = Field(
+        default=None, description="Keep the band between two percentiles, bounds included: 10:90."
+    )
+    buckets: Annotated[tuple[Bucket, ...] | None, BeforeValidator(parse_names)] = Field(
+        default=None, description="Keep and name buckets: head,middle,tail."
+    )
+    bucket_percentiles: Annotated[
+        tuple[Percent, Percent] | None, Pair, Shown(default="terciles", form="P,P")
+    ] = Field(default=None, description="Where middle and tail begin.")
+    bucket_folders: bool = Field(
+        default=False, description="Write one folder per bucket instead of a column."
+    )
+    within: str | None = Field(
+        default=None, description="A carried column: percentiles and buckets inside each group."
+    )
+    sample_toward: Annotated[tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD")] = Field(
+        default=None, description="Sample with a Gaussian over the metric."
+    )
+    budget_tokens: Annotated[
+        int | None, BeforeValidator(parse_count), Field(ge=1), Shown(form="TOKENS")
+    ] = Field(default=None, description="Keep at most so many tokens: 300k, 50M, 2B.")
+    budget_bytes: Annotated[
+        int | None, BeforeValidator(parse_count), Field(ge=1), Shown(form="BYTES")
+    ] = Field(default=None, description="Keep at most so many UTF-8 bytes of text.")
+    prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
+        default=None, description="What the budget takes first."
+    )
+    seed: int = Field(default=0, description="Random seed.")
+    minus: Annotated[str | None, Shown(form="RUN")] = Field(
+        default=None,
+        description="A second run of the same corpus, for the metric difference: bits per byte "
+        "minus that run's.",
+    )
+    over: Annotated[str | None, Shown(form="RUN")] = Field(
+        default=None,
+        description="A second run of the same corpus, for the metric ratio: bits per byte over "
+        "that run's.",
+    )
+    unscored: Literal["keep", "drop"] = Field(
+        default="drop", description="What becomes of documents without a score."
+    )
+    add_columns: bool = Field(default=False, description="Also write the score columns.")
+    partial: bool = Field(
+        default=False, description="Take what there is of a run that lacks parts."
+    )
+    force: bool = Field(
+        default=False, description="Write even if the rules keep nothing or everything."
+    )
 
     @property
     def own_metric(self) -> str | None:

@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
+from pipeline.settings.fields import Shown
 from pipeline.settings.toml_lines import at_line
-from pipeline.storage.locations import refuse_hub
 
 TABLES = ("score", "plan", "filter", "audit", "schedule")
 """What one file may hold; each command reads its own."""
@@ -57,38 +57,58 @@ class ScoringConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
-    model: str
-    """A Hugging Face model folder, or a model name on the hub."""
-    revision: str | None = None
-    """Branch, tag or commit of a model on the hub."""
-    window_tokens: int | None = Field(default=None, ge=2)
-    """Longest prompt, in tokens, prefix and context included; by default 2048 or what fits."""
-    context_tokens: int = Field(default=1, ge=1)
-    """Tokens each window after the first repeats as context."""
-    prefix: Prefix = "auto"
-    """What the first token is scored against: bos, else eos; none leaves it unscored."""
-    long_documents: LongDocuments = "window"
-    min_k_percent: float = Field(default=20.0, gt=0, le=100)
-    """The least likely tokens that `min_k_logprob` is the mean of."""
-    token_logprobs: bool = False
-    """Also write each document's log-probabilities, as a list column."""
-    token_ids: bool = False
-    """Also write the ids of the scored tokens, as a list column."""
-    dtype: Dtype = "auto"
-    """Arithmetic of the model; auto is what its checkpoint names."""
-    scoring: AskedScoring = "auto"
-    """Make log-probabilities inside the worker (fused) or by vLLM's public path; auto is fused for
-    architectures whose parity is tested."""
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs of one machine that share a model."""
-    max_num_batched_tokens: int | None = Field(default=None, ge=1)
-    """Tokens an engine takes per step; by default sized from vocabulary and memory."""
-    offline: bool = False
-    """Take a model on the hub from this machine's cache alone, and nothing else of the hub."""
-    trust_remote_code: bool = False
-    """Run Python code that the model's folder brings. Recorded in the manifest."""
-    dedup: bool = True
-    """Score exact copies inside a shard once. Changes no score and no row."""
+    model: str = Field(description="A Hugging Face model folder, or a name on the hub.")
+    revision: str | None = Field(
+        default=None, description="Branch, tag or commit of a model on the hub."
+    )
+    window_tokens: Annotated[int | None, Shown(default="2048, or what fits")] = Field(
+        default=None, ge=2, description="Longest prompt in tokens, prefix and context included."
+    )
+    context_tokens: int = Field(
+        default=1, ge=1, description="Tokens that each later window repeats as context."
+    )
+    prefix: Prefix = Field(
+        default="auto",
+        description="What the first token is scored against: auto is bos, else eos; none leaves "
+        "it unscored.",
+    )
+    long_documents: LongDocuments = Field(
+        default="window", description="What becomes of documents longer than a window."
+    )
+    min_k_percent: float = Field(
+        default=20.0, gt=0, le=100, description="Least likely tokens that min_k_logprob averages."
+    )
+    token_logprobs: bool = Field(
+        default=False, description="Also write each token's log-probability, as lists."
+    )
+    token_ids: bool = Field(
+        default=False, description="Also write the scored tokens' ids, as lists."
+    )
+    dtype: Dtype = Field(
+        default="auto", description="Arithmetic of the model; auto is what its checkpoint names."
+    )
+    scoring: AskedScoring = Field(
+        default="auto",
+        description="Compute log-probabilities inside the worker (fused) or by vLLM's public path "
+        "(prompt_logprobs); auto is fused where its parity is tested.",
+    )
+    tensor_parallel_size: int = Field(
+        default=1, ge=1, description="GPUs of one machine that share the model."
+    )
+    max_num_batched_tokens: Annotated[int | None, Shown(default="from vocabulary and memory")] = (
+        Field(default=None, ge=1, description="Tokens that an engine takes per step.")
+    )
+    offline: bool = Field(
+        default=False,
+        description="Ask the hub for nothing: a model is taken from this machine's cache.",
+    )
+    trust_remote_code: bool = Field(
+        default=False,
+        description="Run Python code that the model brings; recorded in the manifest.",
+    )
+    dedup: bool = Field(
+        default=True, description="Score exact copies inside a shard once; the rows are the same."
+    )
 
     def model_options(self) -> dict[str, Any]:
         """How to find the model: the keyword arguments of `load_model`."""
@@ -119,38 +139,55 @@ class ScoringSettings(TypedDict, total=False):
 class ScoreConfig(ScoringConfig):
     """Everything `winnow score` can be told."""
 
-    corpus: str
-    """A Parquet file, a folder or a glob; local, or a URI such as s3://bucket/folder."""
-    out: str
-    """The run directory."""
-    text_column: str = "text"
-    id_column: str | None = None
-    """Copied to the scores as `doc_id`; by default the column `doc_id` or `id`, if there is one."""
-    carry: tuple[str, ...] = ()
-    """Input columns copied to the scores; "*" for all."""
-    workers: Annotated[Workers | None, BeforeValidator(_parse_workers)] = None
-    """Engines to run, or MIN:MAX of them as machines come and go; by default one a GPU, or one a
-    machine where there is none."""
-    limit: int | None = Field(default=None, ge=1)
-    """Score only the first rows of the corpus."""
-    shard_tokens: int | None = Field(default=None, ge=1)
-    """Estimated tokens a shard; by default minutes of work: 200 thousand on CPU, 20 million."""
-    reuse: str | None = None
-    """Another run, whose parts are taken over where files and fingerprint are the same."""
-    trace: str | None = None
-    """A file on this machine for a trace of where the time went; opens in Perfetto."""
-    strict: bool = False
-    """Stop before scoring if any file of the corpus cannot be read."""
-    address: str | None = None
-    """A running Ray cluster; by default a Ray of its own on this machine."""
-    max_attempts: int = Field(default=3, ge=1)
-    """Times a shard is tried before it is given up."""
-    wait_minutes: float = Field(default=60, gt=0)
-    """Longest wait for an engine to come up, to come back, or to get on."""
+    corpus: Annotated[str, Shown(positional=True)] = Field(
+        description="A Parquet file, a folder or a glob; local, or a URI such as "
+        "s3://bucket/folder."
+    )
+    out: str = Field(description="The run directory to write.")
+    text_column: str = Field(default="text", description="The column with the text.")
+    id_column: Annotated[str | None, Shown(default="doc_id or id, if there is one")] = Field(
+        default=None, description="A column to copy to the scores as doc_id."
+    )
+    carry: tuple[str, ...] = Field(
+        default=(), description='A column to copy to the scores; repeat it, or "*" for all.'
+    )
+    workers: Annotated[
+        Workers | None,
+        BeforeValidator(_parse_workers),
+        Shown(default="one per GPU, or one per machine without GPUs"),
+    ] = Field(default=None, description="Engines to run, or MIN:MAX as machines come and go.")
+    limit: int | None = Field(
+        default=None, ge=1, description="Score only the first rows of the corpus."
+    )
+    shard_tokens: Annotated[
+        int | None, Shown(default="minutes of work: 20 million, 200 thousand on CPU")
+    ] = Field(default=None, ge=1, description="Estimated tokens per shard.")
+    reuse: str | None = Field(
+        default=None,
+        description="A run to take parts over from, where files and fingerprint are the same.",
+    )
+    trace: str | None = Field(
+        default=None,
+        description="Write where the time went to this local file; opens in ui.perfetto.dev.",
+    )
+    strict: bool = Field(
+        default=False, description="Stop before scoring if any file of the corpus cannot be read."
+    )
+    address: Annotated[
+        str | None, Shown(default="a Ray of its own on this machine", variable="RAY_ADDRESS")
+    ] = Field(default=None, description="A running Ray cluster.")
+    max_attempts: int = Field(default=3, ge=1, description="Tries before a shard is given up.")
+    wait_minutes: float = Field(
+        default=60,
+        gt=0,
+        description="Longest wait for an engine to start, to come back, or to make progress.",
+    )
 
     @model_validator(mode="after")
     def _leave_the_hub_alone(self) -> Self:
         if self.offline:
+            from pipeline.storage.locations import refuse_hub  # pyarrow: not for --help
+
             refuse_hub(self.corpus, self.out, self.reuse)
         return self
 
