@@ -5,7 +5,7 @@ stdout is data, stderr progress and errors. How a command ends is command_line/e
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,9 +17,6 @@ from jobs.cli.options_reports import FilterCommand, compare, filter_corpus, repo
 from jobs.cli.options_runs import PlanCommand, doctor, gc, plan, status, verify
 from jobs.cli.parsing import Command, Group, SettingsCommand
 from jobs.console.ending import EXIT_CODES, begin_process, run_command
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 app = typer.Typer(
     name="winnow",
@@ -54,11 +51,7 @@ def root(
 class ScoreCommand(SettingsCommand):
     """`winnow score`: every setting of a run."""
 
-    @staticmethod
-    def model() -> "type[BaseModel]":
-        from pipeline.settings.config import ScoreConfig
-
-        return ScoreConfig
+    source = ("pipeline.settings.config", "ScoreConfig")
 
 
 @app.command(cls=ScoreCommand)
@@ -88,9 +81,9 @@ def score(
     raise typer.Exit(score_and_print(settings, as_json=as_json))
 
 
+app.command(cls=PlanCommand)(plan)
 for command in (status, verify, gc, doctor, report, compare, audit, schedule):
     app.command(cls=Command)(command)
-app.command(cls=PlanCommand)(plan)
 app.command(name="filter", cls=FilterCommand)(filter_corpus)
 # Everything after the first word belongs to the command that is submitted.
 app.command(cls=Command, context_settings={"allow_interspersed_args": False})(submit)

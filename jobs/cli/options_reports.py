@@ -5,15 +5,12 @@ before a command runs.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
 from jobs.cli.parsing import SettingsCommand
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 
 def report(
@@ -119,11 +116,7 @@ def compare(
 class FilterCommand(SettingsCommand):
     """`winnow filter`: every rule."""
 
-    @staticmethod
-    def model() -> "type[BaseModel]":
-        from pipeline.filters.config import FilterConfig
-
-        return FilterConfig
+    source = ("pipeline.filters.config", "FilterConfig")
 
 
 def filter_corpus(

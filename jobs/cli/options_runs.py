@@ -1,15 +1,12 @@
 """The commands that look at corpora and runs: their options, and nothing else."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs.cli.options import Corpus, Json
 from jobs.cli.parsing import SettingsCommand
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 
 class PlanCommand(SettingsCommand):
@@ -17,11 +14,7 @@ class PlanCommand(SettingsCommand):
 
     only = ("corpus", "model", "text_column", "shard_tokens", "limit", "offline")
 
-    @staticmethod
-    def model() -> "type[BaseModel]":
-        from pipeline.settings.config import ScoreConfig
-
-        return ScoreConfig
+    source = ("pipeline.settings.config", "ScoreConfig")
 
 
 def plan(

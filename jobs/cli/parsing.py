@@ -7,16 +7,14 @@ that errors reach ending.py unchanged.
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from jobs.console.screen import Color, choose_color
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 PROGRAM = "winnow"
 
@@ -53,15 +51,17 @@ class SettingsCommand(Command):
     The function that it calls finds what was given of them in `context.obj`.
     """
 
-    _params: list[Any]
-    _settings: list[Any] | None
+    source: tuple[str, str]
+    """The module of the model, and its name."""
     only: tuple[str, ...] = ()
     """The fields that are options; all if none is named."""
+    _params: list[Any]
+    _settings: list[Any] | None
 
-    @staticmethod
-    def model() -> "type[BaseModel]":
+    def model(self) -> Any:
         """What is set."""
-        raise NotImplementedError
+        module, name = self.source
+        return getattr(import_module(module), name)
 
     @property
     def params(self) -> list[Any]:

@@ -92,15 +92,15 @@ class FilterConfig(BaseModel):
     rejects: str | None = Field(
         default=None, description="Another folder, for the documents not kept."
     )
-    max: Annotated[
-        dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")
-    ] = Field(default_factory=dict, description="Keep values up to this; repeat it.")
-    min: Annotated[
-        dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")
-    ] = Field(default_factory=dict, description="Keep values from this on; repeat it.")
-    metric: Annotated[
-        str | None, Shown(default="perplexity, or what a second run makes")
-    ] = Field(default=None, description="What the rules below look at.")
+    max: Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")] = (
+        Field(default_factory=dict, description="Keep values up to this; repeat it.")
+    )
+    min: Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")] = (
+        Field(default_factory=dict, description="Keep values from this on; repeat it.")
+    )
+    metric: Annotated[str | None, Shown(default="perplexity, or what a second run makes")] = Field(
+        default=None, description="What the rules below look at."
+    )
     percentile: Annotated[tuple[Percent, Percent] | None, Pair, Shown(form="LOW:HIGH")] = Field(
         default=None, description="Keep the band between two percentiles, bounds included: 10:90."
     )

@@ -157,7 +157,7 @@ class ScoreConfig(ScoringConfig):
         Shown(default="one per GPU, or one per machine without GPUs"),
     ] = Field(default=None, description="Engines to run, or MIN:MAX as machines come and go.")
     limit: int | None = Field(
-        default=None, ge=1, description="Score only the first rows of the corpus."
+        default=None, ge=1, description="Take only the first rows of the corpus."
     )
     shard_tokens: Annotated[
         int | None, Shown(default="minutes of work: 20 million, 200 thousand on CPU")
