@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from jobs.console.ending import spelling
 from jobs.console.screen import Color, choose_color
 
 PROGRAM = "winnow"
@@ -43,6 +44,11 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, params: list[Any] | None = None, **settings: Any) -> None:
         shared = get_command(_holder).params
         super().__init__(*arguments, params=[*(params or []), *shared], **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the function; its errors name options."""
+        with spelling(self):
+            return super().invoke(ctx)
 
 
 class SettingsCommand(Command):

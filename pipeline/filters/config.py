@@ -17,13 +17,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.errors import ConfigError
-from pipeline.settings.config import load_settings
+from pipeline.errors import ConfigError, named
 from pipeline.settings.fields import Shown
+from pipeline.settings.loading import load_settings
 
 Bucket = Literal["head", "middle", "tail"]
 Prefer = Literal["low", "middle", "high", "random"]
 BUCKETS: tuple[Bucket, ...] = ("head", "middle", "tail")
+RULES = ("max", "min", "percentile", "buckets", "sample_toward")
 DEFAULT_METRIC = "perplexity"
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb]?)", re.IGNORECASE)
@@ -187,56 +188,61 @@ class FilterConfig(BaseModel):
 def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConfig:
     """Merge `options` over the file's [filter] table. Raises ConfigError."""
     given = {key: value for key, value in options.items() if value not in (None, [], ())}
-    config = load_settings(FilterConfig, "filter", file, given, {"run": "RUN"})
+    config = load_settings(FilterConfig, "filter", file, given)
     _check(config)
     return config
 
 
 def _check(config: FilterConfig) -> None:
     """Rules that contradict each other, or that nothing would come of. Raises ConfigError."""
-    rules = (config.max, config.min, config.percentile, config.buckets, config.sample_toward)
-    if not any(rules) and config.budget is None:
+    if not any(getattr(config, rule) for rule in RULES) and config.budget is None:
         raise ConfigError(
             "no rule says which documents to keep",
-            hint="give --max, --min, --percentile, --buckets, --sample-toward or a budget",
+            hint=f"give {', '.join(map(named, RULES))} or a budget",
         )
     if config.budget_tokens and config.budget_bytes:
         raise ConfigError(
-            "--budget-tokens and --budget-bytes are two budgets", hint="give one of them"
+            f"{named('budget_tokens')} and {named('budget_bytes')} are two budgets",
+            hint="give one of them",
         )
     if config.prefer and config.budget is None:
         raise ConfigError(
-            "--prefer needs a budget", hint="add --budget-tokens or --budget-bytes, or leave it out"
+            f"{named('prefer')} needs a budget",
+            hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave it out",
         )
     if config.minus and config.over:
-        raise ConfigError("--minus and --over contradict each other", hint="give one of them")
+        raise ConfigError(
+            f"{named('minus')} and {named('over')} contradict each other", hint="give one of them"
+        )
     own = config.own_metric
     if own and own not in config.metrics():
         raise ConfigError(
             f"no rule looks at the {own} of the two runs",
-            hint=f"leave out --metric, or give --min {own}=... or --max {own}=...",
+            hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",
         )
     for first, second in (("metric", config.reads_metric), ("within", _takes_percentiles(config))):
         if getattr(config, first) and not second:
             raise ConfigError(
-                f"--{first} is given, but no rule uses it",
-                hint="add --percentile or --buckets, or leave it out",
+                f"{named(first)} is given, but no rule uses it",
+                hint=f"add {named('percentile')} or {named('buckets')}, or leave it out",
             )
     for option, needed in (
         ("bucket_percentiles", "buckets"),
         ("bucket_folders", "buckets"),
     ):
         if getattr(config, option) and getattr(config, needed) is None:
-            shown, wanted = (f"--{name.replace('_', '-')}" for name in (option, needed))
+            shown, wanted = named(option), named(needed)
             raise ConfigError(f"{shown} needs {wanted}", hint=f"add {wanted}, or leave it out")
     for name in ("percentile", "bucket_percentiles"):
         low, high = getattr(config, name) or (0, 100)
         if low > high:
-            raise ConfigError(f"--{name.replace('_', '-')} {low:g}:{high:g} is upside down")
+            raise ConfigError(f"{named(name)} {low:g}:{high:g}: LOW must not exceed HIGH")
     if config.sample_toward and config.sample_toward[1] <= 0:
-        raise ConfigError("the standard deviation of --sample-toward must be above 0")
+        raise ConfigError(f"the standard deviation of {named('sample_toward')} must be above 0")
     if not (config.buckets is None or config.buckets):
-        raise ConfigError("--buckets names no bucket", hint=f"known: {', '.join(BUCKETS)}")
+        raise ConfigError(
+            f"{named('buckets')} names no bucket", hint=f"known: {', '.join(BUCKETS)}"
+        )
     for metric in config.min.keys() & config.max.keys():
         if config.min[metric] > config.max[metric]:
             raise ConfigError(

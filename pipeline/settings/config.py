@@ -1,9 +1,7 @@
-"""Settings: pydantic models, one TOML file, unknown keys refused by name.
+"""The settings of `winnow score` and of Scorer: each is described once, in its field.
 
-Owns what can be set, its default and its bounds, and the precedence: option or environment
-variable, then the file, then the default. Does not read the corpus or the model.
-
-A configuration file has one table a command; the keys are the option names with underscores:
+Owns what can be set, its default and its bounds. Options, environment variables, help and the keys
+of [score] in a file follow from the fields. Does not read the corpus or the model.
 
     [score]
     corpus = "data/"
@@ -12,20 +10,13 @@ A configuration file has one table a command; the keys are the option names with
 """
 
 import re
-import tomllib
-from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pipeline.errors import ConfigError
 from pipeline.settings.fields import Shown
-from pipeline.settings.toml_lines import at_line
-
-TABLES = ("score", "plan", "filter", "audit", "schedule")
-"""What one file may hold; each command reads its own."""
+from pipeline.settings.loading import load_settings
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Prefix = Literal["auto", "bos", "eos", "none"]
@@ -194,13 +185,7 @@ class ScoreConfig(ScoringConfig):
 
 def make_scoring_config(model: str, settings: ScoringSettings) -> ScoringConfig:
     """Settings given in Python. Raises ConfigError, naming the key."""
-    known = list(ScoringConfig.model_fields)
-    if unknown := [key for key in settings if key not in known]:
-        raise _unknown(unknown[0], known, "the settings of a Scorer")
-    try:
-        return ScoringConfig(model=model, **settings)
-    except ValidationError as error:
-        raise _config_error(error, None, "", dict(settings)) from None
+    return load_settings(ScoringConfig, "score", None, {"model": model, **settings}, ())
 
 
 def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig:
@@ -208,129 +193,4 @@ def load_score_config(file: Path | None, options: dict[str, Any]) -> ScoreConfig
 
     Raises UsageError, naming the key and the file or option.
     """
-    required = {"corpus": "CORPUS", "out": "--out", "model": "--model"}
-    return load_settings(ScoreConfig, "score", file, options, required)
-
-
-Settings = TypeVar("Settings", bound=BaseModel)
-
-
-def load_settings(
-    kind: type[Settings],
-    table_name: str,
-    file: Path | None,
-    options: dict[str, Any],
-    required: dict[str, str],
-) -> Settings:
-    """Merge `options` (those that are not None) over one table of `file`.
-
-    `required` names the option of each key that must be set. Raises UsageError, naming the key
-    and the file or option.
-    """
-    table = read_table(file, table_name) if file else {}
-    given = {key: value for key, value in options.items() if value is not None}
-    known = list(kind.model_fields)
-    if unknown := [key for key in table if key not in known]:
-        assert file is not None
-        where = f"[{table_name}] of {file}"
-        raise _unknown(unknown[0], known, where, at=at_line(file, table_name, unknown[0]))
-    merged = table | given
-    if isinstance(carry := merged.get("carry"), list):
-        merged["carry"] = tuple(carry)
-    for key, option in required.items():
-        if not merged.get(key):
-            raise ConfigError(
-                f"{key} is not set",
-                hint=f"give {option}, or {key} = ... under [{table_name}] in a --config file",
-            )
-    try:
-        return kind(**merged)
-    except ValidationError as error:
-        raise _config_error(error, file, table_name, given) from None
-
-
-def read_table(file: Path, name: str) -> dict[str, Any]:
-    """One table of a TOML file. Raises ConfigError."""
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        hint = None
-        if isinstance(error, FileNotFoundError):
-            hint = _instead_of(file, name)
-        elif isinstance(error, IsADirectoryError):
-            hint = "name a TOML file"
-        raise ConfigError(
-            f"cannot read the configuration {file}: {error.strerror}", hint=hint
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from None
-    if unknown := sorted(document.keys() - set(TABLES)):
-        raise _unknown(unknown[0], list(TABLES), str(file), "table", at_line(file, unknown[0]))
-    table = document.get(name)
-    if not isinstance(table, dict):
-        raise ConfigError(f"{file} has no [{name}] table", hint=f"put the keys under [{name}]")
-    return table
-
-
-def _instead_of(file: Path, table: str) -> str:
-    """A hint for a file that is not there."""
-    if near := near_name(
-        file.name, sorted(one.name for one in file.parent.glob("*.toml") if one.is_file())
-    ):
-        return f"did you mean {file.with_name(near)}?"
-    example = "audit" if table in ("audit", "schedule") else "score"
-    return f"write one: infra/configs/{example}.toml of Winnow's repository is an example to copy"
-
-
-def has_table(file: Path, name: str) -> bool:
-    """Whether the file has a table; a file that is no TOML is read_table's to refuse."""
-    try:
-        return name in tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-
-
-def near_name(name: str, known: list[str]) -> str | None:
-    """The known name that `name` was probably meant to be."""
-    folded = {key.casefold(): key for key in known}
-    close = get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
-    return folded[close[0]] if close else None
-
-
-def near_or_known(name: str, known: list[str]) -> str:
-    """A hint for a name that is not known."""
-    near = near_name(name, known)
-    return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
-
-
-def _unknown(
-    key: str, known: list[str], where: str, kind: str = "key", at: str = ""
-) -> ConfigError:
-    return ConfigError(f"unknown {kind} '{key}' in {where}{at}", hint=near_or_known(key, known))
-
-
-def _config_error(
-    error: ValidationError, file: Path | None, table: str, given: dict[str, Any]
-) -> ConfigError:
-    first = error.errors()[0]
-    key = str(first["loc"][0])
-    rule = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    said = f"= {first['input']!r}: {rule.replace('should', 'must')}"
-    if key in given or file is None:
-        return ConfigError(f"--{key.replace('_', '-')} {said}")
-    return ConfigError(f"{key} in [{table}] of {file} {said}{at_line(file, table, key)}")
-
-
-def refuse_unknown(
-    keys: Iterable[str], model: type[BaseModel], file: Path, table: str, number: int | None = None
-) -> None:
-    """Raises ConfigError for a key that the model does not have, naming a near one.
-
-    `number` is that of a table which may be there several times, counted from 1.
-    """
-    known = list(model.model_fields)
-    where = f"[{table}]" if number is None else f"[[{table}]] {number}"
-    for key in keys:
-        if key not in known:
-            at = at_line(file, table, key, number or 1)
-            raise _unknown(key, known, f"{where} of {file}", at=at)
+    return load_settings(ScoreConfig, "score", file, options)
