@@ -15,10 +15,20 @@ WinnowError                       handled failure, exit code 1
 └── EngineError                   the scoring engine failed; its actor must be replaced
     └── EngineMemoryError         it ran out of memory; smaller steps may do
 
-Every message is one line: what, where, and the value seen; `hint` says what to do about it.
+Every message is one line: what, where, and the value seen; `hint` says what to do about it. A
+setting in them is `named`: by its name, as in Python, or by the option of a command line.
 """
 
+import re
 from importlib.util import find_spec
+
+SETTING = re.compile("\ue000(\\w+)\ue001")
+"""Characters for private use, which no message has otherwise."""
+
+
+def named(setting: str) -> str:
+    """A setting, in a message or a hint: its name, unless the entry point has a word for it."""
+    return f"\ue000{setting}\ue001"
 
 
 class WinnowError(Exception):
@@ -27,12 +37,21 @@ class WinnowError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(SETTING.sub(r"\1", message))
+        self.hint = hint and SETTING.sub(r"\1", hint)
+        self._marked = message, hint
+
+    def spell(self, names: dict[str, str]) -> None:
+        """Call settings as an entry point does: `names` has its word for each that it knows."""
+        message, hint = (
+            text and SETTING.sub(lambda found: names.get(found[1], found[0]), text)
+            for text in self._marked
+        )
+        WinnowError.__init__(self, message or "", hint=hint)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders under Ray; the default pickle would lose the hint.
-        return _rebuild, (type(self), str(self), self.hint)
+        return _rebuild, (type(self), *self._marked)
 
 
 def _rebuild(kind: type[WinnowError], message: str, hint: str | None) -> WinnowError:

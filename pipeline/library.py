@@ -4,9 +4,8 @@ Owns what Python users see, and nothing of how a score comes about: a text goes 
 (scoring/stream.py), from preparing to fold, and its score is the one that a run gives it.
 """
 
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, Unpack, overload
 
@@ -17,21 +16,15 @@ from pipeline.corpus.files import is_text
 from pipeline.corpus.reader import batches_of, documents_of, documents_of_column, type_name
 from pipeline.engine.model import load_model
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.errors import CorpusError, EngineError, UsageError, require_modules
+from pipeline.errors import CorpusError, EngineError, require_modules
 from pipeline.planning.identity import asked_engine, plan_rules
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
 from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.rows import score_columns
 from pipeline.scoring.stream import score_documents
 from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.settings.config import (
-    ScoringConfig,
-    ScoringSettings,
-    make_scoring_config,
-    near_or_known,
-)
-
-OPTION = re.compile(rf"(?<!\S)--({'|'.join(ScoringConfig.model_fields).replace('_', '-')})\b")
+from pipeline.settings.config import ScoringSettings, make_scoring_config
+from pipeline.settings.names import near_or_known
 
 
 class Scorer:
@@ -50,17 +43,16 @@ class Scorer:
     """
 
     def __init__(self, model: str | Path, **settings: Unpack[ScoringSettings]) -> None:
-        with _words_of_python():
-            config = make_scoring_config(str(model), settings)
-            require_modules("Scorer", "vllm", "torch", "transformers")
-            found = load_model(config.model, **config.model_options(), digest_weights=False)
-            self.rules = plan_rules(config, found)
-            """What the settings come to for this model, nothing left automatic."""
-            self._tokenizer = Tokenizer(found.folder, trust_remote_code=config.trust_remote_code)
-            self._dedup = config.dedup
-            tokens = [kind for name, kind in TOKEN_FIELDS.items() if getattr(config, name)]
-            self._schema = pa.schema([*SCORE_FIELDS, *tokens])
-            self._engine: VllmEngine | None = VllmEngine(asked_engine(config, found, self.rules))
+        config = make_scoring_config(str(model), settings)
+        require_modules("Scorer", "vllm", "torch", "transformers")
+        found = load_model(config.model, **config.model_options(), digest_weights=False)
+        self.rules = plan_rules(config, found)
+        """What the settings come to for this model, nothing left automatic."""
+        self._tokenizer = Tokenizer(found.folder, trust_remote_code=config.trust_remote_code)
+        self._dedup = config.dedup
+        tokens = [kind for name, kind in TOKEN_FIELDS.items() if getattr(config, name)]
+        self._schema = pa.schema([*SCORE_FIELDS, *tokens])
+        self._engine: VllmEngine | None = VllmEngine(asked_engine(config, found, self.rules))
 
     def score(self, texts: Iterable[str | None]) -> pl.DataFrame:
         """Score texts: a row each, in order, with the score columns of a run.
@@ -167,17 +159,3 @@ def _check_column(column: str, names: list[str]) -> None:
         raise CorpusError(f"no column '{column}' in the table", hint=near_or_known(column, names))
     if names.count(column) > 1:
         raise CorpusError(f"the table has the column '{column}' more than once")
-
-
-@contextmanager
-def _words_of_python() -> Iterator[None]:
-    """Errors name options of the command line; here the same settings are keywords."""
-    try:
-        yield
-    except UsageError as error:
-
-        def reworded(text: str) -> str:
-            return OPTION.sub(lambda found: found[1].replace("-", "_"), text)
-
-        hint = None if error.hint is None else reworded(error.hint)
-        raise type(error)(reworded(str(error)), hint=hint) from error.__cause__

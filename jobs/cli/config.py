@@ -15,6 +15,7 @@ from rich.table import Table
 
 from jobs.cli.runs import print_json
 from jobs.console import screen
+from jobs.console.ending import spelling
 from jobs.nights.schedule_config import ScheduleConfig, load_schedule
 from jobs.run.auth import SECRETS
 from pipeline.audits.config import AuditConfig, load_audit_config, load_night_config
@@ -23,13 +24,9 @@ from pipeline.filters.config import FilterConfig
 from pipeline.planning.cost import PlanConfig, load_plan_config
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.terminal import print_table
-from pipeline.settings.config import (
-    ScoreConfig,
-    has_table,
-    load_settings,
-    near_or_known,
-    read_table,
-)
+from pipeline.settings.config import ScoreConfig
+from pipeline.settings.loading import has_table, load_settings, read_table
+from pipeline.settings.names import near_or_known
 from pipeline.settings.toml_lines import at_line
 
 TABLES: dict[str, dict[str, type[BaseModel]]] = {
@@ -86,7 +83,8 @@ def show_settings(
 def _settings(name: str, context: Any) -> list[Setting]:
     given, file = _given(context), context.params.get("config")
     values = {key: value for key, (value, _) in given.items()}
-    _check(name, file, values)
+    with spelling(context.command):
+        _check(name, file, values)
     found: list[Setting] = []
     for table, model in TABLES.get(name, {}).items():
         written = read_table(file, table) if file and has_table(file, table) else {}
@@ -137,7 +135,7 @@ def _check(name: str, file: Path | None, given: dict[str, Any]) -> None:
             written = read_table(scored, table) if scored else {}
             required = [key for key, field in model.model_fields.items() if field.is_required()]
             missing = {key: "-" for key in required if key not in written}
-            load_settings(model, table, scored, missing | ours, {})
+            load_settings(model, table, scored, missing | ours, ())
     if name == "plan" and file and has_table(file, "plan"):
         load_plan_config(file)
     if name in ("audit", "schedule"):

@@ -19,10 +19,6 @@ Corpus = Annotated[
     str | None,
     typer.Option(help="Where the corpus lies now.  [default: where it was scored]"),
 ]
-Offline = Annotated[
-    bool | None,
-    typer.Option("--offline", help="Ask the hub for nothing: a model is taken from the cache."),
-]
 
 
 def chosen_form(*, as_json: bool, as_markdown: bool) -> Form:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
+from jobs.cli.parsing import SettingsCommand
 
 
 def report(
@@ -112,80 +113,14 @@ def compare(
     )
 
 
+class FilterCommand(SettingsCommand):
+    """`winnow filter`: every rule."""
+
+    source = ("pipeline.filters.config", "FilterConfig")
+
+
 def filter_corpus(
-    run: Annotated[str | None, typer.Argument(help="A run directory.")] = None,
-    out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
-    corpus: Corpus = None,
-    rejects: Annotated[
-        str | None, typer.Option(help="Another folder, for the documents not kept.")
-    ] = None,
-    max: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METRIC=VALUE", help="Keep values up to this; repeat it."),
-    ] = None,
-    min: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METRIC=VALUE", help="Keep values from this on; repeat it."),
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="What the rules below look at.  [default: perplexity]")
-    ] = None,
-    percentile: Annotated[
-        str | None,
-        typer.Option(metavar="LOW:HIGH", help="Keep the band between two percentiles: 10:90."),
-    ] = None,
-    buckets: Annotated[
-        str | None, typer.Option(help="Keep and name buckets: head,middle,tail.")
-    ] = None,
-    bucket_percentiles: Annotated[
-        str | None, typer.Option(metavar="P,P", help="Where they part.  [default: terciles]")
-    ] = None,
-    bucket_folders: Annotated[
-        bool | None,
-        typer.Option("--bucket-folders", help="A folder a bucket instead of a column."),
-    ] = None,
-    within: Annotated[
-        str | None,
-        typer.Option(help="A carried column: percentiles and buckets inside each group."),
-    ] = None,
-    sample_toward: Annotated[
-        str | None,
-        typer.Option(metavar="MEAN,SD", help="Sample with a Gaussian over the metric."),
-    ] = None,
-    budget_tokens: Annotated[
-        str | None, typer.Option(metavar="TOKENS", help="Keep at most so many: 300k, 50M, 2B.")
-    ] = None,
-    budget_bytes: Annotated[
-        str | None, typer.Option(metavar="BYTES", help="The same in bytes of text.")
-    ] = None,
-    prefer: Annotated[
-        str | None,
-        typer.Option(
-            help="What the budget takes first: low, middle, high, random.  [default: low]"
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all chance.  [default: 0]")] = None,
-    minus: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Metric difference: bits per byte minus this run's."),
-    ] = None,
-    over: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Metric ratio: bits per byte over this run's."),
-    ] = None,
-    unscored: Annotated[
-        str | None,
-        typer.Option(help="keep or drop documents without a score.  [default: drop]"),
-    ] = None,
-    add_columns: Annotated[
-        bool | None, typer.Option("--add-columns", help="Also write the score columns.")
-    ] = None,
-    partial: Annotated[
-        bool | None, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
-    ] = None,
-    force: Annotated[
-        bool | None, typer.Option("--force", help="Write even if nothing or everything is kept.")
-    ] = None,
+    context: typer.Context,
     by: Annotated[str | None, typer.Option(help="A carried column to show the mix of.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with these settings under [filter].")
@@ -202,12 +137,8 @@ def filter_corpus(
 
     Example: winnow filter runs/first --out filtered/ --percentile 10:90 --within source
     """
-    options = {key: value for key, value in locals().items() if key not in _NOT_RULES}
     from jobs.cli.filter import filter_and_print
     from pipeline.filters.config import load_filter_config
 
-    settings = load_filter_config(config, options)
+    settings = load_filter_config(config, context.obj)
     raise typer.Exit(filter_and_print(settings, by, dry_run=dry_run, as_json=as_json))
-
-
-_NOT_RULES = frozenset(["by", "config", "dry_run", "as_json"])

@@ -5,23 +5,20 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Corpus, Json, Offline
+from jobs.cli.options import Corpus, Json
+from jobs.cli.parsing import SettingsCommand
+
+
+class PlanCommand(SettingsCommand):
+    """`winnow plan`: what it takes of the settings of a run."""
+
+    only = ("corpus", "model", "text_column", "shard_tokens", "limit", "offline")
+
+    source = ("pipeline.settings.config", "ScoreConfig")
 
 
 def plan(
-    corpus: Annotated[
-        str | None, typer.Argument(help="A Parquet file, a folder or a glob.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Count tokens as this model does, by a sample of the documents."),
-    ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(help="The column with the text.  [default: text]")
-    ] = None,
-    shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Count only the first rows.")] = None,
-    offline: Offline = None,
+    context: typer.Context,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -39,17 +36,9 @@ def plan(
     Reads only footers; with --model also a sample of the documents, for the tokens and how sure
     they are. Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
     """
-    options = {
-        "corpus": corpus,
-        "model": model,
-        "text_column": text_column,
-        "shard_tokens": shard_tokens,
-        "limit": limit,
-        "offline": offline,
-    }
     from jobs.cli.plan import print_plan
 
-    raise typer.Exit(print_plan(config, options, calibrating=calibrate, as_json=as_json))
+    raise typer.Exit(print_plan(config, context.obj, calibrating=calibrate, as_json=as_json))
 
 
 def status(

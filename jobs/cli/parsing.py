@@ -1,17 +1,20 @@
 """The command line's own ways, on top of typer's: one class for the group, one for each command.
 
-Owns the options that every command has, completion, and that errors reach ending.py unchanged.
+Owns the options that every command has, when a command's settings are imported, completion, and
+that errors reach ending.py unchanged.
 """
 
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from jobs.console.ending import spelling
 from jobs.console.screen import Color, choose_color
 
 PROGRAM = "winnow"
@@ -41,6 +44,50 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, params: list[Any] | None = None, **settings: Any) -> None:
         shared = get_command(_holder).params
         super().__init__(*arguments, params=[*(params or []), *shared], **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the function; its errors name options."""
+        with spelling(self):
+            return super().invoke(ctx)
+
+
+class SettingsCommand(Command):
+    """A command whose options are the fields of a model, imported when they are first asked for.
+
+    The function that it calls finds what was given of them in `context.obj`.
+    """
+
+    source: tuple[str, str]
+    """The module of the model, and its name."""
+    only: tuple[str, ...] = ()
+    """The fields that are options; all if none is named."""
+    _params: list[Any]
+    _settings: list[Any] | None
+
+    def model(self) -> Any:
+        """What is set."""
+        module, name = self.source
+        return getattr(import_module(module), name)
+
+    @property
+    def params(self) -> list[Any]:
+        """An option, or the argument, for each field; then the command's own."""
+        if self._settings is None:
+            from jobs.cli.setting_options import make_options
+
+            self._settings = make_options(self.model(), str(self.name), self.only)
+            self._params[:0] = self._settings
+        return self._params
+
+    @params.setter
+    def params(self, own: list[Any]) -> None:
+        self._params, self._settings = own, None
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the function, which has no parameter for any setting."""
+        given = {one.name: ctx.params.pop(one.name) for one in self._settings or ()}
+        ctx.obj = {name: None if value in ((), []) else value for name, value in given.items()}
+        return super().invoke(ctx)
 
 
 class Group(TyperGroup):

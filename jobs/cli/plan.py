@@ -25,7 +25,8 @@ from pipeline.rendering.formats import number
 from pipeline.rendering.terminal import print_table
 from pipeline.runs.manifest import ScoringRules
 from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.settings.config import ScoreConfig, has_table, load_settings, read_table
+from pipeline.settings.config import ScoreConfig
+from pipeline.settings.loading import has_table, load_settings, read_table
 
 THIS_MACHINE = "this machine"
 
@@ -96,7 +97,7 @@ def _settings(file: Path | None, options: dict[str, Any]) -> tuple[ScoreConfig, 
     # Nothing is written, and footers are read without a model.
     table = read_table(scored, "score") if scored else {}
     given = options | {"out": "-", "model": options["model"] or table.get("model", "")}
-    config = load_settings(ScoreConfig, "score", scored, given, {"corpus": "CORPUS"})
+    config = load_settings(ScoreConfig, "score", scored, given, ("corpus",))
     return config, prices
 
 

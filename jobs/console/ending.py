@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -93,6 +93,18 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
         screen.say("Interrupted. Run the same command again to go on.")
         code = INTERRUPTED
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def spelling(command: Any) -> Iterator[None]:
+    """Errors call settings by the options and arguments of a command."""
+    try:
+        yield
+    except WinnowError as error:
+        names = {one.name: max(one.opts, key=len) for one in command.params}
+        # An argument has no dashes, and is written in capitals.
+        error.spell({one: word if word[0] == "-" else word.upper() for one, word in names.items()})
+        raise
 
 
 def _report_error(error: Exception) -> int:

@@ -33,7 +33,8 @@ from pipeline.runs.lock import RunLock
 from pipeline.runs.sample import write_draw
 from pipeline.runs.scores import is_complete
 from pipeline.runs.store import RunStore
-from pipeline.settings.config import ScoreConfig, near_or_known
+from pipeline.settings.config import ScoreConfig
+from pipeline.settings.names import near_or_known
 
 Score = Callable[[ScoreConfig, Listener], Outcome]
 Tell = Callable[..., Delivery]

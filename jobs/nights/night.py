@@ -12,7 +12,8 @@ from jobs.nights.schedule_config import load_schedule
 from pipeline.audits.config import AuditConfig, load_audit_config, load_night_config
 from pipeline.audits.nights import Nights
 from pipeline.errors import ConfigError
-from pipeline.settings.config import ScoreConfig, has_table
+from pipeline.settings.config import ScoreConfig
+from pipeline.settings.loading import has_table
 
 
 @dataclass(frozen=True, slots=True)

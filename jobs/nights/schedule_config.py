@@ -19,13 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jobs.nights.cron_times import check_cron
 from pipeline.audits.config import LAST, load_audit_config, load_night_config
 from pipeline.errors import ConfigError
-from pipeline.settings.config import near_name, read_table, refuse_unknown
-from pipeline.settings.toml_lines import at_line
+from pipeline.settings.loading import load_settings
+from pipeline.settings.names import near_name
 
 LONGEST_NAME = 30
 """KubeRay takes 47 characters, and a CronJob adds eleven."""
@@ -109,19 +109,12 @@ class ScheduleConfig(BaseModel):
 
 
 def load_schedule(file: Path) -> ScheduleConfig:
-    """The [schedule] table, after a check of the tables that say what a night does.
+    """The [schedule] table, and a check of the tables that say what a night does.
 
     Raises ConfigError, naming the key, the table and the file.
     """
-    table = read_table(file, "schedule")
+    config = load_settings(ScheduleConfig, "schedule", file)
     load_night_config(file, load_audit_config(file), out="runs")
-    refuse_unknown(table, ScheduleConfig, file, "schedule")
-    if isinstance(inner := table.get("cluster"), dict):
-        refuse_unknown(inner, ClusterConfig, file, "schedule.cluster")
-    try:
-        config = ScheduleConfig(**table)
-    except ValidationError as error:
-        raise _schedule_error(error, file) from None
     return config
 
 
@@ -164,15 +157,3 @@ def _check_in_pods(location: str, where: str, volume_claim: str | None) -> None:
         else 'name a store (s3://...); or add volume_claim = "NAME" to [schedule.cluster], which '
         f"mounts that PersistentVolumeClaim at {DATA_FOLDER}, and name a path below it",
     )
-
-
-def _schedule_error(error: ValidationError, file: Path) -> ConfigError:
-    first = error.errors()[0]
-    *tables, key = [str(part) for part in first["loc"]]
-    table = ".".join(["schedule", *tables])
-    where = f"{key} in [{table}] of {file}"
-    if first["type"] == "missing":
-        return ConfigError(f"{where} is not set{at_line(file, table)}")
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
-    rule = rule.replace("should", "must")
-    return ConfigError(f"{where} = {first['input']!r}: {rule}{at_line(file, table, key)}")

@@ -16,9 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from jobs.console.ending import spelling
 from jobs.run.auth import refuse_secrets
 from pipeline.errors import ConfigError, UsageError
-from pipeline.settings.config import ScoreConfig, load_score_config, near_name
+from pipeline.settings.config import ScoreConfig, load_score_config
+from pipeline.settings.names import near_name
 
 SHOWN = "everyone who can reach the dashboard can read it"
 PYTHON = "python -P -m jobs.cli"
@@ -67,6 +69,8 @@ def shown_command(entrypoint: str) -> str:
 
 class Command(Protocol):
     """The part of a command of the command line that parses its arguments."""
+
+    params: list[Any]
 
     def make_context(self, info_name: str | None, args: list[str]) -> Any:
         """Raises click's UsageError for arguments that the command does not take."""
@@ -117,7 +121,8 @@ def check_command(
             )
         if name == "score" and (config is None or Path(config).is_file() or working_dir):
             settings = {key: options[key] for key in ScoreConfig.model_fields if key in options}
-            load_score_config(config, settings)
+            with spelling(commands[name]):
+                load_score_config(config, settings)
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:

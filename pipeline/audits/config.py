@@ -1,7 +1,6 @@
 """What a nightly audit is told: the [audit] table, which stands beside [score] in one file.
 
-Owns the settings, what a requirement may ask for, and naming the place of a mistake. Reads no
-corpus and no run.
+Owns the settings and what a requirement may ask for. Reads no corpus and no run.
 
     [audit]
     runs = "s3://scores/web"       # one run directory a night below it: runs/2026-11-22
@@ -24,20 +23,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline.errors import ConfigError
 from pipeline.reports.figures import QUANTILES, quantile_name
-from pipeline.settings.config import (
-    ScoreConfig,
-    has_table,
-    load_score_config,
-    near_name,
-    near_or_known,
-    read_table,
-    refuse_unknown,
-)
-from pipeline.settings.toml_lines import at_line
+from pipeline.settings.config import ScoreConfig, load_score_config
+from pipeline.settings.loading import has_table, load_settings, read_table
+from pipeline.settings.names import near_name, near_or_known
 from pipeline.storage.locations import refuse_hub
 
 LAST = "last"
@@ -195,19 +187,7 @@ class AuditConfig(_Table):
 
 def load_audit_config(file: Path) -> AuditConfig:
     """The [audit] table. Raises UsageError, naming the table, its number and the key."""
-    table = read_table(file, "audit")
-    refuse_unknown(table, AuditConfig, file, "audit")
-    requires = table.get("require", [])
-    if not isinstance(requires, list) or not all(isinstance(one, dict) for one in requires):
-        raise ConfigError(f"require in {file} is not a list of tables", hint="[[audit.require]]")
-    for number, one in enumerate(requires, 1):
-        refuse_unknown(one, Requirement, file, "audit.require", number)
-    if isinstance(webhook := table.get("webhook"), dict):
-        refuse_unknown(webhook, Webhook, file, "audit.webhook")
-    try:
-        config = AuditConfig(**table | {"require": tuple(requires)})
-    except ValidationError as error:
-        raise _mistake(error, file) from None
+    config = load_settings(AuditConfig, "audit", file)
     if has_table(file, "score") and read_table(file, "score").get("offline") is True:
         refuse_hub(config.runs, config.baseline)
     if config.sample_by and not config.sampled:
@@ -254,28 +234,3 @@ def grouped_columns(audit: AuditConfig) -> list[tuple[str, str]]:
     for number, one in enumerate(audit.require, 1):
         found += [(one.by, f"by in [[audit.require]] {number}")] if one.by else []
     return found
-
-
-def _mistake(error: ValidationError, file: Path) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    table, number, key = _place(first["loc"])
-    where = (f"[{table}]" if number is None else f"[[{table}]] {number}") + f" of {file}"
-    if first["type"] == "missing":
-        return ConfigError(f"{key} is not set in {where}{at_line(file, table, None, number or 1)}")
-    at = at_line(file, table, key, number or 1)
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    rule = rule.replace("should", "must")
-    if key is None:
-        return ConfigError(f"{where}: {rule}{at}")
-    # The address of a webhook is a secret, however it is written.
-    shown = "" if key == "url" else f" = {first['input']!r}"
-    return ConfigError(f"{key} in {where}{shown}: {rule}{at}")
-
-
-def _place(loc: tuple[int | str, ...]) -> tuple[str, int | None, str | None]:
-    """The table, its number and the key of a mistake; no key where it is the table's own."""
-    if loc[0] == "require":
-        return "audit.require", int(loc[1]) + 1, str(loc[2]) if len(loc) > 2 else None
-    if loc[0] == "webhook":
-        return "audit.webhook", None, str(loc[1]) if len(loc) > 1 else None
-    return "audit", None, str(loc[0])

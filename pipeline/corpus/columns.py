@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.corpus.files import Footer, is_text
 from pipeline.errors import CorpusError
 from pipeline.schema import OWN_COLUMNS
-from pipeline.settings.config import near_name
+from pipeline.settings.names import near_name
 
 DEFAULT_ID_COLUMNS = ("doc_id", "id")
 OFFSET = re.compile(r"[+-]\d\d:?\d\d")

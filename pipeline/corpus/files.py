@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from pipeline.corpus.footers import read_footer
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
-from pipeline.settings.config import near_name
+from pipeline.settings.names import near_name
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelError, first_line
+from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Dtype
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -73,7 +73,7 @@ def load_model(
     if _names_code(config) and not trust_remote_code:
         raise ModelError(
             f"{name} brings its own Python code (auto_map in config.json)",
-            hint="read that code, then allow it with --trust-remote-code",
+            hint=f"read that code, then allow it with {named('trust_remote_code')}",
         )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -112,7 +112,7 @@ def load_model(
 
 
 def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str | None]:
-    what = "--model is a folder in Hugging Face format, or ORGANISATION/NAME on the hub"
+    what = f"{named('model')} is a folder in Hugging Face format, or ORGANISATION/NAME on the hub"
     if not name.strip():
         raise ModelError("the model is an empty text", hint=what)
     folder = Path(name).expanduser().absolute()
@@ -120,7 +120,7 @@ def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Pat
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"{name} is not a model folder: it has no config.json",
-                hint="point --model at a folder in Hugging Face format",
+                hint=f"point {named('model')} at a folder in Hugging Face format",
             )
         return folder, None
     if folder.exists():
@@ -146,7 +146,7 @@ def _fetch(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str
             raise _not_fetched(name, error) from error
         which = name if revision is None else f"{name} at {revision}"
         raise ModelError(
-            f"{which} is not in {HF_HUB_CACHE}, and the hub is not asked: --offline or "
+            f"{which} is not in {HF_HUB_CACHE}, and the hub is not asked: {named('offline')} or "
             "HF_HUB_OFFLINE is set",
             hint=f"fetch it where there is a network: hf download {name}",
         ) from error
@@ -158,7 +158,7 @@ def _fetch(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str
 def _not_fetched(name: str, error: Exception) -> ModelError:
     return ModelError(
         f"cannot fetch {name} from the hub: {first_line(error)}",
-        hint="check the name and the connection, or point --model at a local folder",
+        hint=f"check the name and the connection, or point {named('model')} at a local folder",
     )
 
 
@@ -214,7 +214,7 @@ def choose_dtype(asked: Dtype, model: Model) -> str:
         return model.dtype
     raise ModelError(
         f"{model.name} names the dtype {model.dtype}, which is not one to compute in",
-        hint=f"choose one with --dtype: {', '.join(ELEMENT_BYTES)}",
+        hint=f"choose one with {named('dtype')}: {', '.join(ELEMENT_BYTES)}",
     )
 
 
@@ -224,14 +224,15 @@ def choose_window_tokens(asked: int | None, model: Model, context_tokens: int) -
     largest = None if model.max_tokens is None else model.max_tokens - 1
     if asked is not None and largest is not None and asked > largest:
         raise ModelError(
-            f"--window-tokens {asked} is more than {model.name} takes: {largest}",
+            f"{named('window_tokens')} {asked} is more than {model.name} takes: {largest}",
             hint=f"use {largest} or less; long documents are cut into windows",
         )
     chosen = asked or min(DEFAULT_WINDOW_TOKENS, largest or DEFAULT_WINDOW_TOKENS)
     if context_tokens >= chosen:
         raise ModelError(
-            f"--context-tokens {context_tokens} leaves no room in windows of {chosen} tokens",
-            hint="use a smaller --context-tokens or a larger --window-tokens",
+            f"{named('context_tokens')} {context_tokens} leaves no room in windows of {chosen} "
+            "tokens",
+            hint=f"use a smaller {named('context_tokens')} or a larger {named('window_tokens')}",
         )
     return chosen
 

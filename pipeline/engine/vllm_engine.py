@@ -26,7 +26,7 @@ from pipeline.engine.sizing import (
     unfreeze_gc,
 )
 from pipeline.engine.startup_check import check_windows, find_disagreement
-from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line
+from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line, named
 from pipeline.schema import Logprobs, Window, WindowScore
 from pipeline.tracing import Tracer
 
@@ -251,7 +251,7 @@ class VllmEngine:
         if wrong:
             raise ModelError(
                 f"fused scoring of {settings.folder} {wrong}",
-                hint="use --scoring prompt_logprobs",
+                hint=f"use {named('scoring')} prompt_logprobs",
             )
 
     def _logprobs(self, output: Any, window: Window) -> Logprobs:

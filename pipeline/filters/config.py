@@ -17,12 +17,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.errors import ConfigError
-from pipeline.settings.config import load_settings
+from pipeline.errors import ConfigError, named
+from pipeline.settings.fields import Shown
+from pipeline.settings.loading import load_settings
 
 Bucket = Literal["head", "middle", "tail"]
 Prefer = Literal["low", "middle", "high", "random"]
 BUCKETS: tuple[Bucket, ...] = ("head", "middle", "tail")
+RULES = ("max", "min", "percentile", "buckets", "sample_toward")
 DEFAULT_METRIC = "perplexity"
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb]?)", re.IGNORECASE)
@@ -81,50 +83,73 @@ class FilterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
-    run: str
-    corpus: str | None = None
-    """Where the corpus lies now, if it was moved since it was scored."""
-    out: str | None = None
-    """The folder to write; only a dry run can do without."""
-    rejects: str | None = None
-    """Another folder, for the documents that are not kept."""
-    max: Annotated[dict[str, Finite], BeforeValidator(parse_bounds)] = Field(default_factory=dict)
-    """Largest value that is kept, by metric."""
-    min: Annotated[dict[str, Finite], BeforeValidator(parse_bounds)] = Field(default_factory=dict)
-    """Smallest value that is kept, by metric."""
-    metric: str | None = None
-    """What percentiles, buckets, preference and sampling look at; by default perplexity, or the
-    difference or ratio that is asked for."""
-    percentile: Annotated[tuple[Percent, Percent] | None, Pair] = None
-    """Lower and upper percentile of the band that is kept, bounds included."""
-    buckets: Annotated[tuple[Bucket, ...] | None, BeforeValidator(parse_names)] = None
-    bucket_percentiles: Annotated[tuple[Percent, Percent] | None, Pair] = None
-    """Where middle and tail begin; by default at the terciles."""
-    bucket_folders: bool = False
-    """Write each bucket into a folder of its name instead of naming it in a column."""
-    within: str | None = None
-    """A carried column: percentiles and buckets are taken inside each of its groups."""
-    sample_toward: Annotated[tuple[Finite, Finite] | None, Pair] = None
-    """Mean and standard deviation of the Gaussian that documents are sampled with."""
-    budget_tokens: Annotated[int | None, BeforeValidator(parse_count), Field(ge=1)] = None
-    """Most tokens that are kept, taken in the order of `prefer`."""
-    budget_bytes: Annotated[int | None, BeforeValidator(parse_count), Field(ge=1)] = None
-    """The same in UTF-8 bytes of text."""
-    prefer: Prefer | None = None
-    """low, middle, high or random; low by default."""
-    seed: int = 0
-    minus: str | None = None
-    """A second run of the same corpus: makes the metric `difference`."""
-    over: str | None = None
-    """A second run of the same corpus: makes the metric `ratio`."""
-    unscored: Literal["keep", "drop"] = "drop"
-    """What becomes of documents without a score."""
-    add_columns: bool = False
-    """Also write the score columns."""
-    partial: bool = False
-    """Take what there is of a run that lacks parts."""
-    force: bool = False
-    """Go on even if the rules keep nothing or everything."""
+    run: Annotated[str, Shown(positional=True)] = Field(description="A run directory.")
+    corpus: Annotated[str | None, Shown(default="where it was scored")] = Field(
+        default=None, description="Where the corpus lies now."
+    )
+    out: str | None = Field(
+        default=None, description="The folder to write; a dry run can do without."
+    )
+    rejects: str | None = Field(
+        default=None, description="Another folder, for the documents not kept."
+    )
+    max: Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")] = (
+        Field(default_factory=dict, description="Keep values up to this; repeat it.")
+    )
+    min: Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")] = (
+        Field(default_factory=dict, description="Keep values from this on; repeat it.")
+    )
+    metric: Annotated[str | None, Shown(default="perplexity, or what a second run makes")] = Field(
+        default=None, description="What the rules below look at."
+    )
+    percentile: Annotated[tuple[Percent, Percent] | None, Pair, Shown(form="LOW:HIGH")] = Field(
+        default=None, description="Keep the band between two percentiles, bounds included: 10:90."
+    )
+    buckets: Annotated[tuple[Bucket, ...] | None, BeforeValidator(parse_names)] = Field(
+        default=None, description="Keep and name buckets: head,middle,tail."
+    )
+    bucket_percentiles: Annotated[
+        tuple[Percent, Percent] | None, Pair, Shown(default="terciles", form="P,P")
+    ] = Field(default=None, description="Where middle and tail begin.")
+    bucket_folders: bool = Field(
+        default=False, description="Write one folder per bucket instead of a column."
+    )
+    within: str | None = Field(
+        default=None, description="A carried column: percentiles and buckets inside each group."
+    )
+    sample_toward: Annotated[tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD")] = Field(
+        default=None, description="Sample with a Gaussian over the metric."
+    )
+    budget_tokens: Annotated[
+        int | None, BeforeValidator(parse_count), Field(ge=1), Shown(form="TOKENS")
+    ] = Field(default=None, description="Keep at most so many tokens: 300k, 50M, 2B.")
+    budget_bytes: Annotated[
+        int | None, BeforeValidator(parse_count), Field(ge=1), Shown(form="BYTES")
+    ] = Field(default=None, description="Keep at most so many UTF-8 bytes of text.")
+    prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
+        default=None, description="What the budget takes first."
+    )
+    seed: int = Field(default=0, description="Random seed.")
+    minus: Annotated[str | None, Shown(form="RUN")] = Field(
+        default=None,
+        description="A second run of the same corpus, for the metric difference: bits per byte "
+        "minus that run's.",
+    )
+    over: Annotated[str | None, Shown(form="RUN")] = Field(
+        default=None,
+        description="A second run of the same corpus, for the metric ratio: bits per byte over "
+        "that run's.",
+    )
+    unscored: Literal["keep", "drop"] = Field(
+        default="drop", description="What becomes of documents without a score."
+    )
+    add_columns: bool = Field(default=False, description="Also write the score columns.")
+    partial: bool = Field(
+        default=False, description="Take what there is of a run that lacks parts."
+    )
+    force: bool = Field(
+        default=False, description="Write even if the rules keep nothing or everything."
+    )
 
     @property
     def own_metric(self) -> str | None:
@@ -163,56 +188,61 @@ class FilterConfig(BaseModel):
 def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConfig:
     """Merge `options` over the file's [filter] table. Raises ConfigError."""
     given = {key: value for key, value in options.items() if value not in (None, [], ())}
-    config = load_settings(FilterConfig, "filter", file, given, {"run": "RUN"})
+    config = load_settings(FilterConfig, "filter", file, given)
     _check(config)
     return config
 
 
 def _check(config: FilterConfig) -> None:
     """Rules that contradict each other, or that nothing would come of. Raises ConfigError."""
-    rules = (config.max, config.min, config.percentile, config.buckets, config.sample_toward)
-    if not any(rules) and config.budget is None:
+    if not any(getattr(config, rule) for rule in RULES) and config.budget is None:
         raise ConfigError(
             "no rule says which documents to keep",
-            hint="give --max, --min, --percentile, --buckets, --sample-toward or a budget",
+            hint=f"give {', '.join(map(named, RULES))} or a budget",
         )
     if config.budget_tokens and config.budget_bytes:
         raise ConfigError(
-            "--budget-tokens and --budget-bytes are two budgets", hint="give one of them"
+            f"{named('budget_tokens')} and {named('budget_bytes')} are two budgets",
+            hint="give one of them",
         )
     if config.prefer and config.budget is None:
         raise ConfigError(
-            "--prefer needs a budget", hint="add --budget-tokens or --budget-bytes, or leave it out"
+            f"{named('prefer')} needs a budget",
+            hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave it out",
         )
     if config.minus and config.over:
-        raise ConfigError("--minus and --over contradict each other", hint="give one of them")
+        raise ConfigError(
+            f"{named('minus')} and {named('over')} contradict each other", hint="give one of them"
+        )
     own = config.own_metric
     if own and own not in config.metrics():
         raise ConfigError(
             f"no rule looks at the {own} of the two runs",
-            hint=f"leave out --metric, or give --min {own}=... or --max {own}=...",
+            hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",
         )
     for first, second in (("metric", config.reads_metric), ("within", _takes_percentiles(config))):
         if getattr(config, first) and not second:
             raise ConfigError(
-                f"--{first} is given, but no rule uses it",
-                hint="add --percentile or --buckets, or leave it out",
+                f"{named(first)} is given, but no rule uses it",
+                hint=f"add {named('percentile')} or {named('buckets')}, or leave it out",
             )
     for option, needed in (
         ("bucket_percentiles", "buckets"),
         ("bucket_folders", "buckets"),
     ):
         if getattr(config, option) and getattr(config, needed) is None:
-            shown, wanted = (f"--{name.replace('_', '-')}" for name in (option, needed))
+            shown, wanted = named(option), named(needed)
             raise ConfigError(f"{shown} needs {wanted}", hint=f"add {wanted}, or leave it out")
     for name in ("percentile", "bucket_percentiles"):
         low, high = getattr(config, name) or (0, 100)
         if low > high:
-            raise ConfigError(f"--{name.replace('_', '-')} {low:g}:{high:g} is upside down")
+            raise ConfigError(f"{named(name)} {low:g}:{high:g}: LOW must not exceed HIGH")
     if config.sample_toward and config.sample_toward[1] <= 0:
-        raise ConfigError("the standard deviation of --sample-toward must be above 0")
+        raise ConfigError(f"the standard deviation of {named('sample_toward')} must be above 0")
     if not (config.buckets is None or config.buckets):
-        raise ConfigError("--buckets names no bucket", hint=f"known: {', '.join(BUCKETS)}")
+        raise ConfigError(
+            f"{named('buckets')} names no bucket", hint=f"known: {', '.join(BUCKETS)}"
+        )
     for metric in config.min.keys() & config.max.keys():
         if config.min[metric] > config.max[metric]:
             raise ConfigError(

@@ -20,7 +20,7 @@ from pipeline.planning.identity import installed_versions
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.store import RunStore
-from pipeline.settings.config import near_or_known
+from pipeline.settings.names import near_or_known
 from pipeline.statistics.order_statistics import from_sortable_bits
 from pipeline.storage.filesystem import Root
 

@@ -16,12 +16,10 @@ Loading models and machines that wait are not in the figures.
 import math
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import ConfigError
 from pipeline.planning.estimate import Quantity
-from pipeline.settings.config import read_table, refuse_unknown
-from pipeline.settings.toml_lines import at_line
+from pipeline.settings.loading import load_settings
 
 SECONDS_AN_HOUR = 3600
 
@@ -70,32 +68,7 @@ class Cost(BaseModel):
 
 def load_plan_config(file: Path) -> PlanConfig:
     """The [plan] table of a file. Raises ConfigError, naming the key and its place."""
-    table = read_table(file, "plan")
-    refuse_unknown(table, PlanConfig, file, "plan")
-    workers = table.get("workers", {})
-    if not isinstance(workers, dict) or not all(isinstance(w, dict) for w in workers.values()):
-        raise ConfigError(
-            f"workers in [plan] of {file} is not a table of tables",
-            hint="write [plan.workers.NAME] above the keys of each kind of worker",
-        )
-    for name, keys in workers.items():
-        refuse_unknown(keys, WorkerKind, file, f"plan.workers.{name}")
-    try:
-        return PlanConfig(**table)
-    except ValidationError as error:
-        raise _mistake(error, file) from None
-
-
-def _mistake(error: ValidationError, file: Path) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    *tables, key = (str(part) for part in first["loc"])
-    table = ".".join(["plan", *tables])
-    where = f"[{table}] of {file}"
-    if first["type"] == "missing":
-        return ConfigError(f"{key} is not set in {where}{at_line(file, table)}")
-    rule = first["msg"].removeprefix("Input ").replace("should", "must")
-    at = at_line(file, table, key)
-    return ConfigError(f"{key} in {where} = {first['input']!r}: {rule}{at}")
+    return load_settings(PlanConfig, "plan", file)
 
 
 def cost_of(

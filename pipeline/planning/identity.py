@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.engine.fused import ARCHITECTURES
 from pipeline.engine.model import Model, choose_dtype, choose_window_tokens
 from pipeline.engine.sizing import EngineSettings, Scoring
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, named
 from pipeline.runs.manifest import Manifest, ScoringRules, Value
 from pipeline.schema import SCORE_VERSION
 from pipeline.scoring.tokenizer import Tokenizer
@@ -42,7 +42,7 @@ def choose_scoring(asked: AskedScoring, architecture: str) -> Scoring:
     if asked == "fused" and not tested:
         raise ModelError(
             f"fused scoring is not tested for {architecture}",
-            hint="use --scoring auto or prompt_logprobs",
+            hint=f"use {named('scoring')} auto or prompt_logprobs",
         )
     if asked == "auto":
         return "fused" if tested else "prompt_logprobs"

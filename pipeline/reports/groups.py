@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pipeline.errors import RunError
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
-from pipeline.settings.config import near_name
+from pipeline.settings.names import near_name
 from pipeline.statistics.sketches import Sketch
 
 MOST_GROUPS_SHOWN = 50

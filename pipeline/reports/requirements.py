@@ -28,7 +28,7 @@ from pipeline.reports.expressions import (
 )
 from pipeline.reports.expressions import fail as point_at
 from pipeline.reports.figures import quantile_name
-from pipeline.settings.config import near_name
+from pipeline.settings.names import near_name
 from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pipeline.errors import ConfigError
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
-from pipeline.settings.config import near_name
+from pipeline.settings.names import near_name
 from pipeline.statistics.sketches import (
     Floats,
     Sketch,

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipeline.errors import ModelError, first_line
+from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Prefix
 
 
@@ -54,7 +54,8 @@ class Tokenizer:
         if offsets and not self._tokenizer.is_fast:
             raise ModelError(
                 "this tokenizer does not say which characters a token covers",
-                hint="use --prefix bos or eos and --long-documents window or skip",
+                hint=f"use {named('prefix')} bos or eos, and {named('long_documents')} window or "
+                "skip",
             )
         with self._lock:
             out = self._tokenizer(
@@ -81,5 +82,5 @@ class Tokenizer:
         wanted = "neither a BOS nor an EOS" if asked == "auto" else f"no {asked.upper()}"
         raise ModelError(
             f"the tokenizer has {wanted} token to score the first token against",
-            hint="--prefix none leaves the first token of each document unscored",
+            hint=f"{named('prefix')} none leaves the first token of each document unscored",
         )

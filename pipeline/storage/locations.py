@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import UsageError, first_line, require_modules
+from pipeline.errors import UsageError, first_line, named, require_modules
 from pipeline.storage import retries
 from pipeline.storage.retries import with_retries
 
@@ -79,8 +79,8 @@ def refuse_hub(*locations: str | None) -> None:
         if location is not None and location.startswith("hf://"):
             _refuse_secrets(location)
             raise UsageError(
-                f"{location} is on the hub, and the hub is not asked: --offline or HF_HUB_OFFLINE "
-                "is set",
+                f"{location} is on the hub, and the hub is not asked: {named('offline')} or "
+                "HF_HUB_OFFLINE is set",
                 hint="name a copy in a folder or an object store, or do not ask for offline",
             )
 

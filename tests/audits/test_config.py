@@ -83,7 +83,7 @@ MISTAKES = {
     "a negative share": (REQUIRE + 'metric = "error"\nmax_increase = -0.1', "max_increase in"),
     "require is a table": (
         '[audit.require]\nmetric = "error"',
-        "require in {file} is not a list of tables",
+        "require in [audit] of {file} is not a list of tables",
     ),
     "sample_rows": ('sample_rows = "some"', "sample_rows in [audit] of {file} = 'some': "),
     "sample_by alone": ('sample_by = "x"', "sample_by in [audit] of {file} is set, but"),
@@ -103,7 +103,7 @@ MISTAKES = {
     ),
     "webhook that is no table": (
         f'webhook = "https://x/{SECRET}"',
-        "[audit.webhook] of {file}: ",
+        "webhook in [audit] of {file} is not a table (at line ",
     ),
     "webhook's format": (
         WEBHOOK + 'url_env = "X"\nformat = "xml"',

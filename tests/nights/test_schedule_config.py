@@ -41,8 +41,8 @@ def test_what_is_set(load, tmp_path):
 
 MISTAKES = {
     "cron": ('cron = "0 3 * *"\ntime_zone = "UTC"', "cron in [schedule] of {file} = '0 3 * *': 4 "),
-    "no cron": ('time_zone = "UTC"', "cron in [schedule] of {file} is not set"),
-    "no zone": ('cron = "0 3 * * *"', "time_zone in [schedule] of {file} is not set"),
+    "no cron": ('time_zone = "UTC"', "cron is not set in [schedule] of {file} (at line "),
+    "no zone": ('cron = "0 3 * * *"', "time_zone is not set in [schedule] of {file}"),
     "zone": (
         'cron = "0 3 * * *"\ntime_zone = "Europe/Berln"',
         "= 'Europe/Berln': no such time zone; did you mean Europe/Berlin?",
@@ -65,13 +65,16 @@ MISTAKES = {
         GOOD + '[schedule.cluster]\nimage = "x"\nworker = 3',
         "unknown key 'worker' in [schedule.cluster] of {file}",
     ),
-    "no image": (GOOD + "[schedule.cluster]", "image in [schedule.cluster] of {file} is not set"),
+    "no image": (
+        GOOD + "[schedule.cluster]",
+        "image is not set in [schedule.cluster] of {file}",
+    ),
     "no workers": (
         GOOD + '[schedule.cluster]\nimage = "x"\nworkers = 0',
         "workers in [schedule.cluster] of {file} = 0: must be greater",
     ),
     "memory": (GOOD + '[schedule.cluster]\nimage = "x"\nmemory_per_worker = "32 GB"', "'32 GB'"),
-    "not a table": (GOOD + "cluster = 3", "cluster in [schedule] of {file} = 3: must be"),
+    "not a table": (GOOD + "cluster = 3", "cluster in [schedule] of {file} is not a table"),
 }
 
 

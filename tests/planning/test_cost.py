@@ -60,7 +60,10 @@ MISTAKES = {
         "tokens_per_second in [plan.workers.a] of {file} = nan: ",
     ),
     "a list": ("workers = [1]", "workers in [plan] of {file} is not a table of tables"),
-    "a number": ("[plan.workers]\na = 5", "workers in [plan] of {file} is not a table of tables"),
+    "a number": (
+        "[plan.workers]\na = 5",
+        "a in [plan.workers] of {file} is not a table",
+    ),
 }
 
 

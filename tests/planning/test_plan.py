@@ -489,7 +489,7 @@ def test_a_folder_that_is_as_good_as_empty_is_taken(corpus, tiny_model, tmp_path
 
 def test_a_window_that_does_not_fit_the_model_is_refused(corpus, tiny_model, tmp_path):
     config = request(corpus, tiny_model, tmp_path / "run", window_tokens=MAX_TOKENS)
-    with pytest.raises(ModelError, match=f"--window-tokens {MAX_TOKENS} is more than .* takes"):
+    with pytest.raises(ModelError, match=f"^window_tokens {MAX_TOKENS} is more than .* takes"):
         open_(config)
 
 
