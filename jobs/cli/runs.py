@@ -12,6 +12,7 @@ from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from pipeline.engine.sizing import default_shard_tokens
+from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.terminal import print_table
@@ -68,6 +69,8 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     manifest, is_new = open_run(
         config, store, default_shard_tokens=default_shard_tokens(config.address)
     )
+    model = manifest.model
+    warn_of_vocabulary(model.folder, model.vocab_size, trusted=model.trust_remote_code)
     done = set() if is_new else store.done()
     facts: dict[str, Any] = {
         "run": store.location,
@@ -83,6 +86,12 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         **manifest.rules.model_dump(),
     }
     print_facts(facts, as_json=as_json)
+
+
+def warn_of_vocabulary(folder: str, vocab_size: int, *, trusted: bool) -> None:
+    """Say so if the tokenizer makes tokens that the model does not have."""
+    if warning := vocabulary_warning(folder, vocab_size, trust_remote_code=trusted):
+        screen.say(f"Warning: {warning}", "yellow")
 
 
 def print_status(run: str, *, as_json: bool) -> int:

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AddedToken,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 MAX_TOKENS = 512
 SPECIALS = ("<s>", "</s>")
@@ -43,3 +49,10 @@ def save_llama(folder: Path) -> None:
         tie_word_embeddings=False,
     )
     LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder, safe_serialization=True)
+
+
+def add_tokens(folder: Path, *tokens: str, special: bool = False) -> None:
+    """Tokens that the tokenizer has and the model does not."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([AddedToken(token, special=special) for token in tokens])
+    tokenizer.save_pretrained(folder)
