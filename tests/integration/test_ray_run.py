@@ -292,13 +292,12 @@ def test_before_documents_are_blamed_a_harmless_prompt_is_scored(config):
 
 
 def test_of_many_deadly_documents_the_sound_ones_are_scored(config, corpus, tmp_path):
-    """More than sixteen in a shard."""
+    """test_isolation.py has more of them than this takes restarts."""
     for file in corpus.iterdir():
         file.unlink()
-    texts = ["x" * POISON_TOKENS if row < 18 else f"sound {row}" for row in range(28)]
     # Copies of a deadly text share its row: each is another text here.
-    texts = [f"{row:03}{text[3:]}" if row < 18 else text for row, text in enumerate(texts)]
-    table = pa.table({"id": list(map(str, range(28))), "text": texts})
+    deadly = [f"{row}" + "x" * (POISON_TOKENS - 1) for row in range(5)]
+    table = pa.table({"id": list("01234567"), "text": [*deadly, "sound", "too", "so"]})
     pq.write_table(table, corpus / "one.parquet")
     happened = tmp_path / "happened"
     happened.mkdir()
@@ -308,8 +307,9 @@ def test_of_many_deadly_documents_the_sound_ones_are_scored(config, corpus, tmp_
 
     assert outcome.exit_code == 1
     scores = rows(one)
-    assert scores["status"].to_list() == ["error"] * 18 + ["ok"] * 10
-    assert len(list(happened.iterdir())) < 40
+    assert scores["status"].to_list() == ["error"] * 5 + ["ok"] * 3
+    assert set(scores["error"].head(5)) == {"engine_died: made to"}
+    assert len(list(happened.iterdir())) == 2 + 5 + 1  # the first one's death is confirmed
     again = score(one)
     assert (again.exit_code, again.num_shards_scored) == (1, 0)
 
