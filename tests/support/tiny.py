@@ -30,7 +30,7 @@ def save_tokenizer(folder: Path, *, bos: bool = True, eos: bool = True) -> int:
     return len(vocab)
 
 
-def save_llama(folder: Path) -> None:
+def save_llama(folder: Path, *, head_dim: int = 32) -> None:
     """Weights large enough that the predictions are far from uniform."""
     vocab_size = save_tokenizer(folder)
     torch.manual_seed(0)
@@ -41,7 +41,7 @@ def save_llama(folder: Path) -> None:
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=32,
+        head_dim=head_dim,
         max_position_embeddings=MAX_TOKENS,
         initializer_range=0.4,
         bos_token_id=0,
