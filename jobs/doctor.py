@@ -29,7 +29,7 @@ from pipeline.engine.model import (
 )
 from pipeline.engine.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
-from pipeline.planning.identity import choose_scoring, installed_version
+from pipeline.planning.identity import choose_scoring, installed_version, vocabulary_warning
 from pipeline.storage.filesystem import open_root
 
 Status = Literal["ok", "warning", "problem"]
@@ -217,10 +217,13 @@ def _model(name: str) -> Iterator[Check]:
     )
     try:
         sizes = choose_sizes(settings, this_machine())
+        beyond = vocabulary_warning(model.folder, model.vocab_size, trust_remote_code=False)
     except Exception as error:  # whatever an import of torch or transformers that is broken raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        yield Check("sizing", "warning", f"cannot be worked out: {reason}", "see vLLM and torch")
+        reason = f"cannot be worked out: {first_line(error)}"
+        yield Check("sizing", "warning", reason, "see vLLM and torch")
         return
+    if beyond:
+        yield Check("vocabulary", "warning", beyond, "use the tokenizer that is the model's")
     for key, choice in sizes._asdict().items():
         value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
         todo = f"{choice.option} overrides" if choice.option else ""

@@ -100,6 +100,10 @@ class EngineError(WinnowError):
     """The engine died or broke its contract; nothing it still holds can be trusted."""
 
 
+ENGINE_FAILED = "the engine failed"
+"""What stands before an engine's own words."""
+
+
 class EngineMemoryError(EngineError):
     """The engine ran out of memory."""
 

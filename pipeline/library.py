@@ -49,6 +49,7 @@ class Scorer:
         self.rules = plan_rules(config, found)
         """What the settings come to for this model, nothing left automatic."""
         self._tokenizer = Tokenizer(found.folder, trust_remote_code=config.trust_remote_code)
+        self._vocab_size = found.vocab_size
         self._dedup = config.dedup
         tokens = [kind for name, kind in TOKEN_FIELDS.items() if getattr(config, name)]
         self._schema = pa.schema([*SCORE_FIELDS, *tokens])
@@ -145,6 +146,7 @@ class Scorer:
             engine=self._engine,
             tokenizer=self._tokenizer,
             recent=recent if self._dedup else None,
+            vocab_size=self._vocab_size,
         )
         with closing(batches):
             tables = [

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.runs import print_facts, print_json
+from jobs.cli.runs import print_facts, print_json, warn_of_vocabulary
 from jobs.console import screen
 from pipeline.engine.model import Model, load_model
 from pipeline.engine.sizing import default_shard_tokens
@@ -108,6 +108,7 @@ def _priced(
     model = load_model(config.model, **config.model_options())
     rules = plan_rules(config, model)
     messages = screen.messages()
+    warn_of_vocabulary(model.folder, model.vocab_size, trusted=config.trust_remote_code)
     with messages.status("Tokenizing a sample"):
         estimate, sample = estimate_plan(config, plan, model, rules)
     costs = [
@@ -133,7 +134,7 @@ def _calibrate(
     tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
     engine = VllmEngine(asked_engine(config, model, rules))
     try:
-        return calibrate(engine, tokenizer, rules, sample)
+        return calibrate(engine, tokenizer, rules, sample, vocab_size=model.vocab_size)
     finally:
         engine.close()
 

@@ -12,11 +12,14 @@ from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from pipeline.engine.sizing import default_shard_tokens
+from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.terminal import print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
 from pipeline.runs.lock import is_alive, read_holder
+from pipeline.runs.scores import is_complete
+from pipeline.runs.status import damage, state_of
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig
 
@@ -68,10 +71,12 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     manifest, is_new = open_run(
         config, store, default_shard_tokens=default_shard_tokens(config.address)
     )
+    model = manifest.model
+    warn_of_vocabulary(model.folder, model.vocab_size, trusted=model.trust_remote_code)
     done = set() if is_new else store.done()
     facts: dict[str, Any] = {
         "run": store.location,
-        "state": "new" if is_new else "finished" if store.success() else "unfinished",
+        "state": "new" if is_new else "finished" if is_complete(store, manifest) else "unfinished",
         "files": len(manifest.files),
         "unreadable_files": len(manifest.unreadable),
         "rows": manifest.num_rows,
@@ -85,16 +90,23 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     print_facts(facts, as_json=as_json)
 
 
+def warn_of_vocabulary(folder: str, vocab_size: int, *, trusted: bool) -> None:
+    """Say so if the tokenizer makes tokens that the model does not have."""
+    if warning := vocabulary_warning(folder, vocab_size, trust_remote_code=trusted):
+        screen.say(f"Warning: {warning}", "yellow")
+
+
 def print_status(run: str, *, as_json: bool) -> int:
-    """How far a run is. The exit code: 1 if anything was given up."""
+    """How far a run is. The exit code: 1 if anything was given up or lost."""
     store = RunStore(run)
     manifest = require_planned(store)
-    done = store.done()
     holder = read_holder(store.root)
-    failures = store.failures()
-    success = store.success()
     driven = holder is not None and is_alive(holder)
-    state = "finished" if success else "running" if driven else "stopped"
+    success = store.success()
+    done = store.done() & {shard.id for shard in manifest.shards}
+    num_missing = len(manifest.shards) - len(done)
+    failures = store.failures()
+    state = state_of(has_success=success is not None, num_missing=num_missing, is_driven=driven)
     facts: dict[str, Any] = {
         "run": store.location,
         "state": state,
@@ -115,7 +127,9 @@ def print_status(run: str, *, as_json: bool) -> int:
         for failure in failures:
             what = failure.get("file") or f"shard {failure.get('shard')}"
             messages.print(f"Given up: {what}: {failure['reason']}", style="yellow")
-    return 1 if failures else 0
+    if state == "damaged":
+        screen.say(f"Damaged: {damage(num_missing)}", "yellow")
+    return 1 if failures or state == "damaged" else 0
 
 
 def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:

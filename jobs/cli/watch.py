@@ -22,15 +22,15 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number, percent_of
 from pipeline.runs.lock import is_alive, read_holder
 from pipeline.runs.manifest import Manifest
-from pipeline.runs.status import Snapshot, Watch
+from pipeline.runs.status import Snapshot, Watch, damage
 from pipeline.runs.store import RunStore
 
 
 def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
     """Look every `interval` seconds until the run ends. The exit code: that of the run.
 
-    0 once it is finished, 1 if anything was given up or its driver is gone, 130 if the watching
-    was interrupted. Raises RunError where there is no run.
+    0 once it is finished, 1 if anything was given up or lost or its driver is gone, 130 if the
+    watching was interrupted. Raises RunError where there is no run.
     """
     messages = screen.messages()
     console = screen.data()
@@ -55,6 +55,8 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
         what = failure.get("file") or f"shard {failure.get('shard')}"
         text = plain(f"Given up: {what}: {failure['reason']}")
         messages.print(text, style="yellow")
+    if last.state == "damaged":
+        messages.print(f"Damaged: {damage(last.shards - last.shards_done)}", style="yellow")
     if last.state == "stopped":
         messages.print(
             "Nobody drives this run. The same winnow score command goes on where it stopped.",

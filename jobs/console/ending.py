@@ -47,7 +47,7 @@ USAGE_ERRNOS = frozenset(
 
 def begin_process() -> None:
     """What holds for a whole process: SIGTERM ends it in order, nobody is told of its use, it has
-    a home, and its three streams are open.
+    a home, its three streams are open, and stdout is ours alone.
 
     With one of them closed, the next file that is opened would take its number, and be printed to.
     """
@@ -60,7 +60,25 @@ def begin_process() -> None:
         except OSError:
             _open_nowhere(number)
             setattr(sys, name, open(number, "r+", closefd=False))  # noqa: SIM115
+    _keep_stdout()
     _have_a_home()
+
+
+def _keep_stdout() -> None:
+    """Print to a descriptor of our own: whatever else of this process or of one that it starts
+    prints to stdout comes out on stderr. Engines, drivers of GPUs and Ray print as they like.
+    """
+    given = sys.stdout
+    given.flush()
+    by_line = getattr(given, "line_buffering", False) or getattr(given, "write_through", False)
+    sys.stdout = os.fdopen(
+        os.dup(1),
+        "w",
+        buffering=1 if by_line else -1,
+        encoding=given.encoding,
+        errors=given.errors,
+    )
+    os.dup2(2, 1)
 
 
 def _have_a_home() -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -49,8 +50,15 @@ def connected(address: str | None) -> Iterator[None]:
     """Ray, for the length of the block. Raises UsageError if the cluster cannot be reached.
 
     Ray puts the current folder first on the workers' path, where a `pipeline` or a `queue.py` of
-    the user's would be imported instead of ours or Python's: it starts in an empty one.
+    the user's would be imported instead of ours or Python's: it starts in an empty one. What it
+    prints of workers that die is for stderr: stdout is data.
     """
+    with contextlib.redirect_stdout(sys.stderr), _connected(address):
+        yield
+
+
+@contextlib.contextmanager
+def _connected(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is not None:

@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from jobs.run.cluster import WorkerSize
 from jobs.run.isolation import PoisonSearch
+from jobs.run.last_words import take_last_words
 from jobs.run.metrics import RunMetrics
 from jobs.run.pool import POLL_SECONDS, Work, Worker, WorkerPool, get, reason_of
 from jobs.run.worker import SHARDS_IN_FLIGHT, WorkerSettings
@@ -74,7 +75,8 @@ class Driver:
         self._attempts: Counter[int] = Counter()
         self._nodes_lost: Counter[int] = Counter()
         self._searches: dict[int, PoisonSearch] = {}
-        self._poison: dict[int, tuple[int, ...]] = {}
+        self._found: dict[int, PoisonSearch] = {}  # searches that are over
+        self._is_futile = False  # a search found that nothing survives: the next would too
         self._tasks: dict[Any, tuple[Worker, Work, float]] = {}
         self._done = Totals()
         self._num_shards = len(manifest.shards)
@@ -131,7 +133,8 @@ class Driver:
                 worker.in_flight.add(work)
                 alone = self._manifest.task(work.shard)
                 if work.rows is None:
-                    task = worker.actor.score.remote(alone, self._poison.get(work.shard, ()))
+                    poison = found.poison if (found := self._found.get(work.shard)) else {}
+                    task = worker.actor.score.remote(alone, poison)
                 else:
                     task = worker.actor.probe.remote(alone, *work.rows)
                 self._tasks[task] = (worker, work, time.monotonic())
@@ -177,6 +180,10 @@ class Driver:
     def _finished(self, work: Work, totals: Totals, worker: Worker) -> None:
         self._num_done += 1
         self._store.clear_failure(f"{work.shard:05d}")
+        name = f"documents-{work.shard:05d}"
+        self._store.clear_failure(name)
+        if (found := self._found.get(work.shard)) and found.poison:
+            self._store.write_failure(name, found.record(self._manifest, work.shard))
         self._done = add_totals([self._done, totals])
         self._metrics.shard_done(totals, worker.number)
 
@@ -189,29 +196,32 @@ class Driver:
 
     def _failed(self, work: Work, error: Exception) -> None:
         shard, died = work.shard, isinstance(error, RayActorError)
+        said = take_last_words(self._manifest.run_id, shard) if died else ""
+        reason = said or reason_of(error)
         if died and _lost_its_node(error) and self._nodes_lost[shard] < NODES_LOST:
             self._nodes_lost[shard] += 1
-            log.warning("shard %d lost its machine: %s", shard, reason_of(error))
+            log.warning("shard %d lost its machine: %s", shard, reason)
             self._queue.append(work)
             return
         if work.rows is not None:
             if shard not in self._searches:
                 return  # given up meanwhile
-            if not died:
-                self._give_up(shard, reason_of(error))
-                return
-            self._searches[shard].died(work.rows)
-            self._go_on_searching(shard)
+            if died:
+                log.warning("shard %d, documents %d to %d: %s", shard, *work.rows, reason)
+                self._searches[shard].died(work.rows, said)
+                self._go_on_searching(shard)
+            else:
+                self._give_up(shard, reason)
             return
         self._attempts[shard] += 1
         attempts = self._attempts[shard]
-        log.warning("shard %d, attempt %d: %s", shard, attempts, reason_of(error))
+        log.warning("shard %d, attempt %d: %s", shard, attempts, reason)
         self._metrics.shard_failed(error, retried=attempts < self._config.max_attempts)
         if attempts >= self._config.max_attempts:
             if isinstance(error, RayTaskError) and _is_full(error.cause):
                 raise error.cause  # the next shards would fail for it too, after being scored
-            self._give_up(shard, reason_of(error))
-        elif died and attempts == DEATHS_BEFORE_SEARCH and not self._poison.get(shard):
+            self._give_up(shard, reason)
+        elif died and attempts == DEATHS_BEFORE_SEARCH and not self._is_futile:
             self._searches[shard] = PoisonSearch(self._manifest.shards[shard].num_rows)
             self._go_on_searching(shard)
         elif died:
@@ -224,18 +234,18 @@ class Driver:
     def _go_on_searching(self, shard: int) -> None:
         search = self._searches[shard]
         if search.is_hopeless:
-            self._give_up(shard, f"more than {len(search.poison) - 1} documents kill the engine")
+            self._is_futile = True
+            self._give_up(shard, search.verdict())
         elif search.is_over:
-            del self._searches[shard]
-            self._poison[shard] = tuple(sorted(search.poison))
-            log.warning("shard %d: %d documents kill the engine", shard, len(search.poison))
+            self._forget(shard)
+            self._found[shard] = search
+            log.warning("shard %d: %s", shard, search.verdict())
             self._queue.append(Work(shard))
         else:
             self._queue.extend(Work(shard, rows) for rows in search.take())
 
     def _give_up(self, shard: int, reason: str) -> None:
-        self._searches.pop(shard, None)
-        self._queue = deque(work for work in self._queue if work.shard != shard)
+        self._forget(shard)
         self._num_given_up += 1
         planned = self._manifest.shards[shard]
         record = {
@@ -246,6 +256,11 @@ class Driver:
             "num_rows": planned.num_rows,
         }
         self._store.write_failure(f"{shard:05d}", record)
+
+    def _forget(self, shard: int) -> None:
+        """End the search in a shard, with what is not dispatched of it."""
+        self._searches.pop(shard, None)
+        self._queue = deque(work for work in self._queue if work.shard != shard)
 
     def _requeue_delayed(self) -> None:
         now = time.monotonic()

@@ -2,18 +2,29 @@
 
 Owns the search alone, with no Ray in it: the driver has parts of the shard scored, tells what
 became of each, and gets the next ones. Results of probes are thrown away; the shard is scored once
-more, whole, when the search is over.
+more, whole but for the deadly documents, when the search is over.
+
+A search ends: every death is a restart of an engine, and there are at most MOST_DEATHS of them. If
+FUTILE_DEATHS engines die before any part survives, it is not the documents.
 """
 
 from collections import Counter, deque
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pipeline.runs.manifest import Manifest
 
 FAN_OUT = 8
-"""Parts that a deadly part is cut into: an engine's start costs more than scoring a part."""
+"""Parts that a deadly part is cut into, and that are out at a time: an engine's start costs more
+than scoring a part."""
 CONFIRMATIONS = 2
 """Deaths of a document alone before it is blamed: a machine may die too."""
-MOST_POISON = 16
-"""More deadly documents than this in one shard are no documents' fault."""
+FUTILE_DEATHS = 64
+"""Deaths, with nothing that survived, after which a search is given up, and its shard with it."""
+MOST_DEATHS = 512
+"""Deaths after which a search takes whatever is still in doubt for deadly."""
+MOST_ROWS = 100
+"""Deadly documents that a record in `failed/` names."""
 
 
 class Rows(NamedTuple):
@@ -27,10 +38,16 @@ class PoisonSearch:
     """The search in one shard, known to be deadly as a whole."""
 
     def __init__(self, num_rows: int) -> None:
-        self.poison: set[int] = set()
+        self.poison: dict[int, str] = {}
+        """Deadly documents by position, and what the engine said when it died; empty if nothing."""
+        self.num_doubtful = 0
+        """Documents of `poison` that were not tried alone."""
+        self._num_deaths = 0
+        self._any_survived = False
         self._waiting: deque[Rows] = deque()
         self._running: set[Rows] = set()
         self._deaths: Counter[int] = Counter()
+        self._said: Counter[str] = Counter()
         self._cut(Rows(0, num_rows))
 
     @property
@@ -39,32 +56,71 @@ class PoisonSearch:
 
     @property
     def is_hopeless(self) -> bool:
-        """Too much is deadly for it to be the documents."""
-        return len(self.poison) > MOST_POISON
+        """Nothing survives: it is not the documents."""
+        return not self._any_survived and self._num_deaths >= FUTILE_DEATHS
 
     def take(self) -> list[Rows]:
-        """The parts to probe next."""
-        taken = list(self._waiting)
-        self._waiting.clear()
+        """The parts to probe next: the smallest first, so that something survives soon."""
+        room = min(FAN_OUT - len(self._running), len(self._waiting))
+        taken = [self._waiting.popleft() for _ in range(room)]
         self._running.update(taken)
         return taken
 
     def survived(self, rows: Rows) -> None:
         self._running.discard(rows)
+        self._any_survived = True
 
-    def died(self, rows: Rows) -> None:
-        """An engine died with this part, alone."""
+    def died(self, rows: Rows, reason: str = "") -> None:
+        """An engine died with this part, alone; of what, if it said so."""
         self._running.discard(rows)
+        self._num_deaths += 1
         if rows.end - rows.first > 1:
             self._cut(rows)
-            return
-        self._deaths[rows.first] += 1
-        if self._deaths[rows.first] >= CONFIRMATIONS:
-            self.poison.add(rows.first)
         else:
-            self._waiting.append(rows)
+            self._blame(rows, reason)
+        if self._num_deaths >= MOST_DEATHS:
+            self._end()
+
+    def _blame(self, rows: Rows, reason: str) -> None:
+        self._deaths[rows.first] += 1
+        self._said[reason] += 1
+        # What another document alone was seen to die of is no accident of a machine either.
+        is_known = reason != "" and self._said[reason] >= CONFIRMATIONS
+        if is_known or self._deaths[rows.first] >= CONFIRMATIONS:
+            self.poison[rows.first] = reason
+        else:
+            self._waiting.appendleft(rows)
+
+    def _end(self) -> None:
+        """Rather than losing the sound documents, take for deadly what nobody knows to be sound."""
+        for rows in (*self._waiting, *self._running):
+            self.poison |= dict.fromkeys(range(*rows), "")
+            self.num_doubtful += rows.end - rows.first
+        self._waiting.clear()
+        self._running.clear()
+
+    def verdict(self) -> str:
+        """What was found, in a line."""
+        said = Counter(filter(None, self.poison.values())).most_common(1)
+        reason = f": {said[0][0]}" if said else ""
+        if self.is_hopeless:
+            return f"{self._num_deaths} engines died and nothing of it was scored{reason}"
+        num = len(self.poison)
+        doubtful = f", {self.num_doubtful:,} of them not tried alone" if self.num_doubtful else ""
+        what = "a document kills" if num == 1 else f"{num:,} documents kill"
+        return f"{what} the engine{doubtful}{reason}"
+
+    def record(self, manifest: Manifest, shard: int) -> dict[str, Any]:
+        """What of a shard is not scored, for `failed/`."""
+        rows = list(islice(manifest.rows_at(shard, sorted(self.poison)), MOST_ROWS))
+        return {
+            "file": rows[0][0],
+            "reason": self.verdict(),
+            "num_rows": len(self.poison),
+            "rows": [{"file": file, "row": row} for file, row in rows],
+        }
 
     def _cut(self, rows: Rows) -> None:
         size = max(1, -(-(rows.end - rows.first) // FAN_OUT))
-        for first in range(rows.first, rows.end, size):
-            self._waiting.append(Rows(first, min(first + size, rows.end)))
+        for first in reversed(range(rows.first, rows.end, size)):
+            self._waiting.appendleft(Rows(first, min(first + size, rows.end)))

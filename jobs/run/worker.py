@@ -8,13 +8,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import ray
 
+from jobs.run.last_words import leave_last_words
 from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.startup_check import check_engine
 from pipeline.engine.vllm_engine import Engine, Usage
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.runs.manifest import Manifest, Totals
@@ -84,8 +86,11 @@ class ScoringActor:
         return getattr(engine, "step_tokens", None)
 
     @ray.method(concurrency_group="score")
-    def score(self, task: ShardTask, poison: tuple[int, ...] = ()) -> Totals:
-        """Score a shard of the frozen plan and commit its part."""
+    def score(self, task: ShardTask, poison: Mapping[int, str] = {}) -> Totals:
+        """Score a shard of the frozen plan and commit its part.
+
+        `poison` are the positions of documents that kill engines, and what the engines said.
+        """
         engine, tokenizer = self._ready()
         shard = task.shard.id
         self._progress[shard] = (0, 0)
@@ -97,7 +102,7 @@ class ScoringActor:
             self._progress[shard] = (done[0] + documents, done[1] + tokens)
 
         try:
-            with _dying_with_the_engine(shard):
+            with self._dying_with_the_engine(shard):
                 return trace.scoring(f"shard {shard}", score_shard)(
                     task,
                     self._settings.manifest,
@@ -105,6 +110,7 @@ class ScoringActor:
                     tokenizer=tokenizer,
                     store=self._store,
                     poison=poison,
+                    reasons=poison,
                     dedup=self._settings.dedup,
                     on_progress=advance,
                     trace=trace,
@@ -115,9 +121,13 @@ class ScoringActor:
 
     @ray.method(concurrency_group="score")
     def probe(self, task: ShardTask, first: int, end: int) -> None:
-        """Score some documents of a shard for the sake of seeing whether the engine survives."""
+        """Score some documents of a shard for the sake of seeing whether the engine survives.
+
+        Raises ModelError if it cannot score anything: no document is to blame then.
+        """
         engine, tokenizer = self._ready()
-        with _dying_with_the_engine(task.shard.id):
+        check_engine(engine, self._settings.engine)
+        with self._dying_with_the_engine(task.shard.id):
             probe_shard(
                 task,
                 self._settings.manifest,
@@ -157,18 +167,19 @@ class ScoringActor:
                         self._engine.trace(self._tracer)
             return self._engine, self._tokenizer
 
+    @contextlib.contextmanager
+    def _dying_with_the_engine(self, shard: int) -> Iterator[None]:
+        """End the process if its engine fails.
 
-@contextlib.contextmanager
-def _dying_with_the_engine(shard: int) -> Iterator[None]:
-    """End the process if its engine fails.
-
-    A dead engine in a live actor would fail every shard it is given. Ray starts a new actor, and
-    the driver sees this one's death. Out of memory is told to the driver, which replaces the actor.
-    """
-    try:
-        yield
-    except EngineMemoryError:
-        raise
-    except EngineError:
-        log.exception("the engine died on shard %d", shard)
-        os._exit(ENGINE_DIED)
+        A dead engine in a live actor would fail every shard it is given. Ray starts a new actor,
+        and the driver sees this one's death and reads what it died of. Out of memory is told to the
+        driver, which replaces the actor.
+        """
+        try:
+            yield
+        except EngineMemoryError:
+            raise
+        except EngineError as error:
+            log.exception("the engine died on shard %d", shard)
+            leave_last_words(self._settings.manifest.run_id, shard, str(error))
+            os._exit(ENGINE_DIED)

@@ -1,18 +1,25 @@
-"""The start-up check of the fused path: what it answers, against whole rows of log-probabilities.
+"""The start-up checks: can the engine score at all, and is what the fused path answers right?
 
-Owns what is asked at start-up and when the answers disagree. The pooler works out by itself which
+Owns what is asked at start-up and when the answers will not do. Some models load and have no kernel
+to be computed with: without a check every document would be found to kill the engine.
+
+The fused path is held against whole rows of log-probabilities. The pooler works out by itself which
 row predicts which token, so a wrong index would give a wrong score that looks like any other. Here
 every prompt is sent twice in one step: once to be scored, once for all of its rows, which the
 pooler cuts out by vLLM's own offsets. The scored tokens are looked up on this side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import Window
+from pipeline.engine.sizing import EngineSettings
+from pipeline.errors import ENGINE_FAILED, EngineError, EngineMemoryError, ModelError
+from pipeline.schema import Window, WindowScore
 
+HINT = "vLLM must support the architecture as a causal language model"
 LENGTHS_AND_CONTEXTS = ((5, 1), (17, 1), (11, 4))
 """Tokens of each prompt, and how many of them are context.
 
@@ -26,6 +33,39 @@ Measured with a random Llama and SmolLM2-135M over 13 draws of the prompts, on a
 differ by less than 1e-6 in float32 and bfloat16, rows or tokens off by one by more than 0.7 in some
 token. The room in between is for GPUs, whose kernels round by the size of the batch.
 """
+
+
+class Scores(Protocol):
+    """What of an engine is checked."""
+
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]: ...
+
+
+def check_engine(engine: Scores, settings: EngineSettings) -> None:
+    """Score a few harmless prompts. Raises ModelError, in the engine's own words, if that fails."""
+    windows = check_windows(settings.vocab_size, settings.window_tokens)
+    try:
+        answers = {answer.key: answer.logprobs for answer in engine.score(enumerate(windows))}
+    except EngineMemoryError:
+        raise
+    except EngineError as error:
+        reason = str(error).removeprefix(f"{ENGINE_FAILED}: ")
+        raise ModelError(
+            f"vLLM cannot score with {settings.folder}: {reason}", hint=HINT
+        ) from error
+    for key, window in enumerate(windows):
+        logprobs = answers.get(key, np.empty(0))
+        if logprobs.shape != (len(window.prompt) - window.num_context,):
+            reason = f"{logprobs.size} log-probabilities for {len(window.prompt)} tokens"
+        elif not np.isfinite(logprobs).all():
+            reason = "log-probabilities that are not finite"
+        else:
+            continue
+        raise ModelError(
+            f"{settings.folder} cannot be scored with: a prompt of {len(window.prompt)} random "
+            f"tokens gets {reason}",
+            hint="are the weights whole? another --dtype or --scoring may do",
+        )
 
 
 def check_windows(vocab_size: int, window_tokens: int) -> list[Window]:

@@ -25,8 +25,15 @@ from pipeline.engine.sizing import (
     prepare_process,
     unfreeze_gc,
 )
-from pipeline.engine.startup_check import check_windows, find_disagreement
-from pipeline.errors import EngineError, EngineMemoryError, ModelError, first_line, named
+from pipeline.engine.startup_check import HINT, check_engine, check_windows, find_disagreement
+from pipeline.errors import (
+    ENGINE_FAILED,
+    EngineError,
+    EngineMemoryError,
+    ModelError,
+    first_line,
+    named,
+)
 from pipeline.schema import Logprobs, Window, WindowScore
 from pipeline.tracing import Tracer
 
@@ -107,6 +114,14 @@ class VllmEngine:
         with STARTING_OR_ENDING:
             self._thread.submit(self._start, settings).result()
             OPEN.add(self)
+        try:
+            check_engine(self, settings)
+            if self._fused:
+                self._thread.submit(self._check_fused, settings).result()
+        except BaseException:
+            self.close()
+            raise
+        self._busy_seconds, self._stepped = 0.0, None
 
     def _start(self, settings: EngineSettings) -> None:
         prepare_process(settings.num_threads)
@@ -126,15 +141,12 @@ class VllmEngine:
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
             raise ModelError(
                 f"vLLM cannot score with {settings.folder}: {first_line(error)}",
-                hint="vLLM must support the architecture as a causal language model",
+                hint=HINT,
             ) from error
         self._llm: Any = llm.llm_engine
         self._prompt: Any = tokens_input
         self._sampling = SamplingParams(**SAMPLING)
         self._pooling: Any = PoolingParams
-        if self._fused:
-            self._check_fused(settings)
-            self._busy_seconds, self._stepped = 0.0, None
         freeze_gc()
 
     def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
@@ -207,7 +219,7 @@ class VllmEngine:
                 except Exception as error:
                     self._advancing = None
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
-                    raise kind(f"the engine failed: {first_line(error)}") from error
+                    raise kind(f"{ENGINE_FAILED}: {first_line(error)}") from error
                 self._advancing = None
                 for output in outputs:
                     self._deliver(output)

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -58,6 +59,7 @@ def calibrate(
     rules: ScoringRules,
     sample: Sample,
     *,
+    vocab_size: int | None = None,
     seed: int = 0,
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.monotonic,
@@ -66,8 +68,9 @@ def calibrate(
 
     The documents are drawn so that their lengths are those of the corpus.
     """
+    prepared = partial(_prepared, tokenizer=tokenizer, rules=rules, vocab_size=vocab_size)
     found = zip(sample.texts, sample.weights, strict=True)
-    scored = [(text, weight) for text, weight in found if _prepared(text, tokenizer, rules)[1]]
+    scored = [(text, weight) for text, weight in found if prepared(text)[1]]
     if not scored:
         raise CorpusError("no sampled document has a token to score, so no speed can be measured")
     texts, weights = zip(*scored, strict=True)
@@ -76,11 +79,11 @@ def calibrate(
     def documents() -> Iterator[tuple[PreparedBatch, int]]:
         rng = random.Random(f"calibration {seed}")
         while True:
-            yield _prepared(rng.choices(texts, weights)[0], tokenizer, rules)
+            yield prepared(rng.choices(texts, weights)[0])
 
-    def measured(prepared: Iterator[tuple[PreparedBatch, int]]) -> Iterator[PreparedBatch]:
+    def measured(sent: Iterator[tuple[PreparedBatch, int]]) -> Iterator[PreparedBatch]:
         # Noted in the order in which batches come back: it is that in which they went.
-        for batch, size in prepared:
+        for batch, size in sent:
             sizes.append(size)
             yield batch
 
@@ -98,10 +101,12 @@ def calibrate(
     return speed_of(moments)
 
 
-def _prepared(text: str, tokenizer: Tokenizer, rules: ScoringRules) -> tuple[PreparedBatch, int]:
+def _prepared(
+    text: str, tokenizer: Tokenizer, rules: ScoringRules, vocab_size: int | None
+) -> tuple[PreparedBatch, int]:
     """A batch of one document, and the tokens of its prompts."""
     alone = Batch("", [Document(0, text)], pa.RecordBatch.from_pydict({}))
-    batch = prepare(alone, tokenizer, rules)
+    batch = prepare(alone, tokenizer, rules, vocab_size=vocab_size)
     windows = [window for document in batch.documents for window in document.windows]
     return batch, sum(len(window.prompt) for window in windows)
 

@@ -22,6 +22,12 @@ def plan_rules(config: ScoringConfig, model: Model) -> ScoringRules:
     """What the request comes to for this model: nothing is left automatic. Raises ModelError."""
     tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
     prefix = tokenizer.prefix(config.prefix)
+    if prefix.token_id is not None and prefix.token_id >= model.vocab_size:
+        raise ModelError(
+            f"the {prefix.kind} token has the id {prefix.token_id}, and the model has "
+            f"{model.vocab_size:,} ids",
+            hint="take another --prefix, or a tokenizer that is the model's",
+        )
     if prefix.token_id is None or config.long_documents == "truncate":
         # Part of a document is left unscored: its bytes must be told apart. Fails early if not.
         tokenizer.encode(["a"], offsets=True)
@@ -33,6 +39,20 @@ def plan_rules(config: ScoringConfig, model: Model) -> ScoringRules:
         context_tokens=config.context_tokens,
         long_documents=config.long_documents,
         min_k_percent=config.min_k_percent,
+    )
+
+
+def vocabulary_warning(folder: str, vocab_size: int, *, trust_remote_code: bool) -> str | None:
+    """What to say of a tokenizer that makes tokens which the model does not have; None if not."""
+    tokenizer = Tokenizer(folder, trust_remote_code=trust_remote_code)
+    beyond = tokenizer.tokens_beyond(vocab_size)
+    if not beyond:
+        return None
+    token = min(beyond, key=lambda one: beyond[one])
+    others = f", and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
+    return (
+        f"the tokenizer has {token!r} (id {beyond[token]}{others}), and the model has "
+        f"{vocab_size:,} ids: documents with it become error rows (token_out_of_vocabulary)"
     )
 
 

@@ -5,11 +5,13 @@ writing records is records.py's, where they lie is store.py's; making a plan is 
 """
 
 import base64
+import bisect
+import itertools
 import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 import pyarrow as pa
@@ -144,6 +146,15 @@ class Manifest(Record):
         spans = tuple(span._replace(file=i) for i, span in enumerate(planned.spans))
         files = tuple(self.files[span.file].path for span in planned.spans)
         return ShardTask(planned._replace(spans=spans), files)
+
+    def rows_at(self, shard: int, positions: Iterable[int]) -> Iterator[tuple[str, int]]:
+        """(file, row) of the documents at these positions of a shard."""
+        spans = self.shards[shard].spans
+        begins = list(itertools.accumulate((span.num_rows for span in spans), initial=0))
+        for position in positions:
+            at = bisect.bisect_right(begins, position) - 1
+            span = spans[at]
+            yield self.files[span.file].path, span.first_row + position - begins[at]
 
     def to_json(self) -> str:
         """One line a key: short to read, small to write, whatever the number of shards."""

@@ -30,7 +30,23 @@ RATE_PARTS = 20
 """or of as many as this, if that reaches further back: shards may take long."""
 FOOTER_READERS = 16
 
-State = Literal["finished", "running", "stopped"]
+State = Literal["finished", "damaged", "running", "stopped"]
+"""Damaged: it was finished, and parts of it are missing."""
+
+
+def state_of(*, has_success: bool, num_missing: int, is_driven: bool) -> State:
+    """What a run is, by its records and its lock."""
+    if has_success and not num_missing:
+        return "finished"
+    if is_driven:
+        return "running"
+    return "damaged" if has_success else "stopped"
+
+
+def damage(num_missing: int) -> str:
+    """What to say of a damaged run."""
+    parts = "1 part is" if num_missing == 1 else f"{num_missing:,} parts are"
+    return f"{parts} missing; run the same winnow score again: it scores what is missing"
 
 
 class Snapshot(BaseModel):
@@ -54,8 +70,8 @@ class Snapshot(BaseModel):
 
     @property
     def exit_code(self) -> int:
-        """0 of a finished run, 1 if anything was given up or nobody goes on with it."""
-        return 1 if self.failures or self.state == "stopped" else 0
+        """0 of a finished run, 1 if anything was given up or lost or nobody goes on with it."""
+        return 1 if self.failures or self.state in ("stopped", "damaged") else 0
 
     def same_as(self, other: "Snapshot | None") -> bool:
         """Whether nothing has happened between the two."""
@@ -99,22 +115,23 @@ class Watch:
         """The run now: one listing, the lock, and what is new. Raises RunError, StoreError."""
         manifest = self._manifest
         found = self._store.root.files(recursive=True)
-        self._read_parts(found)
-        failures = self._read_failures(found)
         holder = read_holder(self._store.root) if LOCK in found else None
         driven = holder is not None and is_alive(holder)
         # A driver writes _SUCCESS before it lets go of the lock, so who finds none looks again.
-        is_finished = SUCCESS in found or (not driven and self._store.root.exists(SUCCESS))
-        state: State = "finished" if is_finished else "running" if driven else "stopped"
+        if SUCCESS not in found and not driven and self._store.root.exists(SUCCESS):
+            found = self._store.root.files(recursive=True)
+        self._read_parts(found)
+        failures = self._read_failures(found)
+        num_missing = len(manifest.shards) - len(self._totals)
+        state = state_of(has_success=SUCCESS in found, num_missing=num_missing, is_driven=driven)
         rate = self._rate(holder) if state == "running" else None
-        done = manifest.num_rows if is_finished else self._rows(self._totals)
         return Snapshot(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             run=self._store.location,
             state=state,
-            shards_done=len(manifest.shards) if is_finished else len(self._totals),
+            shards_done=len(self._totals),
             shards=len(manifest.shards),
-            rows_done=done,
+            rows_done=self._rows(self._totals),
             rows=manifest.num_rows,
             tokens_done=sum(part.num_tokens for part in self._totals.values()),
             rows_per_second=rate.rows if rate else None,

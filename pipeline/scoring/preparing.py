@@ -65,9 +65,16 @@ class PreparedBatch:
 
 
 def prepare(
-    batch: Batch, tokenizer: Tokenizer, rules: ScoringRules, recent: RecentTexts | None = None
+    batch: Batch,
+    tokenizer: Tokenizer,
+    rules: ScoringRules,
+    recent: RecentTexts | None = None,
+    vocab_size: int | None = None,
 ) -> PreparedBatch:
-    """Tokenize a batch and cut its documents into windows; copies of `recent` texts have none."""
+    """Tokenize a batch and cut its documents into windows; copies of `recent` texts have none.
+
+    A document with a token that a model of `vocab_size` does not have is not scored.
+    """
     known = [recent.look_up(d) if recent is not None else (None, False) for d in batch.documents]
     texts = [
         "" if is_copy or d.error else d.text or ""
@@ -80,14 +87,18 @@ def prepare(
         if is_copy:
             prepared = PreparedDocument(document, is_copy=True)
         else:
-            prepared = prepare_document(document, one.ids, tokenizer, rules)
+            prepared = prepare_document(document, one.ids, tokenizer, rules, vocab_size)
         prepared.answer = answer
         documents.append(prepared)
     return PreparedBatch(batch, documents, sum(len(d.windows) for d in documents))
 
 
 def prepare_document(
-    document: Document, ids: list[int], tokenizer: Tokenizer, rules: ScoringRules
+    document: Document,
+    ids: list[int],
+    tokenizer: Tokenizer,
+    rules: ScoringRules,
+    vocab_size: int | None = None,
 ) -> PreparedDocument:
     """Decide what of a document is scored; a row that has nothing to score is finished here."""
     text = document.text
@@ -109,6 +120,10 @@ def prepare_document(
         return PreparedDocument(document, score)
     if rules.long_documents == "skip" and len(windows) > 1:
         score = unscored("skipped", text, error="too_long", num_tokens=len(ids))
+        return PreparedDocument(document, score)
+    # An engine that is asked for a row that its embedding does not have dies.
+    if vocab_size is not None and any(max(w.prompt) >= vocab_size for w in windows):
+        score = unscored("error", text, error="token_out_of_vocabulary", num_tokens=len(ids))
         return PreparedDocument(document, score)
     # One token is given up at the front if no prefix stands before it; truncation gives up the end.
     first = 1 if rules.prefix_token_id in (None, ids[0]) else 0

@@ -13,7 +13,7 @@ whatever they hold. The same function runs in a Ray actor and in a test.
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
@@ -42,6 +42,7 @@ def score_shard(
     tokenizer: Tokenizer,
     store: RunStore,
     poison: Collection[int] = (),
+    reasons: Mapping[int, str] | None = None,
     dedup: bool = True,
     on_progress: OnProgress = lambda documents, tokens: None,
     trace: ShardTrace = NO_TRACE,
@@ -50,19 +51,21 @@ def score_shard(
 
     Nothing is visible in the run directory until the part is whole. `manifest` may be without its
     plan: the task has what is needed of it. The documents at the positions of `poison` are not
-    shown to the engine: their rows say that it died of them. With `dedup` exact copies are not
-    either: they take the score of the first.
+    shown to the engine: their rows say that it died of them, and what it said where `reasons` has
+    it. With `dedup` exact copies are not either: they take the score of the first.
     """
     started = time.monotonic()
     batches = _read(task, manifest)
     if poison:
-        batches = _replaced(batches, lambda at, d: _deadly(d) if at in poison else d)
+        said = reasons or {}
+        batches = _replaced(batches, lambda at, d: _deadly(d, said.get(at)) if at in poison else d)
     documents = score_documents(
         batches,
         manifest.rules,
         engine=engine,
         tokenizer=tokenizer,
         recent=_recent_texts(manifest) if dedup else None,
+        vocab_size=manifest.model.vocab_size,
         trace=trace,
     )
     schema = manifest.arrow_schema()
@@ -108,7 +111,9 @@ def probe_shard(
         return document if first <= at < end and not is_copy else Document(document.row, None)
 
     batches = _replaced(_read(task, manifest), blank)
-    for _ in score_batches((prepare(b, tokenizer, manifest.rules) for b in batches), engine):
+    rules, vocab_size = manifest.rules, manifest.model.vocab_size
+    prepared = (prepare(b, tokenizer, rules, vocab_size=vocab_size) for b in batches)
+    for _ in score_batches(prepared, engine):
         pass
 
 
@@ -130,5 +135,6 @@ def _replaced(
         yield replace(batch, documents=documents)
 
 
-def _deadly(document: Document) -> Document:
-    return replace(document, error=document.error or "engine_died")
+def _deadly(document: Document, reason: str | None) -> Document:
+    died = f"engine_died: {reason}" if reason else "engine_died"
+    return replace(document, error=document.error or died)

@@ -31,14 +31,16 @@ def score_documents(
     engine: Engine,
     tokenizer: Tokenizer,
     recent: RecentTexts | None = None,
+    vocab_size: int | None = None,
     trace: ShardTrace = NO_TRACE,
 ) -> Generator[tuple[PreparedBatch, list[DocumentScore]], None, None]:
     """Score batches of documents, wherever they are from: each with its scores, in order.
 
     Preparing runs in a thread ahead of the engine, which ends with the generator. `recent` are the
-    texts whose copies are not scored. Raises EngineError, and what `batches` raises.
+    texts whose copies are not scored, `vocab_size` is the model's. Raises EngineError, and
+    what `batches` raises.
     """
-    make = partial(prepare, tokenizer=tokenizer, rules=rules, recent=recent)
+    make = partial(prepare, tokenizer=tokenizer, rules=rules, recent=recent, vocab_size=vocab_size)
     read = trace.each_read("reading", batches)
     ahead = map(trace.reading("tokenizing", make), read)
     fold_batch = trace.scoring("folding", lambda batch: [fold(d, rules) for d in batch.documents])

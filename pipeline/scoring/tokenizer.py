@@ -70,6 +70,20 @@ class Tokenizer:
         spans = out["offset_mapping"] if offsets else [None] * len(texts)
         return [Encoded(ids, span) for ids, span in zip(out["input_ids"], spans, strict=True)]
 
+    def tokens_beyond(self, vocab_size: int) -> dict[str, int]:
+        """Tokens that a text may have and a model of this vocabulary has not, with their ids."""
+        # Special tokens are not read into a text: one that is only for padding does no harm.
+        special = {
+            number
+            for number, token in self._tokenizer.added_tokens_decoder.items()
+            if token.special
+        }
+        return {
+            token: number
+            for token, number in self._tokenizer.get_vocab().items()
+            if number >= vocab_size and number not in special
+        }
+
     def prefix(self, asked: Prefix) -> PrefixToken:
         """The prefix that `asked` means for this tokenizer. Raises ModelError if it has none."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id

@@ -135,6 +135,37 @@ def test_a_stream_that_is_closed_takes_nothing_with_it(run, closed):
     assert json.loads(page.read_text())["overall"]["num_documents"] == len(TEXTS)
 
 
+NOISE = """
+import ctypes, os, subprocess, sys
+import jobs.cli.runs
+def noisy(*arguments, **options):
+    os.write(1, b"from a descriptor\\n")
+    ctypes.CDLL(None).puts(b"from C")
+    ctypes.CDLL(None).fflush(None)
+    subprocess.run(["echo", "from a child"])
+    from jobs.run import cluster
+    with cluster.connected(None):
+        print("(raylet) A worker died")
+    print('{"ours": 1}')
+jobs.cli.runs.print_status = noisy
+from contextlib import nullcontext
+from jobs.run import cluster
+cluster._connected = nullcontext
+sys.argv = ["winnow", "status", "runs/x"]
+from jobs.cli.main import main
+main()
+"""
+
+
+def test_stdout_is_ours_alone():
+    """Whatever else prints in this process or one that it starts: Ray, vLLM, Triton, NUMA."""
+    done = subprocess.run([sys.executable, "-c", NOISE], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, '{"ours": 1}\n'), done.stderr
+    said = ["a descriptor", "C", "a child"]
+    assert all(f"from {who}\n" in done.stderr for who in said)
+    assert "(raylet) A worker died\n" in done.stderr
+
+
 # --- the machine
 
 

@@ -23,6 +23,7 @@ from pipeline.errors import EngineError, ModelError
 from pipeline.schema import Window
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.scoring.windows import plan_windows
+from tests.support.tiny import save_llama
 
 WINDOW_TOKENS = 200
 TEXTS = {
@@ -250,6 +251,23 @@ def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
         patch.setattr(engine._llm, "step", lying)
         with pytest.raises(EngineError, match=expected):
             list(engine.score([(0, window)]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs have kernels for these heads")
+@pytest.mark.parametrize("scoring", ["fused", "prompt_logprobs"])
+def test_a_model_that_cannot_be_computed_with_is_refused_in_the_engines_words(tmp_path, scoring):
+    """It loads, and the CPU's attention has no kernel for its heads."""
+    save_llama(tmp_path, head_dim=16)
+    settings = EngineSettings(
+        str(tmp_path),
+        "float32",
+        WINDOW_TOKENS,
+        258,
+        scoring=scoring,
+        architecture="LlamaForCausalLM",
+    )
+    with pytest.raises(ModelError, match=r"vLLM cannot score with .*head_dim=16"):
+        VllmEngine(settings)
 
 
 def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_size, monkeypatch):

@@ -4,7 +4,7 @@ The pooler is the real one, over a toy model and the metadata that vLLM would gi
 one step or in several. test_engine.py has a real start with a wrong pooler.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +15,11 @@ from vllm.v1.pool.metadata import PoolingMetadata, PoolingStates
 
 from pipeline.engine import pooler
 from pipeline.engine.pooler import LogprobPooler, scored_rows
-from pipeline.engine.startup_check import check_windows, find_disagreement
-from pipeline.schema import Window
+from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.startup_check import check_engine, check_windows, find_disagreement
+from pipeline.errors import EngineError, EngineMemoryError, ModelError
+from pipeline.schema import Window, WindowScore
+from tests.support.fakes import FakeEngine
 
 VOCAB_SIZE, WINDOW_TOKENS = 300, 64
 WHOLE_STEP, SMALL_STEP = 1000, 8
@@ -234,6 +237,45 @@ def test_a_wrong_value_of_one_token_is_seen(factor):
     assert said == (
         f"is off: ln p of token 8 of 11 is {-5 * factor:.6g}, the model's own row says -5"
     )
+
+
+class Answers:
+    """An engine whose answers are made by a rule."""
+
+    def __init__(self, answer: Callable[[Window], np.ndarray]) -> None:
+        self._answer = answer
+
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
+        for key, window in windows:
+            yield WindowScore(key, self._answer(window))
+
+
+def refuse(window: Window) -> np.ndarray:
+    raise EngineError("the engine failed: Unsupported CPU attention configuration: head_dim=16")
+
+
+UNABLE = {
+    "it fails": (refuse, r"^vLLM cannot score with m: Unsupported CPU .* head_dim=16$"),
+    "NaN": (lambda w: np.full(len(w.prompt) - w.num_context, np.nan), "are not finite$"),
+    "nothing": (lambda w: np.empty(0), "0 log-probabilities for 5 tokens$"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), UNABLE.values(), ids=UNABLE)
+def test_an_engine_that_cannot_score_is_refused(answer, said):
+    settings = EngineSettings("m", "float32", WINDOW_TOKENS, VOCAB_SIZE)
+    with pytest.raises(ModelError, match=said) as caught:
+        check_engine(Answers(answer), settings)
+    assert caught.value.hint
+    check_engine(FakeEngine(), settings)
+
+
+def test_memory_that_runs_out_at_the_check_is_for_smaller_steps():
+    def run_out(window: Window) -> np.ndarray:
+        raise EngineMemoryError("the engine failed: out of memory")
+
+    with pytest.raises(EngineMemoryError):
+        check_engine(Answers(run_out), EngineSettings("m", "float32", WINDOW_TOKENS, VOCAB_SIZE))
 
 
 def test_rows_of_another_shape_are_no_answer():

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 from jobs.run import score as driver
 from jobs.run.score import Outcome, run_score
 from pipeline.engine.sizing import EngineSettings
-from pipeline.errors import ModelError, RunError
+from pipeline.errors import EngineError, ModelError, RunError
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
@@ -268,14 +268,64 @@ def test_a_document_that_always_kills_the_engine_is_found(config, tmp_path):
 
     outcome = score(config, Faulty(happened, 1000, fail))
 
-    assert outcome.exit_code == 0
+    assert outcome.exit_code == 1
+    assert outcome.success is not None
+    [failure] = outcome.failures
+    assert failure["reason"] == "a document kills the engine: made to"
+    assert failure["rows"] == [{"file": "f1.parquet", "row": 7}]
     scores = rows(config)
     [poison] = scores.filter(pl.col("status") != "ok").to_dicts()
     assert (poison["file"], poison["row"], poison["doc_id"]) == ("f1.parquet", 7, "1/7")
-    assert (poison["status"], poison["error"]) == ("error", "engine_died")
+    assert (poison["status"], poison["error"]) == ("error", "engine_died: made to")
     assert poison["num_bytes"] == POISON_TOKENS
     others = pl.col("doc_id") != "1/7"
     assert_frame_equal(scores.filter(others), whole.filter(others))
+
+
+@dataclass(frozen=True)
+class Unable:
+    """Makes engines that load and can compute nothing."""
+
+    def __call__(self, settings: EngineSettings) -> "UnableEngine":
+        return UnableEngine()
+
+
+class UnableEngine(FakeEngine):
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
+        list(windows)
+        raise EngineError("the engine failed: no kernel for heads of 16")
+        yield
+
+
+def test_before_documents_are_blamed_a_harmless_prompt_is_scored(config):
+    """An engine that can score nothing is no document's fault."""
+    with pytest.raises(ModelError, match=r"cannot score with .*: no kernel for heads of 16$"):
+        score(config, Unable())
+    assert RunStore(config.out).done() == set()
+    assert RunStore(config.out).failures() == []
+
+
+def test_of_many_deadly_documents_the_sound_ones_are_scored(config, corpus, tmp_path):
+    """test_isolation.py has more of them than this takes restarts."""
+    for file in corpus.iterdir():
+        file.unlink()
+    # Copies of a deadly text share its row: each is another text here.
+    deadly = [f"{row}" + "x" * (POISON_TOKENS - 1) for row in range(5)]
+    table = pa.table({"id": list("01234567"), "text": [*deadly, "sound", "too", "so"]})
+    pq.write_table(table, corpus / "one.parquet")
+    happened = tmp_path / "happened"
+    happened.mkdir()
+    one = config.model_copy(update={"shard_tokens": 10**6, "workers": Workers(1, 1)})
+
+    outcome = score(one, Faulty(happened, 1000, fail))
+
+    assert outcome.exit_code == 1
+    scores = rows(one)
+    assert scores["status"].to_list() == ["error"] * 5 + ["ok"] * 3
+    assert set(scores["error"].head(5)) == {"engine_died: made to"}
+    assert len(list(happened.iterdir())) == 2 + 5 + 1  # the first one's death is confirmed
+    again = score(one)
+    assert (again.exit_code, again.num_shards_scored) == (1, 0)
 
 
 def test_a_shard_that_cannot_be_scored_is_given_up_and_tried_again(config, tmp_path, corpus):

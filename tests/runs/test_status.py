@@ -181,11 +181,37 @@ def test_success_written_between_the_listing_and_the_lock(finished, going, monke
 
     def late(root, *arguments, **options):
         found = files(root, *arguments, **options)
+        for shard in going.require_manifest().shards:
+            bring(finished, going, shard.id)
         finish(finished, going)
         return found
 
     monkeypatch.setattr(type(going.root), "files", late)
     assert watching(going).look().state == "finished"
+
+
+def test_a_finished_run_that_lost_parts_is_damaged(winnow, finished, tmp_path):
+    """Not finished, whatever _SUCCESS says; and whole again once they are scored."""
+    number = len(finished.require_manifest().shards)
+    saved = [Path(finished.root.full(finished.part_name(shard))) for shard in (0, 1)]
+    kept = [part.read_bytes() for part in saved]
+    for num_lost, words in ((1, "1 part is missing"), (2, "2 parts are missing")):
+        saved[num_lost - 1].unlink()
+        for options in ([], ["--watch"]):
+            code, out, err = winnow("status", finished.location, *options)
+            assert code == 1
+            assert "damaged" in out
+            assert "finished  " not in out
+            assert f"Damaged: {words}; run the same winnow score again" in err
+        code, out, _ = winnow("status", finished.location, "--json")
+        facts = json.loads(out)
+        assert (code, facts["state"], facts["shards_done"]) == (1, "damaged", number - num_lost)
+        with RunLock(finished.root):
+            assert watching(finished).look().state == "running"
+    for part, content in zip(saved, kept, strict=True):
+        part.write_bytes(content)
+    code, out, _ = winnow("status", finished.location)
+    assert (code, "damaged" in out) == (0, False)
 
 
 # The command

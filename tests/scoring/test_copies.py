@@ -174,7 +174,7 @@ def test_scores_that_are_not_finite_are_copied_as_they_are(tmp_path, tiny_model,
 # --- documents that kill the engine
 
 
-def search(corpus: Corpus, tokenizer: Tokenizer, **how: bool) -> set[int]:
+def search(corpus: Corpus, tokenizer: Tokenizer, **how: bool) -> dict[int, str]:
     """As the driver searches, with an engine that dies of every text with a mark."""
     [shard] = corpus.manifest.shards
     hunt = PoisonSearch(shard.num_rows)
@@ -199,7 +199,7 @@ def test_a_deadly_document_and_its_copies_become_error_rows(tmp_path, tiny_model
     texts = ["fine", "!bad", "well", "!bad", "fine", "!worse", "!bad"]
     corpus = Corpus(tmp_path, tiny_model, texts)
     poison = search(corpus, tokenizer)
-    assert poison == {1, 5}
+    assert set(poison) == {1, 5}
     _, rows = corpus.score(tokenizer, engine=Deadly(), poison=poison)
     expected = ["engine_died" if text[0] == "!" else None for text in texts]
     assert rows["error"].to_pylist() == expected
@@ -225,7 +225,7 @@ def test_many_copies_of_a_deadly_document_do_not_make_the_search_hopeless(
     texts = ["fine", *["!bad"] * 40]
     corpus = Corpus(tmp_path, tiny_model, texts)
     poison = search(corpus, tokenizer)
-    assert poison == {1}
+    assert set(poison) == {1}
     _, rows = corpus.score(tokenizer, engine=Deadly(), poison=poison)
     assert pl.Series(rows["status"]).value_counts(sort=True).rows() == [("error", 40), ("ok", 1)]
 

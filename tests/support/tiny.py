@@ -4,7 +4,13 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AddedToken,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 MAX_TOKENS = 512
 SPECIALS = ("<s>", "</s>")
@@ -24,7 +30,7 @@ def save_tokenizer(folder: Path, *, bos: bool = True, eos: bool = True) -> int:
     return len(vocab)
 
 
-def save_llama(folder: Path) -> None:
+def save_llama(folder: Path, *, head_dim: int = 32) -> None:
     """Weights large enough that the predictions are far from uniform."""
     vocab_size = save_tokenizer(folder)
     torch.manual_seed(0)
@@ -35,7 +41,7 @@ def save_llama(folder: Path) -> None:
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=32,
+        head_dim=head_dim,
         max_position_embeddings=MAX_TOKENS,
         initializer_range=0.4,
         bos_token_id=0,
@@ -43,3 +49,10 @@ def save_llama(folder: Path) -> None:
         tie_word_embeddings=False,
     )
     LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder, safe_serialization=True)
+
+
+def add_tokens(folder: Path, *tokens: str, special: bool = False) -> None:
+    """Tokens that the tokenizer has and the model does not."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([AddedToken(token, special=special) for token in tokens])
+    tokenizer.save_pretrained(folder)
