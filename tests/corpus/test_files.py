@@ -189,7 +189,7 @@ def test_no_parquet_in_it(tmp_path, name):
     (tmp_path / "_hidden.parquet").write_bytes(b"")
     with pytest.raises(CorpusError, match=f"no Parquet file in {re.escape(str(tmp_path))}") as r:
         find_files(f"{tmp_path}/{name}")
-    assert ".parquet or .pq" in r.value.hint
+    assert ".parquet, .pq, .parq" in r.value.hint
 
 
 def test_a_file_name_that_is_not_utf8_is_a_handled_error(tmp_path):
@@ -200,6 +200,117 @@ def test_a_file_name_that_is_not_utf8_is_a_handled_error(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     with pytest.raises(CorpusError, match="UTF-8"):
         find_files(str(tmp_path))
+
+
+# --- names that are no files
+
+
+def link(path: Path, target: Path | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "**/*", "*.p*"], ids=["folder", "*", "**", "*.p*"])
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("x.parquet", lambda p: link(p, "gone.parquet"), "a link that leads nowhere, to gone"),
+        ("x.parquet", lambda p: link(p, "x.parquet"), "leads nowhere.*[Tt]oo many levels"),
+        ("x.parquet", pipe, "neither a file nor a folder"),
+    ],
+    ids=["dangling link", "circular link", "pipe"],
+)
+def test_what_is_no_file_is_unreadable_like_any_other(tmp_path, pattern, name, make, reason):
+    write(tmp_path / "a.parquet")
+    make(tmp_path / name)
+    footers, unreadable = footers_of(tmp_path / pattern if pattern else tmp_path)
+    assert [one.name for one in footers] == ["a.parquet"]
+    assert list(unreadable) == [name]
+    assert re.search(reason, unreadable[name])
+
+
+def test_a_link_to_a_folder_that_is_gone_may_have_led_to_files(tmp_path):
+    write(tmp_path / "en/a.parquet")
+    link(tmp_path / "de", tmp_path / "gone")
+    for corpus in (tmp_path, tmp_path / "*/*.parquet", tmp_path / "**/a.parquet"):
+        assert list(footers_of(corpus)[1]) == ["de"]
+    assert footers_of(tmp_path / "en/*.parquet")[1] == {}
+
+
+def test_a_folder_that_cannot_be_looked_into_is_unreadable(tmp_path, monkeypatch):
+    write(tmp_path / "a.parquet")
+    write(tmp_path / "closed/b.parquet")
+    allowed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return allowed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert footers_of(tmp_path)[1] == {"closed": "Permission denied"}
+    assert footers_of(tmp_path / "**/*.parquet")[1] == {"closed": "Permission denied"}
+    with pytest.raises(CorpusError, match="closed cannot be looked into: Permission denied"):
+        find_files(str(tmp_path / "closed"))
+
+
+def test_a_pipe_in_place_of_a_corpus_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.parquet")
+    with pytest.raises(CorpusError, match=r"x\.parquet is neither a file nor a folder"):
+        find_files(str(tmp_path / "x.parquet"))
+
+
+def test_hidden_links_are_passed_over_as_hidden_files_are(tmp_path):
+    write(tmp_path / "a.parquet")
+    link(tmp_path / ".x.parquet", "gone")
+    assert names(tmp_path) == ["a.parquet"]
+
+
+# --- names, and folders that are not what they look like
+
+
+def test_every_ending_of_parquet_is_taken(tmp_path):
+    written = ["a.parquet", "b.PARQUET", "c.parq", "d.Pq", "e.pq", "f.PARQ"]
+    for name in written:
+        write(tmp_path / name)
+    assert names(tmp_path) == written
+
+
+def test_a_folder_that_is_named_as_a_file_stands_for_its_files_under_a_glob(tmp_path):
+    """As Spark writes them."""
+    write(tmp_path / "a.parquet")
+    write(tmp_path / "b.parquet/part-0.parquet")
+    write(tmp_path / "b.parquet/deep/part-1.parquet")
+    (tmp_path / "b.parquet/_SUCCESS").touch()
+    write(tmp_path / "c/d.parquet")
+    found = ["a.parquet", "b.parquet/deep/part-1.parquet", "b.parquet/part-0.parquet"]
+    assert names(tmp_path / "*.parquet") == found
+    assert names(tmp_path) == [*found, "c/d.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta Lake"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+        (".hoodie/hoodie.properties", "Hudi"),
+    ],
+)
+def test_a_table_whose_files_a_log_names_is_no_corpus(tmp_path, log, kind):
+    write(tmp_path / "table/data/a.parquet")
+    (tmp_path / "table" / log).parent.mkdir()
+    (tmp_path / "table" / log).touch()
+    for corpus in ("table", "", "table/**/*.parquet"):
+        with pytest.raises(CorpusError, match=f"table is a {kind} table") as raised:
+            find_files(f"{tmp_path}/{corpus}")
+        assert "export the table" in raised.value.hint
+    assert names(tmp_path / "table/data/a.parquet") == ["a.parquet"]
+    write(tmp_path / "other/b.parquet")
+    assert names(tmp_path / "oth*/*.parquet") == ["other/b.parquet"]
 
 
 # --- footers
