@@ -111,12 +111,12 @@ class Root:
         """Why a local name is no file that can be read, for people."""
         path = os.path.normpath(self.full(name))
         try:
-            mode = os.stat(path).st_mode
+            mode = Path(path).stat().st_mode
             if stat.S_ISDIR(mode):
                 os.scandir(path).close()
         except OSError as error:
             if Path(path).is_symlink():
-                return f"a link that leads nowhere, to {os.readlink(path)} ({error.strerror})"
+                return f"a link that leads nowhere, to {Path(path).readlink()} ({error.strerror})"
             return f"{error.strerror}"
         return "a folder, not a file" if stat.S_ISDIR(mode) else "neither a file nor a folder"
 
@@ -195,12 +195,9 @@ def _walk(folder: str, closed: list[str] | None = None) -> Iterator[str]:
     waiting = [(folder.rstrip("/") or "/", frozenset([os.path.realpath(folder)]))]
     while waiting:
         path, above = waiting.pop()
-        with (
-            _noting(path, closed),
-            contextlib.suppress(FileNotFoundError),
-            os.scandir(path) as found,
-        ):
-            for entry in found:
+        gone = contextlib.suppress(FileNotFoundError)
+        with _noting(path, closed), gone, os.scandir(path) as entries:
+            for entry in entries:
                 with _noting(entry.path, closed):
                     if entry.is_file():
                         yield entry.path
