@@ -7,15 +7,16 @@ columns.py's, reading rows reader.py's, sizing shards planning/'s.
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.corpus.footers import read_footer
+from pipeline.corpus.footers import find_bounds, read_footer
 from pipeline.corpus.patterns import GLOB_CHARACTERS, is_hidden, matches, may_hold
+from pipeline.corpus.promotion import Bounds
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.settings.config import near_name
 from pipeline.storage.filesystem import Root, open_root
@@ -35,6 +36,8 @@ class Footer:
     """(rows, uncompressed bytes of the text column) of each."""
     digest: str | None = None
     """Of the footer's bytes."""
+    bounds: dict[str, Bounds] = field(default_factory=dict)
+    """The ends of whole numbers, dates and timestamps, where statistics tell."""
 
 
 SUFFIXES = ".parquet", ".pq", ".parq"
@@ -202,7 +205,7 @@ def _try_footer(
     at = _leaf_index(metadata, text_column)
     groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
     sizes = tuple((g.num_rows, g.column(at).total_uncompressed_size) for g in groups)
-    return Footer(name, info, schema, sizes, digest)
+    return Footer(name, info, schema, sizes, digest, find_bounds(metadata, schema))
 
 
 def is_text(kind: pa.DataType) -> bool:

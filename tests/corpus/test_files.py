@@ -16,6 +16,7 @@ from pipeline.errors import CorpusError
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 NARROW_DICTIONARY = pa.dictionary(pa.int8(), pa.string())
+NANOSECONDS = pa.timestamp("ns")
 ODD_NAMES = [
     "a b.parquet",
     "100%.parquet",
@@ -576,7 +577,7 @@ def test_types_that_differ_are_promoted(one, other, both):
         files = [footer(f"{i}", text=TEXT, c=kind, id=kind) for i, kind in enumerate(kinds)]
         _, id_type, carried = choose(*files, carry=("c",))
         assert carried == [pa.field("c", both)]
-        assert id_type == both
+        assert id_type == (None if pa.types.is_nested(both) else both)
 
 
 @pytest.mark.parametrize(
@@ -645,3 +646,94 @@ def test_a_carried_field_brings_no_metadata_along():
     one = Footer("a", info, pa.schema([pa.field("text", TEXT), field], {"pandas": "{}"}), ())
     _, _, carried = choose(one, carry=("c",))
     assert carried[0].metadata is None
+
+
+# --- types that do not go together, by what the files hold
+
+
+def columns_of(folder: Path, *arrays: pa.Array, **settings) -> tuple:
+    for index, column in enumerate(arrays):
+        texts = pa.array(["x"] * len(column))
+        pq.write_table(pa.table({"text": texts, "c": column}), folder / f"{index}.parquet")
+    footers, unreadable = footers_of(folder)
+    assert not unreadable
+    return choose(*footers, **settings)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (pa.array([2**53]), pa.array([0.5]), pa.float64()),
+        (pa.array([None], pa.int64()), pa.array([0.5]), pa.float64()),
+        (pa.array([3], pa.uint64()), pa.array([0.5]), pa.float64()),
+        (pa.array([1], pa.timestamp("us")), pa.array([1], pa.timestamp("ns")), pa.timestamp("ns")),
+        (pa.array([1]), pa.array([1], pa.decimal128(5, 2)), pa.decimal128(21, 2)),
+        (pa.array([1], pa.uint16()), pa.array([1], pa.float16()), pa.float32()),
+    ],
+    ids=["2^53", "nulls", "unsigned", "near times", "decimal", "small numbers"],
+)
+def test_types_go_together_where_every_value_fits(tmp_path, one, other, both):
+    _, _, carried = columns_of(tmp_path, one, other, carry=("c",))
+    assert carried == [pa.field("c", both)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array([2**53 + 1]), pa.array([0.5])),
+        (pa.array([2**63], pa.uint64()), pa.array([0.5])),
+        (pa.array([253_402_300_799 * 10**6], pa.timestamp("us")), pa.array([1], NANOSECONDS)),
+        (pa.array([1], pa.decimal128(5, 2)), pa.array([1.5], pa.float16())),
+        (pa.array([1]), pa.array([1], pa.decimal128(38, 20))),
+        (pa.array([[2**53 + 1]]), pa.array([[0.5]])),
+        (pa.array([1], pa.uint64()), pa.array([-1])),
+    ],
+    ids=["2^53 + 1", "unsigned", "year 9999", "float16", "decimal", "list", "signs"],
+)
+def test_types_are_refused_by_name_where_a_value_would_change(tmp_path, one, other):
+    with pytest.raises(CorpusError, match=r"column 'c' has types that do not go together") as r:
+        columns_of(tmp_path, one, other, carry=("c",))
+    assert "leave it out of --carry" in r.value.hint
+
+
+def test_a_date_that_no_calendar_has_is_refused_by_name(tmp_path):
+    with pytest.raises(CorpusError, match=r"column 'c' of 0\.parquet cannot be carried"):
+        columns_of(tmp_path, pa.array([10**8], pa.date32()), carry=("c",))
+
+
+# --- the id
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([[1]]),
+        pa.array([{"a": 1}]),
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+        pa.array([1], pa.duration("s")),
+    ],
+    ids=["list", "struct", "map", "duration"],
+)
+def test_an_id_that_cannot_be_shown_is_not_chosen_and_refused_if_named(tmp_path, column, caplog):
+    pq.write_table(pa.table({"text": ["x"], "id": column}), tmp_path / "a.parquet")
+    footers, _ = footers_of(tmp_path)
+    columns, id_type, _ = choose(*footers)
+    assert (columns.doc_id, id_type) == (None, None)
+    assert "column 'id' is not taken as doc_id: its values are" in caplog.text
+    with pytest.raises(CorpusError, match="column 'id' cannot be the id: its values are"):
+        choose(*footers, id_column="id")
+
+
+@pytest.mark.parametrize("kind", [pa.uuid(), pa.binary(16), pa.binary()], ids=str)
+def test_an_id_of_bytes_is_its_bytes(tmp_path, kind):
+    column = pa.array([b"\xff" * 16], kind)
+    pq.write_table(pa.table({"text": ["x"], "id": column}), tmp_path / "a.parquet")
+    footers, _ = footers_of(tmp_path)
+    columns, id_type, _ = choose(*footers)
+    assert columns.doc_id == "id"
+    assert id_type == (pa.binary() if kind == pa.binary() else pa.binary(16))
+
+
+def test_an_empty_id_column_is_none():
+    columns, id_type, _ = choose(footer("a", text=TEXT, id=TEXT), id_column="")
+    assert (columns.doc_id, id_type) == (None, None)
