@@ -61,6 +61,12 @@ def choose_columns(
             log.warning("column '%s' is not taken as doc_id: %s", id_column, why)
             id_column = None
     id_column = id_column or None
+    # A name may hold a comma; if no column has it, it is several.
+    carry = tuple(
+        part
+        for name in carry
+        for part in ([name] if name in names or "," not in name else name.split(","))
+    )
     if "*" in carry:
         carry = tuple(name for name in names if name != id_column)
     carry = tuple(name for name in dict.fromkeys(carry) if name != "*")

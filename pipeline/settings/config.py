@@ -27,6 +27,9 @@ from pipeline.storage.locations import refuse_hub
 TABLES = ("score", "plan", "filter", "audit", "schedule")
 """What one file may hold; each command reads its own."""
 
+MAY_BE_EMPTY = ("id_column", "model", "out")
+"""No id; a plan needs no model and writes nothing."""
+
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Prefix = Literal["auto", "bos", "eos", "none"]
 AskedScoring = Literal["auto", "fused", "prompt_logprobs"]
@@ -198,8 +201,9 @@ def load_settings(
         where = f"[{table_name}] of {file}"
         raise _unknown(unknown[0], known, where, at=at_line(file, table_name, unknown[0]))
     merged = table | given
-    if isinstance(carry := merged.get("carry"), list):
-        merged["carry"] = tuple(carry)
+    if isinstance(carry := merged.get("carry"), str | list):
+        merged["carry"] = (carry,) if isinstance(carry, str) else tuple(carry)
+    refuse_empty({key: value for key, value in merged.items() if key not in required})
     for key, option in required.items():
         if not merged.get(key):
             raise ConfigError(
@@ -212,10 +216,20 @@ def load_settings(
         raise _config_error(error, file, table_name, given) from None
 
 
+def refuse_empty(settings: dict[str, Any]) -> None:
+    """Raises ConfigError for an empty text, which means nothing but as the name of an id column."""
+    for key, value in settings.items():
+        if key not in MAY_BE_EMPTY and (value == "" or (isinstance(value, tuple) and "" in value)):
+            raise ConfigError(
+                f"{key} is an empty text",
+                hint="is a variable of the shell not set? Leave the setting out for its default",
+            )
+
+
 def read_table(file: Path, name: str) -> dict[str, Any]:
     """One table of a TOML file. Raises ConfigError."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         hint = None
         if isinstance(error, FileNotFoundError):
@@ -248,7 +262,7 @@ def _instead_of(file: Path, table: str) -> str:
 def has_table(file: Path, name: str) -> bool:
     """Whether the file has a table; a file that is no TOML is read_table's to refuse."""
     try:
-        return name in tomllib.loads(file.read_text(encoding="utf-8"))
+        return name in tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return False
 

@@ -535,6 +535,14 @@ def test_a_carried_column_that_is_not_there(asked, hint):
     assert r.value.hint == hint
 
 
+def test_carried_columns_may_be_listed_with_commas():
+    one = footer("a", text=TEXT, lang=TEXT, source=TEXT, **{"lang,source": TEXT})
+    assert choose(one, carry=("lang,source",))[0].carried == ("lang,source",)
+    assert choose(one, carry=("source,lang", "text"))[0].carried == ("source", "lang", "text")
+    with pytest.raises(CorpusError, match=r"no column 'langs' in the corpus \(--carry\)"):
+        choose(one, carry=("source,langs",))
+
+
 def test_star_carries_every_column_of_every_file_but_the_id():
     columns, _, _ = choose(
         footer("a", id=TEXT, text=TEXT, lang=TEXT),
