@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
-from pipeline.corpus.columns import Columns, cast_column, choose_columns, plain_type
+from pipeline.corpus.casting import cast_column
+from pipeline.corpus.columns import Columns, choose_columns, plain_type
 from pipeline.corpus.files import Footer, find_files, read_footers
 from pipeline.corpus.footers import read_footer
 from pipeline.corpus.reader import Rows, open_file

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.corpus.columns import cast_column
+from pipeline.corpus.casting import cast_column
 from pipeline.corpus.files import Footer
 from pipeline.corpus.reader import open_file
 from pipeline.errors import ConfigError

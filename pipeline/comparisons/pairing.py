@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from scipy import stats
 
 from pipeline.comparisons.samples import Sample
+from pipeline.runs.ids import shown_id
 from pipeline.statistics.bootstrap import (
     ROW_BITS,
     Blocks,
@@ -217,8 +218,6 @@ def _with_ids(documents: list[Moved], scores: pl.LazyFrame) -> list[Moved]:
     wanted = pl.any_horizontal(
         *((pl.col("file") == one.file) & (pl.col("row") == one.row) for one in documents)
     )
-    found = scores.filter(wanted).select(
-        "file", "row", pl.col("doc_id").cast(pl.String, strict=False)
-    )
+    found = scores.filter(wanted).select("file", "row", shown_id(scores))
     ids = {(file, row): doc_id for file, row, doc_id in found.collect().iter_rows()}
     return [one.model_copy(update={"doc_id": ids.get((one.file, one.row))}) for one in documents]

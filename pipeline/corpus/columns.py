@@ -1,22 +1,24 @@
 """The columns of a corpus: which are read, and the one type that each has over all files.
 
-Owns the rule by which values are cast, decided when a run is planned and refused there: a type is
-one that every reader of scores can hold. Nothing here opens a file.
+Owns what is decided when a run is planned, and refused there: a type is one that every reader of
+scores can hold. Casting values to it is casting.py's. Nothing here opens a file.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.files import Footer, is_text
+from pipeline.corpus.promotion import holds, integer_bounds, is_far
 from pipeline.errors import CorpusError
 from pipeline.schema import OWN_COLUMNS
 from pipeline.settings.names import near_name
 
+log = logging.getLogger(__name__)
 DEFAULT_ID_COLUMNS = ("doc_id", "id")
 OFFSET = re.compile(r"[+-]\d\d:?\d\d")
 MOST_DIGITS = 38
@@ -45,7 +47,9 @@ def choose_columns(
     """The columns to read, the type of the id and the fields carried. Raises CorpusError.
 
     A carried column that some files lack is null there; types that differ are promoted to one
-    that holds both. This is the one rule for every reader of these columns: see `cast_column`.
+    that holds every value of both, or refused. This is the one rule for every reader of these
+    columns: see `cast_column`. An empty `id_column` is none; without one it is chosen, if there is
+    one whose values can be shown.
     """
     names: dict[str, None] = {}
     for footer in footers:
@@ -53,6 +57,16 @@ def choose_columns(
     if id_column is None:
         everywhere = set.intersection(*(set(footer.schema.names) for footer in footers))
         id_column = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
+        if id_column is not None and (why := _not_shown(footers, id_column)):
+            log.warning("column '%s' is not taken as doc_id: %s", id_column, why)
+            id_column = None
+    id_column = id_column or None
+    # A name may hold a comma; if no column has it, it is several.
+    carry = tuple(
+        part
+        for name in carry
+        for part in ([name] if name in names or "," not in name else name.split(","))
+    )
     if "*" in carry:
         carry = tuple(name for name in names if name != id_column)
     carry = tuple(name for name in dict.fromkeys(carry) if name != "*")
@@ -62,6 +76,11 @@ def choose_columns(
                 near = near_name(name, list(names))
                 hint = f"did you mean '{near}'?" if near else f"it has {', '.join(names)}"
                 raise CorpusError(f"no column '{name}' in the corpus ({option})", hint=hint)
+    if id_column is not None and (why := _not_shown(footers, id_column)):
+        raise CorpusError(
+            f"column '{id_column}' cannot be the id: {why}",
+            hint="name a column of text, numbers or bytes, or '' for none",
+        )
     if taken := [name for name in carry if name in OWN_COLUMNS]:
         raise CorpusError(
             f"column '{taken[0]}' cannot be carried: the scores have a column of that name",
@@ -81,23 +100,80 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
                 f"column '{name}' is there more than once in {footer.name}",
                 hint="leave it out of --carry, or rewrite that file",
             )
-    schemas = {
-        pa.schema([pa.field(name, _carried_type(name, footer))]): footer for footer in having
-    }
-    kinds = [schema.field(0).type for schema in schemas]
+    kinds: dict[pa.DataType, Footer] = {}
+    for footer in having:
+        kinds.setdefault(_carried_type(name, footer), footer)
+    schemas = [pa.schema([pa.field(name, kind)]) for kind in kinds]
     try:
-        merged = pa.unify_schemas(list(schemas), promote_options="permissive")
-        if merged.field(0).type == pa.int64() and pa.uint64() in kinds:
-            raise pa.ArrowTypeError  # which lacks half of the unsigned ones
+        merged = pa.unify_schemas(schemas, promote_options="permissive").field(0)
+        if len(kinds) > 1:
+            merged = merged.with_type(_roomy(merged.type, list(kinds)))
+        unheld = [f for f in having if not _is_held(merged.type, f, name)]
+        seen = dict.fromkeys(_carried_type(name, footer) for footer in unheld)
     except pa.ArrowException:
         if all(is_text(kind) or pa.types.is_null(kind) for kind in kinds):
             return pa.field(name, pa.large_string())  # the same text, encoded in several ways
-        seen = [f"{s.field(0).type} in {footer.name}" for s, footer in schemas.items()]
+        merged, seen = None, dict.fromkeys(kinds)
+    if merged is None or seen:
+        where = [f"{kind} in {footer.name}" for kind, footer in kinds.items()]
+        lost = f"; {merged.type} does not hold every {next(iter(seen))}" if merged else ""
         raise CorpusError(
-            f"column '{name}' has types that do not go together: {', '.join(seen[:3])}",
+            f"column '{name}' has types that do not go together: {', '.join(where[:3])}{lost}",
             hint="leave it out of --carry, name another --id-column, or rewrite those files",
-        ) from None
-    return merged.field(0)
+        )
+    _refuse_far(having, name)
+    return merged
+
+
+def _roomy(merged: pa.DataType, kinds: list[pa.DataType]) -> pa.DataType:
+    """A type that Arrow promotes to, or the next larger one where that is too small."""
+    if pa.types.is_floating(merged) and not all(holds(merged, kind) for kind in kinds):
+        return pa.float64()
+    if pa.types.is_decimal(merged):
+        scale = max(kind.scale for kind in kinds if pa.types.is_decimal(kind))
+        wholes = [
+            kind.precision - kind.scale
+            if pa.types.is_decimal(kind)
+            else len(str(max(map(abs, integer_bounds(kind)))))
+            for kind in kinds
+            if not pa.types.is_null(kind)
+        ]
+        if max(wholes) + scale <= MOST_DIGITS:
+            return pa.decimal128(max(wholes) + scale, scale)
+        raise pa.ArrowTypeError
+    return merged
+
+
+def _is_held(merged: pa.DataType, footer: Footer, name: str) -> bool:
+    kind = _carried_type(name, footer)
+    if pa.types.is_integer(merged):
+        return holds(merged, kind)
+    has_rows = any(rows for rows, _ in footer.row_groups)
+    return holds(merged, kind, footer.bounds.get(name) if has_rows else (0, 0))
+
+
+def _refuse_far(footers: list[Footer], name: str) -> None:
+    for footer in footers:
+        kind, bounds = footer.schema.field(name).type, footer.bounds.get(name)
+        if bounds is not None and is_far(kind, bounds):
+            raise CorpusError(
+                f"column '{name}' of {footer.name} cannot be carried: it has a {kind} that is "
+                "further off than any calendar goes",
+                hint="leave it out of --carry, or rewrite that file",
+            )
+
+
+def _not_shown(footers: list[Footer], name: str) -> str | None:
+    """Why the values of a column cannot be shown as an id; None if they can."""
+    for footer in footers:
+        if name not in footer.schema.names:
+            continue
+        kind = _carried_type(name, footer)
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if pa.types.is_nested(kind) or pa.types.is_duration(kind):
+            return f"its values are {kind} in {footer.name}, which cannot be shown in a line"
+    return None
 
 
 def _carried_type(name: str, footer: Footer) -> pa.DataType:
@@ -110,6 +186,8 @@ def _carried_type(name: str, footer: Footer) -> pa.DataType:
         )
 
     def change(kind: pa.DataType) -> pa.DataType:
+        if isinstance(kind, pa.BaseExtensionType):  # a UUID is its bytes, JSON its text
+            return change_type(plain_type(kind.storage_type), change)
         if pa.types.is_timestamp(kind) and kind.tz is not None:
             if OFFSET.fullmatch(kind.tz):
                 return pa.timestamp(kind.unit, "UTC")  # the same instants; Polars has no offsets
@@ -144,7 +222,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     take nor write a part, and of lists its casts are wrong."""
 
     def change(one: pa.DataType) -> pa.DataType:
-        if _is_list_view(one):
+        if is_list_view(one):
             is_large = pa.types.is_large_list_view(one)
             return (pa.large_list if is_large else pa.list_)(one.value_field)
         return PLAIN.get(one, one)
@@ -172,86 +250,9 @@ def change_type(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType])
     return change(kind)
 
 
-def cast_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column of any file in the type that all of them have. Raises ArrowException.
-
-    A large integer among floats is rounded, as its readers would; nothing else may change.
-    """
-    return convert(readable(column), kind, safe=not pa.types.is_floating(kind))
-
-
-def convert(column: pa.Array, kind: pa.DataType, *, safe: bool = True) -> pa.Array:
-    """What `cast` does, also from list views, of which that makes wrong lists."""
-    if column.type == kind:
-        return column
-    if not _has_list_view(column.type):
-        return column.cast(kind, safe=safe)
-    nulls = column.is_null()
-    if pa.types.is_struct(kind) and pa.types.is_struct(column.type):
-        pairs = zip(column.flatten(), kind.fields, strict=True)
-        children = [convert(child, field.type, safe=safe) for child, field in pairs]
-        return pa.StructArray.from_arrays(children, fields=kind.fields, mask=nulls)
-    if pa.types.is_map(kind) and pa.types.is_map(column.type):
-        keys = convert(column.keys, kind.key_type, safe=safe)
-        items = convert(column.items, kind.item_type, safe=safe)
-        offsets = np.asarray(column.offsets)
-        return pa.MapArray.from_arrays(offsets, keys, items, type=kind, mask=nulls)
-    if pa.types.is_fixed_size_list(kind) and pa.types.is_fixed_size_list(column.type):
-        size = kind.list_size
-        own = column.values.slice(column.offset * size, len(column) * size)
-        values = convert(own, kind.value_type, safe=safe)
-        return pa.FixedSizeListArray.from_arrays(values, type=kind, mask=nulls)
-    if not (_is_list(column.type) and _is_list(kind)):
-        return column.cast(kind, safe=safe)
-    values = convert(column.flatten(), kind.value_type, safe=safe)
-    sizes = np.asarray(column.value_lengths().fill_null(0))
-    ends = np.concatenate([[0], np.cumsum(sizes)])
-    whole = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray
-    return whole.from_arrays(ends, values, type=kind, mask=nulls)
-
-
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
     return any(is_it(kind) for is_it, _ in LISTS)
 
 
-def _is_list_view(kind: pa.DataType) -> bool:
+def is_list_view(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
-
-
-def _has_list_view(kind: pa.DataType) -> bool:
-    seen = list[pa.DataType]()
-
-    def look(one: pa.DataType) -> pa.DataType:
-        seen.append(one)
-        return one
-
-    change_type(kind, look)
-    return any(_is_list_view(one) for one in seen)
-
-
-def _is_valid(column: pa.Array, index: int) -> bool:
-    try:
-        column.take(pa.array([index])).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def readable(column: pa.Array) -> pa.Array:
-    """The column, with bytes that are not UTF-8 replaced where it claims to be text.
-
-    Inside of lists and structs there is no such repair: the value is null. A part that holds such
-    bytes could be written and never be read again.
-    """
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        if pa.types.is_nested(column.type):
-            kept = [i if _is_valid(column, i) else None for i in range(len(column))]
-            return column.take(pa.array(kept, pa.int64()))
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        raw = column.cast(pa.large_string()).view(pa.large_binary()).to_pylist()
-        texts = [None if value is None else value.decode(errors="replace") for value in raw]
-        return pa.array(texts, pa.large_string())
-    return column

@@ -4,22 +4,24 @@ Owns listing (a file, a folder or a glob) and reading footers. The columns and t
 columns.py's, reading rows reader.py's, sizing shards planning/'s.
 """
 
-import fnmatch
+import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.corpus.footers import read_footer
+from pipeline.corpus.footers import find_bounds, read_footer
+from pipeline.corpus.patterns import GLOB_CHARACTERS, is_hidden, matches, may_hold
+from pipeline.corpus.promotion import Bounds
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.settings.names import near_name
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
 
-GLOB_CHARACTERS = frozenset("*?[")
 FOOTER_READERS = 16
 
 
@@ -34,9 +36,17 @@ class Footer:
     """(rows, uncompressed bytes of the text column) of each."""
     digest: str | None = None
     """Of the footer's bytes."""
+    bounds: dict[str, Bounds] = field(default_factory=dict)
+    """The ends of whole numbers, dates and timestamps, where statistics tell."""
 
 
-SUFFIXES = ".parquet", ".pq"
+SUFFIXES = ".parquet", ".pq", ".parq"
+"""In small letters or large."""
+TABLE_LOGS = {
+    "Delta Lake": re.compile(r"/_delta_log/"),
+    "Iceberg": re.compile(r"/metadata/[^/]+\.metadata\.json"),
+    "Hudi": re.compile(r"/\.hoodie/"),
+}
 FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.parquet')"
 """What many corpora are before they are Parquet, as a hint."""
 
@@ -44,35 +54,63 @@ FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.par
 def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
     """The corpus root and its Parquet files by name relative to it, sorted. Raises CorpusError.
 
-    Names that begin with "_" or "." are skipped at any depth, as Spark and Hive do.
+    Names that begin with "_" or "." are skipped at any depth, as Spark and Hive do. What should be
+    a file and is none, such as a link that leads nowhere, is there too: of another type than File.
     """
     root, name, pattern = open_corpus_root(corpus)
     if name is not None:
         return root, {name: root.filesystem.get_file_info(root.full(name))}
     folder, _ = split_options(root.location)
     try:
-        files = root.files(recursive=True)
+        found = root.entries()
     except UnicodeError as error:
         raise CorpusError(
             f"a file name below {folder} is not UTF-8",
             hint="rename it, or name the files one by one",
         ) from error
-    if pattern is None and "manifest.json" in files and "_SUCCESS" in files:
+    if pattern is None and "manifest.json" in found and "_SUCCESS" in found:
         raise CorpusError(
             f"{folder} is a run directory, not a corpus",
             hint="name the corpus; or scores/ below it, if the run carries the text",
         )
-    if pattern is None:
-        files = {name: info for name, info in files.items() if name.endswith(SUFFIXES)}
-    else:
-        files = {name: info for name, info in files.items() if _glob_match(name, pattern)}
-    visible = {name: files[name] for name in sorted(files) if not _is_hidden(name)}
-    if not visible:
+    if "." in found:
+        raise CorpusError(f"{folder} cannot be looked into: {root.fault('.')}")
+    wanted = {
+        name: found[name]
+        for name in sorted(found)
+        if _is_wanted(name, pattern, is_file=found[name].type == fs.FileType.File)
+        and not is_hidden(name)
+    }
+    if not wanted:
         raise CorpusError(
             f"no Parquet file in {corpus}",
-            hint=f"files must end in {' or '.join(SUFFIXES)}, at any depth; {FROM_JSON_LINES}",
+            hint=f"files must end in {', '.join(SUFFIXES)}, at any depth; {FROM_JSON_LINES}",
         )
-    return root, visible
+    _refuse_table_format(folder, found, wanted)
+    return root, wanted
+
+
+def _is_wanted(name: str, pattern: str | None, *, is_file: bool) -> bool:
+    """Whether a name is of the corpus; of what is no file, whether it may be or lead there."""
+    if pattern is None:
+        return not is_file or name.lower().endswith(SUFFIXES)
+    return matches(name, pattern, SUFFIXES) or (not is_file and may_hold(name, pattern))
+
+
+def _refuse_table_format(folder: str, names: Iterable[str], wanted: Iterable[str]) -> None:
+    """Raises CorpusError where a log, and not the folder, says which files are of the table."""
+    tables = {}
+    for name in names:
+        for kind, is_log in TABLE_LOGS.items():
+            if found := is_log.search(f"/{name}"):
+                tables[f"/{name}"[: found.start() + 1]] = kind
+    for table, kind in tables.items():
+        if any(f"/{name}".startswith(table) for name in wanted):
+            raise CorpusError(
+                f"{folder}{table.rstrip('/')} is a {kind} table: its files may hold deleted rows, "
+                "and old versions of others",
+                hint="export the table as Parquet files and score those; or name one of its files",
+            )
 
 
 def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
@@ -89,6 +127,8 @@ def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
     root = open_root(folder + options)
     root.check_bucket()
     kind = root.filesystem.get_file_info(root.path).type
+    if kind == fs.FileType.Unknown:
+        raise CorpusError(f"{folder} is neither a file nor a folder")
     if kind == fs.FileType.NotFound:
         raise CorpusError(
             f"no such file or folder: {folder}", hint="CORPUS is a Parquet file, a folder or a glob"
@@ -104,27 +144,6 @@ def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
 def _exists(location: str) -> bool:
     root = open_root(location)
     return bool(root.filesystem.get_file_info(root.path).type != fs.FileType.NotFound)
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in name.split("/"))
-
-
-def _glob_match(name: str, pattern: str) -> bool:
-    """Shell rules: `*` stays within a folder, `**` is any number of folders."""
-    return _match_parts(name.split("/"), pattern.split("/"))
-
-
-def _match_parts(names: list[str], patterns: list[str]) -> bool:
-    if not patterns:
-        return not names
-    if patterns[0] == "**":
-        return any(_match_parts(names[i:], patterns[1:]) for i in range(len(names) + 1))
-    return (
-        bool(names)
-        and fnmatch.fnmatchcase(names[0], patterns[0])
-        and _match_parts(names[1:], patterns[1:])
-    )
 
 
 def read_footers(
@@ -159,6 +178,8 @@ def _try_footer(
     root: Root, item: tuple[str, fs.FileInfo], *, text_column: str
 ) -> Footer | UnreadableFileError:
     name, info = item
+    if info.type != fs.FileType.File:  # a pipe would be waited for
+        return UnreadableFileError(root.fault(name))
     try:
         metadata, schema, digest = read_footer(root, name)
     except (pa.ArrowException, OSError) as error:
@@ -184,7 +205,7 @@ def _try_footer(
     at = _leaf_index(metadata, text_column)
     groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
     sizes = tuple((g.num_rows, g.column(at).total_uncompressed_size) for g in groups)
-    return Footer(name, info, schema, sizes, digest)
+    return Footer(name, info, schema, sizes, digest, find_bounds(metadata, schema))
 
 
 def is_text(kind: pa.DataType) -> bool:

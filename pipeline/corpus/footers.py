@@ -6,11 +6,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.corpus.promotion import Bounds
 from pipeline.storage.filesystem import Root
 
 MAGIC = b"PAR1"
 TAIL = 8
 """Bytes behind a footer: its length, little-endian, and the magic number."""
+MOST_STATISTICS = 4096
+"""Looked at per file, so that a plan of a large corpus stays a matter of footers."""
 FIRST_READ = 64 << 10
 """What pyarrow reads first, too: the footers of most files."""
 
@@ -26,6 +29,48 @@ def read_footer(root: Root, name: str) -> tuple[pq.FileMetaData, pa.Schema, str]
     digest = blake2b(footer, digest_size=16).hexdigest()
     with pq.ParquetFile(pa.BufferReader(footer), coerce_int96_timestamp_unit="us") as file:
         return file.metadata, file.schema_arrow, digest
+
+
+def find_bounds(metadata: pq.FileMetaData, schema: pa.Schema) -> dict[str, Bounds]:
+    """The ends of each column whose type alone does not tell what holds it, by its statistics.
+
+    A column is not there if a row group has none for it.
+    """
+    asked = {field.name for field in schema if _is_asked(field.type)}
+    if not asked or len(asked) * metadata.num_row_groups > MOST_STATISTICS:
+        return {}
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    found = {}
+    for index, path in enumerate(paths):
+        if path in asked and paths.count(path) == 1:
+            bounds = _bounds(metadata, index, is_unsigned=schema.field(path).type == pa.uint64())
+            if bounds is not None:
+                found[path] = bounds
+    return found
+
+
+def _is_asked(kind: pa.DataType) -> bool:
+    is_ = pa.types
+    return bool(
+        is_.is_int64(kind) or is_.is_uint64(kind) or is_.is_date(kind) or is_.is_timestamp(kind)
+    )
+
+
+def _bounds(metadata: pq.FileMetaData, index: int, *, is_unsigned: bool) -> Bounds | None:
+    lows, highs = [0], [0]
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        statistics = group.column(index).statistics
+        if statistics is None:
+            return None
+        if not statistics.has_min_max:
+            if statistics.null_count != group.num_rows:
+                return None
+            continue
+        low, high = statistics.min_raw, statistics.max_raw
+        lows.append(low % 2**64 if is_unsigned else low)
+        highs.append(high % 2**64 if is_unsigned else high)
+    return min(lows), max(highs)
 
 
 def _read(source: Any) -> bytes:

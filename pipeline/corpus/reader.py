@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.columns import Columns, cast_column, convert, plain_schema
+from pipeline.corpus.casting import cast_column, convert
+from pipeline.corpus.columns import Columns, plain_schema
 from pipeline.corpus.int96 import find_unit, has_int96
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.schema import Document, Shard

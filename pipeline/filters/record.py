@@ -9,7 +9,7 @@ the rules for a folder: empty, or left by the same filter, and never part of the
 from pathlib import Path
 from typing import Annotated, Any
 
-from pipeline.corpus.files import GLOB_CHARACTERS
+from pipeline.corpus.patterns import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError, first_line
 from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.records import Record, form_version, load, save

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import open_file
 from pipeline.errors import CorpusChangedError, WinnowError, first_line
+from pipeline.runs.ids import shown_id
 from pipeline.runs.manifest import Manifest
 from pipeline.statistics.sketches import Sketch
 from pipeline.storage.filesystem import Root
@@ -106,16 +107,12 @@ def _chosen(scores: pl.LazyFrame, sketch: Sketch, quantiles: dict[str, float]) -
     places = pl.concat(
         part.select(pl.lit(place).alias("place"), *LOCATED) for place, part in named.items()
     ).with_row_index("order")
-    kind = scores.collect_schema().get("doc_id")
-    doc_id = pl.lit(None) if kind is None else pl.col("doc_id")
-    if kind == pl.Binary:  # a UUID, or a hash: seldom UTF-8
-        doc_id = doc_id.bin.encode("hex")
     return (
         scored.filter(
             pl.col("file").is_in(places["file"].unique().implode()),
             pl.col(METRIC).is_in(places[METRIC].unique().implode()),
         )
-        .select(*LOCATED, *SHOWN, doc_id.cast(pl.String).alias("doc_id"))
+        .select(*LOCATED, *SHOWN, shown_id(scores))
         .join(places.lazy(), on=LOCATED)
         .collect(engine="streaming")
         .sort("order")
@@ -158,7 +155,7 @@ def _excerpt(file: str, row: int, column: pa.Array, text_hash: int | None) -> di
         check_texts(file, row, column, pa.array([text_hash], pa.int64()))
     except CorpusChangedError:
         return {"excerpt": None, "missing": "the text is not the one that was scored"}
-    text = column[0].as_py()
+    text = column.cast(pa.large_string())[0].as_py()
     return {"excerpt": text[:EXCERPT_CHARACTERS], "is_whole": len(text) <= EXCERPT_CHARACTERS}
 
 

@@ -136,9 +136,9 @@ class ScoreConfig(ScoringConfig):
     )
     out: str = Field(description="The run directory to write.")
     text_column: str = Field(default="text", description="The column with the text.")
-    id_column: Annotated[str | None, Shown(default="doc_id or id, if there is one")] = Field(
-        default=None, description="A column to copy to the scores as doc_id."
-    )
+    id_column: Annotated[
+        str | None, Shown(default="doc_id or id, if there is one", may_be_empty=True)
+    ] = Field(default=None, description='A column to copy to the scores as doc_id; "" for none.')
     carry: tuple[str, ...] = Field(
         default=(), description='A column to copy to the scores; repeat it, or "*" for all.'
     )

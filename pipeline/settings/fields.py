@@ -28,6 +28,8 @@ class Shown:
     """One more environment variable that is read."""
     positional: bool = False
     """The command's argument, not an option."""
+    may_be_empty: bool = False
+    """Whether an empty text has a meaning."""
 
 
 class Setting(NamedTuple):

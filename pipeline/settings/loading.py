@@ -11,9 +11,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
 
 from pipeline.errors import ConfigError, named
+from pipeline.settings.fields import Shown
 from pipeline.settings.names import near_name, near_or_known
 from pipeline.settings.toml_lines import at_line
 
@@ -49,20 +51,46 @@ def load_settings(
     if required is None:
         required = [key for key, field in kind.model_fields.items() if field.is_required()]
     merged = {
-        key: tuple(value) if isinstance(value, list) and _holds(kind, key)[0] is tuple else value
+        key: _as_tuple(value, kind.model_fields[key]) if _holds(kind, key)[0] is tuple else value
         for key, value in (found | (given or {})).items()
         if value != "" or key not in required
     }
+    _refuse_empty(merged, kind)
     try:
         return kind(**merged)
     except ValidationError as error:
         raise mistake(error, kind, table, file, given) from None
 
 
+def _as_tuple(value: Any, field: FieldInfo) -> Any:
+    """A list as a tuple; one text, where no text is parsed into several, in place of a list."""
+    if isinstance(value, list):
+        return tuple(value)
+    is_parsed = any(isinstance(one, BeforeValidator) for one in field.metadata)
+    return (value,) if isinstance(value, str) and not is_parsed else value
+
+
+def _refuse_empty(settings: dict[str, Any], kind: type[BaseModel]) -> None:
+    """Raises ConfigError for an empty text where it means nothing."""
+    for key, value in settings.items():
+        field = kind.model_fields.get(key)
+        if field is None or field.is_required() or _may_be_empty(field):
+            continue
+        if value == "" or (isinstance(value, tuple) and "" in value):
+            raise ConfigError(
+                f"{named(key)} is an empty text",
+                hint="is a variable of the shell not set? Leave the setting out for its default",
+            )
+
+
+def _may_be_empty(field: FieldInfo) -> bool:
+    return any(isinstance(one, Shown) and one.may_be_empty for one in field.metadata)
+
+
 def read_table(file: Path, name: str) -> dict[str, Any]:
     """One table of a TOML file. Raises ConfigError."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         hint = None
         if isinstance(error, FileNotFoundError):
@@ -98,7 +126,7 @@ def _instead_of(file: Path, table: str) -> str:
 def has_table(file: Path, name: str) -> bool:
     """Whether the file has a table; a file that is no TOML is read_table's to refuse."""
     try:
-        return name in tomllib.loads(file.read_text(encoding="utf-8"))
+        return name in tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return False
 

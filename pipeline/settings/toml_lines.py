@@ -12,7 +12,7 @@ HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
 def at_line(file: Path, table: str, key: str | None = None, number: int = 1) -> str:
     """Where in a TOML file a key is, or a table: " (at line 3)"; nothing if it is not found."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
     inside, seen = False, 0

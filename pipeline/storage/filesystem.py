@@ -8,6 +8,7 @@ of Parquet or runs.
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -84,15 +85,40 @@ class Root:
     def files(self, folder: str = "", *, recursive: bool = False) -> dict[str, fs.FileInfo]:
         """Every file below `folder`, by name relative to this root; nothing if it is missing."""
         where = self.full(folder) if folder else self.path
-        wanted = fs.FileSelector(where, recursive=recursive, allow_not_found=True)
         if recursive and self.is_local:
-            wanted = list(_walk(where))
-        cut = len(self.path.rstrip("/")) + 1
-        return {
-            info.path[cut:]: info
-            for info in self.filesystem.get_file_info(wanted)
-            if info.type == fs.FileType.File
-        }
+            found = self.filesystem.get_file_info(list(_walk(where)))
+        else:
+            wanted = fs.FileSelector(where, recursive=recursive, allow_not_found=True)
+            found = self.filesystem.get_file_info(wanted)
+        return {self._cut(i.path): i for i in found if i.type == fs.FileType.File}
+
+    def entries(self) -> dict[str, fs.FileInfo]:
+        """As `files` at any depth, with what is there and is no file, or cannot be looked into.
+
+        Those are not of type File; `fault` says what is wrong with one.
+        """
+        if not self.is_local:
+            return self.files(recursive=True)
+        closed = list[str]()
+        found = self.filesystem.get_file_info(list(_walk(self.path, closed)))
+        found += [fs.FileInfo(path) for path in closed]
+        return {self._cut(info.path): info for info in found}
+
+    def _cut(self, path: str) -> str:
+        return path[len(self.path.rstrip("/")) + 1 :] or "."
+
+    def fault(self, name: str) -> str:
+        """Why a local name is no file that can be read, for people."""
+        path = os.path.normpath(self.full(name))
+        try:
+            mode = Path(path).stat().st_mode
+            if stat.S_ISDIR(mode):
+                os.scandir(path).close()
+        except OSError as error:
+            if Path(path).is_symlink():
+                return f"a link that leads nowhere, to {Path(path).readlink()} ({error.strerror})"
+            return f"{error.strerror}"
+        return "a folder, not a file" if stat.S_ISDIR(mode) else "neither a file nor a folder"
 
     def is_file(self) -> bool:
         """Whether a file stands where the folder should."""
@@ -160,17 +186,36 @@ class Root:
             self.filesystem.delete_file(self.full(name))
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Every file below a local folder; links are followed, but not in a circle, as Arrow does."""
+def _walk(folder: str, closed: list[str] | None = None) -> Iterator[str]:
+    """Every file below a local folder; links are followed, but not in a circle, as Arrow does.
+
+    What is neither file nor folder, or cannot be looked at, is added to `closed`. Without it the
+    former is passed over, and OSError raised for the latter.
+    """
     waiting = [(folder.rstrip("/") or "/", frozenset([os.path.realpath(folder)]))]
     while waiting:
         path, above = waiting.pop()
-        with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
+        gone = contextlib.suppress(FileNotFoundError)
+        with _noting(path, closed), gone, os.scandir(path) as entries:
             for entry in entries:
-                if not entry.is_dir():
-                    yield entry.path
-                elif (real := os.path.realpath(entry.path)) not in above:
-                    waiting.append((entry.path, above | {real}))
+                with _noting(entry.path, closed):
+                    if entry.is_file():
+                        yield entry.path
+                    elif not entry.is_dir():
+                        if closed is not None:
+                            closed.append(entry.path)
+                    elif (real := os.path.realpath(entry.path)) not in above:
+                        waiting.append((entry.path, above | {real}))
+
+
+@contextlib.contextmanager
+def _noting(path: str, closed: list[str] | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        if closed is None:
+            raise
+        closed.append(path)
 
 
 @contextlib.contextmanager

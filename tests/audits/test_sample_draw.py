@@ -150,15 +150,21 @@ def test_types_are_those_of_the_whole_corpus(tmp_path):
     assert pq.read_schema(tmp_path / "s" / "a.parquet").field("level").type == pa.float64()
 
 
-def test_a_large_integer_among_floats_is_rounded_as_a_full_audit_does(tmp_path):
+@pytest.mark.parametrize(("largest", "is_held"), [(2**53, True), (2**53 + 1, False)])
+def test_an_integer_among_floats_is_what_it_was_or_is_refused(tmp_path, largest, is_held):
     folder = tmp_path / "c"
     folder.mkdir()
-    for name, values in (("a", pa.array([2**60 + 1] * 4)), ("b", pa.array([0.5] * 4))):
+    for name, values in (("a", pa.array([largest] * 4)), ("b", pa.array([0.5] * 4))):
         table = pa.table({"text": ["x"] * 4, "n": values, "id": values})
         pq.write_table(table, folder / f"{name}.parquet")
     target = open_root(str(tmp_path / "s"))
     config = make_config(folder, carry=("n",))
+    if not is_held:
+        with pytest.raises(CorpusError, match="double does not hold every int64"):
+            draw_sample(config, target, rows=8, by="n", seed=0)
+        assert not (tmp_path / "s").exists()
+        return
     record = draw_sample(config, target, rows=8, by="n", seed=0)
     assert (record.num_drawn, record.unreadable) == (8, {})
     rows = rows_of(tmp_path / "s")
-    assert {row["n"] for row in rows} == {row["id"] for row in rows} == {float(2**60), 0.5}
+    assert {row["n"] for row in rows} == {row["id"] for row in rows} == {float(2**53), 0.5}

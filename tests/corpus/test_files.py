@@ -16,6 +16,7 @@ from pipeline.errors import CorpusError
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 NARROW_DICTIONARY = pa.dictionary(pa.int8(), pa.string())
+NANOSECONDS = pa.timestamp("ns")
 ODD_NAMES = [
     "a b.parquet",
     "100%.parquet",
@@ -189,7 +190,7 @@ def test_no_parquet_in_it(tmp_path, name):
     (tmp_path / "_hidden.parquet").write_bytes(b"")
     with pytest.raises(CorpusError, match=f"no Parquet file in {re.escape(str(tmp_path))}") as r:
         find_files(f"{tmp_path}/{name}")
-    assert ".parquet or .pq" in r.value.hint
+    assert ".parquet, .pq, .parq" in r.value.hint
 
 
 def test_a_file_name_that_is_not_utf8_is_a_handled_error(tmp_path):
@@ -200,6 +201,117 @@ def test_a_file_name_that_is_not_utf8_is_a_handled_error(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     with pytest.raises(CorpusError, match="UTF-8"):
         find_files(str(tmp_path))
+
+
+# --- names that are no files
+
+
+def link(path: Path, target: Path | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "**/*", "*.p*"], ids=["folder", "*", "**", "*.p*"])
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("x.parquet", lambda p: link(p, "gone.parquet"), "a link that leads nowhere, to gone"),
+        ("x.parquet", lambda p: link(p, "x.parquet"), "leads nowhere.*[Tt]oo many levels"),
+        ("x.parquet", pipe, "neither a file nor a folder"),
+    ],
+    ids=["dangling link", "circular link", "pipe"],
+)
+def test_what_is_no_file_is_unreadable_like_any_other(tmp_path, pattern, name, make, reason):
+    write(tmp_path / "a.parquet")
+    make(tmp_path / name)
+    footers, unreadable = footers_of(tmp_path / pattern if pattern else tmp_path)
+    assert [one.name for one in footers] == ["a.parquet"]
+    assert list(unreadable) == [name]
+    assert re.search(reason, unreadable[name])
+
+
+def test_a_link_to_a_folder_that_is_gone_may_have_led_to_files(tmp_path):
+    write(tmp_path / "en/a.parquet")
+    link(tmp_path / "de", tmp_path / "gone")
+    for corpus in (tmp_path, tmp_path / "*/*.parquet", tmp_path / "**/a.parquet"):
+        assert list(footers_of(corpus)[1]) == ["de"]
+    assert footers_of(tmp_path / "en/*.parquet")[1] == {}
+
+
+def test_a_folder_that_cannot_be_looked_into_is_unreadable(tmp_path, monkeypatch):
+    write(tmp_path / "a.parquet")
+    write(tmp_path / "closed/b.parquet")
+    allowed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return allowed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert footers_of(tmp_path)[1] == {"closed": "Permission denied"}
+    assert footers_of(tmp_path / "**/*.parquet")[1] == {"closed": "Permission denied"}
+    with pytest.raises(CorpusError, match="closed cannot be looked into: Permission denied"):
+        find_files(str(tmp_path / "closed"))
+
+
+def test_a_pipe_in_place_of_a_corpus_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.parquet")
+    with pytest.raises(CorpusError, match=r"x\.parquet is neither a file nor a folder"):
+        find_files(str(tmp_path / "x.parquet"))
+
+
+def test_hidden_links_are_passed_over_as_hidden_files_are(tmp_path):
+    write(tmp_path / "a.parquet")
+    link(tmp_path / ".x.parquet", "gone")
+    assert names(tmp_path) == ["a.parquet"]
+
+
+# --- names, and folders that are not what they look like
+
+
+def test_every_ending_of_parquet_is_taken(tmp_path):
+    written = ["a.parquet", "b.PARQUET", "c.parq", "d.Pq", "e.pq", "f.PARQ"]
+    for name in written:
+        write(tmp_path / name)
+    assert names(tmp_path) == written
+
+
+def test_a_folder_that_is_named_as_a_file_stands_for_its_files_under_a_glob(tmp_path):
+    """As Spark writes them."""
+    write(tmp_path / "a.parquet")
+    write(tmp_path / "b.parquet/part-0.parquet")
+    write(tmp_path / "b.parquet/deep/part-1.parquet")
+    (tmp_path / "b.parquet/_SUCCESS").touch()
+    write(tmp_path / "c/d.parquet")
+    found = ["a.parquet", "b.parquet/deep/part-1.parquet", "b.parquet/part-0.parquet"]
+    assert names(tmp_path / "*.parquet") == found
+    assert names(tmp_path) == [*found, "c/d.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta Lake"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+        (".hoodie/hoodie.properties", "Hudi"),
+    ],
+)
+def test_a_table_whose_files_a_log_names_is_no_corpus(tmp_path, log, kind):
+    write(tmp_path / "table/data/a.parquet")
+    (tmp_path / "table" / log).parent.mkdir()
+    (tmp_path / "table" / log).touch()
+    for corpus in ("table", "", "table/**/*.parquet"):
+        with pytest.raises(CorpusError, match=f"table is a {kind} table") as raised:
+            find_files(f"{tmp_path}/{corpus}")
+        assert "export the table" in raised.value.hint
+    assert names(tmp_path / "table/data/a.parquet") == ["a.parquet"]
+    write(tmp_path / "other/b.parquet")
+    assert names(tmp_path / "oth*/*.parquet") == ["other/b.parquet"]
 
 
 # --- footers
@@ -423,6 +535,14 @@ def test_a_carried_column_that_is_not_there(asked, hint):
     assert r.value.hint == hint
 
 
+def test_carried_columns_may_be_listed_with_commas():
+    one = footer("a", text=TEXT, lang=TEXT, source=TEXT, **{"lang,source": TEXT})
+    assert choose(one, carry=("lang,source",))[0].carried == ("lang,source",)
+    assert choose(one, carry=("source,lang", "text"))[0].carried == ("source", "lang", "text")
+    with pytest.raises(CorpusError, match=r"no column 'langs' in the corpus \(--carry\)"):
+        choose(one, carry=("source,langs",))
+
+
 def test_star_carries_every_column_of_every_file_but_the_id():
     columns, _, _ = choose(
         footer("a", id=TEXT, text=TEXT, lang=TEXT),
@@ -465,7 +585,7 @@ def test_types_that_differ_are_promoted(one, other, both):
         files = [footer(f"{i}", text=TEXT, c=kind, id=kind) for i, kind in enumerate(kinds)]
         _, id_type, carried = choose(*files, carry=("c",))
         assert carried == [pa.field("c", both)]
-        assert id_type == both
+        assert id_type == (None if pa.types.is_nested(both) else both)
 
 
 @pytest.mark.parametrize(
@@ -534,3 +654,94 @@ def test_a_carried_field_brings_no_metadata_along():
     one = Footer("a", info, pa.schema([pa.field("text", TEXT), field], {"pandas": "{}"}), ())
     _, _, carried = choose(one, carry=("c",))
     assert carried[0].metadata is None
+
+
+# --- types that do not go together, by what the files hold
+
+
+def columns_of(folder: Path, *arrays: pa.Array, **settings) -> tuple:
+    for index, column in enumerate(arrays):
+        texts = pa.array(["x"] * len(column))
+        pq.write_table(pa.table({"text": texts, "c": column}), folder / f"{index}.parquet")
+    footers, unreadable = footers_of(folder)
+    assert not unreadable
+    return choose(*footers, **settings)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (pa.array([2**53]), pa.array([0.5]), pa.float64()),
+        (pa.array([None], pa.int64()), pa.array([0.5]), pa.float64()),
+        (pa.array([3], pa.uint64()), pa.array([0.5]), pa.float64()),
+        (pa.array([1], pa.timestamp("us")), pa.array([1], pa.timestamp("ns")), pa.timestamp("ns")),
+        (pa.array([1]), pa.array([1], pa.decimal128(5, 2)), pa.decimal128(21, 2)),
+        (pa.array([1], pa.uint16()), pa.array([1], pa.float16()), pa.float32()),
+    ],
+    ids=["2^53", "nulls", "unsigned", "near times", "decimal", "small numbers"],
+)
+def test_types_go_together_where_every_value_fits(tmp_path, one, other, both):
+    _, _, carried = columns_of(tmp_path, one, other, carry=("c",))
+    assert carried == [pa.field("c", both)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array([2**53 + 1]), pa.array([0.5])),
+        (pa.array([2**63], pa.uint64()), pa.array([0.5])),
+        (pa.array([253_402_300_799 * 10**6], pa.timestamp("us")), pa.array([1], NANOSECONDS)),
+        (pa.array([1], pa.decimal128(5, 2)), pa.array([1.5], pa.float16())),
+        (pa.array([1]), pa.array([1], pa.decimal128(38, 20))),
+        (pa.array([[2**53 + 1]]), pa.array([[0.5]])),
+        (pa.array([1], pa.uint64()), pa.array([-1])),
+    ],
+    ids=["2^53 + 1", "unsigned", "year 9999", "float16", "decimal", "list", "signs"],
+)
+def test_types_are_refused_by_name_where_a_value_would_change(tmp_path, one, other):
+    with pytest.raises(CorpusError, match=r"column 'c' has types that do not go together") as r:
+        columns_of(tmp_path, one, other, carry=("c",))
+    assert "leave it out of --carry" in r.value.hint
+
+
+def test_a_date_that_no_calendar_has_is_refused_by_name(tmp_path):
+    with pytest.raises(CorpusError, match=r"column 'c' of 0\.parquet cannot be carried"):
+        columns_of(tmp_path, pa.array([10**8], pa.date32()), carry=("c",))
+
+
+# --- the id
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([[1]]),
+        pa.array([{"a": 1}]),
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+        pa.array([1], pa.duration("s")),
+    ],
+    ids=["list", "struct", "map", "duration"],
+)
+def test_an_id_that_cannot_be_shown_is_not_chosen_and_refused_if_named(tmp_path, column, caplog):
+    pq.write_table(pa.table({"text": ["x"], "id": column}), tmp_path / "a.parquet")
+    footers, _ = footers_of(tmp_path)
+    columns, id_type, _ = choose(*footers)
+    assert (columns.doc_id, id_type) == (None, None)
+    assert "column 'id' is not taken as doc_id: its values are" in caplog.text
+    with pytest.raises(CorpusError, match="column 'id' cannot be the id: its values are"):
+        choose(*footers, id_column="id")
+
+
+@pytest.mark.parametrize("kind", [pa.uuid(), pa.binary(16), pa.binary()], ids=str)
+def test_an_id_of_bytes_is_its_bytes(tmp_path, kind):
+    column = pa.array([b"\xff" * 16], kind)
+    pq.write_table(pa.table({"text": ["x"], "id": column}), tmp_path / "a.parquet")
+    footers, _ = footers_of(tmp_path)
+    columns, id_type, _ = choose(*footers)
+    assert columns.doc_id == "id"
+    assert id_type == (pa.binary() if kind == pa.binary() else pa.binary(16))
+
+
+def test_an_empty_id_column_is_none():
+    columns, id_type, _ = choose(footer("a", text=TEXT, id=TEXT), id_column="")
+    assert (columns.doc_id, id_type) == (None, None)

@@ -464,6 +464,14 @@ def test_strict_stops_before_anything_is_written(corpus, tiny_model, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_strict_stops_at_a_link_that_leads_nowhere(corpus, tiny_model, tmp_path):
+    (corpus / "d.parquet").symlink_to(tmp_path / "gone.parquet")
+    manifest, _ = open_(request(corpus, tiny_model, tmp_path / "run"))
+    assert list(manifest.unreadable) == ["d.parquet"]
+    with pytest.raises(CorpusError, match=r"d\.parquet: a link that leads nowhere"):
+        open_(request(corpus, tiny_model, tmp_path / "run", strict=True))
+
+
 def test_strict_is_content_with_a_sound_corpus(corpus, tiny_model, tmp_path):
     assert open_(request(corpus, tiny_model, tmp_path / "run", strict=True))[1]
 

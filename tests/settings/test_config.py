@@ -358,10 +358,31 @@ def test_a_wrong_option_is_named_as_an_option(file):
         load(file, **REQUIRED, long_documents="drop")
 
 
-def test_a_word_is_not_a_list_of_letters(file):
+def test_a_word_is_one_column_and_not_a_list_of_letters(file):
     file.write_text('[score]\ncarry = "source"\n')
-    with pytest.raises(ConfigError, match="= 'source': must be a valid tuple"):
+    assert load(file, **REQUIRED).carry == ("source",)
+
+
+def test_a_byte_order_mark_is_passed_over(file):
+    file.write_bytes(b"\xef\xbb\xbf[score]\ncarry = ['a']\nstrct = true\n")
+    with pytest.raises(ConfigError, match=r"unknown key 'strct' in .* \(at line 3\)"):
         load(file, **REQUIRED)
+    file.write_bytes(b"\xef\xbb\xbf[score]\ncarry = ['a']\n")
+    assert load(file, **REQUIRED).carry == ("a",)
+
+
+@pytest.mark.parametrize("key", ["text_column", "reuse", "address", "trace", "revision", "carry"])
+@pytest.mark.parametrize("how", ["option", "file"])
+def test_an_empty_text_is_no_setting(file, key, how):
+    file.write_text(f'[score]\n{key} = ""\n' if how == "file" else "[score]\n")
+    options = {key: [""] if key == "carry" else ""} if how == "option" else {}
+    with pytest.raises(ConfigError, match=f"^{key} is an empty text$") as raised:
+        load(file, **REQUIRED, **options)
+    assert "variable of the shell" in raised.value.hint
+
+
+def test_an_empty_id_column_is_none(file):
+    assert load(**REQUIRED, id_column="").id_column == ""
 
 
 @pytest.mark.parametrize(
