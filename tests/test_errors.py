@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline import errors
-from pipeline.errors import UsageError, WinnowError
+from pipeline.errors import ConfigError, UsageError, WinnowError, named
 
 MESSAGES = {
     "hint": ("part-00007.parquet is not a part: é 😀", "delete it and score again"),
@@ -90,3 +90,17 @@ def test_the_tree_in_the_docstring_is_the_tree():
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_class_says_what_it_is_for(kind):
     assert vars(kind).get("__doc__")
+
+
+def test_a_setting_has_its_name_unless_an_entry_point_has_a_word_for_it():
+    error = ConfigError(
+        f"{named('limit')} = '--limit': not with {named('out')}", hint=f"leave out {named('limit')}"
+    )
+    assert (str(error), error.hint) == ("limit = '--limit': not with out", "leave out limit")
+    again = pickle.loads(pickle.dumps(error))  # a worker's, on its way to the driver
+    for one in (error, again):
+        one.spell({"limit": "--limit"})
+        one.spell({"limit": "LIMIT"})  # the first who has a word for it is nearest
+        assert (str(one), one.hint) == ("--limit = '--limit': not with out", "leave out --limit")
+    again.spell({"out": "--out"})
+    assert str(again).endswith("not with --out")
