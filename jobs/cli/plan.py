@@ -11,6 +11,7 @@ from rich.text import Text
 
 from jobs.cli.runs import print_facts, print_json, warn_of_vocabulary
 from jobs.console import screen
+from jobs.console.quiet import quiet
 from pipeline.engine.model import Model, load_model
 from pipeline.engine.sizing import default_shard_tokens
 from pipeline.errors import ConfigError
@@ -117,7 +118,7 @@ def _priced(
     ]
     speed = None
     if calibrating:
-        with messages.status("Measuring this machine"):
+        with quiet(), messages.status("Measuring this machine"):
             speed = _calibrate(config, model, rules, sample)
         kind = WorkerKind(tokens_per_second=speed.tokens_per_second)
         tokens, currency = estimate.prompt_tokens, prices.currency

@@ -11,6 +11,7 @@ from rich.table import Table
 from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
+from jobs.console.quiet import quiet
 from pipeline.engine.sizing import default_shard_tokens
 from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
@@ -165,7 +166,7 @@ def verify_and_print(
     from pipeline.verification.verify import verify_run
 
     messages = screen.messages()
-    with messages.status("Checking every row") as status:
+    with quiet(), messages.status("Checking every row") as status:
         verification = verify_run(
             RunStore(run),
             corpus=corpus,

@@ -7,6 +7,7 @@ A trace is shown only with WINNOW_DEBUG set.
 import atexit
 import contextlib
 import errno
+import io
 import logging
 import os
 import shutil
@@ -60,24 +61,28 @@ def begin_process() -> None:
         except OSError:
             _open_nowhere(number)
             setattr(sys, name, open(number, "r+", closefd=False))  # noqa: SIM115
-    _keep_stdout()
+    _keep_streams()
     _have_a_home()
 
 
-def _keep_stdout() -> None:
-    """Print to a descriptor of our own: whatever else of this process or of one that it starts
+def _keep_streams() -> None:
+    """Print to descriptors of our own: whatever else of this process or of one that it starts
     prints to stdout comes out on stderr. Engines, drivers of GPUs and Ray print as they like.
     """
-    given = sys.stdout
-    given.flush()
-    by_line = getattr(given, "line_buffering", False) or getattr(given, "write_through", False)
-    sys.stdout = os.fdopen(
-        os.dup(1),
-        "w",
-        buffering=1 if by_line else -1,
-        encoding=given.encoding,
-        errors=given.errors,
-    )
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        given = getattr(sys, name)
+        given.flush()
+        by_line = getattr(given, "line_buffering", False) or getattr(given, "write_through", False)
+        # Messages are not kept back: nothing of them is left to be flushed at the end.
+        raw = os.fdopen(os.dup(number), "wb", buffering=0 if name == "stderr" else -1)
+        own = io.TextIOWrapper(
+            raw,
+            encoding=given.encoding,
+            errors=given.errors,
+            line_buffering=by_line,
+            write_through=name == "stderr",
+        )
+        setattr(sys, name, own)
     os.dup2(2, 1)
 
 

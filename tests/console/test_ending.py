@@ -166,6 +166,46 @@ def test_stdout_is_ours_alone():
     assert "(raylet) A worker died\n" in done.stderr
 
 
+QUIET = """
+import ctypes, os, subprocess, sys
+import jobs.cli.runs
+from jobs.console import screen
+from jobs.console.quiet import quiet
+def noisy(*arguments, **options):
+    with quiet():
+        for number in (1, 2):
+            os.write(number, b"noise")
+        subprocess.run("echo noise; echo noise >&2", shell=True)
+        print("noise")
+        screen.say("a message of ours")
+        if "fails" in arguments[0]:
+            raise OSError(28, "No space left on device", "noise-free")
+    print("ours")
+jobs.cli.runs.print_status = noisy
+sys.argv = ["winnow", "status", sys.argv[1]]
+from jobs.cli.main import main
+main()
+"""
+
+
+def test_an_engine_of_this_process_is_as_quiet_as_a_worker():
+    def run(name: str, **env: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", QUIET, name],
+            cwd=ROOT,
+            env=os.environ | env,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("works") == (0, "ours\n", "a message of ours\n")
+    code, out, err = run("fails")
+    assert (code, out) == (1, "")
+    assert err.startswith("a message of ours\nError: noise-free: No space left on device\n")
+    assert run("works", WINNOW_DEBUG="1")[2].count("noise") == 5
+
+
 # --- the machine
 
 
