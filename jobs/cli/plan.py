@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.runs import print_facts, print_json
+from jobs.cli.runs import print_facts, print_json, print_unreadable
 from jobs.console import screen
 from pipeline.engine.model import Model, load_model
 from pipeline.engine.sizing import default_shard_tokens
@@ -78,9 +78,7 @@ def print_plan(
         print_facts(facts | _words(plan, estimate, speed), as_json=False)
         if costs:
             print_table(_table(costs), screen.data())
-    for name, reason in unreadable.items():
-        text = plain(f"Unreadable: {name}: {reason}")
-        screen.messages().print(text, style="yellow")
+    print_unreadable(unreadable)
     return 1 if unreadable else 0
 
 
