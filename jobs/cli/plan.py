@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.runs import print_facts, print_json, warn_of_vocabulary
+from jobs.cli.runs import print_facts, print_json, print_unreadable, warn_of_vocabulary
 from jobs.console import screen
 from jobs.console.quiet import quiet
 from pipeline.engine.model import Model, load_model
@@ -80,9 +80,7 @@ def print_plan(
         print_facts(facts | _words(plan, estimate, speed), as_json=False)
         if costs:
             print_table(_table(costs), screen.data())
-    for name, reason in unreadable.items():
-        text = plain(f"Unreadable: {name}: {reason}")
-        screen.messages().print(text, style="yellow")
+    print_unreadable(unreadable)
     return 1 if unreadable else 0
 
 

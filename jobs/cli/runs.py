@@ -19,6 +19,7 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.terminal import print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
 from pipeline.runs.lock import is_alive, read_holder
+from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import is_complete
 from pipeline.runs.status import damage, state_of
 from pipeline.runs.store import RunStore
@@ -42,6 +43,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
                 "failures": failures,
                 "num_shards_reused": success.num_shards_reused if success else 0,
                 "num_rows_reused": success.num_rows_reused if success else 0,
+                "not_reused": reuse.reason if (reuse := outcome.manifest.reuse) else None,
                 "totals": success.totals.model_dump() if success else None,
                 "tokens_per_second": success.tokens_per_second if success else None,
                 "engine_idle_share": success.engine_idle_share if success else None,
@@ -58,7 +60,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         totals = success.totals
         what = "scored" if outcome.num_shards_scored else "had already scored"
         counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
-        if success.num_shards_reused:
+        if outcome.manifest.reuse is not None:
             counts += f"; {success.num_rows_reused:,} documents of them taken over"
         if totals.num_rows_copied:
             counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
@@ -88,7 +90,27 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         "model": manifest.model.name,
         **manifest.rules.model_dump(),
     }
+    if manifest.reuse is not None:
+        facts |= _reused(manifest)
+    if as_json:
+        facts["unreadable"] = manifest.unreadable
     print_facts(facts, as_json=as_json)
+    if not as_json:
+        print_unreadable(manifest.unreadable)
+
+
+def _reused(manifest: Manifest) -> dict[str, Any]:
+    """How much a plan takes over of another run, and why not all of it."""
+    reuse = manifest.reuse
+    assert reuse is not None
+    rows = sum(shard.num_rows for shard in manifest.shards if shard.id in reuse.shards)
+    return {"rows_reused": rows, "not_reused": reuse.reason or None}
+
+
+def print_unreadable(unreadable: dict[str, str]) -> None:
+    """The files that are counted as unreadable, and what is wrong with each."""
+    for name, reason in unreadable.items():
+        screen.messages().print(plain(f"Unreadable: {name}: {reason}"), style="yellow")
 
 
 def warn_of_vocabulary(folder: str, vocab_size: int, *, trusted: bool) -> None:

@@ -19,6 +19,7 @@ from pipeline.settings.config import Dtype
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
+PART_NAME = re.compile(r"(.*-)\d{5}-of-(\d{5})\.safetensors")
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 DEFAULT_WINDOW_TOKENS = 2048
 LARGEST_HEADER = 100 << 20
@@ -81,6 +82,7 @@ def load_model(
             f"{folder} has no *.safetensors weights",
             hint="convert the checkpoint to safetensors; pickled weights are not loaded",
         )
+    _require_shards(folder, weights)
     tokenizer = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
     if not tokenizer:
         raise ModelError(f"{folder} has no tokenizer (tokenizer.json or tokenizer.model)")
@@ -171,6 +173,33 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelError(f"{path} is not a model configuration")
     return config
+
+
+def _require_shards(folder: Path, weights: list[Path]) -> None:
+    """Raises ModelError if a file is missing or empty that the index or the others' names tell of.
+
+    Without this the engine finds out, on every machine, after minutes.
+    """
+    named = set[str]()
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            named |= {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ModelError(
+                f"{index} is not an index of weights", hint="fetch the model again"
+            ) from None
+    for file in weights if not named and not (folder / "model.safetensors").is_file() else ():
+        if part := PART_NAME.fullmatch(file.name):
+            total = int(part[2])
+            named |= {f"{part[1]}{i + 1:05d}-of-{part[2]}.safetensors" for i in range(total)}
+    paths = [folder / name for name in sorted(named)]
+    if gone := [path for path in paths if not path.is_file() or not path.stat().st_size]:
+        more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+        what = "is empty" if gone[0].is_file() else "is missing"
+        raise ModelError(
+            f"{gone[0]} {what}{more}: the model has {len(paths)} files of weights",
+            hint="fetch the model again",
+        )
 
 
 def _names_code(config: dict[str, Any]) -> bool:

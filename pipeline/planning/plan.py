@@ -153,11 +153,17 @@ def _reuse(
     """The shards of a run that takes over what it can of another."""
     kept, reason = find_reusable(other, identity, request, schema, plan.root, plan.footers)
     if reason:
-        log.warning("nothing of %s can be taken over: %s", other.location, reason)
-        return plan.shards, make_record(other, {})
+        log.warning(
+            "of %s %s rows are taken over: %s",
+            other.location,
+            f"{sum(shard.num_rows for shard in kept):,}" if kept else "no",
+            reason,
+        )
+    if not kept:
+        return plan.shards, make_record(other, {}, reason)
     dealt = deal_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
     shards, origin = merge_shards(kept, list(dealt))
-    return shards, make_record(other, origin)
+    return shards, make_record(other, origin, reason)
 
 
 def _check_same_run(

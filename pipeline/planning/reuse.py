@@ -34,10 +34,10 @@ def find_reusable(
     part_schema: str,
     root: Root,
     footers: list[Footer],
-) -> tuple[list[Shard], str | None]:
+) -> tuple[list[Shard], str]:
     """The other run's finished shards whose inputs are as they were, as shards over `footers`.
 
-    With none, the reason why the runs do not match, or None if they do. Ids are the other run's.
+    And why not all, if not all; nothing otherwise. Ids are the other run's.
     A file is as it was if size, footer and time agree, or else if its documents do: then they are
     read from `root`, and compared. Raises RunError where there is no run.
     """
@@ -93,7 +93,33 @@ def find_reusable(
                 span._replace(file=places[manifest.files[span.file].path]) for span in shard.spans
             )
             kept.append(shard._replace(spans=spans))
-    return kept, None
+    return kept, _why_not_all(manifest, kept, done, has_changed)
+
+
+def _why_not_all(
+    manifest: Manifest, kept: list[Shard], done: set[int], has_changed: set[int]
+) -> str:
+    """Which rows of the other run stay behind, and why."""
+    are_kept = {shard.id for shard in kept}
+    left = [shard for shard in manifest.shards if shard.id not in are_kept]
+    if not left:
+        return ""
+    reasons = []
+    if unscored := sum(shard.num_rows for shard in left if shard.id not in done):
+        reasons.append(f"{unscored:,} rows are not scored there")
+    spans = [span for shard in left if shard.id in done for span in shard.spans]
+    if changed := sorted({span.file for span in spans} & has_changed):
+        rows = sum(span.num_rows for span in spans if span.file in has_changed)
+        more = f" and {len(changed) - 1:,} more files" if len(changed) > 1 else ""
+        reasons.append(
+            f"{rows:,} rows are of {manifest.files[changed[0]].path}{more}, which changed"
+        )
+    if shared := sum(span.num_rows for span in spans if span.file not in has_changed):
+        reasons.append(
+            f"{shared:,} rows of unchanged files share a part with those "
+            "(a part is taken over whole; a smaller --shard-tokens makes smaller ones)"
+        )
+    return "; ".join(reasons)
 
 
 def merge_shards(kept: list[Shard], dealt: list[Shard]) -> tuple[tuple[Shard, ...], dict[int, int]]:
@@ -156,6 +182,7 @@ def _copy(other: RunStore, source: str, store: RunStore, target: str) -> None:
     store.root.write_bytes(target, other.root.read_bytes(source))
 
 
-def make_record(other: RunStore, origin: dict[int, int]) -> Reuse:
+def make_record(other: RunStore, origin: dict[int, int], reason: str) -> Reuse:
     """What the manifest remembers of it."""
-    return Reuse(run=other.location, run_id=other.require_manifest().run_id, shards=origin)
+    run_id = other.require_manifest().run_id
+    return Reuse(run=other.location, run_id=run_id, shards=origin, reason=reason)

@@ -73,6 +73,8 @@ class Reuse(Record):
     run_id: str
     shards: dict[Count, Count]
     """Shard here to shard there."""
+    reason: str = ""
+    """Why not all of it; nothing where all is taken over, or where an earlier version did it."""
 
 
 class Manifest(Record):

@@ -120,6 +120,34 @@ def test_a_config_with_values_of_the_wrong_kind_is_refused(model, keys):
         load(model)
 
 
+@pytest.mark.parametrize("how", ["index", "names"])
+@pytest.mark.parametrize("left", ["nothing", "an empty file", "a dangling link"])
+def test_a_missing_file_of_weights_is_named(model, how, left):
+    one, other = (model / f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
+    (model / "model.safetensors").rename(one)
+    if how == "index":
+        one = one.rename(model / "one.safetensors")
+        other = model / "other.safetensors"
+        index = {"weight_map": {"a": one.name, "b": other.name, "c": one.name}}
+        (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    if left == "an empty file":
+        other.touch()
+    elif left == "a dangling link":
+        other.symlink_to("gone")
+    with pytest.raises(ModelError, match=f"{other.name} is .*: the model has 2 files"):
+        load(model)
+    other.unlink(missing_ok=True)
+    shutil.copy(one, other)
+    assert load(model).weights_digest
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"weight_map": 1}'])
+def test_an_index_that_is_none_is_named(model, content):
+    (model / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match=r"index\.json is not an index of weights"):
+        load(model)
+
+
 def test_pickled_weights_are_not_weights(model):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"has no \*\.safetensors weights") as raised:

@@ -117,6 +117,37 @@ def test_changed_added_and_removed_files(first, corpus, tiny_model, tmp_path):
     assert success.num_rows_reused == sum(f.num_rows for f in manifest.files if f.path in kept)
 
 
+def test_small_files_that_share_a_part_are_told_of(corpus, tiny_model, tmp_path, caplog):
+    """All four files in one part: one of them changed, and nothing can be taken over."""
+    first, manifest = plan(corpus, tmp_path / "first", tiny_model, shard_tokens=10_000)
+    assert len(manifest.shards) == 1
+    finish(first, manifest, tiny_model)
+    write(corpus / "b.parquet", ["another text"] * 4)
+
+    _, second = plan(corpus, tmp_path / "2", tiny_model, reuse=first.location, shard_tokens=10_000)
+
+    assert second.reuse is not None
+    assert second.reuse.shards == {}
+    assert second.reuse.reason.startswith(
+        "6 rows are of b.parquet, which changed; 18 rows of unchanged files share a part with those"
+    )
+    assert f"of {first.location} no rows are taken over: 6 rows are" in caplog.text
+
+
+def test_why_some_rows_are_not_taken_over(first, corpus, tiny_model, tmp_path):
+    for name in ("a.parquet", "b.parquet"):
+        (corpus / name).unlink()
+    next(iter(sorted(Path(first.location, "scores").iterdir(), reverse=True))).unlink()
+    _, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    assert manifest.reuse is not None
+    kept = sum(shard.num_rows for shard in manifest.shards if shard.id in manifest.reuse.shards)
+    assert 0 < kept < manifest.num_rows
+    assert manifest.reuse.reason == (
+        f"{manifest.num_rows - kept} rows are not scored there; "
+        "12 rows are of a.parquet and 1 more files, which changed"
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [({"window_tokens": 64}, "window_tokens 511 -> 64"), ({"limit": 5}, "limit")],
