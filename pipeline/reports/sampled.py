@@ -109,7 +109,10 @@ def _estimate(found: tuple[float, float] | None, is_perplexity: bool) -> Estimat
 
 
 def _ratio(scores: pl.LazyFrame, draw: Draw, size: str) -> tuple[float, float] | None:
-    """nll over `size`, and half the width of its interval; None of nothing. A row without a score belongs to the sample and adds nothing."""
+    """nll over `size`, and half the width of its interval; None of nothing.
+
+    A row without a score belongs to the sample and adds nothing.
+    """
     scored = pl.col("nll").is_not_null()
     rows = scores.select(
         (label_expr(draw.by) if draw.by else pl.lit("")).alias("stratum"),

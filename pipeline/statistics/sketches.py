@@ -69,7 +69,8 @@ class Sketch:
 
     def edges(self, bins: Integers) -> Floats:
         """Where bins begin, in the metric's own unit."""
-        return np.exp(np.minimum(bins / self.resolution, LARGEST_EXPONENT))
+        values: Floats = np.exp(np.minimum(bins / self.resolution, LARGEST_EXPONENT))
+        return values
 
     def below(self, bins: Integers) -> Integers:
         """Documents before each bin."""
