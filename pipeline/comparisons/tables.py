@@ -34,6 +34,7 @@ DISTANCE_COLUMNS = ("KS", "p", "PSI", "by chance", "moved")
 TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
+    ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
     ("95% interval", "where the figure could have come out, had other documents been drawn"),
     ("change", "the run minus what it is held against: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
@@ -92,7 +93,14 @@ def _runs(comparison: Comparison) -> Section:
         key="runs",
         title="Runs",
         about=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
-        columns=("run", *(title for title, _ in varied), "documents", "tokens", *intervals),
+        columns=(
+            "run",
+            *(title for title, _ in varied),
+            "documents",
+            "tokens",
+            *intervals,
+            "per word",
+        ),
         rows=[
             (
                 _starred(comparison, run.name),
@@ -100,6 +108,7 @@ def _runs(comparison: Comparison) -> Section:
                 f"{run.figures.num_documents:,}",
                 f"{run.figures.num_tokens:,}",
                 *(cell for figure in figures for cell in _estimate(run, figure)),
+                number(run.figures.average("word_perplexity")),
             )
             for i, run in enumerate(comparison.runs)
         ],

@@ -73,7 +73,7 @@ def test_a_ratio_is_what_the_fold_makes_of_the_same_sums(name, nll):
     [
         ({"min": {"word_perplexity": 10.0}}, [0, 2, 3]),
         ({"max": {"word_perplexity": 1e300}}, [1, 3]),
-        ({"metric": "word_perplexity", "percentile": (50, 100)}, [0, 2, 3][:2]),
+        ({"metric": "word_perplexity", "percentile": (50, 100)}, [0, 2]),
         ({"metric": "word_perplexity", "percentile": (0, 50)}, [1, 3]),
         (
             {"metric": "word_perplexity", "buckets": ("head",), "bucket_percentiles": (40, 60)},
@@ -130,7 +130,6 @@ def test_a_report_stays_valid_and_says_so(run, tmp_path):
     average = report.overall.averages["word_perplexity"]
     assert (average.micro, average.macro) == (None, None)
     assert average.count == 10
-    assert math.log(math.exp(report.overall.nll / average.count / 1e5)) > 0
     web = next(group for group in report.groups["source"] if group.value == "web")
     assert web.figures.averages["word_perplexity"].micro == pytest.approx(math.exp(23 / 8))
     assert web.figures.averages["word_perplexity"].macro == pytest.approx(math.exp((2 + 3) / 2))
@@ -159,8 +158,6 @@ def test_a_perplexity_that_overflows_is_drawn_and_compared(tmp_path):
 def test_sound_rows_lack_a_ratio_only_where_it_overflows_or_has_no_count(run):
     rows = read_scores(run.location).collect()
     assert rows.select(_is_sound().all()).item()
-    for wrong in ({"word_perplexity": None}, {"word_perplexity": 7.0}):
-        damaged = rows[1].with_columns(
-            pl.lit(value, pl.Float64).alias(k) for k, value in wrong.items()
-        )
+    for wrong in (None, 7.0):
+        damaged = rows[1].with_columns(word_perplexity=pl.lit(wrong, pl.Float64))
         assert not damaged.select(_is_sound().all()).item()
