@@ -87,20 +87,14 @@ def _runs(comparison: Comparison) -> Section:
     ]
     varied = [(title, values) for title, values in varied if len(set(values)) > 1]
     figures = figures_shown(comparison)
-    intervals = [label for figure in figures for label in (LABELS[figure], "95% interval")]
+    shown = [label for figure in figures for label in (LABELS[figure], "95% interval")]
+    shown.append("per word")
     ranked = "" if comparison.trend else ", the least surprised first"
     return Section(
         key="runs",
         title="Runs",
         about=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
-        columns=(
-            "run",
-            *(title for title, _ in varied),
-            "documents",
-            "tokens",
-            *intervals,
-            "per word",
-        ),
+        columns=("run", *(title for title, _ in varied), "documents", "tokens", *shown),
         rows=[
             (
                 _starred(comparison, run.name),
