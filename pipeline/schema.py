@@ -2,11 +2,14 @@
 
     Shard -> Document -> Window -> WindowScore -> DocumentScore -> a row of RUN/scores
 
-Owns names, units and the on-disk schema. It computes nothing.
+Owns names, units and the on-disk schema. DocumentScore is the registry of metrics: whoever needs a
+list of them reads it off there. It computes nothing.
 """
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -86,28 +89,113 @@ class WindowScore(NamedTuple):
     """Shape [len(prompt) - num_context]."""
 
 
-class DocumentScore(NamedTuple):
-    """One score row, without its locator. Counts are of this document; nll is in nats."""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a score column holds."""
 
-    status: Status
-    error: str | None = None
-    num_tokens: int = 0
-    num_skipped_tokens: int = 0
-    num_bytes: int = 0
-    num_chars: int = 0
-    num_words: int = 0
-    num_scored_bytes: int = 0
-    num_scored_words: int = 0
-    text_hash: int | None = None
-    num_windows: int = 0
-    nll: float | None = None
-    nll_std: float | None = None
-    max_nll: float | None = None
-    min_k_logprob: float | None = None
-    perplexity: float | None = None
-    bits_per_token: float | None = None
-    bits_per_byte: float | None = None
-    word_perplexity: float | None = None
+    meaning: str
+    """In words, as Markdown: the reference in the README is made of it."""
+    shares_row: bool = field(default=False, kw_only=True)
+    """In the reference it stands in one row with the column before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric(Column):
+    """A score column that is a number of a document."""
+
+    unit: str = ""
+    per: str | None = None
+    """Of a ratio: the column of counts that `nll` is over. Null where that is 0."""
+    is_perplexity: bool = False
+    """Of a ratio: e to its power, null where a float64 cannot hold that; else it is in bits."""
+    total: str | None = None
+    """Of a ratio: what it is called for many documents, sum nll / sum counts; else as here."""
+    is_charted: bool = False
+    """Reports show its quantiles and distribution over documents."""
+
+
+class DocumentScore(NamedTuple):
+    """One score row, without its locator, and the registry of what its columns are.
+
+    Arrow fields, names in filters and requirements, figures and the README follow from it.
+    """
+
+    status: Annotated[Status, Column("`ok`, `truncated`, `skipped`, `empty`, `null` or `error`")]
+    error: Annotated[
+        str | None,
+        Column(
+            "why, in a word: `too_long`, `too_short`, `too_large`, `nonfinite`, `not UTF-8`, "
+            "`engine_died`"
+        ),
+    ] = None
+    num_tokens: Annotated[int, Metric("tokens scored", unit="tokens")] = 0
+    num_skipped_tokens: Annotated[
+        int, Metric("tokens of the document that were not", unit="tokens", shares_row=True)
+    ] = 0
+    num_bytes: Annotated[int, Metric("size of the text: UTF-8 bytes", unit="bytes")] = 0
+    num_chars: Annotated[int, Metric("code points", unit="code points", shares_row=True)] = 0
+    num_words: Annotated[int, Metric("white-space words", unit="words", shares_row=True)] = 0
+    num_scored_bytes: Annotated[
+        int,
+        Metric(
+            "bytes of the part that was scored, fewer only if tokens were skipped", unit="bytes"
+        ),
+    ] = 0
+    num_scored_words: Annotated[int, Metric("its words", unit="words", shares_row=True)] = 0
+    text_hash: Annotated[
+        int | None, Column("equal texts have equal hashes: 64 bits of BLAKE2b")
+    ] = None
+    num_windows: Annotated[
+        int, Metric("prompts that the document took", unit="windows", shares_row=True)
+    ] = 0
+    nll: Annotated[
+        float | None, Metric("sum of -ln p over the scored tokens, in nats", unit="nats")
+    ] = None
+    nll_std: Annotated[
+        float | None, Metric("its standard deviation over them", unit="nats", shares_row=True)
+    ] = None
+    max_nll: Annotated[
+        float | None, Metric("the most surprising token's", unit="nats", shares_row=True)
+    ] = None
+    min_k_logprob: Annotated[
+        float | None,
+        Metric(
+            "mean ln p of the least likely 20% of tokens (`--min-k-percent`): Min-K% Prob of Shi "
+            "et al. 2023, for memorisation and contamination checks",
+            unit="nats",
+        ),
+    ] = None
+    perplexity: Annotated[
+        float | None,
+        Metric(
+            "exp(`nll` / `num_tokens`)",
+            per="num_tokens",
+            is_perplexity=True,
+            total="corpus_perplexity",
+            is_charted=True,
+        ),
+    ] = None
+    bits_per_token: Annotated[
+        float | None,
+        Metric("`nll` / ln 2 / `num_tokens`", unit="bits", per="num_tokens", shares_row=True),
+    ] = None
+    bits_per_byte: Annotated[
+        float | None,
+        Metric(
+            "`nll` / ln 2 / `num_scored_bytes`: the one that compares across tokenizers",
+            unit="bits",
+            per="num_scored_bytes",
+            is_charted=True,
+        ),
+    ] = None
+    word_perplexity: Annotated[
+        float | None,
+        Metric(
+            "exp(`nll` / `num_scored_words`); null where a float64 cannot hold it",
+            per="num_scored_words",
+            is_perplexity=True,
+        ),
+    ] = None
 
 
 LOCATOR_FIELDS = [
@@ -115,36 +203,42 @@ LOCATOR_FIELDS = [
     pa.field("row", pa.int64(), nullable=False),
 ]
 
-SCORE_FIELDS = [
-    pa.field("status", pa.string(), nullable=False),
-    pa.field("error", pa.string()),
-    pa.field("num_tokens", pa.int64(), nullable=False),
-    pa.field("num_skipped_tokens", pa.int64(), nullable=False),
-    pa.field("num_bytes", pa.int64(), nullable=False),
-    pa.field("num_chars", pa.int64(), nullable=False),
-    pa.field("num_words", pa.int64(), nullable=False),
-    pa.field("num_scored_bytes", pa.int64(), nullable=False),
-    pa.field("num_scored_words", pa.int64(), nullable=False),
-    pa.field("text_hash", pa.int64()),
-    pa.field("num_windows", pa.int64(), nullable=False),
-    pa.field("nll", pa.float64()),
-    pa.field("nll_std", pa.float64()),
-    pa.field("max_nll", pa.float64()),
-    pa.field("min_k_logprob", pa.float64()),
-    pa.field("perplexity", pa.float64()),
-    pa.field("bits_per_token", pa.float64()),
-    pa.field("bits_per_byte", pa.float64()),
-    pa.field("word_perplexity", pa.float64()),
+_ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+
+
+def _score_field(name: str, hint: Any) -> tuple[pa.Field, Column]:
+    kind, column = get_args(hint)
+    kinds = {str} if kind == Status else set(get_args(kind) or [kind])
+    (python_type,) = kinds - {type(None)}
+    return pa.field(name, _ARROW_TYPES[python_type], nullable=type(None) in kinds), column
+
+
+_REGISTERED = [
+    _score_field(name, hint)
+    for name, hint in get_type_hints(DocumentScore, include_extras=True).items()
 ]
+
+SCORE_FIELDS = [field for field, _ in _REGISTERED]
+"""The columns of DocumentScore on disk."""
+
+COLUMNS = {field.name: column for field, column in _REGISTERED}
+"""What each of them holds."""
+
+METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column, Metric)}
+"""Those that filters and requirements may name as numbers."""
+
+RATIOS = {name: metric for name, metric in METRICS.items() if metric.per is not None}
+"""Those that are derived from `nll` and a count, all "higher is more surprising"."""
+
+LARGEST = sys.float_info.max
+LARGEST_EXPONENT = math.log(LARGEST)
+"""Of e, for which a float64 can hold the power."""
 
 TOKEN_FIELDS = {
     "token_logprobs": pa.field("token_logprobs", pa.list_(pa.float32())),
     "token_ids": pa.field("token_ids", pa.list_(pa.int32())),
 }
 """One list a document, one value per scored token, in document order; only if asked for."""
-
-METRICS = ("perplexity", "bits_per_token", "bits_per_byte", "word_perplexity")
-"""Derived per-document columns, all "higher is more surprising"."""
 
 OWN_COLUMNS = frozenset(
     ["doc_id", *TOKEN_FIELDS, *(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS)]

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.schema import (
     LOCATOR_FIELDS,
-    METRICS,
     OWN_COLUMNS,
+    RATIOS,
     SCORE_FIELDS,
     TOKEN_FIELDS,
     DocumentScore,
@@ -41,7 +41,7 @@ def test_a_row_without_a_score_has_counts_of_zero_and_no_metrics():
             assert row[name] == (None if field.nullable else 0)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", RATIOS)
 def test_metrics_are_nullable_columns_of_floats(name):
     assert SCORES[name] == pa.field(name, pa.float64(), nullable=True)
 

@@ -45,8 +45,9 @@ def report(
 ) -> None:
     """Write RUN/report.html, .json and .md, and print the table by group.
 
-    --fail-if knows corpus_perplexity, bits_per_byte, documents, tokens, bytes, p95(COLUMN),
-    mean(COLUMN), share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%.
+    --fail-if knows corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
+    such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
+    share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%.
 
     Example: winnow report runs/first --by source --fail-if 'p95(perplexity) > 200'
     """

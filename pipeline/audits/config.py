@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline.errors import ConfigError
-from pipeline.reports.figures import QUANTILES, quantile_name
+from pipeline.reports.figures import QUANTILES, RATIO_FIGURES, quantile_name
 from pipeline.settings.config import ScoreConfig, load_score_config
 from pipeline.settings.loading import has_table, load_settings, read_table
 from pipeline.settings.names import near_name, near_or_known
@@ -45,7 +45,7 @@ DISTRIBUTIONS = {
     "bits_per_byte": "bits_per_byte",
 }
 """Metric to the distribution over documents that its `max_psi` is about."""
-METRICS = (*DISTRIBUTIONS, *COUNTS, *STATUSES)
+METRICS = tuple(dict.fromkeys([*DISTRIBUTIONS, *RATIO_FIGURES, *COUNTS, *STATUSES]))
 BOUNDS = ("min", "max", "max_increase", "max_decrease", "max_psi")
 RELATIVE = ("max_increase", "max_decrease", "max_psi")
 """Bounds that need a baseline."""

@@ -12,11 +12,19 @@ import polars as pl
 from pipeline.audits.nights import HISTORY, Nights
 from pipeline.audits.record import Audit, Part
 from pipeline.errors import first_line
+from pipeline.reports.figures import RATIO_FIGURES
 
 log = logging.getLogger(__name__)
 
 MOST_GROUPS = 50
 """Groups of a column that have a row, the largest ones."""
+ENDS = [
+    f"{name}_{end}"
+    for name, (_, kind) in RATIO_FIGURES.items()
+    if kind == "micro"
+    for end in ("low", "high")
+]
+"""Of 95% intervals, where a sample has them."""
 SCHEMA = pl.Schema(
     {
         "night": pl.Date(),
@@ -28,13 +36,8 @@ SCHEMA = pl.Schema(
         "num_scored": pl.Int64(),
         "num_tokens": pl.Int64(),
         "num_bytes": pl.Int64(),
-        "corpus_perplexity": pl.Float64(),
-        "corpus_perplexity_low": pl.Float64(),  # of the 95% interval, where a sample has one
-        "corpus_perplexity_high": pl.Float64(),
-        "document_perplexity": pl.Float64(),
-        "bits_per_byte": pl.Float64(),
-        "bits_per_byte_low": pl.Float64(),
-        "bits_per_byte_high": pl.Float64(),
+        **dict.fromkeys(RATIO_FIGURES, pl.Float64()),
+        **dict.fromkeys(ENDS, pl.Float64()),
         "p5": pl.Float64(),
         "p50": pl.Float64(),
         "p95": pl.Float64(),
@@ -74,9 +77,8 @@ def rows_of(record: Audit) -> pl.DataFrame:
 
 def _row(part: Part) -> dict[str, object]:
     names = ("num_documents", "num_scored", "num_tokens", "num_bytes")
-    figures = ("corpus_perplexity", "document_perplexity", "bits_per_byte")
-    row: dict[str, object] = {name: getattr(part.figures, name) for name in (*names, *figures)}
-    row |= {name: part.value(name) for name in ("p5", "p50", "p95")}
+    values = (*names, *RATIO_FIGURES, "p5", "p50", "p95")
+    row: dict[str, object] = {name: part.value(name) for name in values}
     return row | {"error_share": part.value("error")}
 
 

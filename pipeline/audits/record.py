@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.reports.figures import Figures
+from pipeline.reports.figures import RATIO_FIGURES, Figures
 from pipeline.reports.sampled import Sampled
 from pipeline.runs.records import Record, form_version
 
@@ -25,8 +25,10 @@ class Part(Record):
 
     def value(self, metric: str) -> float | None:
         """A metric of a requirement; None where nothing was scored."""
+        if metric in RATIO_FIGURES:
+            return self.figures.average(metric)
         if metric in Figures.model_fields:
-            found: float | None = getattr(self.figures, metric)
+            found: int = getattr(self.figures, metric)
             return found
         if metric in self.figures.quantiles["perplexity"]:
             return self.figures.quantiles["perplexity"][metric]

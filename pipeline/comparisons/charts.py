@@ -8,12 +8,12 @@ import polars as pl
 
 from pipeline.comparisons.comparison import Change
 from pipeline.rendering.charts import (
-    FORMATS,
-    LABELS,
     MOST_SERIES,
     PALETTE,
+    axis_title,
     fit_labels,
     name_axis,
+    number_format,
     to_svg,
 )
 from pipeline.statistics.bootstrap import Interval
@@ -45,8 +45,8 @@ def distributions_svg(percentiles: dict[str, list[float]], metric: str) -> str:
             x=alt.X(
                 "value:Q",
                 scale=alt.Scale(type="log", nice=False),
-                title=LABELS[metric],
-                axis=alt.Axis(tickCount=6, format=FORMATS[metric], grid=False),
+                title=axis_title(metric),
+                axis=alt.Axis(tickCount=6, format=number_format(metric), grid=False),
             ),
             y=alt.Y("percent:Q", title="% of documents at or below"),
             order="percent:Q",

@@ -18,7 +18,7 @@ from pipeline.comparisons.samples import Sample
 from pipeline.reports.figures import QUANTILES, Figures, quantile_name
 from pipeline.reports.groups import Group
 from pipeline.reports.sampled import Sampled
-from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.schema import LARGEST_EXPONENT
 from pipeline.statistics.bootstrap import (
     Blocks,
     Bootstrap,

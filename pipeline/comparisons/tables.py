@@ -34,6 +34,7 @@ DISTANCE_COLUMNS = ("KS", "p", "PSI", "by chance", "moved")
 TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
+    ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
     ("95% interval", "where the figure could have come out, had other documents been drawn"),
     ("change", "the run minus what it is held against: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
@@ -86,13 +87,14 @@ def _runs(comparison: Comparison) -> Section:
     ]
     varied = [(title, values) for title, values in varied if len(set(values)) > 1]
     figures = figures_shown(comparison)
-    intervals = [label for figure in figures for label in (LABELS[figure], "95% interval")]
+    shown = [label for figure in figures for label in (LABELS[figure], "95% interval")]
+    shown.append("per word")
     ranked = "" if comparison.trend else ", the least surprised first"
     return Section(
         key="runs",
         title="Runs",
         about=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
-        columns=("run", *(title for title, _ in varied), "documents", "tokens", *intervals),
+        columns=("run", *(title for title, _ in varied), "documents", "tokens", *shown),
         rows=[
             (
                 _starred(comparison, run.name),
@@ -100,6 +102,7 @@ def _runs(comparison: Comparison) -> Section:
                 f"{run.figures.num_documents:,}",
                 f"{run.figures.num_tokens:,}",
                 *(cell for figure in figures for cell in _estimate(run, figure)),
+                number(run.figures.average("word_perplexity")),
             )
             for i, run in enumerate(comparison.runs)
         ],

@@ -20,11 +20,10 @@ from pipeline.planning.identity import installed_versions
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.store import RunStore
+from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.names import near_or_known
 from pipeline.statistics.order_statistics import from_sortable_bits
 from pipeline.storage.filesystem import Root
-
-NOT_METRICS = frozenset(["row", "text_hash"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +133,11 @@ def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> 
 
 
 def _is_metric(field: pa.Field) -> bool:
+    if field.name in OWN_COLUMNS:
+        return field.name in METRICS
     kind = field.type
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    return bool(is_number) and field.name not in NOT_METRICS
+    return bool(is_number)
 
 
 def _stated_cutoffs(selection: Selection) -> list[Cutoffs]:

@@ -18,7 +18,8 @@ row is then decided by itself, so a part of the run can be decided when its docu
                  first, equal ones in a random order; or, middle first, dropping as many tokens at
                  either end; or in a random order. It ends at the first document that does not fit.
 
-A document without a score, or without a value that a rule reads, is decided by `unscored` alone.
+A document without a score, or without a value that a rule reads, is decided by `unscored` alone. A
+metric that exceeds a float64 is the largest value, not a missing one.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.filters.config import FilterConfig
-from pipeline.schema import SCORED
+from pipeline.schema import LARGEST, RATIOS, SCORED
 from pipeline.statistics.hashing import row_hash, uniform
 from pipeline.statistics.order_statistics import (
     from_sortable_bits,
@@ -114,6 +115,12 @@ def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -
         scored &= value.is_not_null()
     value = values.get(config.chosen_metric, pl.lit(None, pl.Float64))
     order = row_hash(config.seed, "order")
+    tie = order
+    ratio = RATIOS.get(config.chosen_metric)
+    if ratio is not None and config.prefer != "random":
+        # What a float64 cannot hold has an order too: that of its logarithm.
+        nats = pl.col("nll") / pl.col(str(ratio.per))
+        tie = pl.when(value == LARGEST).then(sortable_bits(nats)).otherwise(order)
     nothing = pl.lit(None, pl.String)
     return scores.select(
         "file",
@@ -126,7 +133,7 @@ def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -
         scored=scored,
         value=value,
         key=order if config.prefer == "random" else sortable_bits(value),
-        tie=order,
+        tie=tie,
         chance=uniform(row_hash(config.seed, "sample")),
         **{f"metric:{metric}": value for metric, value in values.items()},
     )

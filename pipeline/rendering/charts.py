@@ -5,23 +5,20 @@ left to the page, so that light and dark both read well. What a chart shows is i
 """
 
 import math
+import sys
 from collections.abc import Iterable
 
 import altair as alt
 import vl_convert
 
 from pipeline.rendering.escaping import plain
+from pipeline.schema import METRICS
 
 WIDTH = 720
 MOST_POWERS = 5
 FEWEST_TICKS = 3
 MOST_SERIES = 10
 REST = "(the rest)"
-LABELS = {
-    "perplexity": "perplexity of the document (log scale)",
-    "bits_per_byte": "bits per byte of the document (log scale)",
-}
-FORMATS = {"perplexity": "~s", "bits_per_byte": "~g"}
 # Wider than any font's average letter at 12 px: the page's font is not the one measured here.
 LETTER_PIXELS = 8
 LONGEST_LABEL = 24
@@ -91,13 +88,23 @@ def series_colour(names: list[str], by: str | None) -> alt.Color:
     return alt.Color("series:N", scale=alt.Scale(domain=names, range=PALETTE), legend=legend)
 
 
+def axis_title(metric: str) -> str:
+    """What is along the axis of a metric."""
+    return f"{metric.replace('_', ' ')} of the document (log scale)"
+
+
+def number_format(metric: str) -> str:
+    """Of the ticks along it."""
+    return "~s" if METRICS[metric].is_perplexity else "~g"
+
+
 def log_axis(field: str, metric: str, values: Iterable[float], *, grid: bool = True) -> alt.X:
     """The x axis of every chart of a metric; `values` are what is to be seen on it."""
     return alt.X(
         f"{field}:Q",
         scale=alt.Scale(type="log", nice=False),
-        title=LABELS[metric],
-        axis=log_ticks(values, FORMATS[metric], grid=grid),
+        title=axis_title(metric),
+        axis=log_ticks(values, number_format(metric), grid=grid),
     )
 
 
@@ -105,7 +112,8 @@ def log_ticks(values: Iterable[float], form: str, *, grid: bool = True) -> alt.A
     """Ticks at 1, 2 and 5 times powers of ten, or the latter alone where there are many."""
     seen = [value for value in values if value > 0]
     low, high = min(seen), max(seen)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    highest = min(math.ceil(math.log10(high)), sys.float_info.max_10_exp)
+    powers = range(math.floor(math.log10(low)), highest + 1)
     steps = (1, 2, 5) if len(powers) <= MOST_POWERS else (1,)
     ticks = [step * 10.0**power for power in powers for step in steps]
     inside = [tick for tick in ticks if low <= tick <= high]

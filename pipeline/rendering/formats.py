@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from pipeline.schema import LARGEST
 from pipeline.statistics.bootstrap import Interval
 
 SMALLEST_P = 1e-6
@@ -11,9 +12,11 @@ MOST_DECIMALS = 6
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, with separators; a dash for nothing."""
+    """Three significant digits, with separators; a dash for nothing, > for what overflows."""
     if value is None:
         return "-"
+    if value >= LARGEST:  # a metric that a float64 cannot hold
+        return f"> {LARGEST:.1e}"
     if abs(value) >= 1e7:
         return f"{value:.2e}"
     if abs(value) >= 100:

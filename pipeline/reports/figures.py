@@ -6,13 +6,13 @@ there are is groups.py's, what a distribution looks like distributions.py's.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.schema import LARGEST_EXPONENT, METRICS, RATIOS, Metric
 from pipeline.statistics.sketches import (
     FINE,
     Binned,
@@ -24,21 +24,40 @@ from pipeline.statistics.sketches import (
 )
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-QUANTILE_METRICS = ("perplexity", "bits_per_byte")
-READ = ("num_tokens", "num_bytes", "num_scored_bytes", "nll", *QUANTILE_METRICS)
+QUANTILE_METRICS = tuple(name for name, metric in METRICS.items() if metric.is_charted)
+COUNTS = tuple(dict.fromkeys(str(metric.per) for metric in RATIOS.values()))
+"""What ratios are over."""
+READ = ("num_bytes", *COUNTS, "nll", *QUANTILE_METRICS)
 SUMS = {
     "num_documents": np.int64,
     "num_scored": np.int64,
-    "num_tokens": np.int64,
     "num_bytes": np.int64,
-    "num_scored_bytes": np.int64,
     "nll": np.float64,
-    "sum_of_means": np.float64,
-    "num_means": np.int64,
+    **dict.fromkeys(COUNTS, np.int64),
+    **{f"means of {count}": np.float64 for count in COUNTS},
+    **{f"documents with {count}": np.int64 for count in COUNTS},
 }
-"""What figures are made of; those of two sets of rows add up."""
+"""What figures are made of; those of two sets of rows add up. Counts are of scored documents, and
+so are the means, nll / count of each document that has any."""
+RATIO_FIGURES: dict[str, tuple[str, Literal["micro", "macro"]]] = {
+    **{metric.total or name: (name, "micro") for name, metric in RATIOS.items()},
+    **{f"document_{name}": (name, "macro") for name in RATIOS},
+}
+"""Figure of many documents to its metric, and which average of it it is."""
 ROWS_AT_A_TIME = 1 << 18
 EMPTY = SketchTally(FINE).whole()
+
+
+class Average(BaseModel):
+    """A ratio metric of many documents. Null where nothing was scored, or where it exceeds a
+    float64; micro is of nll / count."""
+
+    micro: float | None
+    """sum nll / sum counts: every token, byte or word weighs the same."""
+    macro: float | None
+    """Mean over documents, of a perplexity of its logarithm: every document weighs the same."""
+    count: int
+    """Sum of the count that the metric is over."""
 
 
 class Figures(BaseModel):
@@ -60,11 +79,22 @@ class Figures(BaseModel):
     bits_per_token: float | None
     bits_per_byte: float | None
     """sum nll / ln 2 / sum of scored bytes."""
+    averages: dict[str, Average] = {}
+    """Every metric that is a ratio, those above among them; 0.1.0 did not note them down."""
     quantiles: dict[str, dict[str, float]]
     """Metric to {p1, ..., p99}, over documents."""
     quantile_error: float | None = None
     """No quantile is further from the exact one than this share of it; those that a requirement
     asks for are exact. Null where it was not noted down."""
+
+    def average(self, figure: str) -> float | None:
+        """One of RATIO_FIGURES."""
+        if figure in Figures.model_fields:
+            found: float | None = getattr(self, figure)
+            return found
+        metric, kind = RATIO_FIGURES[figure]
+        average = self.averages.get(metric)
+        return None if average is None else getattr(average, kind)
 
     def with_quantiles(self, exact: dict[str, dict[str, float]]) -> "Figures":
         """The same with exact values in place of those of the same name."""
@@ -99,23 +129,24 @@ class Tally:
 
     def add(self, codes: Integers, rows: dict[str, Any], binned: dict[str, Binned]) -> None:
         """Count rows, one array element each; `rows` are the columns READ, `binned` the metrics."""
-        nll, tokens, num_bytes = rows["nll"], rows["num_tokens"], rows["num_scored_bytes"]
-        is_scored = ~np.isnan(nll)
-        has_mean = is_scored & (tokens > 0)
-        mean_nll = np.divide(nll, tokens, out=np.zeros(len(nll)), where=has_mean)
-        for name, values in (
-            ("num_documents", 1),
-            ("num_scored", is_scored.astype(np.int64)),
-            ("num_tokens", tokens),
-            ("num_bytes", rows["num_bytes"]),
-            ("num_scored_bytes", np.where(is_scored, num_bytes, 0)),
-            ("nll", np.where(is_scored, nll, 0.0)),
-            ("sum_of_means", mean_nll),
-            ("num_means", has_mean.astype(np.int64)),
-        ):
+        is_scored = ~np.isnan(rows["nll"])
+        nll = np.where(is_scored, rows["nll"], 0.0)
+        sums: dict[str, Any] = {
+            "num_documents": 1,
+            "num_scored": is_scored.astype(np.int64),
+            "num_bytes": rows["num_bytes"],
+            "nll": nll,
+        }
+        for name in COUNTS:
+            count = np.where(is_scored, rows[name], 0)
+            has_any = count > 0
+            sums[name] = count
+            sums[f"means of {name}"] = np.divide(nll, count, out=np.zeros(len(nll)), where=has_any)
+            sums[f"documents with {name}"] = has_any.astype(np.int64)
+        for name, values in sums.items():
             np.add.at(self._sums[name], codes, values)
         for metric, sketch in self._sketches.items():
-            sketch.add(codes, binned[metric], tokens, rows["num_bytes"])
+            sketch.add(codes, binned[metric], rows["num_tokens"], rows["num_bytes"])
 
     def by_code(self) -> dict[int, tuple[Figures, dict[str, Sketch]]]:
         """Figures of the codes that have rows, ascending, and metric to distribution."""
@@ -172,34 +203,45 @@ def batches_of(
 
 def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
     """The SUMS of some rows and the distribution of each metric, as figures."""
-    means = sums["num_means"]
-    mean_nll = sums["sum_of_means"] / means if means else None
+    means = {
+        name: sums[f"means of {name}"] / documents
+        for name in COUNTS
+        if (documents := sums[f"documents with {name}"])
+    }
     quantiles = {metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS}
     error = max(sketch.relative_error for sketch in sketches.values())
-    return figures_from(sums, mean_nll, quantiles, error)
+    return figures_from(sums, means, quantiles, error)
 
 
 def figures_from(
     sums: dict[str, Any],
-    mean_nll: float | None,
+    means: dict[str, float],
     quantiles: dict[str, dict[str, float]],
     quantile_error: float = 0.0,
 ) -> Figures:
-    """Figures from sums, the mean over documents of nll a token, and {metric: {p50: value}}.
+    """Figures from sums, means over documents of nll / count, and {metric: {p50: value}}.
 
     Weighted sums need not be whole: ratios are of what they are, counts are rounded.
     """
-    tokens, nll, scored_bytes = sums["num_tokens"], sums["nll"], sums["num_scored_bytes"]
+    averages = {
+        name: Average(
+            micro=_value(metric, sums["nll"] / count if (count := sums[str(metric.per)]) else None),
+            macro=_value(metric, means.get(str(metric.per))),
+            count=round(count),
+        )
+        for name, metric in RATIOS.items()
+    }
     return Figures(
         num_documents=round(sums["num_documents"]),
         num_scored=round(sums["num_scored"]),
-        num_tokens=round(tokens),
+        num_tokens=round(sums["num_tokens"]),
         num_bytes=round(sums["num_bytes"]),
-        nll=nll,
-        corpus_perplexity=_exp(nll / tokens if tokens else None),
-        document_perplexity=_exp(mean_nll),
-        bits_per_token=nll / math.log(2) / tokens if tokens else None,
-        bits_per_byte=nll / math.log(2) / scored_bytes if scored_bytes else None,
+        nll=sums["nll"],
+        corpus_perplexity=averages["perplexity"].micro,
+        document_perplexity=averages["perplexity"].macro,
+        bits_per_token=averages["bits_per_token"].micro,
+        bits_per_byte=averages["bits_per_byte"].micro,
+        averages=averages,
         quantiles=quantiles,
         quantile_error=quantile_error,
     )
@@ -214,8 +256,10 @@ def quantile_name(q: float) -> str:
     return f"p{round(100 * q, 10):g}"
 
 
-def _exp(mean_nll: float | None) -> float | None:
-    """Null where there is no mean, or its perplexity exceeds a float64."""
-    if mean_nll is None or mean_nll > LARGEST_EXPONENT:
+def _value(metric: Metric, nats: float | None) -> float | None:
+    """A metric of nats per unit; None of nothing, or of a perplexity that exceeds a float64."""
+    if nats is None:
         return None
-    return math.exp(mean_nll)
+    if not metric.is_perplexity:
+        return nats / math.log(2)
+    return None if nats > LARGEST_EXPONENT else math.exp(nats)

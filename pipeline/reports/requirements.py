@@ -27,7 +27,9 @@ from pipeline.reports.expressions import (
     parse,
 )
 from pipeline.reports.expressions import fail as point_at
-from pipeline.reports.figures import quantile_name
+from pipeline.reports.figures import RATIO_FIGURES, quantile_name
+from pipeline.runs.metrics import ratio
+from pipeline.schema import LARGEST, RATIOS
 from pipeline.settings.names import near_name
 from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
@@ -39,7 +41,7 @@ SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-PLAIN = ("corpus_perplexity", "bits_per_byte", "documents", "tokens", "bytes")
+PLAIN = (*RATIO_FIGURES, "documents", "tokens", "bytes")
 """Figures without an argument, as report.json has them under `overall`."""
 FIGURES = [*PLAIN, "p95", "mean", "share"]
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
@@ -92,7 +94,7 @@ def check_requirements(scores: pl.LazyFrame, requirements: list[Requirement]) ->
     for figures in [together, *([wanted[name].alias(name)] for name in sorted(quantiles))]:
         if figures:
             row = scores.select(figures).collect(engine="streaming").row(0, named=True)
-            values |= {name: _finite(value) for name, value in row.items()}
+            values |= {name: _comparable(value) for name, value in row.items()}
     return [_finding(requirement, values) for requirement in requirements]
 
 
@@ -108,8 +110,9 @@ def exact_quantiles(
     return found
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _comparable(value: float | None) -> float | None:
+    """None of nothing, of which there is no ratio; what overflows is the largest."""
+    return None if value is None or math.isnan(value) else min(value, LARGEST)
 
 
 def _finding(requirement: Requirement, values: dict[str, float | None]) -> Finding:
@@ -197,16 +200,22 @@ class _Resolver:
 
     def plain(self, name: str) -> pl.Expr:
         """A figure without an argument."""
-        nll = self.total(pl.col("nll"))
-        scored_bytes = pl.when(pl.col("nll").is_not_null()).then(pl.col("num_scored_bytes"))
+        if name in RATIO_FIGURES:
+            return self.average(*RATIO_FIGURES[name])
         plain = {
-            "corpus_perplexity": (nll / self.total(pl.col("num_tokens"))).exp(),
-            "bits_per_byte": nll / math.log(2) / self.total(scored_bytes),
             "documents": pl.len() if self.weight is None else self.weight.sum(),
             "tokens": self.total(pl.col("num_tokens")),
             "bytes": self.total(pl.col("num_bytes")),
         }
         return plain[name]
+
+    def average(self, name: str, kind: str) -> pl.Expr:
+        """Of a metric that is a ratio."""
+        metric, nll = RATIOS[name], pl.col("nll")
+        count = pl.when(nll.is_not_null()).then(pl.col(str(metric.per)))
+        if kind == "micro":
+            return ratio(metric, self.total(nll), self.total(count))
+        return ratio(metric, self.mean(pl.when(count > 0).then(nll / count)), pl.lit(1))
 
     def total(self, values: pl.Expr) -> pl.Expr:
         return values.sum() if self.weight is None else (values * self.weight).sum()

@@ -12,6 +12,7 @@ import polars as pl
 from scipy import stats
 
 from pipeline.reports.figures import (
+    COUNTS,
     QUANTILE_METRICS,
     QUANTILES,
     Figures,
@@ -30,7 +31,7 @@ from pipeline.reports.groups import (
 )
 from pipeline.runs.records import Record
 from pipeline.runs.sample import Draw
-from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.schema import LARGEST_EXPONENT, RATIOS
 from pipeline.statistics.bootstrap import CONFIDENCE, Interval
 from pipeline.statistics.quantile import weighted_quantile_expr
 
@@ -55,7 +56,7 @@ class Sampled(Draw):
     """Which rows the figures are of, and how sure that makes them."""
 
     estimates: dict[str, Estimate | None]
-    """corpus_perplexity and bits_per_byte of the corpus, with 95% intervals."""
+    """corpus_perplexity, bits_per_byte and the like of the corpus, with 95% intervals."""
     method: str
 
 
@@ -85,18 +86,33 @@ def weight_of(draw: Draw | None) -> pl.Expr | None:
 
 
 def estimates(scores: pl.LazyFrame, draw: Draw) -> dict[str, Estimate | None]:
-    """corpus_perplexity and bits_per_byte of the corpus; None where nothing drawn has a score.
+    """Every ratio of the corpus by the name of its figure; None where nothing drawn has one.
 
     `scores` are of `weighed`.
     """
+    found = {count: _ratio(scores, draw, count) for count in COUNTS}
     return {
-        "corpus_perplexity": _ratio(scores, draw, "num_tokens", is_perplexity=True),
-        "bits_per_byte": _ratio(scores, draw, "num_scored_bytes", is_perplexity=False),
+        metric.total or name: _estimate(found[str(metric.per)], metric.is_perplexity)
+        for name, metric in RATIOS.items()
     }
 
 
-def _ratio(scores: pl.LazyFrame, draw: Draw, size: str, *, is_perplexity: bool) -> Estimate | None:
-    """nll over `size`. A row without a score belongs to the sample and adds nothing."""
+def _estimate(found: tuple[float, float] | None, is_perplexity: bool) -> Estimate | None:
+    """From nats per unit and half the width of their interval."""
+    if found is None:
+        return None
+    ratio, half = found
+    low, value, high = (_figure(x, is_perplexity) for x in (ratio - half, ratio, ratio + half))
+    return Estimate(
+        value=value, interval=None if math.isnan(half) else Interval(low=low, high=high)
+    )
+
+
+def _ratio(scores: pl.LazyFrame, draw: Draw, size: str) -> tuple[float, float] | None:
+    """nll over `size`, and half the width of its interval; None of nothing.
+
+    A row without a score belongs to the sample and adds nothing.
+    """
     scored = pl.col("nll").is_not_null()
     rows = scores.select(
         (label_expr(draw.by) if draw.by else pl.lit("")).alias("stratum"),
@@ -119,11 +135,7 @@ def _ratio(scores: pl.LazyFrame, draw: Draw, size: str, *, is_perplexity: bool) 
         if left_out := one.num_rows - one.num_drawn:
             own = math.nan if s2 is None else one.num_rows * left_out / one.num_drawn * s2
             variances.append((own, one.num_drawn - 1))
-    half = _half_width(variances) / sizes
-    low, value, high = (_figure(x, is_perplexity) for x in (ratio - half, ratio, ratio + half))
-    return Estimate(
-        value=value, interval=None if math.isnan(half) else Interval(low=low, high=high)
-    )
+    return ratio, _half_width(variances) / sizes
 
 
 def _half_width(variances: list[tuple[float, int]]) -> float:
@@ -176,21 +188,26 @@ def _figures(row: dict[str, Any]) -> Figures:
         }
         for metric in QUANTILE_METRICS
     }
-    return figures_from(row, row["mean_nll"], quantiles)
+    means = {name: mean for name in COUNTS if (mean := row[f"mean of {name}"]) is not None}
+    return figures_from(row, means, quantiles)
 
 
 def _aggregates() -> list[pl.Expr]:
-    weight, scored, tokens = pl.col(WEIGHT), pl.col("nll").is_not_null(), pl.col("num_tokens")
-    told = tokens > 0
-    mean_nll = (weight * pl.col("nll") / tokens).filter(told).sum() / weight.filter(told).sum()
+    weight, nll = pl.col(WEIGHT), pl.col("nll")
+    scored = nll.is_not_null()
+    told = {name: scored & (pl.col(name) > 0) for name in COUNTS}
     return [
         weight.sum().alias("num_documents"),
         weight.filter(scored).sum().alias("num_scored"),
-        (weight * tokens).sum().alias("num_tokens"),
         (weight * pl.col("num_bytes")).sum().alias("num_bytes"),
-        (weight * pl.col("num_scored_bytes")).filter(scored).sum().alias("num_scored_bytes"),
-        (weight * pl.col("nll")).sum().alias("nll"),
-        pl.when(told.any()).then(mean_nll).alias("mean_nll"),
+        *((weight * pl.col(name)).filter(scored).sum().alias(name) for name in COUNTS),
+        (weight * nll).sum().alias("nll"),
+        *(
+            pl.when(own.any())
+            .then((weight * nll / pl.col(name)).filter(own).sum() / weight.filter(own).sum())
+            .alias(f"mean of {name}")
+            for name, own in told.items()
+        ),
         *(
             weighted_quantile_expr(pl.col(metric), weight, q).alias(f"{metric}:{quantile_name(q)}")
             for metric in QUANTILE_METRICS

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pipeline.rendering.formats import number, percent_of
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.report import Report
-from pipeline.reports.wording import COLUMNS, cells, copies, of_rows, values_of, verdict
+from pipeline.reports.wording import (
+    COLUMNS,
+    cells,
+    copies,
+    of_rows,
+    short_name,
+    values_of,
+    verdict,
+)
 
 TEXT_COLUMNS = ("fail if", "found", "begins")
 """Columns of words, not of numbers."""
@@ -67,7 +75,7 @@ def separation(report: Report) -> list[Table]:
         f"How well scores find labels of {found.column}{of_rows(report)}",
         "ROC AUC: the chance that a document with the label scores higher than one with none of "
         "the labels. 1 tells them apart without a mistake, 0.5 is a coin.",
-        (found.column, "scored", "AUC of perplexity", "AUC of bits/byte"),
+        (found.column, "scored", *(f"AUC of {short_name(metric)}" for metric in QUANTILE_METRICS)),
         [
             (
                 "together" if many and label is found.together else label.value,

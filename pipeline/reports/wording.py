@@ -22,6 +22,7 @@ COLUMNS = (
     ("median", "median of the documents' perplexities"),
     ("p95", "95% of the documents have a perplexity below"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
+    ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
 )
 TERMINAL_COLUMNS = ("documents", "tokens", "perplexity", "p5", "median", "p95", "bits/byte")
 
@@ -42,7 +43,13 @@ def cells(figures: Figures) -> list[str]:
         number(quantiles.get("p50")),
         number(quantiles.get("p95")),
         number(figures.bits_per_byte),
+        number(figures.average("word_perplexity")),
     ]
+
+
+def short_name(metric: str) -> str:
+    """As columns have it: bits/byte."""
+    return metric.replace("_per_", "/").replace("_", " ")
 
 
 def copies(report: Report) -> str:

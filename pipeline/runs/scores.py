@@ -34,6 +34,7 @@ from pipeline.runs.manifest import (
     add_totals,
     differences,
 )
+from pipeline.runs.metrics import comparable
 from pipeline.runs.parts import DamagedPartError, Sums, check_body, differing_sum
 from pipeline.runs.store import SUCCESS, RunStore
 from pipeline.schema import Shard
@@ -61,7 +62,7 @@ def read_scores(run: str | Path, *, partial: bool = False) -> pl.LazyFrame:
     ('0.parquet', 0, 'prose')
     """
     store = RunStore(str(run))
-    return scan_scores(store, store.require_manifest(), partial=partial)
+    return find_parts(store, store.require_manifest(), partial=partial).stored()
 
 
 def scan_scores(store: RunStore, manifest: Manifest, *, partial: bool = False) -> pl.LazyFrame:
@@ -88,7 +89,12 @@ class Parts:
     """The run is finished, and no part is missing."""
 
     def scan(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
-        """The rows of these shards, in the order given; without, all rows.
+        """The rows of these shards, in the order given; without, all rows. As `stored`, but for
+        metrics that overflow: they are `comparable`."""
+        return comparable(self.stored(shards))
+
+    def stored(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
+        """The rows as they are on disk.
 
         Raises RunError for a local part that is damaged; for others as their rows are collected.
         """

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from pipeline.schema import DocumentScore, Logprobs, Status
+from pipeline.schema import LARGEST_EXPONENT, DocumentScore, Logprobs, Status
 from pipeline.statistics.hashing import hash_bytes
 
 
@@ -47,7 +47,6 @@ class TokenStatistics(TypedDict):
 SPACE, INK = b" ", b"x"
 ASCII_SPACES = b"".join(SPACE if chr(code).isspace() else INK for code in range(256))
 """A table for `bytes.translate`; of ASCII alone, the bytes above it are never looked up."""
-LARGEST_EXPONENT = math.log(np.finfo(np.float64).max)
 
 
 def ratios(nll: float, num_tokens: int, num_scored_bytes: int, num_scored_words: int) -> Ratios:

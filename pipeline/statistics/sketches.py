@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline.schema import LARGEST_EXPONENT
 from pipeline.statistics.quantile import position
 
 FINE, COARSE = 1 << 26, 128
@@ -68,7 +69,8 @@ class Sketch:
 
     def edges(self, bins: Integers) -> Floats:
         """Where bins begin, in the metric's own unit."""
-        return np.exp(bins / self.resolution)
+        values: Floats = np.exp(np.minimum(bins / self.resolution, LARGEST_EXPONENT))
+        return values
 
     def below(self, bins: Integers) -> Integers:
         """Documents before each bin."""

@@ -14,14 +14,15 @@ from pipeline.corpus.identity import differing_facts
 from pipeline.errors import RunError
 from pipeline.runs.corpus import compare_documents, open_corpus, planned_file, survey_corpus
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
+from pipeline.runs.metrics import overflows, ratio
 from pipeline.runs.parts import differing_sum
 from pipeline.runs.scores import read_part
 from pipeline.runs.store import RunStore
-from pipeline.schema import METRICS, SCORE_FIELDS, SCORED, Shard
-from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.schema import METRICS, RATIOS, SCORE_FIELDS, SCORED, Shard
 from pipeline.storage.filesystem import Root
 
 RATIO_TOLERANCE = 1e-9
+SCORES = {field.name: field for field in SCORE_FIELDS}
 
 
 class Check(BaseModel):
@@ -102,18 +103,15 @@ def _is_sound() -> pl.Expr:
     """A row's status, sums and ratios go together."""
     scored = pl.col("status").is_in(SCORED)
     nll, tokens = pl.col("nll"), pl.col("num_tokens")
-    bits = nll / math.log(2)
-
-    def equal(metric: str, value: pl.Expr) -> pl.Expr:
-        return (pl.col(metric) - value).abs() <= RATIO_TOLERANCE * value.abs()
-
-    unscored = pl.all_horizontal(pl.col("nll", *METRICS).is_null()) & (tokens == 0)
-    sound = (
-        (nll.is_finite() & (tokens > 0)).fill_null(False)
-        & equal("bits_per_token", bits / tokens).fill_null(False)
-        & equal("perplexity", (nll / tokens).exp()).fill_null(nll / tokens > LARGEST_EXPONENT)
-        & equal("bits_per_byte", bits / pl.col("num_scored_bytes")).fill_null(False)
-    )
+    nullable = [name for name in METRICS if SCORES[name].nullable]
+    unscored = pl.all_horizontal(pl.col(nullable).is_null()) & (tokens == 0)
+    sound = (nll.is_finite() & (tokens > 0)).fill_null(False)
+    for name, metric in RATIOS.items():
+        count = pl.col(str(metric.per))
+        value = ratio(metric, nll, count)
+        equal = (pl.col(name) - value).abs() <= RATIO_TOLERANCE * value.abs()
+        has_none = (count == 0) | overflows(metric)
+        sound &= pl.when(pl.col(name).is_null()).then(has_none).otherwise(equal)
     return pl.when(scored).then(sound).otherwise(unscored)
 
 

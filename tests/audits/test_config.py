@@ -8,7 +8,8 @@ import pytest
 from pipeline.audits.config import METRICS, Webhook, load_audit_config, load_night_config
 from pipeline.audits.record import Part
 from pipeline.errors import ConfigError
-from pipeline.reports.figures import Figures
+from pipeline.reports.figures import Average, Figures
+from pipeline.schema import RATIOS
 
 SECRET = "T0B0s3cr3t"
 
@@ -173,6 +174,7 @@ def test_every_metric_can_be_had():
         document_perplexity=3.0,
         bits_per_token=4.0,
         bits_per_byte=5.0,
+        averages=dict.fromkeys(RATIOS, Average(micro=6.0, macro=7.0, count=1)),
         quantiles={"perplexity": quantiles, "bits_per_byte": {}},
     )
     part = Part(figures=figures, statuses={"ok": 0.75, "error": 0.25})
@@ -180,3 +182,4 @@ def test_every_metric_can_be_had():
     assert None not in values.values()
     assert (values["error"], values["null"], values["p95"]) == (0.25, 0.0, 95.0)
     assert (values["corpus_perplexity"], values["bits_per_byte"]) == (2.0, 5.0)
+    assert (values["word_perplexity"], values["document_word_perplexity"]) == (6.0, 7.0)

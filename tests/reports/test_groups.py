@@ -29,6 +29,7 @@ def scores_of(values: list[str | None]) -> pl.LazyFrame:
             "num_tokens": pl.Series(range(1, count + 1), dtype=pl.Int64),
             "num_bytes": pl.Series(range(1, count + 1), dtype=pl.Int64),
             "num_scored_bytes": pl.Series(range(1, count + 1), dtype=pl.Int64),
+            "num_scored_words": pl.Series(range(1, count + 1), dtype=pl.Int64),
             "nll": pl.Series([1.0] * count, dtype=pl.Float64),
             "perplexity": pl.Series([2.0 + i for i in range(count)], dtype=pl.Float64),
             "bits_per_byte": pl.Series([0.5] * count, dtype=pl.Float64),

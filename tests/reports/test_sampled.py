@@ -35,6 +35,7 @@ def population(seed: int) -> pl.DataFrame:
                     "num_tokens": np.where(scored, tokens, 0),
                     "num_bytes": tokens * 4,
                     "num_scored_bytes": np.where(scored, tokens * 4, 0),
+                    "num_scored_words": np.where(scored, tokens // 2, 0),
                     "nll": pl.Series(np.where(scored, nll, np.nan)).fill_nan(None),
                 }
             )
@@ -135,10 +136,9 @@ def test_one_drawn_row_of_many_cannot_tell():
 def test_nothing_scored():
     frame = population(5).filter(pl.col("status") == "skipped")
     draw = make_draw([Stratum(value=None, num_rows=1000, num_drawn=frame.height)], by=None)
-    assert estimates(weighed(frame.lazy(), draw), draw) == {
-        "corpus_perplexity": None,
-        "bits_per_byte": None,
-    }
+    assert estimates(weighed(frame.lazy(), draw), draw) == dict.fromkeys(
+        ["corpus_perplexity", "bits_per_token", "bits_per_byte", "word_perplexity"]
+    )
 
 
 def test_figures_are_of_the_corpus():
@@ -210,6 +210,7 @@ def skewed(num_strata: int, seed: int) -> pl.DataFrame:
         tokens = np.maximum(1, random.lognormal(5, 0.9, size)).astype(int)
         nll = tokens * np.maximum(0.2, random.uniform(2, 5) + random.normal(0, 0.6, size))
         columns = {"num_tokens": tokens, "num_scored_bytes": tokens * 4, "nll": nll}
+        columns["num_scored_words"] = tokens
         parts.append(pl.DataFrame({"source": f"s{i:02}", **columns}))
     return pl.concat(parts)
 

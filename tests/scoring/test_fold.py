@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schema import METRICS
+from pipeline.schema import LARGEST_EXPONENT, RATIOS
 from pipeline.scoring.fold import (
-    LARGEST_EXPONENT,
     fold_document,
     measure,
     ratios,
@@ -19,7 +18,7 @@ from pipeline.scoring.fold import (
     unscored,
 )
 
-NULL_WHEN_UNSCORED = ("nll", "nll_std", "max_nll", "min_k_logprob", *METRICS)
+NULL_WHEN_UNSCORED = ("nll", "nll_std", "max_nll", "min_k_logprob", *RATIOS)
 
 TEXT = "héllo wörld"  # 11 characters, 13 bytes, 2 words
 
@@ -212,7 +211,7 @@ def test_one_token_has_no_spread():
 
 
 def test_the_metrics_named_in_the_schema_are_the_ones_derived():
-    assert tuple(ratios(1.0, 1, 1, 1)) == METRICS
+    assert tuple(ratios(1.0, 1, 1, 1)) == tuple(RATIOS)
 
 
 @pytest.mark.parametrize(

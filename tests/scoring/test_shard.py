@@ -20,7 +20,7 @@ from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Manifest, ScoringRules, Totals, add_totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
-from pipeline.schema import METRICS, Document, Window, WindowScore
+from pipeline.schema import RATIOS, Document, Window, WindowScore
 from pipeline.scoring.preparing import prepare_document
 from pipeline.scoring.shard import score_shard
 from pipeline.scoring.tokenizer import Encoded, Tokenizer
@@ -30,7 +30,7 @@ from tests.support.fakes import FakeEngine, fake_logprobs
 from tests.support.tiny import MAX_TOKENS
 
 WINDOW = 16
-METRIC_COLUMNS = ["nll", *METRICS]
+METRIC_COLUMNS = ["nll", *RATIOS]
 TEXTS: list[str | None] = [
     "a short text",
     None,

@@ -1,0 +1,33 @@
+"""The metrics of score rows as Polars computes with them.
+
+Owns a ratio's value from sums, of a document and of many, and that one which a float64 cannot hold
+is the largest there is: on disk it is null, as infinity would poison every mean, and a rule that
+took it for missing would let go of the most surprising documents.
+"""
+
+import math
+
+import polars as pl
+
+from pipeline.schema import LARGEST, LARGEST_EXPONENT, RATIOS, Metric
+
+
+def ratio(metric: Metric, nll: pl.Expr, count: pl.Expr) -> pl.Expr:
+    """A ratio from sums: infinity where it overflows; `count` is not 0."""
+    return (nll / count).exp() if metric.is_perplexity else nll / count / math.log(2)
+
+
+def overflows(metric: Metric) -> pl.Expr:
+    """Whether the row has a score whose ratio exceeds a float64."""
+    count = pl.col(str(metric.per))
+    too_large = (count > 0) & (pl.col("nll") / count > LARGEST_EXPONENT)
+    return too_large.fill_null(False) & metric.is_perplexity
+
+
+def comparable(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Score rows as rules and figures read them: metrics that overflow are LARGEST, not null."""
+    return rows.with_columns(
+        pl.when(overflows(metric)).then(LARGEST).otherwise(pl.col(name)).alias(name)
+        for name, metric in RATIOS.items()
+        if metric.is_perplexity
+    )
