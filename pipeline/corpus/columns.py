@@ -55,7 +55,7 @@ def choose_columns(
         id_column = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
     if "*" in carry:
         carry = tuple(name for name in names if name != id_column)
-    carry = tuple(name for name in dict.fromkeys(carry) if name != "*")
+    carry = tuple(dict.fromkeys(carry))
     for option, wanted in (("--id-column", (id_column,) if id_column else ()), ("--carry", carry)):
         for name in wanted:
             if name not in names:

@@ -16,6 +16,7 @@ from pipeline.errors import RunError
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.config import near_name
+from pipeline.statistics.columns import column_named
 from pipeline.statistics.sketches import Sketch
 
 MOST_GROUPS_SHOWN = 50
@@ -55,7 +56,7 @@ class Group(BaseModel):
 def group_code(column: str, groups: Sequence[str]) -> pl.Expr:
     """The position of each row's group among `groups`; OTHERS, if need be, is the last of them."""
     own = [value for name in groups if (value := value_of(name)) is not None]
-    text = pl.col(column).cast(pl.String)
+    text = column_named(column).cast(pl.String)
     code = text.cast(pl.Enum(own), strict=False).to_physical().cast(pl.Int64)
     if NULL in groups:
         null = groups.index(NULL)
@@ -106,7 +107,7 @@ def largest_groups(sizes: dict[str, int]) -> list[str]:
 
 
 def _sizes(scores: pl.LazyFrame, column: str) -> pl.LazyFrame:
-    value = pl.col(column).cast(pl.String).alias("value")
+    value = column_named(column).cast(pl.String).alias("value")
     return scores.group_by(value).agg(pl.col("num_bytes").sum())
 
 
@@ -166,7 +167,7 @@ def label_of(value: str | None) -> str:
 
 def label_expr(column: str) -> pl.Expr:
     """`label_of` of a column's values."""
-    value = pl.col(column).cast(pl.String)
+    value = column_named(column).cast(pl.String)
     is_ours = value.str.strip_chars('"').is_in(list(KINDS))
     quoted = pl.concat_str(pl.lit('"'), value, pl.lit('"'))
     own = pl.when(is_ours).then(quoted).otherwise(value)
@@ -192,7 +193,8 @@ def default_columns(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]
     if not candidates:
         return ()
     for rows in (scores.head(GLIMPSE_ROWS), scores):
-        counts = rows.select(pl.col(candidates).n_unique()).collect(engine="streaming")
+        distinct = rows.select(column_named(name).n_unique() for name in candidates)
+        counts = distinct.collect(engine="streaming")
         candidates = [name for name in candidates if counts[name][0] <= MOST_GROUP_VALUES]
         if not candidates:
             return ()

@@ -166,9 +166,9 @@ def build_report(
     root = open_corpus(manifest, corpus) if text else None
     success = store.success()
     parts = find_parts(store, manifest, partial=partial)
-    scores = parts.scan()
     draw = read_draw(store)
-    weighed_scores = weighed(scores, draw)
+    scores = weighed(parts.scan(), None)
+    weighed_scores = weighed(parts.scan(), draw)
     labels = parse_labels(separate) if separate else None
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):

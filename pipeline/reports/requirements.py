@@ -29,6 +29,7 @@ from pipeline.reports.expressions import (
 from pipeline.reports.expressions import fail as point_at
 from pipeline.reports.figures import quantile_name
 from pipeline.settings.config import near_name
+from pipeline.statistics.columns import column_named
 from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
@@ -234,11 +235,11 @@ class _Resolver:
         worth: float | str | bool
         match value:
             case Name(value=name) if name in TRUTHS and kind == pl.Boolean:
-                compared, worth = pl.col(column.value), TRUTHS[name]
+                compared, worth = column_named(column.value), TRUTHS[name]
             case Number() if kind.is_numeric():
-                compared, worth = pl.col(column.value), value.value
+                compared, worth = column_named(column.value), value.value
             case Text() if not kind.is_numeric() and kind != pl.Boolean and not kind.is_nested():
-                compared, worth = pl.col(column.value).cast(pl.String), value.value
+                compared, worth = column_named(column.value).cast(pl.String), value.value
             case _:
                 self.fail(value.start, f"column '{column.value}' is {kind}: not to be compared so")
         comparison: pl.Expr = SIGNS[tree.sign](compared, pl.lit(worth))
@@ -248,7 +249,7 @@ class _Resolver:
         kind = self.column_type(name)
         if not kind.is_numeric():
             self.fail(name.start, f"column '{name.value}' is {kind}, not a number")
-        return pl.col(name.value)
+        return column_named(name.value)
 
     def column_type(self, name: Name) -> pl.DataType:
         if name.value not in self.schema:

@@ -32,6 +32,7 @@ from pipeline.runs.records import Record
 from pipeline.runs.sample import Draw
 from pipeline.scoring.fold import LARGEST_EXPONENT
 from pipeline.statistics.bootstrap import CONFIDENCE, Interval
+from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.statistics.quantile import weighted_quantile_expr
 
 METHOD = (
@@ -39,8 +40,10 @@ METHOD = (
     "Student's t interval at Satterthwaite's degrees of freedom "
     "(Cochran 1977, sections 5.4 and 6.10 to 6.12)"
 )
-WEIGHT = "sample_weight"
+WEIGHT = "winnow:sample_weight"
 """Rows of the corpus that a drawn row stands for."""
+STRATUM = "winnow:sample_stratum"
+"""The value of what the sample is stratified by, as it is named in the draw."""
 
 
 class Estimate(Record):
@@ -69,14 +72,17 @@ def sampled(scores: pl.LazyFrame, draw: Draw) -> Sampled:
 
 
 def weighed(scores: pl.LazyFrame, draw: Draw | None) -> pl.LazyFrame:
-    """The drawn rows, with how many rows of the corpus each stands for; without a draw as is."""
+    """The drawn rows, with how many rows of the corpus each stands for, and no value for a NaN."""
     if draw is None:
-        return scores
+        return nan_as_null(scores)
     weights = {one.value: one.num_rows / one.num_drawn for one in draw.strata if one.num_drawn}
     if draw.by is None:
-        return scores.with_columns(pl.lit(weights.get(None, 1.0)).alias(WEIGHT))
-    weight = label_expr(draw.by).replace_strict(list(weights), list(weights.values()))
-    return scores.with_columns(weight.cast(pl.Float64).alias(WEIGHT))
+        weight, stratum = pl.lit(weights.get(None, 1.0)), pl.lit("")
+    else:
+        stratum = label_expr(draw.by)  # of the column as it was drawn from, NaN included
+        weight = stratum.replace_strict(list(weights), list(weights.values()))
+    named = {WEIGHT: weight.cast(pl.Float64), STRATUM: stratum}
+    return nan_as_null(scores.with_columns(**named))
 
 
 def weight_of(draw: Draw | None) -> pl.Expr | None:
@@ -99,13 +105,13 @@ def _ratio(scores: pl.LazyFrame, draw: Draw, size: str, *, is_perplexity: bool) 
     """nll over `size`. A row without a score belongs to the sample and adds nothing."""
     scored = pl.col("nll").is_not_null()
     rows = scores.select(
-        (label_expr(draw.by) if draw.by else pl.lit("")).alias("stratum"),
+        pl.col(STRATUM).alias("stratum"),
         pl.col("nll").fill_null(0.0),
-        pl.when(scored).then(pl.col(size)).otherwise(0).cast(pl.Float64).alias("size"),
+        pl.when(scored).then(column_named(size)).otherwise(0).cast(pl.Float64).alias("size"),
         WEIGHT,
     )
     weight = pl.col(WEIGHT)
-    weighted = [(weight * pl.col(name)).sum().alias(name) for name in ("nll", "size")]
+    weighted = [(weight * column_named(name)).sum().alias(name) for name in ("nll", "size")]
     nll, sizes = rows.select(weighted).collect().row(0)
     if not sizes:
         return None
@@ -192,7 +198,9 @@ def _aggregates() -> list[pl.Expr]:
         (weight * pl.col("nll")).sum().alias("nll"),
         pl.when(told.any()).then(mean_nll).alias("mean_nll"),
         *(
-            weighted_quantile_expr(pl.col(metric), weight, q).alias(f"{metric}:{quantile_name(q)}")
+            weighted_quantile_expr(column_named(metric), weight, q).alias(
+                f"{metric}:{quantile_name(q)}"
+            )
             for metric in QUANTILE_METRICS
             for q in QUANTILES
         ),

@@ -19,6 +19,7 @@ from pipeline.runs.scores import read_part
 from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, SCORE_FIELDS, SCORED, Shard
 from pipeline.scoring.fold import LARGEST_EXPONENT
+from pipeline.statistics.columns import column_named
 from pipeline.storage.filesystem import Root
 
 RATIO_TOLERANCE = 1e-9
@@ -105,7 +106,7 @@ def _is_sound() -> pl.Expr:
     bits = nll / math.log(2)
 
     def equal(metric: str, value: pl.Expr) -> pl.Expr:
-        return (pl.col(metric) - value).abs() <= RATIO_TOLERANCE * value.abs()
+        return (column_named(metric) - value).abs() <= RATIO_TOLERANCE * value.abs()
 
     unscored = pl.all_horizontal(pl.col("nll", *METRICS).is_null()) & (tokens == 0)
     sound = (

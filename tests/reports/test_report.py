@@ -477,3 +477,49 @@ def test_a_page_has_one_value_of_a_quantile(make, monkeypatch):
         assert "those that a requirement asks for are exact" in text
     monkeypatch.undo()
     assert "Quantiles are read off bins" not in to_markdown(build_report(run.store, text=False))
+
+
+# --- names and missing values
+
+
+ODD = ("^src$", "src", "*")
+
+
+def odd_names(make, **settings: Any) -> Run:
+    """`src` is one value for all: whoever takes `^src$` for a pattern shows it."""
+    rows = [
+        scored(10, 1.0 + i % 2, 20, **{"^src$": "ab"[i % 2], "src": "x", "*": i % 3})
+        for i in range(12)
+    ]
+    return make(rows, carry=ODD, **settings)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("^src$", {"a": 6, "b": 6}), ("src", {"x": 12})])
+def test_a_name_that_looks_like_a_pattern_is_a_name(make, name, sizes):
+    groups = odd_names(make).report(name).groups
+    assert {one.value: one.figures.num_documents for one in groups[name]} == sizes
+    assert list(groups) == [name]
+
+
+def test_columns_with_names_like_patterns_are_grouped_by_without_being_asked_for(make):
+    groups = odd_names(make).report().groups
+    assert {name: len(own) for name, own in groups.items()} == {"^src$": 2, "*": 3}
+
+
+def test_labels_of_a_column_with_a_name_like_a_pattern(make):
+    separation = build_report(odd_names(make).store, separate="^src$=b").separation
+    assert separation is not None
+    assert separation.together.auc["perplexity"] == 1
+
+
+def test_a_nan_is_no_value(make):
+    """Neither above nor below anything, and in the group of what is missing."""
+    values = [0.2, 0.7, 0.9, math.nan, None, math.nan]
+    run = make([scored(10, 1.0, 20, quality=value) for value in values], carry=("quality",))
+    wanted = ["share(quality > 0.5)", "share(quality <= 0.5)", "mean(quality)", "p100(quality)"]
+    report = build_report(run.store, by="quality", fail_if=[f"{one} > 9" for one in wanted])
+    found = [next(iter(one.values.values())) for one in report.requirements]
+    assert found == [pytest.approx(value) for value in (2 / 6, 1 / 6, 0.6, 0.9)]
+    sizes = {one.value: (one.kind, one.figures.num_documents) for one in report.groups["quality"]}
+    assert sizes["(null)"] == ("null", 3)
+    assert len(sizes) == 4
