@@ -184,7 +184,7 @@ def filter_corpus(
         bool | None, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
     ] = None,
     force: Annotated[
-        bool | None, typer.Option("--force", help="Write even if nothing or everything is kept.")
+        bool | None, typer.Option("--force", help="Write even if nothing is kept.")
     ] = None,
     by: Annotated[str | None, typer.Option(help="A carried column to show the mix of.")] = None,
     config: Annotated[

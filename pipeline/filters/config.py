@@ -124,7 +124,7 @@ class FilterConfig(BaseModel):
     partial: bool = False
     """Take what there is of a run that lacks parts."""
     force: bool = False
-    """Go on even if the rules keep nothing or everything."""
+    """Go on even if the rules keep nothing."""
 
     @property
     def own_metric(self) -> str | None:

@@ -48,6 +48,12 @@ class Counts:
         return int(rows["documents"].sum()), int(rows["kept_documents"].sum())
 
     @property
+    def keeps_everything(self) -> bool:
+        """Whether no scored document is dropped, and there is one."""
+        scored, kept = self.scored
+        return 0 < scored == kept
+
+    @property
     def unscored(self) -> dict[str, int]:
         """Documents that no rule could decide, by reason."""
         rows = self.cells.filter(~pl.col("scored")).with_columns(

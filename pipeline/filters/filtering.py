@@ -59,6 +59,7 @@ class Filter:
             budget_edges=_budget_edges(self.selection),
             before=self.counts.before,
             after=self.counts.after,
+            keeps_everything=self.counts.keeps_everything,
             unscored=self.counts.unscored,
             by=self.by,
             groups=self.counts.groups() if self.by else [],
@@ -70,8 +71,8 @@ class Filter:
 def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     """Check the request, find the cut-offs and count what they keep; write nothing.
 
-    Raises ConfigError for a metric or column that is not there or rules that keep nothing or
-    everything, RunError for a run that cannot be used, CorpusError for a corpus that is not
+    Raises ConfigError for a metric or column that is not there or rules that keep
+    nothing, RunError for a run that cannot be used, CorpusError for a corpus that is not
     where it is looked for.
     """
     store = RunStore(config.run)
@@ -164,15 +165,8 @@ def _value(key: int) -> float:
 
 def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     scored, kept = counts.scored
-    if config.force:
-        return
-    if not kept:
+    if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
             hint="loosen them, or write the empty output with --force",
-        )
-    if kept == scored and config.buckets is None:
-        raise ConfigError(
-            f"the rules keep all of the {scored:,} scored documents",
-            hint="tighten them, or write the copy with --force",
         )
