@@ -17,10 +17,12 @@ from pipeline.filters.paired_rows import ScoreRows
 from pipeline.filters.record import Cutoffs, FilterRecord, check_apart
 from pipeline.filters.selection import FLOATS, Selection, find_cutoffs
 from pipeline.planning.identity import installed_versions
+from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import near_or_known
+from pipeline.statistics.columns import WIDEST_DECIMAL
 from pipeline.statistics.order_statistics import from_sortable_bits
 from pipeline.storage.filesystem import Root
 
@@ -93,6 +95,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
         other = RunStore(location)
         rows.pair(ScoreRows(other, other.require_manifest()))
     scores = rows.everything()
+    check_dates(scores, [name for name in (config.within, by) if name])
     selection = find_cutoffs(config, scores)
     decided = selection.decide(scores, by)
     counts = count(
@@ -107,7 +110,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
 
 def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> None:
     schema = manifest.arrow_schema()
-    metrics = [field.name for field in schema if _is_metric(field)]
+    metrics = [field.name for field in schema if is_metric(field)]
     if config.own_metric in schema.names:
         raise ConfigError(
             f"the run carries a column named '{config.own_metric}'",
@@ -120,7 +123,9 @@ def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> 
             if metric in ("difference", "ratio"):
                 option = "--minus" if metric == "difference" else "--over"
                 hint = f"name the run to compare with: {option} RUN_B"
-            raise ConfigError(f"no metric '{metric}' in the scores", hint=hint)
+            there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
+            wide = f": {schema.field(metric).type} is more than can be read" if there else ""
+            raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
     groupable = [*manifest.carried, "status"]
     for option, name in (("--within", config.within), ("--by", by)):
         if name is None:
@@ -130,13 +135,20 @@ def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> 
                 f"no carried column '{name}' ({option})",
                 hint=f"{near_or_known(name, groupable)}; score with --carry to have others",
             )
-        if pa.types.is_nested(schema.field(name).type):
+        kind = schema.field(name).type
+        if pa.types.is_nested(kind):
             raise ConfigError(f"column '{name}' holds lists or structs: no groups ({option})")
+        try:
+            check_groupable(name, kind)
+        except RunError as error:
+            raise ConfigError(f"{error} ({option})") from None
 
 
-def _is_metric(field: pa.Field) -> bool:
+def is_metric(field: pa.Field) -> bool:
+    """Whether rules can look at a column: a number that Polars can read."""
     kind = field.type
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    is_number |= pa.types.is_decimal(kind) and kind.precision <= WIDEST_DECIMAL
     return bool(is_number) and field.name not in NOT_METRICS
 
 

@@ -16,6 +16,7 @@ from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import open_file
 from pipeline.errors import CorpusChangedError, WinnowError, first_line
 from pipeline.runs.manifest import Manifest
+from pipeline.statistics.columns import as_text
 from pipeline.statistics.sketches import Sketch
 from pipeline.storage.filesystem import Root
 
@@ -107,15 +108,13 @@ def _chosen(scores: pl.LazyFrame, sketch: Sketch, quantiles: dict[str, float]) -
         part.select(pl.lit(place).alias("place"), *LOCATED) for place, part in named.items()
     ).with_row_index("order")
     kind = scores.collect_schema().get("doc_id")
-    doc_id = pl.lit(None) if kind is None else pl.col("doc_id")
-    if kind == pl.Binary:  # a UUID, or a hash: seldom UTF-8
-        doc_id = doc_id.bin.encode("hex")
+    doc_id = pl.lit(None, pl.String) if kind is None else as_text(pl.col("doc_id"), kind)
     return (
         scored.filter(
             pl.col("file").is_in(places["file"].unique().implode()),
             pl.col(METRIC).is_in(places[METRIC].unique().implode()),
         )
-        .select(*LOCATED, *SHOWN, doc_id.cast(pl.String).alias("doc_id"))
+        .select(*LOCATED, *SHOWN, doc_id.alias("doc_id"))
         .join(places.lazy(), on=LOCATED)
         .collect(engine="streaming")
         .sort("order")

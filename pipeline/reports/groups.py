@@ -16,20 +16,22 @@ from pipeline.errors import RunError
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.config import near_name
-from pipeline.statistics.columns import column_named
+from pipeline.statistics.columns import column_named, outside_calendar
 from pipeline.statistics.sketches import Sketch
 
 MOST_GROUPS_SHOWN = 50
 NULL = "(null)"
 OTHERS = "(all others)"
 GROUPABLE = (
+    pa.types.is_decimal32,
+    pa.types.is_decimal64,
+    pa.types.is_decimal128,
     pa.types.is_string,
     pa.types.is_large_string,
     pa.types.is_string_view,
     pa.types.is_boolean,
     pa.types.is_integer,
     pa.types.is_floating,
-    pa.types.is_decimal,
     pa.types.is_date,
     pa.types.is_timestamp,
     pa.types.is_null,
@@ -94,7 +96,8 @@ class GroupTables:
 
 
 def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
-    """Bytes of text by group."""
+    """Bytes of text by group. Raises RunError of dates that have no name."""
+    check_dates(scores, [column])
     sizes = _sizes(scores, column).collect(engine="streaming")
     return {label_of(value): size for value, size in sizes.iter_rows()}
 
@@ -218,3 +221,16 @@ def check_groupable(column: str, kind: pa.DataType) -> None:
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(test(values) for test in GROUPABLE):
         raise RunError(f"cannot group by '{column}': its values are {kind}")
+
+
+def check_dates(scores: pl.LazyFrame, columns: Sequence[str]) -> None:
+    """Raises RunError where a column that is grouped by has dates that no calendar has."""
+    kinds = scores.collect_schema()
+    for column in dict.fromkeys(columns):
+        outside = outside_calendar(column_named(column), kinds[column])
+        if outside is not None:
+            found = scores.select((outside[0] | outside[1]).any()).collect(engine="streaming")
+            if found.item():
+                raise RunError(
+                    f"cannot group by '{column}': it has dates before year 1 or after 9999"
+                )

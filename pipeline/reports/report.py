@@ -29,6 +29,7 @@ from pipeline.reports.figures import (
 )
 from pipeline.reports.groups import (
     Group,
+    check_dates,
     check_group,
     default_columns,
     grouping_of,
@@ -173,6 +174,7 @@ def build_report(
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):
         check_group(column, manifest)
+    check_dates(scores, (*by, *labelled))
     schema = scores.collect_schema()
     requirements = [parse_requirement(source, schema, weight_of(draw)) for source in fail_if]
 
