@@ -99,6 +99,21 @@ def test_every_room_has_its_floor(package: str):
     assert there - {"__init__"} == set(FLOORS[package]) - {"__init__"}
 
 
+FIXED_NAME = re.compile(r"""\*?(['"]|f['"][^{]|[A-Z][A-Z_]+\b)""")
+"""What a name in source begins with that nobody can choose: itself, or a constant."""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_name_is_no_pattern(module: Path):
+    """To Polars `^x$` and `*` are patterns: a name that is data goes through columns.py."""
+    if module == ROOT / "pipeline/statistics/columns.py":
+        return
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("pl.col", "pl.exclude"):
+            for name in map(ast.unparse, node.args):
+                assert FIXED_NAME.match(name), f"pl.col({name}): take column_named"
+
+
 SETTINGS = "pipeline/settings/loading.py"
 """Says what is wrong with a setting, of every command; what is stored is not its own."""
 VALIDATES = {"model_validate", "model_validate_json", "model_validate_strings", "TypeAdapter"}

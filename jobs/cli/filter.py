@@ -79,6 +79,8 @@ def print_filter(record: FilterRecord, console: Console) -> None:
 def _print_notes(
     config: FilterConfig, record: FilterRecord, messages: Console, *, dry_run: bool
 ) -> None:
+    if record.keeps_everything:
+        messages.print("The rules keep every scored document.")
     if record.unscored:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in record.unscored.items())
         fate = "kept" if config.unscored == "keep" else "dropped"

@@ -54,6 +54,8 @@ def begin_process() -> None:
     """
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
+    if not os.environ.get("WINNOW_DEBUG"):
+        os.environ["RUST_BACKTRACE"] = "0"
     signal.signal(signal.SIGTERM, on_sigterm)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -115,6 +117,12 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     except KeyboardInterrupt:
         screen.say("Interrupted. Run the same command again to go on.")
         code = INTERRUPTED
+    except BaseException as error:
+        if not _is_panic(error) or os.environ.get("WINNOW_DEBUG"):
+            raise
+        screen.say(f"Error: a dependency failed on: {first_line(error)}", style="bold red")
+        screen.say("Hint: this is a fault in Winnow, please report it; WINNOW_DEBUG=1 shows where")
+        code = 1
     sys.exit(code)
 
 
@@ -128,6 +136,12 @@ def spelling(command: Any) -> Iterator[None]:
         # An argument has no dashes, and is written in capitals.
         error.spell({one: word if word[0] == "-" else word.upper() for one, word in names.items()})
         raise
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether Rust code gave up, in Polars or a tokenizer. Its class is no Exception, and each
+    extension module has one of its own."""
+    return type(error).__name__ == "PanicException" and "pyo3" in type(error).__module__
 
 
 def _report_error(error: Exception) -> int:

@@ -16,8 +16,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from jobs.run.cluster import WorkerSize
 from jobs.run.isolation import Rows
 from jobs.run.worker import Progress, ScoringActor, WorkerSettings
+from pipeline.engine.protocol import Usage
 from pipeline.engine.sizing import SMALLEST_STEP
-from pipeline.engine.vllm_engine import Usage
 from pipeline.errors import ClusterError, WinnowError, first_line
 from pipeline.tracing import RunTrace
 

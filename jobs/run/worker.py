@@ -15,9 +15,9 @@ from typing import NamedTuple
 import ray
 
 from jobs.run.last_words import leave_last_words
+from pipeline.engine.protocol import Engine, Usage
 from pipeline.engine.sizing import EngineSettings
 from pipeline.engine.startup_check import check_engine
-from pipeline.engine.vllm_engine import Engine, Usage
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore

@@ -13,7 +13,7 @@ from pipeline.corpus.casting import cast_column
 from pipeline.corpus.files import Footer
 from pipeline.corpus.reader import open_file
 from pipeline.errors import ConfigError
-from pipeline.reports.groups import label_expr
+from pipeline.reports.groups import check_dates, label_expr
 from pipeline.statistics.hashing import row_hash, uniform
 from pipeline.storage.filesystem import Root
 
@@ -63,7 +63,9 @@ def _strata(root: Root, footer: Footer, by: str | None, kind: Any) -> Iterator[p
     with open_file(root, footer.name, [by]) as source:
         for row, batch in source.batches([by], batch_rows=BATCH_ROWS):
             values = cast_column(batch.column(0), kind)
-            label = pl.DataFrame({by: pl.from_arrow(values)}).select(label_expr(by)).to_series()
+            own = pl.DataFrame({by: pl.from_arrow(values)})
+            check_dates(own.lazy(), [by])
+            label = own.select(label_expr(by)).to_series()
             yield _frame(footer.name, row, label)
 
 

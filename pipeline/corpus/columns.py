@@ -69,7 +69,7 @@ def choose_columns(
     )
     if "*" in carry:
         carry = tuple(name for name in names if name != id_column)
-    carry = tuple(name for name in dict.fromkeys(carry) if name != "*")
+    carry = tuple(dict.fromkeys(carry))
     for option, wanted in (("--id-column", (id_column,) if id_column else ()), ("--carry", carry)):
         for name in wanted:
             if name not in names:

@@ -1,4 +1,4 @@
-"""Windows to log-probabilities: the Engine protocol, and vLLM behind it.
+"""Windows to log-probabilities, with vLLM: the Engine of protocol.py.
 
 Owns how prompts are fed so that the engine never runs dry, and how its answer is checked. vLLM is
 imported here, inside what needs it, in fused.py, norms.py and pooler.py, and nowhere else.
@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
+from pipeline.engine.protocol import Usage
 from pipeline.engine.sizing import (
     MAX_NUM_SEQS,
     EngineSettings,
@@ -50,25 +51,6 @@ SAMPLING: dict[str, Any] = {
     "max_tokens": 1,
     "temperature": 0.0,
 }
-
-
-class Usage(NamedTuple):
-    """Seconds that an engine computed, of so many seconds that it was in use."""
-
-    busy: float
-    seconds: float
-
-
-class Engine(Protocol):
-    """Anything that scores windows."""
-
-    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
-        """Score keyed windows, in any order, pulling no more of them than keeps it busy.
-
-        Safe to call from several threads; each gets its own windows' scores. Raises EngineError
-        when the engine is beyond use.
-        """
-        ...
 
 
 _Request = tuple[str, list[int], Any]

@@ -147,9 +147,7 @@ class FilterConfig(BaseModel):
     partial: bool = Field(
         default=False, description="Take what there is of a run that lacks parts."
     )
-    force: bool = Field(
-        default=False, description="Write even if the rules keep nothing or everything."
-    )
+    force: bool = Field(default=False, description="Write even if the rules keep nothing.")
 
     @property
     def own_metric(self) -> str | None:

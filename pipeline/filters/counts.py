@@ -12,6 +12,7 @@ from pipeline.filters.config import BUCKETS
 from pipeline.filters.record import GroupMix, Sizes
 from pipeline.runs.manifest import Manifest
 from pipeline.schema import SCORED, Status
+from pipeline.statistics.columns import column_named
 
 NO_VALUE = "no_value"
 UNSEEN = "unseen"
@@ -47,6 +48,12 @@ class Counts:
         return int(rows["documents"].sum()), int(rows["kept_documents"].sum())
 
     @property
+    def keeps_everything(self) -> bool:
+        """Whether no scored document is dropped, and there is one."""
+        scored, kept = self.scored
+        return 0 < scored == kept
+
+    @property
     def unscored(self) -> dict[str, int]:
         """Documents that no rule could decide, by reason."""
         rows = self.cells.filter(~pl.col("scored")).with_columns(
@@ -61,7 +68,7 @@ class Counts:
     def groups(self) -> list[GroupMix]:
         """Every group, the largest first. Documents without a score row are in none."""
         named = [*SIZES, *(f"kept_{name}" for name in SIZES)]
-        table = self.cells.group_by("by").agg(pl.col(named).sum())
+        table = self.cells.group_by("by").agg(column_named(name).sum() for name in named)
         table = table.sort(["documents", "by"], descending=[True, False], nulls_last=True)
         return [
             GroupMix(
@@ -105,7 +112,7 @@ def count(
     code = pl.col("keep").cast(pl.Int64) + 2 * pl.col("scored").cast(pl.Int64)
     size = 4
     for name, known in names.items():
-        value = bucket if name == "bucket" else pl.col(name)
+        value = bucket if name == "bucket" else column_named(name)
         code += size * value.cast(pl.Enum(known)).to_physical().cast(pl.Int64)
         size *= len(known)
     keys = ["code", "by"] if has_groups else ["code"]

@@ -17,11 +17,13 @@ from pipeline.filters.paired_rows import ScoreRows
 from pipeline.filters.record import Cutoffs, FilterRecord, check_apart
 from pipeline.filters.selection import FLOATS, Selection, find_cutoffs
 from pipeline.planning.identity import installed_versions
+from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.names import near_or_known
+from pipeline.statistics.columns import WIDEST_DECIMAL
 from pipeline.statistics.order_statistics import from_sortable_bits
 from pipeline.storage.filesystem import Root
 
@@ -58,6 +60,7 @@ class Filter:
             budget_edges=_budget_edges(self.selection),
             before=self.counts.before,
             after=self.counts.after,
+            keeps_everything=self.counts.keeps_everything,
             unscored=self.counts.unscored,
             by=self.by,
             groups=self.counts.groups() if self.by else [],
@@ -69,8 +72,8 @@ class Filter:
 def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     """Check the request, find the cut-offs and count what they keep; write nothing.
 
-    Raises ConfigError for a metric or column that is not there or rules that keep nothing or
-    everything, RunError for a run that cannot be used, CorpusError for a corpus that is not
+    Raises ConfigError for a metric or column that is not there or rules that keep
+    nothing, RunError for a run that cannot be used, CorpusError for a corpus that is not
     where it is looked for.
     """
     store = RunStore(config.run)
@@ -91,6 +94,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
         other = RunStore(location)
         rows.pair(ScoreRows(other, other.require_manifest()))
     scores = rows.everything()
+    check_dates(scores, [name for name in (config.within, by) if name])
     selection = find_cutoffs(config, scores)
     decided = selection.decide(scores, by)
     counts = count(
@@ -105,7 +109,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
 
 def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> None:
     schema = manifest.arrow_schema()
-    metrics = [field.name for field in schema if _is_metric(field)]
+    metrics = [field.name for field in schema if is_metric(field)]
     if config.own_metric in schema.names:
         raise ConfigError(
             f"the run carries a column named '{config.own_metric}'",
@@ -118,7 +122,9 @@ def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> 
             if metric in ("difference", "ratio"):
                 option = "--minus" if metric == "difference" else "--over"
                 hint = f"name the run to compare with: {option} RUN_B"
-            raise ConfigError(f"no metric '{metric}' in the scores", hint=hint)
+            there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
+            wide = f": {schema.field(metric).type} is more than can be read" if there else ""
+            raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
     groupable = [*manifest.carried, "status"]
     for option, name in (("--within", config.within), ("--by", by)):
         if name is None:
@@ -128,15 +134,22 @@ def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> 
                 f"no carried column '{name}' ({option})",
                 hint=f"{near_or_known(name, groupable)}; score with --carry to have others",
             )
-        if pa.types.is_nested(schema.field(name).type):
+        kind = schema.field(name).type
+        if pa.types.is_nested(kind):
             raise ConfigError(f"column '{name}' holds lists or structs: no groups ({option})")
+        try:
+            check_groupable(name, kind)
+        except RunError as error:
+            raise ConfigError(f"{error} ({option})") from None
 
 
-def _is_metric(field: pa.Field) -> bool:
+def is_metric(field: pa.Field) -> bool:
+    """Whether rules can look at a column: a number that Polars can read."""
     if field.name in OWN_COLUMNS:
         return field.name in METRICS
     kind = field.type
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    is_number |= pa.types.is_decimal(kind) and kind.precision <= WIDEST_DECIMAL
     return bool(is_number)
 
 
@@ -165,15 +178,8 @@ def _value(key: int) -> float:
 
 def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     scored, kept = counts.scored
-    if config.force:
-        return
-    if not kept:
+    if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
             hint="loosen them, or write the empty output with --force",
-        )
-    if kept == scored and config.buckets is None:
-        raise ConfigError(
-            f"the rules keep all of the {scored:,} scored documents",
-            hint="tighten them, or write the copy with --force",
         )

@@ -18,6 +18,7 @@ from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
+from pipeline.statistics.columns import column_named
 
 OTHER = "other:"
 
@@ -60,7 +61,8 @@ class ScoreRows:
         self._other = other
         frame = self._beside(self.everything(), other.everything(), "file", "row", "text_hash")
         same = [
-            pl.col(name).eq_missing(pl.col(OTHER + name)) for name in ("file", "row", "text_hash")
+            column_named(name).eq_missing(pl.col(OTHER + name))
+            for name in ("file", "row", "text_hash")
         ]
         wrong = frame.select((~pl.all_horizontal(same)).sum()).collect(engine="streaming").item()
         if wrong:
@@ -94,12 +96,12 @@ class ScoreRows:
         if self._own_metric is None:
             return rows
         name = "bits_per_byte"
-        own, other = pl.col(name), pl.col(OTHER + name)
+        own, other = column_named(name), pl.col(OTHER + name)
         value = own - other if self._own_metric == "difference" else own / other
         return self._beside(rows, others, name).with_columns(value.alias(self._own_metric))
 
     def _beside(self, rows: pl.LazyFrame, others: pl.LazyFrame, *names: str) -> pl.LazyFrame:
-        renamed = others.select(pl.col(names).name.prefix(OTHER))
+        renamed = others.select(column_named(name).alias(OTHER + name) for name in names)
         return pl.concat([rows, renamed], how="horizontal")
 
 

@@ -72,6 +72,8 @@ class FilterRecord(Record):
     """Values at which the budget begins and ends, where it orders by value."""
     before: Sizes
     after: Sizes
+    keeps_everything: bool = False
+    """Every scored document is kept: the rules found nothing to drop."""
     unscored: dict[str, int]
     """Documents without a score, by status; `no_value` lack a metric, `unseen` a score row."""
     by: str | None

@@ -32,6 +32,7 @@ import polars as pl
 
 from pipeline.filters.config import FilterConfig
 from pipeline.schema import LARGEST, RATIOS, SCORED
+from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.statistics.hashing import row_hash, uniform
 from pipeline.statistics.order_statistics import (
     from_sortable_bits,
@@ -109,7 +110,8 @@ class Selection:
 
 def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -> pl.LazyFrame:
     """The columns that rules read, under names of their own. What is not read costs nothing."""
-    values = {metric: pl.col(metric).cast(pl.Float64).fill_nan(None) for metric in config.metrics()}
+    scores = nan_as_null(scores)
+    values = {metric: column_named(metric).cast(pl.Float64) for metric in config.metrics()}
     scored = pl.col("status").is_in(SCORED)
     for value in values.values():
         scored &= value.is_not_null()
@@ -119,15 +121,15 @@ def prepare(config: FilterConfig, scores: pl.LazyFrame, by: str | None = None) -
     ratio = RATIOS.get(config.chosen_metric)
     if ratio is not None and config.prefer != "random":
         # What a float64 cannot hold has an order too: that of its logarithm.
-        nats = pl.col("nll") / pl.col(str(ratio.per))
+        nats = pl.col("nll") / column_named(str(ratio.per))
         tie = pl.when(value == LARGEST).then(sortable_bits(nats)).otherwise(order)
     nothing = pl.lit(None, pl.String)
     return scores.select(
         "file",
         "row",
         "status",
-        group=pl.col(config.within) if config.within else nothing,
-        by=pl.col(by) if by else nothing,
+        group=column_named(config.within) if config.within else nothing,
+        by=column_named(by) if by else nothing,
         tokens=pl.col("num_tokens") + pl.col("num_skipped_tokens"),
         bytes="num_bytes",
         scored=scored,
@@ -148,7 +150,7 @@ def find_cutoffs(config: FilterConfig, scores: pl.LazyFrame) -> Selection:
     rows = selection.decide(scores)
     unit, budget = config.budget
     if config.unscored == "keep":
-        spent = rows.filter(~pl.col("scored")).select(pl.col(unit).sum())
+        spent = rows.filter(~pl.col("scored")).select(column_named(unit).sum())
         budget = max(0, budget - spent.collect(engine="streaming").item())
     kept = rows.filter(pl.col("scored") & pl.col("keep"))
     return Selection(config, selection.cutoffs, _budget_cut(config, kept, unit, budget))
@@ -213,7 +215,7 @@ def _wanted(config: FilterConfig) -> dict[str, Callable[[int], int]]:
 def _budget_cut(config: FilterConfig, rows: pl.LazyFrame, unit: str, budget: int) -> Cut | None:
     """Where the order of the budget begins and ends. None if everything fits."""
     everything = pl.lit(None, pl.String)
-    weighed = rows.select("key", group=everything, weight=pl.col(unit))
+    weighed = rows.select("key", group=everything, weight=column_named(unit))
     counted = histogram(weighed)
     total = int(counted["weight"].sum())
     excess = total - budget

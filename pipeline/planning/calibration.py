@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipeline.corpus.reader import Batch
-from pipeline.engine.vllm_engine import Engine
+from pipeline.engine.protocol import Engine
 from pipeline.errors import CorpusError
 from pipeline.planning.estimate import CONFIDENCE, Sample
 from pipeline.runs.manifest import ScoringRules

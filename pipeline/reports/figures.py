@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from pipeline.schema import LARGEST_EXPONENT, METRICS, RATIOS, Metric
+from pipeline.statistics.columns import column_named
 from pipeline.statistics.sketches import (
     FINE,
     Binned,
@@ -190,7 +191,7 @@ def batches_of(
     kinds = scores.collect_schema()
     # By Polars, on all cores: NumPy would have to copy the column once more.
     read = [
-        pl.col(name).fill_null(math.nan) if kinds[name].is_float() else pl.col(name)
+        column_named(name).fill_null(math.nan) if kinds[name].is_float() else column_named(name)
         for name in columns
     ]
     # In order, so that sums of floats are the same every time.

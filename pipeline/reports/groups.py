@@ -16,19 +16,22 @@ from pipeline.errors import RunError
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
+from pipeline.statistics.columns import column_named, outside_calendar
 from pipeline.statistics.sketches import Sketch
 
 MOST_GROUPS_SHOWN = 50
 NULL = "(null)"
 OTHERS = "(all others)"
 GROUPABLE = (
+    pa.types.is_decimal32,
+    pa.types.is_decimal64,
+    pa.types.is_decimal128,
     pa.types.is_string,
     pa.types.is_large_string,
     pa.types.is_string_view,
     pa.types.is_boolean,
     pa.types.is_integer,
     pa.types.is_floating,
-    pa.types.is_decimal,
     pa.types.is_date,
     pa.types.is_timestamp,
     pa.types.is_null,
@@ -55,7 +58,7 @@ class Group(BaseModel):
 def group_code(column: str, groups: Sequence[str]) -> pl.Expr:
     """The position of each row's group among `groups`; OTHERS, if need be, is the last of them."""
     own = [value for name in groups if (value := value_of(name)) is not None]
-    text = pl.col(column).cast(pl.String)
+    text = column_named(column).cast(pl.String)
     code = text.cast(pl.Enum(own), strict=False).to_physical().cast(pl.Int64)
     if NULL in groups:
         null = groups.index(NULL)
@@ -93,7 +96,8 @@ class GroupTables:
 
 
 def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
-    """Bytes of text by group."""
+    """Bytes of text by group. Raises RunError of dates that have no name."""
+    check_dates(scores, [column])
     sizes = _sizes(scores, column).collect(engine="streaming")
     return {label_of(value): size for value, size in sizes.iter_rows()}
 
@@ -106,7 +110,7 @@ def largest_groups(sizes: dict[str, int]) -> list[str]:
 
 
 def _sizes(scores: pl.LazyFrame, column: str) -> pl.LazyFrame:
-    value = pl.col(column).cast(pl.String).alias("value")
+    value = column_named(column).cast(pl.String).alias("value")
     return scores.group_by(value).agg(pl.col("num_bytes").sum())
 
 
@@ -166,7 +170,7 @@ def label_of(value: str | None) -> str:
 
 def label_expr(column: str) -> pl.Expr:
     """`label_of` of a column's values."""
-    value = pl.col(column).cast(pl.String)
+    value = column_named(column).cast(pl.String)
     is_ours = value.str.strip_chars('"').is_in(list(KINDS))
     quoted = pl.concat_str(pl.lit('"'), value, pl.lit('"'))
     own = pl.when(is_ours).then(quoted).otherwise(value)
@@ -192,7 +196,8 @@ def default_columns(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]
     if not candidates:
         return ()
     for rows in (scores.head(GLIMPSE_ROWS), scores):
-        counts = rows.select(pl.col(candidates).n_unique()).collect(engine="streaming")
+        distinct = rows.select(column_named(name).n_unique() for name in candidates)
+        counts = distinct.collect(engine="streaming")
         candidates = [name for name in candidates if counts[name][0] <= MOST_GROUP_VALUES]
         if not candidates:
             return ()
@@ -216,3 +221,16 @@ def check_groupable(column: str, kind: pa.DataType) -> None:
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(test(values) for test in GROUPABLE):
         raise RunError(f"cannot group by '{column}': its values are {kind}")
+
+
+def check_dates(scores: pl.LazyFrame, columns: Sequence[str]) -> None:
+    """Raises RunError where a column that is grouped by has dates that no calendar has."""
+    kinds = scores.collect_schema()
+    for column in dict.fromkeys(columns):
+        outside = outside_calendar(column_named(column), kinds[column])
+        if outside is not None:
+            found = scores.select((outside[0] | outside[1]).any()).collect(engine="streaming")
+            if found.item():
+                raise RunError(
+                    f"cannot group by '{column}': it has dates before year 1 or after 9999"
+                )

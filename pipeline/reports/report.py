@@ -29,6 +29,7 @@ from pipeline.reports.figures import (
 )
 from pipeline.reports.groups import (
     Group,
+    check_dates,
     check_group,
     default_columns,
     grouping_of,
@@ -166,13 +167,14 @@ def build_report(
     root = open_corpus(manifest, corpus) if text else None
     success = store.success()
     parts = find_parts(store, manifest, partial=partial)
-    scores = parts.scan()
     draw = read_draw(store)
-    weighed_scores = weighed(scores, draw)
+    scores = weighed(parts.scan(), None)
+    weighed_scores = weighed(parts.scan(), draw)
     labels = parse_labels(separate) if separate else None
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):
         check_group(column, manifest)
+    check_dates(scores, (*by, *labelled))
     schema = scores.collect_schema()
     requirements = [parse_requirement(source, schema, weight_of(draw)) for source in fail_if]
 

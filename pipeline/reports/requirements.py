@@ -31,6 +31,7 @@ from pipeline.reports.figures import RATIO_FIGURES, quantile_name
 from pipeline.runs.metrics import ratio
 from pipeline.schema import LARGEST, RATIOS
 from pipeline.settings.names import near_name
+from pipeline.statistics.columns import as_text, column_named, is_too_wide, outside_calendar
 from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
@@ -212,7 +213,7 @@ class _Resolver:
     def average(self, name: str, kind: str) -> pl.Expr:
         """Of a metric that is a ratio."""
         metric, nll = RATIOS[name], pl.col("nll")
-        count = pl.when(nll.is_not_null()).then(pl.col(str(metric.per)))
+        count = pl.when(nll.is_not_null()).then(column_named(str(metric.per)))
         if kind == "micro":
             return ratio(metric, self.total(nll), self.total(count))
         return ratio(metric, self.mean(pl.when(count > 0).then(nll / count)), pl.lit(1))
@@ -243,28 +244,42 @@ class _Resolver:
         worth: float | str | bool
         match value:
             case Name(value=name) if name in TRUTHS and kind == pl.Boolean:
-                compared, worth = pl.col(column.value), TRUTHS[name]
+                compared, worth = column_named(column.value), TRUTHS[name]
             case Number() if kind.is_numeric():
-                compared, worth = pl.col(column.value), value.value
-            case Text() if not kind.is_numeric() and kind != pl.Boolean and not kind.is_nested():
-                compared, worth = pl.col(column.value).cast(pl.String), value.value
+                compared, worth = column_named(column.value), value.value
+            case Text() if _has_text(kind):
+                compared, worth = as_text(column_named(column.value), kind), value.value
             case _:
                 self.fail(value.start, f"column '{column.value}' is {kind}: not to be compared so")
         comparison: pl.Expr = SIGNS[tree.sign](compared, pl.lit(worth))
+        outside = outside_calendar(column_named(column.value), kind)
+        if outside is not None:  # before, or after, every date that can be written
+            for is_there, side in zip(outside, (-1, 1), strict=True):
+                holds = pl.lit(SIGNS[tree.sign](side, 0))
+                comparison = pl.when(is_there).then(holds).otherwise(comparison)
         return comparison.fill_null(False)
 
     def number_column(self, name: Name) -> pl.Expr:
         kind = self.column_type(name)
         if not kind.is_numeric():
             self.fail(name.start, f"column '{name.value}' is {kind}, not a number")
-        return pl.col(name.value)
+        return column_named(name.value)
 
     def column_type(self, name: Name) -> pl.DataType:
         if name.value not in self.schema:
             near = near_name(name.value, list(self.schema))
             hint = f"did you mean '{near}'?" if near else f"there are {', '.join(self.schema)}"
             self.fail(name.start, f"no column '{name.value}'", hint=hint)
-        return self.schema[name.value]
+        kind = self.schema[name.value]
+        if is_too_wide(kind):
+            self.fail(name.start, f"column '{name.value}' is {kind}: more digits than can be read")
+        return kind
 
     def fail(self, start: int, what: str, *, hint: str | None = None) -> NoReturn:
         point_at(self.source, start, what, hint=hint)
+
+
+def _has_text(kind: pl.DataType) -> bool:
+    """Whether a column's values can be compared with a text."""
+    is_other = kind.is_numeric() or kind.is_nested()
+    return not is_other and kind not in (pl.Boolean, pl.Duration, pl.Null)

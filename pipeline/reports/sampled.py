@@ -33,6 +33,7 @@ from pipeline.runs.records import Record
 from pipeline.runs.sample import Draw
 from pipeline.schema import LARGEST_EXPONENT, RATIOS
 from pipeline.statistics.bootstrap import CONFIDENCE, Interval
+from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.statistics.quantile import weighted_quantile_expr
 
 METHOD = (
@@ -40,8 +41,10 @@ METHOD = (
     "Student's t interval at Satterthwaite's degrees of freedom "
     "(Cochran 1977, sections 5.4 and 6.10 to 6.12)"
 )
-WEIGHT = "sample_weight"
+WEIGHT = "winnow:sample_weight"
 """Rows of the corpus that a drawn row stands for."""
+STRATUM = "winnow:sample_stratum"
+"""The value of what the sample is stratified by, as it is named in the draw."""
 
 
 class Estimate(Record):
@@ -70,14 +73,17 @@ def sampled(scores: pl.LazyFrame, draw: Draw) -> Sampled:
 
 
 def weighed(scores: pl.LazyFrame, draw: Draw | None) -> pl.LazyFrame:
-    """The drawn rows, with how many rows of the corpus each stands for; without a draw as is."""
+    """The drawn rows, with how many rows of the corpus each stands for, and no value for a NaN."""
     if draw is None:
-        return scores
+        return nan_as_null(scores)
     weights = {one.value: one.num_rows / one.num_drawn for one in draw.strata if one.num_drawn}
     if draw.by is None:
-        return scores.with_columns(pl.lit(weights.get(None, 1.0)).alias(WEIGHT))
-    weight = label_expr(draw.by).replace_strict(list(weights), list(weights.values()))
-    return scores.with_columns(weight.cast(pl.Float64).alias(WEIGHT))
+        weight, stratum = pl.lit(weights.get(None, 1.0)), pl.lit("")
+    else:
+        stratum = label_expr(draw.by)  # of the column as it was drawn from, NaN included
+        weight = stratum.replace_strict(list(weights), list(weights.values()))
+    named = {WEIGHT: weight.cast(pl.Float64), STRATUM: stratum}
+    return nan_as_null(scores.with_columns(**named))
 
 
 def weight_of(draw: Draw | None) -> pl.Expr | None:
@@ -115,13 +121,13 @@ def _ratio(scores: pl.LazyFrame, draw: Draw, size: str) -> tuple[float, float] |
     """
     scored = pl.col("nll").is_not_null()
     rows = scores.select(
-        (label_expr(draw.by) if draw.by else pl.lit("")).alias("stratum"),
+        pl.col(STRATUM).alias("stratum"),
         pl.col("nll").fill_null(0.0),
-        pl.when(scored).then(pl.col(size)).otherwise(0).cast(pl.Float64).alias("size"),
+        pl.when(scored).then(column_named(size)).otherwise(0).cast(pl.Float64).alias("size"),
         WEIGHT,
     )
     weight = pl.col(WEIGHT)
-    weighted = [(weight * pl.col(name)).sum().alias(name) for name in ("nll", "size")]
+    weighted = [(weight * column_named(name)).sum().alias(name) for name in ("nll", "size")]
     nll, sizes = rows.select(weighted).collect().row(0)
     if not sizes:
         return None
@@ -195,21 +201,23 @@ def _figures(row: dict[str, Any]) -> Figures:
 def _aggregates() -> list[pl.Expr]:
     weight, nll = pl.col(WEIGHT), pl.col("nll")
     scored = nll.is_not_null()
-    told = {name: scored & (pl.col(name) > 0) for name in COUNTS}
+    told = {name: scored & (column_named(name) > 0) for name in COUNTS}
     return [
         weight.sum().alias("num_documents"),
         weight.filter(scored).sum().alias("num_scored"),
         (weight * pl.col("num_bytes")).sum().alias("num_bytes"),
-        *((weight * pl.col(name)).filter(scored).sum().alias(name) for name in COUNTS),
+        *((weight * column_named(name)).filter(scored).sum().alias(name) for name in COUNTS),
         (weight * nll).sum().alias("nll"),
         *(
             pl.when(own.any())
-            .then((weight * nll / pl.col(name)).filter(own).sum() / weight.filter(own).sum())
+            .then((weight * nll / column_named(name)).filter(own).sum() / weight.filter(own).sum())
             .alias(f"mean of {name}")
             for name, own in told.items()
         ),
         *(
-            weighted_quantile_expr(pl.col(metric), weight, q).alias(f"{metric}:{quantile_name(q)}")
+            weighted_quantile_expr(column_named(metric), weight, q).alias(
+                f"{metric}:{quantile_name(q)}"
+            )
             for metric in QUANTILE_METRICS
             for q in QUANTILES
         ),

@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
 from pipeline.settings.names import near_name
+from pipeline.statistics.columns import column_named
 from pipeline.statistics.sketches import (
     Floats,
     Sketch,
@@ -84,7 +85,7 @@ class Labels:
 
     def code(self) -> pl.Expr:
         """0 for the rest, 1 and on for the values."""
-        value = pl.col(self.column).cast(pl.String)
+        value = column_named(self.column).cast(pl.String)
         position = value.cast(pl.Enum(self.values), strict=False).to_physical()
         return (position + 1).fill_null(0).alias("code")
 

@@ -1,9 +1,8 @@
-"""The ids of documents as text, for people.
-
-Owns what is shown of an id that is bytes: its hexadecimal digits. A UUID or a hash is seldom UTF-8.
-"""
+"""The ids of documents as text, for people."""
 
 import polars as pl
+
+from pipeline.statistics.columns import as_text
 
 
 def shown_id(scores: pl.LazyFrame) -> pl.Expr:
@@ -12,7 +11,5 @@ def shown_id(scores: pl.LazyFrame) -> pl.Expr:
     Null, too, for what earlier versions took for ids and nothing can show in a line.
     """
     kind = scores.collect_schema().get("doc_id")
-    if kind is None or kind.is_nested() or isinstance(kind, pl.Duration):
-        return pl.lit(None, pl.String).alias("doc_id")
-    doc_id = pl.col("doc_id")
-    return doc_id.bin.encode("hex") if kind == pl.Binary else doc_id.cast(pl.String, strict=False)
+    shown = pl.lit(None, pl.String) if kind is None else as_text(pl.col("doc_id"), kind)
+    return shown.alias("doc_id")

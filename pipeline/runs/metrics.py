@@ -10,6 +10,7 @@ import math
 import polars as pl
 
 from pipeline.schema import LARGEST, LARGEST_EXPONENT, RATIOS, Metric
+from pipeline.statistics.columns import column_named
 
 
 def ratio(metric: Metric, nll: pl.Expr, count: pl.Expr) -> pl.Expr:
@@ -19,7 +20,7 @@ def ratio(metric: Metric, nll: pl.Expr, count: pl.Expr) -> pl.Expr:
 
 def overflows(metric: Metric) -> pl.Expr:
     """Whether the row has a score whose ratio exceeds a float64."""
-    count = pl.col(str(metric.per))
+    count = column_named(str(metric.per))
     too_large = (count > 0) & (pl.col("nll") / count > LARGEST_EXPONENT)
     return too_large.fill_null(False) & metric.is_perplexity
 
@@ -27,7 +28,7 @@ def overflows(metric: Metric) -> pl.Expr:
 def comparable(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Score rows as rules and figures read them: metrics that overflow are LARGEST, not null."""
     return rows.with_columns(
-        pl.when(overflows(metric)).then(LARGEST).otherwise(pl.col(name)).alias(name)
+        pl.when(overflows(metric)).then(LARGEST).otherwise(column_named(name)).alias(name)
         for name, metric in RATIOS.items()
         if metric.is_perplexity
     )

@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from pipeline.corpus.reader import Batch, read_batches
-from pipeline.engine.vllm_engine import Engine
+from pipeline.engine.protocol import Engine
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore

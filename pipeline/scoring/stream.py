@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 
 from pipeline.corpus.reader import Batch
-from pipeline.engine.vllm_engine import Engine
+from pipeline.engine.protocol import Engine
 from pipeline.errors import EngineError
 from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import DocumentScore, Window

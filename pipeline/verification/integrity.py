@@ -19,6 +19,7 @@ from pipeline.runs.parts import differing_sum
 from pipeline.runs.scores import read_part
 from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, RATIOS, SCORE_FIELDS, SCORED, Shard
+from pipeline.statistics.columns import column_named
 from pipeline.storage.filesystem import Root
 
 RATIO_TOLERANCE = 1e-9
@@ -103,15 +104,15 @@ def _is_sound() -> pl.Expr:
     """A row's status, sums and ratios go together."""
     scored = pl.col("status").is_in(SCORED)
     nll, tokens = pl.col("nll"), pl.col("num_tokens")
-    nullable = [name for name in METRICS if SCORES[name].nullable]
-    unscored = pl.all_horizontal(pl.col(nullable).is_null()) & (tokens == 0)
+    nullable = [column_named(name) for name in METRICS if SCORES[name].nullable]
+    unscored = pl.all_horizontal(one.is_null() for one in nullable) & (tokens == 0)
     sound = (nll.is_finite() & (tokens > 0)).fill_null(False)
     for name, metric in RATIOS.items():
-        count = pl.col(str(metric.per))
+        count = column_named(str(metric.per))
         value = ratio(metric, nll, count)
-        equal = (pl.col(name) - value).abs() <= RATIO_TOLERANCE * value.abs()
+        equal = (column_named(name) - value).abs() <= RATIO_TOLERANCE * value.abs()
         has_none = (count == 0) | overflows(metric)
-        sound &= pl.when(pl.col(name).is_null()).then(has_none).otherwise(equal)
+        sound &= pl.when(column_named(name).is_null()).then(has_none).otherwise(equal)
     return pl.when(scored).then(sound).otherwise(unscored)
 
 

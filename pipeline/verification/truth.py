@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import open_file
-from pipeline.engine.vllm_engine import Engine
+from pipeline.engine.protocol import Engine
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, ScoringRules

@@ -99,3 +99,12 @@ def test_not_a_run(winnow, tmp_path):
     code, _, err = winnow(tmp_path, "--percentile", "1:9", "--dry-run")
     assert code == 2
     assert "is not a run directory" in err
+
+
+def test_a_clean_night_is_no_error(winnow, made, tmp_path):
+    rules = ("--max", "perplexity=1e9")
+    code, _, err = winnow(made / "run", "--out", tmp_path / "o", *rules)
+    assert code == 1  # torn.parquet is missing from the output, as above
+    assert "The rules keep every scored document." in err
+    code, out, _ = winnow(made / "run", "--dry-run", "--json", *rules)
+    assert json.loads(out)["keeps_everything"] is True

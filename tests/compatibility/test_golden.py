@@ -103,6 +103,11 @@ MEANT = {
     r"/said/runs/\d+/percentiles/perplexity/\d+: ": "a percentile is type 7 of perplexity itself",
 }
 """What is another value on purpose since 0.1.0, and why; tests of their own hold the new ones."""
+MEANT_CODES = {
+    # 1 and not 0 for the corpus of then has a torn file.
+    "filter keeps all": (1, "a night with nothing to drop is a result, and no pipeline's end"),
+}
+"""The same of exit codes."""
 
 
 @pytest.mark.parametrize("name", cases.JSON)
@@ -114,7 +119,7 @@ def test_json_says_the_same(fixtures, name):
 def test_exit_codes(fixtures):
     scoring.empty_run(fixtures)
     found = {name: cases.code_of(fixtures, words) for name, words in cases.CODES.items()}
-    assert found == golden("codes")
+    assert found == golden("codes") | {name: code for name, (code, _) in MEANT_CODES.items()}
 
 
 @pytest.mark.parametrize("name", cases.REQUIREMENTS)

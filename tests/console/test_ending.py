@@ -334,3 +334,27 @@ def test_completion_is_shown_and_installs_nothing(winnow, tmp_path):
     assert code == 0
     assert "complete -o default -F _winnow_completion winnow" in out
     assert list(tmp_path.iterdir()) == []
+
+
+PANIC = """
+import polars as pl
+from jobs.console.ending import begin_process, run_command
+begin_process()
+run_command(lambda: pl.select(pl.lit(2**31 - 1, pl.Int32).cast(pl.Date).cast(pl.String)))
+"""
+
+
+def test_a_panic_of_a_dependency_is_a_line():
+    """It is no Exception. Rust itself prints where it was, which nobody can keep it from."""
+    env = {k: v for k, v in os.environ.items() if k != "WINNOW_DEBUG"} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PANIC]
+    found = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 1
+    assert "Error: a dependency failed on: out-of-range date\nHint: " in found.stderr
+    assert "please report it" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert "stack backtrace" not in found.stderr
+    env["WINNOW_DEBUG"] = "1"
+    found = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 1
+    assert "Traceback" in found.stderr

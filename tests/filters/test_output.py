@@ -291,7 +291,6 @@ BAD = {
     ),
     "nested": ({"percentile": "1:9", "within": "tags"}, "lists or structs", ""),
     "nothing": ({"max": ["perplexity=0"]}, "keep none of the 48 scored", "--force"),
-    "everything": ({"min": ["perplexity=0"]}, "keep all of the 48 scored", "--force"),
 }
 
 
@@ -301,6 +300,22 @@ def test_refused_before_anything_is_written(made, tmp_path, rules, message, hint
         run_filter(made, tmp_path / "out", **rules)
     assert hint.split("|")[0] in (raised.value.hint or "") or "did you" in str(raised.value.hint)
     assert not (tmp_path / "out").exists()
+
+
+def test_keeping_everything_is_a_result(made, tmp_path):
+    """A night without anything to drop ends as any other, and says so."""
+    record = run_filter(made, tmp_path / "out", min=["perplexity=0"])
+    assert record.keeps_everything
+    assert record.after.documents == 48
+    assert json.loads((tmp_path / "out" / DONE).read_text())["keeps_everything"] is True
+    assert sum(pq.read_metadata(tmp_path / "out" / name).num_rows for name in FILES) == 48
+    assert not run_filter(made, tmp_path / "less", percentile="20:80").keeps_everything
+
+
+def test_keeping_nothing_takes_force(made, tmp_path):
+    record = run_filter(made, tmp_path / "out", max=["perplexity=0"], force=True)
+    assert record.after.documents == 0
+    assert not record.keeps_everything
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from scipy import stats
 from pipeline.filters import selection
 from pipeline.filters.config import FilterConfig, load_filter_config
 from pipeline.filters.selection import find_cutoffs
+from pipeline.statistics.columns import column_named
 from tests.statistics.test_hashing import splitmix
 
 # Few values, so that ties are common; 0.1 + 0.2 lies one bit beyond 0.3.
@@ -253,3 +254,44 @@ def test_the_middle_drops_no_more_than_it_must():
     rows = [("a", None, "ok", float(value), 10) for value in range(1, 5)]
     decided = decide(scores_of(rows), budget_tokens="20", prefer="middle")
     assert decided["keep"].to_list() == [False, True, True, False]
+
+
+def odd_scores() -> tuple[pl.LazyFrame, list[dict]]:
+    """Every other row is in the group a of `^g$`, all are in x of `g`; a third has no `^q$`."""
+    table = scores_of([("f", None, "ok", float(i + 1), 10) for i in range(12)])
+    quality = [math.nan if i % 3 == 0 else i / 12 for i in range(12)]
+    scores = pl.LazyFrame(table, schema=SCHEMA).with_columns(
+        pl.Series("^g$", ["a", "b"] * 6),
+        pl.lit("x").alias("g"),
+        pl.Series("^q$", quality, pl.Float32),
+        pl.lit(0.0).alias("q"),
+        pl.Series("*", quality),
+    )
+    return scores, table
+
+
+@pytest.mark.parametrize("metric", ["^q$", "*"])
+def test_a_bound_on_a_column_with_a_name_like_a_pattern(metric):
+    scores, _ = odd_scores()
+    config = load_filter_config(None, {"run": "x", "min": [f"{metric}=0.5"]})
+    decided = find_cutoffs(config, scores).decide(scores, "^g$").collect()
+    assert decided.filter("keep")["row"].to_list() == [7, 8, 10, 11]
+    assert decided.filter(~pl.col("scored"))["row"].to_list() == [0, 3, 6, 9]
+    assert decided["by"].to_list() == ["a", "b"] * 6
+
+
+def test_within_a_column_with_a_name_like_a_pattern():
+    scores, table = odd_scores()
+    options = {"run": "x", "percentile": "0:50", "within": "^g$"}
+    decided = find_cutoffs(load_filter_config(None, options), scores).decide(scores).collect()
+    for first in (0, 1):
+        own = np.array([row["perplexity"] for row in table[first::2]])
+        assert decided["keep"].to_list()[first::2] == list(own <= np.percentile(own, 50))
+
+
+def test_a_nan_is_in_the_group_of_what_is_missing():
+    scores, _ = odd_scores()
+    scores = scores.with_columns(pl.when(pl.col("row") > 5).then(column_named("^q$")).alias("^q$"))
+    options = {"run": "x", "percentile": "0:100", "within": "^q$"}
+    cutoffs = find_cutoffs(load_filter_config(None, options), scores).cutoffs
+    assert dict(cutoffs.select("group", "documents").iter_rows())[None] == 8

@@ -11,14 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import RunError
+from pipeline.errors import ConfigError, RunError
+from pipeline.filters.config import load_filter_config
+from pipeline.filters.filtering import decide, is_metric
 from pipeline.planning.plan import open_run
 from pipeline.reports.distributions import HISTOGRAM_BINS
 from pipeline.reports.figures import Figures
-from pipeline.reports.groups import MOST_GROUP_VALUES, MOST_GROUPS_SHOWN, OTHERS
+from pipeline.reports.groups import MOST_GROUP_VALUES, MOST_GROUPS_SHOWN, OTHERS, check_groupable
 from pipeline.reports.output import to_markdown
 from pipeline.reports.page import to_html
 from pipeline.reports.report import Report, build_report
+from pipeline.reports.requirements import parse_requirement
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
@@ -477,3 +480,110 @@ def test_a_page_has_one_value_of_a_quantile(make, monkeypatch):
         assert "those that a requirement asks for are exact" in text
     monkeypatch.undo()
     assert "Quantiles are read off bins" not in to_markdown(build_report(run.store, text=False))
+
+
+# --- names and missing values
+
+
+ODD = ("^src$", "src", "*")
+
+
+def odd_names(make, **settings: Any) -> Run:
+    """`src` is one value for all: whoever takes `^src$` for a pattern shows it."""
+    rows = [
+        scored(10, 1.0 + i % 2, 20, **{"^src$": "ab"[i % 2], "src": "x", "*": i % 3})
+        for i in range(12)
+    ]
+    return make(rows, carry=ODD, **settings)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("^src$", {"a": 6, "b": 6}), ("src", {"x": 12})])
+def test_a_name_that_looks_like_a_pattern_is_a_name(make, name, sizes):
+    groups = odd_names(make).report(name).groups
+    assert {one.value: one.figures.num_documents for one in groups[name]} == sizes
+    assert list(groups) == [name]
+
+
+def test_columns_with_names_like_patterns_are_grouped_by_without_being_asked_for(make):
+    groups = odd_names(make).report().groups
+    assert {name: len(own) for name, own in groups.items()} == {"^src$": 2, "*": 3}
+
+
+def test_labels_of_a_column_with_a_name_like_a_pattern(make):
+    separation = build_report(odd_names(make).store, separate="^src$=b").separation
+    assert separation is not None
+    assert separation.together.auc["perplexity"] == 1
+
+
+def test_a_nan_is_no_value(make):
+    """Neither above nor below anything, and in the group of what is missing."""
+    values = [0.2, 0.7, 0.9, math.nan, None, math.nan]
+    run = make([scored(10, 1.0, 20, quality=value) for value in values], carry=("quality",))
+    wanted = ["share(quality > 0.5)", "share(quality <= 0.5)", "mean(quality)", "p100(quality)"]
+    report = build_report(run.store, by="quality", fail_if=[f"{one} > 9" for one in wanted])
+    found = [next(iter(one.values.values())) for one in report.requirements]
+    assert found == [pytest.approx(value) for value in (2 / 6, 1 / 6, 0.6, 0.9)]
+    sizes = {one.value: (one.kind, one.figures.num_documents) for one in report.groups["quality"]}
+    assert sizes["(null)"] == ("null", 3)
+    assert len(sizes) == 4
+
+
+FAR = {
+    "a date of the year 10183": (pa.date32(), 3_000_000),
+    "the last date there is": (pa.date32(), 2**31 - 1),
+    "a date before Christ": (pa.date32(), -800_000),
+    "a time stamp of the year 10183": (pa.timestamp("ms"), 86_400_000 * 3_000_000),
+    "the last time stamp there is": (pa.timestamp("us", "UTC"), 2**63 - 1),
+    "one that is of year 10000 elsewhere": (pa.timestamp("ms", "Asia/Tokyo"), 253402300799000),
+}
+
+
+def dated(make, kind: pa.DataType, value: int) -> Run:
+    stored = pa.int32() if pa.types.is_date32(kind) else pa.int64()
+    run = make([scored(10, 1.0, 20), scored(10, 2.0, 20)], carry=("at",), kinds={"at": kind})
+    schema = run.manifest.arrow_schema()
+    part = pl.read_parquet(run.store.root.full(run.store.part_name(0))).drop("at").to_arrow()
+    at = pa.array([0, value], stored).view(kind)
+    rows = part.append_column("at", at).select(schema.names).cast(schema)
+    with run.store.writing_part(0, schema) as writer:
+        writer.write(rows)
+        run.finish(writer.close(run.manifest.run_id, 0, run.manifest.fingerprint, seconds=2.0))
+    return run
+
+
+@pytest.mark.parametrize(("kind", "value"), FAR.values(), ids=FAR)
+def test_dates_of_no_calendar_are_no_groups_and_are_compared(make, kind, value):
+    run = dated(make, kind, value)
+    with pytest.raises(RunError, match="cannot group by 'at': it has dates before year 1 or after"):
+        run.report("at")
+    config = {"run": run.store.location, "percentile": "0:50"}
+    for how in ({"within": "at"}, {}):
+        rules = load_filter_config(None, config | how)
+        with pytest.raises(RunError, match="cannot group by 'at'"):
+            decide(rules, by=None if how else "at")
+    later = 'share(at > "1990-01-01")'
+    report = build_report(run.store, fail_if=f"{later} > 1")
+    assert report.requirements[0].values == {later: 0.5 if value > 0 else 0.0}
+
+
+def test_the_last_date_of_the_calendar_is_a_group(make):
+    run = dated(make, pa.timestamp("ms", "UTC"), 253402300799999)
+    assert len(run.report("at").groups["at"]) == 2
+    rules = load_filter_config(None, {"run": run.store.location, "percentile": "0:50"})
+    assert len(decide(rules, by="at").record().groups) == 2
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.decimal256(76, 38), pa.dictionary(pa.int8(), pa.duration("s"))]
+)
+def test_types_that_are_no_groups(kind):
+    """Runs of 0.1.0 may carry them."""
+    with pytest.raises(RunError, match="cannot group by 'price': its values are d"):
+        check_groupable("price", kind)
+
+
+def test_a_decimal_wider_than_can_be_read_is_no_figure_and_no_metric():
+    with pytest.raises(ConfigError, match="more digits than can be read"):
+        parse_requirement("mean(price) > 1", {"price": pl.Decimal(76, 38)})
+    assert not is_metric(pa.field("price", pa.decimal256(76, 38)))
+    assert is_metric(pa.field("price", pa.decimal128(38, 38)))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.vllm_engine import Engine
+from pipeline.engine.protocol import Engine
 from pipeline.errors import EngineError, UnreadableFileError, WinnowError
 from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Manifest, ScoringRules, Totals, add_totals

@@ -10,7 +10,7 @@ from jobs.nights.audit import Score, run_night
 from jobs.nights.night import load_night
 from jobs.run.score import Outcome, finish_run
 from pipeline.audits.record import Audit
-from pipeline.engine.vllm_engine import Engine
+from pipeline.engine.protocol import Engine
 from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import take_over
 from pipeline.runs.manifest import Totals

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.run.score import finish_run
-from pipeline.engine.vllm_engine import Engine
+from pipeline.engine.protocol import Engine
 from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Totals
 from pipeline.runs.store import RunStore
