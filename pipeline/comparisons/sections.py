@@ -46,6 +46,9 @@ def files_section(shifts: list[RunShift]) -> Section:
     )
 
 
+PAIRED_BY = {"locator": "file and row", "doc_id": "doc_id", "text_hash": "text"}
+
+
 def pairs_section(shifts: list[RunShift]) -> Section:
     """What became of the documents that two runs have in common."""
     rows = []
@@ -56,23 +59,31 @@ def pairs_section(shifts: list[RunShift]) -> Section:
                 pairing.num_only_in_baseline,
                 pairing.num_only_in_run,
                 pairing.num_texts_changed,
+                pairing.num_not_scored,
                 pairing.num_compared,
             )
+            by = pairing.paired_by.model_dump()
+            ways = [f"{by[key]:,} by {name}" for key, name in PAIRED_BY.items() if by[key]]
             share = "-" if pairing.share_rose is None else f"{100 * pairing.share_rose:.1f}%"
             moved = (f"{n:,}" for n in (pairing.num_rose, pairing.num_fell, pairing.num_equal))
             mean = estimated_change(pairing.mean_difference, pairing.interval)
             p_value = chance(pairing.wilcoxon_p_value)
-            rows.append((shift.run, *(f"{n:,}" for n in counts), *moved, share, *mean, p_value))
+            shown = (*(f"{n:,}" for n in counts), *moved, share, *mean, p_value)
+            rows.append((shift.run, ", ".join(ways) or "-", *shown))
     return Section(
         key="pairs",
         title="Document by document",
-        about="Bits per byte of documents with the same file, row and text, and a score in both.",
+        about="Bits per byte of the documents compared: in both runs, with the same text and a "
+        "score in each. Paired by file and row, else by doc_id, else by text: copies of a text in "
+        "order, as many as both have.",
         columns=(
             "run",
+            "paired",
             "in both",
             "only before",
             "only after",
             "other text",
+            "no score",
             "compared",
             "rose",
             "fell",
@@ -83,7 +94,8 @@ def pairs_section(shifts: list[RunShift]) -> Section:
             "Wilcoxon p",
         ),
         rows=rows,
-        narrow=(0, 1, 4, 9, 10, 11, 12),
+        text_columns=2,
+        narrow=(0, 1, 2, 7, 12, 13, 14),
     )
 
 

@@ -30,14 +30,14 @@ LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte"}
 MOST_CARDS = 6
 PAIR = 2
 """A trend of two runs says what their shift says."""
-DISTANCE_COLUMNS = ("KS", "p", "PSI", "by chance", "moved")
+DISTANCE_COLUMNS = ("KS", "unpaired p", "PSI", "by chance", "moved")
 TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
     ("95% interval", "where the figure could have come out, had other documents been drawn"),
     ("change", "the run minus what it is held against: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
-    ("p", "chance of such a gap between unrelated samples; of many documents any trifle is small"),
+    ("unpaired p", "chance of such a KS between unrelated samples; many make any trifle small"),
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
     ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
     ("Wilcoxon p", "chance of so one-sided a movement if documents rise as often as they fall"),
@@ -172,7 +172,8 @@ def _shifts(comparison: Comparison) -> Section:
     return Section(
         key="shift",
         title="Shift from the baseline",
-        about="Changes of the whole corpus with their 95% intervals; distances over documents.",
+        about="Changes of the whole corpus with their 95% intervals, paired where documents are in "
+        "both; KS, PSI and moved are unpaired: of both sets of documents.",
         columns=("run", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
         rows=rows,
         text_columns=2,
