@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import polars as pl
 
+from pipeline.comparisons.agreement import agree
 from pipeline.comparisons.comparability import Subject, files_changed
 from pipeline.comparisons.comparison import RunShift
-from pipeline.comparisons.matching import Matched, match
-from pipeline.comparisons.pairing import Pairing, pair
+from pipeline.comparisons.matching import match
+from pipeline.comparisons.pairing import pair
 from pipeline.comparisons.samples import Ids, Sample, file_order, read_ids, read_sample
 from pipeline.comparisons.shifts import (
     Measured,
@@ -114,28 +115,34 @@ class Shifts:
         overall, groups = shift_between(
             before, after, (baseline, sample), self._figures, self._groups
         )
+        pairing = agreement = None
+        if same_place or len(matched.in_run):
+            pairing = pair(
+                baseline,
+                sample,
+                matched,
+                blocks=blocks,
+                bootstrap=self._bootstrap,
+                files=self._files,
+                run_scores=after.scores,
+            )
+        if before.subject.model != after.subject.model and len(matched.in_run):
+            agreement = agree(
+                baseline,
+                sample,
+                matched,
+                blocks=blocks,
+                bootstrap=self._bootstrap,
+                groups=self._groups,
+            )
         return RunShift(
             run=after.subject.name,
             baseline=before.subject.name,
             overall=overall,
             groups=groups,
             files=files_changed(before.subject, after.subject),
-            pairing=self._pairing(baseline, sample, matched, blocks, after)
-            if same_place or len(matched.in_run)
-            else None,
-        )
-
-    def _pairing(
-        self, baseline: Sample, sample: Sample, matched: Matched, blocks: Blocks, run: Measured
-    ) -> Pairing:
-        return pair(
-            baseline,
-            sample,
-            matched,
-            blocks=blocks,
-            bootstrap=self._bootstrap,
-            files=self._files,
-            run_scores=run.scores,
+            pairing=pairing,
+            agreement=agreement,
         )
 
     def _ids(

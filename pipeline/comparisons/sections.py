@@ -5,9 +5,10 @@ Owns what every output needs to know of a table. Cells are text of unknown origi
 
 from dataclasses import dataclass, field
 
+from pipeline.comparisons.agreement import RULES, Agreement
 from pipeline.comparisons.comparison import Change, RunShift
 from pipeline.comparisons.pairing import Moved, Pairing
-from pipeline.rendering.formats import chance, estimated_change, number, signed
+from pipeline.rendering.formats import chance, estimate, estimated_change, number, signed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,8 @@ class Section:
     """A table with its title; cells are text that is not escaped yet."""
 
     key: str
-    """What it is of: runs, trend, matrix, shift, files, pairs, groups, quantiles or moved."""
+    """What it is of: runs, trend, matrix, shift, files, pairs, agreement, groups, quantiles or
+    moved."""
     title: str
     about: str = ""
     columns: tuple[str, ...]
@@ -97,6 +99,41 @@ def pairs_section(shifts: list[RunShift]) -> Section:
         text_columns=2,
         narrow=(0, 1, 2, 7, 12, 13, 14),
     )
+
+
+def agreement_section(shifts: list[RunShift]) -> Section:
+    """Whether two models tell the same documents apart, as a whole and by group."""
+    rows = []
+    for shift in shifts:
+        if (found := shift.agreement) is not None:
+            rows.append((shift.run, "all", *_agreement(found.overall)))
+            for column, groups in found.groups.items():
+                for group in groups:
+                    name = f"{column}: {group.value}"
+                    rows.append((shift.run, name, *_agreement(group.agreement)))
+    return Section(
+        key="agreement",
+        title="Agreement of models",
+        about="Over the documents compared, by bits per byte: Spearman's rank correlation with the "
+        "baseline, and of what a percentile rule keeps by either model, the share that it keeps by "
+        "both (Jaccard). Groups: by the same cut-offs.",
+        columns=(
+            "run",
+            "documents",
+            "compared",
+            "Spearman",
+            "95% interval",
+            *(f"overlap p{low}-p{high}" for low, high in RULES),
+        ),
+        rows=rows,
+        text_columns=2,
+    )
+
+
+def _agreement(found: Agreement) -> tuple[str, ...]:
+    shares = (one.jaccard for one in found.overlaps)
+    overlaps = ("-" if share is None else f"{100 * share:.1f}%" for share in shares)
+    return (f"{found.num_compared:,}", *estimate(found.spearman, found.interval), *overlaps)
 
 
 def moved_sections(shift: RunShift, pairing: Pairing) -> list[Section]:

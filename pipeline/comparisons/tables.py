@@ -14,7 +14,13 @@ from pipeline.comparisons.comparison import (
     RunShift,
     Shift,
 )
-from pipeline.comparisons.sections import Section, files_section, moved_sections, pairs_section
+from pipeline.comparisons.sections import (
+    Section,
+    agreement_section,
+    files_section,
+    moved_sections,
+    pairs_section,
+)
 from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
 from pipeline.rendering.formats import chance, estimate, estimated_change, number, percent, signed
 
@@ -41,6 +47,8 @@ TERMS = (
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
     ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
     ("Wilcoxon p", "chance of so one-sided a movement if documents rise as often as they fall"),
+    ("Spearman", "1 where two models put documents in one order, 0 where the orders are unrelated"),
+    ("overlap", "documents that a rule keeps by both models, of those that it keeps by either"),
     ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
 )
 
@@ -57,6 +65,8 @@ def sections(comparison: Comparison) -> list[Section]:
         shown.append(files_section(comparison.shifts))
     if any(shift.pairing is not None for shift in comparison.shifts):
         shown.append(pairs_section(comparison.shifts))
+    if any(shift.agreement is not None for shift in comparison.shifts):
+        shown.append(agreement_section(comparison.shifts))
     for shift in comparison.shifts:
         shown += [_groups(comparison, shift, column) for column in shift.groups]
     for shift in comparison.shifts:
