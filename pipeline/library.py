@@ -4,9 +4,8 @@ Owns what Python users see, and nothing of how a score comes about: a text goes 
 (scoring/stream.py), from preparing to fold, and its score is the one that a run gives it.
 """
 
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, Unpack, overload
 
@@ -17,7 +16,7 @@ from pipeline.corpus.files import is_text
 from pipeline.corpus.reader import batches_of, documents_of, documents_of_column, type_name
 from pipeline.engine.model import load_model
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.errors import CorpusError, EngineError, UsageError, require_modules
+from pipeline.errors import CorpusError, EngineError, require_modules
 from pipeline.planning.identity import asked_engine, plan_rules
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
 from pipeline.scoring.copies import RecentTexts
@@ -30,8 +29,7 @@ from pipeline.settings.config import (
     make_scoring_config,
     near_or_known,
 )
-
-OPTION = re.compile(rf"(?<!\S)--({'|'.join(ScoringConfig.model_fields).replace('_', '-')})\b")
+from pipeline.settings.keywords import words_of_python
 
 
 class Scorer:
@@ -50,7 +48,7 @@ class Scorer:
     """
 
     def __init__(self, model: str | Path, **settings: Unpack[ScoringSettings]) -> None:
-        with _words_of_python():
+        with words_of_python(ScoringConfig.model_fields):
             config = make_scoring_config(str(model), settings)
             require_modules("Scorer", "vllm", "torch", "transformers")
             found = load_model(config.model, **config.model_options(), digest_weights=False)
@@ -167,17 +165,3 @@ def _check_column(column: str, names: list[str]) -> None:
         raise CorpusError(f"no column '{column}' in the table", hint=near_or_known(column, names))
     if names.count(column) > 1:
         raise CorpusError(f"the table has the column '{column}' more than once")
-
-
-@contextmanager
-def _words_of_python() -> Iterator[None]:
-    """Errors name options of the command line; here the same settings are keywords."""
-    try:
-        yield
-    except UsageError as error:
-
-        def reworded(text: str) -> str:
-            return OPTION.sub(lambda found: found[1].replace("-", "_"), text)
-
-        hint = None if error.hint is None else reworded(error.hint)
-        raise type(error)(reworded(str(error)), hint=hint) from error.__cause__

@@ -4,8 +4,9 @@ Owns the order of the work. What may be compared is comparability.py's, which ru
 which, references.py's, what a shift is, shifts.py's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
@@ -24,6 +25,7 @@ from pipeline.comparisons.comparison import (
     Step,
 )
 from pipeline.comparisons.notes import confounded, on_samples
+from pipeline.comparisons.page import write_comparison
 from pipeline.comparisons.references import Shifts, references
 from pipeline.comparisons.shifts import (
     BITS,
@@ -44,20 +46,35 @@ DEFAULT_RESAMPLES = 1000
 
 
 def compare_runs(
-    stores: list[RunStore],
+    runs: Sequence[RunStore | str | Path],
     *,
-    baseline: RunStore | None = None,
-    by: tuple[str, ...] = (),
+    baseline: RunStore | str | Path | None = None,
+    by: str | Sequence[str] = (),
+    out: str | Path | None = None,
     partial: bool = False,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
-    """Compare runs with a baseline: the first, if none is given. Raises RunError.
+    """Compare runs with a baseline: the first, if none is given. Settings are `winnow compare`'s.
 
-    `by` are columns that every run carries. `partial` lets in runs that are not complete. `on_run`
+    `by` are columns that every run carries. `out` is a folder to write comparison.html, .json and
+    .md into; without, nothing is written. `partial` lets in runs that are not complete. `on_run`
     hears the name of each run as it is read.
+
+    >>> from pipeline import compare_runs
+    >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
+    >>> comparison.kind
+    'repeats'
+    >>> shift = comparison.shifts[0]
+    >>> shift.overall.changes["bits_per_byte"].difference, shift.pairing.num_rose
+    (0.0, 0)
+
+    Raises RunError for runs that cannot be compared, ConfigError if `out` is a file.
     """
+    stores = [_store(run) for run in runs]
+    by = (by,) if isinstance(by, str) else tuple(by)
+    baseline = None if baseline is None else _store(baseline)
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
     draws = [read_draw(subject.store) for subject in question.subjects]
@@ -66,16 +83,16 @@ def compare_runs(
         for subject, draw in zip(question.subjects, draws, strict=True)
     ]
     groups = _groups(question.subjects, scores, by)
-    runs = []
+    measured = []
     for subject, frame, draw in zip(question.subjects, scores, draws, strict=True):
         on_run(subject.name)
-        runs.append(_measured(subject, frame, groups, draw))
+        measured.append(_measured(subject, frame, groups, draw))
     figures = [PERPLEXITY, BITS] if question.same_tokenizer else [BITS]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
     held_against = references(question.subjects, first)
-    shifts = Shifts(runs, figures, groups, bootstrap).find(held_against, on_run)
-    order = _order(question, runs, figures[0])
-    return Comparison(
+    shifts = Shifts(measured, figures, groups, bootstrap).find(held_against, on_run)
+    order = _order(question, measured, figures[0])
+    comparison = Comparison(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         kind=question.kind,
         ranked_by=figures[0],
@@ -87,11 +104,18 @@ def compare_runs(
             *on_samples(question, draws),
         ],
         intervals=Intervals(method=METHOD, confidence=CONFIDENCE, resamples=resamples, seed=seed),
-        runs=[_compared(runs[i], figures) for i in order],
+        runs=[_compared(measured[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
-        trend=_trend(runs, figures[0]) if question.kind in TREND else None,
-        matrix=_matrix(runs) if question.kind == "matrix" else None,
+        trend=_trend(measured, figures[0]) if question.kind in TREND else None,
+        matrix=_matrix(measured) if question.kind == "matrix" else None,
     )
+    if out is not None:
+        write_comparison(comparison, str(out))
+    return comparison
+
+
+def _store(run: RunStore | str | Path) -> RunStore:
+    return run if isinstance(run, RunStore) else RunStore(str(run))
 
 
 def _with_baseline(stores: list[RunStore], baseline: RunStore | None) -> tuple[list[RunStore], int]:
