@@ -1,6 +1,6 @@
-"""Winnow as a library: score texts and tables in this process, read runs, build reports.
+"""Winnow as a library: score texts and tables in this process; read, report, filter, compare runs.
 
-    from pipeline import Scorer, build_report, read_scores
+    from pipeline import Scorer, build_report, compare_runs, filter_run, read_scores
 
 Everything else here is the inside of it. A name is imported when it is first used, so importing the
 package costs nothing, and reading a run never imports vLLM or torch.
@@ -9,17 +9,28 @@ package costs nothing, and reading a run never imports vLLM or torch.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.comparisons.compare import compare_runs
     from pipeline.errors import WinnowError
+    from pipeline.filters.filter_run import filter_run
     from pipeline.library import Scorer
     from pipeline.reports.report import build_report
     from pipeline.runs.scores import read_scores
 
-__all__ = ["Scorer", "WinnowError", "build_report", "read_scores"]
+__all__ = [
+    "Scorer",
+    "WinnowError",
+    "build_report",
+    "compare_runs",
+    "filter_run",
+    "read_scores",
+]
 
 _HOMES = {
     "Scorer": "pipeline.library",
     "WinnowError": "pipeline.errors",
     "build_report": "pipeline.reports.report",
+    "compare_runs": "pipeline.comparisons.compare",
+    "filter_run": "pipeline.filters.filter_run",
     "read_scores": "pipeline.runs.scores",
 }
 

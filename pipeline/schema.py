@@ -125,7 +125,7 @@ class DocumentScore(NamedTuple):
         str | None,
         Column(
             "why, in a word: `too_long`, `too_short`, `too_large`, `nonfinite`, `not UTF-8`, "
-            "`engine_died`"
+            "`token_out_of_vocabulary`, `engine_died` and what the engine said: `engine_died: …`"
         ),
     ] = None
     num_tokens: Annotated[int, Metric("tokens scored", unit="tokens")] = 0

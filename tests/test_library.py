@@ -171,14 +171,16 @@ def test_the_examples_run(at_work):
 
 def test_the_readme_example_runs(at_work):
     section = (ROOT / "README.md").read_text().split("## As a library\n")[1].split("\n## ")[0]
-    assert len(section.splitlines()) <= 12
+    assert len(section.splitlines()) <= 14
     [code] = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
     made = {}
     exec(compile(code, "README.md", "exec"), made)
-    assert {"Scorer", "read_scores", "build_report"} <= made.keys()
+    assert set(pipeline.__all__) - {"WinnowError"} <= made.keys()
     assert made["scores"]["status"].to_list() == ["ok", "null"]
     assert made["table"].columns[-len(NAMES) :] == NAMES
     assert made["report"].overall.num_documents == len(ALL_TEXTS)
+    assert made["record"].before.documents == len(ALL_TEXTS)
+    assert made["comparison"].kind == "repeats"
 
 
 def test_texts_stay_in_order_whatever_their_number(fake, tiny_model):
@@ -396,10 +398,12 @@ def test_importing_the_package_imports_nothing_else():
 def test_reading_a_run_imports_no_engine(workplace):
     code = """
 import sys
-from pipeline import build_report, read_scores
+from pipeline import build_report, compare_runs, filter_run, read_scores
 assert read_scores(sys.argv[1]).collect().height == build_report(sys.argv[1]).overall.num_documents
+filter_run(sys.argv[1], percentile=(10, 90), corpus=sys.argv[2])
+compare_runs([sys.argv[1], sys.argv[1]], resamples=100)
 """
-    loaded = python(code + LOADED, str(workplace / "runs/first")).split()
+    loaded = python(code + LOADED, str(workplace / "runs/first"), str(workplace / "data")).split()
     assert "polars" in loaded
     assert not set(HEAVY) & set(loaded)
 

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from pipeline.comparisons.names import short_names, told_apart
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest, differences
-from pipeline.runs.sample import Draw
 from pipeline.runs.scores import is_complete
 from pipeline.runs.store import RunStore
 
@@ -258,29 +257,3 @@ def _notes(question: Question) -> list[str]:
         said = ", ".join(f"{name} {limit or 'all'}" for name, limit in limits.items())
         notes.append(f"Not the same number of rows was asked for ({said}).")
     return notes
-
-
-def confounded(question: Question, references: list[int | None]) -> list[str]:
-    """Notes on runs that differ from what they are held against in more than one thing."""
-    notes = []
-    for subject, reference in zip(question.subjects, references, strict=True):
-        if reference is None:
-            continue
-        other = question.subjects[reference]
-        if subject.model != other.model and subject.dataset != other.dataset:
-            notes.append(
-                f"{subject.name} and {other.name} differ in model and in text: "
-                "what moved is due to either."
-            )
-    return notes
-
-
-def on_samples(question: Question, draws: list[Draw | None]) -> list[str]:
-    """Notes on runs that are of some of their corpus's rows."""
-    return [
-        f"{subject.name} is a sample, {draw.num_drawn:,} of {draw.num_rows:,} rows: its figures, "
-        "quantiles and their changes are estimated of the corpus; distances (KS, PSI, moved) and "
-        "documents one by one are of the sampled rows."
-        for subject, draw in zip(question.subjects, draws, strict=True)
-        if draw is not None
-    ]

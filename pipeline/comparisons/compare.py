@@ -1,11 +1,12 @@
 """Runs side by side: figures, shifts from a baseline, and how sure they are.
 
-Owns the order of the work: which run is held against which, and one pair in memory at a time. What
-may be compared is comparability.py's, what a shift is, shifts.py's.
+Owns the order of the work. What may be compared is comparability.py's, which run is held against
+which, references.py's, what a shift is, shifts.py's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
@@ -13,9 +14,6 @@ from pipeline.comparisons.comparability import (
     TREND,
     Question,
     Subject,
-    confounded,
-    files_changed,
-    on_samples,
     recognise,
 )
 from pipeline.comparisons.comparison import (
@@ -24,22 +22,17 @@ from pipeline.comparisons.comparison import (
     Comparison,
     Intervals,
     Matrix,
-    RunShift,
     Step,
 )
-from pipeline.comparisons.pairing import pair
-from pipeline.comparisons.samples import Sample, file_order, read_sample
+from pipeline.comparisons.notes import confounded, on_samples
+from pipeline.comparisons.page import write_comparison
+from pipeline.comparisons.references import Shifts, references
 from pipeline.comparisons.shifts import (
     BITS,
     PERPLEXITY,
     Measured,
     change_between,
-    count_scored,
     figure_of,
-    percentiles,
-    resample,
-    shift_between,
-    with_exact_quantiles,
 )
 from pipeline.errors import RunError
 from pipeline.reports.groups import check_group, group_sizes, largest_groups
@@ -47,26 +40,41 @@ from pipeline.reports.sampled import corpus_figures, corpus_groups, sampled, wei
 from pipeline.runs.sample import Draw, read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
-from pipeline.statistics.bootstrap import CONFIDENCE, METHOD, Blocks, Bootstrap
+from pipeline.statistics.bootstrap import CONFIDENCE, METHOD, Bootstrap
 
 DEFAULT_RESAMPLES = 1000
 
 
 def compare_runs(
-    stores: list[RunStore],
+    runs: Sequence[RunStore | str | Path],
     *,
-    baseline: RunStore | None = None,
-    by: tuple[str, ...] = (),
+    baseline: RunStore | str | Path | None = None,
+    by: str | Sequence[str] = (),
+    out: str | Path | None = None,
     partial: bool = False,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
-    """Compare runs with a baseline: the first, if none is given. Raises RunError.
+    """Compare runs with a baseline: the first, if none is given. Settings are `winnow compare`'s.
 
-    `by` are columns that every run carries. `partial` lets in runs that are not complete. `on_run`
+    `by` are columns that every run carries. `out` is a folder to write comparison.html, .json and
+    .md into; without, nothing is written. `partial` lets in runs that are not complete. `on_run`
     hears the name of each run as it is read.
+
+    >>> from pipeline import compare_runs
+    >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
+    >>> comparison.kind
+    'repeats'
+    >>> shift = comparison.shifts[0]
+    >>> shift.overall.changes["bits_per_byte"].difference, shift.pairing.num_rose
+    (0.0, 0)
+
+    Raises RunError for runs that cannot be compared, ConfigError if `out` is a file.
     """
+    stores = [_store(run) for run in runs]
+    by = (by,) if isinstance(by, str) else tuple(by)
+    baseline = None if baseline is None else _store(baseline)
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
     draws = [read_draw(subject.store) for subject in question.subjects]
@@ -75,29 +83,39 @@ def compare_runs(
         for subject, draw in zip(question.subjects, draws, strict=True)
     ]
     groups = _groups(question.subjects, scores, by)
-    runs = []
+    measured = []
     for subject, frame, draw in zip(question.subjects, scores, draws, strict=True):
         on_run(subject.name)
-        runs.append(_measured(subject, frame, groups, draw))
+        measured.append(_measured(subject, frame, groups, draw))
     figures = [PERPLEXITY, BITS] if question.same_tokenizer else [BITS]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
-    references = _references(question, first)
-    pairs = _Pairs(runs, figures, groups, bootstrap)
-    shifts = pairs.compare(references, on_run)
-    order = _order(question, runs, figures[0])
-    return Comparison(
+    held_against = references(question.subjects, first)
+    shifts = Shifts(measured, figures, groups, bootstrap).find(held_against, on_run)
+    order = _order(question, measured, figures[0])
+    comparison = Comparison(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         kind=question.kind,
         ranked_by=figures[0],
         baseline=question.subjects[first].name,
         by=list(groups),
-        notes=question.notes + confounded(question, references) + on_samples(question, draws),
+        notes=[
+            *question.notes,
+            *confounded(question, held_against, shifts),
+            *on_samples(question, draws),
+        ],
         intervals=Intervals(method=METHOD, confidence=CONFIDENCE, resamples=resamples, seed=seed),
-        runs=[_compared(runs[i], figures) for i in order],
+        runs=[_compared(measured[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
-        trend=_trend(runs, figures[0]) if question.kind in TREND else None,
-        matrix=_matrix(runs) if question.kind == "matrix" else None,
+        trend=_trend(measured, figures[0]) if question.kind in TREND else None,
+        matrix=_matrix(measured) if question.kind == "matrix" else None,
     )
+    if out is not None:
+        write_comparison(comparison, str(out))
+    return comparison
+
+
+def _store(run: RunStore | str | Path) -> RunStore:
+    return run if isinstance(run, RunStore) else RunStore(str(run))
 
 
 def _with_baseline(stores: list[RunStore], baseline: RunStore | None) -> tuple[list[RunStore], int]:
@@ -146,94 +164,6 @@ def _measured(
         },
         sampled=None if draw is None else sampled(scores, draw),
     )
-
-
-def _references(question: Question, first: int) -> list[int | None]:
-    """Which run each is held against: the baseline.
-
-    In a matrix another model is held against the baseline's model over the same dataset, where
-    there is one, so that one thing differs at a time.
-    """
-    subjects = question.subjects
-    references: list[int | None] = []
-    for i, subject in enumerate(subjects):
-        reference = first
-        if subject.model != subjects[first].model:
-            beside = [
-                j
-                for j, other in enumerate(subjects)
-                if other.model == subjects[first].model and other.dataset == subject.dataset
-            ]
-            reference = first if first in beside or not beside else beside[0]
-        references.append(None if i == first else reference)
-    return references
-
-
-class _Pairs:
-    """Holds each run against its reference; no more than two runs' documents in memory."""
-
-    def __init__(
-        self,
-        runs: list[Measured],
-        figures: list[str],
-        groups: dict[str, list[str]],
-        bootstrap: Bootstrap,
-    ) -> None:
-        self.runs = runs
-        self.figures = figures
-        self.groups = groups
-        self.bootstrap = bootstrap
-        self.files = file_order(run.subject.manifest for run in runs)
-
-    def compare(
-        self, references: list[int | None], on_run: Callable[[str], None]
-    ) -> dict[int, RunShift]:
-        """Run to its shift; fills in every run's resampled figures."""
-        shifts = {}
-        for reference in sorted({i for i in references if i is not None}):
-            on_run(self.runs[reference].subject.name)
-            baseline, _ = self._read(reference)
-            for i, its_reference in enumerate(references):
-                if its_reference == reference:
-                    on_run(self.runs[i].subject.name)
-                    shifts[i] = self._shift(reference, i, baseline)
-        return shifts
-
-    def _read(self, index: int) -> tuple[Sample, Blocks]:
-        run = self.runs[index]
-        sample = read_sample(run.scores, self.files, self.groups)
-        blocks = self.bootstrap.blocks(sample.key, self.files, run.subject.place)
-        if not run.resampled:
-            run.resampled = resample(sample, blocks, self.bootstrap, self.groups)
-            run.num_resampled = count_scored(sample, self.groups)
-            run.percentiles = percentiles(sample, self.figures)
-            run.figures = with_exact_quantiles(run.figures, run.percentiles)
-        return sample, blocks
-
-    def _shift(self, reference: int, index: int, baseline: Sample) -> RunShift:
-        before, after = self.runs[reference], self.runs[index]
-        sample, blocks = self._read(index)
-        overall, groups = shift_between(
-            before, after, (baseline, sample), self.figures, self.groups
-        )
-        pairing = None
-        if before.subject.place == after.subject.place:
-            pairing = pair(
-                baseline,
-                sample,
-                blocks=blocks,
-                bootstrap=self.bootstrap,
-                files=self.files,
-                run_scores=after.scores,
-            )
-        return RunShift(
-            run=after.subject.name,
-            baseline=before.subject.name,
-            overall=overall,
-            groups=groups,
-            files=files_changed(before.subject, after.subject),
-            pairing=pairing,
-        )
 
 
 def _order(question: Question, runs: list[Measured], figure: str) -> list[int]:

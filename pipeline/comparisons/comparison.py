@@ -6,6 +6,7 @@ change is the run's minus the baseline's, so positive means more surprising.
 
 from pydantic import BaseModel
 
+from pipeline.comparisons.agreement import ModelAgreement
 from pipeline.comparisons.comparability import FilesChanged, Kind
 from pipeline.comparisons.drift import Distances
 from pipeline.comparisons.pairing import Pairing
@@ -62,7 +63,9 @@ class RunShift(BaseModel):
     files: FilesChanged | None
     """What happened to the files, where both runs are of one location."""
     pairing: Pairing | None
-    """Document by document, where both runs are of the same documents."""
+    """Document by document, where both runs have the same documents."""
+    agreement: ModelAgreement | None = None
+    """How two models rank those documents, where the runs are of two."""
 
 
 class ComparedRun(BaseModel):

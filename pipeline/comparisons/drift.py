@@ -42,6 +42,9 @@ class Distances(BaseModel):
 
     ks_statistic: float
     """Largest difference of the two distribution functions, 0 to 1."""
+    paired: bool = False
+    """Never: these are of two sets of documents, whichever are in both. The test of pairs is
+    `wilcoxon_p_value` of `pairing`."""
     ks_p_value: float
     """Chance of a difference as large between samples of one population. With many documents
     trifles are significant: read the size."""

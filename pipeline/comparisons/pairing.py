@@ -1,18 +1,16 @@
 """Two runs over the same documents, document by document.
 
-Owns matching documents by their locator and text, and what the differences of the matched say.
-Differences are in bits per byte, which compares across tokenizers; positive: more surprising than
-in the baseline.
+Owns what the differences of paired documents say; which are pairs is matching.py's. Differences
+are in bits per byte, which compares across tokenizers; positive: more surprising than in the
+baseline.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel
 from scipy import stats
 
+from pipeline.comparisons.matching import Matched, PairedBy
 from pipeline.comparisons.samples import Sample
 from pipeline.runs.ids import shown_id
 from pipeline.statistics.bootstrap import (
@@ -30,8 +28,6 @@ NUM_MOVED = 10
 CHUNK = 1 << 20
 MOST_EXACT = 1000
 """Up to this many differences SciPy's test, exact where it can be; beyond, the limit law."""
-
-Rows = npt.NDArray[np.int64]
 
 
 class Moved(BaseModel):
@@ -51,13 +47,18 @@ class Pairing(BaseModel):
     """What became of every document that both runs have."""
 
     num_matched: int
-    """Rows of the same file and number in both runs."""
+    """Documents in both runs, by file and row, by id or by text: those with the same text, and
+    those whose text was edited."""
+    paired_by: PairedBy
+    """What paired those with the same text."""
     num_only_in_baseline: int
     num_only_in_run: int
     num_texts_changed: int
-    """Matched rows whose texts differ; they are in nothing that follows."""
+    """Documents of the same id, or place, and another text; they are in nothing that follows."""
+    num_not_scored: int
+    """Documents of the same text that one run or both have no score of; nor are they."""
     num_compared: int
-    """Matched rows of the same text with a score in both runs."""
+    """Documents of the same text with a score in both runs: the matched without those two."""
     num_rose: int
     num_fell: int
     num_equal: int
@@ -73,41 +74,10 @@ class Pairing(BaseModel):
     fell_most: list[Moved]
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """Positions, in both samples, of documents that are the same."""
-
-    in_baseline: Rows
-    in_run: Rows
-    num_matched: int
-    num_texts_changed: int
-
-
-def match(baseline: Sample, run: Sample) -> Matched:
-    """Match rows by locator, and keep those whose texts are the same and scored in both."""
-    theirs, ours = [], []
-    num_matched = num_changed = 0
-    counts = (baseline.scored(), run.scored())
-    for start in range(0, len(run.key) if len(baseline.key) else 0, CHUNK):
-        keys = run.key[start : start + CHUNK]
-        near = np.minimum(np.searchsorted(baseline.key, keys), len(baseline.key) - 1)
-        hit = baseline.key[near] == keys
-        there, here = near[hit], start + np.flatnonzero(hit)
-        same = baseline.text_hash[there] == run.text_hash[here]
-        num_matched += len(here)
-        num_changed += int(np.count_nonzero(~same))
-        kept = same & counts[0][there] & counts[1][here]
-        theirs.append(there[kept])
-        ours.append(here[kept])
-    nothing = [np.empty(0, np.int64)]
-    return Matched(
-        np.concatenate(theirs or nothing), np.concatenate(ours or nothing), num_matched, num_changed
-    )
-
-
 def pair(
     baseline: Sample,
     run: Sample,
+    matched: Matched,
     *,
     blocks: Blocks,
     bootstrap: Bootstrap,
@@ -116,7 +86,6 @@ def pair(
 ) -> Pairing:
     """Statistics of matched documents. `blocks` are of the run's rows; `run_scores` is the run,
     to look up the ids of the few documents that are shown."""
-    matched = match(baseline, run)
     differences = run.metric(METRIC, matched.in_run)
     differences -= baseline.metric(METRIC, matched.in_baseline)
     moved = []
@@ -125,16 +94,16 @@ def pair(
         moved.append([_moved(baseline, run, matched, i, files) for i in at])
     with_ids = _with_ids(moved[0] + moved[1], run_scores)
     around = _mean_interval(differences, blocks[matched.in_run], bootstrap)
-    num_matched, num_texts_changed = matched.num_matched, matched.num_texts_changed
-    del matched  # two integers a document; the test that comes needs the room
     count = len(differences)
     num_rose = int(np.count_nonzero(differences > 0))
     num_fell = int(np.count_nonzero(differences < 0))
     return Pairing(
-        num_matched=num_matched,
-        num_only_in_baseline=len(baseline.key) - num_matched,
-        num_only_in_run=len(run.key) - num_matched,
-        num_texts_changed=num_texts_changed,
+        num_matched=matched.num_matched,
+        paired_by=matched.paired_by,
+        num_only_in_baseline=len(baseline.key) - matched.num_matched,
+        num_only_in_run=len(run.key) - matched.num_matched,
+        num_texts_changed=matched.num_texts_changed,
+        num_not_scored=matched.num_matched - matched.num_texts_changed - count,
         num_compared=count,
         num_rose=num_rose,
         num_fell=num_fell,

@@ -7,6 +7,7 @@ its group in every run alike. About 33 bytes a row.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,15 @@ from pipeline.statistics.bootstrap import ROW_BITS, Mask, Values
 
 TYPES: dict[str, npt.DTypeLike] = {
     "key": np.int64,
+    "id": np.int64,
     "text_hash": np.int64,
     "nll": np.float64,
     "num_tokens": np.uint32,
     "num_scored_bytes": np.uint32,
     "weight": np.float64,
 }
+Ids = npt.NDArray[np.int64]
+ID_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +67,7 @@ def file_order(manifests: Iterable[Manifest]) -> list[str]:
 def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[str]]) -> Sample:
     """Read a run. `files` is file_order's; `groups` names, by column, the groups to tell apart."""
     columns = {
-        "key": pl.col("file").cast(pl.Enum(files)).to_physical().cast(pl.Int64) * (1 << ROW_BITS)
-        + pl.col("row"),
+        "key": _key(files),
         "text_hash": pl.col("text_hash").fill_null(0),
         "nll": pl.col("nll").fill_null(math.nan),
         "num_tokens": pl.col("num_tokens").cast(pl.UInt32),
@@ -74,6 +77,31 @@ def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[s
         columns["weight"] = pl.col(WEIGHT)
     for column, names in groups.items():
         columns[f"group:{column}"] = group_code(column, names).cast(pl.UInt8)
+    arrays = _in_order(scores, columns)
+    named = {column: arrays.pop(f"group:{column}") for column in groups}
+    return Sample(groups=named, **arrays)
+
+
+def read_ids(scores: pl.LazyFrame, files: list[str]) -> Ids:
+    """A number for each row's id, in the order of `read_sample`; 0 where it has none.
+
+    64 bits of Polars' hash, which is the same throughout a process. An id alone pairs nothing: its
+    text must be the same too, so a wrong pair takes two hashes that collide, 128 bits. Ids that
+    collide in one run count as repeated.
+    """
+    text = pl.col("doc_id").cast(pl.String, strict=False)
+    number = text.hash(ID_SEED).reinterpret(signed=True)
+    columns = {"key": _key(files), "id": pl.when(text.is_not_null()).then(number).otherwise(0)}
+    return _in_order(scores, columns)["id"]
+
+
+def _key(files: list[str]) -> pl.Expr:
+    number = pl.col("file").cast(pl.Enum(files)).to_physical().cast(pl.Int64)
+    return number * (1 << ROW_BITS) + pl.col("row")
+
+
+def _in_order(scores: pl.LazyFrame, columns: dict[str, pl.Expr]) -> dict[str, npt.NDArray[Any]]:
+    """The columns as arrays, in order of `key`, which is one of them."""
     # In batches, into place: collected at once, the file names alone outweigh all that is kept.
     num_rows = scores.select(pl.len()).collect().item()
     arrays = {name: np.empty(num_rows, TYPES.get(name, np.uint8)) for name in columns}
@@ -86,5 +114,4 @@ def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[s
     if np.any(key[1:] < key[:-1]):
         order = np.argsort(key, kind="stable")
         arrays = {name: arrays.pop(name)[order] for name in list(arrays)}
-    named = {column: arrays.pop(f"group:{column}") for column in groups}
-    return Sample(groups=named, **arrays)
+    return arrays

@@ -5,9 +5,10 @@ Owns what every output needs to know of a table. Cells are text of unknown origi
 
 from dataclasses import dataclass, field
 
+from pipeline.comparisons.agreement import RULES, Agreement
 from pipeline.comparisons.comparison import Change, RunShift
 from pipeline.comparisons.pairing import Moved, Pairing
-from pipeline.rendering.formats import chance, estimated_change, number, signed
+from pipeline.rendering.formats import chance, estimate, estimated_change, number, signed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,8 @@ class Section:
     """A table with its title; cells are text that is not escaped yet."""
 
     key: str
-    """What it is of: runs, trend, matrix, shift, files, pairs, groups, quantiles or moved."""
+    """What it is of: runs, trend, matrix, shift, files, pairs, agreement, groups, quantiles or
+    moved."""
     title: str
     about: str = ""
     columns: tuple[str, ...]
@@ -46,6 +48,9 @@ def files_section(shifts: list[RunShift]) -> Section:
     )
 
 
+PAIRED_BY = {"locator": "file and row", "doc_id": "doc_id", "text_hash": "text"}
+
+
 def pairs_section(shifts: list[RunShift]) -> Section:
     """What became of the documents that two runs have in common."""
     rows = []
@@ -56,23 +61,31 @@ def pairs_section(shifts: list[RunShift]) -> Section:
                 pairing.num_only_in_baseline,
                 pairing.num_only_in_run,
                 pairing.num_texts_changed,
+                pairing.num_not_scored,
                 pairing.num_compared,
             )
+            by = pairing.paired_by.model_dump()
+            ways = [f"{by[key]:,} by {name}" for key, name in PAIRED_BY.items() if by[key]]
             share = "-" if pairing.share_rose is None else f"{100 * pairing.share_rose:.1f}%"
             moved = (f"{n:,}" for n in (pairing.num_rose, pairing.num_fell, pairing.num_equal))
             mean = estimated_change(pairing.mean_difference, pairing.interval)
             p_value = chance(pairing.wilcoxon_p_value)
-            rows.append((shift.run, *(f"{n:,}" for n in counts), *moved, share, *mean, p_value))
+            shown = (*(f"{n:,}" for n in counts), *moved, share, *mean, p_value)
+            rows.append((shift.run, ", ".join(ways) or "-", *shown))
     return Section(
         key="pairs",
         title="Document by document",
-        about="Bits per byte of documents with the same file, row and text, and a score in both.",
+        about="Bits per byte of the documents compared: in both runs, with the same text and a "
+        "score in each. Paired by file and row, else by doc_id, else by text: copies of a text in "
+        "order, as many as both have.",
         columns=(
             "run",
+            "paired",
             "in both",
             "only before",
             "only after",
             "other text",
+            "no score",
             "compared",
             "rose",
             "fell",
@@ -83,8 +96,44 @@ def pairs_section(shifts: list[RunShift]) -> Section:
             "Wilcoxon p",
         ),
         rows=rows,
-        narrow=(0, 1, 4, 9, 10, 11, 12),
+        text_columns=2,
+        narrow=(0, 1, 2, 7, 12, 13, 14),
     )
+
+
+def agreement_section(shifts: list[RunShift]) -> Section:
+    """Whether two models tell the same documents apart, as a whole and by group."""
+    rows = []
+    for shift in shifts:
+        if (found := shift.agreement) is not None:
+            rows.append((shift.run, "all", *_agreement(found.overall)))
+            for column, groups in found.groups.items():
+                for group in groups:
+                    name = f"{column}: {group.value}"
+                    rows.append((shift.run, name, *_agreement(group.agreement)))
+    return Section(
+        key="agreement",
+        title="Agreement of models",
+        about="Over the documents compared, by bits per byte: Spearman's rank correlation with the "
+        "baseline, and of what a percentile rule keeps by either model, the share that it keeps by "
+        "both (Jaccard). Groups: by the same cut-offs.",
+        columns=(
+            "run",
+            "documents",
+            "compared",
+            "Spearman",
+            "95% interval",
+            *(f"overlap p{low}-p{high}" for low, high in RULES),
+        ),
+        rows=rows,
+        text_columns=2,
+    )
+
+
+def _agreement(found: Agreement) -> tuple[str, ...]:
+    shares = (one.jaccard for one in found.overlaps)
+    overlaps = ("-" if share is None else f"{100 * share:.1f}%" for share in shares)
+    return (f"{found.num_compared:,}", *estimate(found.spearman, found.interval), *overlaps)
 
 
 def moved_sections(shift: RunShift, pairing: Pairing) -> list[Section]:

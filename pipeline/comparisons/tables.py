@@ -14,7 +14,13 @@ from pipeline.comparisons.comparison import (
     RunShift,
     Shift,
 )
-from pipeline.comparisons.sections import Section, files_section, moved_sections, pairs_section
+from pipeline.comparisons.sections import (
+    Section,
+    agreement_section,
+    files_section,
+    moved_sections,
+    pairs_section,
+)
 from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
 from pipeline.rendering.formats import chance, estimate, estimated_change, number, percent, signed
 
@@ -30,7 +36,7 @@ LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte"}
 MOST_CARDS = 6
 PAIR = 2
 """A trend of two runs says what their shift says."""
-DISTANCE_COLUMNS = ("KS", "p", "PSI", "by chance", "moved")
+DISTANCE_COLUMNS = ("KS", "unpaired p", "PSI", "by chance", "moved")
 TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
@@ -38,10 +44,12 @@ TERMS = (
     ("95% interval", "where the figure could have come out, had other documents been drawn"),
     ("change", "the run minus what it is held against: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
-    ("p", "chance of such a gap between unrelated samples; of many documents any trifle is small"),
+    ("unpaired p", "chance of such a KS between unrelated samples; many make any trifle small"),
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
     ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
     ("Wilcoxon p", "chance of so one-sided a movement if documents rise as often as they fall"),
+    ("Spearman", "1 where two models put documents in one order, 0 where the orders are unrelated"),
+    ("overlap", "documents that a rule keeps by both models, of those that it keeps by either"),
     ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
 )
 
@@ -58,6 +66,8 @@ def sections(comparison: Comparison) -> list[Section]:
         shown.append(files_section(comparison.shifts))
     if any(shift.pairing is not None for shift in comparison.shifts):
         shown.append(pairs_section(comparison.shifts))
+    if any(shift.agreement is not None for shift in comparison.shifts):
+        shown.append(agreement_section(comparison.shifts))
     for shift in comparison.shifts:
         shown += [_groups(comparison, shift, column) for column in shift.groups]
     for shift in comparison.shifts:
@@ -175,7 +185,8 @@ def _shifts(comparison: Comparison) -> Section:
     return Section(
         key="shift",
         title="Shift from the baseline",
-        about="Changes of the whole corpus with their 95% intervals; distances over documents.",
+        about="Changes of the whole corpus with their 95% intervals, paired where documents are in "
+        "both; KS, PSI and moved are unpaired: of both sets of documents.",
         columns=("run", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
         rows=rows,
         text_columns=2,

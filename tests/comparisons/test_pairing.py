@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.comparisons import pairing
-from pipeline.comparisons.pairing import furthest, match, pair, wilcoxon_p_value
+from pipeline.comparisons import matching, pairing
+from pipeline.comparisons.matching import match
+from pipeline.comparisons.pairing import furthest, pair, wilcoxon_p_value
 from pipeline.comparisons.samples import file_order, read_sample
 from pipeline.runs.scores import scan_scores
 from pipeline.statistics.bootstrap import Bootstrap
@@ -29,7 +30,13 @@ def paired(*stores, resamples=100):
     bootstrap = Bootstrap(seed=0, resamples=resamples)
     blocks = bootstrap.blocks(after.key, files, 0)
     return pair(
-        before, after, blocks=blocks, bootstrap=bootstrap, files=files, run_scores=frames[1]
+        before,
+        after,
+        match(before, after),
+        blocks=blocks,
+        bootstrap=bootstrap,
+        files=files,
+        run_scores=frames[1],
     )
 
 
@@ -89,7 +96,7 @@ def test_the_same_run_does_not_move(small):
 
 
 def test_rows_out_of_order_are_matched_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairing, "CHUNK", 3)
+    monkeypatch.setattr(matching, "CHUNK", 3)
     rows = {name: [row(5, 5.0 + i, 9) for i in range(7)] for name in ("z", "m", "a")}
     stores = [
         write_run(tmp_path / "one", rows),
@@ -143,6 +150,12 @@ def test_ids_of_other_kinds_are_shown_as_text(small):
     blocks = bootstrap.blocks(after.key, files, 0)
     for scores, expected in ((numbered, "100"), (frames[1].drop("doc_id"), None)):
         found = pair(
-            before, after, blocks=blocks, bootstrap=bootstrap, files=files, run_scores=scores
+            before,
+            after,
+            match(before, after),
+            blocks=blocks,
+            bootstrap=bootstrap,
+            files=files,
+            run_scores=scores,
         )
         assert found.rose_most[0].doc_id == expected

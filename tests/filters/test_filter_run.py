@@ -1,0 +1,114 @@
+"""filter_run and compare_runs as Python calls them: what they answer, write, refuse and import."""
+
+import doctest
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import compare_runs, filter_run
+from pipeline.errors import ConfigError
+from pipeline.filters.config import FilterConfig
+from pipeline.filters.filter_run import FilterSettings
+from pipeline.filters.record import FilterRecord
+from tests.support.runs import score_corpus
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [f"text {i} of many" * (1 + i % 4) for i in range(17)] + [None, ""]
+
+
+@pytest.fixture(scope="module")
+def workplace(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the corpus data/ and its run, runs/first."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "data").mkdir()
+    sources = [("web", "books")[i % 2] for i in range(len(TEXTS))]
+    pq.write_table(pa.table({"text": TEXTS, "source": sources}), folder / "data/0.parquet")
+    score_corpus(folder / "data", folder / "runs/first", tiny_model, carry=("source",))
+    return folder
+
+
+@pytest.fixture
+def at_work(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+
+
+def test_neither_imports_an_engine(workplace):
+    code = """
+import sys
+from pipeline import compare_runs, filter_run
+filter_run(sys.argv[1], percentile=(10, 90), corpus=sys.argv[2])
+compare_runs([sys.argv[1], sys.argv[1]], resamples=100)
+loaded = {name.partition('.')[0] for name in sys.modules}
+print(*loaded & {"vllm", "torch", "transformers", "ray"})
+"""
+    places = [str(workplace / name) for name in ("runs/first", "data")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *places], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == []
+
+
+def test_the_examples_run(at_work):
+    said = []
+    runner = doctest.DocTestRunner()
+    for called in (filter_run, compare_runs):
+        for example in doctest.DocTestFinder().find(called, called.__name__):
+            runner.run(example, out=said.append)
+    assert runner.failures == 0, "".join(said)
+
+
+def test_a_filter_without_a_folder_writes_nothing(at_work, workplace):
+    before = sorted(workplace.rglob("*"))
+    trial = filter_run("runs/first", percentile=(10, 90), by="source")
+    assert sorted(workplace.rglob("*")) == before
+    record = filter_run(
+        Path("runs/first"), out=workplace / "some", percentile=(10, 90), by="source"
+    )
+    assert record == trial
+    written = FilterRecord.model_validate_json((workplace / "some/_filter.json").read_text())
+    assert written == record
+    kept = pl.read_parquet(workplace / "some/0.parquet")
+    assert kept.height == record.after.documents
+
+
+def test_a_comparison_is_written_where_it_is_asked_for(at_work, workplace):
+    before = sorted(workplace.rglob("*"))
+    runs = [workplace / "runs/first", "runs/first"]
+    found = compare_runs(runs, baseline=runs[0], resamples=100)
+    assert sorted(workplace.rglob("*")) == before
+    compare_runs(runs, resamples=100, out=workplace / "diff")
+    assert {file.name for file in (workplace / "diff").iterdir()} == {
+        f"comparison.{ending}" for ending in ("html", "json", "md")
+    }
+    assert found.shifts[0].pairing.num_equal > 0
+
+
+def test_settings_of_a_filter_are_those_of_the_command():
+    assert (
+        get_type_hints(FilterSettings).keys() | {"run", "out"} == FilterConfig.model_fields.keys()
+    )
+
+
+BAD_FILTERS = {
+    "misspelt": ({"percentil": (1, 2)}, "unknown key 'percentil' in the settings of filter_run"),
+    "no rule": ({}, "no rule says which documents to keep"),
+    "not a number": ({"max": {"perplexity": "low"}}, "max = 'low': must be"),
+    "two runs": ({"max": {"ratio": 1}, "minus": "a", "over": "b"}, "minus and over contradict"),
+    "no such metric": ({"max": {"perplexty": 1}}, "no metric 'perplexty' in the scores"),
+    "keeps all": ({"max": {"perplexity": 1e9}}, "the rules keep all"),
+    "rejects alone": ({"max": {"perplexity": 9}, "rejects": "no"}, "rejects needs out"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_FILTERS.values(), ids=BAD_FILTERS)
+def test_a_bad_filter_is_named_as_python_names_it(at_work, settings, message):
+    with pytest.raises(ConfigError, match=re.escape(message)) as raised:
+        filter_run("runs/first", **settings)
+    assert "--" not in f"{raised.value} {raised.value.hint}"
