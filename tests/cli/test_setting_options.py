@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from typer.main import get_command
 
+from jobs.cli.config import TABLES
 from jobs.cli.main import app
 from jobs.cli.parsing import SettingsCommand
 from pipeline.settings.config import ScoreConfig, ScoringConfig, ScoringSettings
@@ -105,3 +106,13 @@ def test_the_settings_are_read_when_they_are_asked_for():
     code += "found.commands['score'].params; assert 'pydantic' in sys.modules\n"
     code += "assert 'pyarrow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_key_of_a_file_is_described(name):
+    models = list(TABLES[name].values())
+    for model in models:
+        for key, field in model.model_fields.items():
+            assert (field.description or "").endswith("."), f"{model.__name__}.{key}"
+            kinds = [field.annotation, *get_args(field.annotation)]
+            models += [one for one in kinds if hasattr(one, "model_fields")]
