@@ -52,6 +52,7 @@ class Setting(NamedTuple):
     value: Any
     origin: str
     """Which option, environment variable or line of which file; default, or not set."""
+    help: str
 
 
 def show_settings(
@@ -101,12 +102,12 @@ def _settings(name: str, context: Any) -> list[Setting]:
                 required = field.is_required()
                 value = None if required else field.get_default(call_default_factory=True)
                 origin = "not set" if required else "default"
-            found.append(Setting(table, key, _fit_to_show(value), origin))
+            found.append(Setting(table, key, _fit_to_show(value), origin, field.description or ""))
     in_tables = {one.name for one in found}
     for param in context.command.params:
         if param.name in context.params and param.name not in in_tables | NOT_SETTINGS:
             value, origin = given.get(param.name, (context.params[param.name], "default"))
-            found.append(Setting(None, param.name, _fit_to_show(value), origin))
+            found.append(Setting(None, param.name, _fit_to_show(value), origin, param.help or ""))
     return found
 
 

@@ -62,16 +62,22 @@ Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[KMGT]i?)?$")]
 class ClusterConfig(BaseModel):
     """The Ray cluster that each night gets for itself on Kubernetes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
     image: Text
     """Holds Winnow, Ray and vLLM."""
     namespace: Label = "default"
+    """Where the night runs."""
     workers: int = Field(default=1, ge=1)
     """Pods that score."""
     gpus_per_worker: int = Field(default=1, ge=0)
+    """GPUs of each pod that scores."""
     cpus_per_worker: Quantity = "8"
+    """CPUs of each pod that scores."""
     memory_per_worker: Quantity = "32Gi"
+    """Memory of each pod that scores."""
     volume_claim: Label | None = None
     """A PersistentVolumeClaim, mounted at /data in every pod."""
     credentials_secret: Label | None = None
@@ -79,23 +85,30 @@ class ClusterConfig(BaseModel):
     service_account: Label | None = None
     """For workload identity; by default the namespace's own."""
     kubectl_image: Text = "registry.k8s.io/kubectl:v1.35.0"
+    """Creates the RayJob of a night."""
 
 
 class ScheduleConfig(BaseModel):
     """When a night starts and what it may use."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
     cron: Annotated[str, AfterValidator(check_cron)]
     """Five fields, as cron, Kubernetes and systemd all read them."""
     time_zone: Annotated[str, AfterValidator(_time_zone)]
+    """Of the five fields, and of a night's date."""
     name: Name = "winnow-nightly"
+    """What the jobs of the nights are called."""
     deadline_hours: float = Field(default=12.0, gt=0, le=168)
     """A night that takes longer is stopped; the next one resumes it."""
     history_success: int = Field(default=3, ge=0)
     """Finished nights that Kubernetes keeps."""
     history_failure: int = Field(default=7, ge=0)
+    """Failed nights that Kubernetes keeps."""
     cluster: ClusterConfig | None = None
+    """The Ray cluster of a night on Kubernetes."""
 
     @property
     def zone(self) -> ZoneInfo:

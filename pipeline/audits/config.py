@@ -52,7 +52,9 @@ RELATIVE = ("max_increase", "max_decrease", "max_psi")
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 def _known_metric(name: object) -> object:
@@ -82,13 +84,17 @@ class Requirement(_Table):
     """Bounds that a metric must keep."""
 
     metric: Annotated[str, BeforeValidator(_known_metric)]
+    """A figure of the run, or a status for the share of documents that have it."""
     by: Column | None = None
     """A carried column: the bounds hold in each of its groups."""
     min: Number | None = None
+    """Smallest value that is good."""
     max: Number | None = None
+    """Largest value that is good."""
     max_increase: Share | None = None
     """Over the baseline, relative: 0.05 allows five percent."""
     max_decrease: Share | None = None
+    """Under the baseline, relative."""
     max_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest population stability index of the documents against the baseline's."""
 
@@ -113,10 +119,13 @@ class Webhook(_Table):
     """Who is told of a verdict. Where it goes is a secret, and is never shown or stored."""
 
     url: str | None = Field(default=None, repr=False)
+    """Where to post; a secret, so better in an environment variable."""
     url_env: Column | None = None
     """The environment variable that holds it."""
     format: Literal["json", "slack"] = "json"
+    """What is posted."""
     when: Literal["always", "failure"] = "always"
+    """Which verdicts are posted."""
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
@@ -170,10 +179,13 @@ class AuditConfig(_Table):
     sample_by: Column | None = None
     """A carried column: every group gets its share of the sample, and two rows at least."""
     seed: int = Field(default=0, ge=0)
+    """Random seed of the sample."""
     reuse: bool = True
     """Take over what the night before has scored already."""
     require: tuple[Requirement, ...] = ()
+    """Bounds that metrics must keep."""
     webhook: Webhook | None = None
+    """Who is told of a verdict."""
 
     @property
     def columns(self) -> tuple[str, ...]:

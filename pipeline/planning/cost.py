@@ -25,22 +25,29 @@ SECONDS_AN_HOUR = 3600
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 class WorkerKind(_Table):
     """What one worker of a kind does and costs."""
 
     tokens_per_second: float = Field(gt=0, allow_inf_nan=False)
+    """Of one worker: prompts, prefixes and repeated context included."""
     price_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Of one worker."""
     count: int = Field(default=1, ge=1)
+    """Workers side by side; hours are divided by it, the price is not."""
 
 
 class PlanConfig(_Table):
     """The [plan] table."""
 
     currency: str = ""
+    """What prices are in."""
     workers: dict[str, WorkerKind] = Field(default_factory=dict)
+    """Kinds of workers, by a name of your own."""
 
 
 class Span(BaseModel):

@@ -151,7 +151,7 @@ def mistake(
     of_table = key is None or first["type"] == MISSING
     at = at_line(file, place.table, None if of_table else key, number or 1) if file else ""
     if first["type"] == UNKNOWN:
-        where = where if file else "the settings"
+        where = where if file else "the settings of a Scorer"  # the only one that takes any key
         known = list(place.kind.model_fields)
         return ConfigError(
             f"unknown key '{key}' in {where}{at}", hint=near_or_known(str(key), known)

@@ -90,6 +90,12 @@ def test_a_night_has_all_its_tables_and_no_secret(show, winnow, file):
     assert "audit.runs" in out
 
 
+def test_each_setting_says_what_it_does(winnow, file):
+    _, out, _ = winnow("config", "show", "audit", file, "--json")
+    for one in json.loads(out)["settings"]:
+        assert one["help"].endswith((".", "]")), one["name"]
+
+
 def test_a_secret_in_an_option_is_not_repeated(show):
     found = show("score", "s3://key:hunter2@bucket/web")
     assert found["score", "corpus"] == ("(hidden)", "argument")

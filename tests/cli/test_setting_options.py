@@ -5,14 +5,15 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, get_type_hints
+from typing import Any, get_args
 
 import pytest
 from typer.main import get_command
 
+from jobs.cli.config import TABLES
 from jobs.cli.main import app
 from jobs.cli.parsing import SettingsCommand
-from pipeline.settings.config import ScoreConfig, ScoringConfig, ScoringSettings
+from pipeline.settings.config import ScoreConfig
 from pipeline.settings.fields import settings_of
 
 OWN = {
@@ -44,14 +45,6 @@ def test_every_option_is_a_described_field_and_none_is_written_by_hand(winnow, n
         assert description.endswith(".")
         assert options[field].help == fields[field].help
         assert " ".join(description.split()) in shown, field
-
-
-def test_the_typed_keys_are_the_model():
-    """ScoringSettings types `Scorer(...)`, and a type checker reads no pydantic field."""
-    fields = get_type_hints(ScoringConfig, include_extras=False)
-    typed = get_type_hints(ScoringSettings)
-    assert typed == {name: fields[name] for name in ScoringConfig.model_fields if name != "model"}
-    assert not ScoringSettings.__required_keys__
 
 
 def test_a_default_is_shown_as_it_is(winnow):
@@ -105,3 +98,13 @@ def test_the_settings_are_read_when_they_are_asked_for():
     code += "found.commands['score'].params; assert 'pydantic' in sys.modules\n"
     code += "assert 'pyarrow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_key_of_a_file_is_described(name):
+    models = list(TABLES[name].values())
+    for model in models:
+        for key, field in model.model_fields.items():
+            assert (field.description or "").endswith("."), f"{model.__name__}.{key}"
+            kinds = [field.annotation, *get_args(field.annotation)]
+            models += [one for one in kinds if hasattr(one, "model_fields")]
