@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.schema import (
     LOCATOR_FIELDS,
+    METRICS,
     OWN_COLUMNS,
     RATIOS,
     SCORE_FIELDS,
@@ -44,6 +45,16 @@ def test_a_row_without_a_score_has_counts_of_zero_and_no_metrics():
 @pytest.mark.parametrize("name", RATIOS)
 def test_metrics_are_nullable_columns_of_floats(name):
     assert SCORES[name] == pa.field(name, pa.float64(), nullable=True)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_every_number_but_the_hash_is_a_metric(name):
+    assert (name in METRICS) == (SCORES[name].type != pa.string() and name != "text_hash")
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_a_ratio_is_over_a_count_that_is_there(name):
+    assert SCORES[RATIOS[name].per] == pa.field(RATIOS[name].per, pa.int64(), nullable=False)
 
 
 def test_a_row_is_found_by_file_and_row():

@@ -163,6 +163,12 @@ def test_figures_are_of_the_corpus():
     assert figures.corpus_perplexity == pytest.approx(truth(repeated))
     mean = (repeated["nll"] / repeated["num_tokens"]).fill_nan(None).mean()
     assert figures.document_perplexity == pytest.approx(math.exp(mean))
+    words = repeated["num_scored_words"]
+    average = figures.averages["word_perplexity"]
+    assert average.count == words.sum()
+    assert average.micro == pytest.approx(math.exp(repeated["nll"].sum() / words.sum()))
+    mean = (repeated["nll"] / words).filter(words > 0).mean()
+    assert average.macro == pytest.approx(math.exp(mean))
     scored = drawn.drop_nulls("perplexity")
     weights = scored["source"].replace_strict(weight).to_numpy()
     for name, q in (("p5", 0.05), ("p50", 0.5), ("p95", 0.95)):
