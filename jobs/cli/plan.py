@@ -9,7 +9,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.runs import print_facts, print_json, print_unreadable, warn_of_vocabulary
+from jobs.cli.runs import (
+    TEXT_BYTES,
+    print_facts,
+    print_json,
+    print_unreadable,
+    warn_of_vocabulary,
+)
 from jobs.console import screen
 from jobs.console.quiet import quiet
 from pipeline.engine.model import Model, load_model
@@ -29,6 +35,7 @@ from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.loading import has_table, load_settings, read_table
 
+GUESS = f"{BYTES_PER_TOKEN} bytes per token, of {TEXT_BYTES}"
 THIS_MACHINE = "this machine"
 
 
@@ -69,7 +76,9 @@ def print_plan(
         print_json(
             facts
             | {
+                "text_bytes_are": TEXT_BYTES,
                 "estimated_tokens": _tokens(plan, estimate),
+                "source": estimate.source if estimate else GUESS,
                 "estimate": estimate.model_dump() if estimate else None,
                 "calibration": speed.model_dump() if speed else None,
                 "costs": [cost.model_dump() for cost in costs],
@@ -77,6 +86,7 @@ def print_plan(
             }
         )
     else:
+        facts["text_bytes"] = f"{plan.text_bytes:,}: {TEXT_BYTES}"
         print_facts(facts | _words(plan, estimate, speed), as_json=False)
         if costs:
             print_table(_table(costs), screen.data())
@@ -148,7 +158,7 @@ def _words(
     """The estimate and where it is from, as names and values."""
     found: dict[str, Any] = {"estimated_tokens": _tokens(plan, estimate)}
     if estimate is None:
-        return found | {"source": f"{BYTES_PER_TOKEN} bytes a token; --model counts a sample"}
+        return found | {"source": f"{GUESS}; --model counts a sample"}
     found["estimated_tokens"] = _quantity(estimate.tokens)
     found["prompt_tokens"] = f"{_quantity(estimate.prompt_tokens)}, prefixes and context included"
     found["windows"] = _quantity(estimate.windows)

@@ -25,6 +25,9 @@ from pipeline.runs.status import damage, state_of
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig
 
+TEXT_BYTES = "uncompressed bytes of the text column, encoding included"
+"""What footers tell; neither the bytes of the texts nor those of the files."""
+
 
 def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
     """Score, then say how it ended. The exit code: 1 if anything was given up."""
@@ -93,7 +96,9 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     if manifest.reuse is not None:
         facts |= _reused(manifest)
     if as_json:
-        facts["unreadable"] = manifest.unreadable
+        facts |= {"text_bytes_are": TEXT_BYTES, "unreadable": manifest.unreadable}
+    else:
+        facts["text_bytes"] = f"{manifest.text_bytes:,}: {TEXT_BYTES}"
     print_facts(facts, as_json=as_json)
     if not as_json:
         print_unreadable(manifest.unreadable)

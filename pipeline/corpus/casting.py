@@ -25,6 +25,18 @@ def cast_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return convert(readable(column), kind)
 
 
+def without_times(column: pa.Array) -> pa.Array:
+    """The column with whole numbers for dates and times, which Python has no values for if they
+    are after the year 9999, or finer than a microsecond."""
+
+    def change(kind: pa.DataType) -> pa.DataType:
+        if not pa.types.is_temporal(kind):
+            return kind
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+
+    return convert(column, change_type(column.type, change))
+
+
 def convert(column: pa.Array, kind: pa.DataType, *, safe: bool = True) -> pa.Array:
     """What `cast` does, also from list views, of which that makes wrong lists."""
     if column.type == kind:

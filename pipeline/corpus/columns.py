@@ -6,13 +6,14 @@ scores can hold. Casting values to it is casting.py's. Nothing here opens a file
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.files import Footer, is_text
+from pipeline.corpus.patterns import partition_of
 from pipeline.corpus.promotion import holds, integer_bounds, is_far
 from pipeline.errors import CorpusError
 from pipeline.schema import OWN_COLUMNS
@@ -67,6 +68,7 @@ def choose_columns(
         for name in carry
         for part in ([name] if name in names or "," not in name else name.split(","))
     )
+    _refuse_partitions(footers, names, (id_column, *carry))
     if "*" in carry:
         carry = tuple(name for name in names if name != id_column)
     carry = tuple(dict.fromkeys(carry))
@@ -90,6 +92,22 @@ def choose_columns(
     fields = {name: _unified_field(footers, name) for name in read}
     id_type = fields[id_column].type if id_column else None
     return Columns(text, id_column, carry), id_type, [fields[name] for name in carry]
+
+
+def _refuse_partitions(
+    footers: list[Footer], names: Collection[str], asked: Collection[str | None]
+) -> None:
+    """Raises CorpusError if a column is asked for that is in the names of folders alone."""
+    for footer in footers:
+        folder = partition_of(footer.name)
+        column = folder.partition("=")[0] if folder else None
+        if column is not None and column not in names and ({column, "*"} & set(asked)):
+            raise CorpusError(
+                f"'{column}' is in the names of folders ({folder}/), not in the files: it cannot "
+                "be carried",
+                hint="name the columns to carry instead of '*'; or write the "
+                f"files with a column '{column}'",
+            )
 
 
 def _unified_field(footers: list[Footer], name: str) -> pa.Field:

@@ -187,6 +187,14 @@ def _try_footer(
             f"not a readable Parquet file: {first_line(error)}",
             hint=None if name.endswith(SUFFIXES) else FROM_JSON_LINES,
         )
+    outer = text_column.partition(".")[0]
+    if text_column not in schema.names and outer in schema.names and outer != text_column:
+        kind = schema.field(outer).type
+        return UnreadableFileError(
+            f"'{text_column}' is inside of the column '{outer}', which is {kind}",
+            hint="a text must be a column of its own: write one with polars, such as "
+            f".with_columns(text=pl.col('{outer}').struct.field('...')), and score that",
+        )
     if text_column not in schema.names:
         near = near_name(text_column, schema.names)
         return UnreadableFileError(
@@ -196,7 +204,7 @@ def _try_footer(
     if len(schema.get_all_field_indices(text_column)) > 1:
         return UnreadableFileError(f"has the column '{text_column}' more than once")
     kind = schema.field(text_column).type
-    if not is_text(kind):
+    if not is_scorable(kind):
         texts = [field.name for field in schema if is_text(field.type)]
         return UnreadableFileError(
             f"column '{text_column}' is {kind}, not text",
@@ -208,8 +216,21 @@ def _try_footer(
     return Footer(name, info, schema, sizes, digest, find_bounds(metadata, schema))
 
 
+def is_scorable(kind: pa.DataType) -> bool:
+    """Whether a column of this type may be the text: bytes may be UTF-8, and nulls are rows."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return is_text(kind) or is_bytes(kind) or bool(pa.types.is_null(kind))
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether values of this type are bytes of any length."""
+    is_ = pa.types
+    return bool(is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind))
+
+
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of this type can be scored."""
+    """Whether values of this type are text."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(

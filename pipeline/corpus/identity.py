@@ -83,7 +83,7 @@ def _hash_column(texts: pa.Array) -> pa.Array:
 def _is_utf8(text: pa.Array) -> bool:
     """Whether a column of one row is UTF-8; a null is."""
     try:
-        text.validate(full=True)
+        text.cast(pa.large_string()).validate(full=True)
     except pa.ArrowInvalid:
         return False
     return True

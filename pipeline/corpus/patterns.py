@@ -10,6 +10,11 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
+def partition_of(name: str) -> str | None:
+    """The first folder of a name that says what a column would: `lang=en/`, as Hive has them."""
+    return next((part for part in name.split("/")[:-1] if part.find("=") > 0), None)
+
+
 def matches(name: str, pattern: str, suffixes: tuple[str, ...]) -> bool:
     """Shell rules: `*` stays within a folder, `**` is any number of folders.
 

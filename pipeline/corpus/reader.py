@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.corpus.casting import cast_column, convert
 from pipeline.corpus.columns import Columns, plain_schema
+from pipeline.corpus.files import is_bytes
 from pipeline.corpus.int96 import find_unit, has_int96
 from pipeline.errors import CorpusError, UnreadableFileError, first_line
 from pipeline.schema import Document, Shard
@@ -241,6 +242,8 @@ def type_name(value: object) -> str:
 def _to_documents(column: pa.Array, first_row: int) -> list[Document]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if is_bytes(column.type):
+        return [_decoded(first_row + i, value) for i, value in enumerate(column.to_pylist())]
     try:
         values: list[str | None] = column.to_pylist()
         return [_document(first_row + i, text) for i, text in enumerate(values)]

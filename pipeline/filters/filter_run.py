@@ -9,8 +9,8 @@ from pipeline.filters.config import Bucket, FilterConfig, Prefer, load_filter_co
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
-from pipeline.settings.config import near_or_known
 from pipeline.settings.keywords import words_of_python
+from pipeline.settings.names import near_or_known
 
 PLACES = ("run", "out", "corpus", "rejects", "minus", "over")
 

@@ -13,6 +13,7 @@ from functools import partial
 import polars as pl
 import pyarrow as pa
 
+from pipeline.corpus.casting import without_times
 from pipeline.corpus.columns import Columns
 from pipeline.corpus.files import Footer, try_footers
 from pipeline.corpus.identity import check_texts, is_trusted
@@ -203,7 +204,8 @@ def _compare_batch(
         if source in rows.schema.names:
             now = carried_column(Batch(batch.file, batch.documents[skipped:], rows), source, kind)
         # As text, in which NaN is equal to NaN.
-        seen, had = ([repr(v) for v in c.to_pylist()] for c in (now, then[name].to_arrow()))
+        both = (without_times(column).to_pylist() for column in (now, then[name].to_arrow()))
+        seen, had = ([repr(value) for value in values] for values in both)
         if seen != had:
             at = next(i for i, pair in enumerate(zip(seen, had, strict=True)) if len({*pair}) > 1)
             raise CorpusChangedError(

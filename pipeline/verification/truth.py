@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import polars as pl
+import pyarrow as pa
 from pydantic import BaseModel
 
 from pipeline.corpus.identity import check_texts
@@ -129,7 +130,7 @@ def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
                 for index, row in enumerate(own.tolist()):
                     text, at = batch.column(0).slice(index, 1), len(texts)
                     check_texts(file, row, text, hashes.slice(at, 1))
-                    texts.append(text[0].as_py())
+                    texts.append(text.cast(pa.large_string())[0].as_py())
     except UnreadableFileError as error:
         row, reason = numbers[len(texts)], first_line(error.__cause__ or error)
         raise CorpusError(f"cannot read {file} row {row} to rescore it: {reason}") from error

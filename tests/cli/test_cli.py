@@ -145,6 +145,38 @@ def test_plan(winnow, corpus):
     assert "b.parquet" in err
 
 
+def test_sizes_are_named_as_what_they_are(winnow, corpus, tiny_model, tmp_path):
+    what = "uncompressed bytes of the text column, encoding included"
+    _, out, _ = winnow("plan", corpus)
+    shown = " ".join(out.split())
+    assert f": {what}" in shown
+    assert f"4 bytes per token, of {what}" in shown
+    plan = json.loads(winnow("plan", corpus, "--json")[1])
+    assert (plan["text_bytes_are"], plan["source"]) == (what, f"4 bytes per token, of {what}")
+    _, out, _ = winnow("score", corpus, "--out", tmp_path / "r", "--model", tiny_model, "--dry-run")
+    assert f": {what}" in " ".join(out.split())
+
+
+def test_a_dry_run_names_unreadable_files_and_what_is_reused(winnow, tiny_model, tmp_path):
+    run = make_run(tmp_path, tiny_model, ["one", "two", "three"]).location
+    corpus = tmp_path / "corpus"
+    (corpus / "z.parquet").symlink_to("gone")
+    options = ["--out", tmp_path / "r", "--model", tiny_model, "--dtype", "float32", "--dry-run"]
+
+    code, out, err = winnow("score", corpus, *options, "--reuse", run, "--json")
+    assert code == 0
+    plan = json.loads(out)
+    assert (plan["rows"], plan["rows_reused"], plan["not_reused"]) == (3, 3, None)
+    assert plan["unreadable"] == {
+        "z.parquet": "a link that leads nowhere, to gone (No such file or directory)"
+    }
+
+    (corpus / "0.parquet").unlink()
+    _, out, err = winnow("score", corpus, *options, "--reuse", run)
+    assert "Unreadable: z.parquet: a link that leads nowhere" in " ".join(err.split())
+    assert "2 rows are of 0.parquet, which changed" in " ".join(out.split())
+
+
 def test_status_verify_report_and_compare(winnow, tiny_model, tmp_path):
     store = make_run(tmp_path, tiny_model, ["one", "two", None])
     run = store.location

@@ -337,7 +337,10 @@ def test_a_footer_has_rows_and_text_bytes_of_every_row_group(tmp_path):
 
 @pytest.mark.parametrize(
     "kind",
-    [pa.string(), pa.large_string(), pa.string_view(), DICTIONARY, NARROW_DICTIONARY],
+    [
+        *(pa.string(), pa.large_string(), pa.string_view(), DICTIONARY, NARROW_DICTIONARY),
+        *(pa.binary(), pa.large_binary(), pa.binary_view()),
+    ],
     ids=str,
 )
 def test_every_type_of_text_is_accepted(tmp_path, kind):
@@ -345,6 +348,25 @@ def test_every_type_of_text_is_accepted(tmp_path, kind):
     (found,), unreadable = footers_of(tmp_path)
     assert found.schema.field("text").type == kind
     assert unreadable == {}
+
+
+def test_a_text_inside_of_another_column_is_told_of(tmp_path):
+    write(tmp_path / "a.parquet", message=[{"text": "x"}], **{"a.b": ["y"]})
+    with pytest.raises(CorpusError, match=r"'message\.text' is inside of the column 'mess") as r:
+        footers_of(tmp_path, "message.text")
+    assert "a column of its own" in r.value.hint
+    assert footers_of(tmp_path, "a.b")[1] == {}
+
+
+@pytest.mark.parametrize("asked", [("lang",), ("*",), ("source", "lang")], ids=str)
+def test_a_column_that_is_in_the_names_of_folders_is_not_left_out_unsaid(tmp_path, asked):
+    write(tmp_path / "lang=en/a.parquet", text=["x"], source=["web"])
+    footers, _ = footers_of(tmp_path)
+    with pytest.raises(CorpusError, match=r"'lang' is in the names of folders \(lang=en/\)"):
+        choose(*footers, carry=asked)
+    with pytest.raises(CorpusError, match="'lang' is in the names of folders"):
+        choose(*footers, id_column="lang")
+    assert choose(*footers, carry=("source",))[0].carried == ("source",)
 
 
 def test_text_without_rows_or_row_groups_is_accepted(tmp_path):
@@ -369,8 +391,8 @@ def test_a_missing_text_column_with_nothing_near(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    [1, 1.5, True, b"bytes", ["a"], {"a": "b"}, None],
-    ids=["integer", "float", "boolean", "binary", "list", "struct", "null"],
+    [1, 1.5, True, ["a"], {"a": "b"}],
+    ids=["integer", "float", "boolean", "list", "struct"],
 )
 def test_a_text_column_that_is_not_text_names_its_type_and_the_text_columns(tmp_path, value):
     column = pa.array([value])
