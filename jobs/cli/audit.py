@@ -72,6 +72,8 @@ def print_audit(record: Audit, console: Console) -> None:
         console.print()
     for note in [*record.notes, *quantile_notes(record.overall.figures)]:
         console.print(Text(plain(note), style="yellow"))
+    if record.reuse is not None:
+        console.print(Text(plain(record.reuse.in_words())), soft_wrap=True)
     against = record.baseline.run if record.baseline else "nothing: it is the first"
     console.print(
         Text(plain(f"Night {record.night}: {record.verdict}, held against {against}.")),

@@ -74,6 +74,12 @@ def print_filter(record: FilterRecord, console: Console) -> None:
         if cutoff.head is not None and cutoff.middle is not None:
             said.append(f"head up to {cutoff.head:.4g}, middle up to {cutoff.middle:.4g}")
         console.print(f"{where}{record.metric} {'; '.join(said)}")
+    if edges := record.budget_edges:
+        named = (("above", edges["after"]), ("up to", edges["before"]))
+        if record.rules["prefer"] == "high":
+            named = (("from", edges["after"]), ("below", edges["before"]))
+        said = [f"{word} {edge:.6g}" for word, edge in named if edge is not None]
+        console.print(f"the budget ends at {record.metric} {' and '.join(said)}")
 
 
 def _print_notes(

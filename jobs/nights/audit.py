@@ -57,7 +57,7 @@ def run_night(
         record = _decide(night, nights, listener, score)
         lock.check()
         listener.phase("Writing the history")
-        write_trend(nights, update_history(nights, record), night.audit)
+        write_trend(nights, update_history(nights, record), night.audit, record.reuse)
         nights.point_to(record)
         webhook = night.audit.webhook
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):

@@ -85,6 +85,13 @@ class Reused(Record):
     num_shards: int
     num_rows: int
 
+    def in_words(self) -> str:
+        """For whoever reads the verdict."""
+        return (
+            f"Reused the scores of {self.num_rows:,} documents ({self.num_shards:,} shards) "
+            f"from {self.run}."
+        )
+
 
 class Delivery(Record):
     """Whether the webhook was told. Its address is not kept."""

@@ -11,6 +11,7 @@ import polars as pl
 
 from pipeline.audits.config import AuditConfig
 from pipeline.audits.nights import TREND, Nights
+from pipeline.audits.record import Reused
 from pipeline.rendering.charts import MOST_SERIES, PALETTE, fit_labels, to_svg
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import estimate, estimate_in_words, number
@@ -27,6 +28,11 @@ CHARTS = {
 }
 METRIC_OF = {"error_share": "error"}
 """Columns whose metric has another name in requirements."""
+AXIS_TITLES = {"error_share": "share not scored"}
+"""Where what is drawn is too long to stand beside a chart."""
+COUNTED = frozenset(["num_documents"])
+"""Whole numbers: half a document is no tick."""
+MOST_TICKS = 10
 HEIGHT = 220
 NEAR = 1.5
 """Bounds up to so many times beyond the values are drawn."""
@@ -46,12 +52,17 @@ CARDS = (
 FIGURES = ("num_documents", "num_tokens", "corpus_perplexity", "bits_per_byte", "p50", "p95")
 
 
-def write_trend(nights: Nights, history: pl.DataFrame, audit: AuditConfig) -> None:
-    """Draw the nights and write the page."""
-    nights.root.write_bytes(TREND, to_html(history, audit, nights.root.location).encode())
+def write_trend(
+    nights: Nights, history: pl.DataFrame, audit: AuditConfig, reused: Reused | None = None
+) -> None:
+    """Draw the nights and write the page; `reused` is what the latest took over."""
+    page = to_html(history, audit, nights.root.location, reused)
+    nights.root.write_bytes(TREND, page.encode())
 
 
-def to_html(history: pl.DataFrame, audit: AuditConfig, title: str) -> str:
+def to_html(
+    history: pl.DataFrame, audit: AuditConfig, title: str, reused: Reused | None = None
+) -> str:
     """The page. `history` is history.py's table, by night."""
     shown = history["night"].unique().sort().tail(MOST_NIGHTS)
     history = history.filter(pl.col("night").is_in(shown.implode()))
@@ -64,6 +75,7 @@ def to_html(history: pl.DataFrame, audit: AuditConfig, title: str) -> str:
         num_nights=whole.height,
         num_failed=whole.filter(pl.col("verdict") == "fail").height,
         columns=COLUMNS,
+        reused=reused.in_words() if reused else None,
         about_quantiles=ABOUT_QUANTILES,
         cards=[_card(whole.row(-1, named=True), *card) for card in CARDS],
         nights=[
@@ -124,22 +136,30 @@ def _lines(audit: AuditConfig, name: str, by: str | None) -> list[float]:
     return [bound for one in asked for bound in (one.min, one.max) if bound is not None]
 
 
-def _night(title: str | None = None) -> alt.X:
+def _night(nights: pl.Series, title: str | None = None) -> alt.X:
     # Dates have no time zone; drawn in the machine's own, a night may move to the day before.
-    axis = alt.Axis(format="%Y-%m-%d", labelAngle=-30, tickCount=10, grid=False)
+    # A tick is a night: were they hours apart, dates would repeat.
+    dates = nights.unique().sort()
+    shown = dates.gather_every(-(-len(dates) // MOST_TICKS))
+    stamps = shown.str.to_datetime().dt.epoch("ms").to_list()
+    axis = alt.Axis(format="%Y-%m-%d", labelAngle=-30, values=stamps, grid=False)
     return alt.X("night:T", scale=alt.Scale(type="utc"), title=title, axis=axis)
 
 
 def trend_svg(whole: pl.DataFrame, name: str, label: str, bounds: list[float]) -> str:
     """A figure from night to night: its interval, the bounds as dashed rules, failures marked."""
     rows = _dated(whole).drop_nulls(name)
-    y = alt.Y(f"{name}:Q", scale=alt.Scale(zero=False), title=label)
-    base = alt.Chart(rows).encode(x=_night())
+    label = AXIS_TITLES.get(name, label)
+    form = _whole_numbers(rows[name]) if name in COUNTED else alt.Axis()
+    y = alt.Y(f"{name}:Q", scale=alt.Scale(zero=False), title=label, axis=form)
+    base = alt.Chart(rows).encode(x=_night(rows["night"]))
     layers = [base.mark_line(color=PALETTE[0], strokeWidth=2).encode(y=y)]
     low, high = f"{name}_low", f"{name}_high"
     if low in rows.columns and rows[low].drop_nulls().len():
         around = alt.Chart(rows.drop_nulls(low)).mark_rule(color=PALETTE[4], strokeWidth=5)
-        layers.append(around.encode(x=_night(), y=alt.Y(f"{low}:Q", title=label), y2=f"{high}:Q"))
+        layers.append(
+            around.encode(x=_night(rows["night"]), y=alt.Y(f"{low}:Q", title=label), y2=f"{high}:Q")
+        )
     layers.append(
         base.mark_point(filled=True, size=90, opacity=1).encode(
             y=y,
@@ -148,6 +168,17 @@ def trend_svg(whole: pl.DataFrame, name: str, label: str, bounds: list[float]) -
         )
     )
     return to_svg(alt.LayerChart(layer=[*layers, *_rules(bounds, rows[name])]), HEIGHT)
+
+
+def _whole_numbers(counts: pl.Series) -> alt.Axis:
+    """At most some ticks, at multiples of 1, 2 or 5 times a power of ten."""
+    low, high = min(counts.to_list()), max(counts.to_list())
+    powers = (10**power for power in range(19))
+    steps = (digit * power for power in powers for digit in (1, 2, 5))
+    step = next(step for step in steps if (high - low) // step < MOST_TICKS)
+    first = -(-low // step) * step
+    ticks = list(range(first, high + 1, step)) or [low]
+    return alt.Axis(format=",d", values=ticks)
 
 
 def groups_svg(groups: pl.DataFrame, bounds: list[float]) -> str:
@@ -162,7 +193,7 @@ def groups_svg(groups: pl.DataFrame, bounds: list[float]) -> str:
     scale = alt.Scale(domain=list(labels.values()), range=PALETTE)
     legend = alt.Legend(title=None, orient="top", columns=5)
     base = alt.Chart(rows.drop_nulls("corpus_perplexity")).encode(
-        x=_night(),
+        x=_night(rows["night"]),
         y=alt.Y(
             "corpus_perplexity:Q",
             scale=alt.Scale(type="log", nice=False),

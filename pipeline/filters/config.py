@@ -31,10 +31,16 @@ COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb]?)", re.IGNORECASE)
 
 
 def parse_count(value: object) -> object:
-    """`2B`, `1.5M`, `300k` as a whole number; what is not such a text is left as it is."""
-    if isinstance(value, str) and (match := COUNT.fullmatch(value.strip())):
-        return round(float(match[1]) * SUFFIXES[match[2].casefold()])
-    return value
+    """`2B`, `1.5M`, `300k` as a whole number; what is not a text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    match = COUNT.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(
+            f"{value!r} should be a number, with k, M or B for thousands, millions or billions: "
+            "300k, 1.5M, 2B"
+        )
+    return round(float(match[1]) * SUFFIXES[match[2].casefold()])
 
 
 def parse_bounds(value: object) -> object:

@@ -233,7 +233,9 @@ def build_report(
         thresholds=threshold_curve(measured.sketches["perplexity"]),
         duplicates=duplicates,
         examples=examples,
-        separation=separate_labels(scores, labels, groupings[labels.column]) if labels else None,
+        separation=separate_labels(scores, labels, groupings[labels.column], store.location)
+        if labels
+        else None,
         requirements=findings,
         coverage=Coverage(
             num_rows_planned=manifest.num_rows,

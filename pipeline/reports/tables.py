@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.rendering.formats import number, percent_of
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.report import Report
+from pipeline.reports.separation import Separation
 from pipeline.reports.wording import (
     COLUMNS,
     cells,
@@ -64,6 +65,12 @@ def requirements(report: Report) -> list[Table]:
     return [Table("Requirements", caption, ("fail if", "", "found"), rows)] if rows else []
 
 
+def _also(found: Separation) -> str:
+    """The other metrics, from the best to the worst."""
+    ranked = [f"{one.metric} {one.strength:.3f}" for one in found.ranking]
+    return f" Areas, or 1 less them: {', '.join(ranked)}." if len(ranked) > 1 else ""
+
+
 def separation(report: Report) -> list[Table]:
     """How well scores find labelled documents, and what the suggested cut would do."""
     found = report.separation
@@ -74,7 +81,8 @@ def separation(report: Report) -> list[Table]:
     areas = Table(
         f"How well scores find labels of {found.column}{of_rows(report)}",
         "ROC AUC: the chance that a document with the label scores higher than one with none of "
-        "the labels. 1 tells them apart without a mistake, 0.5 is a coin.",
+        "the labels. 1 or 0 tells them apart without a mistake, 0.5 is a coin. "
+        f"{found.verdict}{_also(found)}",
         (found.column, "scored", *(f"AUC of {short_name(metric)}" for metric in QUANTILE_METRICS)),
         [
             (
@@ -88,10 +96,15 @@ def separation(report: Report) -> list[Table]:
     )
     if found.cut is None:
         return [areas]
+    one = found.cut
+    low, high = (None if bound is None else f"{bound:.6g}" for bound in (one.low, one.high))
+    bounds = f"{low} <= " * (low is not None) + one.metric + f" <= {high}" * (high is not None)
+    warning = f" Beware: {one.warning}." if one.warning else ""
     cut = Table(
-        f"What keeping perplexity <= {found.cut.perplexity:.6g} would remove",
-        f"The cut with the largest Youden J, {found.cut.youden_j:.3f}: the share of labelled "
-        "documents above it, less the share of the others above it.",
+        f"What keeping {bounds} would remove",
+        f"It removes {one.labelled_removed:.1%} of the labelled documents and "
+        f"{one.rest_removed:.1%} of the rest; no cut has a larger difference (Youden J, "
+        f"{one.youden_j:.3f}).{warning} To filter so: {one.command}",
         (found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
         [
             (

@@ -101,6 +101,17 @@ def test_not_a_run(winnow, tmp_path):
     assert "is not a run directory" in err
 
 
+@pytest.mark.parametrize("prefer", ["middle", "low", "high"])
+def test_a_budget_says_where_it_ends(winnow, made, prefer):
+    rules = ("--budget-bytes", "100", "--prefer", prefer, "--dry-run")
+    _, out, _ = winnow(made / "run", *rules)
+    (said,) = (line for line in out.splitlines() if line.startswith("the budget ends at"))
+    _, out, _ = winnow(made / "run", *rules, "--json")
+    edges = [edge for edge in json.loads(out)["budget_edges"].values() if edge is not None]
+    assert len(edges) == (2 if prefer == "middle" else 1)
+    assert all(f"{edge:.6g}" in said for edge in edges)
+
+
 def test_a_clean_night_is_no_error(winnow, made, tmp_path):
     rules = ("--max", "perplexity=1e9")
     code, _, err = winnow(made / "run", "--out", tmp_path / "o", *rules)

@@ -98,3 +98,9 @@ def test_the_metric_that_two_runs_make_is_the_default():
     assert load(percentile="1:9", minus="b").chosen_metric == "difference"
     assert load(percentile="1:9", over="b").chosen_metric == "ratio"
     assert load(percentile="1:9").chosen_metric == "perplexity"
+
+
+@pytest.mark.parametrize("text", ["2X", "2 tokens", "B", "-2B", "1e9"])
+def test_a_budget_that_is_no_number_says_what_is(text):
+    with pytest.raises(ConfigError, match=r"with k, M or B for thousands, millions or billions"):
+        load_filter_config(None, {"run": "x", "budget_tokens": text})

@@ -513,3 +513,8 @@ def test_the_estimate_against_what_was_scored(estimated, scored, words):
     assert dict(wording.facts(report))["tokens"] == words
     assert words in html.unescape(to_html(report))
     assert words in re.sub(r"\\(.)", r"\1", to_markdown(report))
+
+
+def test_markdown_begins_with_the_headline_figures():
+    page = to_markdown(make_report())
+    assert page.index("Corpus perplexity 12") < page.index("\n## ")

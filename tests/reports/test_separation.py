@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from pipeline.errors import ConfigError
-from pipeline.reports import figures, separation
+from pipeline.reports import areas, figures
 from pipeline.reports.groups import grouping_of, largest_query
 from pipeline.reports.separation import Labels, Separation, parse_labels, separate_labels
 
@@ -63,31 +63,86 @@ def test_areas_are_those_of_mann_and_whitney(rows):
     assert result.together.num_scored == len(both)
 
 
+def removes(cut, value: float) -> bool:
+    return (cut.low is not None and value < cut.low) or (cut.high is not None and value > cut.high)
+
+
 @given(ROWS)
 def test_no_cut_is_better_than_the_suggested_one(rows):
+    """Every bound, on either side, by counting; a band only where it is better than those."""
     rows = [*rows, ("spam", None), ("ads", None)]
     cut = separate(rows).cut
     scored = [(source in NAMES, value) for source, value in rows if value is not None]
     sides = [[v for labelled, v in scored if labelled is side] for side in (True, False)]
 
-    def youden(bound: float) -> float:
-        return sum(v > bound for v in sides[0]) / len(sides[0]) - sum(
-            v > bound for v in sides[1]
-        ) / len(sides[1])
+    def youden(removed) -> float:
+        shares = [sum(map(removed, side)) / len(side) for side in sides]
+        return shares[0] - shares[1]
 
-    best = max((youden(v) for _, v in scored), default=0) if all(sides) else 0
+    bounds = [v for _, v in scored] if all(sides) else []
+    best = max(
+        (youden(rule) for b in bounds for rule in (lambda v, b=b: v > b, lambda v, b=b: v < b)),
+        default=0,
+    )
     if cut is None:
         # A difference inside of one bin of the sketch cannot be cut at.
         assert best <= 0 or len({v for _, v in scored}) > 4
         return
-    assert cut.youden_j == pytest.approx(youden(cut.perplexity))
+    assert cut.metric == "perplexity"
+    assert cut.perplexity == cut.high
+    assert cut.youden_j == pytest.approx(youden(lambda v: removes(cut, v)))
+    if len(set(bounds)) <= 4:
+        assert cut.youden_j >= best - 1e-9
+    for share, side in zip((cut.labelled_removed, cut.rest_removed), sides, strict=True):
+        assert share == pytest.approx(sum(removes(cut, v) for v in side) / len(side))
+        assert share < 0.9 or f"removes {share:.0%}" in cut.warning
     for one in cut.removed:
         source = None if one.value == "(null)" else one.value
         values = [v for s, v in rows if s == source and v is not None]
         assert one.num_scored == len(values)
-        assert one.documents_removed == sum(v > cut.perplexity for v in values)
+        assert one.documents_removed == sum(removes(cut, v) for v in values)
         assert one.tokens_removed == 10 * one.documents_removed
         assert one.num_tokens == 10 * len(values)
+
+
+@given(ROWS)
+def test_metrics_are_ranked_by_how_well_they_separate(rows):
+    ranking = separate([*rows, ("spam", None), ("ads", None)]).ranking
+    strengths = [one.strength for one in ranking]
+    assert strengths == pytest.approx(sorted(strengths, reverse=True))
+    for one in ranking:
+        assert one.strength == max(one.auc, 1 - one.auc)
+
+
+@pytest.mark.parametrize(("labelled", "rest"), [(1, 1), (2, 2), (3, 3), (2, 12), (5, 6), (40, 60)])
+def test_what_is_called_more_than_chance_seldom_is_chance(labelled, rest):
+    """Labels at random: at most one in twenty, or so, is said to separate."""
+    rng = np.random.default_rng(labelled)
+    claims = 0
+    for _ in range(120):
+        values = rng.permutation(labelled + rest) + 1.0
+        rows = [("spam" if i < labelled else "web", v) for i, v in enumerate(values.tolist())]
+        claims += separate(rows, "spam").ranking[0].separates
+    assert claims <= 14
+
+
+def test_a_band_where_the_labelled_are_at_both_ends():
+    rows = [("web", 100.0 + i) for i in range(100)]
+    rows += [("spam", 1.0 + i / 100) for i in range(50)] + [("spam", 1e4 + i) for i in range(50)]
+    found = separate(rows, "spam")
+    assert (found.cut.low, found.cut.high) == (100.0, 199.0)
+    assert found.cut.youden_j == 1
+    assert found.verdict.startswith("Nothing separates them")
+    assert found.cut.command == (
+        "winnow filter RUN --min perplexity=100.0 --max perplexity=199.0 --out FILTERED"
+    )
+
+
+def test_nothing_separates_what_is_alike():
+    rows = [(source, float(v)) for v in range(1, 40) for source in ("web", "spam")]
+    found = separate(rows, "spam")
+    assert found.verdict.startswith("Nothing separates them: the best area, 0.500")
+    assert found.cut is None
 
 
 def test_the_best_cut_is_found_between_values_that_are_apart():
@@ -101,7 +156,7 @@ def test_the_best_cut_is_found_between_values_that_are_apart():
 def test_the_rest_is_ranked_some_at_a_time(label, monkeypatch):
     """Few labelled among many and many among few, many of them alike."""
     monkeypatch.setattr(figures, "ROWS_AT_A_TIME", 5_000)
-    monkeypatch.setattr(separation, "MOST_WAITING", 12_000)
+    monkeypatch.setattr(areas, "MOST_WAITING", 12_000)
     rng = np.random.default_rng(0)
     values = rng.integers(1, 500, 100_000).astype(float).tolist()
     rows = [("spam" if rng.random() < 0.3 * v / 500 else "web", v) for v in values]
@@ -112,10 +167,17 @@ def test_the_rest_is_ranked_some_at_a_time(label, monkeypatch):
     assert abs(found - 0.5) > 0.1
 
 
-def test_labels_that_score_lower_have_an_area_below_a_half_and_no_cut():
-    result = separate([("spam", 1.0), ("spam", 2.0), ("web", 3.0), ("web", 4.0)], "spam")
-    assert result.together.auc["perplexity"] == 0
-    assert result.cut is None
+def test_labels_that_score_lower_have_a_cut_from_below():
+    rows = [("spam", 1.0 + i / 10) for i in range(10)] + [("web", 3.0 + i) for i in range(10)]
+    found = separate(rows, "spam")
+    assert found.together.auc["perplexity"] == 0
+    assert found.ranking[0].strength == 1
+    assert found.ranking[0].separates
+    assert "scores lower than another in 100% of pairs" in found.verdict
+    assert (found.cut.low, found.cut.high, found.cut.perplexity) == (3.0, None, None)
+    assert (found.cut.labelled_removed, found.cut.rest_removed) == (1, 0)
+    assert found.cut.warning == "it removes 100% of the labelled documents"
+    assert found.cut.command == "winnow filter RUN --min perplexity=3.0 --out FILTERED"
 
 
 def test_a_label_that_no_row_has_is_refused():

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from pipeline.reports.cuts import Cut, Removed
 from pipeline.reports.distributions import Ecdf, Histogram, LengthBand
 from pipeline.reports.duplicates import Cluster, Duplicates
 from pipeline.reports.excerpts import Example
@@ -10,7 +11,7 @@ from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
 from pipeline.reports.report import Coverage, Provenance, Report
 from pipeline.reports.requirements import Finding
-from pipeline.reports.separation import Cut, Removed, SeparatedLabel, Separation
+from pipeline.reports.separation import SeparatedLabel, Separation
 from pipeline.reports.thresholds import Threshold
 from tests.support.plans import make_manifest
 
@@ -121,7 +122,7 @@ def separation(text: str) -> Separation:
     removed = [
         Removed(value=text, num_scored=9, documents_removed=3, num_tokens=90, tokens_removed=33)
     ]
-    cut = Cut(perplexity=55.0853, youden_j=0.75, removed=removed)
+    cut = Cut(perplexity=55.0853, high=55.0853, youden_j=0.75, removed=removed)
     return Separation(column=text, labels=labels, together=labels[0], cut=cut)
 
 

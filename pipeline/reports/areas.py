@@ -1,0 +1,133 @@
+"""The area under the ROC curve: how well a metric tells some documents from the rest.
+
+Owns counting pairs, ties included, ranking metrics, and what is no more than chance. A claim is
+made where an area is further from 0.5 than 95% of areas are without any difference: by the normal
+approximation of U, and of very few documents by the number of orders that they can have.
+"""
+
+import math
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel
+
+from pipeline.statistics.bootstrap import CONFIDENCE
+from pipeline.statistics.sketches import Floats
+
+MOST_WAITING = 1 << 24
+"""Values of a metric that wait to be ranked: 128 MiB."""
+CHANCE = 1.96
+"""Standard deviations around 0.5 that hold 95% of areas where there is no difference."""
+FEW = 20
+
+
+class RankedMetric(BaseModel):
+    """How well a metric tells the labelled documents, all together, from the rest."""
+
+    metric: str
+    auc: float
+    strength: float
+    """max(auc, 1 - auc): 0.5 is none, 1 tells all apart."""
+    by_chance: float
+    """95% of areas would be no further from 0.5 if there were no difference."""
+    separates: bool
+    """The area is further from 0.5 than that."""
+
+
+class PairCounts:
+    """Each label's documents against all others, which come batch by batch."""
+
+    def __init__(self, ranked: list[Floats]) -> None:
+        """`ranked` are the values of each label's documents, ascending."""
+        self._ranked = ranked
+        self._doubled_wins = [0] * len(ranked)
+        self._num_rest = 0
+        self._waiting: list[Floats] = []
+        self._num_waiting = 0
+
+    def add(self, rest: Floats) -> None:
+        """Values of documents without a label."""
+        self._waiting.append(rest)
+        self._num_waiting += len(rest)
+        if self._num_waiting >= MOST_WAITING:
+            self._fight()
+
+    def areas(self) -> list[float | None]:
+        """ROC AUC of all labels together, then of each."""
+        self._fight()
+        pairs = [len(found) * self._num_rest for found in self._ranked]
+        wins = self._doubled_wins
+        return [
+            won / (2 * n) if n else None
+            for won, n in zip([sum(wins), *wins], [sum(pairs), *pairs], strict=True)
+        ]
+
+    def by_chance(self) -> float:
+        """How far from 0.5 the area of all labels together may be without any difference."""
+        labelled = sum(map(len, self._ranked))
+        if (
+            labelled + self._num_rest < FEW
+            and 2 / math.comb(labelled + self._num_rest, labelled) > 1 - CONFIDENCE
+        ):
+            return 0.5  # even the clearest order of so few is no more than chance
+        spread = (labelled + self._num_rest + 1) / (12 * labelled * self._num_rest)
+        return min(0.5, CHANCE * math.sqrt(spread))
+
+    def _fight(self) -> None:
+        # By Polars, on all cores; many at a time, since labelled documents are looked up in them.
+        rest = pl.Series(np.concatenate([np.empty(0), *self._waiting])).sort().to_numpy()
+        self._num_rest += len(rest)
+        self._waiting, self._num_waiting = [], 0
+        for index, found in enumerate(self._ranked):
+            self._doubled_wins[index] += _doubled_wins(found, rest)
+
+
+def _doubled_wins(found: Floats, rest: Floats) -> int:
+    """Twice the number of pairs in which the labelled document is higher, ties counting half.
+
+    Both are ascending.
+    """
+    few, many = (found, rest) if len(found) < len(rest) else (rest, found)
+    below, not_above = (int(np.searchsorted(many, few, side).sum()) for side in ("left", "right"))
+    doubled = below + not_above
+    return doubled if few is found else 2 * len(found) * len(rest) - doubled
+
+
+def rank_metrics(
+    duels: dict[str, PairCounts], areas: dict[str, float | None]
+) -> list[RankedMetric]:
+    """Metrics with the area of all labels together, the one that separates best first."""
+    ranking = []
+    for metric, area in areas.items():
+        if area is None:
+            continue
+        chance = duels[metric].by_chance()
+        strength = max(area, 1 - area)
+        ranking.append(
+            RankedMetric(
+                metric=metric,
+                auc=area,
+                strength=strength,
+                by_chance=chance,
+                separates=strength - 0.5 > chance,
+            )
+        )
+    # Rounded, so that equal ones stay in the order of METRICS: perplexity first.
+    return sorted(ranking, key=lambda one: -round(one.strength, 9))
+
+
+def verdict_of(ranking: list[RankedMetric]) -> str:
+    """Whether anything separates them, in a sentence."""
+    if not ranking:
+        return "There is nothing to compare: no scored document on one of the two sides."
+    best = ranking[0]
+    if not best.separates:
+        return (
+            f"Nothing separates them: the best area, {best.auc:.3f} of {best.metric}, is no "
+            f"further from 0.5 than chance would take it ({best.by_chance:.3f})."
+        )
+    side = "higher" if best.auc > 0.5 else "lower"
+    return (
+        f"{best.metric} separates them best: a labelled document scores {side} than another in "
+        f"{best.strength:.0%} of pairs."
+    )

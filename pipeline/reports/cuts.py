@@ -1,0 +1,126 @@
+"""The cut that labels suggest: bounds on a metric that remove most of one side, least of another.
+
+Owns the search, over bounds on either side and bands, what a cut removes, and its warnings.
+"""
+
+import math
+import shlex
+
+import numpy as np
+from pydantic import BaseModel
+
+from pipeline.reports.areas import CHANCE, RankedMetric
+from pipeline.statistics.sketches import Sketch, merge_sketches
+
+BAND_GAIN = 0.05
+"""A band must beat a bound on one side by this much of J, since it has one more place to fit."""
+NEARLY_ALL = 0.9
+
+
+class Removed(BaseModel):
+    """What the cut removes of one value of the column."""
+
+    value: str
+    num_scored: int
+    documents_removed: int
+    num_tokens: int
+    tokens_removed: int
+
+
+class Cut(BaseModel):
+    """The bounds on a metric at which labelled and other documents are furthest apart."""
+
+    metric: str = "perplexity"
+    low: float | None = None
+    """Smallest value that is kept; null where there is no such bound."""
+    high: float | None = None
+    """Largest value that is kept."""
+    perplexity: float | None
+    """`high`, where the metric is perplexity."""
+    youden_j: float
+    """Share of labelled documents that the cut removes, less the share of the others that it
+    removes (Youden 1950)."""
+    labelled_removed: float = 0.0
+    """Share of the labelled documents that the cut removes."""
+    rest_removed: float = 0.0
+    """The same of the rest."""
+    warning: str | None = None
+    """What to know before it is used."""
+    command: str = ""
+    """What to type to filter so."""
+    removed: list[Removed]
+
+
+def best_cut(by_group: dict[tuple[str, int], Sketch], chosen: RankedMetric, run: str) -> Cut | None:
+    """The largest Youden J over all ends of bins, of bounds on either side and of bands.
+
+    Of equal ones an upper bound, and the lowest. A band must be better by more than its freedom.
+    """
+    labelled = [sketch for (_, code), sketch in by_group.items() if code]
+    rest = [sketch for (_, code), sketch in by_group.items() if not code]
+    if not labelled or not rest:
+        return None
+    everything = merge_sketches(labelled + rest)
+    sides = [merge_sketches(side) for side in (labelled, rest)]
+    # Of each side, the share below the end of each bin; before the first there is nothing.
+    labelled_below, rest_below = (
+        np.concatenate([[0.0], side.below(everything.bins + 1) / side.num_documents])
+        for side in sides
+    )
+    advantage = rest_below - labelled_below
+    last = len(advantage) - 1
+    one_sided = [(0, int(advantage.argmax())), (int(advantage.argmin()), last)]
+    first, end = max(one_sided, key=lambda ends: advantage[ends[1]] - advantage[ends[0]])
+    lowest = np.minimum.accumulate(advantage)
+    band_end = int((advantage - lowest).argmax())
+    band_first = int(advantage[: band_end + 1].argmin())
+    noise = sum(1 / (4 * side.num_documents) for side in sides)
+    gain = advantage[band_end] - advantage[band_first] - (advantage[end] - advantage[first])
+    if gain > max(BAND_GAIN, CHANCE * math.sqrt(noise)):
+        first, end = band_first, band_end
+    youden = float(advantage[end] - advantage[first])
+    if youden <= 0:
+        return None
+    low = float(everything.low[first]) if first else None
+    high = float(everything.high[end - 1]) if end < last else None
+    kept = everything.bins[first:end]
+    removed = []
+    for name in {name for name, _ in by_group}:
+        whole = merge_sketches([one for (group, _), one in by_group.items() if group == name])
+        gone = whole.take(~np.isin(whole.bins, kept))
+        removed.append(
+            Removed(
+                value=name,
+                num_scored=whole.num_documents,
+                documents_removed=gone.num_documents,
+                num_tokens=int(whole.tokens.sum()),
+                tokens_removed=int(gone.tokens.sum()),
+            )
+        )
+    shares = [float(1 - below[end] + below[first]) for below in (labelled_below, rest_below)]
+    metric = chosen.metric
+    given = {"min": low, "max": high}
+    bounds = [f"--{name} {metric}={x!r}" for name, x in given.items() if x is not None]
+    return Cut(
+        metric=metric,
+        low=low,
+        high=high,
+        perplexity=high if metric == "perplexity" else None,
+        youden_j=youden,
+        labelled_removed=shares[0],
+        rest_removed=shares[1],
+        warning=_warning(shares, is_certain=chosen.separates),
+        command=" ".join(["winnow filter", shlex.quote(run), *bounds, "--out FILTERED"]),
+        removed=sorted(removed, key=lambda one: (-one.documents_removed, one.value)),
+    )
+
+
+def _warning(shares: list[float], *, is_certain: bool) -> str | None:
+    said = [
+        f"it removes {share:.0%} of {side}"
+        for share, side in zip(shares, ("the labelled documents", "the rest"), strict=True)
+        if share >= NEARLY_ALL
+    ]
+    if not is_certain:
+        said.append("the difference may be chance")
+    return "; ".join(said) or None
