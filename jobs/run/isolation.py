@@ -47,7 +47,6 @@ class PoisonSearch:
         self._waiting: deque[Rows] = deque()
         self._running: set[Rows] = set()
         self._deaths: Counter[int] = Counter()
-        self._said: Counter[str] = Counter()
         self._cut(Rows(0, num_rows))
 
     @property
@@ -83,9 +82,8 @@ class PoisonSearch:
 
     def _blame(self, rows: Rows, reason: str) -> None:
         self._deaths[rows.first] += 1
-        self._said[reason] += 1
-        # What another document alone was seen to die of is no accident of a machine either.
-        is_known = reason != "" and self._said[reason] >= CONFIRMATIONS
+        # What another document was found to die of, by as many deaths, is no accident either.
+        is_known = reason != "" and reason in self.poison.values()
         if is_known or self._deaths[rows.first] >= CONFIRMATIONS:
             self.poison[rows.first] = reason
         else:
