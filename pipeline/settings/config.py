@@ -21,14 +21,12 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
+from pipeline.settings.empty import refuse_empty
 from pipeline.settings.toml_lines import at_line
 from pipeline.storage.locations import refuse_hub
 
 TABLES = ("score", "plan", "filter", "audit", "schedule")
 """What one file may hold; each command reads its own."""
-
-MAY_BE_EMPTY = ("id_column", "model", "out")
-"""No id; a plan needs no model and writes nothing."""
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Prefix = Literal["auto", "bos", "eos", "none"]
@@ -214,16 +212,6 @@ def load_settings(
         return kind(**merged)
     except ValidationError as error:
         raise _config_error(error, file, table_name, given) from None
-
-
-def refuse_empty(settings: dict[str, Any]) -> None:
-    """Raises ConfigError for an empty text, which means nothing but as the name of an id column."""
-    for key, value in settings.items():
-        if key not in MAY_BE_EMPTY and (value == "" or (isinstance(value, tuple) and "" in value)):
-            raise ConfigError(
-                f"{key} is an empty text",
-                hint="is a variable of the shell not set? Leave the setting out for its default",
-            )
 
 
 def read_table(file: Path, name: str) -> dict[str, Any]:
