@@ -188,8 +188,7 @@ def load_settings(
 ) -> Settings:
     """Merge `options` (those that are not None) over one table of `file`.
 
-    `required` names the option of each key that must be set. Raises UsageError, naming the key
-    and the file or option.
+    `required` names the option of each key that must be set. Raises UsageError, naming the key.
     """
     table = read_table(file, table_name) if file else {}
     given = {key: value for key, value in options.items() if value is not None}
