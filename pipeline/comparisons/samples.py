@@ -15,6 +15,7 @@ import polars as pl
 
 from pipeline.reports.groups import group_code
 from pipeline.reports.sampled import WEIGHT
+from pipeline.runs.ids import shown_id
 from pipeline.runs.manifest import Manifest
 from pipeline.statistics.bootstrap import ROW_BITS, Mask, Values
 
@@ -89,7 +90,7 @@ def read_ids(scores: pl.LazyFrame, files: list[str]) -> Ids:
     text must be the same too, so a wrong pair takes two hashes that collide, 128 bits. Ids that
     collide in one run count as repeated.
     """
-    text = pl.col("doc_id").cast(pl.String, strict=False)
+    text = shown_id(scores)
     number = text.hash(ID_SEED).reinterpret(signed=True)
     columns = {"key": _key(files), "id": pl.when(text.is_not_null()).then(number).otherwise(0)}
     return _in_order(scores, columns)["id"]
