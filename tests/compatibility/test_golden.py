@@ -101,6 +101,8 @@ NEW_AND_OLD = ("filtered", "new")
 MEANT = {
     # 0.1.0 interpolated logarithms here and perplexities in a report: two values of one name.
     r"/said/runs/\d+/percentiles/perplexity/\d+: ": "a percentile is type 7 of perplexity itself",
+    # 0.1.0 looked for an upper bound on perplexity alone, whichever way the labels scored.
+    r"/said/separation/cut/": "a cut looks in both directions, on the metric that separates best",
 }
 """What is another value on purpose since 0.1.0, and why; tests of their own hold the new ones."""
 MEANT_CODES = {
