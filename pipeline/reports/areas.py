@@ -112,7 +112,7 @@ def rank_metrics(
                 separates=strength - 0.5 > chance,
             )
         )
-    # Rounded, so that equal ones stay in the order of METRICS: perplexity first.
+    # Rounded, so that equal ones stay in the order of RATIOS: perplexity first.
     return sorted(ranking, key=lambda one: -round(one.strength, 9))
 
 

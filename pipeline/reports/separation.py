@@ -20,7 +20,7 @@ from pipeline.reports.areas import PairCounts, RankedMetric, rank_metrics, verdi
 from pipeline.reports.cuts import Cut, best_cut
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
-from pipeline.schema import METRICS
+from pipeline.schema import RATIOS
 from pipeline.settings.names import near_name
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.sketches import (
@@ -146,7 +146,7 @@ def separate_labels(
 def _ranked(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) -> dict[str, list[Floats]]:
     """Metric to the values of each label's documents, ascending."""
     there = scores.collect_schema()
-    metrics = [metric for metric in METRICS if metric in there]
+    metrics = [metric for metric in RATIOS if metric in there]
     labelled = (
         scores.select(*metrics, labels.code())
         .filter(pl.col("code") > 0)

@@ -429,13 +429,13 @@ def test_star_carries_the_text_and_everything_else(score):
     assert rows.select(table.column_names).to_arrow().to_pylist() == table.to_pylist()
 
 
-def test_a_large_integer_among_floats_is_rounded_not_fatal(score):
-    """One file's null made pandas turn the column into floats there."""
-    tables = [
-        pa.table({"text": ["a"], "n": [2**53 + 1]}),
-        pa.table({"text": ["b"], "n": [0.5]}),
-    ]
-    assert score(tables, carry=("n",))["n"].to_list() == [float(2**53), 0.5]
+def test_a_large_integer_among_floats_is_refused_and_a_small_one_is_not(score):
+    """One file's null made pandas turn the column into floats there: a float holds 53 bits."""
+    floats = pa.table({"text": ["b"], "n": [0.5]})
+    small = pa.table({"text": ["a"], "n": [2**53]})
+    assert score([small, floats], carry=("n",))["n"].to_list() == [float(2**53), 0.5]
+    with pytest.raises(WinnowError, match="double does not hold every int64"):
+        score([pa.table({"text": ["a"], "n": [2**53 + 1]}), floats], carry=("n",))
 
 
 def test_an_integer_that_does_not_fit_is_not_turned_into_another(score):
