@@ -102,7 +102,7 @@ BAD_FILTERS = {
     "not a number": ({"max": {"perplexity": "low"}}, "max = 'low': must be"),
     "two runs": ({"max": {"ratio": 1}, "minus": "a", "over": "b"}, "minus and over contradict"),
     "no such metric": ({"max": {"perplexty": 1}}, "no metric 'perplexty' in the scores"),
-    "keeps all": ({"max": {"perplexity": 1e9}}, "the rules keep all"),
+    "keeps none": ({"max": {"perplexity": 0.1}}, "the rules keep none"),
     "rejects alone": ({"max": {"perplexity": 9}, "rejects": "no"}, "rejects needs out"),
 }
 
