@@ -1,6 +1,6 @@
 """The `winnow` command: `winnow score`, and every other command put together.
 
-stdout is data, stderr progress and errors. How a command ends is command_line/ending.py's.
+stdout is data, stderr progress and errors. How a command ends is console/ending.py's.
 """
 
 from importlib.metadata import version

@@ -45,6 +45,10 @@ class Command(TyperCommand):
         shared = get_command(_holder).params
         super().__init__(*arguments, params=[*(params or []), *shared], **settings)
 
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The first sentence, whole: the list of commands breaks lines, not sentences."""
+        return super().get_short_help_str(1000)
+
     def invoke(self, ctx: Any) -> Any:
         """Call the function; its errors name options."""
         with spelling(self):

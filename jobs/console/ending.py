@@ -31,8 +31,8 @@ OUTPUT_CLOSED = 141
 """As a program that SIGPIPE ended: whoever read the output has seen enough of it."""
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done with findings, or with something given up and recorded; 2 the "
-    "request cannot be carried out; 130 and 143 interrupted and terminated, 141 nobody reads the "
-    "output: run it again."
+    "request cannot be carried out; 130 and 143 interrupted and terminated, 141 the output "
+    "pipe closed: run it again."
 )
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
