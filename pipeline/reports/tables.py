@@ -99,7 +99,7 @@ def separation(report: Report) -> list[Table]:
     one = found.cut
     low, high = (None if bound is None else f"{bound:.6g}" for bound in (one.low, one.high))
     bounds = f"{low} <= " * (low is not None) + one.metric + f" <= {high}" * (high is not None)
-    warning = f" Beware: {one.warning}." if one.warning else ""
+    warning = f" Note: {one.warning}." if one.warning else ""
     cut = Table(
         f"What keeping {bounds} would remove",
         f"It removes {one.labelled_removed:.1%} of the labelled documents and "
