@@ -17,6 +17,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
+import pyarrow as pa
+
 from pipeline.corpus.reader import Batch, read_batches
 from pipeline.engine.protocol import Engine
 from pipeline.runs.corpus import open_corpus
@@ -55,6 +57,7 @@ def score_shard(
     it. With `dedup` exact copies are not either: they take the score of the first.
     """
     started = time.monotonic()
+    schema = manifest.arrow_schema()
     batches = _read(task, manifest)
     if poison:
         said = reasons or {}
@@ -64,11 +67,10 @@ def score_shard(
         manifest.rules,
         engine=engine,
         tokenizer=tokenizer,
-        recent=_recent_texts(manifest) if dedup else None,
+        recent=_recent_texts(schema) if dedup else None,
         vocab_size=manifest.model.vocab_size,
         trace=trace,
     )
-    schema = manifest.arrow_schema()
     with closing(documents) as scored, ExitStack() as commit:
         part = commit.enter_context(store.writing_part(task.shard.id, schema))
         write = trace.scoring("writing", part.write)
@@ -104,7 +106,7 @@ def probe_shard(
     it, wherever in the shard the first is: of a deadly text only the first is found, and its
     copies share its row. Raises as `score_shard` does.
     """
-    recent = _recent_texts(manifest) if dedup else None
+    recent = _recent_texts(manifest.arrow_schema()) if dedup else None
 
     def blank(at: int, document: Document) -> Document:
         is_copy = recent is not None and recent.look_up(document)[1]
@@ -121,8 +123,8 @@ def _read(task: ShardTask, manifest: Manifest) -> Iterator[Batch]:
     return read_batches(open_corpus(manifest), task.files, task.shard, manifest.columns)
 
 
-def _recent_texts(manifest: Manifest) -> RecentTexts:
-    return RecentTexts(token_columns=bool(TOKEN_FIELDS.keys() & set(manifest.arrow_schema().names)))
+def _recent_texts(schema: pa.Schema) -> RecentTexts:
+    return RecentTexts(token_columns=bool(TOKEN_FIELDS.keys() & set(schema.names)))
 
 
 def _replaced(

@@ -20,13 +20,8 @@ LAST_SHIFT = 31
 State = TypeVar("State")
 
 
-def hash_text(text: str) -> int:
-    """64 bits of BLAKE2b of the UTF-8 bytes, as a signed integer."""
-    return hash_bytes(text.encode())
-
-
 def hash_bytes(content: bytes | memoryview) -> int:
-    """The same of UTF-8 bytes."""
+    """64 bits of BLAKE2b of a text's UTF-8 bytes, as a signed integer."""
     digest = blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 

@@ -30,7 +30,7 @@ from pipeline.runs.manifest import PlannedFile, Success, add_totals, encode_sche
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span, part_schema
-from pipeline.statistics.hashing import hash_text
+from pipeline.statistics.hashing import hash_bytes
 from tests.support.plans import make_manifest
 
 ROWS = 10_000_000
@@ -53,7 +53,7 @@ def make_part(rng: np.random.Generator, file: str, rows: int, schema: pa.Schema)
     hashes = rng.integers(-(2**63), 2**63 - 1, rows)
     copies = rng.random(rows) < 0.1
     hashes[copies] = rng.integers(0, DISTINCT_COPIES, int(copies.sum())) * 982_451_653
-    hashes[:1] = hash_text(TEXT)
+    hashes[:1] = hash_bytes(TEXT.encode())
     scored = rng.random(rows) > 0.001
     columns = {
         "file": pa.repeat(pa.scalar(file), rows),

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
-from pipeline.statistics.hashing import hash_text
+from pipeline.statistics.hashing import hash_bytes
 from tests.benchmarks.bench_reports import make_run
 
 DOCUMENTS = 1_000_000
@@ -42,7 +42,7 @@ def write_texts(path: Path, rows: int) -> list[int]:
     texts = [" ".join(rng.choices(words, k=rng.randrange(40, 720))) for _ in range(rows)]
     table = pa.table({"text": texts, "place": [rng.randrange(100) for _ in range(rows)]})
     pq.write_table(table, path, row_group_size=ROW_GROUP_ROWS, compression="zstd")
-    return [hash_text(text) for text in texts]
+    return [hash_bytes(text.encode()) for text in texts]
 
 
 def winnow(folder: Path, out: Path) -> None:
