@@ -108,16 +108,15 @@ class RunStore:
     def footer(self, shard: int) -> PartFooter:
         """What a part says of itself. Raises RunError if it is not a whole part."""
         name = self.part_name(shard)
-        hint = "delete it and score again; only that shard is scored anew"
         try:
             with self.root.open_input(name) as source:
                 metadata = read_metadata(source).metadata or {}
             content = metadata[FOOTER_KEY.encode()]
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise RunError(
-                f"{self.root.show(name)} is not a part: {first_line(error)}", hint=hint
+                f"{self.root.show(name)} is not a part: {first_line(error)}", hint=SCORE_AGAIN
             ) from error
-        return parse(content, PartFooter, self.root.show(name), hint=hint)
+        return parse(content, PartFooter, self.root.show(name), hint=SCORE_AGAIN)
 
     def write_failure(self, name: str, record: dict[str, Any]) -> None:
         """Record why a shard or a file was given up."""
