@@ -1,4 +1,4 @@
-"""What `winnow filter` can be told: the rules, how they are written, which contradict each other.
+"""The settings of a filter: the rules, how they are written, which contradict each other.
 
 Owns the spelling (`perplexity=100`, `10:90`, `2B`) and the checks that need no run. What a rule
 does is selection.py's.
@@ -85,7 +85,7 @@ Pair = BeforeValidator(parse_numbers)
 
 
 class FilterConfig(BaseModel):
-    """Everything `winnow filter` can be told. A document is kept if every rule given keeps it."""
+    """The settings of a filter. A document is kept if every rule given keeps it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 

@@ -1,4 +1,4 @@
-"""`winnow filter` for Python: the same settings as keywords, the record as the answer."""
+"""Filtering from Python: settings are keyword arguments, the record is the result."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ from pipeline.filters.config import Bucket, FilterConfig, Prefer, load_filter_co
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
-from pipeline.settings.keywords import words_of_python
 from pipeline.settings.names import near_or_known
 
 PLACES = ("run", "out", "corpus", "rejects", "minus", "over")
@@ -50,9 +49,9 @@ def filter_run(
 ) -> FilterRecord:
     """Filter the corpus that a run scored: into `out`, or without, only say what would be kept.
 
-    A document is kept if every rule given keeps it. Settings are those of `winnow filter`, with the
-    same names and defaults; `by` is a carried column to count the groups of. The record has the
-    cut-offs, and documents, tokens and bytes before and after.
+    A document is kept if every rule given keeps it. Settings have the same names and
+    defaults as those of the command line; `by` is a carried column to count the groups of. The
+    record has the cut-offs, and documents, tokens and bytes before and after.
 
     >>> import polars as pl
     >>> from pipeline import filter_run
@@ -67,20 +66,19 @@ def filter_run(
     that cannot be used, CorpusError for a corpus that is not there or not as it was scored.
     """
     known = list(FilterConfig.model_fields)
-    with words_of_python(known):
-        if unknown := [key for key in settings if key not in known]:
-            raise ConfigError(
-                f"unknown key '{unknown[0]}' in the settings of filter_run",
-                hint=near_or_known(unknown[0], known),
-            )
-        given: dict[str, Any] = {
-            **settings,
-            "run": str(run),
-            "out": None if out is None else str(out),
-        }
-        given |= {key: str(given[key]) for key in PLACES if given.get(key) is not None}
-        config = load_filter_config(None, given)
-        if config.rejects is not None and config.out is None:
-            raise ConfigError("rejects needs out", hint="give both, or neither to write nothing")
-        request = decide(config, by=by)
-        return request.record() if config.out is None else FilterWriter(request, config.out).write()
+    if unknown := [key for key in settings if key not in known]:
+        raise ConfigError(
+            f"unknown key '{unknown[0]}' in the settings of filter_run",
+            hint=near_or_known(unknown[0], known),
+        )
+    given: dict[str, Any] = {
+        **settings,
+        "run": str(run),
+        "out": None if out is None else str(out),
+    }
+    given |= {key: str(given[key]) for key in PLACES if given.get(key) is not None}
+    config = load_filter_config(None, given)
+    if config.rejects is not None and config.out is None:
+        raise ConfigError("rejects needs out", hint="give both, or neither to write nothing")
+    request = decide(config, by=by)
+    return request.record() if config.out is None else FilterWriter(request, config.out).write()

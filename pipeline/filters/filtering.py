@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.location import require_planned
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import ConfigError, RunError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import Counts, count
 from pipeline.filters.paired_rows import ScoreRows
@@ -20,7 +20,7 @@ from pipeline.planning.identity import installed_versions
 from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import WIDEST_DECIMAL
@@ -81,7 +81,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     if store.success() is None and not config.partial:
         raise RunError(
             f"{store.location} is not finished",
-            hint="run the same `winnow score` again, or take what there is with --partial",
+            hint=f"{RESUME}; or filter what there is with {named('partial')}",
         )
     _check_columns(config, manifest, by)
     corpus = open_corpus(manifest, config.corpus)
@@ -120,27 +120,29 @@ def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> 
         if metric not in metrics:
             hint = near_or_known(metric, metrics)
             if metric in ("difference", "ratio"):
-                option = "--minus" if metric == "difference" else "--over"
-                hint = f"name the run to compare with: {option} RUN_B"
+                setting = "minus" if metric == "difference" else "over"
+                hint = f"name the run to compare with: {named(setting)} RUN_B"
             there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
             wide = f": {schema.field(metric).type} is more than can be read" if there else ""
             raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
     groupable = [*manifest.carried, "status"]
-    for option, name in (("--within", config.within), ("--by", by)):
+    for setting, name in (("within", config.within), ("by", by)):
         if name is None:
             continue
         if name not in groupable:
             raise ConfigError(
-                f"no carried column '{name}' ({option})",
-                hint=f"{near_or_known(name, groupable)}; score with --carry to have others",
+                f"no carried column '{name}' ({named(setting)})",
+                hint=f"{near_or_known(name, groupable)}; to have others, carry them when scoring",
             )
         kind = schema.field(name).type
         if pa.types.is_nested(kind):
-            raise ConfigError(f"column '{name}' holds lists or structs: no groups ({option})")
+            raise ConfigError(
+                f"column '{name}' holds lists or structs: no groups ({named(setting)})"
+            )
         try:
             check_groupable(name, kind)
         except RunError as error:
-            raise ConfigError(f"{error} ({option})") from None
+            raise ConfigError(f"{error} ({named(setting)})") from None
 
 
 def is_metric(field: pa.Field) -> bool:
@@ -181,5 +183,5 @@ def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint="loosen them, or write the empty output with --force",
+            hint=f"loosen them, or write the empty output with {named('force')}",
         )
