@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from pipeline.errors import ConfigError
-from pipeline.filters.config import Bucket, FilterConfig, Prefer, load_filter_config
+from pipeline.filters.config import FilterConfig, Prefer, load_filter_config
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
+from pipeline.filters.spelling import Bucket
 from pipeline.settings.keywords import words_of_python
 from pipeline.settings.names import near_or_known
 
