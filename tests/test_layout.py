@@ -161,7 +161,6 @@ NAMES_A_QUANTILE = {
         "_quantile_changes",
     },
     "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
-    "pipeline/filters/config.py": {"_takes_percentiles"},  # asks a setting
     "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch
     "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
     "pipeline/reports/requirements.py": {"exact_quantiles"},  # picks from findings

@@ -1,14 +1,15 @@
-"""Filtering from Python: settings are keyword arguments, the record is the result."""
+"""`winnow filter` for Python: the same settings as keywords, the record as the answer."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from pipeline.errors import ConfigError
-from pipeline.filters.config import Bucket, FilterConfig, Prefer, load_filter_config
+from pipeline.filters.config import FilterConfig, Prefer, load_filter_config
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
+from pipeline.filters.spelling import Bucket
 from pipeline.settings.names import near_or_known
 
 PLACES = ("run", "out", "corpus", "rejects", "minus", "over")
@@ -49,9 +50,9 @@ def filter_run(
 ) -> FilterRecord:
     """Filter the corpus that a run scored: into `out`, or without, only say what would be kept.
 
-    A document is kept if every rule given keeps it. Settings have the same names and
-    defaults as those of the command line; `by` is a carried column to count the groups of. The
-    record has the cut-offs, and documents, tokens and bytes before and after.
+    A document is kept if every rule given keeps it. Settings are those of `winnow filter`, with the
+    same names and defaults; `by` is a carried column to count the groups of. The record has the
+    cut-offs, and documents, tokens and bytes before and after.
 
     >>> import polars as pl
     >>> from pipeline import filter_run

@@ -102,15 +102,16 @@ class FilterWriter:
         rules = request.config.model_dump(
             exclude={"run", "corpus", "out", "rejects", "minus", "over", "force", "partial"}
         )
-        other = request.other.require_manifest().run_id if request.other else None
-        identity = identify(self._manifest, len(request.rows.shards), other, rules)
-        identity["paired"] = request.config.own_metric
+        run = request.run
+        other = run.other.require_manifest().run_id if run.other else None
+        identity = identify(self._manifest, len(run.rows.shards), other, rules)
+        identity["paired"] = run.own_metric
         identity["rejects"] = self._rejects.location if self._rejects else None
         return FilterPlan(identity=identity, kept=kept)
 
     def _jobs(self) -> list[FileJob]:
         stretches: list[list[Stretch]] = [[] for _ in self._manifest.files]
-        done = set(self._request.rows.shards)
+        done = set(self._request.run.rows.shards)
         for shard in self._manifest.shards:
             offset = 0
             for span in shard.spans:
@@ -197,7 +198,7 @@ class FilterWriter:
     def _decide_shard(self, index: int) -> pa.Table:
         """[route, hash of the text, the added columns] of a shard's rows, in order."""
         request = self._request
-        scores = request.rows.shard(index)
+        scores = request.run.rows.shard(index)
         decided = request.selection.decide(scores)
         kept = pl.lit(0)
         if self._buckets:
@@ -227,7 +228,7 @@ class FilterWriter:
             right &= bool((part["file"] == self._manifest.files[span.file].path).all())
             at += span.num_rows
         if not right or at != frame.height:
-            store = self._request.rows.store
+            store = self._request.run.rows.store
             raise RunError(
                 f"{store.root.show(store.part_name(index))} does not have the input rows in order",
                 hint=f"verify {store.location}: that names every damaged part",

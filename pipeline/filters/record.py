@@ -45,11 +45,15 @@ class Cutoffs(Record):
     group: str | None
     documents: int
     """Scored ones."""
-    low: float | None
-    high: float | None
-    head: float | None
+    low: float | None = None
+    high: float | None = None
+    head: float | None = None
     """Largest value of the bucket."""
-    middle: float | None
+    middle: float | None = None
+
+
+ENDS = ("low", "high", "head", "middle")
+"""The cut-offs of a group."""
 
 
 class FilterRecord(Record):
@@ -70,6 +74,8 @@ class FilterRecord(Record):
     cutoffs: list[Cutoffs]
     budget_edges: dict[str, float | None] | None
     """Values at which the budget begins and ends, where it orders by value."""
+    words: tuple[str, ...] = ()
+    """What the rules came to, in lines for people."""
     before: Sizes
     after: Sizes
     keeps_everything: bool = False
