@@ -22,7 +22,7 @@ STYLES = {"pass": "green", "fail": "bold red", "skipped": "yellow"}
 def audit_and_print(
     file: Path, night: str | None, address: str | None, corpus: str | None, *, as_json: bool
 ) -> int:
-    """Carry the night out and print its verdict. The exit code: 1 if it failed."""
+    """Run the night and print its verdict. The exit code: 1 if it failed."""
     what = load_night(file, night, address, corpus)
     from jobs.nights.audit import run_night
 
@@ -36,10 +36,10 @@ def audit_and_print(
     for reason in record.reasons:
         messages.print(f"Failed: {plain(reason)}", style="bold red")
     if record.webhook is not None and not record.webhook.delivered:
-        said = f"Warning: the webhook was not told: {record.webhook.error}"
+        said = f"Warning: the webhook call failed: {record.webhook.error}"
         messages.print(plain(said), style="yellow")
     if not is_new:
-        said = f"Decided before; delete {record.run}/audit.json to decide again."
+        said = f"Already decided; delete {record.run}/audit.json to decide again."
         messages.print(said, style="dim")
     else:
         messages.print(f"Wrote {record.run}/audit.json")
@@ -74,9 +74,9 @@ def print_audit(record: Audit, console: Console) -> None:
         console.print(Text(plain(note), style="yellow"))
     if record.reuse is not None:
         console.print(Text(plain(record.reuse.in_words())), soft_wrap=True)
-    against = record.baseline.run if record.baseline else "nothing: it is the first"
+    against = record.baseline.run if record.baseline else "nothing: it is the first night"
     console.print(
-        Text(plain(f"Night {record.night}: {record.verdict}, held against {against}.")),
+        Text(plain(f"Night {record.night}: {record.verdict}, compared with {against}.")),
         soft_wrap=True,
     )
 

@@ -18,26 +18,28 @@ def report(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="A carried column to group by; repeat it.  [default: those with few values]"
+            help="A carried column to group by; may be repeated.  [default: those with few values]"
         ),
     ] = None,
     separate: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE[,VALUE...]",
-            help="Labelled documents: how well do scores tell them from the rest?",
+            help="Labelled documents: how well scores separate them from the rest.",
         ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(help="End with exit code 1 if this is true of the run; repeat it."),
+        typer.Option(
+            help="End with exit code 1 if this expression is true of the run; may be repeated."
+        ),
     ] = None,
     corpus: Corpus = None,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+        bool, typer.Option("--partial", help="Use what there is of a run with missing parts.")
     ] = False,
     exit_zero: ExitZero = False,
     as_markdown: Markdown = False,
@@ -70,18 +72,18 @@ def compare(
     runs: Annotated[list[str], typer.Argument(help="Two or more run directories.")],
     baseline: Annotated[
         str | None,
-        typer.Option(help="The run that the others are held against.  [default: the first]"),
+        typer.Option(help="The run that the others are compared with.  [default: the first]"),
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="A column that every run carries, to compare by group; repeat it."),
+        typer.Option(help="A column that every run carries, to compare by group; may be repeated."),
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Also compare runs that lack parts.")
+        bool, typer.Option("--partial", help="Also compare runs with missing parts.")
     ] = False,
     resamples: Annotated[
         int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
@@ -122,7 +124,9 @@ class FilterCommand(SettingsCommand):
 
 def filter_corpus(
     context: typer.Context,
-    by: Annotated[str | None, typer.Option(help="A carried column to show the mix of.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="A carried column to break the counts down by.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with these settings under [filter].")
     ] = None,

@@ -1,6 +1,6 @@
-"""`winnow status --watch`: a run as it goes on, on a terminal, in a log or as JSON lines.
+"""`winnow status --watch`: the progress of a run, on a terminal, in a log or as JSON lines.
 
-Owns when to look, what a look is shown as, and when to stop looking. What there is to see is
+Owns when to update, how an update is shown, and when to stop. Reading the run is
 pipeline/runs/status.py's.
 """
 
@@ -72,19 +72,19 @@ def follow(store: RunStore, interval: float, messages: Console) -> Iterator[Snap
         yield seen
         if seen.state != "running":
             return
-        # Counted from the end of a look: however slow a store is, it has a rest between two.
+        # Counted from the end of an update, so that a slow store gets a pause between two.
         time.sleep(interval)
 
 
 def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
-    """The plan, waited for as long as somebody is making it. Raises RunError."""
+    """Wait for the plan while a process is making it. Raises RunError."""
     told = False
     while True:
         try:
             return require_planned(store)
         except RunError:
             if not is_being_planned(store):
-                # The plan may have appeared, and its driver gone, since the first look.
+                # The plan may have appeared, and its driver ended, since the first update.
                 return store.require_manifest()
         if not told:
             messages.print(f"{plain(store.location)} is not planned yet; waiting")
@@ -93,7 +93,7 @@ def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
 
 
 def require_planned(store: RunStore) -> Manifest:
-    """The plan. Raises RunError where there is none, naming who is making it."""
+    """The plan. Raises RunError if there is none, naming the process that is making it."""
     manifest = store.manifest()
     if manifest is None and is_being_planned(store):
         raise RunError(
@@ -104,18 +104,18 @@ def require_planned(store: RunStore) -> Manifest:
 
 
 def is_being_planned(store: RunStore) -> bool:
-    """Whether somebody who lives holds the lock."""
+    """Whether a live process holds the lock."""
     holder = read_holder(store.root)
     return holder is not None and is_alive(holder)
 
 
 def line(seen: Snapshot) -> str:
-    """A look in a line, for logs."""
+    """One update as a line, for logs."""
     return plain("  ".join(value for _, value in _facts(seen)))
 
 
 def shown(seen: Snapshot) -> Table:
-    """A look as a bar and a table, for a terminal."""
+    """One update as a bar and a table, for a terminal."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")

@@ -1,6 +1,6 @@
 """One night: score, report, compare with the baseline, check the requirements, call the webhook.
 
-Owns the order of these steps, and that a night which was stopped at any point is resumed there:
+Owns the order of these steps, and that a night which was stopped anywhere is resumed from there:
 `audit.json` is written last, and a night that has one is not run again. The verdict itself is
 pipeline/audits/judging.py's.
 """

@@ -1,4 +1,4 @@
-"""Requirements held against a night. Pure.
+"""The requirements of a night, checked. Pure.
 
 Owns what each bound means, and what is said where it cannot be checked: a bound relative to a
 baseline is skipped without one, and fails where the night was not scored as its baseline was.

@@ -26,12 +26,12 @@ from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 
 MOST_REASONS = 20
-NO_MATTER = frozenset(["min_k_percent", "text_column"])
-"""Of a fingerprint: what neither the model is nor the rules are."""
+IGNORED_FINGERPRINT_KEYS = frozenset(["min_k_percent", "text_column"])
+"""Keys of a fingerprint that identify neither the model nor the rules."""
 
 
 def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | None:
-    """The run that a night is held against; None where there is no good night yet.
+    """The run that a night is compared with; None where there is no good night yet.
 
     Raises RunError if a run is named that is not there or not finished.
     """
@@ -49,7 +49,7 @@ def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | 
 
 
 class Judge:
-    """Holds one night against its requirements and its baseline."""
+    """Checks one night against its requirements and its baseline."""
 
     def __init__(
         self,
@@ -137,7 +137,9 @@ class Judge:
         """Compare and check; what fails becomes a reason."""
         before, comparison, unlike = None, None, None
         if self.baseline is None:
-            self.notes.append("There is no baseline yet: what is relative to one is not checked.")
+            self.notes.append(
+                "There is no baseline yet: requirements relative to one are not checked."
+            )
         else:
             try:
                 unlike = self._unlike(self.baseline, manifest)
@@ -162,13 +164,17 @@ class Judge:
         """What makes the scores differ besides the text."""
         manifest = RunStore(baseline.run).require_manifest()
         old, new = (
-            {key: value for key, value in one.fingerprint.items() if key not in NO_MATTER}
+            {
+                key: value
+                for key, value in one.fingerprint.items()
+                if key not in IGNORED_FINGERPRINT_KEYS
+            }
             for one in (manifest, tonight)
         )
         found = differences(old, new)
         self.baseline = baseline.model_copy(update={"differences": found})
         if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
-            self.notes.append(f"The baseline is of other rows: {manifest.corpus}.")
+            self.notes.append(f"The baseline scored another corpus: {manifest.corpus}.")
         return "; ".join(found) or None
 
     def _compare(self, baseline: Baseline, *, finished: bool) -> Comparison:
@@ -186,7 +192,7 @@ class Judge:
 
 
 def _share_files(one: Manifest, two: Manifest) -> bool:
-    """Whether two corpora look like one that was moved, changed as it may be."""
+    """Whether two corpora look like one corpus that was moved, even if it changed."""
     ours, theirs = (
         {(file.path, file.size_bytes, file.num_rows) for file in run.files} for run in (one, two)
     )

@@ -74,7 +74,7 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
             hint="name the corpus; or scores/ below it, if the run carries the text",
         )
     if "." in found:
-        raise CorpusError(f"{folder} cannot be looked into: {root.fault('.')}")
+        raise CorpusError(f"{folder} cannot be listed: {root.fault('.')}")
     wanted = {
         name: found[name]
         for name in sorted(found)

@@ -1,7 +1,7 @@
 """Is this the text that was scored? The hash that a score row holds decides, and nothing else.
 
 Owns comparing rows of a corpus with `text_hash` of their scores. A file may be touched, moved or
-written again as it was; one that was edited is found out, whatever its size and time say. Columns
+written again as it was; one that was edited is detected, whatever its size and time say. Columns
 other than the text are not covered. Owns, too, when a whole file need not be read to know.
 """
 

@@ -234,7 +234,7 @@ def batches_of(documents: Iterable[Document]) -> Iterator[Batch]:
 
 
 def type_name(value: object) -> str:
-    """What a value is, as its user would say it: `int`, `pandas.DataFrame`."""
+    """The type of a value, as its user would call it: `int`, `pandas.DataFrame`."""
     kind = type(value)
     return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}".removeprefix("builtins.")
 

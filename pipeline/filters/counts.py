@@ -1,4 +1,4 @@
-"""How much a selection keeps: of everything, of each group, of each file in each output.
+"""How much a selection keeps: overall, of each group, of each file in each output.
 
 Owns the one pass that counts, and what is added for documents that have no score row at all.
 """

@@ -1,4 +1,4 @@
-"""How many tokens a corpus has, from a sample of its documents, and how sure that is.
+"""How many tokens a corpus has, from a sample of its documents, with an interval.
 
 Owns the draw and the estimator. Footers give the bytes of every row group; what a byte comes to in
 tokens is measured on documents that are drawn in proportion to their bytes, in two stages:

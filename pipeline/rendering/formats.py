@@ -1,4 +1,4 @@
-"""Numbers as people read them: figures, shares, changes, intervals and chances."""
+"""Number formats for people: figures, shares, changes, intervals and p-values."""
 
 import math
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def percent(value: float | None) -> str:
 
 
 def chance(p: float | None) -> str:
-    """A p-value; tiny ones are not told apart."""
+    """A p-value; tiny ones are all "<"."""
     if p is None:
         return "-"
     return f"<{SMALLEST_P:.0e}" if p < SMALLEST_P else f"{p:.2g}"

@@ -1,7 +1,7 @@
 """The grammar of requirements, as a tree.
 
 Owns tokens, precedence, and pointing at what cannot be read. Parsed here and never evaluated as
-code: an expression may come from a configuration that somebody else wrote. What a name means is
+code: an expression may come from somebody else's configuration. What a name means is
 requirements.py's.
 
     either  = both ("or" both)*

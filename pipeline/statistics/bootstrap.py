@@ -22,7 +22,7 @@ BATCH = 64
 CHUNK = 1 << 20
 FEWEST_DOCUMENTS = 2
 METHOD = (
-    f"Poisson bootstrap over documents (dealt by a seeded hash to {NUM_BLOCKS:,} blocks), "
+    f"Poisson bootstrap over documents (assigned by a seeded hash to {NUM_BLOCKS:,} blocks), "
     "percentile interval"
 )
 Blocks = npt.NDArray[np.uint16]
@@ -46,14 +46,14 @@ class Bootstrap:
         random = np.random.default_rng(seed)
         self.seed = seed
         self.resamples = resamples
-        # A byte a weight: Poisson(1) exceeds 255 in no lifetime.
+        # One byte per weight: a Poisson(1) draw above 255 practically never occurs.
         self._weights = np.empty((resamples, NUM_BLOCKS), np.uint8)
         for start in range(0, resamples, BATCH):
             batch = self._weights[start : start + BATCH]
             batch[:] = random.poisson(1.0, batch.shape)
 
     def resample(self, sums: Values) -> Values:
-        """Sums a block, shape [NUM_BLOCKS, k], to sums a resample, shape [resamples, k]."""
+        """Sums per block, shape [NUM_BLOCKS, k], to sums per resample, shape [resamples, k]."""
         found = np.empty((self.resamples, sums.shape[1]))
         for start in range(0, self.resamples, BATCH):
             weights = self._weights[start : start + BATCH].astype(np.float64)

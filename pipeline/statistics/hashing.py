@@ -1,4 +1,4 @@
-"""Hashes that stay what they are: of a text, and of a row for chance.
+"""Stable hashes: of a text, and of a row for random draws.
 
 The same document gets the same number whatever the shards, the threads or the order, today and
 under another version of Polars, whose own hash promises none of this. A row's number is SplitMix64

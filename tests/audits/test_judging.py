@@ -287,7 +287,7 @@ def test_a_night_is_a_date(audits, night):
 
 
 def test_a_night_to_come(audits):
-    with pytest.raises(ConfigError, match="is yet to come"):
+    with pytest.raises(ConfigError, match="is in the future"):
         load_night(audits.file, "2999-01-01")
 
 
