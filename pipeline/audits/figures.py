@@ -13,6 +13,7 @@ from pipeline.reports.figures import QUANTILES, quantile_name
 from pipeline.reports.groups import group_sizes, label_expr
 from pipeline.reports.sampled import WEIGHT, corpus_figures, corpus_groups, weighed
 from pipeline.runs.sample import Draw
+from pipeline.statistics.bootstrap import Bootstrap
 from pipeline.statistics.quantile import quantile_expr
 
 METRIC = "perplexity"
@@ -22,7 +23,7 @@ METRIC = "perplexity"
 def whole_part(scores: pl.LazyFrame, draw: Draw | None, exact: Collection[str] = ()) -> Part:
     """Of all rows, of which `draw` says what they stand for; `exact` are names of quantiles."""
     rows = weighed(scores, draw)
-    figures = corpus_figures(rows, draw)
+    figures = corpus_figures(rows, draw, Bootstrap())
     if wanted := _exact(draw, exact):
         found = rows.select(wanted).collect(engine="streaming").row(0, named=True)
         figures = figures.with_quantiles({METRIC: _told(found)})
@@ -35,7 +36,7 @@ def group_parts(
 ) -> dict[str, Part]:
     """Of every group of a column, the largest in bytes of text first."""
     rows = weighed(scores, draw)
-    groups = corpus_groups(rows, column, draw, list(group_sizes(rows, column)))
+    groups = corpus_groups(rows, column, draw, list(group_sizes(rows, column)), Bootstrap())
     label = label_expr(column).alias("group")
     quantiles: dict[str, dict[str, float]] = {}
     if wanted := _exact(draw, exact):
