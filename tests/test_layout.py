@@ -136,7 +136,12 @@ def test_what_validates_settings_is_there():
     assert "ValidationError" in imported_names(ROOT / SETTINGS)
 
 
-SETTING_ROOMS = ("pipeline/settings", "pipeline/filters/config.py", "pipeline/audits/config.py")
+SETTING_ROOMS = (
+    "pipeline/settings",
+    "pipeline/filters/config.py",
+    "pipeline/audits/config.py",
+    "pipeline/audits/require.py",
+)
 
 
 @pytest.mark.parametrize("room", SETTING_ROOMS)
@@ -161,7 +166,8 @@ NAMES_A_QUANTILE = {
     "pipeline/filters/config.py": {"_takes_percentiles"},  # asks a setting
     "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch
     "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
-    "pipeline/reports/requirements.py": {"exact_quantiles"},  # picks from findings
+    "pipeline/reports/term_values.py": {"exact_quantiles"},  # picks from what was measured
+    "pipeline/reports/terms.py": {"quantile_of"},  # reads a name
     "pipeline/reports/tables.py": {"quantiles"},  # shows
     "pipeline/reports/wording.py": {"quantile_notes"},  # words
 }

@@ -63,9 +63,9 @@ def compare_runs(
     """Compare runs with a baseline: the first, if none is given. Settings are `winnow compare`'s.
 
     `by` are columns that every run carries. `fail_if` are expressions that must not be true of any
-    run but the baseline; increase(...) and the like are against what it is held against. `out` is a folder to write comparison.html, .json and
-    .md into; without, nothing is written. `partial` lets in runs that are not complete. `on_run`
-    hears the name of each run as it is read.
+    run but the baseline; increase(...) and the like are against what it is held against. `out` is a
+    folder to write comparison.html, .json and .md into; without, nothing is written. `partial` lets
+    in runs that are not complete. `on_run` hears the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")

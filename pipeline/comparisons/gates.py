@@ -53,8 +53,7 @@ class Gates:
         """How a run stands to each requirement."""
         gate = self._gates[run]
         findings = gate.findings(gate.judge(psi_values(shift)))
-        of = {"run": shift.run, "baseline": shift.baseline}
-        return [RunFinding(**of, **dict(one)) for one in findings]
+        return [RunFinding(run=shift.run, baseline=shift.baseline, **dict(one)) for one in findings]
 
 
 def psi_values(shift: RunShift) -> PsiValues:

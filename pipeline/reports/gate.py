@@ -108,13 +108,12 @@ class Gate:
             for term, column in one.asked():
                 figure = None if term.figure.name == PSI else term.figure
                 self.run.want(one.source, figure, column)
-                if not term.needs_baseline:
-                    continue
-                if baseline is None:
+                if term.needs_baseline and baseline is None:
                     said = f"{term.source} is held against a baseline, and none is named"
                     fail(one.source, term.start, said, hint=f"give {named('baseline')}")
-                if self.baseline is not None and figure is not None:
-                    self.baseline.want_of_baseline(one.source, figure, column)
+                if self.baseline is not None and (term.needs_baseline or column is not None):
+                    own = figure if term.needs_baseline else None
+                    self.baseline.want_of_baseline(one.source, own, column)
 
     def judge(self, psi: PsiValues | None = None) -> list[Judged]:
         """How the run stands to each."""
@@ -177,7 +176,7 @@ class _Case:
         return _decide([part.is_true for part in parts], deciding=True)
 
     def groups(self, tree: Anywhere) -> list[str | None]:
-        """Those of the run, then those that the baseline alone has."""
+        """Those of the run, then those that the baseline alone has, where they have a value too."""
         column = tree.column.value
         found = (self.requirement.terms.get(one.start) for one, _ in operands("", tree.part))
         terms = [term for term in found if term is not None]
@@ -186,7 +185,8 @@ class _Case:
             # A comparison tells the largest groups apart, and the rest together.
             told = dict.fromkeys(group for by, group, _ in self.psi if by == column)
             return [group for group in told if group in own or group == OTHERS]
-        if any(term.needs_baseline for term in terms):
+        counts = all(term.figure.name in COUNTS for term in terms)
+        if counts or self.requirement.is_bound or any(term.needs_baseline for term in terms):
             own += [group for group in self._before(column) if group not in own]
         return own
 

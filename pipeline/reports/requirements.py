@@ -68,6 +68,8 @@ class Requirement:
     tree: Tree
     terms: dict[int, Term]
     """By where they begin."""
+    is_bound: bool = False
+    """Whether it is asked of groups that are gone, too."""
 
     @classmethod
     def read(cls, source: str, by: str | None = None) -> "Requirement":
@@ -81,7 +83,7 @@ class Requirement:
                     fail(source, term.start, "a group inside of a group")
         if by is None:
             return cls(source, tree, terms)
-        return cls(f"any({by}, {source})", Anywhere(Text(by, 0), tree), terms)
+        return cls(f"any({by}, {source})", Anywhere(Text(by, 0), tree), terms, is_bound=True)
 
     @property
     def needs_baseline(self) -> bool:

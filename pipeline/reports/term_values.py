@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
 
 from pipeline.errors import ConfigError
 from pipeline.reports.expressions import Call, Name, Text
@@ -17,7 +18,7 @@ from pipeline.reports.figures import quantile_name
 from pipeline.reports.groups import check_dates, label_expr
 from pipeline.reports.sampled import STRATUM, WEIGHT
 from pipeline.reports.terms import Columns, Schema, quantile_of
-from pipeline.schema import LARGEST
+from pipeline.schema import LARGEST, part_schema
 
 GROUP, SIZE = "winnow:group", "winnow:bytes"
 Values = dict[str, float | None]
@@ -47,6 +48,13 @@ class Rows:
     withheld: frozenset[str] = frozenset()
     """Columns of which no figure compares with the other run's."""
     why_withheld: str = ""
+
+
+def no_rows(carried: list[pa.Field]) -> Rows:
+    """What a run will have that carries these columns, before it has any row."""
+    table = pl.from_arrow(part_schema(None, carried).empty_table())
+    assert isinstance(table, pl.DataFrame)
+    return Rows(table.lazy())
 
 
 @dataclass(slots=True)
@@ -80,7 +88,9 @@ class Side:
             self.missing[figure.source] = Missing("withheld", self.rows.why_withheld)
         own[figure.source] = figure, bound
 
-    def want_of_baseline(self, source: str, figure: Call, column: Name | Text | None) -> None:
+    def want_of_baseline(
+        self, source: str, figure: Call | None, column: Name | Text | None
+    ) -> None:
         """The same of a baseline: what it does not carry cannot be judged, and is no mistake."""
         try:
             self.want(source, None, column)
@@ -91,8 +101,9 @@ class Side:
         try:
             self.want(source, figure, column)
         except ConfigError:
-            said = f"the baseline does not carry the columns of {figure.source}"
-            self.missing[figure.source] = Missing("baseline column", said)
+            name = figure.source if figure else ""
+            said = f"the baseline does not carry the columns of {name}"
+            self.missing[name] = Missing("baseline column", said)
 
     def measure(self) -> None:
         """Find all that is wanted."""
