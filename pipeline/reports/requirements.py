@@ -106,7 +106,7 @@ class Requirement:
 
     def columns(self) -> list[str]:
         """Every column that it names."""
-        own = (one.value for term in self.terms.values() for one in columns_of(term))
+        own = (one for term in self.terms.values() for one in columns_of(term.figure))
         return list(dict.fromkeys([*self.grouped(), *own]))
 
     def asked(self) -> Iterator[tuple[Term, Column]]:

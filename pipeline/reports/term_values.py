@@ -17,7 +17,7 @@ from pipeline.reports.expressions import Call, Name, Text
 from pipeline.reports.figures import quantile_name
 from pipeline.reports.groups import check_dates, label_expr
 from pipeline.reports.sampled import STRATUM, WEIGHT
-from pipeline.reports.terms import Columns, Schema, quantile_of
+from pipeline.reports.terms import Columns, Schema, columns_read, quantile_of
 from pipeline.schema import LARGEST, part_schema
 
 GROUP, SIZE = "winnow:group", "winnow:bytes"
@@ -84,7 +84,7 @@ class Side:
         if figure is None or figure.source in own:
             return
         bound = columns.figure(figure)
-        if self.rows.withheld & set(bound.meta.root_names()):
+        if self.rows.withheld & columns_read(figure):
             self.missing[figure.source] = Missing("withheld", self.rows.why_withheld)
         own[figure.source] = figure, bound
 

@@ -37,6 +37,8 @@ from pipeline.statistics.columns import as_text, column_named, is_too_wide, outs
 from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
 COUNTS = ("documents", "tokens", "bytes")
+COUNTED = {"tokens": "num_tokens", "bytes": "num_bytes"}
+"""Those of them that are sums of a column."""
 PLAIN = (*RATIO_FIGURES, *COUNTS)
 """Figures without an argument, as report.json has them under `overall`."""
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
@@ -139,14 +141,14 @@ def quantile_of(figure: Call) -> tuple[str, float] | None:
     return column.value, float(found[1]) / 100
 
 
-def columns_of(term: Term) -> list[Name | Text]:
-    """The columns that a term names, where it names them."""
-    found: list[Name | Text] = [] if term.column is None else [term.column]
+def columns_of(figure: Call) -> list[str]:
+    """The columns that a figure names."""
+    found: list[str] = []
 
     def look(part: object) -> None:
         match part:
-            case Name():
-                found.append(part)
+            case Name(value=name) if name not in TRUTHS:
+                found.append(name)
             case Comparison():
                 look(part.left)
             case Junction():
@@ -155,9 +157,16 @@ def columns_of(term: Term) -> list[Name | Text]:
             case Negation():
                 look(part.part)
 
-    for argument in () if term.figure.name == PSI else term.figure.arguments:
+    for argument in () if figure.name == PSI else figure.arguments:
         look(argument)
     return found
+
+
+def columns_read(figure: Call) -> set[str]:
+    """The columns that a figure is made of, named or not; of a ratio, the count it is over."""
+    if figure.name in RATIO_FIGURES:
+        return {str(RATIOS[RATIO_FIGURES[figure.name][0]].per)}
+    return {COUNTED.get(figure.name, ""), *columns_of(figure)} - {""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +202,7 @@ class Columns:
             return self._average(*RATIO_FIGURES[call.name])
         if call.name == "documents":
             return pl.len() if self.weight is None else self.weight.sum().round()
-        total = self._total(pl.col({"tokens": "num_tokens", "bytes": "num_bytes"}[call.name]))
+        total = self._total(column_named(COUNTED[call.name]))
         return total if self.weight is None else total.round()  # a count, be it an estimate
 
     def _average(self, name: str, kind: str) -> pl.Expr:
