@@ -181,7 +181,7 @@ class _Case:
         found = (self.requirement.terms.get(one.start) for one, _ in operands("", tree.part))
         terms = [term for term in found if term is not None]
         own = list(self.gate.run.found[column])
-        if terms and all(term.figure.name == PSI for term in terms):
+        if self.gate.why is None and all(term.figure.name == PSI for term in terms):
             # A comparison tells the largest groups apart, and the rest together.
             told = dict.fromkeys(group for by, group, _ in self.psi if by == column)
             return [group for group in told if group in own or group == OTHERS]

@@ -130,4 +130,7 @@ def operands(source: str, tree: Tree, within: Column = None) -> Iterator[tuple[O
         case Anywhere():
             if within is not None:
                 fail(source, tree.column.start, "any inside of any")
-            yield from operands(source, tree.part, tree.column)
+            inner = list(operands(source, tree.part, tree.column))
+            if all(isinstance(operand, Number) for operand, _ in inner):
+                fail(source, tree.column.start, "any is of a condition on figures")
+            yield from inner

@@ -227,6 +227,7 @@ def test_a_column_of_any_name():
         ("increase(corpus_perplexity) > 5% and corpus_perplexity > 11", "pass"),
         ('group(source, "wbe", documents) < 5', "fail"),
         ("any(source, increase(documents) > 5%)", "skipped"),
+        ("any(source, psi(perplexity) > 0.1)", "skipped"),
     ],
 )
 def test_an_expression_on_the_first_night(fail_if, state):

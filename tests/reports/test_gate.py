@@ -240,6 +240,7 @@ def test_psi_is_the_comparisons():
         ('group(lnag, "en", tokens) > 1', 7, "no column 'lnag'", "did you mean 'lang'?"),
         ('any(lang, group(lang, "en", tokens) > 1)', 11, "a group inside of a group", None),
         ("any(lang, any(lang, tokens > 1))", 15, "any inside of any", None),
+        ("any(lang, 2 > 1)", 5, "any is of a condition on figures", None),
         ("any(tags, tokens > 1)", 5, "cannot group by 'tags': its values are List", None),
         ("share(any(lang, tokens > 1)) > 1", 11, "not on rows", None),
         ("tokens > 1 and decrease(tokens) > 1", 16, "none is named", "give baseline"),
