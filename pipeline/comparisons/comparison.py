@@ -12,6 +12,7 @@ from pipeline.comparisons.drift import Distances
 from pipeline.comparisons.pairing import Pairing
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
+from pipeline.reports.requirements import Finding
 from pipeline.reports.sampled import Sampled
 from pipeline.statistics.bootstrap import Interval, Intervals
 
@@ -117,6 +118,14 @@ class Matrix(BaseModel):
     """A row a model, a column a dataset; null where no run has both."""
 
 
+class RunFinding(Finding):
+    """A requirement and how a run stands to it."""
+
+    run: str
+    baseline: str
+    """What it is held against."""
+
+
 class Comparison(BaseModel):
     """`comparison.json`: runs from the least to the most surprised, those of a trend in order."""
 
@@ -131,5 +140,6 @@ class Comparison(BaseModel):
     intervals: Intervals
     runs: list[ComparedRun]
     shifts: list[RunShift]
+    requirements: list[RunFinding] = []
     trend: list[Step] | None
     matrix: Matrix | None

@@ -20,6 +20,7 @@ from pipeline.comparisons.sections import (
     files_section,
     moved_sections,
     pairs_section,
+    requirements_section,
 )
 from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY, WORD, figure_of
 from pipeline.rendering.formats import chance, estimate, estimated_change, number, percent, signed
@@ -62,6 +63,8 @@ def sections(comparison: Comparison) -> list[Section]:
     if comparison.matrix is not None:
         shown.append(_matrix(comparison.matrix))
     shown.append(_shifts(comparison))
+    if comparison.requirements:
+        shown.append(requirements_section(comparison.requirements))
     if comparison.kind == "nightly":
         shown.append(files_section(comparison.shifts))
     if any(shift.pairing is not None for shift in comparison.shifts):

@@ -8,8 +8,9 @@ from pipeline.rendering.formats import estimate, estimate_in_words, number, perc
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.report import Provenance, Report
-from pipeline.reports.requirements import Finding
+from pipeline.reports.requirements import Finding, GroupFinding
 from pipeline.reports.sampled import Sampled
+from pipeline.schema import LARGEST
 from pipeline.verification.verify import Verification
 
 COLUMNS = (
@@ -113,12 +114,29 @@ def verdict(finding: Finding) -> str:
 
 
 def values_of(finding: Finding) -> str:
-    """Each figure and its value."""
-    shown = (
-        f"{name} = {'nothing to measure' if value is None else f'{value:.6g}'}"
-        for name, value in finding.values.items()
+    """Why it cannot be judged; each figure and its value; the groups that decided."""
+    groups = [f"{one.column} {one.value}: {_values(one)}" for one in finding.groups]
+    if (more := finding.num_groups - len(groups)) > 0:
+        groups.append(f"and {more:,} more groups")
+    return "; ".join([one for one in (_values(finding), *groups) if one])
+
+
+def _values(found: Finding | GroupFinding) -> str:
+    shown = (f"{name} = {_value(value)}" for name, value in found.values.items())
+    return "; ".join(
+        [*([found.reason] if found.reason else []), *([", ".join(shown)] if found.values else [])]
     )
-    return ", ".join(shown)
+
+
+def _value(value: float | None) -> str:
+    if value is None:
+        return "nothing to measure"
+    return "without bound" if abs(value) == LARGEST else f"{value:.6g}"
+
+
+def outcome(finding: Finding) -> str:
+    """A finding in a line."""
+    return f"{verdict(finding)}: {finding.expression}: {values_of(finding)}"
 
 
 def standing(example: Example) -> str:
