@@ -11,7 +11,7 @@ WinnowError                       handled failure, exit code 1
 │   └── AccessError               an object store refuses: credentials, permissions, no such bucket
 ├── UnreadableFileError           one corpus file cannot be read; the others go on
 ├── StoreError                    an object store that does not answer; run again when it does
-├── ClusterError                  engines or nodes that are unavailable; run again when they are back
+├── ClusterError                  engines or nodes are unavailable; run again when they are back
 └── EngineError                   the scoring engine failed; its actor must be replaced
     └── EngineMemoryError         it ran out of memory; smaller steps may do
 
