@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST_SPANS = 1 << 14
-"""Kept by a process until they are taken, some times a second; the newest."""
+"""The newest spans of a process, kept until they are taken several times per second."""
 MOST_COLLECTED = 1 << 18
 """Kept of a whole run, the first; a file of about 30 MB."""
 JOIN_NS = 1_000_000

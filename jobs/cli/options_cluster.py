@@ -172,7 +172,7 @@ def schedule(
         bool, typer.Option("--uninstall", help="Remove the installed schedule.")
     ] = False,
 ) -> None:
-    """Print what starts `winnow audit CONFIG` every night: for cron, systemd or Kubernetes.
+    """Print a schedule that runs `winnow audit CONFIG` every night: cron, systemd or Kubernetes.
 
     Nights do not overlap and are stopped at their deadline. cron and systemd start them in the
     current folder. kubernetes is a CronJob that creates one RayJob per night; kuberay is a

@@ -8,7 +8,7 @@ from jobs.cli.options import Json
 from jobs.cli.parsing import Command
 
 config_app = typer.Typer(
-    help="Show the settings a command would use, and where each comes from.", no_args_is_help=True
+    help="Show the settings of a command, and their sources.", no_args_is_help=True
 )
 
 

@@ -35,7 +35,7 @@ def report(
         ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="The run that --fail-if holds this one against.")
+        str | None, typer.Option(help="The run that --fail-if compares this one with.")
     ] = None,
     corpus: Corpus = None,
     no_text: Annotated[
@@ -50,7 +50,7 @@ def report(
 ) -> None:
     """Write RUN/report.html, .json and .md, and print the table by group.
 
-    --fail-if knows corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
+    --fail-if takes corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
     share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups:
     group(COLUMN, "VALUE", FIGURE), any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE),
@@ -110,7 +110,7 @@ def compare(
     Shifts of figures and quantiles with intervals, KS, PSI and Wasserstein distances, by group and,
     where documents match, document by document. Runs of one model by different rules are refused.
     Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
-    --fail-if has the words of `winnow report --fail-if`, and psi(perplexity), psi(bits_per_byte).
+    --fail-if takes what `winnow report --fail-if` does, and psi(perplexity), psi(bits_per_byte).
 
     Example: winnow compare runs/first runs/second --fail-if 'increase(bits_per_byte) > 5%'
     """
@@ -152,7 +152,7 @@ def filter_corpus(
     """Rewrite the corpus that a run scored, keeping what every rule given keeps.
 
     The output has the corpus's file names, columns, row order and codecs, and _filter.json with
-    the cut-offs. Stopped, the same command goes on.
+    the cut-offs. Repeat the command to resume if it was stopped.
 
     Example: winnow filter runs/first --out filtered/ --percentile 10:90 --within source
     """

@@ -33,8 +33,9 @@ def plan(
 ) -> None:
     """Show what scoring a corpus would take: files, rows, bytes, shards, tokens, hours, money.
 
-    Reads only footers; with --model also a sample of the documents, for the tokens and how sure
-    they are. Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
+    Reads only footers; with --model also a sample of the documents, to estimate the tokens.
+
+    Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
     """
     from jobs.cli.plan import print_plan
 

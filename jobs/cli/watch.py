@@ -48,7 +48,7 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
                     print(line(seen), flush=True)
                 last = seen
     except KeyboardInterrupt:
-        messages.print("Stopped watching; the run goes on.")
+        messages.print("Stopped watching; the run continues.")
         return INTERRUPTED
     assert last is not None
     for failure in last.failures:

@@ -38,11 +38,11 @@ from pipeline.settings.config import ScoreConfig
 from pipeline.settings.names import near_or_known
 
 Score = Callable[[ScoreConfig, Listener], Outcome]
-Tell = Callable[..., Delivery]
+Send = Callable[..., Delivery]
 
 
 def run_night(
-    night: Night, listener: Listener, *, score: Score = run_score, tell: Tell = deliver
+    night: Night, listener: Listener, *, score: Score = run_score, send: Send = deliver
 ) -> tuple[Audit, bool]:
     """Run a night, or what is left of it; the record, and whether anything was left.
 
@@ -64,7 +64,7 @@ def run_night(
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
             assert night.webhook_url is not None
             listener.phase("Calling the webhook")
-            delivery = tell(webhook, night.webhook_url, record)
+            delivery = send(webhook, night.webhook_url, record)
             record = record.model_copy(update={"webhook": delivery})
         nights.write_record(record)
     return record, True

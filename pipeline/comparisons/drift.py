@@ -137,6 +137,6 @@ def psi(baseline: Sorted, other: Sorted) -> Psi:
 
 
 def _counts(values: Sorted, edges: Sorted) -> npt.NDArray[np.int64]:
-    """Values a bin; a value on an edge is in the bin below it."""
+    """Values per bin; a value on an edge is in the bin below it."""
     below = np.searchsorted(values, edges, side="right")
     return np.diff(below, prepend=0, append=len(values))

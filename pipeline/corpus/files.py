@@ -37,7 +37,7 @@ class Footer:
     digest: str | None = None
     """Of the footer's bytes."""
     bounds: dict[str, Bounds] = field(default_factory=dict)
-    """The ends of whole numbers, dates and timestamps, where statistics tell."""
+    """The ends of whole numbers, dates and timestamps, by the statistics in the footer."""
 
 
 SUFFIXES = ".parquet", ".pq", ".parq"

@@ -38,7 +38,7 @@ PALETTE = [
 
 
 def name_axis(field: str, labels: list[str]) -> alt.Y:
-    """The y axis of a chart with a row a name; `labels` are of `fit_labels`, in order.
+    """The y axis of a chart with one row per name; `labels` are of `fit_labels`, in order.
 
     Its width is ours: where the browser's letters are wider than vl-convert's it would cut them.
     """

@@ -23,7 +23,7 @@ PERCENT = alt.Axis(format="%", tickCount=5)
 
 
 def ecdf_svg(ecdf: Ecdf) -> str:
-    """A line a series; no more than there are colours."""
+    """One line per series; no more than there are colours."""
     names = list(ecdf.below)[:MOST_LINES]
     labels = fit_labels(names)
     rows = [

@@ -46,10 +46,10 @@ class Duplicates(BaseModel):
 
 
 def find_duplicates(scores: pl.LazyFrame) -> Duplicates:
-    """Count copies by `text_hash`. Memory: 16 bytes a document, of MOST_AT_A_TIME, and what the
+    """Count copies by `text_hash`. Memory: 16 bytes per document, of MOST_AT_A_TIME, and what the
     copies take."""
     texts = scores.filter(pl.col("num_bytes") > 0, pl.col("text_hash").is_not_null())
-    # Of all rows, which footers tell: counting the texts would read every hash once more.
+    # All rows, known from footers: counting the texts would read every hash once more.
     num_rows = scores.select(pl.len()).collect(engine="streaming").item()
     num_turns = max(1, -(-num_rows // MOST_AT_A_TIME))
     counts, found = zip(

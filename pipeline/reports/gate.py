@@ -182,7 +182,7 @@ class _Case:
         terms = [term for term in found if term is not None]
         own = list(self.gate.run.found[column])
         if self.gate.why is None and all(term.figure.name == PSI for term in terms):
-            # A comparison tells the largest groups apart, and the rest together.
+            # A comparison has the largest groups one by one, and the rest together.
             told = dict.fromkeys(group for by, group, _ in self.psi if by == column)
             return [group for group in told if group in own or group == OTHERS]
         counts = all(term.figure.name in COUNTS for term in terms)
@@ -260,7 +260,7 @@ class _Case:
         (metric,) = term.figure.arguments
         assert isinstance(metric, Name)
         nowhere = Missing(
-            "psi", f"{term.source} has no value: no comparison tells {column or 'documents'} apart"
+            "psi", f"{term.source} has no value: no comparison covers {column or 'documents'}"
         )
         return self.psi.get((column, group, metric.value), nowhere)
 

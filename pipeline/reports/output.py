@@ -68,7 +68,7 @@ def _print_table(table: tables.Table, console: Console, shown: list[int]) -> Non
 
 
 def print_verification(verification: Verification, console: Console) -> None:
-    """One line a check, then the sampled documents that are furthest off."""
+    """One line per check, then the sampled documents that are furthest off."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for check in verification.checks:
         mark = Text("ok", style="green") if check.passed else Text("FAILED", style="bold red")

@@ -5,7 +5,7 @@ whether perplexity reflects them. Areas are areas.py's, the cut is cuts.py's.
 
 ROC AUC is the probability that a labelled document scores higher than one of the rest, ties
 counting half: the Mann-Whitney U statistic over the number of pairs (Hanley and McNeil 1982). It
-is exact, and takes some 30 bytes a labelled document and metric. One below 0.5 tells them apart as
+is exact, and takes some 30 bytes per labelled document and metric. One below 0.5 separates as
 well as one above: labelled documents score lower then.
 """
 

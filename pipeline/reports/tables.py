@@ -91,7 +91,7 @@ def separation(report: Report) -> list[Table]:
     areas = Table(
         f"How well scores find labels of {found.column}{of_rows(report)}",
         "ROC AUC: the chance that a document with the label scores higher than one with none of "
-        "the labels. 1 or 0 tells them apart without a mistake, 0.5 is a coin. "
+        "the labels. 1 or 0 is a perfect separation, 0.5 is chance. "
         f"{found.verdict}{_also(found)}",
         (found.column, "scored", *(f"AUC of {short_name(metric)}" for metric in QUANTILE_METRICS)),
         [

@@ -34,7 +34,7 @@ SPAN = 1 << 41
 """More than there are bins."""
 MOST_CODES = 1 << 21
 DENSE, DENSE_AT_LEAST = 4, 1 << 12
-"""Bins a row, and in any case, up to which each possible bin has a place in an array."""
+"""Bins per row, and in any case, up to which each possible bin has a place in an array."""
 MOST_PENDING = 1 << 20
 """Bins that wait to be merged."""
 
