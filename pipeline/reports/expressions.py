@@ -186,7 +186,7 @@ class _Parser:
         self.at += 2
         column = self.operand()
         if not isinstance(column, Name | Text):
-            fail(self.source, column.start, "any is of a column and a condition: any(source, ...)")
+            fail(self.source, column.start, "any takes a column and a condition: any(source, ...)")
         self.expect(",")
         part = self.either()
         self.expect(")")

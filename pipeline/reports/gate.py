@@ -109,7 +109,7 @@ class Gate:
                 figure = None if term.figure.name == PSI else term.figure
                 self.run.want(one.source, figure, column)
                 if term.needs_baseline and baseline is None:
-                    said = f"{term.source} is held against a baseline, and none is named"
+                    said = f"{term.source} needs a baseline, and none is named"
                     fail(one.source, term.start, said, hint=f"give {named('baseline')}")
                 if self.baseline is not None and (term.needs_baseline or column is not None):
                     own = figure if term.needs_baseline else None
@@ -171,7 +171,7 @@ class _Case:
         for part in parts:
             self.into.missing += part.missing if part.is_true is None else []
         if not parts:
-            self.into.missing.append(Missing("group", f"there is no group of {column} to look at"))
+            self.into.missing.append(Missing("group", f"the column {column} has no groups"))
             return None
         return _decide([part.is_true for part in parts], deciding=True)
 
