@@ -47,7 +47,9 @@ def print_page(page: Page, console: Console) -> None:
 
 def print_table(table: Table, console: Console) -> None:
     """Print it as wide as the console, or as its widest number needs."""
-    for grid, width in _grids(table, console.width):
+    for at, (grid, width) in enumerate(_grids(table, console.width)):
+        if at:
+            console.print()
         lines = console.render_lines(grid, console.options.update(width=width), pad=False)
         shown = [segment for line in lines for segment in (*_stripped(line), Segment.line())]
         console.print(Segments(shown), end="", crop=False)
@@ -71,7 +73,8 @@ def _grids(table: Table, room: int) -> Iterable[tuple[Grid, int]]:
     if sum(widths) + GAPS[-1] * (len(every) - 1) > room and table.narrow is not None:
         every = table.narrow
     least = [min(one, NARROWEST) if table.is_words(at) else one for at, one in enumerate(widths)]
-    gap = next((gap for gap in GAPS if _needed([widths[at] for at in every], gap) <= room), 1)
+    fit = (gap for gap in GAPS if _needed([widths[at] for at in every], gap) <= room)
+    gap = next(fit, GAPS[0])
     for band in _bands(every, least, room, gap):
         needed = _needed([least[at] for at in band], gap)
         yield _grid(table, band, names, cells, gap), max(room, needed)
