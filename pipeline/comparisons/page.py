@@ -19,7 +19,7 @@ from pipeline.comparisons.tables import (
     figures_shown,
     sections,
 )
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, named
 from pipeline.rendering import html, markdown
 from pipeline.rendering.page import Chart, Page, section_of
 from pipeline.rendering.table import facts_table
@@ -31,7 +31,7 @@ def write_comparison(comparison: Comparison, folder: str) -> str:
     """Write comparison.html, .json and .md; returns the location of the page."""
     root = open_root(folder)
     if root.is_file():
-        raise ConfigError(f"--out {folder} is a file, not a folder")
+        raise ConfigError(f"{named('out')} {folder} is a file, not a folder")
     contents = {
         "json": comparison.model_dump_json(indent=1) + "\n",
         "md": to_markdown(comparison),

@@ -15,26 +15,7 @@ def to_page(record: FilterRecord) -> Page:
         rows=[*rows, whole],
         sums_up=True,
     )
-    return Page(title="Filter", sections=[Section("", [mix, *_cutoffs(record)])])
-
-
-def _cutoffs(record: FilterRecord) -> list[str]:
-    shown = []
-    for cutoff in record.cutoffs:
-        where = f"{_label(cutoff.group)}: " if record.rules["within"] else ""
-        said = []
-        if cutoff.low is not None and cutoff.high is not None:
-            said.append(f"from {cutoff.low:.4g} to {cutoff.high:.4g}")
-        if cutoff.head is not None and cutoff.middle is not None:
-            said.append(f"head up to {cutoff.head:.4g}, middle up to {cutoff.middle:.4g}")
-        shown.append(f"{where}{record.metric} {'; '.join(said)}")
-    if edges := record.budget_edges:
-        named = (("above", edges["after"]), ("up to", edges["before"]))
-        if record.rules["prefer"] == "high":
-            named = (("from", edges["after"]), ("below", edges["before"]))
-        at = [f"{word} {edge:.6g}" for word, edge in named if edge is not None]
-        shown.append(f"the budget ends at {record.metric} {' and '.join(at)}")
-    return shown
+    return Page(title="Filter", sections=[Section("", [mix, *record.words])])
 
 
 def _label(group: str | None) -> str:
