@@ -3,11 +3,10 @@
 Owns the words on the terminal, and putting an engine to the test where that is asked for.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from jobs.cli.runs import (
     TEXT_BYTES,
@@ -27,8 +26,8 @@ from pipeline.planning.estimate import Estimate, Quantity, Sample
 from pipeline.planning.identity import asked_engine, plan_rules
 from pipeline.planning.plan import estimate_plan
 from pipeline.planning.sharding import BYTES_PER_TOKEN, CorpusPlan, plan_corpus
-from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import number
+from pipeline.rendering.formats import count, duration, money, number, share, size
+from pipeline.rendering.table import Table
 from pipeline.rendering.terminal import print_table
 from pipeline.runs.manifest import ScoringRules
 from pipeline.scoring.tokenizer import Tokenizer
@@ -86,7 +85,8 @@ def print_plan(
             }
         )
     else:
-        facts["text_bytes"] = f"{plan.text_bytes:,}: {TEXT_BYTES}"
+        facts["file_bytes"] = size(facts["file_bytes"])
+        facts["text_bytes"] = f"{size(plan.text_bytes)}: {TEXT_BYTES}"
         print_facts(facts | _words(plan, estimate, speed), as_json=False)
         if costs:
             print_table(_table(costs), screen.data())
@@ -165,36 +165,41 @@ def _words(
     found["source"] = estimate.source
     if speed is not None:
         found["calibration"] = (
-            f"{number(speed.tokens_per_second)} tokens/s +-{100 * speed.spread:.1f}% over "
-            f"{speed.num_chunks} chunks, {speed.seconds:.0f} s of scoring; start-up not counted"
+            f"{number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)} over "
+            f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; start-up not counted"
         )
     return found
 
 
 def _quantity(found: Quantity) -> str:
     if found.low == found.high:
-        return f"{found.value:,}"
-    return f"{found.value:,} (95%: {found.low:,} to {found.high:,})"
+        return count(found.value)
+    return f"{count(found.value)} (95%: {count(found.low)} to {count(found.high)})"
 
 
 def _table(costs: list[Cost]) -> Table:
     priced = any(cost.price for cost in costs)
-    currency = f" {plain(costs[0].currency)}" if costs[0].currency else ""
-    table = Table(box=None, pad_edge=False)
-    for name in ("worker", "workers", "tokens/s each", "hours", *(["price"] if priced else [])):
-        table.add_column(
-            name, justify="left" if name == "worker" else "right", no_wrap=name != "worker"
+    rows = [
+        (
+            cost.worker,
+            count(cost.count),
+            number(cost.tokens_per_second),
+            _between(cost.hours, _hours),
+            *([_between(cost.price, partial(money, currency=cost.currency))] if priced else []),
         )
-    for cost in costs:
-        row = [plain(cost.worker), f"{cost.count:,}", number(cost.tokens_per_second)]
-        row.append(_between(cost.hours))
-        if priced:
-            row.append(_between(cost.price) + currency if cost.price else "-")
-        table.add_row(*map(Text, row))
-    return table
+        for cost in costs
+    ]
+    columns = ("worker", "workers", "tokens/s each", "time", *(["price"] if priced else []))
+    return Table(columns=columns, rows=rows)
 
 
-def _between(found: Span) -> str:
+def _hours(value: float | None) -> str:
+    return duration(None if value is None else value * 3600)
+
+
+def _between(found: Span | None, show: Callable[[float | None], str]) -> str:
+    if found is None:
+        return show(None)
     if found.low == found.high:
-        return number(found.value)
-    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
+        return show(found.value)
+    return f"{show(found.value)} ({show(found.low)} to {show(found.high)})"

@@ -6,8 +6,6 @@ Owns the words on the terminal. Kept apart from main.py so that `winnow --help` 
 import json
 from typing import Any
 
-from rich.table import Table
-
 from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
@@ -16,7 +14,9 @@ from pipeline.engine.sizing import default_shard_tokens
 from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.terminal import print_table
+from pipeline.rendering.formats import count, size
+from pipeline.rendering.table import facts_table
+from pipeline.rendering.terminal import print_page, print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
 from pipeline.runs.lock import is_alive, read_holder
 from pipeline.runs.manifest import Manifest
@@ -98,7 +98,7 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
     if as_json:
         facts |= {"text_bytes_are": TEXT_BYTES, "unreadable": manifest.unreadable}
     else:
-        facts["text_bytes"] = f"{manifest.text_bytes:,}: {TEXT_BYTES}"
+        facts["text_bytes"] = f"{size(manifest.text_bytes)}: {TEXT_BYTES}"
     print_facts(facts, as_json=as_json)
     if not as_json:
         print_unreadable(manifest.unreadable)
@@ -172,8 +172,7 @@ def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
     for name in found:
         print(plain(name))
     what = "would be removed" if dry_run else "removed"
-    size = sum(found.values())
-    screen.messages().print(f"{len(found)} files, {size:,} bytes {what}")
+    screen.messages().print(f"{len(found)} files, {size(sum(found.values()))} {what}")
     return 0
 
 
@@ -189,7 +188,7 @@ def verify_and_print(
     as_json: bool,
 ) -> int:
     """Verify, and print the verdicts. The exit code: 1 if a check failed."""
-    from pipeline.reports.output import print_verification
+    from pipeline.verification.page import to_page
     from pipeline.verification.verify import verify_run
 
     messages = screen.messages()
@@ -207,7 +206,7 @@ def verify_and_print(
     if as_json:
         print(verification.model_dump_json(indent=2))
     else:
-        print_verification(verification, screen.data())
+        print_page(to_page(verification), screen.data())
     return 0 if verification.passed else 1
 
 
@@ -221,11 +220,9 @@ def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for key, value in facts.items():
-        if value is not None:
-            text = f"{value:,}" if isinstance(value, int) else plain(str(value))
-            table.add_row(key.replace("_", " "), text)
-    print_table(table, screen.data())
+    shown = {key: value for key, value in facts.items() if value is not None}
+    rows = [
+        (key.replace("_", " "), count(value) if isinstance(value, int) else str(value))
+        for key, value in shown.items()
+    ]
+    print_table(facts_table(rows), screen.data())
