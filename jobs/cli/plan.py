@@ -49,7 +49,7 @@ def print_plan(
         what = "--calibrate" if calibrating else f"[plan.workers] of {file}"
         raise ConfigError(f"{what} needs a model", hint="give --model: its tokenizer counts tokens")
     plan = plan_corpus(
-        config.corpus,
+        *config.corpus,
         text_column=config.text_column,
         limit=config.limit,
         shard_tokens=config.shard_tokens,

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.files import Footer, is_text
-from pipeline.corpus.patterns import partition_of
+from pipeline.corpus.patterns import partitions_of
 from pipeline.corpus.promotion import holds, integer_bounds, is_far
 from pipeline.errors import CorpusError
 from pipeline.schema import OWN_COLUMNS
@@ -98,10 +98,9 @@ def _refuse_partitions(
     footers: list[Footer], names: Collection[str], asked: Collection[str | None]
 ) -> None:
     """Raises CorpusError if a column is asked for that is in the names of folders alone."""
-    for footer in footers:
-        folder = partition_of(footer.name)
-        column = folder.partition("=")[0] if folder else None
-        if column is not None and column not in names and ({column, "*"} & set(asked)):
+    for folder in dict.fromkeys(part for footer in footers for part in partitions_of(footer.name)):
+        column = folder.partition("=")[0]
+        if column not in names and ({column, "*"} & set(asked)):
             raise CorpusError(
                 f"'{column}' is in the names of folders ({folder}/), not in the files: it cannot "
                 "be carried",

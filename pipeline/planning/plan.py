@@ -47,7 +47,7 @@ def open_run(
     if existing is None:
         store.check_free()
         plan = plan_corpus(
-            config.corpus,
+            *config.corpus,
             text_column=config.text_column,
             limit=config.limit,
             shard_tokens=config.shard_tokens,
@@ -70,9 +70,10 @@ def open_run(
 
 
 def _request(config: ScoreConfig) -> dict[str, Value]:
-    corpus = config.corpus if "://" in config.corpus else open_root(config.corpus).path
+    corpora = [one if "://" in one else open_root(one).path for one in config.corpus]
     return {
-        "corpus": corpus,
+        # In which order several are named is no matter.
+        "corpus": corpora[0] if len(corpora) == 1 else sorted(set(corpora)),
         "id_column": config.id_column,
         "carry": list(config.carry),
         "limit": config.limit,

@@ -145,6 +145,20 @@ def test_plan(winnow, corpus):
     assert "b.parquet" in err
 
 
+def test_a_glob_that_the_shell_expanded(winnow, corpus, tiny_model, tmp_path):
+    pq.write_table(pa.table({"text": ["three"]}), corpus / "b.parquet")
+    expanded = sorted(corpus.iterdir())
+    code, out, _ = winnow("plan", *expanded, "--json")
+    assert code == 0
+    assert out == winnow("plan", f"{corpus}/*.parquet", "--json")[1]
+    options = ["--out", tmp_path / "r", "--model", tiny_model, "--dry-run", "--json"]
+    code, out, _ = winnow("score", *expanded, *options)
+    assert (code, json.loads(out)["rows"], json.loads(out)["files"]) == (0, 3, 2)
+    code, out, _ = winnow("config", "show", "score", *expanded, *options[:4], "--json")
+    shown = {one["name"]: one["value"] for one in json.loads(out)["settings"]}
+    assert shown["corpus"] == [str(path) for path in expanded]
+
+
 def test_sizes_are_named_as_what_they_are(winnow, corpus, tiny_model, tmp_path):
     what = "uncompressed bytes of the text column, encoding included"
     _, out, _ = winnow("plan", corpus)
