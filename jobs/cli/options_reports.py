@@ -80,6 +80,9 @@ def compare(
         str | None,
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+    ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also compare runs that lack parts.")
     ] = False,
@@ -106,6 +109,7 @@ def compare(
             baseline=baseline,
             by=tuple(by or ()),
             out=out,
+            text=not no_text,
             partial=partial,
             resamples=resamples,
             seed=seed,

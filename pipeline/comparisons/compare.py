@@ -51,6 +51,7 @@ def compare_runs(
     baseline: RunStore | str | Path | None = None,
     by: str | Sequence[str] = (),
     out: str | Path | None = None,
+    text: bool = True,
     partial: bool = False,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
@@ -59,8 +60,9 @@ def compare_runs(
     """Compare runs with a baseline: the first, if none is given.
 
     `by` are columns that every run carries. `out` is a folder to write comparison.html, .json and
-    .md into; without, nothing is written. `partial` lets in runs that are not complete. `on_run`
-    hears the name of each run as it is read.
+    .md into; without, nothing is written. `text` has beginnings of the documents that moved most,
+    read where each run was scored. `partial` lets in runs that are not complete. `on_run` hears
+    the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
@@ -90,7 +92,7 @@ def compare_runs(
     figures = [PERPLEXITY, BITS] if question.same_tokenizer else [BITS]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
     held_against = references(question.subjects, first)
-    shifts = Shifts(measured, figures, groups, bootstrap).find(held_against, on_run)
+    shifts = Shifts(measured, figures, groups, bootstrap, text=text).find(held_against, on_run)
     order = _order(question, measured, figures[0])
     comparison = Comparison(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),

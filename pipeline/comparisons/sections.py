@@ -10,6 +10,9 @@ from pipeline.comparisons.comparison import Change, RunShift
 from pipeline.comparisons.pairing import Moved, Pairing
 from pipeline.rendering.formats import chance, estimate, estimated_change, number, signed
 
+SHOWN_CHARACTERS = 120
+"""Of a text in a cell; comparison.json has more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
@@ -150,10 +153,11 @@ def _moved(title: str, moved: list[Moved]) -> Section:
         key="moved",
         title=title,
         about="In bits per byte.",
-        columns=("file", "row", "doc_id", "bytes", "before", "after", "change"),
+        columns=("file", "text", "row", "doc_id", "bytes", "before", "after", "change"),
         rows=[
             (
                 one.file,
+                _beginning(one),
                 str(one.row),
                 one.doc_id or "-",
                 f"{one.num_scored_bytes:,}",
@@ -163,5 +167,15 @@ def _moved(title: str, moved: list[Moved]) -> Section:
             )
             for one in moved
         ],
+        text_columns=2,
         on_terminal=False,
     )
+
+
+def _beginning(document: Moved) -> str:
+    """The text in a line, or why it is not there."""
+    if document.excerpt is None:
+        return f"({document.missing})" if document.missing else "-"
+    line = " ".join(document.excerpt.split())
+    is_whole = document.is_whole and len(line) <= SHOWN_CHARACTERS
+    return line if is_whole else line[:SHOWN_CHARACTERS] + "…"
