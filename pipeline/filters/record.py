@@ -75,6 +75,8 @@ class FilterRecord(Record):
     cutoffs: list[Cutoffs]
     budget_edges: dict[str, float | None] | None
     """Values at which the budget begins and ends, where it orders by value."""
+    budget_middle: float | None = None
+    """The median by tokens or bytes of what it chooses from, where it prefers the middle."""
     words: tuple[str, ...] = ()
     """What the rules came to, in lines for people."""
     before: Sizes
