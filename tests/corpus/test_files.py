@@ -567,13 +567,23 @@ def test_the_default_id_must_be_in_every_file():
     assert columns.doc_id is None
 
 
+def test_a_default_id_that_no_score_could_hold_is_told_of_and_left(caplog):
+    """Nobody asked for it: it is no reason to refuse the run."""
+    both = footer("a", text=TEXT, id=pa.int64()), footer("b", text=TEXT, id=TEXT)
+    columns, kind, _ = choose(*both)
+    assert (columns.doc_id, kind) == (None, None)
+    assert "'id' is not taken as doc_id: column 'id' has types that do not go" in caplog.text
+    with pytest.raises(CorpusError, match="types that do not go together"):
+        choose(*both, id_column="id")
+
+
 def test_an_id_column_that_is_asked_for():
     columns, kind, carried = choose(footer("a", text=TEXT, url=TEXT, id=TEXT), id_column="url")
     assert (columns, kind, carried) == (Columns("text", "url", ()), TEXT, [])
 
 
 def test_an_id_column_that_is_not_there_names_the_near_one():
-    with pytest.raises(CorpusError, match=r"no column 'urls' in the corpus \(--id-column\)") as r:
+    with pytest.raises(CorpusError, match=r"no column 'urls' in the corpus \(id_column\)") as r:
         choose(footer("a", text=TEXT, url=TEXT), id_column="urls")
     assert r.value.hint == "did you mean 'url'?"
 

@@ -26,7 +26,20 @@ NAMES = (
         "a\nb",
         "{}",
     ),
-    *("id", "by", "key", "tie", "value", "group", "keep", "scored", "weight", "place", "order"),
+    *(
+        "id",
+        "doc_id",
+        "by",
+        "key",
+        "tie",
+        "value",
+        "group",
+        "keep",
+        "scored",
+        "weight",
+        "place",
+        "order",
+    ),
     *("bucket", "metric:perplexity", "documents", "index", "literal", "len", "count", "excerpt"),
 )
 """Such as a pattern, a path, a list or a column of our own could be taken for."""
