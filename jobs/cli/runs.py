@@ -4,6 +4,7 @@ Owns the words on the terminal. Kept apart from main.py so that `winnow --help` 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from jobs.cli.watch import require_planned
@@ -19,10 +20,10 @@ from pipeline.rendering.table import facts_table
 from pipeline.rendering.terminal import print_page, print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
 from pipeline.runs.lock import is_alive, read_holder
-from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import is_complete
 from pipeline.runs.status import damage, state_of
 from pipeline.runs.store import RunStore
+from pipeline.schema import Shard
 from pipeline.settings.config import ScoreConfig
 
 TEXT_BYTES = "uncompressed bytes of the text column, encoding included"
@@ -93,8 +94,9 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         "model": manifest.model.name,
         **manifest.rules.model_dump(),
     }
-    if manifest.reuse is not None:
-        facts |= _reused(manifest)
+    if (reuse := manifest.reuse) is not None:
+        kept = [shard for shard in manifest.shards if shard.id in reuse.shards]
+        facts |= reused_facts(kept, reuse.reason)
     if as_json:
         facts |= {"text_bytes_are": TEXT_BYTES, "unreadable": manifest.unreadable}
     else:
@@ -104,12 +106,10 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         print_unreadable(manifest.unreadable)
 
 
-def _reused(manifest: Manifest) -> dict[str, Any]:
+def reused_facts(kept: Sequence[Shard], reason: str) -> dict[str, Any]:
     """How much a plan takes over of another run, and why not all of it."""
-    reuse = manifest.reuse
-    assert reuse is not None
-    rows = sum(shard.num_rows for shard in manifest.shards if shard.id in reuse.shards)
-    return {"rows_reused": rows, "not_reused": reuse.reason or None}
+    rows = sum(shard.num_rows for shard in kept)
+    return {"rows_reused": rows, "not_reused": reason or None}
 
 
 def print_unreadable(unreadable: dict[str, str]) -> None:

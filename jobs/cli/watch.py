@@ -29,14 +29,15 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
     """Look every `interval` seconds until the run ends. The exit code: that of the run.
 
     0 once it is finished, 1 if anything was given up or lost or its driver is gone, 130 if the
-    watching was interrupted. Raises RunError where there is no run.
+    watching was interrupted. A run that is not there yet is waited for. Raises RunError where
+    something else is.
     """
     messages = screen.messages()
     console = screen.data()
+    last: Snapshot | None = None
     try:
         with ExitStack() as stack:
             live: Live | None = None
-            last: Snapshot | None = None
             for seen in follow(RunStore(run), interval, messages):
                 if as_json:
                     print(seen.model_dump_json(), flush=True)
@@ -47,7 +48,7 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
                     print(line(seen), flush=True)
                 last = seen
     except KeyboardInterrupt:
-        messages.print("Stopped watching; the run goes on.")
+        messages.print("Stopped watching; the run goes on." if last else "Stopped waiting.")
         return INTERRUPTED
     assert last is not None
     for failure in last.failures:
@@ -76,36 +77,35 @@ def follow(store: RunStore, interval: float, messages: Console) -> Iterator[Snap
 
 
 def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
-    """The plan, waited for as long as somebody is making it. Raises RunError."""
-    told = False
-    while True:
+    """The plan, waited for. Raises RunError where something else than a run is."""
+    told = ""
+    while (manifest := store.manifest()) is None:
         try:
-            return require_planned(store)
+            store.check_free()
         except RunError:
-            if not is_being_planned(store):
-                # The plan may have appeared, and its driver gone, since the first look.
-                return store.require_manifest()
-        if not told:
-            messages.print(f"{plain(store.location)} is not planned yet; waiting")
-            told = True
+            # The plan may have appeared since it was looked for.
+            return store.require_manifest()
+        holder = read_holder(store.root)
+        waiting = "there is no run yet; waiting for winnow score to begin one"
+        if holder is not None and is_alive(holder):
+            waiting = f"is not planned yet; waiting for {holder}, who is starting engines"
+        if waiting != told:
+            messages.print(f"{plain(store.location)}: {plain(waiting)}")
+        told = waiting
         time.sleep(interval)
+    return manifest
 
 
 def require_planned(store: RunStore) -> Manifest:
     """The plan. Raises RunError where there is none, naming who is making it."""
     manifest = store.manifest()
-    if manifest is None and is_being_planned(store):
+    holder = None if manifest else read_holder(store.root)
+    if holder is not None and is_alive(holder):
         raise RunError(
-            f"{store.location} is not planned yet: {read_holder(store.root)} is starting engines",
+            f"{store.location} is not planned yet: {holder} is starting engines",
             hint="the plan is written once the model is loaded; --watch waits for it",
         )
     return manifest or store.require_manifest()
-
-
-def is_being_planned(store: RunStore) -> bool:
-    """Whether somebody who lives holds the lock."""
-    holder = read_holder(store.root)
-    return holder is not None and is_alive(holder)
 
 
 def line(seen: Snapshot) -> str:

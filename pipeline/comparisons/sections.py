@@ -21,6 +21,9 @@ from pipeline.rendering.formats import (
 from pipeline.rendering.table import Marked, Table, Whole, Words
 from pipeline.reports.wording import values_of, verdict
 
+SHOWN_CHARACTERS = 120
+"""Of a text in a cell; comparison.json has more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared(Table):
@@ -168,10 +171,20 @@ def _moved(title: str, moved: list[Moved]) -> Compared:
         key="moved",
         title=title,
         caption="In bits per byte.",
-        columns=("file", "row", Words("doc_id"), "bytes", "before", "after", "change"),
+        columns=(
+            "file",
+            Words("text"),
+            "row",
+            Words("doc_id"),
+            "bytes",
+            "before",
+            "after",
+            "change",
+        ),
         rows=[
             (
                 one.file,
+                _beginning(one),
                 str(one.row),
                 one.doc_id or "-",
                 size(one.num_scored_bytes),
@@ -183,3 +196,12 @@ def _moved(title: str, moved: list[Moved]) -> Compared:
         ],
         on_terminal=False,
     )
+
+
+def _beginning(document: Moved) -> str:
+    """The text in a line, or why it is not there."""
+    if document.excerpt is None:
+        return f"({document.missing})" if document.missing else "-"
+    line = " ".join(document.excerpt.split())
+    is_whole = document.is_whole and len(line) <= SHOWN_CHARACTERS
+    return line if is_whole else line[:SHOWN_CHARACTERS] + "…"
