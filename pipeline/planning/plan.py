@@ -16,7 +16,7 @@ from pipeline.planning.estimate import Estimate, Sample, estimate_work
 from pipeline.planning.identity import choose_scoring, fingerprint, installed_versions, plan_rules
 from pipeline.planning.resume import check_resumable
 from pipeline.planning.reuse import covered_groups, find_reusable, make_record, merge_shards
-from pipeline.planning.sharding import CorpusPlan, deal_shards, plan_corpus
+from pipeline.planning.sharding import CorpusPlan, make_shards, plan_corpus
 from pipeline.runs.manifest import (
     Manifest,
     ModelRecord,
@@ -187,8 +187,8 @@ def _reuse(
         )
     if not kept:
         return plan.shards, make_record(other, {}, reason)
-    dealt = deal_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
-    shards, origin = merge_shards(kept, list(dealt))
+    fresh = make_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
+    shards, origin = merge_shards(kept, list(fresh))
     return shards, make_record(other, origin, reason)
 
 

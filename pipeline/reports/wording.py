@@ -242,7 +242,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if source.tokens_per_second and source.documents_per_second:
         throughput = (
             f"{number(source.tokens_per_second)} tokens and "
-            f"{number(source.documents_per_second)} documents a second of a worker's time"
+            f"{number(source.documents_per_second)} documents per second of a worker's time"
         )
     versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
     pairs = [

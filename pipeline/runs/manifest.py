@@ -80,7 +80,7 @@ class Reuse(Record):
 
 
 class Manifest(Record):
-    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
+    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot cut the shards differently."""
 
     schema_version: FormVersion = FORM_VERSION
     run_id: str
@@ -161,7 +161,7 @@ class Manifest(Record):
             yield self.files[span.file].path, span.first_row + position - begins[at]
 
     def to_json(self) -> str:
-        """One line a key: short to read, small to write, whatever the number of shards."""
+        """One line per key: short to read, small to write, whatever the number of shards."""
         fields = self.model_dump(mode="json").items()
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields]
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -251,7 +251,7 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
 
 
 class PartChecksums(Record):
-    """What a part's bytes are held against; CRC32s are eight hexadecimal digits."""
+    """What a part's bytes are checked against; CRC32s are eight hexadecimal digits."""
 
     body_bytes: int
     """Before the footer."""

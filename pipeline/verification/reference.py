@@ -1,8 +1,8 @@
 """The reference: a plain transformers float32 forward pass, one window at a time.
 
-Owns being independent. It shares no code with the scoring path: it tokenizes, cuts windows and
-sums by itself, slowly, so that a mistake in one is not repeated in the other. Only the rules it is
-told are the run's.
+Owns being independent. It shares no code with the scoring path: it tokenizes, cuts windows and sums
+by itself, slowly, so that a mistake in one is not repeated in the other. Only the rules are the
+run's.
 """
 
 import math
@@ -31,7 +31,7 @@ class ReferenceScorer:
                 hint=f"install winnow-ppl[cpu] or [gpu], or {INTEGRITY_ALONE}",
             ) from error
         if not Path(model.folder).is_dir():
-            # Else transformers takes it for a name on the hub, whatever it is told.
+            # Otherwise transformers takes it for a name on the hub.
             raise ModelError(
                 f"cannot load {model.folder} to rescore: there is no such folder here",
                 hint=f"put the model there, or {INTEGRITY_ALONE}",

@@ -63,7 +63,7 @@ def verify_run(
     where its model needs code of its own that is not trusted here, MissingExtraError where a sample
     cannot be scored for want of torch.
 
-    A run that is not whole is not rescored: its scores are not what anybody will use.
+    A run that is not whole is not rescored: its scores are not final.
     """
     manifest = store.require_manifest()
     if sample:
@@ -103,7 +103,7 @@ def verify_run(
 
 
 def _check_trust(model: ModelRecord, *, trusted: bool) -> None:
-    # Whoever may write a run may write its manifest; running it is for this machine to allow.
+    # Anyone who may write a run may write its manifest: this machine must allow its code.
     if model.trust_remote_code and not trusted:
         raise ModelError(
             f"this run was scored with Python code from {model.folder}",

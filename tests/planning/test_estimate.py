@@ -118,7 +118,7 @@ def mixed(seed: int, rows: int) -> list[str | None]:
 
 
 class Letters:
-    """A tokenizer whose tokens a byte differ by script: one a character, one a word of ASCII."""
+    """A tokenizer whose tokens per byte differ by script: one a character, one a word of ASCII."""
 
     def encode(self, texts, *, offsets=False):
         from pipeline.scoring.tokenizer import Encoded
