@@ -26,8 +26,9 @@ from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 
 MOST_REASONS = 20
-NO_MATTER = frozenset(["min_k_percent", "text_column"])
-"""Of a fingerprint: what neither the model is nor the rules are."""
+NO_MATTER = frozenset(["min_k_percent", "text_column", "scored_bytes"])
+"""Of a fingerprint: what neither the model is nor the rules are, and how bytes of a character that
+was cut are counted, which the comparison notes."""
 
 
 def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | None:

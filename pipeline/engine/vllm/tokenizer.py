@@ -1,23 +1,29 @@
 """Text to token ids, exactly as written.
 
-Owns encoding without special tokens and choosing the prefix token. What is scored given what is
-windows.py's.
+Owns encoding without special tokens, which bytes a token stands for, and choosing the prefix token.
+What is scored given what is windows.py's.
 """
 
+import re
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
+from pipeline.engine.protocol import Encoded, Tokenizer
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Prefix
 
-
-class Encoded(NamedTuple):
-    """One document's tokens."""
-
-    ids: list[int]
-    offsets: list[tuple[int, int]] | None
-    """Half-open character range of each token, if asked for."""
+PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]
+BYTE_OF = {chr(byte): byte for byte in PRINTABLE} | {
+    chr(256 + place): byte for place, byte in enumerate(OTHERS)
+}
+"""The alphabet of byte-level vocabularies, as GPT-2 has it: a symbol for each byte."""
+SPACE = "\u2581"
+"""In SentencePiece's vocabularies."""
+BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+"""What SentencePiece falls back to, where a character has no piece."""
 
 
 class PrefixToken(NamedTuple):
@@ -28,7 +34,7 @@ class PrefixToken(NamedTuple):
     token_id: int | None
 
 
-class Tokenizer:
+class HubTokenizer(Tokenizer):
     """A model's own tokenizer, with document text never taken for control tokens."""
 
     def __init__(self, folder: str, *, trust_remote_code: bool = False) -> None:
@@ -70,6 +76,33 @@ class Tokenizer:
         spans = out["offset_mapping"] if offsets else [None] * len(texts)
         return [Encoded(ids, span) for ids, span in zip(out["input_ids"], spans, strict=True)]
 
+    def token_bytes(self, text: str, token_ids: Sequence[int]) -> list[bytes] | None:
+        """The part of the text's UTF-8 that each token stands for.
+
+        None where the tokens are not the text's own bytes: a normalizer has changed it, or white
+        space between words has no token.
+        """
+        found = [self._bytes_of.get(number, b"") for number in token_ids]
+        whole, content = b"".join(found), text.encode()
+        if whole == b" " + content:
+            # Before the first word some put a space of their own.
+            found[0] = found[0][1:]
+        elif whole != content:
+            return None
+        return found
+
+    @cached_property
+    def _bytes_of(self) -> dict[int, bytes]:
+        """What each token stands for, by id."""
+        with self._lock:
+            pieces = {number: piece for piece, number in self._tokenizer.get_vocab().items()}
+            added = self._tokenizer.added_tokens_decoder
+        (probe,) = self.encode(["\u00e9"])
+        spelt = b"".join(_byte_level(pieces[number]) for number in probe.ids)
+        read = _byte_level if spelt.strip() == "\u00e9".encode() else _sentence_piece
+        literal = {number: token.content.encode() for number, token in added.items()}
+        return {number: read(piece) for number, piece in pieces.items()} | literal
+
     def tokens_beyond(self, vocab_size: int) -> dict[str, int]:
         """Tokens that a text may have and a model of this vocabulary has not, with their ids."""
         # Special tokens are not read into a text: one that is only for padding does no harm.
@@ -98,3 +131,13 @@ class Tokenizer:
             f"the tokenizer has {wanted} token to score the first token against",
             hint=f"{named('prefix')} none leaves the first token of each document unscored",
         )
+
+
+def _byte_level(piece: str) -> bytes:
+    """Of a byte-level vocabulary; nothing where it is not of its alphabet."""
+    return bytes(BYTE_OF[symbol] for symbol in piece) if BYTE_OF.keys() >= set(piece) else b""
+
+
+def _sentence_piece(piece: str) -> bytes:
+    byte = BYTE_PIECE.fullmatch(piece)
+    return bytes.fromhex(byte[1]) if byte else piece.replace(SPACE, " ").encode()
