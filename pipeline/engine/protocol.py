@@ -55,10 +55,14 @@ class Tokenizer(Protocol):
         """The tokens of each text. Raises ModelError if it is asked for offsets it has not."""
         ...
 
-    def token_bytes(self, text: str, token_ids: Sequence[int]) -> list[bytes] | None:
-        """The part of a text's UTF-8 that each of its tokens stands for, which together are all of
-        it; None where that is not known. A token may end within a character."""
-        return None
+    def byte_ends(
+        self, text: str, token_ids: Sequence[int], counts: Sequence[int]
+    ) -> list[int | None]:
+        """Where in a text's UTF-8 its first so many tokens end, which may be within a character.
+
+        None where that is not known.
+        """
+        return [None] * len(counts)
 
     def tokens_beyond(self, vocab_size: int) -> dict[str, int]:
         """Tokens that a text may have and a model of this vocabulary has not, with their ids."""

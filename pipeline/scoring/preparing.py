@@ -147,18 +147,18 @@ def _scored_part(
     A character may be several tokens: it is one of these as soon as one of them is. Where it is not
     known which bytes are whose, the number is None, and characters count as wholes.
     """
-    pieces = None if rules.counts_whole_characters else tokenizer.token_bytes(text, ids)
-    if pieces is None:
+    first, last = part.start, part.stop
+    cuts: list[int | None] = [None, None]
+    if not rules.counts_whole_characters:
+        cuts = tokenizer.byte_ends(text, ids, (first, last))
+    start, end = cuts
+    if start is None or end is None:
         offsets = tokenizer.encode([text], offsets=True)[0].offsets
         assert offsets is not None
-        first = part.start
         # With the white space between the tokens.
-        start = min(offsets[first - 1][1], offsets[first][0]) if first else 0
-        return text[start : offsets[part.stop - 1][1]], None
-    content = text.encode()
-    start = sum(map(len, pieces[: part.start]))
-    num_bytes = sum(map(len, pieces[part]))
-    end = start + num_bytes
+        begin = min(offsets[first - 1][1], offsets[first][0]) if first else 0
+        return text[begin : offsets[last - 1][1]], None
+    num_bytes, content = end - start, text.encode()
     while _is_within(content, start):
         start -= 1
     while _is_within(content, end):

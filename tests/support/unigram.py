@@ -48,8 +48,8 @@ class Bytes(Tokenizer):
     def encode(self, texts: Iterable[str], *, offsets: bool = False) -> list[Encoded]:
         return [Encoded(list(text.encode()), None) for text in texts]
 
-    def token_bytes(self, text: str, token_ids: Iterable[int]) -> list[bytes]:
-        return [bytes([token]) for token in token_ids]
+    def byte_ends(self, text: str, token_ids: list[int], counts: Iterable[int]) -> list[int]:
+        return list(counts)
 
 
 class Table:

@@ -76,20 +76,25 @@ class HubTokenizer(Tokenizer):
         spans = out["offset_mapping"] if offsets else [None] * len(texts)
         return [Encoded(ids, span) for ids, span in zip(out["input_ids"], spans, strict=True)]
 
-    def token_bytes(self, text: str, token_ids: Sequence[int]) -> list[bytes] | None:
-        """The part of the text's UTF-8 that each token stands for.
+    def byte_ends(
+        self, text: str, token_ids: Sequence[int], counts: Sequence[int]
+    ) -> list[int | None]:
+        """Where in the text's UTF-8 its first so many tokens end, by the tokens' own bytes.
 
-        None where the tokens are not the text's own bytes: a normalizer has changed it, or white
-        space between words has no token.
+        None where a cut goes through a character that is not spelt by its bytes: a normalizer made
+        the tokens of another one.
         """
-        found = [self._bytes_of.get(number, b"") for number in token_ids]
-        whole, content = b"".join(found), text.encode()
-        if whole == b" " + content:
-            # Before the first word some put a space of their own.
-            found[0] = found[0][1:]
-        elif whole != content:
-            return None
-        return found
+        pieces = [self._bytes_of.get(number, b"") for number in token_ids]
+        whole, content = b"".join(pieces), text.encode()
+        # Before the first word some put a space of their own.
+        for own in (b"", b" "):
+            if whole == own + content:
+                ends = [sum(map(len, pieces[:count])) for count in counts]
+                return [max(0, end - len(own)) for end in ends]
+        # Bytes without a token, white space among them: the others are where the offsets say.
+        (one,) = self.encode([text], offsets=True)
+        assert one.offsets is not None
+        return [_end_of(count, text, one.offsets, pieces) for count in counts]
 
     @cached_property
     def _bytes_of(self) -> dict[int, bytes]:
@@ -141,3 +146,27 @@ def _byte_level(piece: str) -> bytes:
 def _sentence_piece(piece: str) -> bytes:
     byte = BYTE_PIECE.fullmatch(piece)
     return bytes.fromhex(byte[1]) if byte else piece.replace(SPACE, " ").encode()
+
+
+def _end_of(
+    count: int, text: str, offsets: list[tuple[int, int]], pieces: list[bytes]
+) -> int | None:
+    """Where the first so many tokens end, in bytes of the text."""
+    if count in (0, len(offsets)):
+        return len(text.encode()) if count else 0
+    first, last = count - 1, count
+    if offsets[first][1] <= offsets[last][0]:
+        return len(text[: offsets[first][1]].encode())
+    # The tokens about the cut that share characters with each other, and all of those.
+    while first and offsets[first - 1][1] > offsets[first][0]:
+        first -= 1
+    while last + 1 < len(offsets) and offsets[last][1] > offsets[last + 1][0]:
+        last += 1
+    begin, end = offsets[first][0], offsets[last][1]
+    spelt, real = b"".join(pieces[first : last + 1]), text[begin:end].encode()
+    before = spelt.removesuffix(real)
+    if before == spelt or before.strip():
+        return None
+    # White space in front is in the token, and not in its offsets.
+    inside = sum(map(len, pieces[first:count])) - len(before)
+    return len(text[:begin].encode()) + max(0, inside)
