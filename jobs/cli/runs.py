@@ -11,7 +11,9 @@ from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.console.quiet import quiet
-from pipeline.engine.sizing import default_shard_tokens
+from pipeline.engine.backends import backend_of
+from pipeline.engine.protocol import Tokenizer
+from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
@@ -79,7 +81,9 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         config, store, default_shard_tokens=default_shard_tokens(config.address)
     )
     model = manifest.model
-    warn_of_vocabulary(model.folder, model.vocab_size, trusted=model.trust_remote_code)
+    trusted = model.trust_remote_code
+    tokenizer = backend_of(manifest.rules).tokenizer(model.folder, trust_remote_code=trusted)
+    warn_of_vocabulary(tokenizer, model.vocab_size)
     done = set() if is_new else store.done()
     facts: dict[str, Any] = {
         "run": store.location,
@@ -118,9 +122,9 @@ def print_unreadable(unreadable: dict[str, str]) -> None:
         screen.messages().print(plain(f"Unreadable: {name}: {reason}"), style="yellow")
 
 
-def warn_of_vocabulary(folder: str, vocab_size: int, *, trusted: bool) -> None:
+def warn_of_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
     """Warn if the tokenizer makes tokens that the model does not have."""
-    if warning := vocabulary_warning(folder, vocab_size, trust_remote_code=trusted):
+    if warning := vocabulary_warning(tokenizer, vocab_size):
         screen.say(f"Warning: {warning}", "yellow")
 
 

@@ -29,11 +29,11 @@ from pydantic import BaseModel
 from pipeline.corpus.columns import Columns
 from pipeline.corpus.files import Footer
 from pipeline.corpus.reader import read_batches
+from pipeline.engine.protocol import Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import UnreadableFileError
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Document, Shard, Span
 from pipeline.scoring.preparing import prepare_document
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.filesystem import Root
 
 CONFIDENCE = 0.95

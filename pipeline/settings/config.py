@@ -84,8 +84,8 @@ class ScoringConfig(BaseModel):
     )
     scoring: AskedScoring = Field(
         default="auto",
-        description="Compute log-probabilities inside the worker (fused) or by vLLM's public path "
-        "(prompt_logprobs); auto is fused where its parity is tested.",
+        description="Compute log-probabilities inside the worker (fused) or by the engine's "
+        "public path (prompt_logprobs); auto is fused where its parity is tested.",
     )
     tensor_parallel_size: int = Field(
         default=1, ge=1, description="GPUs of one machine that share the model."
