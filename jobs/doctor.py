@@ -1,7 +1,7 @@
 """Can this machine score, and how would an engine be sized: checks, each with what to do.
 
 Owns what is looked at. Installed packages are asked for their metadata and not imported, so that a
-broken one is reported; sizes are engine/sizing.py's and reasons with them.
+broken one is reported; sizes are engine/vllm/sizing.py's and reasons with them.
 """
 
 import os
@@ -19,17 +19,19 @@ from typing import Literal, NamedTuple
 import psutil
 
 from jobs.demo.model import cache_folder
-from pipeline.engine.model import (
-    Model,
+from pipeline.engine.protocol import EngineSettings, Model
+from pipeline.engine.vllm.backend import VllmBackend
+from pipeline.engine.vllm.model import (
     choose_dtype,
     choose_window_tokens,
     find_damage,
     load_model,
     weight_bytes,
 )
-from pipeline.engine.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
+from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
-from pipeline.planning.identity import choose_scoring, installed_version, vocabulary_warning
+from pipeline.planning.identity import installed_version, vocabulary_warning
+from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
 from pipeline.storage.filesystem import open_root
 
@@ -82,7 +84,7 @@ def _python() -> Check:
 def _platform() -> Check:
     found = f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs"
     memory = psutil.virtual_memory()
-    found += f", {_gib(memory.available)} of {_gib(memory.total)} memory free"
+    found += f", {size(memory.available)} of {size(memory.total)} memory free"
     if platform.system() != "Linux":
         return Check("platform", "problem", found, "score on Linux; reports work anywhere")
     return Check("platform", "ok", found)
@@ -198,21 +200,15 @@ def _model(name: str) -> Iterator[Check]:
     dtype = choose_dtype("auto", model)
     window_tokens = choose_window_tokens(None, model, 1)
     yield from _guarded("model", _weights(model, dtype))
-    scoring = choose_scoring("auto", model.architecture)
+    scoring = VllmBackend().choose_path("auto", model)
     tested = "is" if scoring == "fused" else "is not"
     found = f"{scoring}: {model.architecture} {tested} among those tested with fused scoring"
     yield Check("scoring path", "ok", found, "--scoring overrides")
-    settings = EngineSettings(
-        folder=model.folder,
-        dtype=dtype,
-        window_tokens=window_tokens,
-        vocab_size=model.vocab_size,
-        scoring=scoring,
-        architecture=model.architecture,
-    )
+    asked = (model.folder, dtype, window_tokens, model.vocab_size)
+    settings = EngineSettings(*asked, scoring=scoring, architecture=model.architecture)
     try:
         sizes = choose_sizes(settings, this_machine())
-        beyond = vocabulary_warning(model.folder, model.vocab_size, trust_remote_code=False)
+        beyond = vocabulary_warning(VllmBackend().tokenizer(model.folder), model.vocab_size)
     except Exception as error:  # whatever an import of torch or transformers that is broken raises
         reason = f"cannot be worked out: {first_line(error)}"
         yield Check("sizing", "warning", reason, "see vLLM and torch")
@@ -240,7 +236,7 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
             free, where = this_machine().gpu_bytes or free, "GPU memory"
         except ImportError:
             where = "free memory (without torch the GPU cannot be asked)"
-    found = f"{model.architecture}, {_gib(needed)} in {dtype}, of {_gib(free)} {where}"
+    found = f"{model.architecture}, {size(needed)} in {dtype}, of {size(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)
@@ -281,14 +277,10 @@ def _disk(name: str, folder: Path) -> Check:
     while not there.exists():
         there = there.parent
     free = shutil.disk_usage(there).free
-    found = f"{folder}: {_gib(free)} free"
+    found = f"{folder}: {size(free)} free"
     if not os.access(there, os.W_OK):
         return Check(name, "problem", f"{found}, not writable", "change its permissions")
     return Check(name, "warning" if free < FREE_BYTES else "ok", found)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
 
 
 def _pip() -> str:

@@ -136,7 +136,7 @@ INSTALL = "pip install 'winnow-ppl[cpu]', or 'winnow-ppl[gpu]' on a machine with
 EXTRA_MODULES = frozenset(
     [
         *("aiohttp", "fsspec", "huggingface_hub", "ray", "requests"),
-        *("safetensors", "torch", "transformers", "vllm"),
+        *("safetensors", "torch", "transformers"),
     ]
 )
 """What Winnow imports of the extras `cpu` and `gpu`. A core install has none of it: reports,

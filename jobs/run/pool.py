@@ -16,7 +16,7 @@ from jobs.run.cluster import WorkerSize
 from jobs.run.isolation import Rows
 from jobs.run.worker import Progress, ScoringActor, WorkerSettings
 from pipeline.engine.protocol import Usage
-from pipeline.engine.sizing import SMALLEST_STEP
+from pipeline.engine.vllm.sizing import SMALLEST_STEP
 from pipeline.errors import ClusterError, WinnowError, first_line
 from pipeline.tracing import RunTrace
 

@@ -15,9 +15,8 @@ from jobs.run.cluster import WorkerSize, connected, size_workers
 from jobs.run.driver import Driver, Listener
 from jobs.run.metrics import RunMetrics
 from jobs.run.worker import MakeEngine, WorkerSettings
-from pipeline.engine.model import weight_bytes
-from pipeline.engine.sizing import default_shard_tokens
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.backends import backend_of
+from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.errors import RunError
 from pipeline.planning.identity import engine_settings
 from pipeline.planning.plan import open_run
@@ -48,9 +47,12 @@ class Outcome:
 
 
 def run_score(
-    config: ScoreConfig, listener: Listener, make_engine: MakeEngine = VllmEngine
+    config: ScoreConfig, listener: Listener, make_engine: MakeEngine | None = None
 ) -> Outcome:
-    """Carry out a request, or as much of it as an earlier driver left. Raises WinnowError."""
+    """Carry out a request, or as much of it as an earlier driver left. Raises WinnowError.
+
+    `make_engine` stands in for that of the model's kind of scorer.
+    """
     trace = RunTrace(config.trace)
     try:
         return _run(config, _Phases(listener, trace), make_engine, trace)
@@ -76,7 +78,7 @@ class _Phases:
 
 
 def _run(
-    config: ScoreConfig, listener: Listener, make_engine: MakeEngine, trace: RunTrace
+    config: ScoreConfig, listener: Listener, make_engine: MakeEngine | None, trace: RunTrace
 ) -> Outcome:
     started = time.monotonic()
     listener.phase("Planning")
@@ -103,7 +105,8 @@ def _run(
         if left:
             listener.phase("Starting Ray")
             with connected(config.address):
-                needed = weight_bytes(manifest.model.folder, manifest.rules.dtype)
+                backend = backend_of(manifest.rules)
+                needed = backend.memory_bytes(manifest.model.folder, manifest.rules.dtype)
                 size = size_workers(config, needed)
                 settings = _worker_settings(store.location, config, manifest, size, make_engine)
                 metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
@@ -130,8 +133,13 @@ def _run(
 
 
 def _worker_settings(
-    run: str, config: ScoreConfig, manifest: Manifest, size: WorkerSize, make_engine: MakeEngine
+    run: str,
+    config: ScoreConfig,
+    manifest: Manifest,
+    size: WorkerSize,
+    make_engine: MakeEngine | None,
 ) -> WorkerSettings:
+    backend = backend_of(manifest.rules)
     engine = engine_settings(
         manifest,
         num_threads=size.num_threads,
@@ -142,7 +150,8 @@ def _worker_settings(
         run,
         manifest.without_plan(),
         engine,
-        make_engine,
+        backend,
+        make_engine or backend.engine,
         config.dedup,
         trace=config.trace is not None,
     )

@@ -15,15 +15,12 @@ from typing import NamedTuple
 import ray
 
 from jobs.run.last_words import leave_last_words
-from pipeline.engine.protocol import Engine, Usage
-from pipeline.engine.sizing import EngineSettings
-from pipeline.engine.startup_check import check_engine
+from pipeline.engine.protocol import Engine, EngineSettings, ScorerBackend, Tokenizer, Usage
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore
 from pipeline.schema import ShardTask
 from pipeline.scoring.shard import probe_shard, score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.tracing import ENGINE, ShardTrace, Span, Tracer
 
 log = logging.getLogger(__name__)
@@ -42,7 +39,9 @@ class WorkerSettings:
     manifest: Manifest
     """Without the plan: that of a large corpus is gigabytes, and a worker needs its own shards."""
     engine: EngineSettings
+    backend: ScorerBackend
     make_engine: MakeEngine
+    """The backend's, but in tests."""
     dedup: bool = True
     trace: bool = False
 
@@ -126,7 +125,7 @@ class ScoringActor:
         Raises ModelError if it cannot score anything: no document is to blame then.
         """
         engine, tokenizer = self._ready()
-        check_engine(engine, self._settings.engine)
+        self._settings.backend.check(engine, self._settings.engine)
         with self._dying_with_the_engine(task.shard.id):
             probe_shard(
                 task,
@@ -156,7 +155,7 @@ class ScoringActor:
         with self._starting:
             if self._engine is None or self._tokenizer is None:
                 engine = self._settings.engine
-                self._tokenizer = Tokenizer(
+                self._tokenizer = self._settings.backend.tokenizer(
                     engine.folder, trust_remote_code=engine.trust_remote_code
                 )
                 began = time.monotonic()

@@ -20,14 +20,13 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipeline.corpus.reader import Batch
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import CorpusError
 from pipeline.planning.estimate import CONFIDENCE, Sample
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Document
 from pipeline.scoring.preparing import PreparedBatch, fold, prepare
 from pipeline.scoring.stream import score_batches
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.prefetch import Prefetch
 
 SECONDS = 30.0

@@ -10,13 +10,12 @@ from contextlib import closing
 from functools import partial
 
 from pipeline.corpus.reader import Batch
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import EngineError
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import DocumentScore, Window
 from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.preparing import PreparedBatch, PreparedDocument, fold, prepare
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.prefetch import Prefetch
 from pipeline.tracing import NO_TRACE, ShardTrace
 

@@ -16,18 +16,16 @@ from pydantic import BaseModel
 
 from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import open_file
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, Reference, Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.runs.corpus import open_corpus
-from pipeline.runs.manifest import Manifest, ScoringRules
+from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import SCORED
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
 from pipeline.storage.filesystem import Root
 from pipeline.verification.integrity import Check
-from pipeline.verification.reference import ReferenceScorer
 
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 """Largest relative error of a document's nll against float32, by the dtype of the run.
@@ -141,7 +139,7 @@ def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
 
 def measure_truth(
     sample: list[Sampled],
-    reference: ReferenceScorer,
+    reference: Reference,
     *,
     seed: int,
     tolerance: float,
@@ -200,13 +198,7 @@ def measure_noise_floor(
     """
     found = []
     for document in sample:
-        windows = plan_windows(
-            tokenizer.encode([document.text])[0].ids,
-            prefix=rules.prefix_token_id,
-            window_tokens=rules.window_tokens,
-            context_tokens=rules.context_tokens,
-            only_first=rules.long_documents == "truncate",
-        )
+        windows = rules.plan_windows(tokenizer.encode([document.text])[0].ids)
         answers = list(engine.score(enumerate(windows)))
         nll = -math.fsum(value for answer in answers for value in answer.logprobs.tolist())
         found.append(relative_error(document.nll, nll))

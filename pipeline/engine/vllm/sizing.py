@@ -9,16 +9,13 @@ The fused path makes its logits a few rows at a time, inside that profile.
 
 import gc
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from pipeline.engine.fused import PREFIX
-
-Scoring = Literal["fused", "prompt_logprobs"]
-"""How log-probabilities are made: inside the worker, or by vLLM's public path."""
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.fused import PREFIX
 
 # Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
 # one byte for the comparison that ranks the token.
@@ -41,26 +38,6 @@ COLLECT_BEFORE = gc.get_threshold()
 # Minutes of work: a cluster and a machine with a GPU are a hundred times faster.
 CPU_SHARD_TOKENS = 200_000
 GPU_SHARD_TOKENS = 20_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What an engine is started with; nothing here is left to vLLM's defaults."""
-
-    folder: str
-    dtype: str
-    window_tokens: int
-    vocab_size: int
-    trust_remote_code: bool = False
-    scoring: Scoring = "prompt_logprobs"
-    architecture: str = ""
-    """As config.json names it; the fused path must know."""
-    tensor_parallel_size: int = 1
-    """GPUs that share the model."""
-    num_threads: int | None = None
-    """CPU threads; by default all that this process may use."""
-    max_num_batched_tokens: int | None = None
-    """Tokens per step; by default `choose_step_tokens`."""
 
 
 class Machine(NamedTuple):

@@ -10,10 +10,10 @@ import math
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine.protocol import Model
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Dtype
 
@@ -34,26 +34,6 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model folder whose identity is known."""
-
-    name: str
-    """As the user gave it."""
-    folder: str
-    revision: str | None
-    """Commit of a model that came from the hub."""
-    architecture: str
-    dtype: str
-    """What the checkpoint names."""
-    vocab_size: int
-    max_tokens: int | None
-    """Positions the model was built for."""
-    config_digest: str
-    weights_digest: str
-    tokenizer_digest: str
 
 
 def load_model(

@@ -17,16 +17,15 @@ from weakref import WeakSet
 
 import numpy as np
 
-from pipeline.engine.protocol import Usage
-from pipeline.engine.sizing import (
+from pipeline.engine.protocol import Engine, EngineSettings, Usage
+from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
-    EngineSettings,
     engine_arguments,
     freeze_gc,
     prepare_process,
     unfreeze_gc,
 )
-from pipeline.engine.startup_check import HINT, check_engine, check_windows, find_disagreement
+from pipeline.engine.vllm.startup_check import HINT, check_engine, check_windows, find_disagreement
 from pipeline.errors import (
     ENGINE_FAILED,
     EngineError,
@@ -71,7 +70,7 @@ ENDED: list[Any] = []
 """vLLM's part of engines that were closed while others of this process were open."""
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """Scores with vLLM in this process, by the path that the settings name.
 
     One call at a time feeds windows; when it has fed its last one the next call begins to feed

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.protocol import EngineSettings
 from pipeline.errors import ENGINE_FAILED, EngineError, EngineMemoryError, ModelError, named
 from pipeline.schema import Window, WindowScore
 

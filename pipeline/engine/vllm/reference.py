@@ -9,17 +9,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelError, first_line, named
-from pipeline.runs.manifest import ModelRecord, ScoringRules
+from pipeline.engine.protocol import INTEGRITY_ALONE, Reference
+from pipeline.engine.rules import ModelRecord
+from pipeline.engine.vllm.rules import CausalRules
+from pipeline.errors import ModelError, first_line
 
-INTEGRITY_ALONE = f"check integrity alone with {named('sample')} 0"
-"""What can be done where the model cannot be run."""
 
-
-class ReferenceScorer:
+class ReferenceScorer(Reference):
     """Scores one text at a time, by the definition."""
 
-    def __init__(self, model: ModelRecord, rules: ScoringRules) -> None:
+    def __init__(self, model: ModelRecord, rules: CausalRules) -> None:
         """Load model and tokenizer. Raises ModelError."""
         try:
             import torch
