@@ -95,7 +95,7 @@ def compare(
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
     ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also compare runs with missing parts.")
