@@ -48,9 +48,9 @@ export class Groups {
       );
       this.rows.push({ canvas, cells, mix });
     }
-    const heads = ["distribution", "documents", "kept", "share", "tokens kept", "bytes kept", "mix before, after"];
+    const heads = ["distribution", "documents", "kept", "share", "of tokens", "of bytes", "mix"];
     const table = make("table", {},
-      make("caption", {}, make("span", {}, "Each group alone: the share of it that stays, and its share of everything before and after.")),
+      make("caption", {}, make("span", {}, "How much of each group stays, and its part in the mix: before above, after below.")),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, column), ...heads.map((one) => make("th", { scope: "col" }, one)))),
       body);
     const box = make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `Groups by ${column}` }, table);
