@@ -66,20 +66,8 @@ def print_filter(record: FilterRecord, console: Console) -> None:
         table.add_row(_label(group.group), *_cells(group.before, group.after))
     table.add_row("all", *_cells(record.before, record.after))
     print_table(table, console)
-    for cutoff in record.cutoffs:
-        where = f"{_label(cutoff.group)}: " if record.rules["within"] else ""
-        said = []
-        if cutoff.low is not None and cutoff.high is not None:
-            said.append(f"from {cutoff.low:.4g} to {cutoff.high:.4g}")
-        if cutoff.head is not None and cutoff.middle is not None:
-            said.append(f"head up to {cutoff.head:.4g}, middle up to {cutoff.middle:.4g}")
-        console.print(f"{where}{record.metric} {'; '.join(said)}")
-    if edges := record.budget_edges:
-        named = (("above", edges["after"]), ("up to", edges["before"]))
-        if record.rules["prefer"] == "high":
-            named = (("from", edges["after"]), ("below", edges["before"]))
-        said = [f"{word} {edge:.6g}" for word, edge in named if edge is not None]
-        console.print(f"the budget ends at {record.metric} {' and '.join(said)}")
+    for line in record.words:
+        console.print(plain(line))
 
 
 def _print_notes(

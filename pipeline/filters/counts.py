@@ -8,8 +8,8 @@ from typing import get_args
 
 import polars as pl
 
-from pipeline.filters.config import BUCKETS
 from pipeline.filters.record import GroupMix, Sizes
+from pipeline.filters.spelling import BUCKETS
 from pipeline.runs.manifest import Manifest
 from pipeline.schema import SCORED, Status
 from pipeline.statistics.columns import column_named
