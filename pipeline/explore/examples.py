@@ -14,7 +14,7 @@ from pipeline.explore.run import ExploredRun
 from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
 from pipeline.runs.ids import shown_id
-from pipeline.schema import RATIOS, SCORED
+from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.hashing import row_hash
 
@@ -22,7 +22,7 @@ Place = Literal["low", "high", "random"]
 MOST = 10
 """Documents on each side."""
 LOCATED = ["file", "row"]
-NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash", "nll")
+NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
 """What a page shows of a document, and what every rule reads."""
 
 
@@ -87,8 +87,7 @@ def _described(
     """By locator: what a page shows of a document, and what the rule decides."""
     asked, rows = decision.asked, run.rows()
     there = rows.collect_schema()
-    ratio = RATIOS.get(asked.metric)
-    wanted = [*NEEDED, "doc_id", asked.metric, asked.by or "file", (ratio and ratio.per) or "file"]
+    wanted = [*NEEDED, "doc_id", asked.metric, *([asked.by] if asked.by else [])]
     near = (
         rows.select(column_named(name) for name in dict.fromkeys(wanted) if name in there)
         .filter(

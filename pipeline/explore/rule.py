@@ -12,9 +12,11 @@ import polars as pl
 from pipeline.errors import ConfigError, named
 from pipeline.explore.run import ExploredRun
 from pipeline.filters.config import FilterConfig, load_filter_config
-from pipeline.filters.counts import Counts, count
+from pipeline.filters.counts import Counts
 from pipeline.filters.record import Sizes
-from pipeline.filters.selection import Selection, find_cutoffs
+from pipeline.filters.rules.bounds import Bounds
+from pipeline.filters.rules.percentile import Percentile
+from pipeline.filters.selection import Selection
 from pipeline.reports.groups import OTHERS, label_of
 from pipeline.statistics.columns import column_named
 
@@ -69,7 +71,8 @@ class Decision:
             return None
         if self.asked.unit == "value":
             return pl.lit(given)
-        found = self.selection.cutoffs
+        [found] = (one.cutoffs for one in self.selection.rules if isinstance(one, Percentile))
+        assert found is not None
         if self.asked.unit == "percentile":
             return pl.lit(found[side][0] if found.height else None, pl.Float64)
         assert self.asked.by is not None
@@ -79,14 +82,15 @@ class Decision:
 
 def decide(run: ExploredRun, asked: Asked) -> Decision:
     """Find the cut-offs: of percentiles two passes over the scores. Raises ConfigError."""
-    return Decision(asked, find_cutoffs(_config(run, asked), run.rows()))
+    # Before anything is cut off a document needs a value to be kept.
+    open_band = Selection((Bounds(asked.metric),))
+    selection = Selection.of(_config(run, asked)) if asked.has_rule else open_band
+    return Decision(asked, run.prepared.find(selection))
 
 
 def _config(run: ExploredRun, asked: Asked) -> FilterConfig:
-    # Everything kept is a rule here: that of a page before anything is cut off.
-    given = asked.settings() or {"metric": asked.metric, "percentile": (0.0, 100.0)}
-    given |= {"run": run.store.location, "partial": not run.parts.is_complete}
-    return load_filter_config(None, given)
+    own = {"run": run.store.location, "partial": not run.parts.is_complete}
+    return load_filter_config(None, own | asked.settings())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,7 @@ class Mix:
 def count_kept(run: ExploredRun, decision: Decision, groups: tuple[str, ...]) -> Mix:
     """What a rule keeps, exactly, in one pass. `groups` are those of the bins."""
     by = decision.asked.by
-    decided = decision.selection.decide(run.rows(), by)
-    counts = count(decided, run.manifest, has_groups=by is not None, keep_unseen=False)
+    counts = run.prepared.count(decision.selection, by=by)
     return Mix(counts.before, counts.after, _by_name(counts, groups, by), counts.unscored)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.corpus.location import require_planned
 from pipeline.errors import CorpusError, RunError, WinnowError
-from pipeline.filters.filtering import is_metric
+from pipeline.filters.filtering import PreparedRun, is_metric
 from pipeline.reports.excerpts import METRIC
 from pipeline.reports.groups import MOST_GROUP_VALUES, check_group
 from pipeline.runs.corpus import open_corpus
@@ -33,13 +33,18 @@ GLIMPSE_ROWS, GLIMPSE_PARTS = 10_000, 16
 class ExploredRun:
     """A run as it was when it was opened."""
 
-    parts: Parts
+    prepared: PreparedRun
+    """What rules are asked of."""
     identity: str
     """Of its scores: another one after any part was scored anew."""
     corpus: Root | None
     corpus_moved_to: str | None
     corpus_fault: str | None
     """Why texts cannot be shown, if they cannot."""
+
+    @property
+    def parts(self) -> Parts:
+        return self.prepared.rows.parts
 
     @property
     def store(self) -> RunStore:
@@ -51,7 +56,7 @@ class ExploredRun:
 
     def rows(self) -> pl.LazyFrame:
         """Every score row. Raises RunError where a part is not as it was."""
-        return self.parts.scan()
+        return self.prepared.rows.everything()
 
     def chunks(self) -> Iterator[tuple[int, pl.LazyFrame]]:
         """The same rows, some millions at a time, with how many they are."""
@@ -114,14 +119,8 @@ def open_run(location: str, *, corpus: str | None = None, partial: bool = False)
 
     Raises RunError for a run that is not finished, unless `partial` takes what there is.
     """
-    store = RunStore(location)
-    manifest = store.require_manifest()
-    if store.success() is None and not partial:
-        raise RunError(
-            f"{store.location} is not finished",
-            hint="run the same `winnow score` again, or take what there is with --partial",
-        )
-    parts = find_parts(store, manifest, partial=partial)
+    prepared = PreparedRun(location, partial=partial)
+    manifest = prepared.manifest
     root, fault = None, None
     try:
         root = open_corpus(manifest, corpus)
@@ -130,7 +129,7 @@ def open_run(location: str, *, corpus: str | None = None, partial: bool = False)
         if corpus is not None:
             raise
         root, fault = None, str(error)
-    return ExploredRun(parts, identify(parts), root, corpus, fault)
+    return ExploredRun(prepared, identify(prepared.rows.parts), root, corpus, fault)
 
 
 def identify(parts: Parts) -> str:

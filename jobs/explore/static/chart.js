@@ -13,7 +13,7 @@ import { make } from "./dom.js";
 
 const HEIGHT = 260;
 const BELOW = 22;
-const LEFT = 4;
+const LEFT = 14;
 const NARROW = 520;
 const MOST_BARS = 220;
 const COLOURS = 10;

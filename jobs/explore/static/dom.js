@@ -39,13 +39,18 @@ export const inputOf = (id) => /** @type {HTMLInputElement} */ (byId(id));
 /** @param {string} id */
 export const dialogOf = (id) => /** @type {HTMLDialogElement} */ (byId(id));
 
+const LONGEST = 60;
+
 /**
- * Fill a select with choices.
+ * Fill a select with choices; a label that no screen is wide enough for is cut.
  * @param {HTMLSelectElement} select
  * @param {[string, string][]} choices value and label
  * @param {string} chosen
  */
 export function fill(select, choices, chosen) {
-  select.replaceChildren(...choices.map(([value, label]) => make("option", { value }, label)));
+  select.replaceChildren(...choices.map(([value, label]) => make("option", { value }, cut(label))));
   select.value = chosen;
 }
+
+/** @param {string} label */
+const cut = (label) => (label.length > LONGEST ? `${label.slice(0, LONGEST)}…` : label);

@@ -7,9 +7,10 @@
 import { Latest, ask, askBytes } from "./ask.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
-import { byId, dialogOf, fill, inputOf, make, selectOf } from "./dom.js";
-import { showExamples, step } from "./examples.js";
+import { byId, fill, inputOf, make, selectOf } from "./dom.js";
+import { showExamples } from "./examples.js";
 import { Groups, showCards, showLegend } from "./groups.js";
+import { listenToKeys } from "./keys.js";
 import { exactly, figure, typed } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
 import { ends, readAddress, remember, state } from "./view.js";
@@ -21,12 +22,6 @@ import { ends, readAddress, remember, state } from "./view.js";
 /** @typedef {import("./view.js").Place} Place */
 
 const RESTED = 250;
-const KEYS = [
-  ["j, k", "next document, the one before"], ["Enter", "its whole text"],
-  ["[, ]", "documents at the lower end, at the upper end"], ["r", "draw at random, again"],
-  ["c", "copy the command"], ["?", "these keys"],
-  ["arrows, Page Up, Page Down, Home, End", "on a handle: move it"],
-];
 /** @type {any} */
 let run = null;
 /** @type {Distribution | null} */
@@ -266,28 +261,9 @@ function listen() {
   });
   byId("draw").addEventListener("click", draw);
   listenToCopy();
-  byId("help").addEventListener("click", () => dialogOf("keys").showModal());
-  byId("keys-list").append(...KEYS.flatMap(([key, what]) => [make("dt", {}, key), make("dd", {}, what)]));
   window.addEventListener("hashchange", () => { restore(); reshape().catch(complain); });
-  document.addEventListener("keydown", key);
-}
-
-/** @param {KeyboardEvent} event */
-function key(event) {
-  const target = /** @type {HTMLElement} */ (event.target);
-  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input:not([type=radio]), select, dialog")) return;
-  /** @type {Record<string, () => void>} */
-  const does = {
-    j: () => step(1), k: () => step(-1), c: copyCommand, r: draw,
-    "[": () => { choosePlace("low"); remember(); read(); },
-    "]": () => { choosePlace("high"); remember(); read(); },
-    "?": () => dialogOf("keys").showModal(),
-  };
-  if (target.closest("#examples")) Object.assign(does, { ArrowDown: does.j, ArrowUp: does.k });
-  const act = does[event.key];
-  if (!act) return;
-  event.preventDefault();
-  act();
+  const look = (/** @type {Place} */ place) => () => { choosePlace(place); remember(); read(); };
+  listenToKeys({ c: copyCommand, r: draw, "[": look("low"), "]": look("high") });
 }
 
 async function begin() {
