@@ -17,6 +17,7 @@ const LEFT = 14;
 const NARROW = 520;
 const MOST_BARS = 220;
 const COLOURS = 10;
+const PALE = 0.22;
 const STEP = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
 
 /** The colour of a group; the last is shared by all others. @param {number} group */
@@ -63,12 +64,13 @@ export function drawBars(pen, shape, bars, bands, { width, height, top, groups, 
     for (let i = 0; i < bars.count; i += 1) {
       if (!own[i]) continue;
       const tall = own[i] * unit;
-      const inside = Math.max(0, Math.min(i + 1, to) - Math.max(i, from));
-      pen.globalAlpha = 0.22;
-      pen.fillRect(i * each, at[i] - tall, Math.max(0.5, each - gap), tall);
-      if (inside > 0) {
+      const right = (i + 1) * each - gap;
+      pen.globalAlpha = PALE;
+      pen.fillRect(i * each, at[i] - tall, Math.max(0.5, right - i * each), tall);
+      const [start, end] = [Math.max(i, from) * each, Math.min(right, to * each)];
+      if (end > start) {
         pen.globalAlpha = 1;
-        pen.fillRect(i * each, at[i] - tall * inside, Math.max(0.5, each - gap), tall * inside);
+        pen.fillRect(start, at[i] - tall, Math.max(0.5, end - start), tall);
       }
       at[i] -= tall;
     }
