@@ -164,7 +164,8 @@ NAMES_A_QUANTILE = {
     "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
     "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch
     "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
-    "pipeline/reports/requirements.py": {"exact_quantiles"},  # picks from findings
+    "pipeline/reports/term_values.py": {"exact_quantiles"},  # picks from what was measured
+    "pipeline/reports/terms.py": {"quantile_of"},  # reads a name
     "pipeline/reports/tables.py": {"quantiles"},  # shows
     "pipeline/reports/wording.py": {"quantile_notes"},  # words
 }

@@ -13,7 +13,7 @@ from pipeline.audits.record import Audit, Check, Part
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
 from pipeline.rendering.terminal import print_table
-from pipeline.reports.wording import quantile_notes, sample_notes
+from pipeline.reports.wording import quantile_notes, sample_notes, values_of
 
 COLUMNS = ("documents", "tokens", "perplexity", "median", "p95", "bits/byte")
 STYLES = {"pass": "green", "fail": "bold red", "skipped": "yellow"}
@@ -94,10 +94,14 @@ def _cells(part: Part) -> list[str]:
 
 
 def _asked(check: Check) -> str:
+    if check.limit is None:
+        return f"fail if {check.expression}"
     return f"{check.metric}{f' by {check.by}' if check.by else ''}, {check.bound} {check.limit:g}"
 
 
 def _found(check: Check) -> str:
+    if check.outcome is not None:
+        return values_of(check.outcome)
     if check.by is None or check.state == "skipped":
         return "; ".join(finding.detail for finding in check.findings[:1])
     counts = {

@@ -32,6 +32,9 @@ def report(
         list[str] | None,
         typer.Option(help="End with exit code 1 if this is true of the run; repeat it."),
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The run that --fail-if holds this one against.")
+    ] = None,
     corpus: Corpus = None,
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Show no beginnings of documents.")
@@ -47,9 +50,11 @@ def report(
 
     --fail-if knows corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
-    share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%.
+    share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups:
+    group(COLUMN, "VALUE", FIGURE), any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE),
+    increase(FIGURE), decrease(FIGURE). What cannot be judged fails, too.
 
-    Example: winnow report runs/first --by source --fail-if 'p95(perplexity) > 200'
+    Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """
     from jobs.cli.report import report_and_print
 
@@ -58,6 +63,7 @@ def report(
         by=tuple(by or ()),
         separate=separate,
         fail_if=tuple(fail_if or ()),
+        baseline=baseline,
         text=not no_text,
         corpus=corpus,
         partial=partial,
@@ -76,6 +82,12 @@ def compare(
         list[str] | None,
         typer.Option(help="A column that every run carries, to compare by group; repeat it."),
     ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End with exit code 1 if this is true of a run held against another; repeat it."
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
@@ -87,6 +99,7 @@ def compare(
         int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    exit_zero: ExitZero = False,
     as_markdown: Markdown = False,
     as_json: Json = False,
 ) -> None:
@@ -95,23 +108,24 @@ def compare(
     Shifts of figures and quantiles with intervals, KS, PSI and Wasserstein distances, by group and,
     where documents match, document by document. Runs of one model by different rules are refused.
     Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
+    --fail-if has the words of `winnow report --fail-if`, and psi(perplexity), psi(bits_per_byte).
 
-    Example: winnow compare runs/first runs/second --by source --out comparison
+    Example: winnow compare runs/first runs/second --fail-if 'increase(bits_per_byte) > 5%'
     """
     from jobs.cli.compare import compare_and_print
 
-    raise typer.Exit(
-        compare_and_print(
-            runs,
-            baseline=baseline,
-            by=tuple(by or ()),
-            out=out,
-            partial=partial,
-            resamples=resamples,
-            seed=seed,
-            form=chosen_form(as_json=as_json, as_markdown=as_markdown),
-        )
+    code = compare_and_print(
+        runs,
+        baseline=baseline,
+        by=tuple(by or ()),
+        fail_if=tuple(fail_if or ()),
+        out=out,
+        partial=partial,
+        resamples=resamples,
+        seed=seed,
+        form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
+    raise typer.Exit(0 if exit_zero else code)
 
 
 def explore(

@@ -11,7 +11,7 @@ from jobs.nights.night import Night
 from jobs.nights.webhook import deliver
 from jobs.run.driver import Listener
 from jobs.run.score import Outcome, run_score
-from pipeline.audits.config import grouped_columns
+from pipeline.audits.config import check_expressions, grouped_columns
 from pipeline.audits.history import update_history
 from pipeline.audits.judging import Judge, find_baseline
 from pipeline.audits.nights import Nights
@@ -29,6 +29,7 @@ from pipeline.errors import ConfigError, CorpusError, RunError
 from pipeline.reports.groups import check_groupable
 from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
+from pipeline.reports.term_values import no_rows
 from pipeline.runs.lock import RunLock
 from pipeline.runs.sample import write_draw
 from pipeline.runs.scores import is_complete
@@ -97,9 +98,9 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
 
 
 def _check_columns(night: Night) -> None:
-    """Raises ConfigError where the corpus has no such column to group by."""
+    """Raises ConfigError where the corpus has no such column to group by or to take figures of."""
     wanted = grouped_columns(night.audit)
-    if not wanted:
+    if not wanted and not night.audit.require:
         return
     config = night.score
     footers, _ = read_footers(*find_files(config.corpus), config.text_column)
@@ -117,6 +118,7 @@ def _check_columns(night: Night) -> None:
             check_groupable(column, kinds[column])
         except RunError as error:
             raise ConfigError(f"{where} of {night.file}: {error}") from error
+    check_expressions(night.audit, night.file, no_rows(carried))
 
 
 def _sample(

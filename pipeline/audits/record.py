@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.reports.figures import RATIO_FIGURES, Figures
+from pipeline.reports.requirements import Finding as Outcome
 from pipeline.reports.sampled import Sampled
+from pipeline.reports.term_values import ExactQuantiles
 from pipeline.runs.records import Record, form_version
 
 AUDIT_VERSION = 1
@@ -36,6 +38,10 @@ class Part(Record):
             return None
         return self.statuses.get(metric, 0.0)
 
+    def with_exact(self, quantiles: ExactQuantiles | None) -> "Part":
+        """The same with exact quantiles in place of those of the same name."""
+        return self.model_copy(update={"figures": self.figures.with_quantiles(quantiles or {})})
+
 
 class Finding(Record):
     """One value that a bound was held against."""
@@ -51,14 +57,20 @@ class Finding(Record):
 
 
 class Check(Record):
-    """One bound of one requirement."""
+    """One bound of one requirement, or its expression."""
 
     requirement: int
     """Which [[audit.require]], from 1."""
-    metric: str
+    metric: str | None
+    """None, as `limit`, of an expression."""
     by: str | None
     bound: str
-    limit: float
+    """fail_if of an expression."""
+    limit: float | None
+    expression: str | None = None
+    """What must not be true; None: a night of Winnow 0.1.0."""
+    outcome: Outcome | None = None
+    """Of an expression: its figures, and the groups that decided."""
     state: State
     num_failed: int
     """Groups, or the whole corpus."""

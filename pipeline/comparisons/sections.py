@@ -6,9 +6,10 @@ Owns what every output needs to know of a table. Cells are text of unknown origi
 from dataclasses import dataclass, field
 
 from pipeline.comparisons.agreement import RULES, Agreement
-from pipeline.comparisons.comparison import Change, RunShift
+from pipeline.comparisons.comparison import Change, RunFinding, RunShift
 from pipeline.comparisons.pairing import Moved, Pairing
 from pipeline.rendering.formats import chance, estimate, estimated_change, number, signed
+from pipeline.reports.wording import values_of, verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +17,8 @@ class Section:
     """A table with its title; cells are text that is not escaped yet."""
 
     key: str
-    """What it is of: runs, trend, matrix, shift, files, pairs, agreement, groups, quantiles or
-    moved."""
+    """What it is of: runs, trend, matrix, shift, requirements, files, pairs, agreement, groups,
+    quantiles or moved."""
     title: str
     about: str = ""
     columns: tuple[str, ...]
@@ -31,6 +32,18 @@ class Section:
     unit: str = ""
     narrow: tuple[int, ...] | None = None
     """The columns that a terminal of 80 columns has room for; None: all."""
+
+
+def requirements_section(found: list[RunFinding]) -> Section:
+    """What was required of the runs."""
+    return Section(
+        key="requirements",
+        title="Requirements",
+        about="A run fails if an expression is true of it, or cannot be judged.",
+        columns=("run", "fail if", "", "found"),
+        rows=[(one.run, one.expression, verdict(one), values_of(one)) for one in found],
+        text_columns=4,
+    )
 
 
 def files_section(shifts: list[RunShift]) -> Section:
