@@ -20,11 +20,23 @@ const COLOURS = 10;
 const PALE = 0.22;
 const STEP = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
 
-/** The colour of a group; the last is shared by all others. @param {number} group */
-export function colourOf(group) {
-  const name = `--g${Math.min(group, COLOURS - 1)}`;
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** Colours of the theme, read once: asking for one makes the browser lay out the page. */
+/** @type {Map<string, string>} */
+const colours = new Map();
+const dark = matchMedia("(prefers-color-scheme: dark)");
+dark.addEventListener("change", () => colours.clear());
+
+/** A colour of the style sheet. @param {string} name */
+function themed(name) {
+  const known = colours.get(name);
+  if (known !== undefined) return known;
+  const found = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  colours.set(name, found);
+  return found;
 }
+
+/** The colour of a group; the last is shared by all others. @param {number} group */
+const colourOf = (group) => themed(`--g${Math.min(group, COLOURS - 1)}`);
 
 /**
  * Bars of a distribution for so many pixels: totals of each group by bar.
@@ -81,10 +93,13 @@ export function drawBars(pen, shape, bars, bands, { width, height, top, groups, 
 /** A canvas that is as sharp as the screen. @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
 export function penOf(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
+  const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== across || canvas.height !== down) {
+    canvas.width = across;
+    canvas.height = down;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
   const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
@@ -110,7 +125,7 @@ export class Chart {
     this.bands = [];
     this.places = { low: 0, high: 1 };
     new ResizeObserver(() => this.#resized()).observe(holder);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#resized());
+    dark.addEventListener("change", () => this.#resized());
   }
 
   /** @param {Distribution} shape @param {number} size which of Sizes is drawn @param {string} label */
@@ -153,10 +168,8 @@ export class Chart {
     const { shape, bars, width, bands } = this;
     if (!shape || !bars || !width || bands.length !== shape.groups.length) return;
     const pen = penOf(this.canvas, width + 2 * LEFT, HEIGHT + BELOW);
-    const style = getComputedStyle(document.documentElement);
-    const [soft, line] = ["--soft", "--line"].map((name) => style.getPropertyValue(name));
     pen.translate(LEFT, 0);
-    this.#axes(pen, soft, line);
+    this.#axes(pen, themed("--soft"), themed("--line"));
     const groups = shape.groups.map((_, i) => i);
     const gap = width < NARROW || (width * bars.perBar) / shape.span < 3 ? 0 : 1;
     drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top ?? 1, groups, gap });

@@ -92,7 +92,6 @@ function changed() {
   showBand();
   counting.later(count, complain);
   read();
-  remember();
 }
 
 function showBand() {
@@ -140,6 +139,7 @@ function figures(whole, groups, isExact) {
 
 /** @param {AbortSignal} signal */
 async function count(signal) {
+  remember(); // not at every move: browsers take only so many
   const found = await ask("count", asked(), signal);
   const sizes = (/** @type {any} */ one) => /** @type {Sizes} */ ([one.documents, one.tokens, one.bytes]);
   complain(null);

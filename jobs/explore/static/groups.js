@@ -34,6 +34,8 @@ export class Groups {
   /** @param {Distribution} shape @param {string} column */
   constructor(shape, column) {
     this.shape = shape;
+    this.size = 0;
+    this.bars = barsOf(shape, SMALL.width, this.size);
     /** @type {{canvas: HTMLCanvasElement, cells: HTMLElement[], mix: HTMLElement[]}[]} */
     this.rows = [];
     const body = make("tbody");
@@ -59,7 +61,11 @@ export class Groups {
 
   /** @param {Band[]} bands @param {number} size */
   draw(bands, size) {
-    const bars = barsOf(this.shape, SMALL.width, size);
+    if (size !== this.size) {
+      this.size = size;
+      this.bars = barsOf(this.shape, SMALL.width, size);
+    }
+    const bars = this.bars;
     for (const [i, { canvas }] of this.rows.entries()) {
       const pen = penOf(canvas, SMALL.width, SMALL.height);
       const top = Math.max(1e-9, ...bars.totals[i]);
