@@ -136,9 +136,10 @@ def read_excerpts(
     *,
     characters: int | None = EXCERPT_CHARACTERS,
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Locator to the fields of an Example that depend on the corpus, for each of `rows`.
+    """Locator to `excerpt`, `is_whole` and `missing`, as an Example has them.
 
-    Without a number of `characters` an excerpt is the whole text.
+    `rows` have `file`, `row` and `text_hash`. What cannot be read is said of its row. Without a
+    number of `characters` an excerpt is the whole text.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for (file,), wanted in rows.partition_by("file", as_dict=True).items():
