@@ -4,6 +4,7 @@ Owns the resolution of what is drawn, read off sketches: a histogram's bins are 
 sketch, so every count is exact.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,17 +135,23 @@ class LengthTally:
         """From the shortest to the longest."""
         bands = []
         for length, sketch in self._sketches.sketches().items():
-            low, high = (np.exp((length + i) / LENGTH_BINS_PER_UNIT) for i in (0, 1))
+            low, high = length_ends(length)
             values = _quantiles(sketch, (0.05, 0.25, 0.5, 0.75, 0.95))
             bands.append(
                 LengthBand(
-                    low=int(np.ceil(low)),
-                    high=int(np.ceil(high)) - 1,
+                    low=low,
+                    high=high,
                     num_documents=sketch.num_documents,
                     **dict(zip(("p5", "p25", "p50", "p75", "p95"), values, strict=True)),
                 )
             )
         return bands
+
+
+def length_ends(band: int) -> tuple[int, int]:
+    """The fewest and the most tokens of a band."""
+    low, high = (math.ceil(math.exp((band + i) / LENGTH_BINS_PER_UNIT)) for i in (0, 1))
+    return low, high - 1
 
 
 def _quantiles(sketch: Sketch, at: Sequence[float]) -> list[float]:

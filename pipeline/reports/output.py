@@ -41,7 +41,11 @@ def print_report(report: Report, console: Console) -> None:
     console.print(Text(wording.copies(report)))
     if report.provenance.engine_idle_share is not None:
         console.print(Text(f"Engines idle: {wording.idle(report.provenance.engine_idle_share)}."))
-    for table in (*tables.separation(report), *tables.requirements(report)):
+    for table in (
+        *tables.sorts_by(report),
+        *tables.separation(report),
+        *tables.requirements(report),
+    ):
         console.print()
         console.print(Text(plain(table.title), style="bold"))
         console.print(Text(plain(table.caption)))
@@ -109,6 +113,7 @@ def to_markdown(report: Report) -> str:
         ]
     for table in [
         *tables.by_group(report),
+        *tables.sorts_by(report),
         *tables.requirements(report),
         *tables.separation(report),
         *tables.thresholds(report),

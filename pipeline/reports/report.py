@@ -24,10 +24,7 @@ from pipeline.reports.distributions import (
 )
 from pipeline.reports.duplicates import Duplicates, find_duplicates
 from pipeline.reports.excerpts import Example, find_examples
-from pipeline.reports.figures import (
-    QUANTILE_METRICS,
-    Figures,
-)
+from pipeline.reports.figures import QUANTILE_METRICS, Figures
 from pipeline.reports.gate import Gate
 from pipeline.reports.groups import (
     Group,
@@ -47,7 +44,9 @@ from pipeline.reports.sampled import (
     weighed,
     weight_of,
 )
+from pipeline.reports.scripts import script_factor
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
+from pipeline.reports.sorting import SortsBy, factors_of, sorting_queries
 from pipeline.reports.term_values import Rows
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
@@ -120,6 +119,8 @@ class Report(BaseModel):
     """Column to groups, from the least to the most surprising."""
     histograms: list[Histogram]
     ecdfs: list[Ecdf]
+    sorts_by: SortsBy
+    """How much of the differences between documents lies between groups of them."""
     lengths: list[LengthBand]
     """Perplexity by number of tokens, from the shortest documents to the longest."""
     thresholds: list[Threshold]
@@ -185,16 +186,20 @@ def build_report(
         named_baseline(baseline, manifest, requirements),
     )
 
-    by = tuple(dict.fromkeys(by)) or default_columns(scores, manifest)
+    usual = default_columns(scores, manifest)
+    by = tuple(dict.fromkeys(by)) or usual
     counted = tuple(dict.fromkeys([*by, *labelled]))
-    statuses, errors, *sizes = pl.collect_all(
+    sorting = tuple(dict.fromkeys([*by, *usual]))
+    statuses, errors, *found = pl.collect_all(
         [
             _count(scores, "status"),
             _count(scores.drop_nulls("error"), "error"),
             *(largest_query(scores, column) for column in counted),
+            *sorting_queries(scores, sorting),
         ],
         engine="streaming",
     )
+    sizes, moments = found[: len(counted)], found[len(counted) :]
     bootstrap = None if draw else Bootstrap()
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
     # Side by side: each leaves a core idle for half of its time.
@@ -212,6 +217,7 @@ def build_report(
             overall.quantiles["perplexity"],
             corpus=root,
         )
+        scripts = None if root is None else script_factor(parts, root)
         duplicates = counted_copies.result()
     first = next(iter(by), None)
     series = {
@@ -238,6 +244,7 @@ def build_report(
         ecdfs=[
             ecdf for metric in QUANTILE_METRICS if (ecdf := ecdf_of(metric, first, series[metric]))
         ],
+        sorts_by=rank_factors([*factors_of(sorting, moments), scripts], store.location),
         lengths=measured.lengths,
         thresholds=threshold_curve(measured.sketches["perplexity"]),
         duplicates=duplicates,

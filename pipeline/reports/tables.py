@@ -11,6 +11,7 @@ from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import Group
 from pipeline.reports.report import Report
 from pipeline.reports.separation import Separation
+from pipeline.reports.sorting import Factor
 from pipeline.reports.wording import (
     COLUMNS,
     cells,
@@ -22,8 +23,9 @@ from pipeline.reports.wording import (
 )
 from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
 
-TEXT_COLUMNS = ("fail if", "found", "begins")
+TEXT_COLUMNS = ("fail if", "found", "begins", "lowest", "highest")
 """Columns of words, not of numbers."""
+MOST_NAMED = 3
 TABLE_STEP = 10
 """Cuts of the curve to one of the table."""
 
@@ -165,6 +167,37 @@ def duplicates(report: Report) -> list[Table]:
     return (
         [Table(f"Exact duplicates{of_rows(report)}", copies(report), columns, rows)] if rows else []
     )
+
+
+def sorts_by(report: Report) -> list[Table]:
+    """What the differences between documents go with, the largest share first."""
+    found = report.sorts_by
+    rows = [
+        (
+            one.name if one.kind != "script" else f"script, guessed of {one.num_scored:,}",
+            f"{one.num_groups:,}",
+            *_share(one),
+            *(f"{end.value} {number(end.perplexity)}" for end in (one.groups[0], one.groups[-1])),
+            f"{one.num_constant:,}",
+        )
+        for one in found.factors
+        if one.groups
+    ]
+    columns = ("by", "groups", "share", "share 95%", "lowest", "highest", "nearly one score")
+    to_type = f" To filter so: {found.command}" if found.command else ""
+    told = [one for one in found.factors if one.num_constant]
+    alone = [f"{', '.join(one.constant[:MOST_NAMED])} of {one.name}" for one in told]
+    constant = f" The score tells nothing inside of {'; '.join(alone)}." if alone else ""
+    caption = f"{found.verdict}{constant}{to_type}"
+    title = f"What this score sorts by{of_rows(report)}"
+    return [Table(title, caption, columns, rows)] if rows else []
+
+
+def _share(factor: Factor) -> tuple[str, str]:
+    if factor.share is None or factor.interval is None:
+        return "-", "-"
+    low, high = factor.interval.low, factor.interval.high
+    return f"{100 * factor.share:.1f}%", f"{100 * low:.1f}% to {100 * high:.1f}%"
 
 
 def quantiles(report: Report) -> list[Table]:
