@@ -30,6 +30,7 @@ from pipeline.engine.model import (
 from pipeline.engine.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import choose_scoring, installed_version, vocabulary_warning
+from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
 from pipeline.storage.filesystem import open_root
 
@@ -82,7 +83,7 @@ def _python() -> Check:
 def _platform() -> Check:
     found = f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs"
     memory = psutil.virtual_memory()
-    found += f", {_gib(memory.available)} of {_gib(memory.total)} memory free"
+    found += f", {size(memory.available)} of {size(memory.total)} memory free"
     if platform.system() != "Linux":
         return Check("platform", "problem", found, "score on Linux; reports work anywhere")
     return Check("platform", "ok", found)
@@ -238,7 +239,7 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
             free, where = this_machine().gpu_bytes or free, "GPU memory"
         except ImportError:
             where = "free memory, as torch is not there to ask the GPU"
-    found = f"{model.architecture}, {_gib(needed)} in {dtype}, of {_gib(free)} {where}"
+    found = f"{model.architecture}, {size(needed)} in {dtype}, of {size(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)
@@ -277,14 +278,10 @@ def _disk(name: str, folder: Path) -> Check:
     while not there.exists():
         there = there.parent
     free = shutil.disk_usage(there).free
-    found = f"{folder}: {_gib(free)} free"
+    found = f"{folder}: {size(free)} free"
     if not os.access(there, os.W_OK):
         return Check(name, "problem", f"{found}, not writable", "change its permissions")
     return Check(name, "warning" if free < FREE_BYTES else "ok", found)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
 
 
 def _pip() -> str:

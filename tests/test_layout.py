@@ -273,6 +273,36 @@ def test_who_may_open_parquet_does():
         assert opened_parquet(ROOT / name), name
 
 
+DRAWS = re.compile(r"rich\.table|jinja2|markupsafe")
+DRAWERS_OF_OTHER_THINGS = {"jobs/nights/schedule.py": "YAML, cron and systemd files"}
+
+
+def drawing_modules(module: Path) -> set[str]:
+    """What a module imports to build tables or pages with."""
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if DRAWS.match(name)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_room_draws_tables_and_pages(module: Path):
+    """What is a table? rendering/ says; whoever has one hands it over."""
+    draws = module.parent == ROOT / "pipeline/rendering"
+    if not draws and str(module.relative_to(ROOT)) not in DRAWERS_OF_OTHER_THINGS:
+        assert not drawing_modules(module)
+
+
+def test_the_room_that_draws_does():
+    assert drawing_modules(ROOT / "pipeline/rendering/terminal.py")
+    assert drawing_modules(ROOT / "pipeline/rendering/html.py")
+    for name in DRAWERS_OF_OTHER_THINGS:
+        assert drawing_modules(ROOT / name)
+
+
 TEMPLATES = sorted(path for path in ROOT.glob("*/**/templates/*.html") if path.is_relative_to(ROOT))
 
 

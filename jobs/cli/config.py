@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
-from rich.table import Table
 
 from jobs.cli.runs import print_json
 from jobs.console import screen
@@ -22,7 +21,7 @@ from pipeline.audits.config import AuditConfig, load_audit_config, load_night_co
 from pipeline.errors import ConfigError
 from pipeline.filters.config import FilterConfig
 from pipeline.planning.cost import PlanConfig, load_plan_config
-from pipeline.rendering.escaping import plain
+from pipeline.rendering.table import Table, Words
 from pipeline.rendering.terminal import print_table
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.loading import has_table, load_settings, read_table
@@ -68,17 +67,23 @@ def show_settings(
     if as_json or context.params.get("as_json"):
         print_json({"command": name, "settings": [one._asdict() for one in settings]})
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("setting", "value", "from"):
-        table.add_column(heading, overflow="fold")
-    for one in settings:
-        value = one.value if isinstance(one.value, str) else json.dumps(one.value)
-        where = f"{one.table}.{one.name}" if one.table else one.name
-        table.add_row(
-            plain(where), plain(value if one.value is not None else ""), plain(one.origin)
+    rows = [
+        (
+            f"{one.table}.{one.name}" if one.table else one.name,
+            _as_text(one.value),
+            one.origin,
         )
-    print_table(table, screen.data())
+        for one in settings
+    ]
+    columns = ("setting", Words("value"), Words("from"))
+    print_table(Table(columns=columns, rows=rows), screen.data())
     return 0
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _settings(name: str, context: Any) -> list[Setting]:

@@ -92,6 +92,9 @@ def compare(
         str | None,
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+    ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also compare runs that lack parts.")
     ] = False,
@@ -120,6 +123,7 @@ def compare(
         by=tuple(by or ()),
         fail_if=tuple(fail_if or ()),
         out=out,
+        text=not no_text,
         partial=partial,
         resamples=resamples,
         seed=seed,

@@ -12,7 +12,12 @@ from jobs.cli.parsing import SettingsCommand
 class PlanCommand(SettingsCommand):
     """`winnow plan`: what it takes of the settings of a run."""
 
-    only = ("corpus", "model", "text_column", "shard_tokens", "limit", "offline")
+    only = (
+        *("corpus", "model", "revision", "offline", "text_column", "id_column", "carry", "limit"),
+        *("window_tokens", "context_tokens", "prefix", "long_documents", "min_k_percent", "dtype"),
+        *("token_logprobs", "token_ids", "shard_tokens", "reuse"),
+    )
+    """What shards, tokens, and the parts that can be taken over depend on."""
 
     source = ("pipeline.settings.config", "ScoreConfig")
 
@@ -34,7 +39,9 @@ def plan(
     """Show what scoring a corpus would take: files, rows, bytes, shards, tokens, hours, money.
 
     Reads only footers; with --model also a sample of the documents, for the tokens and how sure
-    they are. Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
+    they are. With --reuse, tokens, hours and money are of what that run does not have yet.
+
+    Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
     """
     from jobs.cli.plan import print_plan
 

@@ -181,10 +181,6 @@ def _usage_error(error: TyperException) -> UsageError:
     if near := getattr(error, "possibilities", None):
         nearest = get_close_matches(getattr(error, "option_name", ""), near, n=1, cutoff=0)
         return UsageError(error.message, hint=f"did you mean {nearest[0]}?")
-    if "unexpected extra argument" in message and command.endswith((" score", " plan")):
-        # The shell has put names in place of a glob.
-        hint = f"put a glob in quotes: {command} 'data/*.parquet'; or see {command} --help"
-        return UsageError(message.rstrip("."), hint=hint)
     what, is_near, near = message.partition(" Did you mean ")
     if is_near:
         return UsageError(what.rstrip("."), hint=f"did you mean {near}")

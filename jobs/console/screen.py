@@ -14,6 +14,8 @@ from rich.console import Console
 
 from pipeline.rendering.escaping import plain
 
+AS_WIDE_AS_NEEDED = 1 << 20
+"""Columns of what is no terminal: whoever reads a log or a pipe breaks lines as they like."""
 Color = Literal["auto", "always", "never"]
 _color: Color = "auto"
 
@@ -60,6 +62,7 @@ def _screen(*, stderr: bool) -> Console:
     is_terminal = stream is not None and stream.isatty()
     return _Screen(
         stderr=stderr,
+        width=None if is_terminal else AS_WIDE_AS_NEEDED,
         highlight=False,
         markup=False,
         emoji=False,

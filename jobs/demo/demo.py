@@ -40,7 +40,7 @@ def run_demo(folder: Path) -> int:
     messages.print(f"Corpus: {corpus}")
     run = folder / "run"
     config = ScoreConfig(
-        corpus=str(corpus), out=str(run), model=str(model), carry=("source", "lang")
+        corpus=(str(corpus),), out=str(run), model=str(model), carry=("source", "lang")
     )
     with ProgressListener() as listener, _words_of_the_demo(folder):
         outcome = run_score(config, listener)

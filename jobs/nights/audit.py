@@ -24,7 +24,8 @@ from pipeline.audits.sample_draw import (
 )
 from pipeline.audits.trend import write_trend
 from pipeline.corpus.columns import choose_columns
-from pipeline.corpus.files import find_files, read_footers
+from pipeline.corpus.files import read_footers
+from pipeline.corpus.several import find_corpus
 from pipeline.errors import ConfigError, CorpusError, RunError
 from pipeline.reports.groups import check_groupable
 from pipeline.reports.output import write_report
@@ -103,7 +104,7 @@ def _check_columns(night: Night) -> None:
     if not wanted and not night.audit.require:
         return
     config = night.score
-    footers, _ = read_footers(*find_files(config.corpus), config.text_column)
+    footers, _ = read_footers(*find_corpus(config.corpus), config.text_column)
     _, _, carried = choose_columns(
         footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )

@@ -53,6 +53,7 @@ def compare_runs(
     by: str | Sequence[str] = (),
     fail_if: str | Sequence[str] = (),
     out: str | Path | None = None,
+    text: bool = True,
     partial: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -62,8 +63,9 @@ def compare_runs(
 
     `by` are columns that every run carries. `fail_if` are expressions that must not be true of any
     run but the baseline; increase(...) and the like are against what it is held against. `out` is a
-    folder to write comparison.html, .json and .md into; without, nothing is written. `partial` lets
-    in runs that are not complete. `on_run` hears the name of each run as it is read.
+    folder to write comparison.html, .json and .md into; without, nothing is written. `text` has
+    beginnings of the documents that moved most, read where each run was scored. `partial` lets in
+    runs that are not complete. `on_run` hears the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
@@ -102,7 +104,7 @@ def compare_runs(
         measured.append(_measured(subject, frame, groups, draw))
     figures = [PERPLEXITY, BITS, WORD] if question.same_tokenizer else [BITS, WORD]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
-    shifts = Shifts(measured, figures, groups, bootstrap).find(held_against, on_run)
+    shifts = Shifts(measured, figures, groups, bootstrap, text=text).find(held_against, on_run)
     order = _order(question, measured, figures[0])
     comparison = Comparison(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),

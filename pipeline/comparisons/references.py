@@ -5,6 +5,8 @@ resampled alike in both, wherever it lies: intervals of changes are those of pai
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -22,6 +24,10 @@ from pipeline.comparisons.shifts import (
     shift_between,
     with_exact_quantiles,
 )
+from pipeline.errors import WinnowError
+from pipeline.reports.excerpts import read_excerpts
+from pipeline.runs.corpus import open_corpus
+from pipeline.runs.manifest import Manifest
 from pipeline.statistics.bootstrap import Blocks, Bootstrap
 
 
@@ -54,8 +60,11 @@ class Shifts:
         figures: list[str],
         groups: dict[str, list[str]],
         bootstrap: Bootstrap,
+        *,
+        text: bool,
     ) -> None:
         self._runs = runs
+        self._text = text
         self._figures = figures
         self._groups = groups
         self._bootstrap = bootstrap
@@ -125,6 +134,7 @@ class Shifts:
                 bootstrap=self._bootstrap,
                 files=self._files,
                 run_scores=after.scores,
+                excerpts=partial(_excerpts, after.subject.manifest) if self._text else None,
             )
         if before.subject.model != after.subject.model and len(matched.in_run):
             agreement = agree(
@@ -152,3 +162,12 @@ class Shifts:
         if not all("doc_id" in scores.collect_schema() for scores in (baseline, run)):
             return None
         return lambda: (read_ids(baseline, self._files), read_ids(run, self._files))
+
+
+def _excerpts(manifest: Manifest, rows: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+    """The beginnings of documents of a run, or why there are none."""
+    try:
+        return read_excerpts(open_corpus(manifest), manifest.text_column, rows)
+    except WinnowError as error:
+        said = {"missing": f"the corpus cannot be opened: {error}"}
+        return dict.fromkeys(rows.select("file", "row").iter_rows(), said)

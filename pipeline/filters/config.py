@@ -128,7 +128,8 @@ class FilterConfig(BaseModel):
         Decides("budget", _if_ranked),
     ] = Field(default=None, description="Keep at most so many UTF-8 bytes of text.")
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
-        default=None, description="What the budget takes first."
+        default=None,
+        description="What the budget takes first; the middle is the median by tokens or bytes.",
     )
     seed: int = Field(default=0, description="Random seed.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(

@@ -19,7 +19,7 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -119,10 +119,13 @@ def estimate_work(
     *,
     tokenizer: Tokenizer,
     rules: ScoringRules,
+    covered: Collection[tuple[int, int]] = (),
     seed: int = 0,
 ) -> tuple[Estimate, Sample]:
-    """Estimate what the first `num_rows` rows come to. The same seed gives the same answer."""
-    units = list(units_of(footers, num_rows))
+    """Estimate what the first `num_rows` rows come to, without row groups that are `covered`, by
+    (file, row group). The same seed gives the same answer.
+    """
+    units = [u for u in units_of(footers, num_rows) if (u.file, u.group) not in covered]
     reader = _Reader(root, footers, text_column, tokenizer, rules, seed)
     total_bytes = sum(unit.num_bytes for unit in units)
     if total_bytes <= WHOLE_BYTES and (counted := reader.count(units)) is not None:

@@ -7,6 +7,7 @@ same columns), and bringing their parts over. What is left is planned as in any 
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def _place(span: Span) -> tuple[int, int]:
     return span.file, span.first_row
 
 
-def covered_groups(kept: list[Shard]) -> frozenset[tuple[int, int]]:
+def covered_groups(kept: Sequence[Shard]) -> frozenset[tuple[int, int]]:
     """(file, row group) of everything that is kept."""
     spans = [span for shard in kept for span in shard.spans]
     return frozenset((span.file, group) for span in spans for group in span.row_groups)

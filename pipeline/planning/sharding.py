@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from pipeline.corpus.files import Footer, find_files, read_footers
+from pipeline.corpus.files import Footer, read_footers
+from pipeline.corpus.several import find_corpus
 from pipeline.runs.corpus import planned_file
 from pipeline.runs.manifest import PlannedFile
 from pipeline.schema import Shard, Span
@@ -37,8 +38,7 @@ class CorpusPlan:
 
 
 def plan_corpus(
-    corpus: str,
-    *,
+    *corpora: str,
     text_column: str,
     limit: int | None = None,
     shard_tokens: int | None = None,
@@ -46,7 +46,7 @@ def plan_corpus(
     workers: int = 1,
 ) -> CorpusPlan:
     """Read every footer and deal the row groups into shards. Raises CorpusError."""
-    root, found = find_files(corpus)
+    root, found = find_corpus(corpora)
     footers, unreadable = read_footers(root, found, text_column)
     if shard_tokens is None:
         total = sum(size for footer in footers for _, size in footer.row_groups)

@@ -46,7 +46,7 @@ from pipeline.reports.sampled import (
 )
 from pipeline.reports.scripts import script_factor
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
-from pipeline.reports.sorting import SortsBy, factors_of, sorting_queries
+from pipeline.reports.sorting import SortsBy, factors_of, rank_factors, sorting_queries
 from pipeline.reports.term_values import Rows
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus

@@ -1,15 +1,23 @@
-"""A report in words: number formats, sentences, and what a reader must know.
+"""A report in words: columns, sentences, and what a reader must know.
 
 Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import estimate, estimate_in_words, number, percent_of
+from pipeline.rendering.formats import (
+    count,
+    estimate,
+    estimate_in_words,
+    number,
+    percent_of,
+    share,
+)
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.report import Provenance, Report
 from pipeline.reports.requirements import Finding, GroupFinding
 from pipeline.reports.sampled import Sampled
+from pipeline.reports.sorting import SortsBy
 from pipeline.schema import LARGEST
 from pipeline.verification.verify import Verification
 
@@ -31,7 +39,7 @@ COLUMNS = (
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
     ("per word 95%", "its interval"),
 )
-TERMINAL_COLUMNS = (
+NARROW_COLUMNS = (
     "documents",
     "tokens",
     "perplexity",
@@ -40,8 +48,10 @@ TERMINAL_COLUMNS = (
     "p95",
     "bits/byte",
 )
+"""For a terminal of 80 columns."""
 NAMED = ("corpus_perplexity", "bits_per_byte")
 """Figures that are told in words."""
+MOST_NAMED = 3
 NOTED_ERROR = 1e-5
 """Of quantiles: below it no digit that is shown can be wrong."""
 
@@ -50,9 +60,9 @@ def cells(figures: Figures) -> list[str]:
     """One table row, in the order of COLUMNS."""
     quantiles = figures.quantiles["perplexity"]
     return [
-        f"{figures.num_documents:,}",
-        f"{figures.num_scored:,}",
-        f"{figures.num_tokens:,}",
+        count(figures.num_documents),
+        count(figures.num_scored),
+        count(figures.num_tokens),
         *_estimate(figures, "corpus_perplexity"),
         number(figures.document_perplexity),
         number(quantiles.get("p5")),
@@ -88,6 +98,17 @@ def headline(whole: Figures) -> str:
         f"Corpus perplexity {tokens} weighted by tokens, {number(whole.document_perplexity)} "
         f"weighted by documents; {bits} bits per byte."
     )
+
+
+def constant_groups(found: SortsBy) -> list[str]:
+    """Groups inside of which the score tells nothing."""
+    named = [
+        f"{', '.join(one.constant[:MOST_NAMED])}"
+        f"{', ...' if one.num_constant > MOST_NAMED else ''} ({one.name})"
+        for one in found.factors
+        if one.num_constant
+    ]
+    return [f"Nearly one score, which tells nothing there: {'; '.join(named)}."] if named else []
 
 
 def short_name(metric: str) -> str:
@@ -151,6 +172,15 @@ def excerpt_lines(example: Example) -> list[str]:
         return [f"({example.missing})"] if example.missing else []
     lines = [line.replace("\t", "    ") for line in example.excerpt.splitlines()] or [""]
     return lines if example.is_whole else [*lines[:-1], f"{lines[-1]}…"]
+
+
+def summary(report: Report) -> list[str]:
+    """The figures in sentences; those of a sample are in its notes."""
+    said = [headline(report.overall)] if report.sample is None else []
+    said.append(copies(report))
+    if report.provenance.engine_idle_share is not None:
+        said.append(f"Engines idle: {idle(report.provenance.engine_idle_share)}.")
+    return said
 
 
 def notes(report: Report) -> list[str]:
@@ -255,11 +285,11 @@ def facts(report: Report) -> list[tuple[str, str]]:
     return [(name, plain(value)) for name, value in pairs]
 
 
-def idle(share: float | None) -> str:
-    """The share of their time that engines waited for something to score."""
-    if share is None:
+def idle(idle_share: float | None) -> str:
+    """How much of their time engines waited for something to score."""
+    if idle_share is None:
         return "not measured"
-    return f"{100 * share:.1f}% of the time between their first and last step"
+    return f"{share(idle_share)} of the time between their first and last step"
 
 
 def _copied(num_rows: int | None) -> str:

@@ -22,6 +22,8 @@ from pipeline.runs.records import Count, Record, form_version, on_one_line
 from pipeline.schema import Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+MOST_NAMED = 20
+"""Of a list, where a run that is another one is told of."""
 Value = str | int | float | bool | None | list[str]
 FORM_VERSION = 2
 """Of the manifest, the footers and `_SUCCESS`; no release has written an older one."""
@@ -185,7 +187,10 @@ def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
 
 
 def _short(value: Value) -> str:
-    text = ",".join(value) if isinstance(value, list) else str(value)
+    text = str(value)
+    if isinstance(value, list):
+        more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
+        text = ",".join(value[:MOST_NAMED]) + more
     return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
 
 

@@ -43,6 +43,10 @@ def _parse_workers(value: Any) -> Any:
     return workers
 
 
+def _parse_corpus(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class ScoringConfig(BaseModel):
     """How a model scores, wherever the documents are from."""
 
@@ -130,9 +134,12 @@ class ScoringSettings(TypedDict, total=False):
 class ScoreConfig(ScoringConfig):
     """The settings of a scoring run."""
 
-    corpus: Annotated[str, Shown(positional=True)] = Field(
-        description="A Parquet file, a folder or a glob; local, or a URI such as "
-        "s3://bucket/folder."
+    corpus: Annotated[tuple[str, ...], BeforeValidator(_parse_corpus), Shown(positional=True)] = (
+        Field(
+            min_length=1,
+            description="A Parquet file, a folder or a glob; local, or a URI such as "
+            "s3://bucket/folder. Several are one corpus.",
+        )
     )
     out: str = Field(description="The run directory to write.")
     text_column: str = Field(default="text", description="The column with the text.")
@@ -179,7 +186,7 @@ class ScoreConfig(ScoringConfig):
         if self.offline:
             from pipeline.storage.locations import refuse_hub  # pyarrow: not needed for help
 
-            refuse_hub(self.corpus, self.out, self.reuse)
+            refuse_hub(*self.corpus, self.out, self.reuse)
         return self
 
 

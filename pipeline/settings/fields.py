@@ -62,10 +62,11 @@ def _setting(name: str, field: FieldInfo) -> Setting:
     kind: Any = kinds[0] if NoneType in get_args(field.annotation) else field.annotation
     origin = get_origin(kind)
     parsed = any(isinstance(one, BeforeValidator) for one in field.metadata)
-    repeated = origin is dict or (origin is tuple and not parsed)
+    shown = next((one for one in field.metadata if isinstance(one, Shown)), Shown())
+    # One text of an option may be parsed into several values; of an argument there are several.
+    repeated = origin is dict or (origin is tuple and (shown.positional or not parsed))
     choices = get_args(kind) if origin is Literal else ()
     typed = kind if kind in (bool, int, float) and not parsed else str
-    shown = next((one for one in field.metadata if isinstance(one, Shown)), Shown())
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     words = shown.default or _default_in_words(name, default)
     text = f"{field.description}  [default: {words}]" if words else field.description or ""

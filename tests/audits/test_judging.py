@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs.cli.audit import print_audit
 from jobs.nights.night import load_night
 from pipeline.audits.nights import Nights
+from pipeline.audits.page import to_page
 from pipeline.audits.record import Delivery
 from pipeline.errors import ConfigError, RunError
 from pipeline.rendering import formats
+from pipeline.rendering.terminal import print_page
 from pipeline.reports.report import build_report
 from pipeline.runs.lock import RunLock
 from tests.support.audits import Audits, Scorer
@@ -346,7 +347,7 @@ def test_a_sampled_night_has_one_corpus_perplexity(audits, capsys):
     assert quantiles["p50"] == pytest.approx(report["overall"]["quantiles"]["perplexity"]["p50"])
 
     # In words, wherever it is shown, and never the other number.
-    print_audit(record, Console(width=120))
+    print_page(to_page(record), Console(width=120))
     shown = {"terminal": capsys.readouterr().out, "audit.json": (night / "audit.json").read_text()}
     for name in ("report.html", "report.md", "comparison.html", "comparison.md"):
         shown[name] = (night / name).read_text()

@@ -128,7 +128,7 @@ def test_a_record_that_is_lost(tmp_path):
 def test_scoring_it_instead(corpus, tmp_path):
     config = make_config(corpus)
     found = sampled_config(config, open_root(str(tmp_path / "s")))
-    assert found.corpus == str(tmp_path / "s")
+    assert found.corpus == (str(tmp_path / "s"),)
     assert found.carry == ("source", "source_file", "source_row")
     every = sampled_config(make_config(corpus, carry=("*",)), open_root(str(tmp_path / "s")))
     assert every.carry == ("*",)

@@ -182,10 +182,8 @@ def make_report(
         "examples": examples(text),
         "separation": separation(text),
         "requirements": [
-            Finding(expression=text, failed=True, rank_factors=True, values={text: 748.25}),
-            Finding(
-                expression="mean(nll) > 1", failed=True, rank_factors=False, values={"mean": None}
-            ),
+            Finding(expression=text, failed=True, judged=True, values={text: 748.25}),
+            Finding(expression="mean(nll) > 1", failed=True, judged=False, values={"mean": None}),
         ],
         "coverage": Coverage(
             num_rows_planned=1234,
