@@ -61,11 +61,8 @@ def to_page(report: Report) -> Page:
 
 
 def _sorting(report: Report) -> list[Block]:
-    said = [report.sorts_by.verdict, *wording.constant_groups(report.sorts_by)]
-    if report.sorts_by.command is not None:
-        said.append(f"To filter so: {report.sorts_by.command}")
     table = tables.sorts_by(report)
-    return [" ".join(said), *([table] if table.rows else [])]
+    return [report.sorts_by.in_words(), *([table] if table.rows else [])]
 
 
 def _cards(report: Report) -> list[Card]:

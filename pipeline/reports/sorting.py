@@ -28,7 +28,7 @@ CONSTANT = 0.1
 """Of the standard deviation of all documents: a group within less of it has nearly one score."""
 FEWEST_DOCUMENTS = 10
 """Of a group, to say that it has nearly one score; on average, to cut within groups."""
-MOST_GROUPS = 50
+MOST_GROUPS, MOST_NAMED = 50, 3
 ORIGIN = 3.0
 """Nats per token that powers are taken around: their sums lose fewer digits than around 0."""
 POWERS = ("s1", "s2", "s3", "s4")
@@ -98,6 +98,21 @@ class SortsBy(BaseModel):
     """What to make of it."""
     command: str | None
     """What to type to cut within groups; null where there is no reason to."""
+
+    def in_words(self) -> str:
+        """All that it says."""
+        named = [
+            ", ".join([*one.constant[:MOST_NAMED], *["..."][: one.num_constant > MOST_NAMED]])
+            + f" ({one.name})"
+            for one in self.factors
+            if one.num_constant
+        ]
+        said = [self.verdict]
+        if named:
+            said.append(f"Nearly one score, which tells nothing there: {'; '.join(named)}.")
+        if self.command is not None:
+            said.append(f"To filter so: {self.command}")
+        return " ".join(said)
 
 
 def sorts_by(scores: pl.LazyFrame, columns: Sequence[str], run: str = "RUN") -> SortsBy:

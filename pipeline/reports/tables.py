@@ -14,7 +14,7 @@ from pipeline.reports.separation import Separation
 from pipeline.reports.sorting import Factor
 from pipeline.reports.wording import (
     COLUMNS,
-    NARROW_COLUMNS,
+    NARROW,
     cells,
     copies,
     of_rows,
@@ -32,7 +32,7 @@ def by_group(report: Report) -> list[Table]:
     """One a group column, each ending with the whole; one table at least."""
     whole = ("all", *cells(report.overall))
     names = tuple(name for name, _ in COLUMNS)
-    narrow = (0, *(1 + names.index(name) for name in NARROW_COLUMNS))
+    narrow = (0, *(1 + names.index(name) for name in NARROW))
     of = "" if report.sample is None else ", estimated from the sample"
     if not report.groups:
         title, columns = f"All documents{of}", ("corpus", *names)

@@ -4,20 +4,12 @@ Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import (
-    count,
-    estimate,
-    estimate_in_words,
-    number,
-    percent_of,
-    share,
-)
+from pipeline.rendering.formats import count, estimate, estimate_in_words, number, percent_of, share
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.report import Provenance, Report
 from pipeline.reports.requirements import Finding, GroupFinding
 from pipeline.reports.sampled import Sampled
-from pipeline.reports.sorting import SortsBy
 from pipeline.schema import LARGEST
 from pipeline.verification.verify import Verification
 
@@ -26,10 +18,7 @@ COLUMNS = (
     ("scored", "rows that have a score"),
     ("tokens", "scored tokens"),
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
-    (
-        "perplexity 95%",
-        "its interval: where it could have come out, had other documents been drawn",
-    ),
+    ("perplexity 95%", "its interval: where it would lie, had other documents been drawn"),
     ("per document", "exp(mean of nll / tokens): every document weighs the same"),
     ("p5", "5% of the documents have a perplexity below"),
     ("median", "median of the documents' perplexities"),
@@ -39,19 +28,10 @@ COLUMNS = (
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
     ("per word 95%", "its interval"),
 )
-NARROW_COLUMNS = (
-    "documents",
-    "tokens",
-    "perplexity",
-    "perplexity 95%",
-    "median",
-    "p95",
-    "bits/byte",
-)
+NARROW = ("documents", "tokens", "perplexity", "perplexity 95%", "median", "p95", "bits/byte")
 """For a terminal of 80 columns."""
 NAMED = ("corpus_perplexity", "bits_per_byte")
 """Figures that are told in words."""
-MOST_NAMED = 3
 NOTED_ERROR = 1e-5
 """Of quantiles: below it no digit that is shown can be wrong."""
 
@@ -98,17 +78,6 @@ def headline(whole: Figures) -> str:
         f"Corpus perplexity {tokens} weighted by tokens, {number(whole.document_perplexity)} "
         f"weighted by documents; {bits} bits per byte."
     )
-
-
-def constant_groups(found: SortsBy) -> list[str]:
-    """Groups inside of which the score tells nothing."""
-    named = [
-        f"{', '.join(one.constant[:MOST_NAMED])}"
-        f"{', ...' if one.num_constant > MOST_NAMED else ''} ({one.name})"
-        for one in found.factors
-        if one.num_constant
-    ]
-    return [f"Nearly one score, which tells nothing there: {'; '.join(named)}."] if named else []
 
 
 def short_name(metric: str) -> str:
