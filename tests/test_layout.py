@@ -18,8 +18,8 @@ FLOORS = {
         "settings",
         "statistics",
         "corpus",
-        "runs",
         "engine",
+        "runs",
         "scoring",
         "planning",
         "rendering",
@@ -35,6 +35,9 @@ FLOORS = {
 }
 """The rooms of each package, from the ground up: imports go to the left only."""
 DRAWERS = {"utils", "common", "helpers", "misc"}
+
+
+VLLM = ROOT / "pipeline/engine/vllm"
 
 
 def imported(module: Path) -> set[str]:
@@ -64,8 +67,22 @@ def test_module(module: Path):
         assert ast.get_docstring(ast.parse(source)), "says what it owns"
     if module.is_relative_to(ROOT / "pipeline"):
         assert not imported(module) & {"jobs", "ray"}
-        if module.parent != ROOT / "pipeline/engine":
+        if module.parent != VLLM:
             assert "vllm" not in imported(module)
+
+
+KNOWS_ITS_BACKENDS = ROOT / "pipeline/engine/backends.py"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_folder_knows_what_scores(module: Path):
+    """A second kind of scorer is a folder, and a line in the list of them."""
+    if module.is_relative_to(ROOT / "pipeline") and module.parent != VLLM:
+        lines = [line for line in module.read_text().splitlines() if re.search("vllm", line, re.I)]
+        if module == KNOWS_ITS_BACKENDS:
+            assert len(lines) == 2, "its import and its line"
+        else:
+            assert not lines
 
 
 def imported_rooms(module: Path, package: str) -> set[str]:

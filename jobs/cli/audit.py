@@ -13,7 +13,7 @@ from pipeline.rendering.terminal import print_page
 def audit_and_print(
     file: Path, night: str | None, address: str | None, corpus: str | None, *, as_json: bool
 ) -> int:
-    """Carry the night out and print its verdict. The exit code: 1 if it failed."""
+    """Run the night and print its verdict. The exit code: 1 if it failed."""
     what = load_night(file, night, address, corpus)
     from jobs.nights.audit import run_night
 
@@ -27,10 +27,10 @@ def audit_and_print(
     for reason in record.reasons:
         messages.print(f"Failed: {plain(reason)}", style="bold red")
     if record.webhook is not None and not record.webhook.delivered:
-        said = f"Warning: the webhook was not told: {record.webhook.error}"
+        said = f"Warning: the webhook call failed: {record.webhook.error}"
         messages.print(plain(said), style="yellow")
     if not is_new:
-        said = f"Decided before; delete {record.run}/audit.json to decide again."
+        said = f"Already decided; delete {record.run}/audit.json to decide again."
         messages.print(said, style="dim")
     else:
         messages.print(f"Wrote {record.run}/audit.json")

@@ -122,7 +122,7 @@ def print_jobs(address: str, *, quiet: bool, as_json: bool) -> int:
 
 
 def print_job(job_id: str, address: str, *, as_json: bool) -> int:
-    """One job. The exit code: 1 if it failed or was stopped."""
+    """Show one job. The exit code: 1 if it failed or was stopped."""
     job = _cluster(address, screen.messages()).job(job_id)
     _print_job(job, as_json=as_json)
     return 1 if job.exit_code else 0
@@ -143,7 +143,7 @@ def print_logs(job_id: str, address: str, *, follow: bool) -> int:
 
 
 def stop_and_print(job_id: str, address: str, *, as_json: bool) -> int:
-    """Stop a job. One that has ended already is no failure."""
+    """Stop a job. A job that has already ended is no failure."""
     messages = screen.messages()
     job, was_running = _cluster(address, messages).stop(job_id)
     if not was_running:
@@ -200,7 +200,7 @@ def _progress(messages: Console, text: str) -> Iterator[None]:
 
 def _interrupted(messages: Console, job_id: str, ended: BaseException) -> int:
     messages.print(
-        f"Interrupted. The job goes on: winnow jobs logs {job_id} --follow follows it again, "
+        f"Interrupted. The job keeps running: winnow jobs logs {job_id} --follow follows it again, "
         f"winnow jobs stop {job_id} stops it.",
     )
     return TERMINATED if isinstance(ended, Terminated) else INTERRUPTED

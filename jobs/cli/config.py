@@ -1,6 +1,6 @@
 """What `winnow config show` prints: the settings of a command, and where each comes from.
 
-Owns telling options, environment variables, files and defaults apart. Precedence and checks are
+Owns finding which option, variable, file or default a value comes from. Precedence and checks are
 those of the command itself: the same parser, the same loaders.
 """
 
@@ -61,7 +61,9 @@ def show_settings(
     name, *rest = arguments
     known = sorted(one for one in commands if not hasattr(commands[one], "commands"))
     if name not in known:
-        raise ConfigError(f"{name!r} is no command with settings", hint=near_or_known(name, known))
+        raise ConfigError(
+            f"{name!r} is not a command with settings", hint=near_or_known(name, known)
+        )
     context = commands[name].make_context(name, rest, parent=root)
     settings = _settings(name, context)
     if as_json or context.params.get("as_json"):
@@ -102,7 +104,7 @@ def _settings(name: str, context: Any) -> list[Setting]:
                 at = at_line(file, table, key) or at_line(file, f"{table}.{key}")
                 value, origin = written[key], f"{file}{at}"
             elif table == "score" and name != "score" and key in OF_THE_NIGHT:
-                continue  # chosen by a night, and of no matter to a plan
+                continue  # chosen by a night, and irrelevant to a plan
             else:
                 required = field.is_required()
                 value = None if required else field.get_default(call_default_factory=True)
@@ -153,7 +155,7 @@ def _check(name: str, file: Path | None, given: dict[str, Any]) -> None:
 
 
 def _fit_to_show(value: Any) -> Any:
-    """The value, but for what a log should not hold."""
+    """The value, without secrets."""
     if isinstance(value, dict):
         return {
             key: HIDDEN if key == "url" else _fit_to_show(inner) for key, inner in value.items()

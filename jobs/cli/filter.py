@@ -16,7 +16,7 @@ from pipeline.rendering.terminal import print_page
 
 
 def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_json: bool) -> int:
-    """Decide, write unless it is a dry run, and say what came of it.
+    """Decide, write unless it is a dry run, and print the outcome.
 
     The exit code: 1 if the run lacks documents of the corpus.
     """
@@ -72,7 +72,7 @@ def _print_notes(
             style="yellow",
         )
     if record.partial:
-        messages.print("The run is not complete: marked as partial.", style="yellow")
+        messages.print("The run is not complete: the output is marked as partial.", style="yellow")
     if dry_run:
         messages.print("Nothing is written.")
     else:

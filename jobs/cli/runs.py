@@ -1,6 +1,6 @@
 """What the commands of main.py do: call the library and print.
 
-Owns the words on the terminal. Kept apart from main.py so that `winnow --help` imports nothing.
+Owns what is printed. Kept apart from main.py so that `winnow --help` imports nothing.
 """
 
 import json
@@ -11,7 +11,9 @@ from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.console.quiet import quiet
-from pipeline.engine.sizing import default_shard_tokens
+from pipeline.engine.backends import backend_of
+from pipeline.engine.protocol import Tokenizer
+from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
@@ -27,7 +29,7 @@ from pipeline.schema import Shard
 from pipeline.settings.config import ScoreConfig
 
 TEXT_BYTES = "uncompressed bytes of the text column, encoding included"
-"""What footers tell; neither the bytes of the texts nor those of the files."""
+"""From footers; neither the size of the texts nor that of the files."""
 
 
 def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
@@ -59,7 +61,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         what = failure.get("file") or f"shard {failure.get('shard')}"
         messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
     if success is None:
-        messages.print("Run the same command again to try what was given up.")
+        messages.print("Run the same command again to retry what was given up.")
     else:
         totals = success.totals
         what = "scored" if outcome.num_shards_scored else "had already scored"
@@ -79,7 +81,9 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         config, store, default_shard_tokens=default_shard_tokens(config.address)
     )
     model = manifest.model
-    warn_of_vocabulary(model.folder, model.vocab_size, trusted=model.trust_remote_code)
+    trusted = model.trust_remote_code
+    tokenizer = backend_of(manifest.rules).tokenizer(model.folder, trust_remote_code=trusted)
+    warn_of_vocabulary(tokenizer, model.vocab_size)
     done = set() if is_new else store.done()
     facts: dict[str, Any] = {
         "run": store.location,
@@ -107,7 +111,7 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
 
 
 def reused_facts(kept: Sequence[Shard], reason: str) -> dict[str, Any]:
-    """How much a plan takes over of another run, and why not all of it."""
+    """How much a plan reuses of another run, and why not all of it."""
     rows = sum(shard.num_rows for shard in kept)
     return {"rows_reused": rows, "not_reused": reason or None}
 
@@ -118,14 +122,14 @@ def print_unreadable(unreadable: dict[str, str]) -> None:
         screen.messages().print(plain(f"Unreadable: {name}: {reason}"), style="yellow")
 
 
-def warn_of_vocabulary(folder: str, vocab_size: int, *, trusted: bool) -> None:
-    """Say so if the tokenizer makes tokens that the model does not have."""
-    if warning := vocabulary_warning(folder, vocab_size, trust_remote_code=trusted):
+def warn_of_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Warn if the tokenizer makes tokens that the model does not have."""
+    if warning := vocabulary_warning(tokenizer, vocab_size):
         screen.say(f"Warning: {warning}", "yellow")
 
 
 def print_status(run: str, *, as_json: bool) -> int:
-    """How far a run is. The exit code: 1 if anything was given up or lost."""
+    """Print the progress of a run. The exit code: 1 if anything was given up or lost."""
     store = RunStore(run)
     manifest = require_planned(store)
     holder = read_holder(store.root)

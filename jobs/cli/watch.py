@@ -1,6 +1,6 @@
-"""`winnow status --watch`: a run as it goes on, on a terminal, in a log or as JSON lines.
+"""`winnow status --watch`: the progress of a run, on a terminal, in a log or as JSON lines.
 
-Owns when to look, what a look is shown as, and when to stop looking. What there is to see is
+Owns when to update, how an update is shown, and when to stop. Reading the run is
 pipeline/runs/status.py's.
 """
 
@@ -48,7 +48,7 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
                     print(line(seen), flush=True)
                 last = seen
     except KeyboardInterrupt:
-        messages.print("Stopped watching; the run goes on." if last else "Stopped waiting.")
+        messages.print("Stopped watching; the run continues." if last else "Stopped waiting.")
         return INTERRUPTED
     assert last is not None
     for failure in last.failures:
@@ -72,12 +72,12 @@ def follow(store: RunStore, interval: float, messages: Console) -> Iterator[Snap
         yield seen
         if seen.state != "running":
             return
-        # Counted from the end of a look: however slow a store is, it has a rest between two.
+        # Counted from the end of an update, so that a slow store gets a pause between two.
         time.sleep(interval)
 
 
 def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
-    """The plan, waited for. Raises RunError where something else than a run is."""
+    """Wait for the plan. Raises RunError where something other than a run is."""
     told = ""
     while (manifest := store.manifest()) is None:
         try:
@@ -97,7 +97,7 @@ def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
 
 
 def require_planned(store: RunStore) -> Manifest:
-    """The plan. Raises RunError where there is none, naming who is making it."""
+    """The plan. Raises RunError if there is none, naming the process that is making it."""
     manifest = store.manifest()
     holder = None if manifest else read_holder(store.root)
     if holder is not None and is_alive(holder):
@@ -109,12 +109,12 @@ def require_planned(store: RunStore) -> Manifest:
 
 
 def line(seen: Snapshot) -> str:
-    """A look in a line, for logs."""
+    """One update as a line, for logs."""
     return plain("  ".join(value for _, value in _facts(seen)))
 
 
 def shown(seen: Snapshot, width: int) -> Group:
-    """A look as a table and a bar, for a terminal of some width."""
+    """One update as a table and a bar, for a terminal of some width."""
     bar = ProgressBar(total=max(1, seen.rows), completed=seen.rows_done, width=min(40, width))
     return Group(drawn(facts_table([("run", seen.run), *_facts(seen)]), width), bar)
 

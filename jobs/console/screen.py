@@ -67,14 +67,14 @@ def _screen(*, stderr: bool) -> Console:
         markup=False,
         emoji=False,
         soft_wrap=stderr,
-        # Told outright: rich would take FORCE_COLOR for a terminal, and draw bars into a log.
+        # Set explicitly: rich takes FORCE_COLOR for a terminal, and would draw bars into a log.
         force_terminal=is_terminal,
         color_system=_color_system(is_terminal=is_terminal),
     )
 
 
 def _color_system(*, is_terminal: bool) -> Literal["auto", "standard"] | None:
-    """no-color.org and its opposite, force-color.org; what was asked outright beats both."""
+    """no-color.org and its opposite, force-color.org; an explicit choice overrides both."""
     asked = _color
     if asked == "auto":
         if os.environ.get("NO_COLOR"):

@@ -30,14 +30,14 @@ def to_page(record: Audit) -> Page:
             has_header=False,
         )
         sections.append(Section("", [checks]))
-    against = record.baseline.run if record.baseline else "nothing: it is the first"
+    against = record.baseline.run if record.baseline else "nothing: it is the first night"
     return Page(
         title="Audit",
         sections=sections,
         notes=[*record.notes, *quantile_notes(record.overall.figures)],
         summary=[
             *([record.reuse.in_words()] if record.reuse else []),
-            f"Night {record.night}: {record.verdict}, held against {against}.",
+            f"Night {record.night}: {record.verdict}, compared with {against}.",
         ],
     )
 

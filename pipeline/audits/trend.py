@@ -140,7 +140,7 @@ def _interval(row: dict[str, Any], name: str) -> Interval | None:
 
 
 def _charts(history: pl.DataFrame, whole: pl.DataFrame, audit: AuditConfig) -> list[Chart]:
-    """A chart a figure, then one a column for what ranks."""
+    """One chart per figure, then one per column for the figure that ranks."""
     drawn = []
     for name, label in CHARTS.items():
         if whole[name].drop_nulls().len():
@@ -207,7 +207,7 @@ def _whole_numbers(counts: pl.Series) -> alt.Axis:
 
 
 def groups_svg(groups: pl.DataFrame, bounds: list[float]) -> str:
-    """Corpus perplexity of the largest groups, a line each."""
+    """Corpus perplexity of the largest groups, one line each."""
     sizes = groups.group_by("group").agg(pl.col("num_bytes").last())
     largest = sizes.sort("num_bytes", "group", descending=[True, False]).head(MOST_SERIES)
     names = largest["group"].to_list()

@@ -125,7 +125,7 @@ def pairs_section(shifts: list[RunShift]) -> Compared:
 
 
 def agreement_section(shifts: list[RunShift]) -> Compared:
-    """Whether two models tell the same documents apart, as a whole and by group."""
+    """Whether two models rank documents alike, as a whole and by group."""
     rows = []
     for shift in shifts:
         if (found := shift.agreement) is not None:

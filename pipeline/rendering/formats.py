@@ -112,7 +112,7 @@ def percent(value: float | None) -> str:
 
 
 def chance(p: float | None) -> str:
-    """A p-value; tiny ones are not told apart."""
+    """A p-value; tiny ones are all "<"."""
     if p is None:
         return NONE
     return f"<{SMALLEST_P:.0e}" if p < SMALLEST_P else f"{p:.2g}"

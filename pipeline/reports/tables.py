@@ -87,7 +87,7 @@ def separation(report: Report) -> list[Table]:
     areas = Table(
         title=f"How well scores find labels of {found.column}{of_rows(report)}",
         caption="ROC AUC: the chance that a document with the label scores higher than one with "
-        "none of the labels. 1 or 0 tells them apart without a mistake, 0.5 is a coin. "
+        "none of the labels. 1 or 0 is a perfect separation, 0.5 is chance. "
         f"{found.verdict}{_also(found)}",
         columns=(
             found.column,

@@ -219,12 +219,12 @@ def quantile_notes(figures: Figures) -> list[str]:
 
 def facts(report: Report) -> list[tuple[str, str]]:
     """Provenance, as names and values."""
-    source, rules = report.provenance, report.provenance.rules
+    source = report.provenance
     throughput = "not measured"
     if source.tokens_per_second and source.documents_per_second:
         throughput = (
             f"{number(source.tokens_per_second)} tokens and "
-            f"{number(source.documents_per_second)} documents a second of a worker's time"
+            f"{number(source.documents_per_second)} documents per second of a worker's time"
         )
     versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
     pairs = [
@@ -235,10 +235,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("weights", str(source.fingerprint["weights"])),
         ("tokenizer", str(source.fingerprint["tokenizer"])),
         ("architecture", source.model.architecture),
-        ("dtype", rules.dtype),
-        ("prefix", f"{rules.prefix} (token {rules.prefix_token_id})"),
-        ("windows", f"{rules.window_tokens} tokens, {rules.context_tokens} of context"),
-        ("long documents", rules.long_documents),
+        *source.rules.in_words(),
         ("planned", source.created_at),
         ("finished", source.finished_at or "not yet"),
         ("tokens", _estimated(source)),
