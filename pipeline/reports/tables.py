@@ -202,7 +202,7 @@ def quantiles(report: Report) -> list[Table]:
         if found[metric]
     ]
     columns = ("metric", *found[QUANTILE_METRICS[0]])
-    title = f"Quantiles over documents{estimated}"
+    title = f"Quantiles over {report.weight}{estimated}"
     return [Table(title=title, columns=columns, rows=rows)] if rows else []
 
 

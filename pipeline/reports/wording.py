@@ -7,7 +7,8 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import count, estimate, estimate_in_words, number, percent_of, share
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
-from pipeline.reports.report import Provenance, Report
+from pipeline.reports.provenance import Provenance
+from pipeline.reports.report import Report
 from pipeline.reports.requirements import Finding, GroupFinding
 from pipeline.reports.sampled import Sampled
 from pipeline.schema import LARGEST
@@ -20,7 +21,7 @@ COLUMNS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("perplexity 95%", "its interval: where it would lie, had other documents been drawn"),
     ("per document", "exp(mean of nll / tokens): every document weighs the same"),
-    ("p5", "5% of the documents have a perplexity below"),
+    ("p5", "5% of the documents (or of their tokens or bytes: weight) have a perplexity below"),
     ("median", "median of the documents' perplexities"),
     ("p95", "95% of the documents have a perplexity below"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),

@@ -9,7 +9,8 @@ from pipeline.reports.duplicates import Cluster, Duplicates
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
-from pipeline.reports.report import Coverage, Provenance, Report
+from pipeline.reports.provenance import Provenance
+from pipeline.reports.report import Coverage, Report
 from pipeline.reports.requirements import Finding
 from pipeline.reports.separation import SeparatedLabel, Separation
 from pipeline.reports.sorting import Factor, SortedGroup, SortsBy, rank_factors
