@@ -13,7 +13,14 @@ from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
 from jobs.cli.parsing import SettingsCommand
 
 
+class ReportCommand(SettingsCommand):
+    """`winnow report`: what a document counts for is a setting that filters have too."""
+
+    source = ("pipeline.settings.weights", "Weighted")
+
+
 def report(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run directory.")],
     by: Annotated[
         list[str] | None,
@@ -59,6 +66,8 @@ def report(
     Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """
     from jobs.cli.report import report_and_print
+    from pipeline.settings.loading import load_settings
+    from pipeline.settings.weights import Weighted
 
     code = report_and_print(
         run,
@@ -69,6 +78,7 @@ def report(
         text=not no_text,
         corpus=corpus,
         partial=partial,
+        weight=load_settings(Weighted, "report", None, context.obj).weight,
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
