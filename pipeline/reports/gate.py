@@ -217,18 +217,15 @@ class _Case:
 
     def noted(self, name: str, found: float | Psi | Missing) -> float | None:
         """Note a value down, or why there is none."""
-        value: float | None
-        match found:
-            case Missing():
-                self.into.missing.append(found)
-                value = None
-            case Psi():
-                value = found.value
-                self.into.values[f"{name} by chance"] = found.by_chance
-            case _:
-                value = found
-        self.into.values[name] = value
-        return value
+        if isinstance(found, Missing):
+            self.into.missing.append(found)
+            self.into.values[name] = None
+            return None
+        if isinstance(found, Psi):
+            self.into.values |= {name: found.value, f"{name} by chance": found.by_chance}
+            return found.value
+        self.into.values[name] = found
+        return found
 
     def of_run(self, term: Term, column: str | None, group: str | None) -> float | Missing:
         groups = self.gate.run.found[column]
