@@ -230,6 +230,9 @@ METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column
 RATIOS = {name: metric for name, metric in METRICS.items() if metric.per is not None}
 """Those that are derived from `nll` and a count, all "higher is more surprising"."""
 
+COUNTS = tuple(dict.fromkeys(str(metric.per) for metric in RATIOS.values()))
+"""What those are over."""
+
 LARGEST = sys.float_info.max
 LARGEST_EXPONENT = math.log(LARGEST)
 """Of e, for which a float64 can hold the power."""

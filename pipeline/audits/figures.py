@@ -9,12 +9,13 @@ from pipeline.audits.record import Part
 from pipeline.reports.groups import group_sizes, label_expr
 from pipeline.reports.sampled import WEIGHT, corpus_figures, corpus_groups, weighed
 from pipeline.runs.sample import Draw
+from pipeline.statistics.bootstrap import Bootstrap
 
 
 def whole_part(scores: pl.LazyFrame, draw: Draw | None) -> Part:
     """Of all rows, of which `draw` says what they stand for."""
     rows = weighed(scores, draw)
-    figures = corpus_figures(rows, draw)
+    figures = corpus_figures(rows, draw, Bootstrap())
     counted = rows.group_by("status").agg(_weight(draw)).collect()
     return Part(figures=figures, statuses=_shares(dict(counted.iter_rows())))
 
@@ -22,7 +23,7 @@ def whole_part(scores: pl.LazyFrame, draw: Draw | None) -> Part:
 def group_parts(scores: pl.LazyFrame, column: str, draw: Draw | None) -> dict[str, Part]:
     """Of every group of a column, the largest in bytes of text first."""
     rows = weighed(scores, draw)
-    groups = corpus_groups(rows, column, draw, list(group_sizes(rows, column)))
+    groups = corpus_groups(rows, column, draw, list(group_sizes(rows, column)), Bootstrap())
     label = label_expr(column).alias("group")
     counted = rows.group_by(label, "status").agg(_weight(draw)).collect()
     statuses: dict[str, dict[str, float]] = {}

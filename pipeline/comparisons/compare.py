@@ -20,7 +20,6 @@ from pipeline.comparisons.comparison import (
     Cell,
     ComparedRun,
     Comparison,
-    Intervals,
     Matrix,
     Step,
 )
@@ -31,6 +30,7 @@ from pipeline.comparisons.references import Shifts, references
 from pipeline.comparisons.shifts import (
     BITS,
     PERPLEXITY,
+    WORD,
     Measured,
     change_between,
     figure_of,
@@ -43,9 +43,7 @@ from pipeline.reports.term_values import Rows
 from pipeline.runs.sample import Draw, read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
-from pipeline.statistics.bootstrap import CONFIDENCE, METHOD, Bootstrap
-
-DEFAULT_RESAMPLES = 1000
+from pipeline.statistics.bootstrap import RESAMPLES, Bootstrap
 
 
 def compare_runs(
@@ -56,7 +54,7 @@ def compare_runs(
     fail_if: str | Sequence[str] = (),
     out: str | Path | None = None,
     partial: bool = False,
-    resamples: int = DEFAULT_RESAMPLES,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
@@ -102,7 +100,7 @@ def compare_runs(
     for subject, frame, draw in zip(question.subjects, scores, draws, strict=True):
         on_run(subject.name)
         measured.append(_measured(subject, frame, groups, draw))
-    figures = [PERPLEXITY, BITS] if question.same_tokenizer else [BITS]
+    figures = [PERPLEXITY, BITS, WORD] if question.same_tokenizer else [BITS, WORD]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
     shifts = Shifts(measured, figures, groups, bootstrap).find(held_against, on_run)
     order = _order(question, measured, figures[0])
@@ -117,7 +115,7 @@ def compare_runs(
             *confounded(question, held_against, shifts),
             *on_samples(question, draws),
         ],
-        intervals=Intervals(method=METHOD, confidence=CONFIDENCE, resamples=resamples, seed=seed),
+        intervals=bootstrap.described(),
         runs=[_compared(measured[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
         requirements=[one for i in order if i in shifts for one in gates.judge(i, shifts[i])],

@@ -14,7 +14,7 @@ from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
 from pipeline.reports.requirements import Finding
 from pipeline.reports.sampled import Sampled
-from pipeline.statistics.bootstrap import Interval
+from pipeline.statistics.bootstrap import Interval, Intervals
 
 COMPARISON_VERSION = 1
 
@@ -37,7 +37,7 @@ class Shift(BaseModel):
     num_scored_baseline: int
     num_scored: int
     changes: dict[str, Change]
-    """perplexity (of the corpus) and bits_per_byte, those that compare."""
+    """perplexity (of the corpus), bits_per_byte and word_perplexity, those that compare."""
     quantiles: dict[str, dict[str, Change]]
     """Metric to p1, ..., p99 over documents."""
     distances: dict[str, Distances]
@@ -86,7 +86,7 @@ class ComparedRun(BaseModel):
     """What the run is a sample of: figures, groups and percentiles are estimates of it."""
     figures: Figures
     intervals: dict[str, Interval | None]
-    """Of corpus perplexity and of bits per byte, over documents; a sample's are its estimates'."""
+    """Of the figures that compare, as shifts have them; a sample's are its estimates'."""
     percentiles: dict[str, list[float]]
     """Figure to the 0th, 1st, ..., 100th percentile over documents, of those that compare."""
     groups: dict[str, list[Group]]
@@ -124,15 +124,6 @@ class RunFinding(Finding):
     run: str
     baseline: str
     """What it is held against."""
-
-
-class Intervals(BaseModel):
-    """How the intervals were found."""
-
-    method: str
-    confidence: float
-    resamples: int
-    seed: int
 
 
 class Comparison(BaseModel):

@@ -18,7 +18,6 @@ from pipeline.comparisons.tables import (
     TITLES,
     cards,
     facts,
-    figures_shown,
     sections,
 )
 from pipeline.errors import ConfigError, named
@@ -115,7 +114,7 @@ def _charts(comparison: Comparison, section: Section) -> list[Chart]:
     """What is drawn above a table."""
     drawn = {}
     if section.key == "runs":
-        for figure in figures_shown(comparison):
+        for figure in comparison.runs[0].percentiles:
             curves = {run.name: run.percentiles[figure] for run in comparison.runs}
             title = f"Distribution of {LABELS[figure]} over documents, by run"
             drawn[title] = distributions_svg(curves, figure)

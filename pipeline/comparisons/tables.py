@@ -22,7 +22,7 @@ from pipeline.comparisons.sections import (
     pairs_section,
     requirements_section,
 )
-from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
+from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY, WORD, figure_of
 from pipeline.rendering.formats import chance, estimate, estimated_change, number, percent, signed
 
 TITLES: dict[Kind, str] = {
@@ -33,7 +33,7 @@ TITLES: dict[Kind, str] = {
     "nightly": "One corpus as its files changed, in the order given",
     "matrix": "Models over datasets",
 }
-LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte"}
+LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte", WORD: "per word"}
 MOST_CARDS = 6
 PAIR = 2
 """A trend of two runs says what their shift says."""
@@ -83,7 +83,7 @@ def sections(comparison: Comparison) -> list[Section]:
 
 def figures_shown(comparison: Comparison) -> list[str]:
     """Those that compare, the one that ranks first."""
-    return [PERPLEXITY, BITS] if comparison.ranked_by == PERPLEXITY else [BITS]
+    return [PERPLEXITY, BITS, WORD] if comparison.ranked_by == PERPLEXITY else [BITS, WORD]
 
 
 def _starred(comparison: Comparison, name: str) -> str:
@@ -101,7 +101,6 @@ def _runs(comparison: Comparison) -> Section:
     varied = [(title, values) for title, values in varied if len(set(values)) > 1]
     figures = figures_shown(comparison)
     shown = [label for figure in figures for label in (LABELS[figure], "95% interval")]
-    shown.append("per word")
     ranked = "" if comparison.trend else ", the least surprised first"
     return Section(
         key="runs",
@@ -115,19 +114,16 @@ def _runs(comparison: Comparison) -> Section:
                 f"{run.figures.num_documents:,}",
                 f"{run.figures.num_tokens:,}",
                 *(cell for figure in figures for cell in _estimate(run, figure)),
-                number(run.figures.average("word_perplexity")),
             )
             for i, run in enumerate(comparison.runs)
         ],
         text_columns=1 + len(varied),
-        narrow=tuple(range(5 + len(varied))) + ((5 + len(varied),) if len(figures) > 1 else ()),
+        narrow=tuple(range(5 + len(varied))) + ((5 + len(varied),) if BITS in figures[1:] else ()),
     )
 
 
 def _estimate(run: ComparedRun, figure: str) -> tuple[str, str]:
-    figures = run.figures
-    value = figures.corpus_perplexity if figure == PERPLEXITY else figures.bits_per_byte
-    return estimate(value, run.intervals[figure])
+    return estimate(figure_of(run.figures, figure), run.intervals[figure])
 
 
 def _trend(comparison: Comparison) -> Section:
@@ -184,7 +180,11 @@ def _shifts(comparison: Comparison) -> Section:
     rows = []
     for shift in comparison.shifts:
         name = f"{shift.run} against {shift.baseline}" if comparison.matrix else shift.run
-        rows += [(name, LABELS[one], *_change(shift.overall, one)) for one in shift.overall.changes]
+        rows += [
+            (name, LABELS[one], *_change(shift.overall, one))
+            for one, change in shift.overall.changes.items()
+            if change.value is not None or change.baseline is not None
+        ]
     return Section(
         key="shift",
         title="Shift from the baseline",
@@ -200,13 +200,14 @@ def _shifts(comparison: Comparison) -> Section:
 
 
 def _change(shift: Shift, figure: str) -> tuple[str, ...]:
-    """A figure's change and distances, in the order of DISTANCE_COLUMNS from the fourth on."""
+    """A figure's change and distances, in the order of DISTANCE_COLUMNS from the fourth on; of
+    words there is no distribution."""
     change = shift.changes[figure]
     return (*_changed(change), percent(change.relative), *_distances(shift, figure))
 
 
 def _distances(shift: Shift, figure: str) -> tuple[str, ...]:
-    found = shift.distances.get(DISTRIBUTIONS[figure])
+    found = shift.distances.get(DISTRIBUTIONS.get(figure, figure))
     if found is None:
         return ("-",) * len(DISTANCE_COLUMNS)
     return (

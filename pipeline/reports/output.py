@@ -14,7 +14,6 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
 from pipeline.rendering.terminal import print_table
 from pipeline.reports import tables, wording
-from pipeline.reports.figures import Figures
 from pipeline.reports.page import to_html
 from pipeline.reports.report import Report
 from pipeline.runs.store import RunStore
@@ -37,9 +36,8 @@ def print_report(report: Report, console: Console) -> None:
         names = list(table.columns)
         shown = [0, *(names.index(name) for name in wording.TERMINAL_COLUMNS)]
         _print_table(table, console, shown)
-    whole = report.overall
     if report.sample is None:
-        console.print(Text(_headline(whole)))
+        console.print(Text(wording.headline(report.overall)))
     console.print(Text(wording.copies(report)))
     if report.provenance.engine_idle_share is not None:
         console.print(Text(f"Engines idle: {wording.idle(report.provenance.engine_idle_share)}."))
@@ -50,14 +48,6 @@ def print_report(report: Report, console: Console) -> None:
         _print_table(table, console, list(range(len(table.columns))))
     for note in wording.notes(report):
         console.print(Text(note, style="yellow"))
-
-
-def _headline(whole: Figures) -> str:
-    return (
-        f"Corpus perplexity {number(whole.corpus_perplexity)} weighted by tokens, "
-        f"{number(whole.document_perplexity)} weighted by documents; "
-        f"{number(whole.bits_per_byte)} bits per byte."
-    )
 
 
 def _print_table(table: tables.Table, console: Console, shown: list[int]) -> None:
@@ -111,7 +101,12 @@ def to_markdown(report: Report) -> str:
     lines = ["# Perplexity report", ""]
     lines += [f"> {markdown(note)}" for note in wording.notes(report)] + [""]
     if report.sample is None:
-        lines += [markdown(_headline(report.overall)), "", markdown(wording.copies(report)), ""]
+        lines += [
+            markdown(wording.headline(report.overall)),
+            "",
+            markdown(wording.copies(report)),
+            "",
+        ]
     for table in [
         *tables.by_group(report),
         *tables.requirements(report),

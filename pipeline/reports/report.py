@@ -55,6 +55,7 @@ from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
+from pipeline.statistics.bootstrap import Bootstrap, Intervals
 from pipeline.verification.verify import Verification, read_verification
 
 REPORT_VERSION = 2
@@ -112,6 +113,8 @@ class Report(BaseModel):
     sample: Sampled | None
     """What the run is a sample of: then `overall`, `groups` and `requirements` are estimates of the
     whole corpus from weighted rows, and everything else is of the sampled rows."""
+    intervals: Intervals | None = None
+    """How the intervals of `overall` and `groups` were found; of a sample `sample` says it."""
     overall: Figures
     groups: dict[str, list[Group]]
     """Column to groups, from the least to the most surprising."""
@@ -192,12 +195,13 @@ def build_report(
         ],
         engine="streaming",
     )
+    bootstrap = None if draw else Bootstrap()
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
     # Side by side: each leaves a core idle for half of its time.
     with ThreadPoolExecutor(1) as beside:
         judged = beside.submit(gate.judge)
         counted_copies = beside.submit(find_duplicates, scores)
-        measured = measure(scores, {column: groupings[column] for column in by})
+        measured = measure(scores, {column: groupings[column] for column in by}, bootstrap)
         findings = gate.findings(judged.result())
         overall = measured.overall if draw is None else corpus_figures(weighed_scores, draw)
         overall = overall.with_quantiles(gate.run.exact_quantiles().get(None, {}))
@@ -218,6 +222,7 @@ def build_report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=parts.is_complete,
         sample=None if draw is None else sampled(weighed_scores, draw),
+        intervals=bootstrap.described() if bootstrap else None,
         overall=overall,
         groups={
             column: tables.groups

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.rendering.formats import number, percent_of
 from pipeline.reports.figures import QUANTILE_METRICS
+from pipeline.reports.groups import Group
 from pipeline.reports.report import Report
 from pipeline.reports.separation import Separation
 from pipeline.reports.wording import (
@@ -19,6 +20,7 @@ from pipeline.reports.wording import (
     values_of,
     verdict,
 )
+from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
 
 TEXT_COLUMNS = ("fail if", "found", "begins")
 """Columns of words, not of numbers."""
@@ -49,13 +51,21 @@ def by_group(report: Report) -> list[Table]:
     return [
         Table(
             f"By {column}{of}",
-            "From the least to the most surprising.",
+            f"From the least to the most surprising.{_no_interval(groups)}",
             (column, *names),
             [*((group.value, *cells(group.figures)) for group in groups), whole],
             sums_up=True,
         )
         for column, groups in report.groups.items()
     ]
+
+
+def _no_interval(groups: Sequence[Group]) -> str:
+    """Which groups have none, and why."""
+    alone = sum(group.figures.num_scored < FEWEST_DOCUMENTS for group in groups)
+    if not alone:
+        return ""
+    return f" {alone:,} of {len(groups):,} groups have fewer than two documents: no interval."
 
 
 def requirements(report: Report) -> list[Table]:

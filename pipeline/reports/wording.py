@@ -4,7 +4,7 @@ Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import estimate_in_words, number, percent_of
+from pipeline.rendering.formats import estimate, estimate_in_words, number, percent_of
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.report import Provenance, Report
@@ -18,15 +18,30 @@ COLUMNS = (
     ("scored", "rows that have a score"),
     ("tokens", "scored tokens"),
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
+    (
+        "perplexity 95%",
+        "its interval: where it could have come out, had other documents been drawn",
+    ),
     ("per document", "exp(mean of nll / tokens): every document weighs the same"),
     ("p5", "5% of the documents have a perplexity below"),
     ("median", "median of the documents' perplexities"),
     ("p95", "95% of the documents have a perplexity below"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
+    ("bits/byte 95%", "its interval"),
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
+    ("per word 95%", "its interval"),
 )
-TERMINAL_COLUMNS = ("documents", "tokens", "perplexity", "p5", "median", "p95", "bits/byte")
-
+TERMINAL_COLUMNS = (
+    "documents",
+    "tokens",
+    "perplexity",
+    "perplexity 95%",
+    "median",
+    "p95",
+    "bits/byte",
+)
+NAMED = ("corpus_perplexity", "bits_per_byte")
+"""Figures that are told in words."""
 NOTED_ERROR = 1e-5
 """Of quantiles: below it no digit that is shown can be wrong."""
 
@@ -38,14 +53,41 @@ def cells(figures: Figures) -> list[str]:
         f"{figures.num_documents:,}",
         f"{figures.num_scored:,}",
         f"{figures.num_tokens:,}",
-        number(figures.corpus_perplexity),
+        *_estimate(figures, "corpus_perplexity"),
         number(figures.document_perplexity),
         number(quantiles.get("p5")),
         number(quantiles.get("p50")),
         number(quantiles.get("p95")),
-        number(figures.bits_per_byte),
-        number(figures.average("word_perplexity")),
+        *_estimate(figures, "bits_per_byte"),
+        *_estimate(figures, "word_perplexity"),
     ]
+
+
+def _estimate(figures: Figures, name: str) -> tuple[str, str]:
+    """A figure and its interval."""
+    return estimate(figures.average(name), figures.intervals.get(name))
+
+
+def about_intervals(report: Report) -> str:
+    """How they were found, for whoever asks."""
+    if report.sample is not None:
+        return report.sample.method
+    found = report.intervals
+    if found is None:
+        return "none"
+    return f"{found.method}; {found.resamples:,} resamples, seed {found.seed}"
+
+
+def headline(whole: Figures) -> str:
+    """The figures of a run in a sentence, with their intervals."""
+    tokens, bits = (
+        shown if around == "-" else f"{shown} (95% interval {around})"
+        for shown, around in (_estimate(whole, name) for name in NAMED)
+    )
+    return (
+        f"Corpus perplexity {tokens} weighted by tokens, {number(whole.document_perplexity)} "
+        f"weighted by documents; {bits} bits per byte."
+    )
 
 
 def short_name(metric: str) -> str:
@@ -136,8 +178,11 @@ def estimated(report: Report, figure: str) -> tuple[str, str]:
     """Corpus perplexity or bits per byte: the value, and what it is: `estimated` of a sample."""
     value = getattr(report.overall, figure)
     if report.sample is None:
-        about = {"corpus_perplexity": "weighted by tokens"}
-        return number(value), about.get(figure, "compares across tokenizers")
+        about = {"corpus_perplexity": "weighted by tokens"}.get(
+            figure, "compares across tokenizers"
+        )
+        shown, around = _estimate(report.overall, figure)
+        return shown, about if around == "-" else f"{about}, 95% interval {around}"
     found = report.sample.estimates[figure]
     return estimate_in_words(value, found.interval if found else None)
 
@@ -201,6 +246,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("throughput", throughput),
         ("engines idle", idle(source.engine_idle_share)),
         ("scored once", _copied(source.num_rows_copied)),
+        ("intervals", about_intervals(report)),
         ("versions", versions),
         *_verified(source.verification),
     ]
