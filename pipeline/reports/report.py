@@ -45,10 +45,9 @@ from pipeline.reports.sampled import (
     corpus_groups,
     sampled,
     weighed,
-    weight_of,
 )
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
-from pipeline.reports.term_values import Rows
+from pipeline.reports.term_values import rows_of
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
@@ -181,7 +180,7 @@ def build_report(
     requirements = [Requirement.read(source) for source in fail_if]
     gate = Gate(
         requirements,
-        Rows(weighed_scores, weight_of(draw)),
+        rows_of(parts.scan(), draw),
         named_baseline(baseline, manifest, requirements),
     )
 
