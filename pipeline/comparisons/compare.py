@@ -1,6 +1,6 @@
-"""Runs side by side: figures, shifts from a baseline, and how sure they are.
+"""Runs side by side: figures, shifts from a baseline, and their intervals.
 
-Owns the order of the work. What may be compared is comparability.py's, which run is held against
+Owns the order of the work. What may be compared is comparability.py's, which run is compared with
 which, references.py's, what a shift is, shifts.py's.
 """
 
@@ -53,6 +53,7 @@ def compare_runs(
     by: str | Sequence[str] = (),
     fail_if: str | Sequence[str] = (),
     out: str | Path | None = None,
+    text: bool = True,
     partial: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -62,8 +63,9 @@ def compare_runs(
 
     `by` are columns that every run carries. `fail_if` are expressions that must not be true of any
     run but the baseline; increase(...) and the like are against what it is held against. `out` is a
-    folder to write comparison.html, .json and .md into; without, nothing is written. `partial` lets
-    in runs that are not complete. `on_run` hears the name of each run as it is read.
+    folder to write comparison.html, .json and .md into; without, nothing is written. `text` has
+    beginnings of the documents that moved most, read where each run was scored. `partial` lets in
+    runs that are not complete. `on_run` is called with the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
@@ -105,7 +107,7 @@ def compare_runs(
         measured.append(_measured(subject, frame, groups, draw))
     figures = [PERPLEXITY, BITS, WORD] if question.same_tokenizer else [BITS, WORD]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
-    shifts = Shifts(measured, figures, groups, bootstrap).find(held_against, on_run)
+    shifts = Shifts(measured, figures, groups, bootstrap, text=text).find(held_against, on_run)
     order = _order(question, measured, figures[0])
     comparison = Comparison(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -149,7 +151,7 @@ def _with_baseline(stores: list[RunStore], baseline: RunStore | None) -> tuple[l
 def _groups(
     subjects: list[Subject], scores: list[pl.LazyFrame], by: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """Column to the groups that are told apart in every run alike."""
+    """Column to the groups, the same in every run."""
     groups = {}
     for column in dict.fromkeys(by):
         sizes: dict[str, int] = {}

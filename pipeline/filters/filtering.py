@@ -112,6 +112,7 @@ class Filter:
     def record(self) -> FilterRecord:
         """What is said of it, in `_filter.json` and to the user."""
         manifest, config, rows = self.manifest, self.config, self.run.rows
+        budget = next((rule for rule in self.selection.rules if isinstance(rule, Budget)), None)
         return FilterRecord(
             run=rows.store.location,
             run_id=manifest.run_id,
@@ -121,7 +122,8 @@ class Filter:
             metric=config.chosen_metric if config.reads_metric else None,
             partial=not rows.is_complete,
             cutoffs=_stated_cutoffs(self.selection),
-            budget_edges=_budget_edges(self.selection),
+            budget_edges=budget.edge_values if budget else None,
+            budget_middle=budget.middle_value if budget else None,
             words=tuple(self.selection.words()),
             before=self.counts.before,
             after=self.counts.after,
@@ -218,11 +220,6 @@ def _stated_cutoffs(selection: Selection) -> list[Cutoffs]:
             group_names(stated["group"]), stated.iter_rows(named=True), strict=True
         )
     ]
-
-
-def _budget_edges(selection: Selection) -> dict[str, float | None] | None:
-    budgets = [rule for rule in selection.rules if isinstance(rule, Budget)]
-    return budgets[0].edge_values if budgets else None
 
 
 def _check_outcome(config: FilterConfig, counts: Counts) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
+from pipeline.engine.rules import ModelRecord
 from pipeline.reports.baseline import named_baseline
 from pipeline.reports.distributions import (
     ALL,
@@ -50,7 +51,7 @@ from pipeline.reports.separation import Separation, parse_labels, separate_label
 from pipeline.reports.term_values import rows_of
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
-from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
+from pipeline.runs.manifest import Manifest, Rules, Success
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
@@ -82,7 +83,7 @@ class Provenance(BaseModel):
     created_at: str
     finished_at: str | None
     model: ModelRecord
-    rules: ScoringRules
+    rules: Rules
     fingerprint: dict[str, Any]
     versions: dict[str, str]
     estimated_tokens: int | None

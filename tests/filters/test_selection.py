@@ -195,6 +195,27 @@ def test_budget(rows, budget, prefer, seed, unit, most_tied):
     assert got == kept
 
 
+@settings(max_examples=100)
+@given(ROWS, st.integers(1, 600), st.sampled_from(["tokens", "bytes"]))
+def test_the_middle_of_a_budget_is_the_median_by_size(rows, budget, unit):
+    table = scores_of(rows)
+    size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
+    options = {"run": "x", f"budget_{unit}": str(budget), "prefer": "middle"}
+    config = load_filter_config(None, options)
+    selection = Selection.of(config).find(pl.LazyFrame(table, schema=SCHEMA))
+    (rule,) = (one for one in selection.rules if isinstance(one, budget_rule.Budget))
+    order = budget_order(table, "perplexity", "middle", 0)
+    total = size_of(order)
+    if total <= budget:
+        assert rule.middle_value is None
+        return
+    value = next(
+        row["perplexity"] for i, row in enumerate(order) if 2 * size_of(order[: i + 1]) > total
+    )
+    assert rule.middle_value == value
+    assert f"the middle is perplexity {value:.6g}, the median by {unit}" in list(rule.words())
+
+
 def test_what_is_kept_without_a_score_is_charged_to_the_budget():
     rows = [("a", None, "ok", 1.0, 10), ("a", None, "ok", None, 25), ("a", None, "ok", 2.0, 10)]
     decided = decide(scores_of(rows), budget_tokens="40", unscored="keep")

@@ -1,7 +1,8 @@
 """`budget_tokens` and `budget_bytes`: of what all other rules keep, the most that fits.
 
 The lowest or highest values first, equal ones in a random order; or, middle first, dropping as many
-tokens at either end; or in a random order. It ends at the first document that does not fit. What is
+tokens or bytes at either end, so that the middle is the median that each document counts for by its
+size; or in a random order. It ends at the first document that does not fit. What is
 kept without a score is charged to it.
 """
 
@@ -24,7 +25,7 @@ from pipeline.statistics.order_statistics import (
 )
 
 MOST_TIED = 1 << 20
-"""Documents with the value at an edge of the budget that are held, not read twice more."""
+"""Most documents at an edge of the budget that are held in memory; more are read twice again."""
 EVERYTHING = pl.lit(None, pl.String)
 
 
@@ -37,7 +38,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget(Rule):
-    """So many tokens or bytes."""
+    """A budget of tokens or bytes."""
 
     unit: Literal["tokens", "bytes"]
     amount: int
@@ -47,6 +48,8 @@ class Budget(Rule):
     after: Edge | None = None
     before: Edge | None = None
     """What is kept lies after one edge of the order, before the other; None is its end."""
+    middle: int | None = None
+    """Of the order, where it is spent from the middle and not all fits: a value's sortable bits."""
 
     of_kept: ClassVar[int] = 2
 
@@ -66,8 +69,8 @@ class Budget(Rule):
         spent = rows.filter(~pl.col("scored"), pl.col("keep")).select(column_named(self.unit).sum())
         rest = max(0, self.amount - spent.collect(engine="streaming").item())
         kept = self._ordered(rows.filter(pl.col("scored"), pl.col("keep")))
-        after, before = self._edges(kept, rest)
-        return replace(self, after=after, before=before)
+        after, before, middle = self._edges(kept, rest)
+        return replace(self, after=after, before=before, middle=middle)
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
         key, tie = pl.col("key"), pl.col("tie")
@@ -91,7 +94,11 @@ class Budget(Rule):
             )
             if edge is not None
         ]
-        return [f"the budget ends at {self.metric} {' and '.join(said)}"] if said else []
+        found = [f"the budget ends at {self.metric} {' and '.join(said)}"] if said else []
+        if self.middle_value is not None:
+            middle = f"the middle is {self.metric} {self.middle_value:.6g}"
+            found.insert(0, f"{middle}, the median by {self.unit}")
+        return found
 
     @property
     def edge_values(self) -> dict[str, float | None] | None:
@@ -100,6 +107,11 @@ class Budget(Rule):
             return None
         edges = {"after": self.after, "before": self.before}
         return {name: edge and _value(edge.key) for name, edge in edges.items()}
+
+    @property
+    def middle_value(self) -> float | None:
+        """Where the middle is: up to there are half of the tokens or bytes."""
+        return None if self.middle is None else _value(self.middle)
 
     def _ordered(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """With `key` and `tie`, by which the budget is spent."""
@@ -113,26 +125,29 @@ class Budget(Rule):
             tie = pl.when(value == LARGEST).then(sortable_bits(nats)).otherwise(order)
         return rows.with_columns(key=sortable_bits(value), tie=tie)
 
-    def _edges(self, rows: pl.LazyFrame, budget: int) -> tuple[Edge | None, Edge | None]:
-        """Where the order of the budget begins and ends. None if everything fits."""
+    def _edges(
+        self, rows: pl.LazyFrame, budget: int
+    ) -> tuple[Edge | None, Edge | None, int | None]:
+        """Where the order of the budget begins and ends, and its middle. None if all fits."""
         weighed = rows.select("key", group=EVERYTHING, weight=column_named(self.unit))
         counted = histogram(weighed)
         total = int(counted["weight"].sum())
         excess = total - budget
         if excess <= 0:
-            return None, None
+            return None, None, None
         half = -(-excess // 2)
         # An edge is the first document up to and including which there are more than so much.
         targets = {
             "low": {"before": budget},
             "random": {"before": budget},
             "high": {"after": excess - 1},
-            "middle": {"after": half - 1, "before": total - half},
+            "middle": {"after": half - 1, "before": total - half, "middle": total // 2},
         }[self.prefer]
-        table = pl.DataFrame({"target": list(targets.values())}, schema={"target": pl.Int64})
+        wanted = sorted(set(targets.values()))
+        table = pl.DataFrame({"target": wanted}, schema={"target": pl.Int64})
         found = select(weighed, counted, table.select("target", group=EVERYTHING))
         if self.prefer == "random":  # the key is the tie
-            return None, Edge(found["key"].item(), found["key"].item())
+            return None, Edge(found["key"].item(), found["key"].item()), None
         # Among equal keys the ties decide: the same again, in each group of equals.
         tied = rows.filter(pl.col("key").is_in(found["key"].unique().implode())).select(
             group="key", key="tie", weight=self.unit
@@ -148,7 +163,8 @@ class Budget(Rule):
             for target, key, tie in edges.select("target", "group", "key").rows()
         }
         ends = {name: at[target] for name, target in targets.items()}
-        return ends.get("after"), ends.get("before")
+        middle = ends.get("middle")
+        return ends.get("after"), ends.get("before"), middle and middle.key
 
 
 def _value(key: int) -> float:
