@@ -1,33 +1,33 @@
 """The exception tree: one base, so that an entry point needs one except clause.
 
 WinnowError                       handled failure, exit code 1
-├── UsageError                    the caller can mend it, nothing was written: exit code 2
+├── UsageError                    the caller can correct it, nothing was written: exit code 2
 │   ├── ConfigError               an option, environment variable or TOML key
 │   ├── CorpusError               a corpus path, column or file
-│   │   └── CorpusChangedError    a row has not the text that was scored
+│   │   └── CorpusChangedError    a row's text was not scored
 │   ├── ModelError                a model folder or name
 │   ├── MissingExtraError         a package that only an extra installs
 │   ├── RunError                  a run directory: another fingerprint, not a run, locked
 │   └── AccessError               an object store refuses: credentials, permissions, no such bucket
 ├── UnreadableFileError           one corpus file cannot be read; the others go on
 ├── StoreError                    an object store that does not answer; run again when it does
-├── ClusterError                  engines or nodes that do not come; run again when they are back
+├── ClusterError                  engines or nodes are unavailable; run again when they are back
 └── EngineError                   the scoring engine failed; its actor must be replaced
     └── EngineMemoryError         it ran out of memory; smaller steps may do
 
 Every message is one line: what, where, and the value seen; `hint` says what to do about it. A
-setting in them is `named`: by its name, as in Python, or by the option of a command line.
+setting in them is `named`: by its name, as in Python, or as the entry point spells it.
 """
 
 import re
 from importlib.util import find_spec
 
 SETTING = re.compile("\ue000(\\w+)\ue001")
-"""Characters for private use, which no message has otherwise."""
+"""Marks around the name: characters for private use, which no message has otherwise."""
 
 
 def named(setting: str) -> str:
-    """A setting, in a message or a hint: its name, unless the entry point has a word for it."""
+    """A setting, in a message or a hint: its name, unless the entry point spells it otherwise."""
     return f"\ue000{setting}\ue001"
 
 
@@ -42,12 +42,22 @@ class WinnowError(Exception):
         self._marked = message, hint
 
     def spell(self, names: dict[str, str]) -> None:
-        """Call settings as an entry point does: `names` has its word for each that it knows."""
+        """Spell settings as an entry point does; `names` maps those that it knows."""
         message, hint = (
             text and SETTING.sub(lambda found: names.get(found[1], found[0]), text)
             for text in self._marked
         )
         WinnowError.__init__(self, message or "", hint=hint)
+
+    def at(self, place: str, kind: "type[WinnowError] | None" = None) -> "WinnowError":
+        """The same error, with the place in front, and of another kind if one is given."""
+        message, hint = self._marked
+        return (kind or type(self))(f"{place}: {message}", hint=hint)
+
+    @property
+    def settings(self) -> set[str]:
+        """The settings that it names."""
+        return set(SETTING.findall(" ".join(map(str, self._marked))))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders under Ray; the default pickle would lose the hint.
@@ -59,7 +69,7 @@ def _rebuild(kind: type[WinnowError], message: str, hint: str | None) -> WinnowE
 
 
 class UsageError(WinnowError):
-    """The request cannot be carried out as it was made."""
+    """The request cannot be carried out as given."""
 
     exit_code = 2
 
@@ -73,7 +83,7 @@ class CorpusError(UsageError):
 
 
 class CorpusChangedError(CorpusError):
-    """A row of the corpus has not the text that was scored."""
+    """A row of the corpus does not have the text that was scored."""
 
 
 class ModelError(UsageError):
@@ -101,7 +111,7 @@ class EngineError(WinnowError):
 
 
 ENGINE_FAILED = "the engine failed"
-"""What stands before an engine's own words."""
+"""Precedes an engine's own message."""
 
 
 class EngineMemoryError(EngineError):
@@ -109,7 +119,7 @@ class EngineMemoryError(EngineError):
 
 
 class ClusterError(WinnowError):
-    """What was waited for did not come in time; nothing that was done is lost."""
+    """A wait timed out; nothing that was done is lost."""
 
 
 class StoreError(WinnowError):
@@ -117,7 +127,7 @@ class StoreError(WinnowError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's library says, in a line; its type if it says nothing."""
+    """The first line of a library's error; its type if it has no message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 

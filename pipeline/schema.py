@@ -37,7 +37,7 @@ class Span(NamedTuple):
     first_row: int
     """0-based row, in the file, of the first row group's first row."""
     num_rows: int
-    """Rows to take, from `first_row` on; fewer than the row groups hold under `--limit`."""
+    """Rows to take, from `first_row` on; fewer than the row groups hold where there is a limit."""
 
 
 class Shard(NamedTuple):
@@ -160,8 +160,8 @@ class DocumentScore(NamedTuple):
     min_k_logprob: Annotated[
         float | None,
         Metric(
-            "mean ln p of the least likely 20% of tokens (`--min-k-percent`): Min-K% Prob of Shi "
-            "et al. 2023, for memorisation and contamination checks",
+            "mean ln p of the least likely 20% of tokens (setting `min_k_percent`): Min-K% Prob of "
+            "Shi et al. 2023, for memorisation and contamination checks",
             unit="nats",
         ),
     ] = None
@@ -230,6 +230,9 @@ METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column
 RATIOS = {name: metric for name, metric in METRICS.items() if metric.per is not None}
 """Those that are derived from `nll` and a count, all "higher is more surprising"."""
 
+COUNTS = tuple(dict.fromkeys(str(metric.per) for metric in RATIOS.values()))
+"""What those are over."""
+
 LARGEST = sys.float_info.max
 LARGEST_EXPONENT = math.log(LARGEST)
 """Of e, for which a float64 can hold the power."""
@@ -238,7 +241,7 @@ TOKEN_FIELDS = {
     "token_logprobs": pa.field("token_logprobs", pa.list_(pa.float32())),
     "token_ids": pa.field("token_ids", pa.list_(pa.int32())),
 }
-"""One list a document, one value per scored token, in document order; only if asked for."""
+"""One list per document, one value per scored token, in document order; only if asked for."""
 
 OWN_COLUMNS = frozenset(
     ["doc_id", *TOKEN_FIELDS, *(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS)]

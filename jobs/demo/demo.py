@@ -40,7 +40,7 @@ def run_demo(folder: Path) -> int:
     messages.print(f"Corpus: {corpus}")
     run = folder / "run"
     config = ScoreConfig(
-        corpus=str(corpus), out=str(run), model=str(model), carry=("source", "lang")
+        corpus=(str(corpus),), out=str(run), model=str(model), carry=("source", "lang")
     )
     with ProgressListener() as listener, _words_of_the_demo(folder):
         outcome = run_score(config, listener)
@@ -60,23 +60,23 @@ def run_demo(folder: Path) -> int:
 
 
 def demo_report(store: RunStore) -> Report:
-    """By source, and how well scores tell the noise from the language."""
+    """By source, and how well scores separate noise from language."""
     return build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
 
 
 @contextmanager
 def _words_of_the_demo(folder: Path) -> Iterator[None]:
-    """What an earlier version left cannot be gone on with: a hint without --out, which is not ours.
+    """What an earlier version left cannot be continued: a hint without `out`, which is not ours.
 
     Nothing is removed here: what is in the folder need not be the demo's.
     """
     try:
         yield
     except UsageError as error:
-        if "--out" not in (error.hint or ""):
+        if "out" not in error.settings:
             raise
         old = f"{shlex.quote(str(folder / 'run'))} {shlex.quote(str(folder / 'corpus'))}"
-        hint = f"begin it anew: rm -r {old}; or elsewhere: python -m jobs.demo FOLDER"
+        hint = f"start over: rm -r {old}; or use another folder: python -m jobs.demo FOLDER"
         raise type(error)(str(error), hint=hint) from error
 
 

@@ -1,6 +1,6 @@
-"""A run from its request to `_SUCCESS`: plan, lock, take over, score what is left, finish.
+"""A run from its request to `_SUCCESS`: plan, lock, reuse, score what is left, finish.
 
-Owns the order of these steps. Dealing shards to actors is driver.py's, what happens to one shard
+Owns the order of these steps. Dispatching shards to workers is driver.py's, scoring one shard
 pipeline/scoring/shard.py's, and the actor that does it worker.py's.
 """
 
@@ -93,7 +93,7 @@ def _run(
         if success is not None:  # a part was lost or deleted since: the run is not whole any more
             store.clear_success()
         if is_new and store.manifest() is not None:
-            raise RunError(f"{store.location} was begun by another driver at the same moment")
+            raise RunError(f"{store.location} was started by another driver at the same moment")
         if is_new and manifest.reuse is not None and manifest.reuse.shards:
             _freeze(store, manifest)
             is_new = False
@@ -116,7 +116,7 @@ def _run(
                 )
                 listener.phase(f"Loading the model into {size.fewest} engine(s)")
                 driver.start()
-                # Frozen only now: a model that cannot be scored with leaves nothing behind.
+                # Frozen only now: a model that cannot be used leaves nothing behind.
                 if is_new:
                     _freeze(store, manifest)
                 begun = time.monotonic()
@@ -180,7 +180,7 @@ def finish_run(
     if totals.num_rows != manifest.num_rows:
         raise RunError(
             f"{store.location} has {totals.num_rows} score rows for {manifest.num_rows} input rows",
-            hint="a part was altered; delete it and score again",
+            hint="a part was altered: delete it and run the same command again",
         )
     reused = [f.totals for f in footers if f.run_id != manifest.run_id]
     success = Success(

@@ -1,6 +1,6 @@
-"""The scoring actor: one engine, and the shards it is handed.
+"""The scoring actor: one engine, and the shards dispatched to it.
 
-Owns the process that an engine lives and dies with. Which shard goes where is driver.py's.
+Owns the process that an engine runs in. Dispatching shards is driver.py's.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class WorkerSettings:
 
 
 class Progress(NamedTuple):
-    """What an actor has done so far; whatever moves in it says that the actor is alive."""
+    """What an actor has done so far; any change in it shows that the actor is alive."""
 
     shards: dict[int, tuple[int, int]]
     """(documents, tokens) done of each shard now in work."""
@@ -120,7 +120,7 @@ class ScoringActor:
 
     @ray.method(concurrency_group="score")
     def probe(self, task: ShardTask, first: int, end: int) -> None:
-        """Score some documents of a shard for the sake of seeing whether the engine survives.
+        """Score some documents of a shard to see whether the engine survives.
 
         Raises ModelError if it cannot score anything: no document is to blame then.
         """
@@ -171,8 +171,8 @@ class ScoringActor:
         """End the process if its engine fails.
 
         A dead engine in a live actor would fail every shard it is given. Ray starts a new actor,
-        and the driver sees this one's death and reads what it died of. Out of memory is told to the
-        driver, which replaces the actor.
+        and the driver sees this one's death and reads what it died of. Out of memory is reported to
+        the driver, which replaces the actor.
         """
         try:
             yield

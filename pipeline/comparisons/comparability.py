@@ -12,10 +12,10 @@ from typing import Literal
 from pydantic import BaseModel
 
 from pipeline.comparisons.names import short_names, told_apart
-from pipeline.errors import RunError
+from pipeline.errors import RunError, named
 from pipeline.runs.manifest import Manifest, differences
 from pipeline.runs.scores import is_complete
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 
 Kind = Literal["repeats", "datasets", "models", "checkpoints", "nightly", "matrix"]
 """What is compared.
@@ -34,7 +34,7 @@ MODEL_KEYS = ("model_config", "weights", "tokenizer")
 RULES = ("prefix", "prefix_token_id", "window_tokens", "context_tokens", "long_documents")
 """One model's scores compare only where all of these are equal."""
 MODELS_OWN_RULES = ("prefix", "window_tokens", "context_tokens")
-"""Models may have to differ in these: what one has room or a token for, another has not."""
+"""Models may have to differ in these: one may lack the room or the token that another has."""
 TOKENIZERS_DIFFER = (
     "These runs use different tokenizers, so their perplexities are not comparable: "
     "compare bits per byte."
@@ -62,7 +62,7 @@ class Subject:
     store: RunStore
     manifest: Manifest
     name: str
-    """As much of the location as tells it from the others."""
+    """As much of the location as distinguishes it from the others."""
     complete: bool
     model: int
     dataset: int
@@ -94,20 +94,20 @@ class Question:
 def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
     """Read the manifests. Raises RunError where the runs cannot be compared.
 
-    `partial` lets in runs that are not complete.
+    `partial` allows runs that are not complete.
     """
     subjects = _subjects(stores)
     if len(stores) < FEWEST_RUNS:
         raise RunError(
             "one run alone cannot be compared",
-            hint="give two runs or more; `winnow report` describes one",
+            hint="name two runs or more; a report describes one run",
         )
     # A finished run that lost a part is refused as its scores are read: the part is named there.
     unfinished = [one.store for one in subjects if not one.complete and one.store.success() is None]
     if unfinished and not partial:
         raise RunError(
             f"{unfinished[0].location} is not finished",
-            hint="finish it with `winnow score`, or compare what is there with --partial",
+            hint=f"{RESUME}; or compare what there is with {named('partial')}",
         )
     _check_rules(subjects)
     kind = _kind(subjects)
@@ -193,7 +193,7 @@ def _check_rules(subjects: list[Subject]) -> None:
                 raise RunError(
                     f"{other.name} and {subject.name} scored by different rules ({one}), so their "
                     f"figures do not compare: {'; '.join(changes)}",
-                    hint="score one of them again, into a new --out, by the other's rules",
+                    hint="score one of them again, into a new folder, by the other's rules",
                 )
 
 
@@ -261,5 +261,5 @@ def _notes(question: Question) -> list[str]:
     limits = {one.name: one.manifest.request["limit"] for one in subjects}
     if len(set(limits.values())) > 1:
         said = ", ".join(f"{name} {limit or 'all'}" for name, limit in limits.items())
-        notes.append(f"Not the same number of rows was asked for ({said}).")
+        notes.append(f"The runs were limited to different numbers of rows ({said}).")
     return notes

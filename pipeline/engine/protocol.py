@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from pipeline.engine.rules import ModelRecord, ScoringRules
+from pipeline.errors import named
 from pipeline.schema import Window, WindowScore
 from pipeline.settings.config import AskedScoring, ScoringConfig
 
+INTEGRITY_ALONE = f"check integrity alone with {named('sample')} 0"
+"""What can be done where a model cannot be run."""
 ScoringPath = Literal["fused", "prompt_logprobs"]
 """How an engine makes log-probabilities, where it has a choice: inside the worker, or by its public
 path."""

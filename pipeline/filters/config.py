@@ -1,7 +1,7 @@
-"""What `winnow filter` can be told: the rules, how they are written, which contradict each other.
+"""The settings of a filter: the rules, how they are written, which contradict each other.
 
-Owns the spelling (`perplexity=100`, `10:90`, `2B`) and the checks that need no run. What a rule
-does is selection.py's.
+Owns the checks that need no run; how values are written is spelling.py's. A field that is a rule
+says so by `Decides`; what the rule does is the module's that it names.
 
     [filter]
     run = "runs/first"
@@ -11,72 +11,46 @@ does is selection.py's.
     within = "lang"
 """
 
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.errors import ConfigError, named
+from pipeline.filters.spelling import (
+    BUCKETS,
+    Bucket,
+    parse_bounds,
+    parse_count,
+    parse_names,
+    parse_numbers,
+)
 from pipeline.settings.fields import Shown
 from pipeline.settings.loading import load_settings
 
-Bucket = Literal["head", "middle", "tail"]
 Prefer = Literal["low", "middle", "high", "random"]
-BUCKETS: tuple[Bucket, ...] = ("head", "middle", "tail")
-RULES = ("max", "min", "percentile", "buckets", "sample_toward")
 DEFAULT_METRIC = "perplexity"
-SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
-COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb]?)", re.IGNORECASE)
 
 
-def parse_count(value: object) -> object:
-    """`2B`, `1.5M`, `300k` as a whole number; what is not a text is left as it is."""
-    if not isinstance(value, str):
-        return value
-    match = COUNT.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(
-            f"{value!r} should be a number, with k, M or B for thousands, millions or billions: "
-            "300k, 1.5M, 2B"
-        )
-    return round(float(match[1]) * SUFFIXES[match[2].casefold()])
+@dataclass(frozen=True)
+class Decides:
+    """Of a field: it is a rule, which pipeline/filters/rules/`rule`.py makes of the settings."""
+
+    rule: str
+    reads_metric: Callable[["FilterConfig"], bool] = lambda config: False
+    """Whether it looks at `metric`."""
+    in_groups: bool = False
+    """Whether it can look at the groups of `within` one by one."""
 
 
-def parse_bounds(value: object) -> object:
-    """[`METRIC=VALUE`, ...] as {metric: value}. The last of a metric counts."""
-    if not isinstance(value, list | tuple):
-        return value
-    bounds = {}
-    for item in value:
-        name, equals, number = str(item).partition("=")
-        try:
-            bounds[name.strip()] = float(number)
-        except ValueError:
-            raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100") from None
-        if not equals:
-            raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100")
-    return bounds
+def _always(config: "FilterConfig") -> bool:
+    return True
 
 
-def parse_numbers(value: object) -> object:
-    """`10:90` or `10,90`, or a list of numbers, as floats."""
-    if isinstance(value, str):
-        try:
-            low, high = (float(part) for part in re.split("[:,]", value))
-        except ValueError:
-            raise ValueError("should be two numbers, as in 10:90") from None
-        return low, high
-    return tuple(value) if isinstance(value, list) else value
-
-
-def parse_names(value: object) -> object:
-    """`head,tail`, or a list of names, in the order of BUCKETS."""
-    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple):
-        return value
-    known = [name for name in BUCKETS if name in names]
-    return tuple(known + [name for name in names if name not in BUCKETS])
+def _if_ranked(config: "FilterConfig") -> bool:
+    return config.prefer != "random"
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -85,35 +59,48 @@ Pair = BeforeValidator(parse_numbers)
 
 
 class FilterConfig(BaseModel):
-    """Everything `winnow filter` can be told. A document is kept if every rule given keeps it."""
+    """The settings of a filter. A document is kept if every rule given keeps it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
     run: Annotated[str, Shown(positional=True)] = Field(description="A run directory.")
     corpus: Annotated[str | None, Shown(default="where it was scored")] = Field(
-        default=None, description="Where the corpus lies now."
+        default=None, description="Where the corpus is now."
     )
     out: str | None = Field(
-        default=None, description="The folder to write; a dry run can do without."
+        default=None, description="The folder to write to; not needed for a dry run."
     )
     rejects: str | None = Field(
         default=None, description="Another folder, for the documents not kept."
     )
-    max: Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")] = (
-        Field(default_factory=dict, description="Keep values up to this; repeat it.")
+    max: Annotated[
+        dict[str, Finite],
+        BeforeValidator(parse_bounds),
+        Shown(form="METRIC=VALUE"),
+        Decides("bounds"),
+    ] = Field(default_factory=dict, description="Keep values of at most this; may be repeated.")
+    min: Annotated[
+        dict[str, Finite],
+        BeforeValidator(parse_bounds),
+        Shown(form="METRIC=VALUE"),
+        Decides("bounds"),
+    ] = Field(default_factory=dict, description="Keep values of at least this; may be repeated.")
+    metric: Annotated[str | None, Shown(default="perplexity, or the metric of a second run")] = (
+        Field(default=None, description="The metric that the rules below use.")
     )
-    min: Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Shown(form="METRIC=VALUE")] = (
-        Field(default_factory=dict, description="Keep values from this on; repeat it.")
-    )
-    metric: Annotated[str | None, Shown(default="perplexity, or what a second run makes")] = Field(
-        default=None, description="What the rules below look at."
-    )
-    percentile: Annotated[tuple[Percent, Percent] | None, Pair, Shown(form="LOW:HIGH")] = Field(
+    percentile: Annotated[
+        tuple[Percent, Percent] | None,
+        Pair,
+        Shown(form="LOW:HIGH"),
+        Decides("percentile", _always, in_groups=True),
+    ] = Field(
         default=None, description="Keep the band between two percentiles, bounds included: 10:90."
     )
-    buckets: Annotated[tuple[Bucket, ...] | None, BeforeValidator(parse_names)] = Field(
-        default=None, description="Keep and name buckets: head,middle,tail."
-    )
+    buckets: Annotated[
+        tuple[Bucket, ...] | None,
+        BeforeValidator(parse_names),
+        Decides("buckets", _always, in_groups=True),
+    ] = Field(default=None, description="Keep and name buckets: head,middle,tail.")
     bucket_percentiles: Annotated[
         tuple[Percent, Percent] | None, Pair, Shown(default="terciles", form="P,P")
     ] = Field(default=None, description="Where middle and tail begin.")
@@ -123,17 +110,26 @@ class FilterConfig(BaseModel):
     within: str | None = Field(
         default=None, description="A carried column: percentiles and buckets inside each group."
     )
-    sample_toward: Annotated[tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD")] = Field(
-        default=None, description="Sample with a Gaussian over the metric."
-    )
+    sample_toward: Annotated[
+        tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD"), Decides("sample", _always)
+    ] = Field(default=None, description="Sample with a Gaussian over the metric.")
     budget_tokens: Annotated[
-        int | None, BeforeValidator(parse_count), Field(ge=1), Shown(form="TOKENS")
-    ] = Field(default=None, description="Keep at most so many tokens: 300k, 50M, 2B.")
+        int | None,
+        BeforeValidator(parse_count),
+        Field(ge=1),
+        Shown(form="TOKENS"),
+        Decides("budget", _if_ranked),
+    ] = Field(default=None, description="Keep at most this many tokens: 300k, 50M, 2B.")
     budget_bytes: Annotated[
-        int | None, BeforeValidator(parse_count), Field(ge=1), Shown(form="BYTES")
-    ] = Field(default=None, description="Keep at most so many UTF-8 bytes of text.")
+        int | None,
+        BeforeValidator(parse_count),
+        Field(ge=1),
+        Shown(form="BYTES"),
+        Decides("budget", _if_ranked),
+    ] = Field(default=None, description="Keep at most this many UTF-8 bytes of text.")
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
-        default=None, description="What the budget takes first."
+        default=None,
+        description="What the budget takes first; the middle is the median by tokens or bytes.",
     )
     seed: int = Field(default=0, description="Random seed.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(
@@ -147,11 +143,11 @@ class FilterConfig(BaseModel):
         "that run's.",
     )
     unscored: Literal["keep", "drop"] = Field(
-        default="drop", description="What becomes of documents without a score."
+        default="drop", description="What to do with documents without a score."
     )
     add_columns: bool = Field(default=False, description="Also write the score columns.")
     partial: bool = Field(
-        default=False, description="Take what there is of a run that lacks parts."
+        default=False, description="Use what there is of a run with missing parts."
     )
     force: bool = Field(default=False, description="Write even if the rules keep nothing.")
 
@@ -175,18 +171,29 @@ class FilterConfig(BaseModel):
             return "tokens", self.budget_tokens
         return None if self.budget_bytes is None else ("bytes", self.budget_bytes)
 
+    def rules(self) -> dict[str, Decides]:
+        """The rules that are asked for, by their fields."""
+        return {name: rule for name, rule in RULES.items() if getattr(self, name)}
+
     @property
     def reads_metric(self) -> bool:
         """Whether a rule looks at `metric`."""
-        ranked = self.budget is not None and self.prefer != "random"
-        return ranked or any(
-            rule is not None for rule in (self.percentile, self.buckets, self.sample_toward)
-        )
+        return any(rule.reads_metric(self) for rule in self.rules().values())
 
     def metrics(self) -> list[str]:
         """Every metric that a rule looks at."""
         own = [self.chosen_metric] if self.reads_metric else []
         return list(dict.fromkeys([*self.min, *self.max, *own]))
+
+
+RULES = {
+    name: mark
+    for name, field in FilterConfig.model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, Decides)
+}
+"""The fields that are rules."""
+GROUPED = [name for name, rule in RULES.items() if rule.in_groups]
 
 
 def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConfig:
@@ -199,14 +206,14 @@ def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConf
 
 def _check(config: FilterConfig) -> None:
     """Rules that contradict each other, or that nothing would come of. Raises ConfigError."""
-    if not any(getattr(config, rule) for rule in RULES) and config.budget is None:
+    if not config.rules():
+        *others, last = map(named, RULES)
         raise ConfigError(
-            "no rule says which documents to keep",
-            hint=f"give {', '.join(map(named, RULES))} or a budget",
+            "no rule says which documents to keep", hint=f"give {', '.join(others)} or {last}"
         )
     if config.budget_tokens and config.budget_bytes:
         raise ConfigError(
-            f"{named('budget_tokens')} and {named('budget_bytes')} are two budgets",
+            f"{named('budget_tokens')} and {named('budget_bytes')} contradict each other",
             hint="give one of them",
         )
     if config.prefer and config.budget is None:
@@ -221,14 +228,15 @@ def _check(config: FilterConfig) -> None:
     own = config.own_metric
     if own and own not in config.metrics():
         raise ConfigError(
-            f"no rule looks at the {own} of the two runs",
+            f"no rule uses the {own} of the two runs",
             hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",
         )
-    for first, second in (("metric", config.reads_metric), ("within", _takes_percentiles(config))):
+    in_groups = any(rule.in_groups for rule in config.rules().values())
+    for first, second in (("metric", config.reads_metric), ("within", in_groups)):
         if getattr(config, first) and not second:
             raise ConfigError(
                 f"{named(first)} is given, but no rule uses it",
-                hint=f"add {named('percentile')} or {named('buckets')}, or leave it out",
+                hint=f"add {' or '.join(map(named, GROUPED))}, or leave it out",
             )
     for option, needed in (
         ("bucket_percentiles", "buckets"),
@@ -253,7 +261,3 @@ def _check(config: FilterConfig) -> None:
                 f"no {metric} is both at least {config.min[metric]:g} "
                 f"and at most {config.max[metric]:g}"
             )
-
-
-def _takes_percentiles(config: FilterConfig) -> bool:
-    return config.percentile is not None or config.buckets is not None

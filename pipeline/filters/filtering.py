@@ -1,31 +1,96 @@
 """From a run and rules to a decision: check, find the cut-offs, count; nothing is written.
 
-Owns everything that can be refused, and what is said of a selection. What a rule means is
-selection.py's, writing the documents output.py's.
+Owns everything that can be refused, and what is said of a selection. What a rule means is its
+own, in rules/; writing the documents is output.py's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.location import require_planned
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import ConfigError, RunError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import Counts, count
 from pipeline.filters.paired_rows import ScoreRows
-from pipeline.filters.record import Cutoffs, FilterRecord, check_apart
-from pipeline.filters.selection import FLOATS, Selection, find_cutoffs
+from pipeline.filters.record import ENDS, Cutoffs, FilterRecord, check_apart
+from pipeline.filters.rule import Rule, group_names
+from pipeline.filters.rules.budget import Budget
+from pipeline.filters.selection import Selection
 from pipeline.planning.identity import installed_versions
 from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import WIDEST_DECIMAL
-from pipeline.statistics.order_statistics import from_sortable_bits
 from pipeline.storage.filesystem import Root
+
+
+class PreparedRun:
+    """A run that rules are asked of, as often as one likes: opened and checked once.
+
+    The corpus is not looked at, and nothing is written.
+
+    >>> from pipeline.filters.filtering import PreparedRun
+    >>> from pipeline.filters.rules.bounds import Bounds
+    >>> from pipeline.filters.selection import Selection
+    >>> run = PreparedRun("runs/first")
+    >>> selection = run.find(Selection((Bounds("perplexity", 2.0, 1e6),)))
+    >>> counts = run.count(selection, by="source")
+    >>> counts.after.documents <= counts.before.documents == 19
+    True
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        minus: str | Path | None = None,
+        over: str | Path | None = None,
+        partial: bool = False,
+    ) -> None:
+        """`minus` or `over` is a second run, for the metric difference or ratio.
+
+        Raises RunError for a run that cannot be used, or not with the other.
+        """
+        store = RunStore(str(run))
+        self.manifest = store.require_manifest()
+        if store.success() is None and not partial:
+            raise RunError(
+                f"{store.location} is not finished",
+                hint=f"{RESUME}; or filter what there is with {named('partial')}",
+            )
+        self.own_metric = "difference" if minus else "ratio" if over else None
+        """The metric that the second run makes."""
+        self.rows = ScoreRows(store, self.manifest, self.own_metric, partial=partial)
+        self.other: RunStore | None = None
+        if location := minus or over:
+            self.other = RunStore(str(location))
+            self.rows.pair(ScoreRows(self.other, self.other.require_manifest()))
+        self._scores = self.rows.everything()
+
+    def find(self, selection: Selection) -> Selection:
+        """The same rules with their cut-offs. Raises ConfigError for what the scores lack."""
+        _check_columns(self.manifest, self.own_metric, selection.rules)
+        check_dates(self._scores, [rule.within for rule in selection.rules if rule.within])
+        return selection.find(self._scores)
+
+    def count(self, selection: Selection, *, by: str | None = None) -> Counts:
+        """How many documents, tokens and bytes are kept, of all and of each group of a column."""
+        if by is not None:
+            _check_group(self.manifest, "by", by)
+            check_dates(self._scores, [by])
+        return count(
+            selection.decide(self._scores, by),
+            self.manifest,
+            has_groups=by is not None,
+            keep_unseen=selection.unscored == "keep",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +100,31 @@ class Filter:
     config: FilterConfig
     corpus: Root
     """Where it lies now."""
-    rows: ScoreRows
-    other: RunStore | None
+    run: PreparedRun
     selection: Selection
     counts: Counts
     by: str | None
 
     @property
     def manifest(self) -> Manifest:
-        return self.rows.manifest
+        return self.run.manifest
 
     def record(self) -> FilterRecord:
         """What is said of it, in `_filter.json` and to the user."""
-        manifest, config = self.manifest, self.config
+        manifest, config, rows = self.manifest, self.config, self.run.rows
+        budget = next((rule for rule in self.selection.rules if isinstance(rule, Budget)), None)
         return FilterRecord(
-            run=self.rows.store.location,
+            run=rows.store.location,
             run_id=manifest.run_id,
             fingerprint=manifest.fingerprint,
             corpus=self.corpus.location,
             rules=config.model_dump(mode="json", exclude={"run", "corpus", "out", "rejects"}),
             metric=config.chosen_metric if config.reads_metric else None,
-            partial=not self.rows.is_complete,
+            partial=not rows.is_complete,
             cutoffs=_stated_cutoffs(self.selection),
-            budget_edges=_budget_edges(self.selection),
+            budget_edges=budget.edge_values if budget else None,
+            budget_middle=budget.middle_value if budget else None,
+            words=tuple(self.selection.words()),
             before=self.counts.before,
             after=self.counts.after,
             keeps_everything=self.counts.keeps_everything,
@@ -76,71 +143,58 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     nothing, RunError for a run that cannot be used, CorpusError for a corpus that is not
     where it is looked for.
     """
-    store = RunStore(config.run)
-    manifest = store.require_manifest()
-    if store.success() is None and not config.partial:
-        raise RunError(
-            f"{store.location} is not finished",
-            hint="run the same `winnow score` again, or take what there is with --partial",
-        )
-    _check_columns(config, manifest, by)
+    run = PreparedRun(config.run, minus=config.minus, over=config.over, partial=config.partial)
+    manifest, asked = run.manifest, Selection.of(config)
+    _check_columns(manifest, run.own_metric, asked.rules)
+    if by is not None:
+        _check_group(manifest, "by", by)
     corpus = open_corpus(manifest, config.corpus)
     if config.out is not None:
         check_apart(manifest, config.out, config.rejects, corpus)
     require_planned(corpus, [file.path for file in manifest.files])
-    rows = ScoreRows(store, manifest, config.own_metric, partial=config.partial)
-    other = None
-    if location := config.minus or config.over:
-        other = RunStore(location)
-        rows.pair(ScoreRows(other, other.require_manifest()))
-    scores = rows.everything()
-    check_dates(scores, [name for name in (config.within, by) if name])
-    selection = find_cutoffs(config, scores)
-    decided = selection.decide(scores, by)
-    counts = count(
-        decided,
-        manifest,
-        has_groups=by is not None,
-        keep_unseen=config.unscored == "keep",
-    )
+    selection = run.find(asked)
+    counts = run.count(selection, by=by)
     _check_outcome(config, counts)
-    return Filter(config, corpus, rows, other, selection, counts, by)
+    return Filter(config, corpus, run, selection, counts, by)
 
 
-def _check_columns(config: FilterConfig, manifest: Manifest, by: str | None) -> None:
+def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[Rule]) -> None:
     schema = manifest.arrow_schema()
     metrics = [field.name for field in schema if is_metric(field)]
-    if config.own_metric in schema.names:
+    if own_metric in schema.names:
         raise ConfigError(
-            f"the run carries a column named '{config.own_metric}'",
+            f"the run carries a column named '{own_metric}'",
             hint="a difference or ratio of two runs would hide it; score without carrying it",
         )
-    metrics += [config.own_metric] if config.own_metric else []
-    for metric in config.metrics():
+    metrics += [own_metric] if own_metric else []
+    for metric in (metric for rule in rules for metric in rule.metrics):
         if metric not in metrics:
             hint = near_or_known(metric, metrics)
             if metric in ("difference", "ratio"):
-                option = "--minus" if metric == "difference" else "--over"
-                hint = f"name the run to compare with: {option} RUN_B"
+                setting = "minus" if metric == "difference" else "over"
+                hint = f"name the run to compare with: {named(setting)} RUN_B"
             there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
             wide = f": {schema.field(metric).type} is more than can be read" if there else ""
             raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
+    for rule in rules:
+        if rule.within is not None:
+            _check_group(manifest, "within", rule.within)
+
+
+def _check_group(manifest: Manifest, setting: str, name: str) -> None:
     groupable = [*manifest.carried, "status"]
-    for option, name in (("--within", config.within), ("--by", by)):
-        if name is None:
-            continue
-        if name not in groupable:
-            raise ConfigError(
-                f"no carried column '{name}' ({option})",
-                hint=f"{near_or_known(name, groupable)}; score with --carry to have others",
-            )
-        kind = schema.field(name).type
-        if pa.types.is_nested(kind):
-            raise ConfigError(f"column '{name}' holds lists or structs: no groups ({option})")
-        try:
-            check_groupable(name, kind)
-        except RunError as error:
-            raise ConfigError(f"{error} ({option})") from None
+    if name not in groupable:
+        raise ConfigError(
+            f"no carried column '{name}' ({named(setting)})",
+            hint=f"{near_or_known(name, groupable)}; to have others, carry them when scoring",
+        )
+    kind = manifest.arrow_schema().field(name).type
+    if pa.types.is_nested(kind):
+        raise ConfigError(f"column '{name}' holds lists or structs: no groups ({named(setting)})")
+    try:
+        check_groupable(name, kind)
+    except RunError as error:
+        raise ConfigError(f"{error} ({named(setting)})") from None
 
 
 def is_metric(field: pa.Field) -> bool:
@@ -154,26 +208,18 @@ def is_metric(field: pa.Field) -> bool:
 
 
 def _stated_cutoffs(selection: Selection) -> list[Cutoffs]:
+    tables = [rule.cutoffs for rule in selection.rules if rule.cutoffs is not None]
+    if not tables:
+        return []
+    shared = ("group", "documents")
+    stated = pl.concat([tables[0], *(table.drop(shared) for table in tables[1:])], how="horizontal")
+    ends = [name for name in ENDS if name in stated.columns]
     return [
-        Cutoffs(
-            group=None if row["group"] is None else str(row["group"]),
-            documents=row["documents"],
-            **{name: row[name] for name in FLOATS},
+        Cutoffs(group=group, documents=row["documents"], **{name: row[name] for name in ends})
+        for group, row in zip(
+            group_names(stated["group"]), stated.iter_rows(named=True), strict=True
         )
-        for row in selection.cutoffs.iter_rows(named=True)
     ]
-
-
-def _budget_edges(selection: Selection) -> dict[str, float | None] | None:
-    cut = selection.cut
-    if cut is None or selection.config.prefer == "random":
-        return None
-    edges = {"after": cut.after, "before": cut.before}
-    return {name: edge and _value(edge.key) for name, edge in edges.items()}
-
-
-def _value(key: int) -> float:
-    return float(pl.select(from_sortable_bits(pl.lit(key, pl.UInt64))).item())
 
 
 def _check_outcome(config: FilterConfig, counts: Counts) -> None:
@@ -181,5 +227,5 @@ def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint="loosen them, or write the empty output with --force",
+            hint=f"loosen them, or write the empty output with {named('force')}",
         )

@@ -1,6 +1,6 @@
 """Write what a filter decided: every corpus file again, then `_filter.json`.
 
-Owns the outputs, which row goes to which, and going on where an earlier attempt was stopped: a
+Owns the outputs, which row goes to which, and resuming where an earlier attempt was stopped: a
 file whose outputs have the rows that the plan says is done. The Parquet is rewriting.py's.
 """
 
@@ -14,7 +14,14 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.footers import read_footer
-from pipeline.errors import ConfigError, RunError, UnreadableFileError, WinnowError, first_line
+from pipeline.errors import (
+    ConfigError,
+    RunError,
+    UnreadableFileError,
+    WinnowError,
+    first_line,
+    named,
+)
 from pipeline.filters.filtering import Filter
 from pipeline.filters.record import (
     FilterPlan,
@@ -42,7 +49,7 @@ UNSCORED = "unscored"
 NO_OUTPUT = -1
 
 OnRows = Callable[[int, int], None]
-"""Told how many rows of how many are done."""
+"""Called with the number of rows done and the number of all."""
 
 
 class FilterWriter:
@@ -71,8 +78,8 @@ class FilterWriter:
         added = self._added_columns()
         check_names(self._corpus, self._manifest, added)
         plan, record = self._plan(), self._request.record()
-        roots = [(self._out, "--out")] + ([(self._rejects, "--rejects")] if self._rejects else [])
-        whole = [begin(root, plan, option) for root, option in roots]
+        roots = [(self._out, "out")] + ([(self._rejects, "rejects")] if self._rejects else [])
+        whole = [begin(root, plan, setting) for root, setting in roots]
         jobs = [job for job in self._jobs() if not self._is_done(job, plan.kept[job.name])]
         total = sum(file.num_rows for file in self._manifest.files)
         on_rows(total - sum(job.num_rows for job in jobs), total)
@@ -95,15 +102,16 @@ class FilterWriter:
         rules = request.config.model_dump(
             exclude={"run", "corpus", "out", "rejects", "minus", "over", "force", "partial"}
         )
-        other = request.other.require_manifest().run_id if request.other else None
-        identity = identify(self._manifest, len(request.rows.shards), other, rules)
-        identity["paired"] = request.config.own_metric
+        run = request.run
+        other = run.other.require_manifest().run_id if run.other else None
+        identity = identify(self._manifest, len(run.rows.shards), other, rules)
+        identity["paired"] = run.own_metric
         identity["rejects"] = self._rejects.location if self._rejects else None
         return FilterPlan(identity=identity, kept=kept)
 
     def _jobs(self) -> list[FileJob]:
         stretches: list[list[Stretch]] = [[] for _ in self._manifest.files]
-        done = set(self._request.rows.shards)
+        done = set(self._request.run.rows.shards)
         for shard in self._manifest.shards:
             offset = 0
             for span in shard.spans:
@@ -152,7 +160,7 @@ class FilterWriter:
                         raise RunError(
                             f"{job.name}: {written} rows were written, {plan.kept[job.name]} "
                             "were planned",
-                            hint="was the run changed meanwhile? Run the same command again",
+                            hint="if the run changed meanwhile, run the same command again",
                         )
                     done += job.num_rows
                     on_rows(done, total)
@@ -164,7 +172,7 @@ class FilterWriter:
             more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
             raise WinnowError(
                 f"{unreadable[0]}{more}; the output is not whole",
-                hint="mend it and run the same command again; what is written is kept",
+                hint="repair it and run the same command again; what is written is kept",
             )
 
     def _added_columns(self) -> pa.Schema:
@@ -190,7 +198,7 @@ class FilterWriter:
     def _decide_shard(self, index: int) -> pa.Table:
         """[route, hash of the text, the added columns] of a shard's rows, in order."""
         request = self._request
-        scores = request.rows.shard(index)
+        scores = request.run.rows.shard(index)
         decided = request.selection.decide(scores)
         kept = pl.lit(0)
         if self._buckets:
@@ -220,10 +228,10 @@ class FilterWriter:
             right &= bool((part["file"] == self._manifest.files[span.file].path).all())
             at += span.num_rows
         if not right or at != frame.height:
-            store = self._request.rows.store
+            store = self._request.run.rows.store
             raise RunError(
                 f"{store.root.show(store.part_name(index))} does not have the input rows in order",
-                hint=f"winnow verify {store.location} says more",
+                hint=f"verify {store.location}: that names every damaged part",
             )
 
 
@@ -235,9 +243,9 @@ def check_names(corpus: Root, manifest: Manifest, added: pa.Schema) -> None:
         schemas = pool.map(lambda file: _column_names(corpus, file.path), manifest.files)
         for file, names in zip(manifest.files, schemas, strict=True):
             if taken := [name for name in added.names if name in names]:
-                hint = "rename it in the corpus, or leave out --add-columns"
+                hint = f"rename it in the corpus, or leave out {named('add_columns')}"
                 if taken[0] == BUCKET:
-                    hint = "rename it in the corpus, or take --bucket-folders"
+                    hint = f"rename it in the corpus, or use {named('bucket_folders')}"
                 raise ConfigError(f"{file.path} has a column '{taken[0]}' already", hint=hint)
 
 

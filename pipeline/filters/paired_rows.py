@@ -1,4 +1,4 @@
-"""The score rows of a run, with a second run's beside them where two models are set against.
+"""The score rows of a run, with a second run's beside them where two models are compared.
 
 Owns which runs may be paired: the same rows of the same text, in the same order. Then the two are
 laid side by side, which costs no join, whatever their shards.
@@ -17,7 +17,7 @@ import polars as pl
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import find_parts
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 from pipeline.statistics.columns import column_named
 
 OTHER = "other:"
@@ -45,18 +45,18 @@ class ScoreRows:
         self._first_rows = list(accumulate(rows, initial=0))
 
     def pair(self, other: "ScoreRows") -> None:
-        """Set a second run against this one. Raises RunError unless both hold the same rows."""
+        """Pair a second run with this one. Raises RunError unless both hold the same rows."""
         for run in (self, other):
             if not run.is_complete:
                 raise RunError(
-                    f"{run.store.location} is not complete: it cannot be set against another run",
-                    hint="run the same `winnow score` again first",
+                    f"{run.store.location} is not complete: it cannot be compared with another run",
+                    hint=RESUME,
                 )
         if difference := _difference(self.manifest, other.manifest):
             raise RunError(
                 f"{self.store.location} and {other.store.location} are not of the same corpus: "
                 f"{difference}",
-                hint="score the same corpus, with the same --text-column and --limit, twice",
+                hint="score the same corpus, with the same text column and limit, in both runs",
             )
         self._other = other
         frame = self._beside(self.everything(), other.everything(), "file", "row", "text_hash")

@@ -1,4 +1,4 @@
-"""What a filter writes down of itself, and whose folder an output folder is.
+"""The records of a filter, and which filter an output folder belongs to.
 
 Owns `_filter_plan.json`, frozen before the first row is written, `_filter.json`, written last, and
 the rules for a folder: empty, or left by the same filter, and never part of the corpus.
@@ -6,11 +6,12 @@ the rules for a folder: empty, or left by the same filter, and never part of the
     DIR/_filter_plan.json   DIR/<the corpus's own file names>   DIR/_filter.json
 """
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.corpus.patterns import GLOB_CHARACTERS
-from pipeline.errors import RunError, UsageError, first_line
+from pipeline.errors import RunError, UsageError, first_line, named
 from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.records import Record, form_version, load, save
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
@@ -45,11 +46,15 @@ class Cutoffs(Record):
     group: str | None
     documents: int
     """Scored ones."""
-    low: float | None
-    high: float | None
-    head: float | None
+    low: float | None = None
+    high: float | None = None
+    head: float | None = None
     """Largest value of the bucket."""
-    middle: float | None
+    middle: float | None = None
+
+
+ENDS = ("low", "high", "head", "middle")
+"""The cut-offs of a group."""
 
 
 class FilterRecord(Record):
@@ -70,6 +75,10 @@ class FilterRecord(Record):
     cutoffs: list[Cutoffs]
     budget_edges: dict[str, float | None] | None
     """Values at which the budget begins and ends, where it orders by value."""
+    budget_middle: float | None = None
+    """The median by tokens or bytes of what it chooses from, where it prefers the middle."""
+    words: tuple[str, ...] = ()
+    """What the rules came to, in lines for people."""
     before: Sizes
     after: Sizes
     keeps_everything: bool = False
@@ -106,24 +115,26 @@ def identify(
     return flat
 
 
-def begin(root: Root, plan: FilterPlan, option: str) -> bool:
-    """Make a folder this filter's, or find that it is. True if the output is already whole.
+def begin(root: Root, plan: FilterPlan, setting: str) -> bool:
+    """Claim a folder for this filter. True if the output is already whole.
 
     Raises UsageError if it holds something else or cannot be written to, RunError if it holds
     another filter's output.
     """
     try:
-        return _begin(root, plan, option)
+        return _begin(root, plan, setting)
     except OSError as error:
         raise UsageError(
             f"cannot write to {root.location}: {first_line(error)}",
-            hint=f"choose another folder for {option}",
+            hint=f"choose another folder for {named(setting)}",
         ) from error
 
 
-def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
+def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
     if root.is_file():
-        raise UsageError(f"{root.location} is a file", hint=f"choose a new folder for {option}")
+        raise UsageError(
+            f"{root.location} is a file", hint=f"choose a new folder for {named(setting)}"
+        )
     existing = load(root, PLAN, FilterPlan, hint="choose a new folder")
     if existing is None:
         found = root.files() or root.files(recursive=True)
@@ -131,30 +142,30 @@ def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
         if others:
             raise UsageError(
                 f"{root.location} is not empty ({others[0]} is in it)",
-                hint=f"choose a new or empty folder for {option}",
+                hint=f"choose a new or empty folder for {named(setting)}",
             )
         save(root, PLAN, plan)
         return False
     if changes := differences(existing.identity, plan.identity):
         raise RunError(
             f"{root.location} holds the output of another filter: {'; '.join(changes)}",
-            hint=f"choose a new {option}, or repeat the rules that it was begun with",
+            hint=f"choose a new {named(setting)}, or repeat the rules that started it",
         )
     if existing.kept != plan.kept:
         raise RunError(
-            f"{root.location} was begun when the run had other scores",
-            hint=f"choose a new {option}",
+            f"{root.location} was started when the run had other scores",
+            hint=f"choose a new {named(setting)}",
         )
     return root.exists(DONE)
 
 
 def finish(root: Root, record: FilterRecord) -> None:
-    """Say that the output is whole."""
+    """Mark the output as complete."""
     save(root, DONE, record)
 
 
 def remove_leftovers(root: Root) -> None:
-    """Delete what a killed writer left half-written."""
+    """Delete unfinished files of a killed writer."""
     for name in root.files(recursive=True):
         if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
             root.remove(name)
@@ -162,30 +173,49 @@ def remove_leftovers(root: Root) -> None:
 
 def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root) -> None:
     """Raises UsageError if an output folder would become part of the corpus or of the other."""
-    asked = str(manifest.request.get("corpus", manifest.corpus))
-    one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(
-        split_options(asked)[0]
-    )
-    for option, location in (("--out", out), ("--rejects", rejects)):
+    folders = [
+        Root(corpus.filesystem, f"{corpus.path.rstrip('/')}/{name}", corpus.location)
+        for name in _folders(manifest)
+    ]
+    for setting, location in (("out", out), ("rejects", rejects)):
         if location is None:
             continue
         root = open_root(location)
-        if _is_in(root, corpus) and not (one_file and not _is_in(corpus, root)):
-            is_corpus = _is_in(corpus, root)
+        is_corpus = _is_in(root, corpus) and _is_in(corpus, root)
+        if is_corpus or any(_is_in(root, folder) for folder in folders):
             where = (
                 "is the corpus itself" if is_corpus else f"is inside the corpus {corpus.location}"
             )
             raise UsageError(
-                f"{option} {root.location} {where}",
+                f"{named(setting)} {root.location} {where}",
                 hint="choose a folder outside of it, or its rows would count twice next time",
             )
     if rejects is not None:
         kept, others = open_root(out), open_root(rejects)
         if _is_in(kept, others) or _is_in(others, kept):
             raise UsageError(
-                f"--out {kept.location} and --rejects {others.location} lie in each other",
+                f"{named('out')} {kept.location} and {named('rejects')} {others.location}: one "
+                "is inside the other",
                 hint="choose two folders side by side",
             )
+
+
+def _folders(manifest: Manifest) -> list[str]:
+    """The folders that the corpus was looked for in, by name below its own; files have none."""
+    asked = manifest.request.get("corpus")
+    if not isinstance(asked, list):
+        asked = [asked if isinstance(asked, str) else manifest.corpus]
+    above, _ = split_options(manifest.corpus)
+    files = {f"{above.rstrip('/')}/{file.path}" for file in manifest.files}
+    found = []
+    for location in asked:
+        place, _ = split_options(location)
+        if place in files:
+            continue
+        inside = place.removeprefix(above.rstrip("/")).strip("/").split("/")
+        fixed = takewhile(lambda part: not GLOB_CHARACTERS & set(part), inside)
+        found.append("/".join(fixed) if place.startswith(above) else "")
+    return found
 
 
 def _is_in(inner: Root, outer: Root) -> bool:

@@ -88,7 +88,7 @@ def calibrate(
 
     moments: list[Moment] = []
     with closing(Prefetch(documents(), DOCUMENTS_AHEAD)) as ahead:
-        # Left before its end: what the engine still has in work is of no use to anybody.
+        # Left before its end: what the engine still computes is not needed.
         for batch in score_batches(measured(ahead), engine):
             for document in batch.documents:
                 fold(document, rules)
@@ -140,7 +140,7 @@ def chunks_of(moments: list[Moment]) -> list[tuple[float, int]]:
 
 
 def speed_of(moments: list[Moment]) -> Calibration:
-    """Tokens a second over all chunks, and how much that varies (batch means, Student's t)."""
+    """Tokens per second over all chunks, and how much that varies (batch means, Student's t)."""
     from scipy import stats
 
     whole = (moments[-1][0] - moments[0][0], sum(size for _, size in moments[1:]))

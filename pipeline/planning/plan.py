@@ -6,18 +6,19 @@ is found here, before any engine is started and before anything is written.
 
 import logging
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pipeline.corpus.columns import choose_columns
+from pipeline.corpus.columns import Columns, choose_columns
 from pipeline.engine.backends import backend_for, backend_of
 from pipeline.engine.protocol import Model
 from pipeline.engine.rules import ModelRecord, ScoringRules
-from pipeline.errors import CorpusError, RunError
+from pipeline.errors import CorpusError, RunError, named
 from pipeline.planning.estimate import Estimate, Sample, estimate_work
 from pipeline.planning.identity import fingerprint, installed_versions
 from pipeline.planning.resume import check_resumable
 from pipeline.planning.reuse import covered_groups, find_reusable, make_record, merge_shards
-from pipeline.planning.sharding import CorpusPlan, deal_shards, plan_corpus
+from pipeline.planning.sharding import CorpusPlan, make_shards, plan_corpus
 from pipeline.runs.manifest import (
     Manifest,
     Reuse,
@@ -46,7 +47,7 @@ def open_run(
     if existing is None:
         store.check_free()
         plan = plan_corpus(
-            config.corpus,
+            *config.corpus,
             text_column=config.text_column,
             limit=config.limit,
             shard_tokens=config.shard_tokens,
@@ -72,9 +73,10 @@ def open_run(
 
 
 def _request(config: ScoreConfig) -> dict[str, Value]:
-    corpus = config.corpus if "://" in config.corpus else open_root(config.corpus).path
+    corpora = [one if "://" in one else open_root(one).path for one in config.corpus]
     return {
-        "corpus": corpus,
+        # In which order several are named is no matter.
+        "corpus": corpora[0] if len(corpora) == 1 else sorted(set(corpora)),
         "id_column": config.id_column,
         "carry": list(config.carry),
         "limit": config.limit,
@@ -95,16 +97,12 @@ def _new_manifest(
         name = next(iter(plan.unreadable))
         raise CorpusError(
             f"{name}: {plan.unreadable[name]} ({len(plan.unreadable)} unreadable in all)",
-            hint="mend or remove it, or leave out --strict to score the others",
+            hint=f"repair or remove it, or leave out {named('strict')} to score the others",
         )
-    columns, id_type, carried = choose_columns(
-        plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
-    )
-    token_columns = tuple(name for name in TOKEN_FIELDS if getattr(config, name))
-    schema = encode_schema(part_schema(id_type, carried, token_columns))
+    columns, schema = _columns(config, plan)
     shards, reuse = plan.shards, None
     if config.reuse is not None:
-        shards, reuse = _reuse(RunStore(config.reuse), plan, identity, request, schema)
+        shards, reuse = _reuse(config.reuse, plan, *find_reuse(config, plan, model, rules))
     return Manifest(
         run_id=uuid.uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,25 +134,53 @@ def _new_manifest(
     )
 
 
+def _columns(config: ScoreConfig, plan: CorpusPlan) -> tuple[Columns, str]:
+    """The columns that are read, and the schema of a part. Raises CorpusError."""
+    columns, id_type, carried = choose_columns(
+        plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
+    )
+    token_columns = tuple(name for name in TOKEN_FIELDS if getattr(config, name))
+    return columns, encode_schema(part_schema(id_type, carried, token_columns))
+
+
 def estimate_plan(
-    config: ScoreConfig, plan: CorpusPlan, model: Model, rules: ScoringRules
+    config: ScoreConfig,
+    plan: CorpusPlan,
+    model: Model,
+    rules: ScoringRules,
+    reused: Sequence[Shard] = (),
 ) -> tuple[Estimate, Sample]:
-    """What scoring the plan comes to, from a sample of its documents."""
+    """What scoring the plan comes to, reused rows left out, from a sample of its documents."""
     trusted = config.trust_remote_code
     tokenizer = backend_of(rules).tokenizer(model.folder, trust_remote_code=trusted)
     files = (plan.root, plan.footers, plan.num_rows, config.text_column)
-    return estimate_work(*files, tokenizer=tokenizer, rules=rules)
+    covered = covered_groups(reused)
+    return estimate_work(*files, tokenizer=tokenizer, rules=rules, covered=covered)
+
+
+def find_reuse(
+    config: ScoreConfig, plan: CorpusPlan, model: Model, rules: ScoringRules
+) -> tuple[list[Shard], str]:
+    """What a plan takes over of the run that `reuse` names, and why not all of it, if not all.
+
+    Raises RunError where there is no run.
+    """
+    assert config.reuse is not None
+    return find_reusable(
+        RunStore(config.reuse),
+        fingerprint(model, rules, config.text_column),
+        _request(config),
+        _columns(config, plan)[1],
+        plan.root,
+        plan.footers,
+    )
 
 
 def _reuse(
-    other: RunStore,
-    plan: CorpusPlan,
-    identity: dict[str, Value],
-    request: dict[str, Value],
-    schema: str,
+    run: str, plan: CorpusPlan, kept: list[Shard], reason: str
 ) -> tuple[tuple[Shard, ...], Reuse]:
     """The shards of a run that takes over what it can of another."""
-    kept, reason = find_reusable(other, identity, request, schema, plan.root, plan.footers)
+    other = RunStore(run)
     if reason:
         log.warning(
             "of %s %s rows are taken over: %s",
@@ -164,8 +190,8 @@ def _reuse(
         )
     if not kept:
         return plan.shards, make_record(other, {}, reason)
-    dealt = deal_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
-    shards, origin = merge_shards(kept, list(dealt))
+    fresh = make_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
+    shards, origin = merge_shards(kept, list(fresh))
     return shards, make_record(other, origin, reason)
 
 
@@ -176,5 +202,5 @@ def _check_same_run(
     if changes:
         raise RunError(
             f"{store.location} holds another run: {'; '.join(changes)}",
-            hint="choose a new --out, or repeat the settings that this run was started with",
+            hint=f"choose a new {named('out')}, or repeat the settings that started this run",
         )

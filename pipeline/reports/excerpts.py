@@ -66,7 +66,7 @@ def find_examples(
     if not quantiles:
         return []
     rows = _chosen(scores, sketch, quantiles)
-    excerpts = {} if corpus is None else _excerpts(corpus, manifest.text_column, rows)
+    excerpts = {} if corpus is None else read_excerpts(corpus, manifest.text_column, rows)
     return [
         Example(
             place=row["place"],
@@ -129,10 +129,13 @@ def _ends(sketch: Sketch, *, high: bool = False) -> tuple[float, float]:
     return float(sketch.low[0]), float(sketch.high[at])
 
 
-def _excerpts(
+def read_excerpts(
     root: Root, text_column: str, rows: pl.DataFrame
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Locator to the fields of an Example that depend on the corpus."""
+    """Locator to `excerpt`, `is_whole` and `missing`, as an Example has them.
+
+    `rows` have `file`, `row` and `text_hash`. What cannot be read is said of its row.
+    """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for (file,), wanted in rows.partition_by("file", as_dict=True).items():
         hashes = dict(wanted.select("row", "text_hash").sort("row").iter_rows())

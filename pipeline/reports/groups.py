@@ -16,6 +16,7 @@ from pipeline.errors import RunError
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
+from pipeline.statistics.bootstrap import Bootstrap
 from pipeline.statistics.columns import column_named, outside_calendar
 from pipeline.statistics.sketches import Sketch
 
@@ -132,15 +133,20 @@ def grouping_of(column: str, largest: pl.DataFrame) -> Grouping:
     return Grouping(column, tuple(names))
 
 
-def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None) -> list[Group]:
+def groups_of(
+    scores: pl.LazyFrame,
+    column: str,
+    groups: list[str] | None = None,
+    bootstrap: Bootstrap | None = None,
+) -> list[Group]:
     """Figures by group, from the least to the most surprising.
 
-    `groups` are the ones to tell apart; those of largest_groups, if not given.
+    `groups` are the ones to show; those of largest_groups, if not given.
     """
     if groups is None:
         groups = largest_groups(group_sizes(scores, column))
     grouping = Grouping(column, tuple(groups))
-    (tally,) = tally_rows(scores, [grouping.tallied()])
+    (tally,) = tally_rows(scores, [grouping.tallied()], bootstrap=bootstrap)
     return group_tables(grouping, tally).groups
 
 
@@ -211,7 +217,7 @@ def check_group(column: str, manifest: Manifest) -> None:
         carried = ", ".join(manifest.carried) or "nothing"
         hint = f"did you mean '{near}'?" if near else f"this run carries {carried}"
         raise RunError(
-            f"no carried column '{column}' to group by", hint=f"{hint}; see winnow score --carry"
+            f"no carried column '{column}' to group by", hint=f"{hint}; carry others when scoring"
         )
     check_groupable(column, manifest.arrow_schema().field(column).type)
 

@@ -11,6 +11,7 @@ import polars as pl
 from pipeline.reports.distributions import LengthBand, LengthTally
 from pipeline.reports.figures import Figures, tally_rows
 from pipeline.reports.groups import WHOLE, Grouping, GroupTables, group_tables
+from pipeline.statistics.bootstrap import Bootstrap
 from pipeline.statistics.sketches import Sketch, resolution_of
 
 
@@ -26,12 +27,14 @@ class Measured:
     lengths: list[LengthBand]
 
 
-def measure(scores: pl.LazyFrame, groupings: Mapping[str, Grouping]) -> Measured:
-    """Everything that adds up, in one pass."""
+def measure(
+    scores: pl.LazyFrame, groupings: Mapping[str, Grouping], bootstrap: Bootstrap | None = None
+) -> Measured:
+    """Everything that adds up, in one pass; with intervals if there is what resamples them."""
     lengths = LengthTally(resolution_of(scores))
     # The groups of any one column add up to the whole: then nothing of it is measured apart.
     wanted = [grouping.tallied() for grouping in groupings.values() or [WHOLE]]
-    tallies = tally_rows(scores, wanted, lengths.add)
+    tallies = tally_rows(scores, wanted, lengths.add, bootstrap)
     overall, sketches = tallies[0].whole()
     return Measured(
         overall=overall,

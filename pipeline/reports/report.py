@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from pipeline.engine.rules import ModelRecord
+from pipeline.reports.baseline import named_baseline
 from pipeline.reports.distributions import (
     ALL,
     Ecdf,
@@ -28,6 +29,7 @@ from pipeline.reports.figures import (
     QUANTILE_METRICS,
     Figures,
 )
+from pipeline.reports.gate import Gate
 from pipeline.reports.groups import (
     Group,
     check_dates,
@@ -37,12 +39,7 @@ from pipeline.reports.groups import (
     largest_query,
 )
 from pipeline.reports.measurement import measure
-from pipeline.reports.requirements import (
-    Finding,
-    check_requirements,
-    exact_quantiles,
-    parse_requirement,
-)
+from pipeline.reports.requirements import Finding, Requirement
 from pipeline.reports.sampled import (
     Sampled,
     corpus_figures,
@@ -52,12 +49,14 @@ from pipeline.reports.sampled import (
     weight_of,
 )
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
+from pipeline.reports.term_values import Rows
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, Rules, Success
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
+from pipeline.statistics.bootstrap import Bootstrap, Intervals
 from pipeline.verification.verify import Verification, read_verification
 
 REPORT_VERSION = 2
@@ -102,7 +101,7 @@ class Provenance(BaseModel):
     num_rows_copied: int | None
     """Rows that took the score of an equal text of their shard; they were not scored again."""
     verification: Verification | None
-    """What the last `winnow verify` found."""
+    """What the last verification found."""
 
 
 class Report(BaseModel):
@@ -115,6 +114,8 @@ class Report(BaseModel):
     sample: Sampled | None
     """What the run is a sample of: then `overall`, `groups` and `requirements` are estimates of the
     whole corpus from weighted rows, and everything else is of the sampled rows."""
+    intervals: Intervals | None = None
+    """How the intervals of `overall` and `groups` were found; of a sample `sample` says it."""
     overall: Figures
     groups: dict[str, list[Group]]
     """Column to groups, from the least to the most surprising."""
@@ -139,15 +140,17 @@ def build_report(
     by: str | Sequence[str] = (),
     separate: str | None = None,
     fail_if: str | Sequence[str] = (),
+    baseline: RunStore | str | Path | None = None,
     text: bool = True,
     corpus: str | None = None,
     partial: bool = False,
 ) -> Report:
-    """The figures of a run, as `winnow report` prints them; nothing is written.
+    """The figures of a run, as a report page has them; nothing is written.
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
-    tell from the rest; `fail_if` are expressions that must not be true of the run; `text` shows the
+    tell from the rest; `fail_if` are expressions that must not be true of the run, `baseline` the
+    run that their baseline(...), increase(...) and decrease(...) are of; `text` shows the
     beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`;
     `partial` takes what there is of a run whose parts are not all there. Figures of many documents
     are made from sums: perplexity is exp(sum of nll / sum of tokens), nll in nats. Raises RunError
@@ -176,8 +179,12 @@ def build_report(
     for column in (*by, *labelled):
         check_group(column, manifest)
     check_dates(scores, (*by, *labelled))
-    schema = scores.collect_schema()
-    requirements = [parse_requirement(source, schema, weight_of(draw)) for source in fail_if]
+    requirements = [Requirement.read(source) for source in fail_if]
+    gate = Gate(
+        requirements,
+        Rows(weighed_scores, weight_of(draw)),
+        named_baseline(baseline, manifest, requirements),
+    )
 
     by = tuple(dict.fromkeys(by)) or default_columns(scores, manifest)
     counted = tuple(dict.fromkeys([*by, *labelled]))
@@ -189,15 +196,16 @@ def build_report(
         ],
         engine="streaming",
     )
+    bootstrap = None if draw else Bootstrap()
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
     # Side by side: each leaves a core idle for half of its time.
     with ThreadPoolExecutor(1) as beside:
-        judged = beside.submit(check_requirements, weighed_scores, requirements)
+        judged = beside.submit(gate.judge)
         counted_copies = beside.submit(find_duplicates, scores)
-        measured = measure(scores, {column: groupings[column] for column in by})
-        findings = judged.result()
+        measured = measure(scores, {column: groupings[column] for column in by}, bootstrap)
+        findings = gate.findings(judged.result())
         overall = measured.overall if draw is None else corpus_figures(weighed_scores, draw)
-        overall = overall.with_quantiles(exact_quantiles(requirements, findings))
+        overall = overall.with_quantiles(gate.run.exact_quantiles().get(None, {}))
         examples = find_examples(
             scores,
             manifest,
@@ -215,6 +223,7 @@ def build_report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=parts.is_complete,
         sample=None if draw is None else sampled(weighed_scores, draw),
+        intervals=bootstrap.described() if bootstrap else None,
         overall=overall,
         groups={
             column: tables.groups

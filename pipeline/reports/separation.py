@@ -1,11 +1,11 @@
-"""How well scores tell labelled documents from the rest.
+"""How well scores separate labelled documents from the rest.
 
-Owns the request and reading the two sides. For somebody who has labels for a part of a corpus and
-asks whether perplexity sees what the labels say. Areas are areas.py's, the cut is cuts.py's.
+Owns the request and reading the two sides. For users who have labels for part of a corpus and ask
+whether perplexity reflects them. Areas are areas.py's, the cut is cuts.py's.
 
 ROC AUC is the probability that a labelled document scores higher than one of the rest, ties
 counting half: the Mann-Whitney U statistic over the number of pairs (Hanley and McNeil 1982). It
-is exact, and takes some 30 bytes a labelled document and metric. One below 0.5 tells them apart as
+is exact, and takes some 30 bytes per labelled document and metric. One below 0.5 separates as
 well as one above: labelled documents score lower then.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, named
 from pipeline.reports.areas import PairCounts, RankedMetric, rank_metrics, verdict_of
 from pipeline.reports.cuts import Cut, best_cut
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
@@ -47,7 +47,7 @@ class SeparatedLabel(BaseModel):
 
 
 class Separation(BaseModel):
-    """`winnow report --separate COLUMN=VALUE,VALUE`."""
+    """How well metrics separate labelled documents from the rest."""
 
     column: str
     labels: list[SeparatedLabel]
@@ -80,11 +80,11 @@ def parse_labels(text: str) -> Labels:
     names = tuple(dict.fromkeys(name for name in values.split(",") if name))
     if not (column and equals and names):
         raise ConfigError(
-            f"--separate {text!r} is not COLUMN=VALUE[,VALUE...]",
+            f"{named('separate')} {text!r} is not COLUMN=VALUE[,VALUE...]",
             hint="name a carried column and the values that should stand out: source=spam,ads",
         )
     if len(names) > MOST_LABELS:
-        raise ConfigError(f"--separate names {len(names)} values; at most {MOST_LABELS}")
+        raise ConfigError(f"{named('separate')} names {len(names)} values; at most {MOST_LABELS}")
     return Labels(column, names)
 
 

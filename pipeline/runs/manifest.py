@@ -32,6 +32,8 @@ from pipeline.runs.records import Count, Record, by_kind, form_version, on_one_l
 from pipeline.schema import Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+MOST_NAMED = 20
+"""Of a list, where a run that is another one is told of."""
 Value = str | int | float | bool | None | list[str]
 FORM_VERSION = 2
 """Of the manifest, the footers and `_SUCCESS`; no release has written an older one."""
@@ -67,7 +69,7 @@ class Reuse(Record):
 
 
 class Manifest(Record):
-    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
+    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot cut the shards differently."""
 
     schema_version: FormVersion = FORM_VERSION
     run_id: str
@@ -149,7 +151,7 @@ class Manifest(Record):
             yield self.files[span.file].path, span.first_row + position - begins[at]
 
     def to_json(self) -> str:
-        """One line a key: short to read, small to write, whatever the number of shards."""
+        """One line per key: short to read, small to write, whatever the number of shards."""
         fields = self.model_dump(mode="json").items()
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields]
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -175,7 +177,10 @@ def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
 
 
 def _short(value: Value) -> str:
-    text = ",".join(value) if isinstance(value, list) else str(value)
+    text = str(value)
+    if isinstance(value, list):
+        more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
+        text = ",".join(value[:MOST_NAMED]) + more
     return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
 
 
@@ -236,7 +241,7 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
 
 
 class PartChecksums(Record):
-    """What a part's bytes are held against; CRC32s are eight hexadecimal digits."""
+    """What a part's bytes are checked against; CRC32s are eight hexadecimal digits."""
 
     body_bytes: int
     """Before the footer."""

@@ -47,7 +47,7 @@ R = TypeVar("R", bound=Record)
 
 
 def form_version(newest: int, *, oldest: int = 1) -> AfterValidator:
-    """Annotates the number of a record's form: its first field, so that it is judged first."""
+    """Annotates the number of a record's form: its first field, so that it is checked first."""
 
     def check(found: int) -> int:
         if found > newest:

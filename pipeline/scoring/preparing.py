@@ -1,4 +1,4 @@
-"""A document on its way: text to token ids to windows, and the answers coming back.
+"""A document in preparation: text to token ids to windows, and back to its score.
 
 Owns what of a document is scored. Copies (copies.py) have no windows: they share an answer.
 """
@@ -17,7 +17,7 @@ from pipeline.scoring.fold import fold_document, unscored
 
 @dataclass(slots=True)
 class PreparedDocument:
-    """A document on its way: its windows out to the engine, their log-probabilities back."""
+    """A document in progress: its windows for the engine, and their log-probabilities."""
 
     document: Document
     score: DocumentScore | None = None
@@ -58,7 +58,7 @@ class PreparedDocument:
 
 @dataclass(slots=True)
 class PreparedBatch:
-    """A batch on its way; complete when no window of it is missing."""
+    """A batch in progress; complete when no window of it is missing."""
 
     batch: Batch
     documents: list[PreparedDocument]
@@ -116,7 +116,7 @@ def prepare_document(
     if rules.long_documents == "skip" and len(windows) > 1:
         score = unscored("skipped", text, error="too_long", num_tokens=len(ids))
         return PreparedDocument(document, score)
-    # An engine that is asked for a row that its embedding does not have dies.
+    # An engine crashes on a token id that its embedding does not have.
     if vocab_size is not None and any(max(w.prompt) >= vocab_size for w in windows):
         score = unscored("error", text, error="token_out_of_vocabulary", num_tokens=len(ids))
         return PreparedDocument(document, score)
@@ -174,7 +174,7 @@ def _is_within(content: bytes, place: int) -> bool:
 def fold(prepared: PreparedDocument, rules: ScoringRules) -> DocumentScore:
     """The score row of a document whose windows are all back."""
     if prepared.is_copy:
-        # Documents leave in order: the first of them has been here.
+        # Documents leave in order: the first copy has been scored.
         assert prepared.answer is not None
         assert prepared.answer.score is not None
         return prepared.answer.score

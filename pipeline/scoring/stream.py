@@ -81,12 +81,15 @@ def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[
         for answer in engine.score(windows()):
             batch, document, position, num_scored = owners.pop(answer.key)
             if len(answer.logprobs) != num_scored:
-                raise EngineError("the engine answered a window with another number of tokens")
+                raise EngineError(
+                    f"the engine returned {len(answer.logprobs)} log-probabilities for "
+                    f"{num_scored} scored tokens"
+                )
             document.logprobs[position] = answer.logprobs
             batch.num_missing -= 1
             while on_the_way and not on_the_way[0].num_missing:
                 yield on_the_way.popleft()
         if owners:
-            raise EngineError(f"the engine left {len(owners)} windows unanswered")
+            raise EngineError(f"the engine returned nothing for {len(owners)} windows")
         while on_the_way:
             yield on_the_way.popleft()

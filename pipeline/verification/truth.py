@@ -35,7 +35,7 @@ bfloat16 keeps 8 bits, and short documents have few tokens to average over (see 
 was measured).
 """
 NOISE_TOLERANCES = {"float32": 1e-5}
-"""Largest relative difference that company may make; of the halves the figure is only reported."""
+"""Largest relative difference that batching may make; for 16-bit dtypes it is only reported."""
 WORST_SHOWN = 5
 
 OnDocument = Callable[[int, int], None]
@@ -73,7 +73,7 @@ class Truth(BaseModel):
 
 
 class NoiseFloor(BaseModel):
-    """How far the same engine is from itself when a document is alone instead of in a crowd."""
+    """How far an engine's scores differ when a document is scored alone, not in a batch."""
 
     num_documents: int
     largest_nll_difference: float
@@ -149,7 +149,7 @@ def measure_truth(
     rescored = []
     for document in sample:
         nll, num_tokens = reference.nll(document.text)
-        # Another number of tokens is not an error to average, but another document.
+        # Another number of tokens is not an error to average: it is another document.
         same = num_tokens == document.num_tokens
         error = relative_error(document.nll, nll) if same else math.inf
         difference = abs(document.nll - nll) / num_tokens if num_tokens else math.inf
@@ -193,7 +193,7 @@ def measure_noise_floor(
 ) -> NoiseFloor:
     """Score each document again, alone in the engine, and compare with the stored score.
 
-    Other company means other shapes of the matrix products, so another order of summation: what
+    Another batch means other shapes of the matrix products, so another order of summation: what
     this shows is how much of a score is chance.
     """
     found = []
@@ -231,7 +231,7 @@ def judge_noise(noise: NoiseFloor, dtype: str) -> Check:
     """The verdict on the noise floor: a limit for float32, a figure for the others."""
     limit = NOISE_TOLERANCES.get(dtype)
     detail = (
-        f"{noise.num_documents} documents alone instead of in a crowd: nll differs by "
+        f"{noise.num_documents} documents scored alone instead of in a batch: nll differs by "
         f"{noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on average "
         + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
     )

@@ -6,8 +6,9 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 from typing import Annotated
 
 from pipeline.engine.backends import backend_of
+from pipeline.engine.protocol import INTEGRITY_ALONE
 from pipeline.engine.rules import ModelRecord
-from pipeline.errors import ModelError, require_modules
+from pipeline.errors import ModelError, named, require_modules
 from pipeline.planning.identity import engine_settings
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.records import Record, form_version, load, save
@@ -58,17 +59,17 @@ def verify_run(
     """Check a run. `sample = 0` loads no model; `corpus` is where its corpus was moved to.
 
     Raises RunError where there is no run, CorpusError where `corpus` is no place for it, ModelError
-    where its model needs code of its own that nobody trusts here, MissingExtraError where a sample
+    where its model needs code of its own that is not trusted here, MissingExtraError where a sample
     cannot be scored for want of torch.
 
-    A run that is not whole is not rescored: its scores are not what anybody will use.
+    A run that is not whole is not rescored: its scores are not final.
     """
     manifest = store.require_manifest()
     rules, model = manifest.rules, manifest.model
     backend = backend_of(rules)
     if sample:
-        alone = "--sample 0 checks integrity alone"
-        require_modules("scoring a sample again", *backend.reference_modules, instead=alone)
+        needed = backend.reference_modules
+        require_modules("scoring a sample again", *needed, instead=INTEGRITY_ALONE)
     root = open_corpus(manifest, corpus)
     checks = check_integrity(store, manifest, root)
     truth = noise = None
@@ -104,11 +105,12 @@ def verify_run(
 
 
 def _check_trust(model: ModelRecord, *, trusted: bool) -> None:
-    # Whoever may write a run may write its manifest; running it is for this machine to allow.
+    # Anyone who may write a run may write its manifest: this machine must allow its code.
     if model.trust_remote_code and not trusted:
         raise ModelError(
             f"this run was scored with Python code from {model.folder}",
-            hint="read that code, then allow it with --trust-remote-code; --sample 0 runs none",
+            hint=f"read that code, then allow it with {named('trust_remote_code')}; or "
+            f"{INTEGRITY_ALONE}",
         )
 
 

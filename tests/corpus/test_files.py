@@ -89,6 +89,37 @@ def test_hidden_names_are_skipped_at_any_depth(tmp_path, hidden):
     assert names(f"{tmp_path}/**") == ["seen.parquet"]
 
 
+def test_a_partition_whose_column_begins_with_an_underscore_is_not_hidden(tmp_path):
+    """As Spark has it: its rows would be missing unsaid."""
+    write(tmp_path / "_lang=en/a.parquet")
+    write(tmp_path / "_old/a.parquet")
+    assert names(tmp_path) == ["_lang=en/a.parquet"]
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst", "bz2", "zip", "part", "crdownload"])
+def test_parquet_that_is_packed_or_not_whole_is_an_unreadable_file(tmp_path, ending):
+    write(tmp_path / "a.parquet")
+    (tmp_path / f"b.Parquet.{ending}").write_bytes(b"\x1f\x8b\x08")
+    _, unreadable = footers_of(tmp_path)
+    assert list(unreadable) == [f"b.Parquet.{ending}"]
+    assert "unpack it, or finish its download" in unreadable[f"b.Parquet.{ending}"]
+    assert names(tmp_path / "*.parquet") == ["a.parquet"], "a glob says which are meant"
+
+
+def test_documents_in_other_formats_are_told_of(tmp_path, caplog):
+    write(tmp_path / "a.parquet")
+    for name in ("README.md", "info.json", "a.parquet.md5", "_x.csv", ".y.csv"):
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["a.parquet"]
+    assert caplog.messages == []
+    for name in ("c.jsonl.zst", "en/b.csv", "d.json.gz", "e.arrow"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["a.parquet"]
+    [message] = caplog.messages
+    assert message.endswith(f"left out of {tmp_path}: c.jsonl.zst and 3 more")
+
+
 def test_a_corpus_inside_a_hidden_folder_is_found(tmp_path):
     """Only names below the corpus are judged; the user named what is above."""
     write(tmp_path / ".cache" / "_x" / "a.parquet")
@@ -255,7 +286,7 @@ def test_a_folder_that_cannot_be_looked_into_is_unreadable(tmp_path, monkeypatch
     monkeypatch.setattr(os, "scandir", scandir)
     assert footers_of(tmp_path)[1] == {"closed": "Permission denied"}
     assert footers_of(tmp_path / "**/*.parquet")[1] == {"closed": "Permission denied"}
-    with pytest.raises(CorpusError, match="closed cannot be looked into: Permission denied"):
+    with pytest.raises(CorpusError, match="closed cannot be listed: Permission denied"):
         find_files(str(tmp_path / "closed"))
 
 
@@ -306,7 +337,7 @@ def test_a_table_whose_files_a_log_names_is_no_corpus(tmp_path, log, kind):
     (tmp_path / "table" / log).parent.mkdir()
     (tmp_path / "table" / log).touch()
     for corpus in ("table", "", "table/**/*.parquet"):
-        with pytest.raises(CorpusError, match=f"table is a {kind} table") as raised:
+        with pytest.raises(CorpusError, match=f"table is an? {kind} table") as raised:
             find_files(f"{tmp_path}/{corpus}")
         assert "export the table" in raised.value.hint
     assert names(tmp_path / "table/data/a.parquet") == ["a.parquet"]
@@ -369,6 +400,14 @@ def test_a_column_that_is_in_the_names_of_folders_is_not_left_out_unsaid(tmp_pat
     assert choose(*footers, carry=("source",))[0].carried == ("source",)
 
 
+def test_so_are_those_of_folders_inside_of_them(tmp_path):
+    write(tmp_path / "lang=en/year=2024/a.parquet", text=["x"], lang=["en"])
+    footers, _ = footers_of(tmp_path)
+    with pytest.raises(CorpusError, match=r"'year' is in the names of folders \(year=2024/\)"):
+        choose(*footers, carry=("year",))
+    assert choose(*footers, carry=("lang",))[0].carried == ("lang",)
+
+
 def test_text_without_rows_or_row_groups_is_accepted(tmp_path):
     write(tmp_path / "a.parquet", text=pa.array([], pa.string()))
     (found,), _ = footers_of(tmp_path)
@@ -379,14 +418,14 @@ def test_a_missing_text_column_names_what_there_is_and_the_near_name(tmp_path):
     write(tmp_path / "a.parquet", Text=["x"], url=["y"])
     with pytest.raises(CorpusError, match=r"a\.parquet: no column 'text'; it has Text, url") as r:
         footers_of(tmp_path)
-    assert r.value.hint == "did you mean --text-column Text?"
+    assert r.value.hint == "did you mean text_column Text?"
 
 
 def test_a_missing_text_column_with_nothing_near(tmp_path):
     write(tmp_path / "a.parquet", body=["x"])
     with pytest.raises(CorpusError, match="no column 'text'; it has body") as raised:
         footers_of(tmp_path)
-    assert raised.value.hint == "name it with --text-column"
+    assert raised.value.hint == "name it with text_column"
 
 
 @pytest.mark.parametrize(
@@ -400,7 +439,7 @@ def test_a_text_column_that_is_not_text_names_its_type_and_the_text_columns(tmp_
     kind = re.escape(str(pq.read_schema(tmp_path / "a.parquet").field("text").type))
     with pytest.raises(CorpusError, match=rf"column 'text' is {kind}, not text") as raised:
         footers_of(tmp_path)
-    assert raised.value.hint == "text columns: body, title; name one with --text-column"
+    assert raised.value.hint == "text columns: body, title; name one with text_column"
 
 
 def test_no_text_column_at_all(tmp_path):
@@ -528,13 +567,23 @@ def test_the_default_id_must_be_in_every_file():
     assert columns.doc_id is None
 
 
+def test_a_default_id_that_no_score_could_hold_is_told_of_and_left(caplog):
+    """Nobody asked for it: it is no reason to refuse the run."""
+    both = footer("a", text=TEXT, id=pa.int64()), footer("b", text=TEXT, id=TEXT)
+    columns, kind, _ = choose(*both)
+    assert (columns.doc_id, kind) == (None, None)
+    assert "'id' is not taken as doc_id: column 'id' has types that do not go" in caplog.text
+    with pytest.raises(CorpusError, match="types that do not go together"):
+        choose(*both, id_column="id")
+
+
 def test_an_id_column_that_is_asked_for():
     columns, kind, carried = choose(footer("a", text=TEXT, url=TEXT, id=TEXT), id_column="url")
     assert (columns, kind, carried) == (Columns("text", "url", ()), TEXT, [])
 
 
 def test_an_id_column_that_is_not_there_names_the_near_one():
-    with pytest.raises(CorpusError, match=r"no column 'urls' in the corpus \(--id-column\)") as r:
+    with pytest.raises(CorpusError, match=r"no column 'urls' in the corpus \(id_column\)") as r:
         choose(footer("a", text=TEXT, url=TEXT), id_column="urls")
     assert r.value.hint == "did you mean 'url'?"
 
@@ -552,7 +601,7 @@ def test_carried_columns_keep_their_order_and_come_once():
     ids=["near", "far"],
 )
 def test_a_carried_column_that_is_not_there(asked, hint):
-    with pytest.raises(CorpusError, match=rf"no column '{asked}' in the corpus \(--carry\)") as r:
+    with pytest.raises(CorpusError, match=rf"no column '{asked}' in the corpus \(carry\)") as r:
         choose(footer("a", text=TEXT, source=TEXT), carry=(asked,))
     assert r.value.hint == hint
 
@@ -561,7 +610,7 @@ def test_carried_columns_may_be_listed_with_commas():
     one = footer("a", text=TEXT, lang=TEXT, source=TEXT, **{"lang,source": TEXT})
     assert choose(one, carry=("lang,source",))[0].carried == ("lang,source",)
     assert choose(one, carry=("source,lang", "text"))[0].carried == ("source", "lang", "text")
-    with pytest.raises(CorpusError, match=r"no column 'langs' in the corpus \(--carry\)"):
+    with pytest.raises(CorpusError, match=r"no column 'langs' in the corpus \(carry\)"):
         choose(one, carry=("source,langs",))
 
 
@@ -643,10 +692,10 @@ def test_the_same_text_written_in_several_ways_goes_together(others):
 )
 def test_types_that_do_not_go_together_name_themselves_and_their_files(one, other):
     files = [footer("x.parquet", text=TEXT, c=one), footer("y.parquet", text=TEXT, c=other)]
-    wanted = re.escape(f"column 'c' has types that do not go together: {one} in x.parquet, {other}")
+    wanted = re.escape(f"column 'c' has incompatible types: {one} in x.parquet, {other}")
     with pytest.raises(CorpusError, match=wanted) as raised:
         choose(*files, carry=("c",))
-    assert "leave it out of --carry" in raised.value.hint
+    assert "leave it out of carry" in raised.value.hint
 
 
 def test_a_column_that_is_there_twice_cannot_be_carried():
@@ -721,9 +770,9 @@ def test_types_go_together_where_every_value_fits(tmp_path, one, other, both):
     ids=["2^53 + 1", "unsigned", "year 9999", "float16", "decimal", "list", "signs"],
 )
 def test_types_are_refused_by_name_where_a_value_would_change(tmp_path, one, other):
-    with pytest.raises(CorpusError, match=r"column 'c' has types that do not go together") as r:
+    with pytest.raises(CorpusError, match=r"column 'c' has incompatible types") as r:
         columns_of(tmp_path, one, other, carry=("c",))
-    assert "leave it out of --carry" in r.value.hint
+    assert "leave it out of carry" in r.value.hint
 
 
 def test_a_date_that_no_calendar_has_is_refused_by_name(tmp_path):

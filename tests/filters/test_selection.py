@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.filters import selection
 from pipeline.filters.config import FilterConfig, load_filter_config
-from pipeline.filters.selection import find_cutoffs
+from pipeline.filters.rules import budget as budget_rule
+from pipeline.filters.selection import Selection
 from pipeline.statistics.columns import column_named
 from tests.statistics.test_hashing import splitmix
 
@@ -67,7 +67,7 @@ SCHEMA = {
 def decide(table: list[dict], **options) -> pl.DataFrame:
     config = load_filter_config(None, {"run": "x", **options})
     scores = pl.LazyFrame(table, schema=SCHEMA)
-    selection = find_cutoffs(config, scores)
+    selection = Selection.of(config).find(scores)
     decided = selection.decide(scores).collect()
     assert decided["file"].to_list() == [row["file"] for row in table]
     assert decided["row"].to_list() == [row["row"] for row in table]
@@ -165,13 +165,13 @@ def bytes_of(rows):
     st.sampled_from(["low", "middle", "high", "random"]),
     st.integers(0, 3),
     st.sampled_from(["tokens", "bytes"]),
-    st.sampled_from([1, selection.MOST_TIED]),
+    st.sampled_from([1, budget_rule.MOST_TIED]),
 )
 def test_budget(rows, budget, prefer, seed, unit, most_tied):
     table = scores_of(rows)
     size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
     asked = {f"budget_{unit}": str(budget)}
-    with mock.patch.object(selection, "MOST_TIED", most_tied):
+    with mock.patch.object(budget_rule, "MOST_TIED", most_tied):
         decided = decide(table, **asked, prefer=prefer, seed=seed)
     order = budget_order(table, "perplexity", prefer, seed)
     start, end = 0, len(order)
@@ -193,6 +193,27 @@ def test_budget(rows, budget, prefer, seed, unit, most_tied):
         (row["file"], row["row"]) for row, keep in zip(table, decided["keep"], strict=True) if keep
     }
     assert got == kept
+
+
+@settings(max_examples=100)
+@given(ROWS, st.integers(1, 600), st.sampled_from(["tokens", "bytes"]))
+def test_the_middle_of_a_budget_is_the_median_by_size(rows, budget, unit):
+    table = scores_of(rows)
+    size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
+    options = {"run": "x", f"budget_{unit}": str(budget), "prefer": "middle"}
+    config = load_filter_config(None, options)
+    selection = Selection.of(config).find(pl.LazyFrame(table, schema=SCHEMA))
+    (rule,) = (one for one in selection.rules if isinstance(one, budget_rule.Budget))
+    order = budget_order(table, "perplexity", "middle", 0)
+    total = size_of(order)
+    if total <= budget:
+        assert rule.middle_value is None
+        return
+    value = next(
+        row["perplexity"] for i, row in enumerate(order) if 2 * size_of(order[: i + 1]) > total
+    )
+    assert rule.middle_value == value
+    assert f"the middle is perplexity {value:.6g}, the median by {unit}" in list(rule.words())
 
 
 def test_what_is_kept_without_a_score_is_charged_to_the_budget():
@@ -220,7 +241,7 @@ def test_sample_follows_the_gaussian_and_not_the_dealing():
     config = FilterConfig(run="x", sample_toward=(20.0, 5.0), seed=1)
     scores = pl.LazyFrame(table, schema=SCHEMA)
     pieces = [
-        find_cutoffs(config, scores).decide(scores.slice(at, 7_000)).collect()["keep"]
+        Selection.of(config).find(scores).decide(scores.slice(at, 7_000)).collect()["keep"]
         for at in range(0, 40_000, 7_000)
     ]
     assert pl.concat(pieces).to_list() == decided["keep"].to_list()
@@ -274,7 +295,7 @@ def odd_scores() -> tuple[pl.LazyFrame, list[dict]]:
 def test_a_bound_on_a_column_with_a_name_like_a_pattern(metric):
     scores, _ = odd_scores()
     config = load_filter_config(None, {"run": "x", "min": [f"{metric}=0.5"]})
-    decided = find_cutoffs(config, scores).decide(scores, "^g$").collect()
+    decided = Selection.of(config).find(scores).decide(scores, "^g$").collect()
     assert decided.filter("keep")["row"].to_list() == [7, 8, 10, 11]
     assert decided.filter(~pl.col("scored"))["row"].to_list() == [0, 3, 6, 9]
     assert decided["by"].to_list() == ["a", "b"] * 6
@@ -283,7 +304,7 @@ def test_a_bound_on_a_column_with_a_name_like_a_pattern(metric):
 def test_within_a_column_with_a_name_like_a_pattern():
     scores, table = odd_scores()
     options = {"run": "x", "percentile": "0:50", "within": "^g$"}
-    decided = find_cutoffs(load_filter_config(None, options), scores).decide(scores).collect()
+    decided = Selection.of(load_filter_config(None, options)).find(scores).decide(scores).collect()
     for first in (0, 1):
         own = np.array([row["perplexity"] for row in table[first::2]])
         assert decided["keep"].to_list()[first::2] == list(own <= np.percentile(own, 50))
@@ -293,5 +314,6 @@ def test_a_nan_is_in_the_group_of_what_is_missing():
     scores, _ = odd_scores()
     scores = scores.with_columns(pl.when(pl.col("row") > 5).then(column_named("^q$")).alias("^q$"))
     options = {"run": "x", "percentile": "0:100", "within": "^q$"}
-    cutoffs = find_cutoffs(load_filter_config(None, options), scores).cutoffs
+    (rule,) = Selection.of(load_filter_config(None, options)).find(scores).rules
+    cutoffs = rule.cutoffs
     assert dict(cutoffs.select("group", "documents").iter_rows())[None] == 8

@@ -118,7 +118,7 @@ def mixed(seed: int, rows: int) -> list[str | None]:
 
 
 class Letters:
-    """A tokenizer whose tokens a byte differ by script: one a character, one a word of ASCII."""
+    """A tokenizer whose tokens per byte differ by script: one a character, one a word of ASCII."""
 
     def encode(self, texts, *, offsets=False):
         from pipeline.engine.protocol import Encoded
@@ -218,3 +218,13 @@ def test_the_interval_by_hand():
     """Of 1, 3, 5, 5 the mean is 3.5, its squared error 11 / 3 / 4; t(3) is 3.1824."""
     found = total_of([1, 3, 5, 5], 1000)
     assert (found.value, found.low, found.high) == (3500, 3500 - 3047, 3500 + 3047)
+
+
+def test_row_groups_that_are_covered_are_left_out(tmp_path, tokenizer):
+    texts = [f"{row} " * (row + 1) for row in range(12)]
+    folder = write(tmp_path / "c", texts, files=2, group=2)
+    found, _ = run(folder, tokenizer, covered={(0, 0), (0, 2), (1, 1)})
+    left = [text for row, text in enumerate(texts) if row // 2 not in (0, 2, 4)]
+    assert (found.tokens.value, found.prompt_tokens.value, found.windows.value) == truth(left)
+    found, sample = run(folder, tokenizer, covered={(f, g) for f in (0, 1) for g in (0, 1, 2)})
+    assert (found.tokens.value, found.is_exact, sample.texts) == (0, True, [])

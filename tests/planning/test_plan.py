@@ -19,7 +19,7 @@ from pipeline.planning.sharding import (
     BYTES_PER_TOKEN,
     SMALLEST_SHARD_TOKENS,
     CorpusPlan,
-    deal_shards,
+    make_shards,
     plan_corpus,
 )
 from pipeline.runs.manifest import Manifest
@@ -41,7 +41,7 @@ def footers(layout: Layout) -> list[Footer]:
 
 
 def deal(layout: Layout, shard_bytes: int, limit: int | None = None) -> list[Shard]:
-    return list(deal_shards(footers(layout), shard_bytes, limit))
+    return list(make_shards(footers(layout), shard_bytes, limit))
 
 
 def rows_of(shards: list[Shard]) -> list[tuple[int, int]]:
@@ -355,7 +355,7 @@ def test_another_request_is_refused_naming_what_differs(
     start(request(corpus, tiny_model, run))
     with pytest.raises(RunError, match=f"{run} holds another run: {named}$") as raised:
         open_(request(corpus, tiny_model, run, **settings))
-    assert "choose a new --out" in raised.value.hint
+    assert "choose a new out" in raised.value.hint
 
 
 def test_all_that_differs_is_named(corpus, tiny_model, tmp_path):
@@ -369,6 +369,23 @@ def test_all_that_differs_is_named(corpus, tiny_model, tmp_path):
         "limit None -> 2",
         "window_tokens 511 -> 9",
     ]
+
+
+def test_several_locations_are_one_corpus_in_whatever_order(corpus, tiny_model, tmp_path):
+    run = tmp_path / "run"
+    files = sorted(str(path) for path in corpus.iterdir())
+    assert len(files) > 1
+    whole = open_(request(corpus, tiny_model, run))[0]
+    several = request(corpus, tiny_model, run).model_copy(update={"corpus": tuple(files)})
+    manifest = start(several)
+    changed = {"run_id": whole.run_id, "created_at": whole.created_at, "request": whole.request}
+    assert manifest.model_copy(update=changed) == whole, "one folder or its files are the same rows"
+    assert whole.request["corpus"] == str(corpus)
+    assert manifest.request == whole.request | {"corpus": files}
+    again = several.model_copy(update={"corpus": tuple(reversed(files))})
+    assert open_(again) == (manifest, False)
+    with pytest.raises(RunError, match="holds another run: corpus "):
+        open_(request(corpus, tiny_model, run))
 
 
 def test_another_corpus_is_refused(corpus, tiny_model, tmp_path):
@@ -425,7 +442,7 @@ def test_changed_files_are_refused_and_counted(corpus, tiny_model, tmp_path):
         CorpusError, match=r"a\.parquet has 99 rows, had \d+ \(and 1 more\)$"
     ) as raised:
         open_(config)
-    assert raised.value.hint == "score it into a new --out"
+    assert raised.value.hint == "choose a new out to score the corpus as it is now"
 
 
 def test_a_file_added_later_is_not_part_of_the_run(corpus, tiny_model, tmp_path):
@@ -460,7 +477,7 @@ def test_strict_stops_before_anything_is_written(corpus, tiny_model, tmp_path):
         CorpusError, match=r"bad\.parquet: not a readable.*\(2 unreadable in all\)"
     ) as raised:
         open_(config)
-    assert "leave out --strict" in raised.value.hint
+    assert "leave out strict" in raised.value.hint
     assert not (tmp_path / "run").exists()
 
 
@@ -483,7 +500,7 @@ def test_a_folder_that_holds_something_else_is_refused(corpus, tiny_model, tmp_p
     (run / name).write_text("precious")
     with pytest.raises(RunError, match="is not empty and is not a run directory") as raised:
         open_(request(corpus, tiny_model, run))
-    assert raised.value.hint == "choose a new or empty folder for --out"
+    assert raised.value.hint == "choose a new or empty folder for out"
     assert [path for path in run.rglob("*") if path.is_file()] == [run / name]
 
 

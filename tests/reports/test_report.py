@@ -21,7 +21,8 @@ from pipeline.reports.groups import MOST_GROUP_VALUES, MOST_GROUPS_SHOWN, OTHERS
 from pipeline.reports.output import to_markdown
 from pipeline.reports.page import to_html
 from pipeline.reports.report import Report, build_report
-from pipeline.reports.requirements import parse_requirement
+from pipeline.reports.requirements import Requirement
+from pipeline.reports.terms import Columns
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
@@ -317,7 +318,7 @@ def test_a_column_that_is_not_carried_is_refused(make, carry, asked, hint):
     )
     with pytest.raises(RunError, match=f"no carried column '{asked}' to group by") as raised:
         run.report(asked)
-    assert raised.value.hint == f"{hint}; see winnow score --carry"
+    assert raised.value.hint == f"{hint}; carry others when scoring"
 
 
 def test_columns_with_few_values_are_groups_by_default(make):
@@ -583,7 +584,9 @@ def test_types_that_are_no_groups(kind):
 
 
 def test_a_decimal_wider_than_can_be_read_is_no_figure_and_no_metric():
+    [term] = Requirement.read("mean(price) > 1").terms.values()
+    columns = Columns("mean(price) > 1", {"price": pl.Decimal(76, 38)}, None)
     with pytest.raises(ConfigError, match="more digits than can be read"):
-        parse_requirement("mean(price) > 1", {"price": pl.Decimal(76, 38)})
+        columns.figure(term.figure)
     assert not is_metric(pa.field("price", pa.decimal256(76, 38)))
     assert is_metric(pa.field("price", pa.decimal128(38, 38)))

@@ -9,7 +9,7 @@ import pytest
 from pipeline import build_report, read_scores
 from pipeline.comparisons.compare import compare_runs
 from pipeline.filters.config import load_filter_config
-from pipeline.filters.selection import find_cutoffs
+from pipeline.filters.selection import Selection
 from pipeline.rendering.formats import number
 from pipeline.reports.output import write_report
 from pipeline.runs.metrics import comparable, ratio
@@ -84,7 +84,7 @@ def test_a_ratio_is_what_the_fold_makes_of_the_same_sums(name, nll):
 )
 def test_filters_take_it_for_the_most_extreme(run, options, kept):
     config = load_filter_config(None, {"run": "x", "unscored": "drop", **options})
-    decided = find_cutoffs(config, scan(run)).decide(scan(run)).collect()
+    decided = Selection.of(config).find(scan(run)).decide(scan(run)).collect()
     assert decided.filter("keep")["row"].to_list() == kept
 
 
@@ -101,7 +101,7 @@ def test_a_budget_orders_what_overflows_by_its_logarithm(run, prefer, kept):
             "prefer": prefer,
         },
     )
-    decided = find_cutoffs(config, scan(run)).decide(scan(run)).collect()
+    decided = Selection.of(config).find(scan(run)).decide(scan(run)).collect()
     assert decided.filter("keep")["row"].to_list() == kept
 
 

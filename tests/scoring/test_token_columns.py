@@ -1,4 +1,4 @@
-"""`--token-logprobs` and `--token-ids`: lists beside the scores, one value a scored token."""
+"""`--token-logprobs` and `--token-ids`: lists beside the scores, one value per scored token."""
 
 import numpy as np
 import polars as pl

@@ -50,7 +50,7 @@ class VllmBackend(ScorerBackend):
             raise ModelError(
                 f"the {prefix.kind} token has the id {prefix.token_id}, and the model has "
                 f"{model.vocab_size:,} ids",
-                hint="take another --prefix, or a tokenizer that is the model's",
+                hint=f"choose another {named('prefix')}, or use the model's own tokenizer",
             )
         in_part = prefix.token_id is None or config.long_documents == "truncate"
         if in_part:

@@ -1,15 +1,15 @@
 """The reference: a plain transformers float32 forward pass, one window at a time.
 
-Owns being independent. It shares no code with the scoring path: it tokenizes, cuts windows and
-sums by itself, slowly, so that a mistake in one is not repeated in the other. Only the rules it is
-told are the run's.
+Owns being independent. It shares no code with the scoring path: it tokenizes, cuts windows and sums
+by itself, slowly, so that a mistake in one is not repeated in the other. Only the rules are the
+run's.
 """
 
 import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.protocol import Reference
+from pipeline.engine.protocol import INTEGRITY_ALONE, Reference
 from pipeline.engine.rules import ModelRecord
 from pipeline.engine.vllm.rules import CausalRules
 from pipeline.errors import ModelError, first_line
@@ -27,13 +27,13 @@ class ReferenceScorer(Reference):
         except ImportError as error:
             raise ModelError(
                 f"rescoring needs torch and transformers: {error}",
-                hint="install winnow-ppl[cpu] or [gpu], or check integrity alone with --sample 0",
+                hint=f"install winnow-ppl[cpu] or [gpu], or {INTEGRITY_ALONE}",
             ) from error
         if not Path(model.folder).is_dir():
-            # Else transformers takes it for a name on the hub, whatever it is told.
+            # Otherwise transformers takes it for a name on the hub.
             raise ModelError(
                 f"cannot load {model.folder} to rescore: there is no such folder here",
-                hint="put the model there, or check integrity alone with --sample 0",
+                hint=f"put the model there, or {INTEGRITY_ALONE}",
             )
         logging.disable_progress_bar()
         try:
@@ -56,7 +56,7 @@ class ReferenceScorer(Reference):
             reason = first_line(error)
             raise ModelError(
                 f"cannot load {model.folder} to rescore: {reason}",
-                hint="check integrity alone with --sample 0",
+                hint=INTEGRITY_ALONE,
             ) from error
         self._rules = rules
 

@@ -1,6 +1,6 @@
 """What an engine is started with: threads, memory, step and arguments, for this machine.
 
-Owns everything that is chosen before an engine exists; nothing is left for vLLM to guess.
+Owns everything that is chosen before an engine exists; nothing is left to vLLM's defaults.
 
 Prompt log-probabilities are a path that vLLM's memory profiling does not see: a step makes logits
 of [step tokens, vocabulary], so the step is sized here from the vocabulary and the memory there is.
@@ -32,7 +32,7 @@ PLUGIN = "winnow"
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
 """Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
-"""Objects more than before that start a garbage collection, as `gc.set_threshold` has it."""
+"""New objects that start a garbage collection, as `gc.set_threshold` has it."""
 COLLECT_BEFORE = gc.get_threshold()
 
 # Minutes of work: a cluster and a machine with a GPU are a hundred times faster.
@@ -51,11 +51,11 @@ class Machine(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A size, why it is that, and what overrides it."""
+    """A size, the reason for it, and what overrides it."""
 
     value: float
     reason: str
-    option: str | None
+    setting: str | None
 
 
 class Sizes(NamedTuple):
@@ -79,7 +79,7 @@ def default_shard_tokens(address: str | None = None) -> int:
 
 
 def this_machine() -> Machine:
-    """What is here and free now. Imports torch."""
+    """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
     gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
@@ -88,7 +88,7 @@ def this_machine() -> Machine:
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
-    """Every size with its reason: what an engine is started with, and `winnow doctor` shows."""
+    """Every size with its reason: what an engine is started with."""
     fused, on_gpu = settings.scoring == "fused", machine.gpu_bytes is not None
     total = machine.gpu_bytes if machine.gpu_bytes is not None else machine.free_bytes
     most_bytes = GPU_LOGITS_BYTES if on_gpu else CPU_LOGITS_BYTES
@@ -98,12 +98,12 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         tokens, why = settings.max_num_batched_tokens, "as asked"
     elif fused:
         tokens = largest
-        why = f"the largest step on {'a GPU' if on_gpu else 'a CPU'}: logits are made in pieces"
+        why = f"the largest step on {'a GPU' if on_gpu else 'a CPU'}: logits are computed in pieces"
     else:
         tokens = choose_step_tokens(settings.vocab_size, room, largest)
         why = (
             f"logits of a step take {LOGITS_BYTES} bytes for each of {settings.vocab_size:,} "
-            f"vocabulary entries a token, and may take {room / 2**30:.2g} GiB"
+            f"vocabulary entries per token, and may take {room / 2**30:.2g} GiB"
         )
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
@@ -119,14 +119,14 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
     threads = settings.num_threads or machine.num_cpus
     return Sizes(
-        step_tokens=Choice(tokens, why, "--max-num-batched-tokens"),
+        step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
-            min(MAX_NUM_SEQS, tokens), f"at most {MAX_NUM_SEQS}, and no more than tokens", None
+            min(MAX_NUM_SEQS, tokens),
+            f"at most {MAX_NUM_SEQS}, and no more than tokens per step per step",
+            None,
         ),
         memory=memory,
-        num_threads=Choice(
-            threads, f"of {machine.num_cpus} CPUs this process may use", "--workers"
-        ),
+        num_threads=Choice(threads, f"of {machine.num_cpus} CPUs this process may use", "workers"),
     )
 
 
@@ -148,7 +148,7 @@ def prepare_process(num_threads: int | None = None) -> None:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             # The default leaves one core idle, and binds every actor to the same ones.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            # The one compiled function of this path counts ranks nobody reads; compiling it needs
+            # The one compiled function of this path computes unused ranks; compiling it needs
             # g++ and takes longer than it ever saves.
             "TORCH_COMPILE_DISABLE": "1",
         }

@@ -1,0 +1,90 @@
+"""What a rule is: one way of filtering, by which dry run, filter and library decide.
+
+Owns the type. A new rule is a module in rules/ that has the class and `make`, and the field of
+FilterConfig whose `Decides` names it. A rule is first without cut-offs; `find` gives the same rule
+with those that it computes from all score rows, then `mark` decides any of them by themselves.
+
+Rows are those of `selection.prepare`: file, row, status, by, tokens, bytes, scored, a column for
+each metric and group that a rule reads (`metric_value`, `group_value`), and its own `columns`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Self
+
+import polars as pl
+
+from pipeline.statistics.columns import column_named
+
+
+class Rule(ABC):
+    """One way of filtering; it never changes."""
+
+    of_kept: ClassVar[int] = 0
+    """Above 0: its cut-offs depend on what the rules with a lower number keep."""
+    within: str | None = None
+    """The column whose groups it looks at one by one."""
+    cutoffs: pl.DataFrame | None = None
+    """[group, documents, ...] as they are recorded; None until they are found, or where none are
+    computed."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The numbers that it reads: a document without one of them counts as unscored."""
+        return ()
+
+    @property
+    def columns(self) -> dict[str, pl.Expr]:
+        """What else it reads of score rows, under names of its own."""
+        return {}
+
+    def find(self, rows: pl.LazyFrame) -> Self:
+        """The same rule with its cut-offs. `keep` says which rows the rules before it keep."""
+        return self
+
+    @abstractmethod
+    def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
+        """The rows, in order, with a Boolean `name`: whether it keeps them. Missing is False."""
+
+    def words(self) -> Iterable[str]:
+        """Its cut-offs in words, one line per group."""
+        return ()
+
+
+def metric_value(metric: str) -> pl.Expr:
+    """A metric in the rows that a rule is given: Float64, null where there is none."""
+    return column_named(f"metric:{metric}")
+
+
+def group_value(within: str | None) -> pl.Expr:
+    """A row's group; without groups all rows are in the group null."""
+    return pl.lit(None, pl.String) if within is None else column_named(f"group:{within}")
+
+
+def look_up(rows: pl.LazyFrame, table: pl.DataFrame, within: str | None) -> pl.LazyFrame:
+    """The rows with the columns of `table` [group, ...] beside them: those of the row's group, or,
+    without groups, of its one row."""
+    if within is not None:
+        return rows.join(
+            table.lazy(),
+            left_on=group_value(within),
+            right_on="group",
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+    only = table.row(0, named=True) if table.height else {}
+    kinds = {name: kind for name, kind in table.schema.items() if name != "group"}
+    return rows.with_columns(
+        pl.lit(only.get(name), kind).alias(name) for name, kind in kinds.items()
+    )
+
+
+def group_names(groups: Iterable[Any]) -> Iterator[str | None]:
+    """Groups as records and files name them."""
+    return (None if group is None else str(group) for group in groups)
+
+
+def label(group: str | None, within: str | None) -> str:
+    """What a line about a group begins with."""
+    return "" if within is None else "(none): " if group is None else f"{group}: "

@@ -1,0 +1,1 @@
+"""The ways of filtering, one module each: whatever decides which documents are kept is here."""

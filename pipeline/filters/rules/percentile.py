@@ -1,0 +1,52 @@
+"""`percentile`: the band between two percentiles of all scored documents, or of their group's."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import polars as pl
+
+from pipeline.filters.config import FilterConfig
+from pipeline.filters.cutoffs import find_cutoffs, lower, upper
+from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
+
+
+@dataclass(frozen=True)
+class Percentile(Rule):
+    """Between two percentiles, both included: they are statistics/quantile.py's."""
+
+    metric: str
+    low: float
+    high: float
+    within: str | None = None
+    cutoffs: pl.DataFrame | None = None
+    """[group, documents, low, high]: the smallest and the largest value that is kept."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.metric,)
+
+    def find(self, rows: pl.LazyFrame) -> Self:
+        ends = {"low": lower(self.low), "high": upper(self.high)}
+        return replace(self, cutoffs=find_cutoffs(rows, self.metric, self.within, ends))
+
+    def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
+        assert self.cutoffs is not None
+        value = metric_value(self.metric)
+        kept = (value >= pl.col("low")) & (value <= pl.col("high"))
+        beside = look_up(rows, self.cutoffs.drop("documents"), self.within)
+        return beside.with_columns(kept.alias(name)).drop("low", "high")
+
+    def words(self) -> Iterable[str]:
+        assert self.cutoffs is not None
+        names = group_names(self.cutoffs["group"])
+        ends = self.cutoffs.select("low", "high").iter_rows()
+        for name, (low, high) in zip(names, ends, strict=True):
+            yield f"{label(name, self.within)}{self.metric} from {low:.4g} to {high:.4g}"
+
+
+def make(config: FilterConfig) -> list[Rule]:
+    """The band, if there is one."""
+    if config.percentile is None:
+        return []
+    return [Percentile(config.chosen_metric, *config.percentile, config.within)]

@@ -1,0 +1,60 @@
+"""How the settings of a filter are written: `perplexity=100`, `10:90`, `2B`, `head,tail`.
+
+Owns reading them; what is no text is left as it is, for it came from a file or from Python.
+"""
+
+import re
+from typing import Literal
+
+Bucket = Literal["head", "middle", "tail"]
+BUCKETS: tuple[Bucket, ...] = ("head", "middle", "tail")
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb]?)", re.IGNORECASE)
+
+
+def parse_count(value: object) -> object:
+    """`2B`, `1.5M`, `300k` as a whole number; what is not a text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    match = COUNT.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(
+            "should be a number, with k, M or B for thousands, millions or billions: 300k, 1.5M, 2B"
+        )
+    return round(float(match[1]) * SUFFIXES[match[2].casefold()])
+
+
+def parse_bounds(value: object) -> object:
+    """[`METRIC=VALUE`, ...] as {metric: value}. The last of a metric counts."""
+    if not isinstance(value, list | tuple):
+        return value
+    bounds = {}
+    for item in value:
+        name, equals, number = str(item).partition("=")
+        try:
+            bounds[name.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100") from None
+        if not equals:
+            raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100")
+    return bounds
+
+
+def parse_numbers(value: object) -> object:
+    """`10:90` or `10,90`, or a list of numbers, as floats."""
+    if isinstance(value, str):
+        try:
+            low, high = (float(part) for part in re.split("[:,]", value))
+        except ValueError:
+            raise ValueError("should be two numbers, as in 10:90") from None
+        return low, high
+    return tuple(value) if isinstance(value, list) else value
+
+
+def parse_names(value: object) -> object:
+    """`head,tail`, or a list of names, in the order of BUCKETS."""
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple):
+        return value
+    known = [name for name in BUCKETS if name in names]
+    return tuple(known + [name for name in names if name not in BUCKETS])
