@@ -8,7 +8,8 @@ from pipeline.rendering.page import Page, Section
 from pipeline.rendering.shading import legend, readable, shaded
 from pipeline.rendering.table import Table, Words, facts_table
 from pipeline.rendering.terminal import print_page
-from pipeline.reports.document import NO_LOGPROBS, ShownDocument, show_document
+from pipeline.reports.document import ShownDocument, show_document
+from pipeline.reports.document_text import NO_LOGPROBS
 
 MOST_CHARACTERS = 20_000
 """Of a text on a terminal, which a book would scroll away; a pipe takes all."""

@@ -1,29 +1,17 @@
 """One document of a run: its score row, its place among the others, its text and its tokens.
 
-Owns finding it, by file and row or by id, and saying what of it is not to be had. The text is read
-back from the corpus and shown only if it is the one that was scored.
+Owns finding it, by file and row or by id, and counting those below it. Its text and tokens are
+document_text.py's.
 """
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.corpus.identity import check_texts
-from pipeline.corpus.reader import documents_of_column, open_file
-from pipeline.engine.model import load_model
-from pipeline.errors import (
-    ModelError,
-    RunError,
-    UnreadableFileError,
-    WinnowError,
-    first_line,
-    named,
-    require_modules,
-)
+from pipeline.errors import RunError, named
+from pipeline.reports.document_text import read_text, read_tokens
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import check_dates, check_group, label_of
 from pipeline.runs.corpus import open_corpus
@@ -32,15 +20,12 @@ from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import Parts, find_parts
 from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, TOKEN_FIELDS
-from pipeline.scoring.token_spans import TokenSpan, merge_tokens
-from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.scoring.token_spans import TokenSpan
 from pipeline.settings.names import near_name
 from pipeline.statistics.columns import as_text, column_named
 from pipeline.statistics.quantile import rank_of
-from pipeline.storage.filesystem import Root
 
 MOST_LISTED = 10
-NO_LOGPROBS = "the run has no log-probabilities of tokens"
 
 
 class Place(BaseModel):
@@ -112,8 +97,8 @@ def show_document(
         assert doc_id is not None
         file, row = _find_id(scores, manifest, doc_id)
     found = _find_row(parts, file, row)
-    text, text_missing = _read_text(root, manifest, file, row, found["text_hash"])
-    tokens, tokens_missing = _tokens(manifest, text, found)
+    text, text_missing = read_text(root, manifest, file, row, found["text_hash"])
+    tokens, tokens_missing = read_tokens(manifest, text, found)
     return ShownDocument(
         run=store.location,
         file=file,
@@ -243,67 +228,3 @@ def _places(scores: pl.LazyFrame, found: dict[str, Any], by: tuple[str, ...]) ->
                 )
             )
     return places
-
-
-def _read_text(
-    root: Root, manifest: Manifest, file: str, row: int, text_hash: int | None
-) -> tuple[str | None, str | None]:
-    """The text that was scored, or why it is not to be had."""
-    name = manifest.text_column
-    try:
-        with open_file(root, file, [name]) as source:
-            columns = [batch.column(0) for _, batch in source.rows_at(np.array([row]), [name])]
-        if not columns:
-            return None, f"{file} has no row {row} any more"
-        check_texts(file, row, columns[0], pa.array([text_hash], pa.int64()))
-    except UnreadableFileError as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, FileNotFoundError):
-            return None, f"{file} is not in {root.location} any more"
-        return None, f"{file} cannot be read: {first_line(cause)}"
-    except WinnowError as error:
-        return None, str(error)
-    (document,) = documents_of_column(pa.chunked_array(columns))
-    if document.text is None:
-        return None, "the row has no text" if document.error is None else document.error
-    return document.text, None
-
-
-def _tokens(
-    manifest: Manifest, text: str | None, found: dict[str, Any]
-) -> tuple[list[TokenSpan] | None, str | None]:
-    """The text in its tokens, or why they are not to be had."""
-    if "token_logprobs" not in found:
-        return None, NO_LOGPROBS
-    logprobs = found["token_logprobs"]
-    if logprobs is None:
-        return None, "the document has no score"
-    if text is None:
-        return None, "there is no text"
-    try:
-        ids, offsets = _encode(manifest, text)
-    except WinnowError as error:
-        return None, str(error)
-    # Without a prefix the first token is not scored; a document that was cut lacks its last ones.
-    first = 1 if manifest.rules.prefix == "none" else 0
-    end = first + len(logprobs)
-    if end > len(ids) or found.get("token_ids") not in (None, ids[first:end]):
-        return None, f"the tokenizer in {manifest.model.folder} splits the text in another way"
-    aligned = [*[None] * first, *logprobs, *[None] * (len(ids) - end)]
-    return merge_tokens(text, offsets, aligned), None
-
-
-def _encode(manifest: Manifest, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """Ids and offsets by the run's own tokenizer. Raises ModelError, MissingExtraError."""
-    folder = manifest.model.folder
-    if not Path(folder).is_dir():
-        raise ModelError(f"the model's folder, with its tokenizer, is not here: {folder}")
-    require_modules("splitting a text into tokens", "transformers")
-    model = load_model(
-        folder, revision=None, trust_remote_code=False, offline=True, digest_weights=False
-    )
-    if model.tokenizer_digest != manifest.fingerprint["tokenizer"]:
-        raise ModelError(f"the tokenizer in {folder} is not the one of this run any more")
-    (encoded,) = Tokenizer(folder).encode([text], offsets=True)
-    assert encoded.offsets is not None
-    return encoded.ids, encoded.offsets
