@@ -241,7 +241,7 @@ TOKEN_FIELDS = {
     "token_logprobs": pa.field("token_logprobs", pa.list_(pa.float32())),
     "token_ids": pa.field("token_ids", pa.list_(pa.int32())),
 }
-"""One list a document, one value per scored token, in document order; only if asked for."""
+"""One list per document, one value per scored token, in document order; only if asked for."""
 
 OWN_COLUMNS = frozenset(
     ["doc_id", *TOKEN_FIELDS, *(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS)]

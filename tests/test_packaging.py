@@ -151,12 +151,12 @@ print(plugin.name, register.__module__, register.__qualname__, register.__code__
 
 
 def test_vllm_finds_the_plugin_in_the_wheel(full, tmp_path):
-    from pipeline.engine.sizing import PLUGIN
+    from pipeline.engine.vllm.sizing import PLUGIN
 
     found = call(full / "python", "-c", VLLM_PLUGIN, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     name, module, function, file = found.stdout.split()
-    assert (name, module, function) == (PLUGIN, "pipeline.engine.fused", "register")
+    assert (name, module, function) == (PLUGIN, "pipeline.engine.vllm.fused", "register")
     assert Path(file).is_relative_to(full.parent)
 
 

@@ -65,7 +65,7 @@ def score(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Score every document of a corpus, or what an earlier run left.
+    """Score every document of a corpus, or finish an interrupted run.
 
     Stop it at any moment and run the same command again: finished shards are kept.
 

@@ -18,29 +18,31 @@ def report(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="A carried column to group by; repeat it.  [default: those with few values]"
+            help="A carried column to group by; may be repeated.  [default: those with few values]"
         ),
     ] = None,
     separate: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE[,VALUE...]",
-            help="Labelled documents: how well do scores tell them from the rest?",
+            help="Labelled documents: how well scores separate them from the rest.",
         ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(help="End with exit code 1 if this is true of the run; repeat it."),
+        typer.Option(
+            help="End with exit code 1 if this expression is true of the run; may be repeated."
+        ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="The run that --fail-if holds this one against.")
+        str | None, typer.Option(help="The run that --fail-if compares this one with.")
     ] = None,
     corpus: Corpus = None,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+        bool, typer.Option("--partial", help="Use what there is of a run with missing parts.")
     ] = False,
     exit_zero: ExitZero = False,
     as_markdown: Markdown = False,
@@ -48,7 +50,7 @@ def report(
 ) -> None:
     """Write RUN/report.html, .json and .md, and print the table by group.
 
-    --fail-if knows corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
+    --fail-if takes corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
     share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups:
     group(COLUMN, "VALUE", FIGURE), any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE),
@@ -76,16 +78,16 @@ def compare(
     runs: Annotated[list[str], typer.Argument(help="Two or more run directories.")],
     baseline: Annotated[
         str | None,
-        typer.Option(help="The run that the others are held against.  [default: the first]"),
+        typer.Option(help="The run that the others are compared with.  [default: the first]"),
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="A column that every run carries, to compare by group; repeat it."),
+        typer.Option(help="A column that every run carries, to compare by group; may be repeated."),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            help="End with exit code 1 if this is true of a run held against another; repeat it."
+            help="End with exit code 1 if this is true of a run and its baseline; may be repeated."
         ),
     ] = None,
     out: Annotated[
@@ -96,7 +98,7 @@ def compare(
         bool, typer.Option("--no-text", help="Show no beginnings of documents.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Also compare runs that lack parts.")
+        bool, typer.Option("--partial", help="Also compare runs with missing parts.")
     ] = False,
     resamples: Annotated[
         int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
@@ -111,7 +113,7 @@ def compare(
     Shifts of figures and quantiles with intervals, KS, PSI and Wasserstein distances, by group and,
     where documents match, document by document. Runs of one model by different rules are refused.
     Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
-    --fail-if has the words of `winnow report --fail-if`, and psi(perplexity), psi(bits_per_byte).
+    --fail-if takes what `winnow report --fail-if` does, and psi(perplexity), psi(bits_per_byte).
 
     Example: winnow compare runs/first runs/second --fail-if 'increase(bits_per_byte) > 5%'
     """
@@ -140,7 +142,9 @@ class FilterCommand(SettingsCommand):
 
 def filter_corpus(
     context: typer.Context,
-    by: Annotated[str | None, typer.Option(help="A carried column to show the mix of.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="A carried column to break the counts down by.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with these settings under [filter].")
     ] = None,
@@ -152,7 +156,7 @@ def filter_corpus(
     """Rewrite the corpus that a run scored, keeping what every rule given keeps.
 
     The output has the corpus's file names, columns, row order and codecs, and _filter.json with
-    the cut-offs. Stopped, the same command goes on.
+    the cut-offs. Repeat the command to resume if it was stopped.
 
     Example: winnow filter runs/first --out filtered/ --percentile 10:90 --within source
     """

@@ -1,14 +1,12 @@
 """`winnow plan`: what scoring a corpus would take, before any of it is scored.
 
-Owns the words on the terminal, and putting an engine to the test where that is asked for.
+Owns what is printed, and measuring an engine if asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from jobs.cli.runs import (
     TEXT_BYTES,
@@ -20,21 +18,21 @@ from jobs.cli.runs import (
 )
 from jobs.console import screen
 from jobs.console.quiet import quiet
-from pipeline.engine.model import Model, load_model
-from pipeline.engine.sizing import default_shard_tokens
+from pipeline.engine.backends import backend_for, backend_of
+from pipeline.engine.protocol import Model, Tokenizer
+from pipeline.engine.rules import ScoringRules
+from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.errors import ConfigError
 from pipeline.planning.calibration import Calibration
 from pipeline.planning.cost import Cost, PlanConfig, Span, WorkerKind, cost_of, load_plan_config
 from pipeline.planning.estimate import Estimate, Quantity, Sample
-from pipeline.planning.identity import asked_engine, plan_rules
+from pipeline.planning.identity import asked_engine
 from pipeline.planning.plan import estimate_plan, find_reuse
 from pipeline.planning.sharding import BYTES_PER_TOKEN, CorpusPlan, plan_corpus
-from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import number
+from pipeline.rendering.formats import count, duration, money, number, share, size
+from pipeline.rendering.table import Table
 from pipeline.rendering.terminal import print_table
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.loading import has_table, load_settings, read_table
 
@@ -75,8 +73,9 @@ def print_plan(
     costs: list[Cost] = []
     speed: Calibration | None = None
     if config.model:
-        model = load_model(config.model, **config.model_options())
-        rules = plan_rules(config, model)
+        backend = backend_for(config.model)
+        model = backend.load_model(config)
+        rules = backend.plan_rules(config, model)
         kept = list[Shard]()
         if config.reuse is not None:
             kept, reason = find_reuse(config, plan, model, rules)
@@ -99,7 +98,8 @@ def print_plan(
             }
         )
     else:
-        facts["text_bytes"] = f"{plan.text_bytes:,}: {TEXT_BYTES}"
+        facts["file_bytes"] = size(facts["file_bytes"])
+        facts["text_bytes"] = f"{size(plan.text_bytes)}: {TEXT_BYTES}"
         reused = bool(facts.get("rows_reused"))
         print_facts(facts | _words(plan, estimate, speed, reused=reused), as_json=False)
         if costs:
@@ -109,7 +109,7 @@ def print_plan(
 
 
 def _settings(file: Path | None, options: dict[str, Any]) -> tuple[ScoreConfig, PlanConfig]:
-    """What is to be scored and how, and the kinds of workers."""
+    """What to score and how, and the kinds of workers."""
     if file is None:
         scored, prices = None, PlanConfig()
     else:
@@ -136,7 +136,9 @@ def _priced(
 ) -> tuple[Estimate, list[Cost], Calibration | None]:
     """The tokens of a plan, and what they come to on each kind of worker; this machine last."""
     messages = screen.messages()
-    warn_of_vocabulary(model.folder, model.vocab_size, trusted=config.trust_remote_code)
+    trusted = config.trust_remote_code
+    tokenizer = backend_of(rules).tokenizer(model.folder, trust_remote_code=trusted)
+    warn_of_vocabulary(tokenizer, model.vocab_size)
     with messages.status("Tokenizing a sample"):
         estimate, sample = estimate_plan(config, plan, model, rules, reused)
     costs = [
@@ -146,7 +148,7 @@ def _priced(
     speed = None
     if calibrating:
         with quiet(), messages.status("Measuring this machine"):
-            speed = _calibrate(config, model, rules, sample)
+            speed = _calibrate(config, model, rules, tokenizer, sample)
         kind = WorkerKind(tokens_per_second=speed.tokens_per_second)
         tokens, currency = estimate.prompt_tokens, prices.currency
         costs.append(cost_of(tokens, THIS_MACHINE, kind, spread=speed.spread, currency=currency))
@@ -154,13 +156,11 @@ def _priced(
 
 
 def _calibrate(
-    config: ScoreConfig, model: Model, rules: ScoringRules, sample: Sample
+    config: ScoreConfig, model: Model, rules: ScoringRules, tokenizer: Tokenizer, sample: Sample
 ) -> Calibration:
-    from pipeline.engine.vllm_engine import VllmEngine
     from pipeline.planning.calibration import calibrate
 
-    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
-    engine = VllmEngine(asked_engine(config, model, rules))
+    engine = backend_of(rules).engine(asked_engine(config, model, rules))
     try:
         return calibrate(engine, tokenizer, rules, sample, vocab_size=model.vocab_size)
     finally:
@@ -174,7 +174,7 @@ def _tokens(plan: CorpusPlan, estimate: Estimate | None) -> int:
 def _words(
     plan: CorpusPlan, estimate: Estimate | None, speed: Calibration | None, *, reused: bool
 ) -> dict[str, Any]:
-    """The estimate and where it is from, as names and values."""
+    """The estimate and its sources, as names and values."""
     found: dict[str, Any] = {"estimated_tokens": _tokens(plan, estimate)}
     if estimate is None:
         return found | {"source": f"{GUESS}; --model counts a sample"}
@@ -184,36 +184,41 @@ def _words(
     found["source"] = estimate.source + ("; rows taken over are left out" if reused else "")
     if speed is not None:
         found["calibration"] = (
-            f"{number(speed.tokens_per_second)} tokens/s +-{100 * speed.spread:.1f}% over "
-            f"{speed.num_chunks} chunks, {speed.seconds:.0f} s of scoring; start-up not counted"
+            f"{number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)} over "
+            f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; start-up not counted"
         )
     return found
 
 
 def _quantity(found: Quantity) -> str:
     if found.low == found.high:
-        return f"{found.value:,}"
-    return f"{found.value:,} (95%: {found.low:,} to {found.high:,})"
+        return count(found.value)
+    return f"{count(found.value)} (95%: {count(found.low)} to {count(found.high)})"
 
 
 def _table(costs: list[Cost]) -> Table:
     priced = any(cost.price for cost in costs)
-    currency = f" {plain(costs[0].currency)}" if costs[0].currency else ""
-    table = Table(box=None, pad_edge=False)
-    for name in ("worker", "workers", "tokens/s each", "hours", *(["price"] if priced else [])):
-        table.add_column(
-            name, justify="left" if name == "worker" else "right", no_wrap=name != "worker"
+    rows = [
+        (
+            cost.worker,
+            count(cost.count),
+            number(cost.tokens_per_second),
+            _between(cost.hours, _hours),
+            *([_between(cost.price, partial(money, currency=cost.currency))] if priced else []),
         )
-    for cost in costs:
-        row = [plain(cost.worker), f"{cost.count:,}", number(cost.tokens_per_second)]
-        row.append(_between(cost.hours))
-        if priced:
-            row.append(_between(cost.price) + currency if cost.price else "-")
-        table.add_row(*map(Text, row))
-    return table
+        for cost in costs
+    ]
+    columns = ("worker", "workers", "tokens/s each", "time", *(["price"] if priced else []))
+    return Table(columns=columns, rows=rows)
 
 
-def _between(found: Span) -> str:
+def _hours(value: float | None) -> str:
+    return duration(None if value is None else value * 3600)
+
+
+def _between(found: Span | None, show: Callable[[float | None], str]) -> str:
+    if found is None:
+        return show(None)
     if found.low == found.high:
-        return number(found.value)
-    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
+        return show(found.value)
+    return f"{show(found.value)} ({show(found.low)} to {show(found.high)})"

@@ -39,7 +39,7 @@ def report_and_print(
             corpus=corpus,
             partial=partial,
         )
-    # Whoever may only read a run is shown its report too, and told then.
+    # A run that cannot be written to still gets its report printed.
     refused: OSError | AccessError | None = None
     try:
         written = write_report(report, store)

@@ -60,7 +60,7 @@ def run_demo(folder: Path) -> int:
 
 
 def demo_report(store: RunStore) -> Report:
-    """By source, and how well scores tell the noise from the language."""
+    """By source, and how well scores separate noise from language."""
     return build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
 
 
@@ -76,7 +76,7 @@ def _words_of_the_demo(folder: Path) -> Iterator[None]:
         if "out" not in error.settings:
             raise
         old = f"{shlex.quote(str(folder / 'run'))} {shlex.quote(str(folder / 'corpus'))}"
-        hint = f"begin it anew: rm -r {old}; or elsewhere: python -m jobs.demo FOLDER"
+        hint = f"start over: rm -r {old}; or use another folder: python -m jobs.demo FOLDER"
         raise type(error)(str(error), hint=hint) from error
 
 

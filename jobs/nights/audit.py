@@ -1,6 +1,6 @@
 """One night: score, report, compare with the baseline, check the requirements, call the webhook.
 
-Owns the order of these steps, and that a night which was stopped at any point is resumed there:
+Owns the order of these steps, and that a night which was stopped anywhere is resumed from there:
 `audit.json` is written last, and a night that has one is not run again. The verdict itself is
 pipeline/audits/judging.py's.
 """
@@ -39,11 +39,11 @@ from pipeline.settings.config import ScoreConfig
 from pipeline.settings.names import near_or_known
 
 Score = Callable[[ScoreConfig, Listener], Outcome]
-Tell = Callable[..., Delivery]
+Send = Callable[..., Delivery]
 
 
 def run_night(
-    night: Night, listener: Listener, *, score: Score = run_score, tell: Tell = deliver
+    night: Night, listener: Listener, *, score: Score = run_score, send: Send = deliver
 ) -> tuple[Audit, bool]:
     """Run a night, or what is left of it; the record, and whether anything was left.
 
@@ -65,7 +65,7 @@ def run_night(
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
             assert night.webhook_url is not None
             listener.phase("Calling the webhook")
-            delivery = tell(webhook, night.webhook_url, record)
+            delivery = send(webhook, night.webhook_url, record)
             record = record.model_copy(update={"webhook": delivery})
         nights.write_record(record)
     return record, True

@@ -1,7 +1,7 @@
-"""Requirements that were judged of a night, as its checks. Pure.
+"""The judged requirements of a night, as its checks. Pure.
 
 Owns what is skipped and what fails where a requirement could not be judged: before there is a good
-night nothing is held against one, and a bound is not asked of groups that are new or gone. Judging
+night nothing is compared with one, and a bound is not asked of groups that are new or gone. Judging
 is reports/gate.py's.
 """
 

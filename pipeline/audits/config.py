@@ -1,9 +1,9 @@
-"""What a nightly audit is told: the [audit] table, which stands beside [score] in one file.
+"""The settings of a nightly audit: the [audit] table, which stands beside [score] in one file.
 
 Owns the settings but for requirements, which are require.py's. Reads no corpus and no run.
 
     [audit]
-    runs = "s3://scores/web"       # one run directory a night below it: runs/2026-11-22
+    runs = "s3://scores/web"       # one run directory per night below it: runs/2026-11-22
     by = ["source"]
     sample_rows = 100_000
     sample_by = "source"
@@ -51,7 +51,7 @@ def _columns(value: object) -> object:
 
 
 class Webhook(Table):
-    """Who is told of a verdict. Where it goes is a secret, and is never shown or stored."""
+    """Where verdicts are sent. The address is a secret, and is never shown or stored."""
 
     url: str | None = Field(default=None, repr=False)
     """Where to post; a secret, so better in an environment variable."""
@@ -101,12 +101,12 @@ def _is_web(url: str) -> bool:
 
 
 class AuditConfig(Table):
-    """What a night does once its scores are there, and of which rows."""
+    """What a night does after scoring, and which rows it scores."""
 
     runs: Column
     """The folder of all nights."""
     baseline: Column = LAST
-    """A run that every night is held against, or "last": the last night that was good."""
+    """A run that every night is compared with, or "last": the last night that was good."""
     by: Annotated[tuple[Column, ...], BeforeValidator(_columns)] = ()
     """Carried columns to report, compare and keep a history by."""
     sample_rows: Annotated[int, Field(ge=2)] | Literal["all"] = "all"
@@ -116,11 +116,11 @@ class AuditConfig(Table):
     seed: int = Field(default=0, ge=0)
     """Random seed of the sample."""
     reuse: bool = True
-    """Take over what the night before has scored already."""
+    """Reuse what the night before has already scored."""
     require: tuple[Require, ...] = ()
     """Bounds that metrics must keep, and expressions that must not be true."""
     webhook: Webhook | None = None
-    """Who is told of a verdict."""
+    """Where verdicts are sent."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -175,7 +175,7 @@ def load_night_config(
     for key, instead in (("out", "runs"), ("reuse", "reuse")):
         if key in table:
             raise ConfigError(
-                f"{key} in [score] of {file} is the audit's to choose",
+                f"{key} in [score] of {file} is set by the audit itself",
                 hint=f"take it out; [audit] has {instead}",
             )
     if audit.sampled and "limit" in table:

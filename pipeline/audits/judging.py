@@ -32,7 +32,7 @@ MOST_REASONS = 20
 
 
 def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | None:
-    """The run that a night is held against; None where there is no good night yet.
+    """The run that a night is compared with; None where there is no good night yet.
 
     Raises RunError if a run is named that is not there or not finished.
     """
@@ -50,7 +50,7 @@ def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | 
 
 
 class Judge:
-    """Holds one night against its requirements and its baseline."""
+    """Checks one night against its requirements and its baseline."""
 
     def __init__(
         self,
@@ -138,7 +138,9 @@ class Judge:
         before: Rows | Missing = NO_BASELINE
         comparison, unlike = None, None
         if self.baseline is None:
-            self.notes.append("There is no baseline yet: what is relative to one is not checked.")
+            self.notes.append(
+                "There is no baseline yet: requirements relative to one are not checked."
+            )
         else:
             try:
                 unlike = self._unlike(self.baseline, manifest)
@@ -179,7 +181,7 @@ class Judge:
         found = scored_unlike(manifest, tonight)
         self.baseline = baseline.model_copy(update={"differences": found})
         if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
-            self.notes.append(f"The baseline is of other rows: {manifest.corpus}.")
+            self.notes.append(f"The baseline scored another corpus: {manifest.corpus}.")
         return "; ".join(found) or None
 
     def _compare(self, baseline: Baseline, *, finished: bool) -> Comparison:
@@ -192,7 +194,7 @@ class Judge:
 
 
 def _share_files(one: Manifest, two: Manifest) -> bool:
-    """Whether two corpora look like one that was moved, changed as it may be."""
+    """Whether two corpora look like one corpus that was moved, even if it changed."""
     ours, theirs = (
         {(file.path, file.size_bytes, file.num_rows) for file in run.files} for run in (one, two)
     )

@@ -44,7 +44,7 @@ class Part(Record):
 
 
 class Finding(Record):
-    """One value that a bound was held against."""
+    """One value that a bound was checked against."""
 
     group: str | None
     """None: the whole corpus."""
@@ -81,7 +81,7 @@ class Check(Record):
 
 
 class Baseline(Record):
-    """The run that the night is held against."""
+    """The run that the night is compared with."""
 
     run: str
     night: str | None
@@ -91,14 +91,14 @@ class Baseline(Record):
 
 
 class Reused(Record):
-    """What was taken over from an earlier run."""
+    """What was reused of an earlier run."""
 
     run: str
     num_shards: int
     num_rows: int
 
     def in_words(self) -> str:
-        """For whoever reads the verdict."""
+        """In words, for people."""
         return (
             f"Reused the scores of {self.num_rows:,} documents ({self.num_shards:,} shards) "
             f"from {self.run}."
@@ -106,7 +106,7 @@ class Reused(Record):
 
 
 class Delivery(Record):
-    """Whether the webhook was told. Its address is not kept."""
+    """Whether the webhook was called. Its address is not kept."""
 
     delivered: bool
     attempts: int
@@ -124,7 +124,7 @@ class Audit(Record):
     """Why it failed."""
     notes: list[str]
     complete: bool
-    """False: shards were given up, and running the night again tries them again."""
+    """False: shards were given up, and running the night again retries them."""
     generated_at: str
     run: str
     run_id: str

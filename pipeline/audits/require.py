@@ -91,14 +91,16 @@ class Require(Table):
     def _makes_sense(self) -> Self:
         if self.fail_if is not None:
             if self.metric or self.by or self.bounds:
-                raise ValueError("fail_if stands alone, without metric, by and bounds")
+                raise ValueError("fail_if cannot be combined with metric, by or bounds")
             return self
         if self.metric is None:
-            raise ValueError("asks for nothing; give metric and a bound, or fail_if")
+            raise ValueError("has no bound; give metric and a bound, or fail_if")
         if not self.bounds:
-            raise ValueError(f"asks for nothing; give one of {', '.join(BOUNDS)}")
+            raise ValueError(f"has no bound; give one of {', '.join(BOUNDS)}")
         if self.max_psi is not None and self.metric not in DISTRIBUTIONS:
-            raise ValueError(f"{self.metric} has no distribution for max_psi")
+            raise ValueError(
+                f"{self.metric} has no distribution; max_psi needs perplexity or bits_per_byte"
+            )
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min = {self.min:g} is above max = {self.max:g}")
         return self

@@ -57,7 +57,7 @@ def draw_sample(
     )
     if taken := [name for name in SOURCE_COLUMNS if name in (columns.doc_id, *columns.carried)]:
         raise CorpusError(
-            f"the corpus has a column '{taken[0]}', which a sample names its rows by",
+            f"the corpus has a column '{taken[0]}', a name that sampling needs for its own",
             hint="leave it out of carry, or audit every row",
         )
     types = {field.name: field.type for field in carried}
@@ -143,7 +143,7 @@ def _write(
     digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
     ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
     name = footer.name + ending
-    # What a store tells no time of may be anything by now.
+    # Without a time from the store, the file may have changed.
     if info.mtime_ns and _digest(target, name) == digest:
         return name
     kept = [

@@ -1,6 +1,6 @@
-"""Runs side by side: figures, shifts from a baseline, and how sure they are.
+"""Runs side by side: figures, shifts from a baseline, and their intervals.
 
-Owns the order of the work. What may be compared is comparability.py's, which run is held against
+Owns the order of the work. What may be compared is comparability.py's, which run is compared with
 which, references.py's, what a shift is, shifts.py's.
 """
 
@@ -65,7 +65,7 @@ def compare_runs(
     run but the baseline; increase(...) and the like are against what it is held against. `out` is a
     folder to write comparison.html, .json and .md into; without, nothing is written. `text` has
     beginnings of the documents that moved most, read where each run was scored. `partial` lets in
-    runs that are not complete. `on_run` hears the name of each run as it is read.
+    runs that are not complete. `on_run` is called with the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
@@ -146,7 +146,7 @@ def _with_baseline(stores: list[RunStore], baseline: RunStore | None) -> tuple[l
 def _groups(
     subjects: list[Subject], scores: list[pl.LazyFrame], by: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """Column to the groups that are told apart in every run alike."""
+    """Column to the groups, the same in every run."""
     groups = {}
     for column in dict.fromkeys(by):
         sizes: dict[str, int] = {}

@@ -53,7 +53,7 @@ class GroupShift(BaseModel):
 
 
 class RunShift(BaseModel):
-    """How a run differs from the one it is held against."""
+    """How a run differs from the one it is compared with."""
 
     run: str
     """By name, as all that follow."""
@@ -75,7 +75,7 @@ class ComparedRun(BaseModel):
     run: str
     """The run directory."""
     name: str
-    """As much of it as tells it from the others."""
+    """As much of it as distinguishes it from the others."""
     model: str
     corpus: str
     tokenizer: str
@@ -115,7 +115,7 @@ class Matrix(BaseModel):
     models: list[str]
     datasets: list[str]
     cells: list[list[Cell | None]]
-    """A row a model, a column a dataset; null where no run has both."""
+    """A row per model, a column per dataset; null where no run has both."""
 
 
 class RunFinding(Finding):

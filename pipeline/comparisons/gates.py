@@ -46,8 +46,7 @@ class Gates:
             try:
                 self._gates[i] = Gate(fail_if, rows[i], before)
             except ConfigError as error:
-                said = f"{subjects[i].store.location}: {error}"
-                raise ConfigError(said, hint=error.hint) from error
+                raise error.at(subjects[i].store.location) from error
 
     def judge(self, run: int, shift: RunShift) -> list[RunFinding]:
         """How a run stands to each requirement."""

@@ -1,4 +1,4 @@
-"""Each run against the one it is held against.
+"""Each run against the one it is compared with.
 
 Owns which run that is, and one pair of runs in memory at a time. A document that both have is
 resampled alike in both, wherever it lies: intervals of changes are those of paired documents.
@@ -32,9 +32,9 @@ from pipeline.statistics.bootstrap import Blocks, Bootstrap
 
 
 def references(subjects: list[Subject], first: int) -> list[int | None]:
-    """Which run each is held against: the baseline.
+    """Which run each is compared with: the baseline.
 
-    In a matrix another model is held against the baseline's model over the same dataset, where
+    In a matrix another model is compared with the baseline's model over the same dataset, where
     there is one, so that one thing differs at a time.
     """
     found: list[int | None] = []
@@ -52,7 +52,7 @@ def references(subjects: list[Subject], first: int) -> list[int | None]:
 
 
 class Shifts:
-    """Holds each run against its reference; no more than two runs' documents in memory."""
+    """Compares each run with its reference; no more than two runs' documents in memory."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Shifts:
         self._bootstrap = bootstrap
         self._files = file_order(run.subject.manifest for run in runs)
         self._blocks: dict[int, Blocks] = {}
-        """Of the documents of runs that others are held against."""
+        """Of the documents of runs that others are compared with."""
 
     def find(
         self, held_against: list[int | None], on_run: Callable[[str], None]
@@ -78,7 +78,7 @@ class Shifts:
         """Run to its shift; fills in every run's resampled figures."""
         shifts = {}
         first = held_against.index(None)
-        # The baseline first: other references are themselves held against it.
+        # The baseline first: other references are themselves compared with it.
         for reference in sorted(
             {i for i in held_against if i is not None}, key=lambda i: i != first
         ):

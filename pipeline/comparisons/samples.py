@@ -1,7 +1,7 @@
 """The score rows of runs as columns in memory, for statistics that need every document at once.
 
 Owns reading no more than those columns, narrow, and the numbers that stand for a document and for
-its group in every run alike. About 37 bytes a row.
+its group in every run alike. About 37 bytes per row.
 """
 
 import math
@@ -70,7 +70,7 @@ def file_order(manifests: Iterable[Manifest]) -> list[str]:
 
 
 def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[str]]) -> Sample:
-    """Read a run. `files` is file_order's; `groups` names, by column, the groups to tell apart."""
+    """Read a run. `files` is file_order's; `groups` names the groups of each column."""
     columns = {
         "key": _key(files),
         "text_hash": pl.col("text_hash").fill_null(0),

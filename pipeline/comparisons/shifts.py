@@ -45,7 +45,7 @@ Part = tuple[str, str]
 
 @dataclass(slots=True, kw_only=True)
 class Measured:
-    """A run, and what is kept of it once its rows are let go."""
+    """A run, and what is kept of it once its rows are freed."""
 
     subject: Subject
     scores: pl.LazyFrame

@@ -1,7 +1,7 @@
 """A comparison as tables of words: what is shown, in what order, in which number formats.
 
-Owns the layout, once for terminal, Markdown and HTML. Cells are text of unknown origin: drawing
-and escaping them is page.py's.
+Owns the layout, once for terminal, Markdown and HTML. Cells are text of unknown origin, not
+escaped.
 """
 
 from pipeline.comparisons.comparability import Kind
@@ -15,7 +15,7 @@ from pipeline.comparisons.comparison import (
     Shift,
 )
 from pipeline.comparisons.sections import (
-    Section,
+    Compared,
     agreement_section,
     files_section,
     moved_sections,
@@ -23,7 +23,17 @@ from pipeline.comparisons.sections import (
     requirements_section,
 )
 from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY, WORD, figure_of
-from pipeline.rendering.formats import chance, estimate, estimated_change, number, percent, signed
+from pipeline.rendering.formats import (
+    chance,
+    count,
+    estimate,
+    estimated_change,
+    number,
+    percent,
+    signed,
+)
+from pipeline.rendering.page import Card
+from pipeline.rendering.table import Words
 
 TITLES: dict[Kind, str] = {
     "repeats": "One model over one dataset, again",
@@ -42,20 +52,20 @@ TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
-    ("95% interval", "where the figure could have come out, had other documents been drawn"),
-    ("change", "the run minus what it is held against: above 0 is more surprising"),
+    ("95% interval", "range of the figure, had other documents been drawn"),
+    ("change", "the run minus what it is compared with: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
-    ("unpaired p", "chance of such a KS between unrelated samples; many make any trifle small"),
+    ("unpaired p", "p-value of KS; with many documents even a small change has a small one"),
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
-    ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
-    ("Wilcoxon p", "chance of so one-sided a movement if documents rise as often as they fall"),
-    ("Spearman", "1 where two models put documents in one order, 0 where the orders are unrelated"),
+    ("by chance", "what PSI exceeds in 5% of cases where nothing changed"),
+    ("Wilcoxon p", "p-value of the signed-rank test: small if documents moved to one side"),
+    ("Spearman", "1 where two models rank documents alike, 0 where their ranks are unrelated"),
     ("overlap", "documents that a rule keeps by both models, of those that it keeps by either"),
     ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
 )
 
 
-def sections(comparison: Comparison) -> list[Section]:
+def sections(comparison: Comparison) -> list[Compared]:
     """Everything that is shown, in order."""
     shown = [_runs(comparison)]
     if comparison.trend is not None and len(comparison.trend) > PAIR:
@@ -93,7 +103,7 @@ def _starred(comparison: Comparison, name: str) -> str:
     return f"{starred} (estimated)" if sampled else starred
 
 
-def _runs(comparison: Comparison) -> Section:
+def _runs(comparison: Comparison) -> Compared:
     varied = [
         (title, [getattr(run, key) for run in comparison.runs])
         for title, key in (("model", "model"), ("corpus", "corpus"), ("dtype", "dtype"))
@@ -102,22 +112,21 @@ def _runs(comparison: Comparison) -> Section:
     figures = figures_shown(comparison)
     shown = [label for figure in figures for label in (LABELS[figure], "95% interval")]
     ranked = "" if comparison.trend else ", the least surprised first"
-    return Section(
+    return Compared(
         key="runs",
         title="Runs",
-        about=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
-        columns=("run", *(title for title, _ in varied), "documents", "tokens", *shown),
+        caption=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
+        columns=("run", *(Words(title) for title, _ in varied), "documents", "tokens", *shown),
         rows=[
             (
                 _starred(comparison, run.name),
                 *(values[i] for _, values in varied),
-                f"{run.figures.num_documents:,}",
-                f"{run.figures.num_tokens:,}",
+                count(run.figures.num_documents),
+                count(run.figures.num_tokens),
                 *(cell for figure in figures for cell in _estimate(run, figure)),
             )
             for i, run in enumerate(comparison.runs)
         ],
-        text_columns=1 + len(varied),
         narrow=tuple(range(5 + len(varied))) + ((5 + len(varied),) if BITS in figures[1:] else ()),
     )
 
@@ -126,12 +135,12 @@ def _estimate(run: ComparedRun, figure: str) -> tuple[str, str]:
     return estimate(figure_of(run.figures, figure), run.intervals[figure])
 
 
-def _trend(comparison: Comparison) -> Section:
+def _trend(comparison: Comparison) -> Compared:
     label = LABELS[comparison.ranked_by]
-    return Section(
+    return Compared(
         key="trend",
         title="Trend",
-        about=f"{label} from run to run; changes with their 95% intervals.",
+        caption=f"{label} from run to run; changes with their 95% intervals.",
         columns=("run", label, "from previous", "95% interval", "from first", "95% interval"),
         rows=[
             (
@@ -151,17 +160,17 @@ def _changed(change: Change | None) -> tuple[str, str]:
     return estimated_change(change.difference, change.interval)
 
 
-def _matrix(matrix: Matrix) -> Section:
+def _matrix(matrix: Matrix) -> Compared:
     rows = []
     for model, cells in zip(matrix.models, matrix.cells, strict=True):
         shown = [
             "-" if cell is None else _cell(cell, matrix.cells, i) for i, cell in enumerate(cells)
         ]
         rows.append((model, *shown))
-    return Section(
+    return Compared(
         key="matrix",
         title="Bits per byte",
-        about="Models by datasets, with 95% intervals; • marks the lowest of each dataset.",
+        caption="Models by datasets, with 95% intervals; • marks the lowest of each dataset.",
         columns=("model", *matrix.datasets),
         rows=rows,
     )
@@ -175,7 +184,7 @@ def _cell(cell: Cell, rows: list[list[Cell | None]], column: int) -> str:
     return f"{mark}{value} ({interval})"
 
 
-def _shifts(comparison: Comparison) -> Section:
+def _shifts(comparison: Comparison) -> Compared:
     ranked = comparison.ranked_by
     rows = []
     for shift in comparison.shifts:
@@ -185,14 +194,13 @@ def _shifts(comparison: Comparison) -> Section:
             for one, change in shift.overall.changes.items()
             if change.value is not None or change.baseline is not None
         ]
-    return Section(
+    return Compared(
         key="shift",
         title="Shift from the baseline",
-        about="Changes of the whole corpus with their 95% intervals, paired where documents are in "
-        "both; KS, PSI and moved are unpaired: of both sets of documents.",
-        columns=("run", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
+        caption="Changes of the whole corpus with their 95% intervals, paired where documents are "
+        "in both; KS, PSI and moved are unpaired: of both sets of documents.",
+        columns=("run", Words("figure"), "change", "95% interval", "%", *DISTANCE_COLUMNS),
         rows=rows,
-        text_columns=2,
         changes={shift.run: shift.overall.changes[ranked] for shift in comparison.shifts},
         unit=LABELS[ranked],
         narrow=(0, 1, 2, 3, 5, 7),
@@ -219,21 +227,19 @@ def _distances(shift: Shift, figure: str) -> tuple[str, ...]:
     )
 
 
-def _groups(comparison: Comparison, shift: RunShift, column: str) -> Section:
+def _groups(comparison: Comparison, shift: RunShift, column: str) -> Compared:
     figure = comparison.ranked_by
     rows = []
     for group in shift.groups[column]:
         change = group.shift.changes[figure]
         counts = (group.shift.num_scored_baseline, group.shift.num_scored)
         values = (number(change.baseline), number(change.value))
-        rows.append(
-            (group.value, *(f"{n:,}" for n in counts), *values, *_change(group.shift, figure))
-        )
+        rows.append((group.value, *map(count, counts), *values, *_change(group.shift, figure)))
     label = LABELS[figure]
-    return Section(
+    return Compared(
         key="groups",
         title=f"{shift.run} against {shift.baseline}, by {column}",
-        about=f"{label}; the groups that changed most first.",
+        caption=f"{label}; the groups that changed most first.",
         columns=(
             column,
             "documents before",
@@ -252,7 +258,7 @@ def _groups(comparison: Comparison, shift: RunShift, column: str) -> Section:
     )
 
 
-def _quantiles(shift: RunShift) -> Section:
+def _quantiles(shift: RunShift) -> Compared:
     names = list(dict.fromkeys(q for found in shift.overall.quantiles.values() for q in found))
     rows = []
     for figure, found in shift.overall.quantiles.items():
@@ -263,17 +269,16 @@ def _quantiles(shift: RunShift) -> Section:
             "%": [percent(found[q].relative) for q in found],
         }
         rows += [(LABELS[figure], name, *cells) for name, cells in lines.items()]
-    return Section(
+    return Compared(
         key="quantiles",
         title=f"{shift.run} against {shift.baseline}, quantiles over documents",
-        columns=("metric", "", *names),
+        columns=("metric", Words(""), *names),
         rows=rows,
-        text_columns=2,
         on_terminal=False,
     )
 
 
-def cards(comparison: Comparison) -> list[tuple[str, str, str]]:
+def cards(comparison: Comparison) -> list[Card]:
     """(run, its figure, how it changed) of the first runs, for the top of a page."""
     figure = comparison.ranked_by
     changes = {shift.run: shift.overall.changes[figure] for shift in comparison.shifts}
@@ -283,7 +288,7 @@ def cards(comparison: Comparison) -> list[tuple[str, str, str]]:
         about = f"{LABELS[figure]}, {interval}"
         if run.name in changes:
             about += f"; {percent(changes[run.name].relative)}"
-        shown.append((_starred(comparison, run.name), value, about))
+        shown.append(Card(_starred(comparison, run.name), value, about))
     return shown
 
 

@@ -146,9 +146,9 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
         merged, seen = None, dict.fromkeys(kinds)
     if merged is None or seen:
         where = [f"{kind} in {footer.name}" for kind, footer in kinds.items()]
-        lost = f"; {merged.type} does not hold every {next(iter(seen))}" if merged else ""
+        lost = f"; {merged.type} cannot hold every {next(iter(seen))}" if merged else ""
         raise CorpusError(
-            f"column '{name}' has types that do not go together: {', '.join(where[:3])}{lost}",
+            f"column '{name}' has incompatible types: {', '.join(where[:3])}{lost}",
             hint=f"leave it out of {named('carry')}, name another {named('id_column')}, or rewrite "
             "those files",
         )
@@ -189,7 +189,7 @@ def _refuse_far(footers: list[Footer], name: str) -> None:
         if bounds is not None and is_far(kind, bounds):
             raise CorpusError(
                 f"column '{name}' of {footer.name} cannot be carried: it has a {kind} that is "
-                "further off than any calendar goes",
+                "outside the calendar",
                 hint=f"leave it out of {named('carry')}, or rewrite that file",
             )
 
@@ -203,7 +203,7 @@ def _not_shown(footers: list[Footer], name: str) -> str | None:
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if pa.types.is_nested(kind) or pa.types.is_duration(kind):
-            return f"its values are {kind} in {footer.name}, which cannot be shown in a line"
+            return f"its values are {kind} in {footer.name}, which cannot be an id"
     return None
 
 
@@ -234,7 +234,7 @@ def _carried_type(name: str, footer: Footer) -> pa.DataType:
 
 
 def _is_zone(name: str) -> bool:
-    """Whether Polars knows a time zone: of one that it does not, it ends the process."""
+    """Whether Polars knows a time zone; one that it does not know aborts the process."""
     try:
         pl.Series([], dtype=pl.Datetime("us", name))
     except pl.exceptions.ComputeError:

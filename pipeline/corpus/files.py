@@ -45,7 +45,7 @@ class Footer:
     digest: str | None = None
     """Of the footer's bytes."""
     bounds: dict[str, Bounds] = field(default_factory=dict)
-    """The ends of whole numbers, dates and timestamps, where statistics tell."""
+    """The ends of whole numbers, dates and timestamps, by the statistics in the footer."""
 
 
 SUFFIXES = ".parquet", ".pq", ".parq"
@@ -77,7 +77,7 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
             hint="name the corpus; or scores/ below it, if the run carries the text",
         )
     if "." in found:
-        raise CorpusError(f"{folder} cannot be looked into: {root.fault('.')}")
+        raise CorpusError(f"{folder} cannot be listed: {root.fault('.')}")
     wanted = {
         name: found[name]
         for name in sorted(found)

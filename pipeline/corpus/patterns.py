@@ -1,4 +1,4 @@
-"""Which names of a folder are meant by a glob, and which are never meant: no file is looked at."""
+"""Which names of a folder a glob matches, and which it never matches; opens no file."""
 
 import fnmatch
 import re

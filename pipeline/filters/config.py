@@ -65,10 +65,10 @@ class FilterConfig(BaseModel):
 
     run: Annotated[str, Shown(positional=True)] = Field(description="A run directory.")
     corpus: Annotated[str | None, Shown(default="where it was scored")] = Field(
-        default=None, description="Where the corpus lies now."
+        default=None, description="Where the corpus is now."
     )
     out: str | None = Field(
-        default=None, description="The folder to write; a dry run can do without."
+        default=None, description="The folder to write to; not needed for a dry run."
     )
     rejects: str | None = Field(
         default=None, description="Another folder, for the documents not kept."
@@ -78,15 +78,15 @@ class FilterConfig(BaseModel):
         BeforeValidator(parse_bounds),
         Shown(form="METRIC=VALUE"),
         Decides("bounds"),
-    ] = Field(default_factory=dict, description="Keep values up to this; repeat it.")
+    ] = Field(default_factory=dict, description="Keep values of at most this; may be repeated.")
     min: Annotated[
         dict[str, Finite],
         BeforeValidator(parse_bounds),
         Shown(form="METRIC=VALUE"),
         Decides("bounds"),
-    ] = Field(default_factory=dict, description="Keep values from this on; repeat it.")
-    metric: Annotated[str | None, Shown(default="perplexity, or what a second run makes")] = Field(
-        default=None, description="What the rules below look at."
+    ] = Field(default_factory=dict, description="Keep values of at least this; may be repeated.")
+    metric: Annotated[str | None, Shown(default="perplexity, or the metric of a second run")] = (
+        Field(default=None, description="The metric that the rules below use.")
     )
     percentile: Annotated[
         tuple[Percent, Percent] | None,
@@ -119,14 +119,14 @@ class FilterConfig(BaseModel):
         Field(ge=1),
         Shown(form="TOKENS"),
         Decides("budget", _if_ranked),
-    ] = Field(default=None, description="Keep at most so many tokens: 300k, 50M, 2B.")
+    ] = Field(default=None, description="Keep at most this many tokens: 300k, 50M, 2B.")
     budget_bytes: Annotated[
         int | None,
         BeforeValidator(parse_count),
         Field(ge=1),
         Shown(form="BYTES"),
         Decides("budget", _if_ranked),
-    ] = Field(default=None, description="Keep at most so many UTF-8 bytes of text.")
+    ] = Field(default=None, description="Keep at most this many UTF-8 bytes of text.")
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
         default=None,
         description="What the budget takes first; the middle is the median by tokens or bytes.",
@@ -143,11 +143,11 @@ class FilterConfig(BaseModel):
         "that run's.",
     )
     unscored: Literal["keep", "drop"] = Field(
-        default="drop", description="What becomes of documents without a score."
+        default="drop", description="What to do with documents without a score."
     )
     add_columns: bool = Field(default=False, description="Also write the score columns.")
     partial: bool = Field(
-        default=False, description="Take what there is of a run that lacks parts."
+        default=False, description="Use what there is of a run with missing parts."
     )
     force: bool = Field(default=False, description="Write even if the rules keep nothing.")
 
@@ -213,7 +213,7 @@ def _check(config: FilterConfig) -> None:
         )
     if config.budget_tokens and config.budget_bytes:
         raise ConfigError(
-            f"{named('budget_tokens')} and {named('budget_bytes')} are two budgets",
+            f"{named('budget_tokens')} and {named('budget_bytes')} contradict each other",
             hint="give one of them",
         )
     if config.prefer and config.budget is None:
@@ -228,7 +228,7 @@ def _check(config: FilterConfig) -> None:
     own = config.own_metric
     if own and own not in config.metrics():
         raise ConfigError(
-            f"no rule looks at the {own} of the two runs",
+            f"no rule uses the {own} of the two runs",
             hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",
         )
     in_groups = any(rule.in_groups for rule in config.rules().values())

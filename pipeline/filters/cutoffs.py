@@ -1,7 +1,8 @@
 """Cut-offs at percentiles: the outermost values that are kept, of all documents or of each group.
 
 Owns where a percentile lies among the values, in exact arithmetic. A bound is inclusive, so equal
-values share a fate. Finding the values at such places is statistics/order_statistics.py's.
+values are kept or dropped together. Finding the values at such places is
+statistics/order_statistics.py's.
 """
 
 from fractions import Fraction

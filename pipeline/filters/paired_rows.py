@@ -1,4 +1,4 @@
-"""The score rows of a run, with a second run's beside them where two models are set against.
+"""The score rows of a run, with a second run's beside them where two models are compared.
 
 Owns which runs may be paired: the same rows of the same text, in the same order. Then the two are
 laid side by side, which costs no join, whatever their shards.
@@ -45,11 +45,11 @@ class ScoreRows:
         self._first_rows = list(accumulate(rows, initial=0))
 
     def pair(self, other: "ScoreRows") -> None:
-        """Set a second run against this one. Raises RunError unless both hold the same rows."""
+        """Pair a second run with this one. Raises RunError unless both hold the same rows."""
         for run in (self, other):
             if not run.is_complete:
                 raise RunError(
-                    f"{run.store.location} is not complete: it cannot be set against another run",
+                    f"{run.store.location} is not complete: it cannot be compared with another run",
                     hint=RESUME,
                 )
         if difference := _difference(self.manifest, other.manifest):

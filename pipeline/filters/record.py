@@ -1,4 +1,4 @@
-"""What a filter writes down of itself, and whose folder an output folder is.
+"""The records of a filter, and which filter an output folder belongs to.
 
 Owns `_filter_plan.json`, frozen before the first row is written, `_filter.json`, written last, and
 the rules for a folder: empty, or left by the same filter, and never part of the corpus.
@@ -116,7 +116,7 @@ def identify(
 
 
 def begin(root: Root, plan: FilterPlan, setting: str) -> bool:
-    """Make a folder this filter's, or find that it is. True if the output is already whole.
+    """Claim a folder for this filter. True if the output is already whole.
 
     Raises UsageError if it holds something else or cannot be written to, RunError if it holds
     another filter's output.
@@ -153,19 +153,19 @@ def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
         )
     if existing.kept != plan.kept:
         raise RunError(
-            f"{root.location} was begun when the run had other scores",
+            f"{root.location} was started when the run had other scores",
             hint=f"choose a new {named(setting)}",
         )
     return root.exists(DONE)
 
 
 def finish(root: Root, record: FilterRecord) -> None:
-    """Say that the output is whole."""
+    """Mark the output as complete."""
     save(root, DONE, record)
 
 
 def remove_leftovers(root: Root) -> None:
-    """Delete what a killed writer left half-written."""
+    """Delete unfinished files of a killed writer."""
     for name in root.files(recursive=True):
         if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
             root.remove(name)

@@ -47,7 +47,7 @@ class Rule(ABC):
         """The rows, in order, with a Boolean `name`: whether it keeps them. Missing is False."""
 
     def words(self) -> Iterable[str]:
-        """What it came to, a line a group: for people."""
+        """Its cut-offs in words, one line per group."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""How many tokens a corpus has, from a sample of its documents, and how sure that is.
+"""How many tokens a corpus has, from a sample of its documents, with an interval.
 
 Owns the draw and the estimator. Footers give the bytes of every row group; what a byte comes to in
 tokens is measured on documents that are drawn in proportion to their bytes, in two stages:
@@ -7,7 +7,7 @@ tokens is measured on documents that are drawn in proportion to their bytes, in 
     a row group a zone         drawn in proportion to its bytes there
     a few documents of it      drawn with replacement, in proportion to their bytes
 
-A draw's tokens a byte are unbiased for the zone's, whatever the sizes of documents and row groups
+A draw's tokens per byte are unbiased for the zone's, whatever the sizes of documents and row groups
 (Cochran 1977, "Sampling Techniques", sections 9A.3 and 11.9). The interval is that of draws from
 anywhere, which the zones can only improve on (Wolter 2007, section 8.2): in a corpus that is sorted
 by source it is too wide, never too narrow. A small corpus is counted whole.
@@ -29,11 +29,11 @@ from pydantic import BaseModel
 from pipeline.corpus.columns import Columns
 from pipeline.corpus.files import Footer
 from pipeline.corpus.reader import read_batches
+from pipeline.engine.protocol import Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import UnreadableFileError
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Document, Shard, Span
 from pipeline.scoring.preparing import prepare_document
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.filesystem import Root
 
 CONFIDENCE = 0.95

@@ -10,25 +10,24 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipeline.corpus.columns import Columns, choose_columns
-from pipeline.engine.model import Model, load_model
+from pipeline.engine.backends import backend_for, backend_of
+from pipeline.engine.protocol import Model
+from pipeline.engine.rules import ModelRecord, ScoringRules
 from pipeline.errors import CorpusError, RunError, named
 from pipeline.planning.estimate import Estimate, Sample, estimate_work
-from pipeline.planning.identity import choose_scoring, fingerprint, installed_versions, plan_rules
+from pipeline.planning.identity import fingerprint, installed_versions
 from pipeline.planning.resume import check_resumable
 from pipeline.planning.reuse import covered_groups, find_reusable, make_record, merge_shards
-from pipeline.planning.sharding import CorpusPlan, deal_shards, plan_corpus
+from pipeline.planning.sharding import CorpusPlan, make_shards, plan_corpus
 from pipeline.runs.manifest import (
     Manifest,
-    ModelRecord,
     Reuse,
-    ScoringRules,
     Value,
     differences,
     encode_schema,
 )
 from pipeline.runs.store import RunStore
 from pipeline.schema import TOKEN_FIELDS, Shard, part_schema
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import open_root
 
@@ -55,8 +54,11 @@ def open_run(
             default_shard_tokens=default_shard_tokens,
             workers=config.workers.most if config.workers else 1,
         )
-    model = load_model(config.model, **config.model_options())
-    rules = plan_rules(config, model)
+    backend = backend_for(config.model)
+    model = backend.load_model(config)
+    rules = backend.plan_rules(config, model)
+    if existing is not None:
+        rules = rules.as_begun(existing.rules)
     identity = fingerprint(model, rules, config.text_column)
     request = _request(config)
     if existing is not None:
@@ -118,7 +120,7 @@ def _new_manifest(
             trust_remote_code=config.trust_remote_code,
         ),
         rules=rules,
-        scoring=choose_scoring(config.scoring, model.architecture),
+        scoring=backend_of(rules).choose_path(config.scoring, model),
         fingerprint=identity,
         request=request,
         versions=installed_versions(),
@@ -148,8 +150,9 @@ def estimate_plan(
     rules: ScoringRules,
     reused: Sequence[Shard] = (),
 ) -> tuple[Estimate, Sample]:
-    """What scoring the plan comes to, what is taken over left out, from a sample of documents."""
-    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
+    """What scoring the plan comes to, reused rows left out, from a sample of its documents."""
+    trusted = config.trust_remote_code
+    tokenizer = backend_of(rules).tokenizer(model.folder, trust_remote_code=trusted)
     files = (plan.root, plan.footers, plan.num_rows, config.text_column)
     covered = covered_groups(reused)
     return estimate_work(*files, tokenizer=tokenizer, rules=rules, covered=covered)
@@ -187,8 +190,8 @@ def _reuse(
         )
     if not kept:
         return plan.shards, make_record(other, {}, reason)
-    dealt = deal_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
-    shards, origin = merge_shards(kept, list(dealt))
+    fresh = make_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
+    shards, origin = merge_shards(kept, list(fresh))
     return shards, make_record(other, origin, reason)
 
 

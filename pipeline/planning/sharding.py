@@ -26,7 +26,7 @@ class CorpusPlan:
     unreadable: dict[str, str]
     shards: tuple[Shard, ...]
     shard_bytes: int
-    """Text that a shard was filled up to."""
+    """Most text in a shard."""
 
     @property
     def num_rows(self) -> int:
@@ -45,7 +45,7 @@ def plan_corpus(
     default_shard_tokens: int,
     workers: int = 1,
 ) -> CorpusPlan:
-    """Read every footer and deal the row groups into shards. Raises CorpusError."""
+    """Read every footer and cut the row groups into shards. Raises CorpusError."""
     root, found = find_corpus(corpora)
     footers, unreadable = read_footers(root, found, text_column)
     if shard_tokens is None:
@@ -53,12 +53,12 @@ def plan_corpus(
         fair = total // BYTES_PER_TOKEN // (SHARDS_PER_WORKER * workers)
         shard_tokens = max(SMALLEST_SHARD_TOKENS, min(default_shard_tokens, fair))
     shard_bytes = shard_tokens * BYTES_PER_TOKEN
-    shards = tuple(deal_shards(footers, shard_bytes, limit))
+    shards = tuple(make_shards(footers, shard_bytes, limit))
     files = tuple(map(planned_file, footers))
     return CorpusPlan(root, files, footers, unreadable, shards, shard_bytes)
 
 
-def deal_shards(
+def make_shards(
     footers: list[Footer],
     shard_bytes: int,
     limit: int | None,

@@ -14,7 +14,7 @@ from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 
-IGNORED_FINGERPRINT_KEYS = frozenset(["min_k_percent", "text_column"])
+IGNORED_FINGERPRINT_KEYS = frozenset(["min_k_percent", "text_column", "scored_bytes"])
 """What neither the model is nor the rules are."""
 
 

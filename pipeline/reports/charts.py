@@ -50,7 +50,7 @@ def histogram_svg(histogram: Histogram) -> str:
 
 
 def small_multiples_svg(histogram: Histogram) -> str:
-    """A histogram a series, one below the other, each as high as its own fullest bin."""
+    """One histogram per series, one below the other, each as high as its own fullest bin."""
     series = shown_series(histogram.documents)
     rows = []
     for name, members in series.items():
@@ -85,7 +85,7 @@ def small_multiples_svg(histogram: Histogram) -> str:
 
 
 def ranges_svg(groups: list[Group], metric: str) -> str:
-    """One line a group: p5 to p95 thin, p25 to p75 thick, the median a dot."""
+    """One line per group: p5 to p95 thin, p25 to p75 thick, the median a dot."""
     scored = [group for group in groups if group.figures.quantiles[metric]]
     labels = fit_labels([group.value for group in scored])
     positive = [q for group in scored for q in group.figures.quantiles[metric].values() if q > 0]

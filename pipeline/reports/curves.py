@@ -23,7 +23,7 @@ PERCENT = alt.Axis(format="%", tickCount=5)
 
 
 def ecdf_svg(ecdf: Ecdf) -> str:
-    """A line a series; no more than there are colours."""
+    """One line per series; no more than there are colours."""
     names = list(ecdf.below)[:MOST_LINES]
     labels = fit_labels(names)
     rows = [
@@ -68,7 +68,7 @@ def thresholds_svg(curve: list[Threshold]) -> str:
 
 
 def lengths_svg(bands: list[LengthBand]) -> str:
-    """The median by length, and where the middle half and the middle 90% are."""
+    """The median by length, and the bands of the middle half and the middle 90%."""
     rows = [band.model_dump() | {"tokens": (band.low * (band.high + 1)) ** 0.5} for band in bands]
     base = alt.Chart(pl.DataFrame(rows)).encode(
         x=alt.X(

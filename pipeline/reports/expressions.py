@@ -1,7 +1,7 @@
 """The grammar of requirements, as a tree.
 
 Owns tokens, precedence, and pointing at what cannot be read. Parsed here and never evaluated as
-code: an expression may come from a configuration that somebody else wrote. What a name means is
+code: an expression may come from somebody else's configuration. What a name means is
 requirements.py's.
 
     either   = both ("or" both)*
@@ -186,7 +186,7 @@ class _Parser:
         self.at += 2
         column = self.operand()
         if not isinstance(column, Name | Text):
-            fail(self.source, column.start, "any is of a column and a condition: any(source, ...)")
+            fail(self.source, column.start, "any takes a column and a condition: any(source, ...)")
         self.expect(",")
         part = self.either()
         self.expect(")")

@@ -117,7 +117,7 @@ def figures_of(scores: pl.LazyFrame, bootstrap: Bootstrap | None = None) -> Figu
 
 
 class Tallied(NamedTuple):
-    """What to tell rows apart by, when they are added up."""
+    """The code by which rows are grouped when they are added up."""
 
     code: pl.Expr
     """A whole number for each row, 0 or more."""

@@ -109,7 +109,7 @@ class Gate:
                 figure = None if term.figure.name == PSI else term.figure
                 self.run.want(one.source, figure, column)
                 if term.needs_baseline and baseline is None:
-                    said = f"{term.source} is held against a baseline, and none is named"
+                    said = f"{term.source} needs a baseline, and none is named"
                     fail(one.source, term.start, said, hint=f"give {named('baseline')}")
                 if self.baseline is not None and (term.needs_baseline or column is not None):
                     own = figure if term.needs_baseline else None
@@ -171,7 +171,7 @@ class _Case:
         for part in parts:
             self.into.missing += part.missing if part.is_true is None else []
         if not parts:
-            self.into.missing.append(Missing("group", f"there is no group of {column} to look at"))
+            self.into.missing.append(Missing("group", f"the column {column} has no groups"))
             return None
         return _decide([part.is_true for part in parts], deciding=True)
 
@@ -182,7 +182,7 @@ class _Case:
         terms = [term for term in found if term is not None]
         own = list(self.gate.run.found[column])
         if self.gate.why is None and all(term.figure.name == PSI for term in terms):
-            # A comparison tells the largest groups apart, and the rest together.
+            # A comparison has the largest groups one by one, and the rest together.
             told = dict.fromkeys(group for by, group, _ in self.psi if by == column)
             return [group for group in told if group in own or group == OTHERS]
         counts = all(term.figure.name in COUNTS for term in terms)
@@ -260,7 +260,7 @@ class _Case:
         (metric,) = term.figure.arguments
         assert isinstance(metric, Name)
         nowhere = Missing(
-            "psi", f"{term.source} has no value: no comparison tells {column or 'documents'} apart"
+            "psi", f"{term.source} has no value: no comparison covers {column or 'documents'}"
         )
         return self.psi.get((column, group, metric.value), nowhere)
 

@@ -141,7 +141,7 @@ def groups_of(
 ) -> list[Group]:
     """Figures by group, from the least to the most surprising.
 
-    `groups` are the ones to tell apart; those of largest_groups, if not given.
+    `groups` are the ones to show; those of largest_groups, if not given.
     """
     if groups is None:
         groups = largest_groups(group_sizes(scores, column))

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
+from pipeline.engine.rules import ModelRecord
 from pipeline.reports.baseline import named_baseline
 from pipeline.reports.distributions import (
     ALL,
@@ -51,7 +52,7 @@ from pipeline.reports.separation import Separation, parse_labels, separate_label
 from pipeline.reports.term_values import Rows
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
-from pipeline.runs.manifest import Manifest, ModelRecord, ScoringRules, Success
+from pipeline.runs.manifest import Manifest, Rules, Success
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
@@ -83,7 +84,7 @@ class Provenance(BaseModel):
     created_at: str
     finished_at: str | None
     model: ModelRecord
-    rules: ScoringRules
+    rules: Rules
     fingerprint: dict[str, Any]
     versions: dict[str, str]
     estimated_tokens: int | None

@@ -80,7 +80,7 @@ class Requirement:
             if not isinstance(operand, Number):
                 term = terms[operand.start] = read_term(source, operand)
                 if (within or by) and term.column is not None:
-                    fail(source, term.start, "a group inside of a group")
+                    fail(source, term.start, "group() cannot be nested")
         if by is None:
             return cls(source, tree, terms)
         return cls(f"any({by}, {source})", Anywhere(Text(by, 0), tree), terms, is_bound=True)
@@ -129,8 +129,8 @@ def operands(source: str, tree: Tree, within: Column = None) -> Iterator[tuple[O
             yield from operands(source, tree.part, within)
         case Anywhere():
             if within is not None:
-                fail(source, tree.column.start, "any inside of any")
+                fail(source, tree.column.start, "any() cannot be nested")
             inner = list(operands(source, tree.part, tree.column))
             if all(isinstance(operand, Number) for operand, _ in inner):
-                fail(source, tree.column.start, "any is of a condition on figures")
+                fail(source, tree.column.start, "any takes a condition on figures")
             yield from inner

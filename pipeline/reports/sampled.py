@@ -53,7 +53,7 @@ class Estimate(Record):
 
     value: float
     interval: Interval | None
-    """None where a stratum has too few drawn rows to tell how much they vary."""
+    """None where a stratum has too few drawn rows to estimate their variance."""
 
 
 class Sampled(Draw):
@@ -174,7 +174,7 @@ def _half_width(variances: list[tuple[float, int]]) -> float:
     variance = sum(own for own, _ in variances)
     if not variance or math.isnan(variance):
         return variance
-    # Satterthwaite 1946: a stratum that holds most of the variance and few rows tells little.
+    # Satterthwaite 1946: a stratum with most of the variance and few rows leaves few degrees.
     freedom = variance**2 / sum(own**2 / freedom for own, freedom in variances)
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(variance)
 

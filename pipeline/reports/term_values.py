@@ -1,7 +1,7 @@
 """What figures are worth in the score rows of a run, as a whole and by group.
 
 Owns binding them to the run's columns, before anything is read, and measuring them. Quantiles are
-exact at any size and taken one after the other: each needs its column in memory, 8 bytes a row.
+exact at any size and taken one after the other: each needs its column in memory, 8 bytes per row.
 """
 
 import math

@@ -85,13 +85,13 @@ def read_term(source: str, operand: Text | Name | Call) -> Term:
             fail(source, inner.start, f"{inner.source} is of two runs already")
         return replace(inner, source=call.source, start=call.start, against=call.name)
     if call.name == "group":
-        said = 'group is of a column, a value and a figure: group(lang, "en", tokens)'
+        said = 'group takes a column, a value and a figure: group(lang, "en", tokens)'
         inner = _inner(source, call, 2, said)
         column, value = call.arguments[:2]
         if not isinstance(column, Name | Text) or not isinstance(value, Text):
             fail(source, call.start, said)
         if inner.column is not None:
-            fail(source, inner.start, "a group inside of a group")
+            fail(source, inner.start, "group() cannot be nested")
         return replace(
             inner, source=call.source, start=call.start, column=column, group=value.value
         )
@@ -114,14 +114,14 @@ def _check_figure(source: str, call: Call) -> None:
     first = call.arguments[0] if len(call.arguments) == 1 else None
     if QUANTILE.fullmatch(call.name) or call.name == "mean":
         if not isinstance(first, Name):
-            fail(source, call.start, f"{call.name} is of a column: {call.name}(perplexity)")
+            fail(source, call.start, f"{call.name} takes a column: {call.name}(perplexity)")
     elif call.name == PSI:
         if not isinstance(first, Name) or first.value not in DISTRIBUTIONS:
             known = " or ".join(f"psi({name})" for name in DISTRIBUTIONS)
             fail(source, call.start, f"psi is of one of two metrics: {known}")
     elif call.name == "share":
         if not isinstance(first, Tree):
-            said = 'share is of a condition on rows: share(status == "error")'
+            said = 'share takes a condition on rows: share(status == "error")'
             fail(source, call.start, said)
     elif call.name not in PLAIN:
         near = near_name(call.name, WORDS)
@@ -230,7 +230,7 @@ class Columns:
             return pl.all_horizontal(parts) if tree.word == "and" else pl.any_horizontal(parts)
         if isinstance(tree, Negation):
             return ~self._rows(tree.part)
-        self._fail(tree.column.start, "any is of a condition on figures, not on rows")
+        self._fail(tree.column.start, "any takes a condition on figures, not on rows")
 
     def _row_comparison(self, tree: Comparison) -> pl.Expr:
         column, value = tree.left, tree.right

@@ -1,10 +1,17 @@
-"""A report in words: number formats, sentences, and what a reader must know.
+"""A report in words: columns, sentences, and what a reader must know.
 
 Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import estimate, estimate_in_words, number, percent_of
+from pipeline.rendering.formats import (
+    count,
+    estimate,
+    estimate_in_words,
+    number,
+    percent_of,
+    share,
+)
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.report import Provenance, Report
@@ -31,7 +38,7 @@ COLUMNS = (
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
     ("per word 95%", "its interval"),
 )
-TERMINAL_COLUMNS = (
+NARROW_COLUMNS = (
     "documents",
     "tokens",
     "perplexity",
@@ -40,6 +47,7 @@ TERMINAL_COLUMNS = (
     "p95",
     "bits/byte",
 )
+"""For a terminal of 80 columns."""
 NAMED = ("corpus_perplexity", "bits_per_byte")
 """Figures that are told in words."""
 NOTED_ERROR = 1e-5
@@ -50,9 +58,9 @@ def cells(figures: Figures) -> list[str]:
     """One table row, in the order of COLUMNS."""
     quantiles = figures.quantiles["perplexity"]
     return [
-        f"{figures.num_documents:,}",
-        f"{figures.num_scored:,}",
-        f"{figures.num_tokens:,}",
+        count(figures.num_documents),
+        count(figures.num_scored),
+        count(figures.num_tokens),
         *_estimate(figures, "corpus_perplexity"),
         number(figures.document_perplexity),
         number(quantiles.get("p5")),
@@ -153,6 +161,15 @@ def excerpt_lines(example: Example) -> list[str]:
     return lines if example.is_whole else [*lines[:-1], f"{lines[-1]}…"]
 
 
+def summary(report: Report) -> list[str]:
+    """The figures in sentences; those of a sample are in its notes."""
+    said = [headline(report.overall)] if report.sample is None else []
+    said.append(copies(report))
+    if report.provenance.engine_idle_share is not None:
+        said.append(f"Engines idle: {idle(report.provenance.engine_idle_share)}.")
+    return said
+
+
 def notes(report: Report) -> list[str]:
     """What a reader must know before believing the numbers."""
     coverage = report.coverage
@@ -220,12 +237,12 @@ def quantile_notes(figures: Figures) -> list[str]:
 
 def facts(report: Report) -> list[tuple[str, str]]:
     """Provenance, as names and values."""
-    source, rules = report.provenance, report.provenance.rules
+    source = report.provenance
     throughput = "not measured"
     if source.tokens_per_second and source.documents_per_second:
         throughput = (
             f"{number(source.tokens_per_second)} tokens and "
-            f"{number(source.documents_per_second)} documents a second of a worker's time"
+            f"{number(source.documents_per_second)} documents per second of a worker's time"
         )
     versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
     pairs = [
@@ -236,10 +253,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("weights", str(source.fingerprint["weights"])),
         ("tokenizer", str(source.fingerprint["tokenizer"])),
         ("architecture", source.model.architecture),
-        ("dtype", rules.dtype),
-        ("prefix", f"{rules.prefix} (token {rules.prefix_token_id})"),
-        ("windows", f"{rules.window_tokens} tokens, {rules.context_tokens} of context"),
-        ("long documents", rules.long_documents),
+        *source.rules.in_words(),
         ("planned", source.created_at),
         ("finished", source.finished_at or "not yet"),
         ("tokens", _estimated(source)),
@@ -255,11 +269,11 @@ def facts(report: Report) -> list[tuple[str, str]]:
     return [(name, plain(value)) for name, value in pairs]
 
 
-def idle(share: float | None) -> str:
-    """The share of their time that engines waited for something to score."""
-    if share is None:
+def idle(idle_share: float | None) -> str:
+    """How much of their time engines waited for something to score."""
+    if idle_share is None:
         return "not measured"
-    return f"{100 * share:.1f}% of the time between their first and last step"
+    return f"{share(idle_share)} of the time between their first and last step"
 
 
 def _copied(num_rows: int | None) -> str:

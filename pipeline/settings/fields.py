@@ -1,4 +1,4 @@
-"""What a setting says of itself: the field of a model, as options, pages and files show it.
+"""What a field of a settings model declares, as options, help and files show it.
 
 Owns reading a field. A field is declared once: its type, default and bounds as pydantic has them,
 `description` as the help, and `Shown` for what neither of them can say:
@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Shown:
-    """What the type and the default of a field do not tell a reader."""
+    """What the type and the default of a field do not show."""
 
     default: str = ""
     """What happens if it is not set."""

@@ -27,7 +27,7 @@ FEWEST_DOCUMENTS = 2
 RESAMPLES = 1000
 """Where nobody says how many."""
 METHOD = (
-    f"Poisson bootstrap over documents (dealt by a seeded hash to {NUM_BLOCKS:,} blocks), "
+    f"Poisson bootstrap over documents (assigned by a seeded hash to {NUM_BLOCKS:,} blocks), "
     "percentile interval"
 )
 Blocks = npt.NDArray[np.uint16]
@@ -68,7 +68,7 @@ class Bootstrap:
         )
 
     def resample(self, sums: Values) -> Values:
-        """Sums a block, shape [NUM_BLOCKS, k], to sums a resample, shape [resamples, k]."""
+        """Sums per block, shape [NUM_BLOCKS, k], to sums per resample, shape [resamples, k]."""
         found = np.empty((self.resamples, sums.shape[1]))
         for start in range(0, self.resamples, BATCH):
             weights = self._weights[start : start + BATCH].astype(np.float64)
@@ -104,7 +104,7 @@ class Bootstrap:
 def _weights(seed: int, resamples: int) -> npt.NDArray[np.uint8]:
     """Shape [resamples, NUM_BLOCKS]."""
     random = np.random.default_rng(seed)
-    # A byte a weight: Poisson(1) exceeds 255 in no lifetime.
+    # One byte per weight: a Poisson(1) draw above 255 practically never occurs.
     weights = np.empty((resamples, NUM_BLOCKS), np.uint8)
     for start in range(0, resamples, BATCH):
         batch = weights[start : start + BATCH]

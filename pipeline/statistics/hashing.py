@@ -1,4 +1,4 @@
-"""Hashes that stay what they are: of a text, and of a row for chance.
+"""Stable hashes: of a text, and of a row for random draws.
 
 The same document gets the same number whatever the shards, the threads or the order, today and
 under another version of Polars, whose own hash promises none of this. A row's number is SplitMix64
@@ -53,7 +53,7 @@ def place_hash(key_of: Callable[[str], str], moves: pl.Expr) -> pl.Expr:
         return first_state(key_of(file))
 
     def hashed(places: pl.Series) -> pl.Series:
-        # Rows of a file lie together: a lookup a run of rows, not a row.
+        # Rows of a file lie together: one lookup per run of rows, not per row.
         runs = places.struct.field("file").rle().struct
         values = np.array([start(file) for file in runs.field("value")], np.uint64)
         state = np.repeat(values, runs.field("len").to_numpy())

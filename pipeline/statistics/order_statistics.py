@@ -14,7 +14,7 @@ COARSE = "bin"
 
 
 def sortable_bits(value: pl.Expr) -> pl.Expr:
-    """Float64 as UInt64 of the same order. -0.0 equals 0.0; no NaN, please."""
+    """Float64 as UInt64 of the same order. -0.0 equals 0.0; NaN is not allowed."""
     bits = pl.when(value == 0).then(0.0).otherwise(value).reinterpret(dtype=pl.UInt64)
     sign = pl.lit(SIGN, pl.UInt64)
     return pl.when(bits >= sign).then(pl.lit(2**64 - 1, pl.UInt64) - bits).otherwise(bits + sign)

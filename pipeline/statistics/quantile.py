@@ -53,7 +53,7 @@ def weighted_quantiles(values: Floats, weights: Floats, at: Sequence[float]) -> 
 
 
 def weighted_quantile_expr(values: pl.Expr, weights: pl.Expr, q: float) -> pl.Expr:
-    """That of the values that are not null, as an aggregate; null of none. No NaN, please."""
+    """That of the values that are not null, as an aggregate; null of none. NaN is not allowed."""
     there = values.is_not_null()
     own = weights.filter(there).sort_by(values.filter(there))
     total, squares = own.sum(), (own * own).sum()

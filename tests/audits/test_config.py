@@ -62,11 +62,11 @@ MISTAKES = {
     ),
     "no metric": (
         REQUIRE + "max = 5",
-        "[[audit.require]] 1 of {file}: asks for nothing; give metric and a bound, or fail_if",
+        "[[audit.require]] 1 of {file}: has no bound; give metric and a bound, or fail_if",
     ),
     "an expression and a bound": (
         REQUIRE + 'fail_if = "tokens < 5"\nmetric = "error"\nmax = 0',
-        "[[audit.require]] 1 of {file}: fail_if stands alone, without metric, by and bounds",
+        "[[audit.require]] 1 of {file}: fail_if cannot be combined with metric, by or bounds",
     ),
     "unknown key of a requirement": (
         GOOD + REQUIRE + 'metric = "error"\nmaximum = 5',
@@ -74,11 +74,11 @@ MISTAKES = {
     ),
     "no bound": (
         REQUIRE + 'metric = "error"',
-        "[[audit.require]] 1 of {file}: asks for nothing; give one of min, max, max_increase",
+        "[[audit.require]] 1 of {file}: has no bound; give one of min, max, max_increase",
     ),
     "psi of a count": (
         REQUIRE + 'metric = "num_tokens"\nmax_psi = 0.1',
-        "num_tokens has no distribution for max_psi",
+        "num_tokens has no distribution; max_psi needs perplexity or bits_per_byte",
     ),
     "bounds that exclude each other": (
         REQUIRE + 'metric = "error"\nmin = 2\nmax = 1',

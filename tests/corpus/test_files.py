@@ -286,7 +286,7 @@ def test_a_folder_that_cannot_be_looked_into_is_unreadable(tmp_path, monkeypatch
     monkeypatch.setattr(os, "scandir", scandir)
     assert footers_of(tmp_path)[1] == {"closed": "Permission denied"}
     assert footers_of(tmp_path / "**/*.parquet")[1] == {"closed": "Permission denied"}
-    with pytest.raises(CorpusError, match="closed cannot be looked into: Permission denied"):
+    with pytest.raises(CorpusError, match="closed cannot be listed: Permission denied"):
         find_files(str(tmp_path / "closed"))
 
 
@@ -692,7 +692,7 @@ def test_the_same_text_written_in_several_ways_goes_together(others):
 )
 def test_types_that_do_not_go_together_name_themselves_and_their_files(one, other):
     files = [footer("x.parquet", text=TEXT, c=one), footer("y.parquet", text=TEXT, c=other)]
-    wanted = re.escape(f"column 'c' has types that do not go together: {one} in x.parquet, {other}")
+    wanted = re.escape(f"column 'c' has incompatible types: {one} in x.parquet, {other}")
     with pytest.raises(CorpusError, match=wanted) as raised:
         choose(*files, carry=("c",))
     assert "leave it out of carry" in raised.value.hint
@@ -770,7 +770,7 @@ def test_types_go_together_where_every_value_fits(tmp_path, one, other, both):
     ids=["2^53 + 1", "unsigned", "year 9999", "float16", "decimal", "list", "signs"],
 )
 def test_types_are_refused_by_name_where_a_value_would_change(tmp_path, one, other):
-    with pytest.raises(CorpusError, match=r"column 'c' has types that do not go together") as r:
+    with pytest.raises(CorpusError, match=r"column 'c' has incompatible types") as r:
         columns_of(tmp_path, one, other, carry=("c",))
     assert "leave it out of carry" in r.value.hint
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.engine import sizing
-from pipeline.engine.sizing import (
+from pipeline.engine.vllm import sizing
+from pipeline.engine.vllm.sizing import (
     EngineSettings,
     Machine,
     choose_sizes,

@@ -69,7 +69,7 @@ BAD = {
     "budget": ({"budget_tokens": "lots"}, "budget_tokens = 'lots'"),
     "budget of nothing": ({"budget_tokens": "0"}, "budget_tokens"),
     "prefer alone": ({"percentile": "1:9", "prefer": "low"}, "prefer needs a budget"),
-    "two budgets": ({"budget_tokens": "1", "budget_bytes": "1"}, "are two budgets"),
+    "two budgets": ({"budget_tokens": "1", "budget_bytes": "1"}, "contradict each other"),
     "prefer": ({"budget_tokens": "1", "prefer": "best"}, "prefer = 'best'"),
     "metric unused": ({"max": ["nll=1"], "metric": "nll"}, "metric is given, but no rule"),
     "within unused": ({"budget_tokens": "1", "within": "lang"}, "within is given, but no rule"),

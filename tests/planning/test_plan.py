@@ -19,7 +19,7 @@ from pipeline.planning.sharding import (
     BYTES_PER_TOKEN,
     SMALLEST_SHARD_TOKENS,
     CorpusPlan,
-    deal_shards,
+    make_shards,
     plan_corpus,
 )
 from pipeline.runs.manifest import Manifest
@@ -41,7 +41,7 @@ def footers(layout: Layout) -> list[Footer]:
 
 
 def deal(layout: Layout, shard_bytes: int, limit: int | None = None) -> list[Shard]:
-    return list(deal_shards(footers(layout), shard_bytes, limit))
+    return list(make_shards(footers(layout), shard_bytes, limit))
 
 
 def rows_of(shards: list[Shard]) -> list[tuple[int, int]]:

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.run.score import finish_run
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import CorpusError
 from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from tests.support.edits import edit_unseen, recompress, touch, write_plain
 from tests.support.fakes import FakeEngine
@@ -53,7 +53,7 @@ class Resumed:
                 manifest.task(shard),
                 manifest,
                 engine=FakeEngine(),
-                tokenizer=Tokenizer(str(self.model)),
+                tokenizer=HubTokenizer(str(self.model)),
                 store=self.store,
             )
 

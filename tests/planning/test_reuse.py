@@ -12,15 +12,15 @@ from polars.testing import assert_frame_equal
 
 from jobs.run.score import finish_run
 from pipeline.corpus.files import Footer
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import covered_groups, merge_shards, take_over
-from pipeline.planning.sharding import deal_shards
+from pipeline.planning.sharding import make_shards
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span
 from pipeline.scoring.shard import score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.verification.integrity import check_integrity
 from tests.support.edits import edit_unseen, recompress, touch, write_plain
@@ -64,7 +64,7 @@ def finish(store: RunStore, manifest: Manifest, model: Path) -> int:
                 manifest.task(shard.id),
                 manifest,
                 engine=FakeEngine(),
-                tokenizer=Tokenizer(str(model)),
+                tokenizer=HubTokenizer(str(model)),
                 store=store,
             )
     assert finish_run(store, manifest, Totals(), 1.0, 1.0) is not None
@@ -259,10 +259,10 @@ def test_every_row_group_is_in_one_shard_in_order(data):
         Footer(f"{i}", None, None, tuple((rows, 10 * rows) for rows in groups))  # type: ignore[arg-type]
         for i, groups in enumerate(sizes)
     ]
-    old = list(deal_shards(footers, data.draw(st.integers(1, 200)), None))
+    old = list(make_shards(footers, data.draw(st.integers(1, 200)), None))
     kept = [shard for shard in old if data.draw(st.booleans())]
 
-    dealt = list(deal_shards(footers, data.draw(st.integers(1, 200)), None, covered_groups(kept)))
+    dealt = list(make_shards(footers, data.draw(st.integers(1, 200)), None, covered_groups(kept)))
     shards, origin = merge_shards(kept, dealt)
 
     def cells(spans: tuple[Span, ...]) -> list[tuple[int, int, int]]:

@@ -128,7 +128,7 @@ def test_numbers(text, value):
         ("any(x, " * 5000, 7 * DEEPEST + 1, f"more than {DEEPEST} levels"),
         ("any(x) > 1", 6, "expected ','"),
         ("any(x, a)", 9, "expected a comparison"),
-        ("any(f(x), a < 1)", 5, "any is of a column"),
+        ("any(f(x), a < 1)", 5, "any takes a column"),
         ("f(a,) > 1", 5, "expected a figure"),
         ("f(a b) > 1", 5, "expected '\\)'"),
     ],

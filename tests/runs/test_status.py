@@ -294,7 +294,7 @@ def test_an_interrupt_is_the_watchers_alone(winnow, going, monkeypatch):
         each_pause(monkeypatch, interrupt)
         code, _, err = winnow("status", going.location, "--watch")
     assert code == 130
-    assert err == "Stopped watching; the run goes on.\n"
+    assert err == "Stopped watching; the run continues.\n"
 
 
 def test_a_run_that_is_not_planned_yet(winnow, finished, tmp_path, monkeypatch):

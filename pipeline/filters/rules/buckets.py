@@ -20,7 +20,7 @@ TERCILES = (Fraction(100, 3), Fraction(200, 3))
 
 @dataclass(frozen=True)
 class Buckets(Rule):
-    """Those of the three that are named; every row is told its own."""
+    """Those of the three that are named; every row gets its own."""
 
     metric: str
     kept: tuple[Bucket, ...]

@@ -25,7 +25,7 @@ from pipeline.statistics.order_statistics import (
 )
 
 MOST_TIED = 1 << 20
-"""Documents with the value at an edge of the budget that are held, not read twice more."""
+"""Most documents at an edge of the budget that are held in memory; more are read twice again."""
 EVERYTHING = pl.lit(None, pl.String)
 
 
@@ -38,7 +38,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget(Rule):
-    """So many tokens or bytes."""
+    """A budget of tokens or bytes."""
 
     unit: Literal["tokens", "bytes"]
     amount: int

@@ -35,7 +35,7 @@ def register() -> None:
         if name in MODELS_CONFIG_MAP:
             MODELS_CONFIG_MAP.setdefault(PREFIX + name, MODELS_CONFIG_MAP[name])
     if current_platform.is_cpu():
-        from pipeline.engine import norms
+        from pipeline.engine.vllm import norms
 
         norms.register()
 
@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from vllm import ModelRegistry
 
-    from pipeline.engine.pooler import LogprobPooler
+    from pipeline.engine.vllm.pooler import LogprobPooler
 
     base: Any = ModelRegistry.models[name.removeprefix(PREFIX)].load_model_cls()
 

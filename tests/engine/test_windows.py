@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.engine.windows import plan_windows
 from pipeline.schema import Window
-from pipeline.scoring.windows import plan_windows
 
 PREFIX = 99
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
+from pipeline.engine.protocol import Encoded
+from pipeline.engine.vllm.tokenizer import HubTokenizer, PrefixToken
 from pipeline.errors import ModelError
-from pipeline.scoring.tokenizer import Encoded, PrefixToken, Tokenizer
 from tests.support.tiny import SPECIALS, save_tokenizer
 
 TEXTS = {
@@ -35,8 +36,8 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer(str(tiny_model))
+def tokenizer(tiny_model: Path) -> HubTokenizer:
+    return HubTokenizer(str(tiny_model))
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,9 @@ def byte_of(tiny_model: Path) -> dict[int, int]:
     return {vocab[symbol]: byte for symbol, byte in symbols.items()}
 
 
-def saved(folder: Path, *, bos: bool, eos: bool) -> Tokenizer:
+def saved(folder: Path, *, bos: bool, eos: bool) -> HubTokenizer:
     save_tokenizer(folder, bos=bos, eos=eos)
-    return Tokenizer(str(folder))
+    return HubTokenizer(str(folder))
 
 
 # --- encoding
@@ -90,7 +91,7 @@ def test_no_special_token_is_added_even_if_the_folder_says_so(tmp_path):
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"add_bos_token": True, "add_eos_token": True})
     )
-    assert len(Tokenizer(str(tmp_path)).encode(["a"])[0].ids) == 1
+    assert len(HubTokenizer(str(tmp_path)).encode(["a"])[0].ids) == 1
 
 
 def test_a_batch_equals_each_alone(tokenizer):
@@ -128,7 +129,7 @@ def test_nothing_is_cut_even_if_the_folder_says_so(tmp_path):
         "pad_token": "<s>",
     }
     path.write_text(json.dumps(content))
-    tokenizer = Tokenizer(str(tmp_path))
+    tokenizer = HubTokenizer(str(tmp_path))
     assert [len(one.ids) for one in tokenizer.encode(["x" * 20, "y"])] == [20, 1]
 
 
@@ -245,7 +246,7 @@ def test_a_damaged_tokenizer_is_named(tiny_model, tmp_path):
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     (folder / "tokenizer.json").write_text('{"model": ')
     with pytest.raises(ModelError, match=rf"^cannot load the tokenizer of {folder}: [^\n]+$"):
-        Tokenizer(str(folder))
+        HubTokenizer(str(folder))
 
 
 def test_a_tokenizers_own_code_is_not_run(tiny_model, tmp_path):
@@ -259,5 +260,5 @@ def test_a_tokenizers_own_code_is_not_run(tiny_model, tmp_path):
     }
     path.write_text(json.dumps(config))
     with pytest.raises(ModelError, match="cannot load the tokenizer"):
-        Tokenizer(str(folder))
+        HubTokenizer(str(folder))
     assert not ran.exists()

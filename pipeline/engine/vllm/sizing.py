@@ -1,6 +1,6 @@
 """What an engine is started with: threads, memory, step and arguments, for this machine.
 
-Owns everything that is chosen before an engine exists; nothing is left for vLLM to guess.
+Owns everything that is chosen before an engine exists; nothing is left to vLLM's defaults.
 
 Prompt log-probabilities are a path that vLLM's memory profiling does not see: a step makes logits
 of [step tokens, vocabulary], so the step is sized here from the vocabulary and the memory there is.
@@ -9,16 +9,13 @@ The fused path makes its logits a few rows at a time, inside that profile.
 
 import gc
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from pipeline.engine.fused import PREFIX
-
-Scoring = Literal["fused", "prompt_logprobs"]
-"""How log-probabilities are made: inside the worker, or by vLLM's public path."""
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.fused import PREFIX
 
 # Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
 # one byte for the comparison that ranks the token.
@@ -35,32 +32,12 @@ PLUGIN = "winnow"
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
 """Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
-"""Objects more than before that start a garbage collection, as `gc.set_threshold` has it."""
+"""New objects that start a garbage collection, as `gc.set_threshold` has it."""
 COLLECT_BEFORE = gc.get_threshold()
 
 # Minutes of work: a cluster and a machine with a GPU are a hundred times faster.
 CPU_SHARD_TOKENS = 200_000
 GPU_SHARD_TOKENS = 20_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What an engine is started with; nothing here is left for vLLM to guess."""
-
-    folder: str
-    dtype: str
-    window_tokens: int
-    vocab_size: int
-    trust_remote_code: bool = False
-    scoring: Scoring = "prompt_logprobs"
-    architecture: str = ""
-    """As config.json names it; the fused path must know."""
-    tensor_parallel_size: int = 1
-    """GPUs that share the model."""
-    num_threads: int | None = None
-    """CPU threads; by default all that this process may use."""
-    max_num_batched_tokens: int | None = None
-    """Tokens a step; by default `choose_step_tokens`."""
 
 
 class Machine(NamedTuple):
@@ -74,7 +51,7 @@ class Machine(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A size, why it is that, and what overrides it."""
+    """A size, the reason for it, and what overrides it."""
 
     value: float
     reason: str
@@ -102,7 +79,7 @@ def default_shard_tokens(address: str | None = None) -> int:
 
 
 def this_machine() -> Machine:
-    """What is here and free now. Imports torch."""
+    """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
     gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
@@ -121,12 +98,12 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         tokens, why = settings.max_num_batched_tokens, "as asked"
     elif fused:
         tokens = largest
-        why = f"the largest step on {'a GPU' if on_gpu else 'a CPU'}: logits are made in pieces"
+        why = f"the largest step on {'a GPU' if on_gpu else 'a CPU'}: logits are computed in pieces"
     else:
         tokens = choose_step_tokens(settings.vocab_size, room, largest)
         why = (
             f"logits of a step take {LOGITS_BYTES} bytes for each of {settings.vocab_size:,} "
-            f"vocabulary entries a token, and may take {room / 2**30:.2g} GiB"
+            f"vocabulary entries per token, and may take {room / 2**30:.2g} GiB"
         )
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
@@ -144,7 +121,9 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
-            min(MAX_NUM_SEQS, tokens), f"at most {MAX_NUM_SEQS}, and no more than tokens", None
+            min(MAX_NUM_SEQS, tokens),
+            f"at most {MAX_NUM_SEQS}, and no more than tokens per step per step",
+            None,
         ),
         memory=memory,
         num_threads=Choice(threads, f"of {machine.num_cpus} CPUs this process may use", "workers"),
@@ -169,7 +148,7 @@ def prepare_process(num_threads: int | None = None) -> None:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             # The default leaves one core idle, and binds every actor to the same ones.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            # The one compiled function of this path counts ranks nobody reads; compiling it needs
+            # The one compiled function of this path computes unused ranks; compiling it needs
             # g++ and takes longer than it ever saves.
             "TORCH_COMPILE_DISABLE": "1",
         }

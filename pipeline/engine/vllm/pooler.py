@@ -1,8 +1,8 @@
 """Hidden states to log-probabilities of the prompt's own tokens, in the vLLM worker.
 
-Runs once a step over all prompts of the step, each of them whole or a chunk. Logits are made a few
-rows at a time and never kept; with tensor parallelism each rank reduces its part of the vocabulary
-and two numbers a row are exchanged, never a row of logits.
+Runs once per step over all prompts of the step, each of them whole or a chunk. Logits are made a
+few rows at a time and never kept; with tensor parallelism each rank reduces its part of the
+vocabulary and two numbers per row are exchanged, never a row of logits.
 """
 
 import weakref

@@ -1,4 +1,4 @@
-"""The model on disk: is it one, what is it, what does it allow.
+"""The model on disk: whether it is one, what it is, what it allows.
 
 Owns finding a model folder (or fetching one by name), its limits, and the digests that identify
 it in a run's fingerprint. Reads JSON and hashes files; loads no weights and imports no torch.
@@ -10,10 +10,10 @@ import math
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine.protocol import Model
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Dtype
 
@@ -36,26 +36,6 @@ TOKENIZER_FILES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model folder whose identity is known."""
-
-    name: str
-    """As the user gave it."""
-    folder: str
-    revision: str | None
-    """Commit of a model that came from the hub."""
-    architecture: str
-    dtype: str
-    """What the checkpoint names."""
-    vocab_size: int
-    max_tokens: int | None
-    """Positions the model was built for."""
-    config_digest: str
-    weights_digest: str
-    tokenizer_digest: str
-
-
 def load_model(
     name: str,
     *,
@@ -66,7 +46,7 @@ def load_model(
 ) -> Model:
     """Find the folder that `name` means and identify it. Raises ModelError.
 
-    With `offline` the hub is not asked: a name on it is what the cache has of it. Without
+    With `offline` the hub is not contacted: a name is looked up in the cache. Without
     `digest_weights`, which reads all of them, that digest is empty.
     """
     folder, commit = _find_folder(name, revision, offline=offline)
@@ -178,7 +158,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _require_shards(folder: Path, weights: list[Path]) -> None:
     """Raises ModelError if a file is missing or empty that the index or the others' names tell of.
 
-    Without this the engine finds out, on every machine, after minutes.
+    Without this check the engine fails after minutes, on every machine.
     """
     named = set[str]()
     for index in folder.glob("*.safetensors.index.json"):
@@ -236,13 +216,13 @@ def _sha256(file: Path) -> str:
 
 
 def choose_dtype(asked: Dtype, model: Model) -> str:
-    """The dtype to compute in; never left for the engine to guess. Raises ModelError."""
+    """The dtype to compute in; never left to the engine. Raises ModelError."""
     if asked != "auto":
         return asked
     if model.dtype in ELEMENT_BYTES:
         return model.dtype
     raise ModelError(
-        f"{model.name} names the dtype {model.dtype}, which is not one to compute in",
+        f"{model.name} names the dtype {model.dtype}, which cannot be computed in",
         hint=f"choose one with {named('dtype')}: {', '.join(ELEMENT_BYTES)}",
     )
 
@@ -291,4 +271,4 @@ def find_damage(file: Path) -> str | None:
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return "has a damaged header"
     whole = 8 + length + max(ends, default=0)
-    return None if size == whole else f"has {size:,} bytes and must have {whole:,}: it is torn"
+    return None if size == whole else f"has {size:,} bytes and must have {whole:,}: it is cut off"

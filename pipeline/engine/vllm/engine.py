@@ -1,6 +1,6 @@
 """Windows to log-probabilities, with vLLM: the Engine of protocol.py.
 
-Owns how prompts are fed so that the engine never runs dry, and how its answer is checked. vLLM is
+Owns how prompts are fed so that the engine is never idle, and how its answer is checked. vLLM is
 imported here, inside what needs it, in fused.py, norms.py and pooler.py, and nowhere else.
 
 Two paths, one answer: "fused" reduces logits to log-probabilities inside the worker (pooler.py),
@@ -17,16 +17,15 @@ from weakref import WeakSet
 
 import numpy as np
 
-from pipeline.engine.protocol import Usage
-from pipeline.engine.sizing import (
+from pipeline.engine.protocol import Engine, EngineSettings, Usage
+from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
-    EngineSettings,
     engine_arguments,
     freeze_gc,
     prepare_process,
     unfreeze_gc,
 )
-from pipeline.engine.startup_check import HINT, check_engine, check_windows, find_disagreement
+from pipeline.engine.vllm.startup_check import HINT, check_engine, check_windows, find_disagreement
 from pipeline.errors import (
     ENGINE_FAILED,
     EngineError,
@@ -71,7 +70,7 @@ ENDED: list[Any] = []
 """vLLM's part of engines that were closed while others of this process were open."""
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """Scores with vLLM in this process, by the path that the settings name.
 
     One call at a time feeds windows; when it has fed its last one the next call begins to feed
@@ -150,11 +149,11 @@ class VllmEngine:
         return Usage(self._busy_seconds, last - first)
 
     def trace(self, tracer: Tracer) -> None:
-        """From now on, tell when this engine computes."""
+        """From now on, record when this engine computes."""
         self._tracer = tracer
 
     def close(self) -> None:
-        """Let go of the model; the engine cannot be used afterwards.
+        """Free the model; the engine cannot be used afterwards.
 
         vLLM keeps state that the engines of a process share and that ends with any of them: the
         memory of one that is closed while others are open is freed with the last.
@@ -189,14 +188,14 @@ class VllmEngine:
             caller.outstanding += 1
 
     def _step(self, caller: _Caller) -> list[WindowScore]:
-        """Advance the engine once, for everybody, unless `caller` has results to take."""
+        """Advance the engine once, for all callers, unless `caller` has results to take."""
         with self._stepping:
             if not caller.arrived:
                 try:
                     if self._advancing is None:
                         added, self._added = self._added, []
                         self._advancing = self._thread.submit(self._advance, added)
-                    # Ctrl-C may end the wait, not the step: whoever comes next takes its answers.
+                    # Ctrl-C may end the wait, not the step: the next caller takes its answers.
                     outputs = self._advancing.result()
                 except Exception as error:
                     self._advancing = None
@@ -227,7 +226,7 @@ class VllmEngine:
         return self._pooling(task="token_classify", extra_kwargs=options)
 
     def _check_fused(self, settings: EngineSettings) -> None:
-        """Hold the fused path's answers against whole rows. Raises ModelError if they differ."""
+        """Compare the fused path's answers with whole rows. Raises ModelError if they differ."""
         windows = check_windows(settings.vocab_size, settings.window_tokens)
         asked = [(window, whole) for whole in (False, True) for window in windows]
         requests = [

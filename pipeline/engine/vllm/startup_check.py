@@ -1,11 +1,11 @@
-"""The start-up checks: can the engine score at all, and is what the fused path answers right?
+"""The start-up checks: can the engine score at all, and are the answers of the fused path right?
 
-Owns what is asked at start-up and when the answers will not do. Some models load and have no kernel
-to be computed with: without a check every document would be found to kill the engine.
+Owns the prompts sent at start-up and the bounds for their answers. Some models load and have no
+kernel to be computed with: without a check every document would be found to kill the engine.
 
-The fused path is held against whole rows of log-probabilities. The pooler works out by itself which
-row predicts which token, so a wrong index would give a wrong score that looks like any other. Here
-every prompt is sent twice in one step: once to be scored, once for all of its rows, which the
+The fused path is compared with whole rows of log-probabilities. The pooler works out by itself
+which row predicts which token, so a wrong index would give a wrong score that looks like any other.
+Here every prompt is sent twice in one step: once to be scored, once for all of its rows, which the
 pooler cuts out by vLLM's own offsets. The scored tokens are looked up on this side.
 """
 
@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.protocol import EngineSettings
 from pipeline.errors import ENGINE_FAILED, EngineError, EngineMemoryError, ModelError, named
 from pipeline.schema import Window, WindowScore
 

@@ -1,25 +1,24 @@
 """The reference: a plain transformers float32 forward pass, one window at a time.
 
-Owns being independent. It shares no code with the scoring path: it tokenizes, cuts windows and
-sums by itself, slowly, so that a mistake in one is not repeated in the other. Only the rules it is
-told are the run's.
+Owns being independent. It shares no code with the scoring path: it tokenizes, cuts windows and sums
+by itself, slowly, so that a mistake in one is not repeated in the other. Only the rules are the
+run's.
 """
 
 import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelError, first_line, named
-from pipeline.runs.manifest import ModelRecord, ScoringRules
+from pipeline.engine.protocol import INTEGRITY_ALONE, Reference
+from pipeline.engine.rules import ModelRecord
+from pipeline.engine.vllm.rules import CausalRules
+from pipeline.errors import ModelError, first_line
 
-INTEGRITY_ALONE = f"check integrity alone with {named('sample')} 0"
-"""What can be done where the model cannot be run."""
 
-
-class ReferenceScorer:
+class ReferenceScorer(Reference):
     """Scores one text at a time, by the definition."""
 
-    def __init__(self, model: ModelRecord, rules: ScoringRules) -> None:
+    def __init__(self, model: ModelRecord, rules: CausalRules) -> None:
         """Load model and tokenizer. Raises ModelError."""
         try:
             import torch
@@ -31,7 +30,7 @@ class ReferenceScorer:
                 hint=f"install winnow-ppl[cpu] or [gpu], or {INTEGRITY_ALONE}",
             ) from error
         if not Path(model.folder).is_dir():
-            # Else transformers takes it for a name on the hub, whatever it is told.
+            # Otherwise transformers takes it for a name on the hub.
             raise ModelError(
                 f"cannot load {model.folder} to rescore: there is no such folder here",
                 hint=f"put the model there, or {INTEGRITY_ALONE}",
