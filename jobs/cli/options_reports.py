@@ -95,7 +95,7 @@ def compare(
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
     ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also compare runs with missing parts.")
@@ -132,6 +132,53 @@ def compare(
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
+
+
+def explore(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="A carried column to group by.  [default: one with few values]"),
+    ] = None,
+    corpus: Corpus = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen at; 0 is one that is free.")
+    ] = 0,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote",
+            help="Let --host be reached from other machines: whoever has the address reads the "
+            "run and its texts, unencrypted.",
+        ),
+    ] = False,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Print the address; open no browser.")
+    ] = False,
+) -> None:
+    """Choose a cut with your own eyes: a page on this machine, in a browser.
+
+    Drag the ends of a band over the distribution of any metric, see what stays of each group, read
+    the documents at the edges, and take away the filter command. Ctrl-C ends it.
+
+    Example: winnow explore runs/first --by source
+    """
+    from jobs.cli.explore import explore_and_serve
+
+    explore_and_serve(
+        run,
+        by=by,
+        corpus=corpus,
+        partial=partial,
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        opens=not no_open,
+    )
 
 
 class FilterCommand(SettingsCommand):

@@ -40,7 +40,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the model; the engine cannot be used afterwards."""
+        """Free the model; the engine cannot be used afterwards."""
 
 
 class Encoded(NamedTuple):

@@ -7,7 +7,7 @@ from pipeline.verification.verify import Verification
 
 
 def to_page(verification: Verification) -> Page:
-    """One line a check, then what the reference says."""
+    """One line per check, then what the reference says."""
     checks = Table(
         columns=("check", Whole(""), Words("")),
         rows=[

@@ -254,7 +254,7 @@ MISTAKES = {
         "sample_rows = 3 is too few",
         "at least 4",
     ),
-    "baseline": ('baseline = "lats"', "", "lats is not a run directory", "give the folder"),
+    "baseline": ('baseline = "lats"', "", "lats is not a run directory", "give the output folder"),
 }
 
 

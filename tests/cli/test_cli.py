@@ -322,7 +322,7 @@ def test_a_disk_that_is_full_is_named(capsys):
     assert ended.value.code == 1
     err = capsys.readouterr().err
     assert "Error: /runs/one/scores/part-00007.parquet: No space left on device" in err
-    assert "fault in Winnow" not in err
+    assert "bug in Winnow" not in err
 
 
 @pytest.fixture(scope="module")

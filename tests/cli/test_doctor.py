@@ -127,8 +127,8 @@ def test_a_model_that_is_not_there():
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda b: b[:-100], "it is torn"),
-        (lambda b: b + b"x", "it is torn"),
+        (lambda b: b[:-100], "it is damaged"),
+        (lambda b: b + b"x", "it is damaged"),
         (lambda b: b"", "is not safetensors"),
         (lambda b: b"version https://git-lfs.github.com/spec/v1\n" * 3, "is not safetensors"),
         (lambda b: b[:8] + b"[" + b[9:], "damaged header"),

@@ -120,7 +120,7 @@ def test_stdout_on_a_full_disk_is_told(run):
     assert code == 1
     assert "Error: stdout: No space left on device" in err
     assert "Traceback" not in err
-    assert "fault in Winnow" not in err
+    assert "bug in Winnow" not in err
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -286,7 +286,7 @@ def test_a_report_holds_a_run_against_the_baseline_that_is_named(runs):
 
 def test_a_report_refuses_what_it_cannot_judge(runs):
     first, second = runs
-    with pytest.raises(ConfigError, match="against a baseline, and none is named"):
+    with pytest.raises(ConfigError, match="needs a baseline, and none is named"):
         build_report(second, fail_if="increase(tokens) > 5%")
     with pytest.raises(ConfigError, match="a report makes no comparison"):
         build_report(second, fail_if="psi(perplexity) > 0.1", baseline=first)

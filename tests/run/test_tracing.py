@@ -191,7 +191,7 @@ def test_an_empty_trace_is_a_trace(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("", "is a folder"), ("no/such/file", "a folder that is not there")]
+    ("name", "reason"), [("", "is a folder"), ("no/such/file", "a folder that does not exist")]
 )
 def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path, name, reason):
     with pytest.raises(ConfigError, match=reason):

@@ -271,4 +271,4 @@ def find_damage(file: Path) -> str | None:
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return "has a damaged header"
     whole = 8 + length + max(ends, default=0)
-    return None if size == whole else f"has {size:,} bytes and must have {whole:,}: it is cut off"
+    return None if size == whole else f"has {size:,} bytes and must have {whole:,}: it is damaged"

@@ -122,7 +122,7 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
             min(MAX_NUM_SEQS, tokens),
-            f"at most {MAX_NUM_SEQS}, and no more than tokens per step per step",
+            f"at most {MAX_NUM_SEQS}, and no more than tokens per step per step per step",
             None,
         ),
         memory=memory,
