@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import documents_of_column, open_file
-from pipeline.engine.model import load_model
+from pipeline.engine.backends import backend_of
 from pipeline.errors import (
     ModelError,
     UnreadableFileError,
@@ -22,7 +22,7 @@ from pipeline.errors import (
 )
 from pipeline.runs.manifest import Manifest
 from pipeline.scoring.token_spans import TokenSpan, merge_tokens
-from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.settings.config import ScoringConfig
 from pipeline.storage.filesystem import Root
 
 NO_LOGPROBS = "the run has no log-probabilities of tokens"
@@ -67,8 +67,8 @@ def read_tokens(
         ids, offsets = _encode(manifest, text)
     except WinnowError as error:
         return None, str(error)
-    # Without a prefix the first token is not scored; a document that was cut lacks its last ones.
-    first = 1 if manifest.rules.prefix == "none" else 0
+    # What stands in for a prefix is not scored; a document that was cut lacks its last tokens.
+    first = manifest.rules.first_scored(ids)
     end = first + len(logprobs)
     if end > len(ids) or found.get("token_ids") not in (None, ids[first:end]):
         return None, f"the tokenizer in {manifest.model.folder} splits the text in another way"
@@ -82,11 +82,10 @@ def _encode(manifest: Manifest, text: str) -> tuple[list[int], list[tuple[int, i
     if not Path(folder).is_dir():
         raise ModelError(f"the model's folder, with its tokenizer, is not here: {folder}")
     require_modules("splitting a text into tokens", "transformers")
-    model = load_model(
-        folder, revision=None, trust_remote_code=False, offline=True, digest_weights=False
-    )
+    backend = backend_of(manifest.rules)
+    model = backend.load_model(ScoringConfig(model=folder, offline=True), digest_weights=False)
     if model.tokenizer_digest != manifest.fingerprint["tokenizer"]:
         raise ModelError(f"the tokenizer in {folder} is not the one of this run any more")
-    (encoded,) = Tokenizer(folder).encode([text], offsets=True)
+    (encoded,) = backend.tokenizer(folder).encode([text], offsets=True)
     assert encoded.offsets is not None
     return encoded.ids, encoded.offsets

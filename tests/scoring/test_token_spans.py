@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.scoring.tokenizer import Tokenizer
 
 from pipeline.scoring.token_spans import merge_tokens
-from pipeline.scoring.tokenizer import Tokenizer
 
 
 def merged(text, offsets, logprobs=None):
