@@ -91,7 +91,7 @@ class ModelError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """A package is needed that only the extras `cpu` and `gpu` install."""
+    """A package is needed that only an extra installs."""
 
 
 class RunError(UsageError):
@@ -133,22 +133,26 @@ def first_line(error: BaseException) -> str:
 
 
 INSTALL = "pip install 'winnow-ppl[cpu]', or 'winnow-ppl[gpu]' on a machine with a GPU"
-EXTRA_MODULES = frozenset(
+PAGE_MODULES = frozenset(["starlette", "uvicorn"])
+"""What Winnow imports of the extra `explore`; `cpu` and `gpu` bring it too."""
+INSTALL_PAGE = "pip install 'winnow-ppl[explore]'"
+EXTRA_MODULES = PAGE_MODULES | frozenset(
     [
         *("aiohttp", "fsspec", "huggingface_hub", "ray", "requests"),
         *("safetensors", "torch", "transformers"),
     ]
 )
-"""What Winnow imports of the extras `cpu` and `gpu`. A core install has none of it: reports,
-filters, comparisons and the integrity of a run do without."""
+"""What Winnow imports of all extras. A core install has none of it: reports, filters, comparisons
+and the integrity of a run do without."""
 
 
 def require_modules(what: str, *modules: str, instead: str = "") -> None:
     """Raises MissingExtraError if a module is not installed; `instead` is what works without."""
     if missing := [name for name in modules if find_spec(name) is None]:
+        install = INSTALL_PAGE if PAGE_MODULES.issuperset(missing) else INSTALL
         raise MissingExtraError(
             f"{what} needs {', '.join(missing)}, which a core install of winnow-ppl does not have",
-            hint=f"{INSTALL}; {instead}" if instead else INSTALL,
+            hint=f"{install}; {instead}" if instead else install,
         )
 
 
@@ -158,4 +162,4 @@ def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
     if name not in EXTRA_MODULES:
         return None
     what = f"this command needs {name}, which a core install of winnow-ppl does not have"
-    return MissingExtraError(what, hint=INSTALL)
+    return MissingExtraError(what, hint=INSTALL_PAGE if name in PAGE_MODULES else INSTALL)

@@ -28,10 +28,11 @@ FLOORS = {
         "filters",
         "comparisons",
         "audits",
+        "explore",
         "library",
         "__init__",
     ),
-    "jobs": ("console", "run", "submission", "nights", "demo", "doctor", "cli"),
+    "jobs": ("console", "run", "submission", "nights", "demo", "doctor", "explore", "cli"),
 }
 """The rooms of each package, from the ground up: imports go to the left only."""
 DRAWERS = {"utils", "common", "helpers", "misc"}

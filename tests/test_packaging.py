@@ -268,6 +268,16 @@ def test_what_needs_an_extra_says_so(winnow, run, tiny_model, tmp_path, command)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_page_says_which_extra_it_needs(winnow, run):
+    done = winnow("explore", run.location)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "Error: winnow explore needs starlette, uvicorn, which a core install of winnow-ppl does "
+        "not have",
+        "Hint: pip install 'winnow-ppl[explore]'",
+    ]
+
+
 def test_the_demo_says_so_before_it_fetches_or_writes(core, tmp_path):
     done = call(core / "python", "-m", "jobs.demo", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

@@ -13,7 +13,14 @@ from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
 from jobs.cli.parsing import SettingsCommand
 
 
+class ReportCommand(SettingsCommand):
+    """`winnow report`: what a document counts for is a setting that filters have too."""
+
+    source = ("pipeline.settings.weights", "Weighted")
+
+
 def report(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run directory.")],
     by: Annotated[
         list[str] | None,
@@ -54,11 +61,14 @@ def report(
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
     share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups:
     group(COLUMN, "VALUE", FIGURE), any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE),
-    increase(FIGURE), decrease(FIGURE). What cannot be judged fails, too.
+    increase(FIGURE), decrease(FIGURE). Ends of 95% intervals, so that chance sets off no gate:
+    low(FIGURE), high(FIGURE), as in low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
 
     Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """
     from jobs.cli.report import report_and_print
+    from pipeline.settings.loading import load_settings
+    from pipeline.settings.weights import Weighted
 
     code = report_and_print(
         run,
@@ -69,6 +79,7 @@ def report(
         text=not no_text,
         corpus=corpus,
         partial=partial,
+        weight=load_settings(Weighted, "report", None, context.obj).weight,
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
@@ -132,6 +143,53 @@ def compare(
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
+
+
+def explore(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="A carried column to group by.  [default: one with few values]"),
+    ] = None,
+    corpus: Corpus = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen at; 0 is one that is free.")
+    ] = 0,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote",
+            help="Let --host be reached from other machines: whoever has the address reads the "
+            "run and its texts, unencrypted.",
+        ),
+    ] = False,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Print the address; open no browser.")
+    ] = False,
+) -> None:
+    """Choose a cut with your own eyes: a page on this machine, in a browser.
+
+    Drag the ends of a band over the distribution of any metric, see what stays of each group, read
+    the documents at the edges, and take away the filter command. Ctrl-C ends it.
+
+    Example: winnow explore runs/first --by source
+    """
+    from jobs.cli.explore import explore_and_serve
+
+    explore_and_serve(
+        run,
+        by=by,
+        corpus=corpus,
+        partial=partial,
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        opens=not no_open,
+    )
 
 
 class FilterCommand(SettingsCommand):

@@ -53,6 +53,7 @@ def run_demo(folder: Path) -> int:
     winnow = _winnow()
     print(f"\nReport: {page}")
     print(f"Took {time.monotonic() - started:.0f} s. Next:")
+    print(f"  {winnow} explore {run}")
     print(f"  {winnow} report {run} --by lang")
     print(f"  {winnow} plan YOUR.parquet")
     print(f"  {winnow} score YOUR.parquet --out runs/mine --model {shlex.quote(str(model))}")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline import build_report
 from pipeline.errors import ConfigError
-from pipeline.reports.gate import MOST_GROUPS, Gate, Psi, change
-from pipeline.reports.requirements import Requirement
+from pipeline.reports.gate import Gate, Psi, change
+from pipeline.reports.requirements import MOST_GROUPS, Requirement
 from pipeline.reports.term_values import Missing, Rows
 from pipeline.reports.wording import outcome
 from pipeline.schema import LARGEST
@@ -206,7 +206,9 @@ def test_a_sampled_baseline_is_weighted():
 
 
 def test_figures_that_do_not_compare_are_withheld():
-    before = Rows(BEFORE, None, frozenset(["num_tokens", "perplexity"]), "other tokens")
+    before = Rows(
+        BEFORE, withheld=frozenset(["num_tokens", "perplexity"]), why_withheld="other tokens"
+    )
     sources = [
         "increase(bits_per_byte) > 9",
         "increase(tokens) > 9",
@@ -243,6 +245,10 @@ def test_psi_is_the_comparisons():
         ("any(lang, 2 > 1)", 5, "any takes a condition on figures", None),
         ("any(tags, tokens > 1)", 5, "cannot group by 'tags': its values are List", None),
         ("share(any(lang, tokens > 1)) > 1", 11, "not on rows", None),
+        ("low(tokens) > 1", 1, "low is of one of these figures: corpus_perplexity, ", None),
+        ("low(p95(perplexity)) > 1", 1, "low is of one of these figures", None),
+        ("high(low(bits_per_byte)) > 1", 1, "high is of one of these figures", None),
+        ("increase(low(bits_per_byte)) > 1", 10, r"write low\(increase\(...\)\)", None),
         ("tokens > 1 and decrease(tokens) > 1", 16, "none is named", "give baseline"),
     ],
 )
