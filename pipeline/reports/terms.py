@@ -86,14 +86,14 @@ def read_term(source: str, operand: Text | Name | Call) -> Term:
             return read_term(source, Call(operand.value, (), operand.start, operand.value))
     call = operand
     if call.name in AGAINST:
-        inner = _inner(source, call, 0, f"{call.name} is of a figure: {call.name}(tokens)")
+        inner = _inner(source, call, 0, f"{call.name} takes a figure: {call.name}(tokens)")
         if inner.needs_baseline:
             fail(source, inner.start, f"{inner.source} is of two runs already")
         if inner.end is not None and call.name != "baseline":
             fail(source, inner.start, f"write {inner.end}({call.name}(...)), the other way round")
         return replace(inner, source=call.source, start=call.start, against=call.name)
     if call.name in ENDS:
-        said = f"{call.name} is of one of these figures: {', '.join(HAVE_INTERVALS)}"
+        said = f"{call.name} takes one of these figures: {', '.join(HAVE_INTERVALS)}"
         inner = _inner(source, call, 0, said)
         if inner.figure.name not in HAVE_INTERVALS or inner.end is not None:
             fail(source, call.start, said)
@@ -132,7 +132,7 @@ def _check_figure(source: str, call: Call) -> None:
     elif call.name == PSI:
         if not isinstance(first, Name) or first.value not in DISTRIBUTIONS:
             known = " or ".join(f"psi({name})" for name in DISTRIBUTIONS)
-            fail(source, call.start, f"psi is of one of two metrics: {known}")
+            fail(source, call.start, f"psi takes one of two metrics: {known}")
     elif call.name == "share":
         if not isinstance(first, Tree):
             said = 'share takes a condition on rows: share(status == "error")'

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import polars as pl
@@ -232,11 +233,11 @@ def test_psi_is_the_comparisons():
     [
         ("increase(tokns) > 1", 10, "no figure 'tokns'", "did you mean 'tokens'?"),
         ("incrase(tokens) > 1", 1, "no figure 'incrase'", "did you mean 'increase'?"),
-        ("increase(5) > 1", 1, "increase is of a figure", None),
-        ("increase(tokens, 2) > 1", 1, "increase is of a figure", None),
-        ("increase(baseline(tokens)) > 1", 10, r"baseline\(tokens\) is of two runs already", None),
+        ("increase(5) > 1", 1, "increase takes a figure", None),
+        ("increase(tokens, 2) > 1", 1, "increase takes a figure", None),
+        ("increase(baseline(tokens)) > 1", 10, "baseline(tokens) is of two runs already", None),
         ("increase(psi(perplexity)) > 1", 10, "is of two runs already", None),
-        ("psi(nll) > 1", 1, "psi is of one of two metrics", None),
+        ("psi(nll) > 1", 1, "psi takes one of two metrics", None),
         ('group(lang, "en") > 1', 1, "group takes a column, a value and a figure", None),
         ("group(lang, en, tokens) > 1", 1, "group takes a column", None),
         ('group(lnag, "en", tokens) > 1', 7, "no column 'lnag'", "did you mean 'lang'?"),
@@ -245,15 +246,15 @@ def test_psi_is_the_comparisons():
         ("any(lang, 2 > 1)", 5, "any takes a condition on figures", None),
         ("any(tags, tokens > 1)", 5, "cannot group by 'tags': its values are List", None),
         ("share(any(lang, tokens > 1)) > 1", 11, "not on rows", None),
-        ("low(tokens) > 1", 1, "low is of one of these figures: corpus_perplexity, ", None),
-        ("low(p95(perplexity)) > 1", 1, "low is of one of these figures", None),
-        ("high(low(bits_per_byte)) > 1", 1, "high is of one of these figures", None),
-        ("increase(low(bits_per_byte)) > 1", 10, r"write low\(increase\(...\)\)", None),
+        ("low(tokens) > 1", 1, "low takes one of these figures: corpus_perplexity, ", None),
+        ("low(p95(perplexity)) > 1", 1, "low takes one of these figures", None),
+        ("high(low(bits_per_byte)) > 1", 1, "high takes one of these figures", None),
+        ("increase(low(bits_per_byte)) > 1", 10, "write low(increase(...))", None),
         ("tokens > 1 and decrease(tokens) > 1", 16, "none is named", "give baseline"),
     ],
 )
 def test_mistakes_are_pointed_at(source, at, what, hint):
-    with pytest.raises(ConfigError, match=what) as raised:
+    with pytest.raises(ConfigError, match=re.escape(what)) as raised:
         check(source, NOW.with_columns(tags=pl.concat_list("lang")))
     assert f"at character {at}:" in str(raised.value)
     if hint:
