@@ -342,7 +342,7 @@ def test_what_will_never_be_a_run_is_not_waited_for(winnow, tmp_path):
         assert "not a run directory" in err
 
 
-DURATIONS = {0: "0 s", 59.6: "1 min 0 s", 3700: "1 h 1 min", 200_000: "2 d 7 h", -5: "0 s"}
+DURATIONS = {0: "0 s", 59.6: "1 min", 3700: "1 h 1 min", 200_000: "2 d 7 h", -5: "0 s"}
 
 
 @pytest.mark.parametrize(("seconds", "text"), DURATIONS.items(), ids=str)
