@@ -14,12 +14,12 @@ import pyarrow as pa
 from pipeline.corpus.location import require_planned
 from pipeline.errors import ConfigError, RunError
 from pipeline.filters.config import FilterConfig
-from pipeline.filters.counts import Counts, count
+from pipeline.filters.counts import Counts, Mix, add_up, count, mix_of
 from pipeline.filters.paired_rows import ScoreRows
 from pipeline.filters.record import ENDS, Cutoffs, FilterRecord, check_apart
 from pipeline.filters.rule import Rule, group_names
 from pipeline.filters.rules.budget import Budget
-from pipeline.filters.selection import Selection
+from pipeline.filters.selection import Selection, prepare
 from pipeline.planning.identity import installed_versions
 from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
@@ -73,6 +73,7 @@ class PreparedRun:
             self.other = RunStore(str(location))
             self.rows.pair(ScoreRows(self.other, self.other.require_manifest()))
         self._scores = self.rows.everything()
+        self._before: dict[str | None, pl.DataFrame] = {}
 
     def find(self, selection: Selection) -> Selection:
         """The same rules with their cut-offs. Raises ConfigError for what the scores lack."""
@@ -80,17 +81,36 @@ class PreparedRun:
         check_dates(self._scores, [rule.within for rule in selection.rules if rule.within])
         return selection.find(self._scores)
 
-    def count(self, selection: Selection, *, by: str | None = None) -> Counts:
-        """How many documents, tokens and bytes are kept, of all and of each group of a column."""
-        if by is not None:
-            _check_group(self.manifest, "--by", by)
-            check_dates(self._scores, [by])
+    def count(self, selection: Selection, *, by: str | None = None) -> Mix:
+        """How many documents, tokens and bytes are kept, of all and of each group of a column: one
+        pass over what the rules read, and the first time one for what there is."""
+        if by not in self._before:
+            self._check_by(by)
+            rows = prepare((), self._scores, by)
+            self._before[by] = add_up(rows, has_groups=by is not None)
+        before = self._before[by]
+        kept = selection.decide(self._scores, by).filter("keep")
+        return mix_of(
+            before,
+            add_up(kept, has_groups=by is not None),
+            sum(file.num_rows for file in self.manifest.files) - int(before["documents"].sum()),
+            keep_unseen=selection.unscored == "keep",
+        )
+
+    def count_all(self, selection: Selection, *, by: str | None = None) -> Counts:
+        """The same for each file, status and bucket."""
+        self._check_by(by)
         return count(
             selection.decide(self._scores, by),
             self.manifest,
             has_groups=by is not None,
             keep_unseen=selection.unscored == "keep",
         )
+
+    def _check_by(self, by: str | None) -> None:
+        if by is not None:
+            _check_group(self.manifest, "--by", by)
+            check_dates(self._scores, [by])
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +171,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
         check_apart(manifest, config.out, config.rejects, corpus)
     require_planned(corpus, [file.path for file in manifest.files])
     selection = run.find(asked)
-    counts = run.count(selection, by=by)
+    counts = run.count_all(selection, by=by)
     _check_outcome(config, counts)
     return Filter(config, corpus, run, selection, counts, by)
 
