@@ -39,8 +39,7 @@ check: $(READY)  ## lint, format and types
 	$(PY) -m mypy
 
 check-infra: $(READY) .venv-infra/.ready  ## infra/ with the tools that will read it; says which are missing
-	PATH=$(CURDIR)/.venv-infra/bin:$$PATH $(PY) -m pytest tests/test_infra.py tests/test_monitoring.py \
-	    tests/test_run_night.py tests/integration/test_prometheus.py
+	PATH=$(CURDIR)/.venv-infra/bin:$$PATH $(PY) -m pytest -m "not parity" tests/infra tests/integration/test_prometheus.py
 
 .venv-infra/.ready: infra/check-tools.txt
 	$(PY) -m venv $(@D)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -30,6 +30,7 @@ from pipeline.engine.model import (
 from pipeline.engine.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import choose_scoring, installed_version, vocabulary_warning
+from pipeline.settings.fields import option_of
 from pipeline.storage.filesystem import open_root
 
 Status = Literal["ok", "warning", "problem"]
@@ -61,11 +62,11 @@ def examine(
     yield from _engine()
     yield _ray()
     if address is not None:
-        yield from _cluster(address)
+        yield from _guarded("cluster", _cluster(address))
     if model is not None:
-        yield from _model(model)
+        yield from _guarded("model", _model(model))
     if store is not None:
-        yield _store(store)
+        yield from _guarded("store", _store(store))
     yield _disk("working folder", Path.cwd())
     yield _disk("temporary files", Path(tempfile.gettempdir()))
     yield _disk("cache folder", cache_folder())
@@ -177,13 +178,9 @@ def _cluster(address: str) -> Iterator[Check]:
     from jobs.run.cluster import connected
     from jobs.submission.environment import judge, probe_nodes
 
-    try:
-        with connected(address):  # Ray itself refuses a cluster of another version or Python
-            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            found = probe_nodes()
-    except WinnowError as error:
-        yield Check("cluster", "problem", str(error), error.hint or "")
-        return
+    with connected(address):  # Ray itself refuses a cluster of another version or Python
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        found = probe_nodes()
     cpus, gpus = (sum(node.get(kind, 0) for node in alive) for kind in ("CPU", "GPU"))
     there = f"{address}: {len(alive)} machines, {cpus:g} CPUs, {gpus:g} GPUs, the same Ray"
     if cpus or gpus:
@@ -195,14 +192,10 @@ def _cluster(address: str) -> Iterator[Check]:
 
 
 def _model(name: str) -> Iterator[Check]:
-    try:
-        model = load_model(name, revision=None, trust_remote_code=False, digest_weights=False)
-        dtype = choose_dtype("auto", model)
-        window_tokens = choose_window_tokens(None, model, 1)
-    except WinnowError as error:
-        yield Check("model", "problem", str(error), error.hint or "")
-        return
-    yield _guarded("model", lambda: _weights(model, dtype))
+    model = load_model(name, revision=None, trust_remote_code=False, digest_weights=False)
+    dtype = choose_dtype("auto", model)
+    window_tokens = choose_window_tokens(None, model, 1)
+    yield from _guarded("model", _weights(model, dtype))
     scoring = choose_scoring("auto", model.architecture)
     tested = "is" if scoring == "fused" else "is not"
     found = f"{scoring}: {model.architecture} {tested} among those tested with fused scoring"
@@ -226,16 +219,17 @@ def _model(name: str) -> Iterator[Check]:
         yield Check("vocabulary", "warning", beyond, "use the tokenizer that is the model's")
     for key, choice in sizes._asdict().items():
         value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
-        todo = f"{choice.option} overrides" if choice.option else ""
+        todo = f"{option_of(choice.setting)} overrides" if choice.setting else ""
         yield Check(key.replace("_", " "), "ok", f"{value}: {choice.reason}", todo)
 
 
-def _weights(model: Model, dtype: str) -> Check:
+def _weights(model: Model, dtype: str) -> Iterator[Check]:
     """Every weight file is whole, and all of them fit into memory."""
     files = sorted(Path(model.folder).glob("*.safetensors"))
     for file in files:
         if reason := find_damage(file):
-            return Check("model", "problem", f"{file.name} {reason}", "fetch it again")
+            yield Check("model", "problem", f"{file.name} {reason}", "fetch it again")
+            return
     needed = weight_bytes(model.folder, dtype)
     free = psutil.virtual_memory().available
     where = "free memory"
@@ -247,34 +241,35 @@ def _weights(model: Model, dtype: str) -> Check:
     found = f"{model.architecture}, {_gib(needed)} in {dtype}, of {_gib(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
-        return Check("model", "problem", found, todo)
-    if needed > 0.8 * free:
-        return Check("model", "warning", f"{found}: little is left to compute in", "see sizes")
-    return Check("model", "ok", found)
+        yield Check("model", "problem", found, todo)
+    elif needed > 0.8 * free:
+        yield Check("model", "warning", f"{found}: little is left to compute in", "see sizes")
+    else:
+        yield Check("model", "ok", found)
 
 
-def _store(location: str) -> Check:
-    def look() -> Check:
-        root = open_root(location).retrying_for(STORE_SECONDS)
-        root.check_bucket()
-        files = root.files()
-        if not files:
-            return Check("store", "warning", f"{location} answers and has no files directly in it")
-        name = min(files, key=lambda one: files[one].size)
-        with root.open_input(name) as source:
-            source.read(SAMPLE_BYTES)
-        return Check("store", "ok", f"{location}: {len(files):,} files listed, one read")
-
-    return _guarded("store", look)
+def _store(location: str) -> Iterator[Check]:
+    root = open_root(location).retrying_for(STORE_SECONDS)
+    root.check_bucket()
+    files = root.files()
+    if not files:
+        yield Check("store", "warning", f"{location} answers and has no files directly in it")
+        return
+    name = min(files, key=lambda one: files[one].size)
+    with root.open_input(name) as source:
+        source.read(SAMPLE_BYTES)
+    yield Check("store", "ok", f"{location}: {len(files):,} files listed, one read")
 
 
-def _guarded(name: str, look: Callable[[], Check]) -> Check:
+def _guarded(name: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks; an error that stops them is one more."""
     try:
-        return look()
+        yield from checks
     except WinnowError as error:
-        return Check(name, "problem", str(error), error.hint or "")
+        error.spell({one: option_of(one) for one in error.settings})
+        yield Check(name, "problem", str(error), error.hint or "")
     except OSError as error:
-        return Check(name, "problem", first_line(error), "may you read it?")
+        yield Check(name, "problem", first_line(error), "check that you may read it")
 
 
 def _disk(name: str, folder: Path) -> Check:
@@ -284,7 +279,7 @@ def _disk(name: str, folder: Path) -> Check:
     free = shutil.disk_usage(there).free
     found = f"{folder}: {_gib(free)} free"
     if not os.access(there, os.W_OK):
-        return Check(name, "problem", f"{found}, and it cannot be written to", "mend its rights")
+        return Check(name, "problem", f"{found}, not writable", "change its permissions")
     return Check(name, "warning" if free < FREE_BYTES else "ok", found)
 
 

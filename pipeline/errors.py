@@ -1,7 +1,7 @@
 """The exception tree: one base, so that an entry point needs one except clause.
 
 WinnowError                       handled failure, exit code 1
-├── UsageError                    the caller can mend it, nothing was written: exit code 2
+├── UsageError                    the caller can correct it, nothing was written: exit code 2
 │   ├── ConfigError               an option, environment variable or TOML key
 │   ├── CorpusError               a corpus path, column or file
 │   │   └── CorpusChangedError    a row has not the text that was scored
@@ -16,7 +16,7 @@ WinnowError                       handled failure, exit code 1
     └── EngineMemoryError         it ran out of memory; smaller steps may do
 
 Every message is one line: what, where, and the value seen; `hint` says what to do about it. A
-setting in them is `named`: by its name, as in Python, or by the option of a command line.
+setting in them is `named`: by its name, as in Python, or as the entry point spells it.
 """
 
 import re
@@ -48,6 +48,16 @@ class WinnowError(Exception):
             for text in self._marked
         )
         WinnowError.__init__(self, message or "", hint=hint)
+
+    def at(self, place: str, kind: "type[WinnowError] | None" = None) -> "WinnowError":
+        """The same error, with the place in front, and of another kind if one is given."""
+        message, hint = self._marked
+        return (kind or type(self))(f"{place}: {message}", hint=hint)
+
+    @property
+    def settings(self) -> set[str]:
+        """The settings that it names."""
+        return set(SETTING.findall(" ".join(map(str, self._marked))))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders under Ray; the default pickle would lose the hint.

@@ -31,7 +31,7 @@ class Scorer:
     """A causal language model that scores texts in this process, without Ray.
 
     The engine starts once, here, and ends with the `with` block or at `close`. `model` is a Hugging
-    Face folder or a name on the hub; settings are those of `winnow score`, with the same names and
+    Face folder or a name on the hub; settings are those of a scoring run, with the same names and
     defaults. Raises ConfigError, ModelError, and MissingExtraError where vLLM is not installed.
 
     >>> from pipeline import Scorer

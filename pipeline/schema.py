@@ -37,7 +37,7 @@ class Span(NamedTuple):
     first_row: int
     """0-based row, in the file, of the first row group's first row."""
     num_rows: int
-    """Rows to take, from `first_row` on; fewer than the row groups hold under `--limit`."""
+    """Rows to take, from `first_row` on; fewer than the row groups hold where there is a limit."""
 
 
 class Shard(NamedTuple):
@@ -160,8 +160,8 @@ class DocumentScore(NamedTuple):
     min_k_logprob: Annotated[
         float | None,
         Metric(
-            "mean ln p of the least likely 20% of tokens (`--min-k-percent`): Min-K% Prob of Shi "
-            "et al. 2023, for memorisation and contamination checks",
+            "mean ln p of the least likely 20% of tokens (setting `min_k_percent`): Min-K% Prob of "
+            "Shi et al. 2023, for memorisation and contamination checks",
             unit="nats",
         ),
     ] = None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, named
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class RunTrace:
         self._num_lost = 0
         self._phase: tuple[str, float] | None = None
         if self._file is not None and (reason := _obstacle(self._file)):
-            raise ConfigError(f"--trace {file} {reason}", hint="give a file to write")
+            raise ConfigError(f"{named('trace')} {file} {reason}", hint="give a file to write")
 
     @property
     def is_on(self) -> bool:

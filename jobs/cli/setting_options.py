@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from jobs.cli.parsing import PROGRAM
-from pipeline.settings.fields import Setting, settings_of
+from pipeline.settings.fields import Setting, option_of, settings_of
 
 
 def make_options(model: type[BaseModel], command: str, only: Sequence[str] = ()) -> list[Any]:
@@ -51,10 +51,10 @@ def _typed(setting: Setting, command: str) -> Any:
 
 
 def _names(setting: Setting) -> list[str]:
-    name = setting.name.replace("_", "-")
-    if setting.kind is not bool:
-        return [f"--{name}"]
-    return [f"--{name}/--no-{name}" if setting.default else f"--{name}"]
+    option = option_of(setting.name)
+    if setting.kind is bool and setting.default:
+        return [f"{option}/{option_of(f'no_{setting.name}')}"]
+    return [option]
 
 
 def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:

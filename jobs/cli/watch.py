@@ -59,7 +59,7 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
         messages.print(f"Damaged: {damage(last.shards - last.shards_done)}", style="yellow")
     if last.state == "stopped":
         messages.print(
-            "Nobody drives this run. The same winnow score command goes on where it stopped.",
+            "No process is scoring this run. Repeat the command that started it to resume.",
         )
     return last.exit_code
 

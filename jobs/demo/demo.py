@@ -66,14 +66,14 @@ def demo_report(store: RunStore) -> Report:
 
 @contextmanager
 def _words_of_the_demo(folder: Path) -> Iterator[None]:
-    """What an earlier version left cannot be gone on with: a hint without --out, which is not ours.
+    """What an earlier version left cannot be continued: a hint without `out`, which is not ours.
 
     Nothing is removed here: what is in the folder need not be the demo's.
     """
     try:
         yield
     except UsageError as error:
-        if "--out" not in (error.hint or ""):
+        if "out" not in error.settings:
             raise
         old = f"{shlex.quote(str(folder / 'run'))} {shlex.quote(str(folder / 'corpus'))}"
         hint = f"begin it anew: rm -r {old}; or elsewhere: python -m jobs.demo FOLDER"

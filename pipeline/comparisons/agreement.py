@@ -28,13 +28,13 @@ from pipeline.statistics.quantile import position
 
 METRIC = "bits_per_byte"
 RULES = ((10, 90), (0, 90))
-"""Percentile bands, as `winnow filter --percentile` keeps them."""
+"""Percentile bands, as a filter keeps them."""
 FEWEST = 3
 """Documents that a rank correlation is of."""
 
 
 class Overlap(BaseModel):
-    """What `--percentile LOW:HIGH` keeps by each of two models."""
+    """What a filter by percentiles keeps by each of two models."""
 
     low: float
     high: float

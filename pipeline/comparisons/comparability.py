@@ -12,10 +12,10 @@ from typing import Literal
 from pydantic import BaseModel
 
 from pipeline.comparisons.names import short_names, told_apart
-from pipeline.errors import RunError
+from pipeline.errors import RunError, named
 from pipeline.runs.manifest import Manifest, differences
 from pipeline.runs.scores import is_complete
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 
 Kind = Literal["repeats", "datasets", "models", "checkpoints", "nightly", "matrix"]
 """What is compared.
@@ -100,14 +100,14 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
     if len(stores) < FEWEST_RUNS:
         raise RunError(
             "one run alone cannot be compared",
-            hint="give two runs or more; `winnow report` describes one",
+            hint="name two runs or more; a report describes one run",
         )
     # A finished run that lost a part is refused as its scores are read: the part is named there.
     unfinished = [one.store for one in subjects if not one.complete and one.store.success() is None]
     if unfinished and not partial:
         raise RunError(
             f"{unfinished[0].location} is not finished",
-            hint="finish it with `winnow score`, or compare what is there with --partial",
+            hint=f"{RESUME}; or compare what there is with {named('partial')}",
         )
     _check_rules(subjects)
     kind = _kind(subjects)
@@ -193,7 +193,7 @@ def _check_rules(subjects: list[Subject]) -> None:
                 raise RunError(
                     f"{other.name} and {subject.name} scored by different rules ({one}), so their "
                     f"figures do not compare: {'; '.join(changes)}",
-                    hint="score one of them again, into a new --out, by the other's rules",
+                    hint="score one of them again, into a new folder, by the other's rules",
                 )
 
 

@@ -56,7 +56,7 @@ def compare_runs(
     seed: int = 0,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
-    """Compare runs with a baseline: the first, if none is given. Settings are `winnow compare`'s.
+    """Compare runs with a baseline: the first, if none is given.
 
     `by` are columns that every run carries. `out` is a folder to write comparison.html, .json and
     .md into; without, nothing is written. `partial` lets in runs that are not complete. `on_run`
@@ -139,7 +139,7 @@ def _groups(
             try:
                 check_group(column, subject.manifest)
             except RunError as error:
-                raise RunError(f"{subject.store.location}: {error}", hint=error.hint) from error
+                raise error.at(subject.store.location) from error
             for name, size in group_sizes(frame, column).items():
                 sizes[name] = sizes.get(name, 0) + size
         groups[column] = largest_groups(sizes)
@@ -153,7 +153,7 @@ def _measured(
     if figures.bits_per_byte is None:
         raise RunError(
             f"no document of {subject.store.location} has a score: there is nothing to compare",
-            hint="`winnow report` says what became of its rows",
+            hint="a report of the run says what became of its rows",
         )
     return Measured(
         subject=subject,

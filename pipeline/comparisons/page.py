@@ -21,7 +21,7 @@ from pipeline.comparisons.tables import (
     figures_shown,
     sections,
 )
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, named
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.page import Chart, render_page
 from pipeline.rendering.terminal import print_table
@@ -33,7 +33,7 @@ def write_comparison(comparison: Comparison, folder: str) -> str:
     """Write comparison.html, .json and .md; returns the location of the page."""
     root = open_root(folder)
     if root.is_file():
-        raise ConfigError(f"--out {folder} is a file, not a folder")
+        raise ConfigError(f"{named('out')} {folder} is a file, not a folder")
     contents = {
         "json": comparison.model_dump_json(indent=1) + "\n",
         "md": to_markdown(comparison),

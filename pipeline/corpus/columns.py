@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.corpus.files import Footer, is_text
 from pipeline.corpus.patterns import partition_of
 from pipeline.corpus.promotion import holds, integer_bounds, is_far
-from pipeline.errors import CorpusError
+from pipeline.errors import CorpusError, named
 from pipeline.schema import OWN_COLUMNS
 from pipeline.settings.names import near_name
 
@@ -72,12 +72,12 @@ def choose_columns(
     if "*" in carry:
         carry = tuple(name for name in names if name != id_column)
     carry = tuple(dict.fromkeys(carry))
-    for option, wanted in (("--id-column", (id_column,) if id_column else ()), ("--carry", carry)):
+    for setting, wanted in (("id_column", (id_column,) if id_column else ()), ("carry", carry)):
         for name in wanted:
             if name not in names:
                 near = near_name(name, list(names))
                 hint = f"did you mean '{near}'?" if near else f"it has {', '.join(names)}"
-                raise CorpusError(f"no column '{name}' in the corpus ({option})", hint=hint)
+                raise CorpusError(f"no column '{name}' in the corpus ({named(setting)})", hint=hint)
     if id_column is not None and (why := _not_shown(footers, id_column)):
         raise CorpusError(
             f"column '{id_column}' cannot be the id: {why}",
@@ -116,7 +116,7 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
         if len(footer.schema.get_all_field_indices(name)) > 1:
             raise CorpusError(
                 f"column '{name}' is there more than once in {footer.name}",
-                hint="leave it out of --carry, or rewrite that file",
+                hint=f"leave it out of {named('carry')}, or rewrite that file",
             )
     kinds: dict[pa.DataType, Footer] = {}
     for footer in having:
@@ -137,7 +137,8 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
         lost = f"; {merged.type} does not hold every {next(iter(seen))}" if merged else ""
         raise CorpusError(
             f"column '{name}' has types that do not go together: {', '.join(where[:3])}{lost}",
-            hint="leave it out of --carry, name another --id-column, or rewrite those files",
+            hint=f"leave it out of {named('carry')}, name another {named('id_column')}, or rewrite "
+            "those files",
         )
     _refuse_far(having, name)
     return merged
@@ -177,7 +178,7 @@ def _refuse_far(footers: list[Footer], name: str) -> None:
             raise CorpusError(
                 f"column '{name}' of {footer.name} cannot be carried: it has a {kind} that is "
                 "further off than any calendar goes",
-                hint="leave it out of --carry, or rewrite that file",
+                hint=f"leave it out of {named('carry')}, or rewrite that file",
             )
 
 

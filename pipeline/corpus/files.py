@@ -17,7 +17,7 @@ from pyarrow import fs
 from pipeline.corpus.footers import find_bounds, read_footer
 from pipeline.corpus.patterns import GLOB_CHARACTERS, is_hidden, matches, may_hold
 from pipeline.corpus.promotion import Bounds
-from pipeline.errors import CorpusError, UnreadableFileError, first_line
+from pipeline.errors import CorpusError, UnreadableFileError, first_line, named
 from pipeline.settings.names import near_name
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
@@ -158,7 +158,7 @@ def read_footers(
     if unreadable and not footers:
         where, error = next(iter(unreadable.items()))
         more = f" (and {len(unreadable) - 1} more files)" if len(unreadable) > 1 else ""
-        raise CorpusError(f"{where}{more}: {error}", hint=error.hint)
+        raise error.at(f"{where}{more}", CorpusError)
     return footers, {name: str(error) for name, error in unreadable.items()}
 
 
@@ -196,10 +196,10 @@ def _try_footer(
             f".with_columns(text=pl.col('{outer}').struct.field('...')), and score that",
         )
     if text_column not in schema.names:
-        near = near_name(text_column, schema.names)
+        near, column = near_name(text_column, schema.names), named("text_column")
         return UnreadableFileError(
             f"no column '{text_column}'; it has {', '.join(schema.names)}",
-            hint=f"did you mean --text-column {near}?" if near else "name it with --text-column",
+            hint=f"did you mean {column} {near}?" if near else f"name it with {column}",
         )
     if len(schema.get_all_field_indices(text_column)) > 1:
         return UnreadableFileError(f"has the column '{text_column}' more than once")
@@ -208,7 +208,8 @@ def _try_footer(
         texts = [field.name for field in schema if is_text(field.type)]
         return UnreadableFileError(
             f"column '{text_column}' is {kind}, not text",
-            hint=f"text columns: {', '.join(texts) or 'none'}; name one with --text-column",
+            hint=f"text columns: {', '.join(texts) or 'none'}; name one with "
+            f"{named('text_column')}",
         )
     at = _leaf_index(metadata, text_column)
     groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.errors import CorpusChangedError
+from pipeline.errors import CorpusChangedError, named
 from pipeline.statistics.hashing import hash_bytes
 
 
@@ -64,7 +64,7 @@ def check_texts(file: str, first_row: int, texts: pa.Array, hashes: pa.Array) ->
             raise CorpusChangedError(
                 f"{file}, row {first_row + index}: the text is not the one that was scored",
                 hint="score the corpus again, into a new run, or name the one that was scored "
-                "with --corpus",
+                f"with {named('corpus')}",
             )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pyarrow import fs
 
 from pipeline.corpus.files import open_corpus_root
-from pipeline.errors import CorpusError
+from pipeline.errors import CorpusError, named
 from pipeline.storage.filesystem import Root, open_root
 
 
@@ -23,7 +23,7 @@ class RenamedFile(Root):
 
 
 def locate(scored: str, names: Sequence[str], moved_to: str | None) -> Root:
-    """The folder to read files of these names from. Raises CorpusError for `--corpus`.
+    """The folder to read files of these names from. Raises CorpusError where `moved_to` is none.
 
     `scored` is where they were scored. `moved_to` is a folder or a glob; or a file, if there is
     but one, whatever it is called now.
@@ -33,14 +33,14 @@ def locate(scored: str, names: Sequence[str], moved_to: str | None) -> Root:
     try:
         root, name, _ = open_corpus_root(moved_to)
     except CorpusError as error:
-        hint = "--corpus names where the corpus of this run lies now"
+        hint = f"{named('corpus')} names where the corpus of this run is now"
         raise CorpusError(str(error), hint=hint) from None
     if name is None:
         return root
     if len(names) != 1:
         raise CorpusError(
-            f"--corpus {moved_to} is a file, and the run has {len(names)}",
-            hint="name the folder that they lie in",
+            f"{named('corpus')} {moved_to} is one file, and the run has {len(names)}",
+            hint="name the folder that they are in",
         )
     return RenamedFile(root.filesystem, root.path, root.location, names[0], name)
 
@@ -59,5 +59,5 @@ def require_planned(root: Root, names: Sequence[str]) -> None:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CorpusError(
             f"the corpus has no {root.show(missing[0])} any more{more}",
-            hint="where was it moved? Name that place with --corpus",
+            hint=f"if it was moved, name the new place with {named('corpus')}",
         )

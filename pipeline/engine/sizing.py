@@ -78,7 +78,7 @@ class Choice(NamedTuple):
 
     value: float
     reason: str
-    option: str | None
+    setting: str | None
 
 
 class Sizes(NamedTuple):
@@ -111,7 +111,7 @@ def this_machine() -> Machine:
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
-    """Every size with its reason: what an engine is started with, and `winnow doctor` shows."""
+    """Every size with its reason: what an engine is started with."""
     fused, on_gpu = settings.scoring == "fused", machine.gpu_bytes is not None
     total = machine.gpu_bytes if machine.gpu_bytes is not None else machine.free_bytes
     most_bytes = GPU_LOGITS_BYTES if on_gpu else CPU_LOGITS_BYTES
@@ -142,14 +142,12 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
     threads = settings.num_threads or machine.num_cpus
     return Sizes(
-        step_tokens=Choice(tokens, why, "--max-num-batched-tokens"),
+        step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
             min(MAX_NUM_SEQS, tokens), f"at most {MAX_NUM_SEQS}, and no more than tokens", None
         ),
         memory=memory,
-        num_threads=Choice(
-            threads, f"of {machine.num_cpus} CPUs this process may use", "--workers"
-        ),
+        num_threads=Choice(threads, f"of {machine.num_cpus} CPUs this process may use", "workers"),
     )
 
 

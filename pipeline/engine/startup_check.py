@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.sizing import EngineSettings
-from pipeline.errors import ENGINE_FAILED, EngineError, EngineMemoryError, ModelError
+from pipeline.errors import ENGINE_FAILED, EngineError, EngineMemoryError, ModelError, named
 from pipeline.schema import Window, WindowScore
 
 HINT = "vLLM must support the architecture as a causal language model"
@@ -64,7 +64,8 @@ def check_engine(engine: Scores, settings: EngineSettings) -> None:
         raise ModelError(
             f"{settings.folder} cannot be scored with: a prompt of {len(window.prompt)} random "
             f"tokens gets {reason}",
-            hint="are the weights whole? another --dtype or --scoring may do",
+            hint=f"check that the weights are whole, or try another {named('dtype')} or "
+            f"{named('scoring')}",
         )
 
 

@@ -1,4 +1,4 @@
-"""What `winnow filter` can be told: the rules, how they are written, which contradict each other.
+"""The settings of a filter: the rules, how they are written, which contradict each other.
 
 Owns the checks that need no run; how values are written is spelling.py's. A field that is a rule
 says so by `Decides`; what the rule does is the module's that it names.
@@ -59,7 +59,7 @@ Pair = BeforeValidator(parse_numbers)
 
 
 class FilterConfig(BaseModel):
-    """Everything `winnow filter` can be told. A document is kept if every rule given keeps it."""
+    """The settings of a filter. A document is kept if every rule given keeps it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 

@@ -10,7 +10,6 @@ from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
 from pipeline.filters.spelling import Bucket
-from pipeline.settings.keywords import words_of_python
 from pipeline.settings.names import near_or_known
 
 PLACES = ("run", "out", "corpus", "rejects", "minus", "over")
@@ -68,20 +67,19 @@ def filter_run(
     that cannot be used, CorpusError for a corpus that is not there or not as it was scored.
     """
     known = list(FilterConfig.model_fields)
-    with words_of_python(known):
-        if unknown := [key for key in settings if key not in known]:
-            raise ConfigError(
-                f"unknown key '{unknown[0]}' in the settings of filter_run",
-                hint=near_or_known(unknown[0], known),
-            )
-        given: dict[str, Any] = {
-            **settings,
-            "run": str(run),
-            "out": None if out is None else str(out),
-        }
-        given |= {key: str(given[key]) for key in PLACES if given.get(key) is not None}
-        config = load_filter_config(None, given)
-        if config.rejects is not None and config.out is None:
-            raise ConfigError("rejects needs out", hint="give both, or neither to write nothing")
-        request = decide(config, by=by)
-        return request.record() if config.out is None else FilterWriter(request, config.out).write()
+    if unknown := [key for key in settings if key not in known]:
+        raise ConfigError(
+            f"unknown key '{unknown[0]}' in the settings of filter_run",
+            hint=near_or_known(unknown[0], known),
+        )
+    given: dict[str, Any] = {
+        **settings,
+        "run": str(run),
+        "out": None if out is None else str(out),
+    }
+    given |= {key: str(given[key]) for key in PLACES if given.get(key) is not None}
+    config = load_filter_config(None, given)
+    if config.rejects is not None and config.out is None:
+        raise ConfigError("rejects needs out", hint="give both, or neither to write nothing")
+    request = decide(config, by=by)
+    return request.record() if config.out is None else FilterWriter(request, config.out).write()

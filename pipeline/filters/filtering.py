@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.location import require_planned
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import ConfigError, RunError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import Counts, Mix, add_up, count, mix_of
 from pipeline.filters.paired_rows import ScoreRows
@@ -24,7 +24,7 @@ from pipeline.planning.identity import installed_versions
 from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import WIDEST_DECIMAL
@@ -63,7 +63,7 @@ class PreparedRun:
         if store.success() is None and not partial:
             raise RunError(
                 f"{store.location} is not finished",
-                hint="run the same `winnow score` again, or take what there is with --partial",
+                hint=f"{RESUME}; or filter what there is with {named('partial')}",
             )
         self.own_metric = "difference" if minus else "ratio" if over else None
         """The metric that the second run makes."""
@@ -109,7 +109,7 @@ class PreparedRun:
 
     def _check_by(self, by: str | None) -> None:
         if by is not None:
-            _check_group(self.manifest, "--by", by)
+            _check_group(self.manifest, "by", by)
             check_dates(self._scores, [by])
 
 
@@ -165,7 +165,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     manifest, asked = run.manifest, Selection.of(config)
     _check_columns(manifest, run.own_metric, asked.rules)
     if by is not None:
-        _check_group(manifest, "--by", by)
+        _check_group(manifest, "by", by)
     corpus = open_corpus(manifest, config.corpus)
     if config.out is not None:
         check_apart(manifest, config.out, config.rejects, corpus)
@@ -189,30 +189,30 @@ def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[R
         if metric not in metrics:
             hint = near_or_known(metric, metrics)
             if metric in ("difference", "ratio"):
-                option = "--minus" if metric == "difference" else "--over"
-                hint = f"name the run to compare with: {option} RUN_B"
+                setting = "minus" if metric == "difference" else "over"
+                hint = f"name the run to compare with: {named(setting)} RUN_B"
             there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
             wide = f": {schema.field(metric).type} is more than can be read" if there else ""
             raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
     for rule in rules:
         if rule.within is not None:
-            _check_group(manifest, "--within", rule.within)
+            _check_group(manifest, "within", rule.within)
 
 
-def _check_group(manifest: Manifest, option: str, name: str) -> None:
+def _check_group(manifest: Manifest, setting: str, name: str) -> None:
     groupable = [*manifest.carried, "status"]
     if name not in groupable:
         raise ConfigError(
-            f"no carried column '{name}' ({option})",
-            hint=f"{near_or_known(name, groupable)}; score with --carry to have others",
+            f"no carried column '{name}' ({named(setting)})",
+            hint=f"{near_or_known(name, groupable)}; to have others, carry them when scoring",
         )
     kind = manifest.arrow_schema().field(name).type
     if pa.types.is_nested(kind):
-        raise ConfigError(f"column '{name}' holds lists or structs: no groups ({option})")
+        raise ConfigError(f"column '{name}' holds lists or structs: no groups ({named(setting)})")
     try:
         check_groupable(name, kind)
     except RunError as error:
-        raise ConfigError(f"{error} ({option})") from None
+        raise ConfigError(f"{error} ({named(setting)})") from None
 
 
 def is_metric(field: pa.Field) -> bool:
@@ -250,5 +250,5 @@ def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint="loosen them, or write the empty output with --force",
+            hint=f"loosen them, or write the empty output with {named('force')}",
         )

@@ -14,7 +14,14 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.footers import read_footer
-from pipeline.errors import ConfigError, RunError, UnreadableFileError, WinnowError, first_line
+from pipeline.errors import (
+    ConfigError,
+    RunError,
+    UnreadableFileError,
+    WinnowError,
+    first_line,
+    named,
+)
 from pipeline.filters.filtering import Filter
 from pipeline.filters.record import (
     FilterPlan,
@@ -71,8 +78,8 @@ class FilterWriter:
         added = self._added_columns()
         check_names(self._corpus, self._manifest, added)
         plan, record = self._plan(), self._request.record()
-        roots = [(self._out, "--out")] + ([(self._rejects, "--rejects")] if self._rejects else [])
-        whole = [begin(root, plan, option) for root, option in roots]
+        roots = [(self._out, "out")] + ([(self._rejects, "rejects")] if self._rejects else [])
+        whole = [begin(root, plan, setting) for root, setting in roots]
         jobs = [job for job in self._jobs() if not self._is_done(job, plan.kept[job.name])]
         total = sum(file.num_rows for file in self._manifest.files)
         on_rows(total - sum(job.num_rows for job in jobs), total)
@@ -224,7 +231,7 @@ class FilterWriter:
             store = self._request.run.rows.store
             raise RunError(
                 f"{store.root.show(store.part_name(index))} does not have the input rows in order",
-                hint=f"winnow verify {store.location} says more",
+                hint=f"verify {store.location}: that names every damaged part",
             )
 
 
@@ -236,9 +243,9 @@ def check_names(corpus: Root, manifest: Manifest, added: pa.Schema) -> None:
         schemas = pool.map(lambda file: _column_names(corpus, file.path), manifest.files)
         for file, names in zip(manifest.files, schemas, strict=True):
             if taken := [name for name in added.names if name in names]:
-                hint = "rename it in the corpus, or leave out --add-columns"
+                hint = f"rename it in the corpus, or leave out {named('add_columns')}"
                 if taken[0] == BUCKET:
-                    hint = "rename it in the corpus, or take --bucket-folders"
+                    hint = f"rename it in the corpus, or use {named('bucket_folders')}"
                 raise ConfigError(f"{file.path} has a column '{taken[0]}' already", hint=hint)
 
 

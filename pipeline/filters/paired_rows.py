@@ -17,7 +17,7 @@ import polars as pl
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import find_parts
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 from pipeline.statistics.columns import column_named
 
 OTHER = "other:"
@@ -50,13 +50,13 @@ class ScoreRows:
             if not run.is_complete:
                 raise RunError(
                     f"{run.store.location} is not complete: it cannot be set against another run",
-                    hint="run the same `winnow score` again first",
+                    hint=RESUME,
                 )
         if difference := _difference(self.manifest, other.manifest):
             raise RunError(
                 f"{self.store.location} and {other.store.location} are not of the same corpus: "
                 f"{difference}",
-                hint="score the same corpus, with the same --text-column and --limit, twice",
+                hint="score the same corpus, with the same text column and limit, in both runs",
             )
         self._other = other
         frame = self._beside(self.everything(), other.everything(), "file", "row", "text_hash")

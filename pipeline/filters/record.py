@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.corpus.patterns import GLOB_CHARACTERS
-from pipeline.errors import RunError, UsageError, first_line
+from pipeline.errors import RunError, UsageError, first_line, named
 from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.records import Record, form_version, load, save
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
@@ -112,24 +112,26 @@ def identify(
     return flat
 
 
-def begin(root: Root, plan: FilterPlan, option: str) -> bool:
+def begin(root: Root, plan: FilterPlan, setting: str) -> bool:
     """Make a folder this filter's, or find that it is. True if the output is already whole.
 
     Raises UsageError if it holds something else or cannot be written to, RunError if it holds
     another filter's output.
     """
     try:
-        return _begin(root, plan, option)
+        return _begin(root, plan, setting)
     except OSError as error:
         raise UsageError(
             f"cannot write to {root.location}: {first_line(error)}",
-            hint=f"choose another folder for {option}",
+            hint=f"choose another folder for {named(setting)}",
         ) from error
 
 
-def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
+def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
     if root.is_file():
-        raise UsageError(f"{root.location} is a file", hint=f"choose a new folder for {option}")
+        raise UsageError(
+            f"{root.location} is a file", hint=f"choose a new folder for {named(setting)}"
+        )
     existing = load(root, PLAN, FilterPlan, hint="choose a new folder")
     if existing is None:
         found = root.files() or root.files(recursive=True)
@@ -137,19 +139,19 @@ def _begin(root: Root, plan: FilterPlan, option: str) -> bool:
         if others:
             raise UsageError(
                 f"{root.location} is not empty ({others[0]} is in it)",
-                hint=f"choose a new or empty folder for {option}",
+                hint=f"choose a new or empty folder for {named(setting)}",
             )
         save(root, PLAN, plan)
         return False
     if changes := differences(existing.identity, plan.identity):
         raise RunError(
             f"{root.location} holds the output of another filter: {'; '.join(changes)}",
-            hint=f"choose a new {option}, or repeat the rules that it was begun with",
+            hint=f"choose a new {named(setting)}, or repeat the rules that started it",
         )
     if existing.kept != plan.kept:
         raise RunError(
             f"{root.location} was begun when the run had other scores",
-            hint=f"choose a new {option}",
+            hint=f"choose a new {named(setting)}",
         )
     return root.exists(DONE)
 
@@ -172,7 +174,7 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root)
     one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(
         split_options(asked)[0]
     )
-    for option, location in (("--out", out), ("--rejects", rejects)):
+    for setting, location in (("out", out), ("rejects", rejects)):
         if location is None:
             continue
         root = open_root(location)
@@ -182,14 +184,15 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root)
                 "is the corpus itself" if is_corpus else f"is inside the corpus {corpus.location}"
             )
             raise UsageError(
-                f"{option} {root.location} {where}",
+                f"{named(setting)} {root.location} {where}",
                 hint="choose a folder outside of it, or its rows would count twice next time",
             )
     if rejects is not None:
         kept, others = open_root(out), open_root(rejects)
         if _is_in(kept, others) or _is_in(others, kept):
             raise UsageError(
-                f"--out {kept.location} and --rejects {others.location} lie in each other",
+                f"{named('out')} {kept.location} and {named('rejects')} {others.location}: one "
+                "is inside the other",
                 hint="choose two folders side by side",
             )
 

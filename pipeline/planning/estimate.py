@@ -82,7 +82,7 @@ class Sample:
 
 
 class Unit(NamedTuple):
-    """A row group, or what `--limit` takes of it."""
+    """A row group, or what the limit takes of it."""
 
     file: int
     group: int

@@ -26,7 +26,7 @@ def plan_rules(config: ScoringConfig, model: Model) -> ScoringRules:
         raise ModelError(
             f"the {prefix.kind} token has the id {prefix.token_id}, and the model has "
             f"{model.vocab_size:,} ids",
-            hint="take another --prefix, or a tokenizer that is the model's",
+            hint=f"choose another {named('prefix')}, or use the model's own tokenizer",
         )
     if prefix.token_id is None or config.long_documents == "truncate":
         # Part of a document is left unscored: its bytes must be told apart. Fails early if not.

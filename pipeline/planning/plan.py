@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pipeline.corpus.columns import choose_columns
 from pipeline.engine.model import Model, load_model
-from pipeline.errors import CorpusError, RunError
+from pipeline.errors import CorpusError, RunError, named
 from pipeline.planning.estimate import Estimate, Sample, estimate_work
 from pipeline.planning.identity import choose_scoring, fingerprint, installed_versions, plan_rules
 from pipeline.planning.resume import check_resumable
@@ -93,7 +93,7 @@ def _new_manifest(
         name = next(iter(plan.unreadable))
         raise CorpusError(
             f"{name}: {plan.unreadable[name]} ({len(plan.unreadable)} unreadable in all)",
-            hint="mend or remove it, or leave out --strict to score the others",
+            hint=f"repair or remove it, or leave out {named('strict')} to score the others",
         )
     columns, id_type, carried = choose_columns(
         plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
@@ -173,5 +173,5 @@ def _check_same_run(
     if changes:
         raise RunError(
             f"{store.location} holds another run: {'; '.join(changes)}",
-            hint="choose a new --out, or repeat the settings that this run was started with",
+            hint=f"choose a new {named('out')}, or repeat the settings that started this run",
         )

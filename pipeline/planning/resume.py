@@ -6,14 +6,14 @@ still be cut into the row groups that were planned.
 
 import logging
 
-from pipeline.errors import CorpusError
+from pipeline.errors import CorpusError, named
 from pipeline.planning.sharding import has_span
 from pipeline.runs.corpus import Survey, compare_documents, open_corpus, survey_corpus
 from pipeline.runs.manifest import Manifest, PlannedFile
 from pipeline.runs.store import RunStore
 
 log = logging.getLogger(__name__)
-HINT = "score it into a new --out"
+HINT = f"choose a new {named('out')} to score the corpus as it is now"
 
 
 def check_resumable(store: RunStore, manifest: Manifest) -> None:

@@ -49,7 +49,7 @@ def find_reusable(
     if not changes and manifest.part_schema != part_schema:
         changes = ["the columns it carries have other types"]
     if not changes and request.get("limit") is not None:
-        changes = ["with --limit a run is scored anew"]
+        changes = ["a run with a limit takes nothing over"]
     if changes:
         return [], "; ".join(changes)
     places = {footer.name: index for index, footer in enumerate(footers)}
@@ -117,7 +117,7 @@ def _why_not_all(
     if shared := sum(span.num_rows for span in spans if span.file not in has_changed):
         reasons.append(
             f"{shared:,} rows of unchanged files share a part with those "
-            "(a part is taken over whole; a smaller --shard-tokens makes smaller ones)"
+            "(a part is taken over whole; a smaller shard_tokens makes smaller ones)"
         )
     return "; ".join(reasons)
 

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from pipeline.reports.areas import CHANCE, RankedMetric
+from pipeline.settings.fields import option_of
 from pipeline.statistics.sketches import Sketch, merge_sketches
 
 BAND_GAIN = 0.05
@@ -100,7 +101,8 @@ def best_cut(by_group: dict[tuple[str, int], Sketch], chosen: RankedMetric, run:
     shares = [float(1 - below[end] + below[first]) for below in (labelled_below, rest_below)]
     metric = chosen.metric
     given = {"min": low, "max": high}
-    bounds = [f"--{name} {metric}={x!r}" for name, x in given.items() if x is not None]
+    bounds = [f"{option_of(name)} {metric}={x!r}" for name, x in given.items() if x is not None]
+    filtering = ["winnow filter", shlex.quote(run), *bounds, option_of("out"), "FILTERED"]
     return Cut(
         metric=metric,
         low=low,
@@ -110,7 +112,7 @@ def best_cut(by_group: dict[tuple[str, int], Sketch], chosen: RankedMetric, run:
         labelled_removed=shares[0],
         rest_removed=shares[1],
         warning=_warning(shares, is_certain=chosen.separates),
-        command=" ".join(["winnow filter", shlex.quote(run), *bounds, "--out FILTERED"]),
+        command=" ".join(filtering),
         removed=sorted(removed, key=lambda one: (-one.documents_removed, one.value)),
     )
 

@@ -101,7 +101,7 @@ class Provenance(BaseModel):
     num_rows_copied: int | None
     """Rows that took the score of an equal text of their shard; they were not scored again."""
     verification: Verification | None
-    """What the last `winnow verify` found."""
+    """What the last verification found."""
 
 
 class Report(BaseModel):
@@ -142,7 +142,7 @@ def build_report(
     corpus: str | None = None,
     partial: bool = False,
 ) -> Report:
-    """The figures of a run, as `winnow report` prints them; nothing is written.
+    """The figures of a run, as a report page has them; nothing is written.
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should

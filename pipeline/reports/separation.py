@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, named
 from pipeline.reports.areas import PairCounts, RankedMetric, rank_metrics, verdict_of
 from pipeline.reports.cuts import Cut, best_cut
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
@@ -47,7 +47,7 @@ class SeparatedLabel(BaseModel):
 
 
 class Separation(BaseModel):
-    """`winnow report --separate COLUMN=VALUE,VALUE`."""
+    """How well metrics separate labelled documents from the rest."""
 
     column: str
     labels: list[SeparatedLabel]
@@ -80,11 +80,11 @@ def parse_labels(text: str) -> Labels:
     names = tuple(dict.fromkeys(name for name in values.split(",") if name))
     if not (column and equals and names):
         raise ConfigError(
-            f"--separate {text!r} is not COLUMN=VALUE[,VALUE...]",
+            f"{named('separate')} {text!r} is not COLUMN=VALUE[,VALUE...]",
             hint="name a carried column and the values that should stand out: source=spam,ads",
         )
     if len(names) > MOST_LABELS:
-        raise ConfigError(f"--separate names {len(names)} values; at most {MOST_LABELS}")
+        raise ConfigError(f"{named('separate')} names {len(names)} values; at most {MOST_LABELS}")
     return Labels(column, names)
 
 

@@ -217,7 +217,7 @@ def _estimated(source: Provenance) -> str:
 
 def _verified(verification: Verification | None) -> list[tuple[str, str]]:
     if verification is None:
-        return [("verified", "not yet: winnow verify")]
+        return [("verified", "not yet")]
     failed = [check.name for check in verification.checks if not check.passed]
     verdict = f"FAILED: {', '.join(failed)}" if failed else "every check passed"
     measured = [check for check in verification.checks if check.name in ("truth", "noise floor")]

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
-from pipeline.errors import RunError, first_line
+from pipeline.errors import RunError, first_line, named
 from pipeline.runs.manifest import (
     Manifest,
     PartChecksums,
@@ -36,11 +36,10 @@ from pipeline.runs.manifest import (
 )
 from pipeline.runs.metrics import comparable
 from pipeline.runs.parts import DamagedPartError, Sums, check_body, differing_sum
-from pipeline.runs.store import SUCCESS, RunStore
+from pipeline.runs.store import RESUME, SCORE_AGAIN, SUCCESS, WRITE_AGAIN, RunStore
 from pipeline.schema import Shard
 from pipeline.storage.prefetch import Prefetch
 
-SCORE_AGAIN = "delete it and run `winnow score` again: only that shard is scored anew"
 FOOTER_READERS = 16
 ROW_GROUPS_AHEAD = 2
 
@@ -264,8 +263,7 @@ def _refuse_missing(store: RunStore, manifest: Manifest, missing: list[int]) -> 
     more = f", and {len(lost) - 1:,} more of {len(manifest.shards):,}" if len(lost) > 1 else ""
     raise RunError(
         f"{store.root.show(name)} is missing{more}",
-        hint="run the same `winnow score` again: it scores what is missing; "
-        "or take what there is with --partial",
+        hint=f"{RESUME}; or read what there is with {named('partial')}",
     )
 
 
@@ -276,7 +274,7 @@ def _check_totals(parts: Parts, success: Success) -> None:
             parts.read(shard)
         raise RunError(
             f"{parts.store.root.show(SUCCESS)} {difference}",
-            hint="delete it and run `winnow score` again; nothing is scored anew",
+            hint=WRITE_AGAIN,
         )
 
 

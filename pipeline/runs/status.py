@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pipeline.errors import RunError
 from pipeline.runs.lock import LOCK, Holder, is_alive, read_holder
 from pipeline.runs.manifest import Manifest, Totals
-from pipeline.runs.store import FAILURE_NAME, PART_NAME, SUCCESS, RunStore
+from pipeline.runs.store import FAILURE_NAME, PART_NAME, RESUME, SUCCESS, RunStore
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def state_of(*, has_success: bool, num_missing: int, is_driven: bool) -> State:
 def damage(num_missing: int) -> str:
     """What to say of a damaged run."""
     parts = "1 part is" if num_missing == 1 else f"{num_missing:,} parts are"
-    return f"{parts} missing; run the same winnow score again: it scores what is missing"
+    return f"{parts} missing; {RESUME}"
 
 
 class Snapshot(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import RunError, first_line
+from pipeline.errors import RunError, first_line, named
 from pipeline.runs.lock import LOCK
 from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
 from pipeline.runs.parts import FOOTER_KEY, PartWriter, read_metadata
@@ -27,6 +27,12 @@ SCORES = "scores"
 FAILED = "failed"
 PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
 FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
+
+RESUME = "repeat the command that started the run: it scores what is missing"
+SCORE_AGAIN = (
+    "delete it and repeat the command that started the run: only that shard is scored again"
+)
+WRITE_AGAIN = "delete it and repeat the command that started the run: nothing is scored again"
 
 
 class RunStore:
@@ -42,7 +48,7 @@ class RunStore:
         if self.root.is_file():
             raise RunError(
                 f"{self.root.location} is a file, not a run directory",
-                hint="give a folder, new or written by `winnow score`",
+                hint="give a new folder, or the output folder of a scoring run",
             )
 
     @property
@@ -51,7 +57,7 @@ class RunStore:
 
     def manifest(self) -> Manifest | None:
         """The plan, or None where there is no run yet. Raises RunError if it is unusable."""
-        hint = "score into a new --out, or restore the manifest"
+        hint = f"score into a new {named('out')}, or restore the manifest"
         return load(self.root, MANIFEST, Manifest, hint=hint)
 
     def require_manifest(self) -> Manifest:
@@ -60,7 +66,7 @@ class RunStore:
         if manifest is None:
             raise RunError(
                 f"{self.location} is not a run directory: it has no {MANIFEST}",
-                hint="give the folder that `winnow score --out` wrote",
+                hint="give the output folder of a scoring run",
             )
         return manifest
 
@@ -72,7 +78,7 @@ class RunStore:
         if others:
             raise RunError(
                 f"{self.location} is not empty and is not a run directory ({others[0]} is in it)",
-                hint="choose a new or empty folder for --out",
+                hint=f"choose a new or empty folder for {named('out')}",
             )
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -102,16 +108,15 @@ class RunStore:
     def footer(self, shard: int) -> PartFooter:
         """What a part says of itself. Raises RunError if it is not a whole part."""
         name = self.part_name(shard)
-        hint = "delete it and score again; only that shard is scored anew"
         try:
             with self.root.open_input(name) as source:
                 metadata = read_metadata(source).metadata or {}
             content = metadata[FOOTER_KEY.encode()]
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise RunError(
-                f"{self.root.show(name)} is not a part: {first_line(error)}", hint=hint
+                f"{self.root.show(name)} is not a part: {first_line(error)}", hint=SCORE_AGAIN
             ) from error
-        return parse(content, PartFooter, self.root.show(name), hint=hint)
+        return parse(content, PartFooter, self.root.show(name), hint=SCORE_AGAIN)
 
     def write_failure(self, name: str, record: dict[str, Any]) -> None:
         """Record why a shard or a file was given up."""
@@ -156,5 +161,4 @@ class RunStore:
 
     def success(self) -> Success | None:
         """The totals of a finished run, or None."""
-        hint = "delete it and run `winnow score` again; nothing is scored anew"
-        return load(self.root, SUCCESS, Success, hint=hint)
+        return load(self.root, SUCCESS, Success, hint=WRITE_AGAIN)

@@ -1,4 +1,4 @@
-"""The settings of `winnow score` and of Scorer: each is described once, in its field.
+"""The settings of a scoring run and of Scorer: each is described once, in its field.
 
 Owns what can be set, its default and its bounds. Options, environment variables, help and the keys
 of [score] in a file follow from the fields. Does not read the corpus or the model.
@@ -128,7 +128,7 @@ class ScoringSettings(TypedDict, total=False):
 
 
 class ScoreConfig(ScoringConfig):
-    """Everything `winnow score` can be told."""
+    """The settings of a scoring run."""
 
     corpus: Annotated[str, Shown(positional=True)] = Field(
         description="A Parquet file, a folder or a glob; local, or a URI such as "
@@ -177,7 +177,7 @@ class ScoreConfig(ScoringConfig):
     @model_validator(mode="after")
     def _leave_the_hub_alone(self) -> Self:
         if self.offline:
-            from pipeline.storage.locations import refuse_hub  # pyarrow: not for --help
+            from pipeline.storage.locations import refuse_hub  # pyarrow: not needed for help
 
             refuse_hub(self.corpus, self.out, self.reuse)
         return self

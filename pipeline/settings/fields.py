@@ -46,6 +46,11 @@ class Setting(NamedTuple):
     shown: Shown
 
 
+def option_of(setting: str) -> str:
+    """A setting as the command line writes it."""
+    return f"--{setting.replace('_', '-')}"
+
+
 def settings_of(model: type[BaseModel]) -> list[Setting]:
     """Every field of a model: first those that must be set, otherwise in order."""
     fields = sorted(model.model_fields.items(), key=lambda one: not one[1].is_required())

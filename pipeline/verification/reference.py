@@ -9,8 +9,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelError, first_line
+from pipeline.errors import ModelError, first_line, named
 from pipeline.runs.manifest import ModelRecord, ScoringRules
+
+INTEGRITY_ALONE = f"check integrity alone with {named('sample')} 0"
+"""What can be done where the model cannot be run."""
 
 
 class ReferenceScorer:
@@ -25,13 +28,13 @@ class ReferenceScorer:
         except ImportError as error:
             raise ModelError(
                 f"rescoring needs torch and transformers: {error}",
-                hint="install winnow-ppl[cpu] or [gpu], or check integrity alone with --sample 0",
+                hint=f"install winnow-ppl[cpu] or [gpu], or {INTEGRITY_ALONE}",
             ) from error
         if not Path(model.folder).is_dir():
             # Else transformers takes it for a name on the hub, whatever it is told.
             raise ModelError(
                 f"cannot load {model.folder} to rescore: there is no such folder here",
-                hint="put the model there, or check integrity alone with --sample 0",
+                hint=f"put the model there, or {INTEGRITY_ALONE}",
             )
         logging.disable_progress_bar()
         try:
@@ -54,7 +57,7 @@ class ReferenceScorer:
             reason = first_line(error)
             raise ModelError(
                 f"cannot load {model.folder} to rescore: {reason}",
-                hint="check integrity alone with --sample 0",
+                hint=INTEGRITY_ALONE,
             ) from error
         self._rules = rules
 

@@ -6,7 +6,7 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 from typing import Annotated
 
 from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.errors import ModelError, require_modules
+from pipeline.errors import ModelError, named, require_modules
 from pipeline.planning.identity import engine_settings
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import ModelRecord
@@ -14,7 +14,7 @@ from pipeline.runs.records import Record, form_version, load, save
 from pipeline.runs.store import VERIFICATION, RunStore
 from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.verification.integrity import Check, check_integrity
-from pipeline.verification.reference import ReferenceScorer
+from pipeline.verification.reference import INTEGRITY_ALONE, ReferenceScorer
 from pipeline.verification.truth import (
     TOLERANCES,
     NoiseFloor,
@@ -60,15 +60,14 @@ def verify_run(
     """Check a run. `sample = 0` loads no model; `corpus` is where its corpus was moved to.
 
     Raises RunError where there is no run, CorpusError where `corpus` is no place for it, ModelError
-    where its model needs code of its own that nobody trusts here, MissingExtraError where a sample
+    where its model needs code of its own that is not trusted here, MissingExtraError where a sample
     cannot be scored for want of torch.
 
     A run that is not whole is not rescored: its scores are not what anybody will use.
     """
     manifest = store.require_manifest()
     if sample:
-        alone = "--sample 0 checks integrity alone"
-        require_modules("scoring a sample again", "torch", "transformers", instead=alone)
+        require_modules("scoring a sample again", "torch", "transformers", instead=INTEGRITY_ALONE)
     rules, model = manifest.rules, manifest.model
     root = open_corpus(manifest, corpus)
     checks = check_integrity(store, manifest, root)
@@ -108,7 +107,8 @@ def _check_trust(model: ModelRecord, *, trusted: bool) -> None:
     if model.trust_remote_code and not trusted:
         raise ModelError(
             f"this run was scored with Python code from {model.folder}",
-            hint="read that code, then allow it with --trust-remote-code; --sample 0 runs none",
+            hint=f"read that code, then allow it with {named('trust_remote_code')}; or "
+            f"{INTEGRITY_ALONE}",
         )
 
 

@@ -13,6 +13,8 @@ from typer.main import get_command
 from jobs.cli.config import TABLES
 from jobs.cli.main import app
 from jobs.cli.parsing import SettingsCommand
+from pipeline import Scorer
+from pipeline.errors import ConfigError
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.fields import settings_of
 
@@ -45,6 +47,23 @@ def test_every_option_is_a_described_field_and_none_is_written_by_hand(winnow, n
         assert description.endswith(".")
         assert options[field].help == fields[field].help
         assert " ".join(description.split()) in shown, field
+
+
+def test_an_error_names_a_setting_as_it_was_given(winnow, tmp_path):
+    """An option of the command line, an argument in Python, a key and its line in a file."""
+    rule = "must be greater than or equal to 2"
+    code, _, err = winnow("score", "data", "--out", "o", "--model", "m", "--window-tokens", "1")
+    assert (code, err.splitlines()[0]) == (2, f"Error: --window-tokens = 1: {rule}")
+
+    with pytest.raises(ConfigError) as raised:
+        Scorer("m", window_tokens=1)
+    assert str(raised.value) == f"window_tokens = 1: {rule}"
+
+    file = tmp_path / "night.toml"
+    file.write_text('[score]\ncorpus = "data"\nmodel = "m"\nout = "o"\nwindow_tokens = 1\n')
+    code, _, err = winnow("score", "--config", file)
+    said = f"Error: window_tokens in [score] of {file} = 1: {rule} (at line 5)"
+    assert (code, err.splitlines()[0]) == (2, said)
 
 
 def test_a_default_is_shown_as_it_is(winnow):

@@ -117,7 +117,7 @@ def test_an_unfinished_run_is_refused_or_named(ask):
     runs = [(ONE, BASE), (ONE, {"finished": False})]
     with pytest.raises(RunError, match="/1 is not finished") as refused:
         ask(*runs)
-    assert "--partial" in refused.value.hint
+    assert "partial" in refused.value.settings
     question = ask(*runs, partial=True)
     assert [subject.complete for subject in question.subjects] == [True, False]
     assert any("is not complete" in note for note in question.notes)

@@ -379,14 +379,14 @@ def test_a_missing_text_column_names_what_there_is_and_the_near_name(tmp_path):
     write(tmp_path / "a.parquet", Text=["x"], url=["y"])
     with pytest.raises(CorpusError, match=r"a\.parquet: no column 'text'; it has Text, url") as r:
         footers_of(tmp_path)
-    assert r.value.hint == "did you mean --text-column Text?"
+    assert r.value.hint == "did you mean text_column Text?"
 
 
 def test_a_missing_text_column_with_nothing_near(tmp_path):
     write(tmp_path / "a.parquet", body=["x"])
     with pytest.raises(CorpusError, match="no column 'text'; it has body") as raised:
         footers_of(tmp_path)
-    assert raised.value.hint == "name it with --text-column"
+    assert raised.value.hint == "name it with text_column"
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_a_text_column_that_is_not_text_names_its_type_and_the_text_columns(tmp_
     kind = re.escape(str(pq.read_schema(tmp_path / "a.parquet").field("text").type))
     with pytest.raises(CorpusError, match=rf"column 'text' is {kind}, not text") as raised:
         footers_of(tmp_path)
-    assert raised.value.hint == "text columns: body, title; name one with --text-column"
+    assert raised.value.hint == "text columns: body, title; name one with text_column"
 
 
 def test_no_text_column_at_all(tmp_path):
@@ -552,7 +552,7 @@ def test_carried_columns_keep_their_order_and_come_once():
     ids=["near", "far"],
 )
 def test_a_carried_column_that_is_not_there(asked, hint):
-    with pytest.raises(CorpusError, match=rf"no column '{asked}' in the corpus \(--carry\)") as r:
+    with pytest.raises(CorpusError, match=rf"no column '{asked}' in the corpus \(carry\)") as r:
         choose(footer("a", text=TEXT, source=TEXT), carry=(asked,))
     assert r.value.hint == hint
 
@@ -561,7 +561,7 @@ def test_carried_columns_may_be_listed_with_commas():
     one = footer("a", text=TEXT, lang=TEXT, source=TEXT, **{"lang,source": TEXT})
     assert choose(one, carry=("lang,source",))[0].carried == ("lang,source",)
     assert choose(one, carry=("source,lang", "text"))[0].carried == ("source", "lang", "text")
-    with pytest.raises(CorpusError, match=r"no column 'langs' in the corpus \(--carry\)"):
+    with pytest.raises(CorpusError, match=r"no column 'langs' in the corpus \(carry\)"):
         choose(one, carry=("source,langs",))
 
 
@@ -646,7 +646,7 @@ def test_types_that_do_not_go_together_name_themselves_and_their_files(one, othe
     wanted = re.escape(f"column 'c' has types that do not go together: {one} in x.parquet, {other}")
     with pytest.raises(CorpusError, match=wanted) as raised:
         choose(*files, carry=("c",))
-    assert "leave it out of --carry" in raised.value.hint
+    assert "leave it out of carry" in raised.value.hint
 
 
 def test_a_column_that_is_there_twice_cannot_be_carried():
@@ -723,7 +723,7 @@ def test_types_go_together_where_every_value_fits(tmp_path, one, other, both):
 def test_types_are_refused_by_name_where_a_value_would_change(tmp_path, one, other):
     with pytest.raises(CorpusError, match=r"column 'c' has types that do not go together") as r:
         columns_of(tmp_path, one, other, carry=("c",))
-    assert "leave it out of --carry" in r.value.hint
+    assert "leave it out of carry" in r.value.hint
 
 
 def test_a_date_that_no_calendar_has_is_refused_by_name(tmp_path):

@@ -37,19 +37,19 @@ def test_one_file_may_have_another_name(moved):
 
 
 def test_many_files_are_not_one(moved):
-    with pytest.raises(CorpusError, match="is a file, and the run has 2") as raised:
+    with pytest.raises(CorpusError, match="is one file, and the run has 2") as raised:
         locate("/nowhere", ["a.parquet", "b.parquet"], str(moved / "a.parquet"))
-    assert raised.value.hint == "name the folder that they lie in"
+    assert raised.value.hint == "name the folder that they are in"
 
 
 def test_a_place_that_is_not_there(tmp_path):
     with pytest.raises(CorpusError, match="no such file or folder") as raised:
         locate("/nowhere", ["a.parquet"], str(tmp_path / "new"))
-    assert "--corpus" in str(raised.value.hint)
+    assert "corpus" in raised.value.settings
 
 
 def test_a_file_that_is_missing_is_named(moved):
     root = locate(str(moved), [], None)
     with pytest.raises(CorpusError, match=rf"{moved}/c\.parquet any more \(and 1 more\)") as raised:
         require_planned(root, ["a.parquet", "c.parquet", "d.parquet"])
-    assert "--corpus" in str(raised.value.hint)
+    assert "corpus" in raised.value.settings

@@ -18,9 +18,9 @@ def manifest(corpus: Path, asked: str):
 def test_inside_a_folder_or_a_glob_is_refused(tmp_path, asked):
     corpus = open_root(str(tmp_path))
     one = manifest(tmp_path, asked.format(corpus=tmp_path))
-    with pytest.raises(UsageError, match=r"--out .* is inside the corpus"):
+    with pytest.raises(UsageError, match=r"out .* is inside the corpus"):
         check_apart(one, str(tmp_path / "out"), None, corpus)
-    with pytest.raises(UsageError, match=r"--out .* is the corpus itself"):
+    with pytest.raises(UsageError, match=r"out .* is the corpus itself"):
         check_apart(one, str(tmp_path), None, corpus)
 
 
@@ -35,10 +35,10 @@ def test_beside_a_corpus_of_one_file_is_fine(tmp_path):
 def test_begin(tmp_path):
     root = open_root(str(tmp_path / "out"))
     plan = FilterPlan(identity={"run": "a", "max nll": 1.0}, kept={"x": (3,)})
-    assert begin(root, plan, "--out") is False
-    assert begin(root, plan, "--out") is False
+    assert begin(root, plan, "out") is False
+    assert begin(root, plan, "out") is False
     root.write_bytes("_filter.json", b"{}")
-    assert begin(root, plan, "--out") is True
+    assert begin(root, plan, "out") is True
     other = plan.model_copy(update={"identity": {"run": "b", "max nll": 1.0}})
     with pytest.raises(RunError, match="another filter: run a -> b"):
         begin(root, other, "--out")

@@ -355,7 +355,7 @@ def test_another_request_is_refused_naming_what_differs(
     start(request(corpus, tiny_model, run))
     with pytest.raises(RunError, match=f"{run} holds another run: {named}$") as raised:
         open_(request(corpus, tiny_model, run, **settings))
-    assert "choose a new --out" in raised.value.hint
+    assert "choose a new out" in raised.value.hint
 
 
 def test_all_that_differs_is_named(corpus, tiny_model, tmp_path):
@@ -425,7 +425,7 @@ def test_changed_files_are_refused_and_counted(corpus, tiny_model, tmp_path):
         CorpusError, match=r"a\.parquet has 99 rows, had \d+ \(and 1 more\)$"
     ) as raised:
         open_(config)
-    assert raised.value.hint == "score it into a new --out"
+    assert raised.value.hint == "choose a new out to score the corpus as it is now"
 
 
 def test_a_file_added_later_is_not_part_of_the_run(corpus, tiny_model, tmp_path):
@@ -460,7 +460,7 @@ def test_strict_stops_before_anything_is_written(corpus, tiny_model, tmp_path):
         CorpusError, match=r"bad\.parquet: not a readable.*\(2 unreadable in all\)"
     ) as raised:
         open_(config)
-    assert "leave out --strict" in raised.value.hint
+    assert "leave out strict" in raised.value.hint
     assert not (tmp_path / "run").exists()
 
 
@@ -483,7 +483,7 @@ def test_a_folder_that_holds_something_else_is_refused(corpus, tiny_model, tmp_p
     (run / name).write_text("precious")
     with pytest.raises(RunError, match="is not empty and is not a run directory") as raised:
         open_(request(corpus, tiny_model, run))
-    assert raised.value.hint == "choose a new or empty folder for --out"
+    assert raised.value.hint == "choose a new or empty folder for out"
     assert [path for path in run.rglob("*") if path.is_file()] == [run / name]
 
 

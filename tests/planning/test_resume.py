@@ -112,7 +112,7 @@ def test_another_text_in_a_scored_row_is_refused_by_file_and_row(run):
     ) as raised:
         run.resume()
     assert raised.value.exit_code == 2
-    assert raised.value.hint == "score it into a new --out"
+    assert raised.value.hint == "choose a new out to score the corpus as it is now"
 
 
 def test_another_text_in_a_row_that_is_not_scored_yet_is_scored(run):

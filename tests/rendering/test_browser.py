@@ -164,7 +164,7 @@ document.title = JSON.stringify({page: page.documentElement.scrollWidth, wide: w
     e.focus();
     return {table: !!e.querySelector("table"), role: e.computedRole, name: e.computedName,
             heading: e.closest("section, main").querySelector("h2").textContent,
-            caption: e.querySelector("caption")?.textContent ?? "",
+            caption: e.querySelector("caption")?.textContent.trim() ?? "",
             focused: e.tabIndex === 0 && page.activeElement === e};
 })});
 """

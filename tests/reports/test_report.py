@@ -317,7 +317,7 @@ def test_a_column_that_is_not_carried_is_refused(make, carry, asked, hint):
     )
     with pytest.raises(RunError, match=f"no carried column '{asked}' to group by") as raised:
         run.report(asked)
-    assert raised.value.hint == f"{hint}; see winnow score --carry"
+    assert raised.value.hint == f"{hint}; carry others when scoring"
 
 
 def test_columns_with_few_values_are_groups_by_default(make):

@@ -19,7 +19,7 @@ from pipeline.runs import parts as parts_module
 from pipeline.runs import scores as scores_module
 from pipeline.runs.manifest import Reuse
 from pipeline.runs.scores import find_parts, is_complete, read_part, scan_scores
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import RESUME, RunStore
 from pipeline.storage.filesystem import remote_root
 from pipeline.verification.integrity import check_integrity
 from tests.runs.test_store import make_rows
@@ -195,8 +195,7 @@ def test_a_finished_run_that_lost_a_part_is_refused(run, read):
     with pytest.raises(RunError, match=re.escape(f"{run}/{SECOND} is missing")) as refused:
         read(run)
     assert refused.value.exit_code == 2
-    assert "run the same `winnow score` again" in refused.value.hint
-    assert "--partial" in refused.value.hint
+    assert refused.value.hint == f"{RESUME}; or read what there is with partial"
 
 
 def test_what_there_is_is_marked(run):
@@ -221,6 +220,7 @@ def test_the_commands_say_the_same(run, winnow):
         code, out, err = winnow(*command)
         assert (code, out) == (2, "")
         assert f"{run}/{SECOND} is missing" in err.replace("\n", "")
+        assert err.endswith(f"{RESUME}; or read what there is with --partial\n")
         assert winnow(*command, "--partial")[0] == 0
 
 
@@ -265,7 +265,7 @@ def damaged(part: Path, store: RunStore, what: str) -> None:
     assert refused.value.exit_code == 2
     assert store.root.show(SECOND) in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert "only that shard is scored anew" in refused.value.hint
+    assert "only that shard is scored again" in refused.value.hint
     checks = {one.name: one for one in check_integrity(store, store.require_manifest())}
     assert not checks["rows"].passed
 

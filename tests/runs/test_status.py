@@ -202,7 +202,7 @@ def test_a_finished_run_that_lost_parts_is_damaged(winnow, finished, tmp_path):
             assert code == 1
             assert "damaged" in out
             assert "finished  " not in out
-            assert f"Damaged: {words}; run the same winnow score again" in err
+            assert f"Damaged: {words}; repeat the command that started the run" in err
         code, out, _ = winnow("status", finished.location, "--json")
         facts = json.loads(out)
         assert (code, facts["state"], facts["shards_done"]) == (1, "damaged", number - num_lost)
@@ -249,7 +249,7 @@ def test_json_lines(winnow, finished, going, monkeypatch):
     assert [look["state"] for look in looks] == ["running", "running", "stopped"]
     assert looks[0]["rows"] == 12
     assert code == 1
-    assert "Nobody drives this run. The same winnow score command goes on" in err
+    assert "No process is scoring this run. Repeat the command" in err
 
 
 def test_given_up(winnow, finished):
@@ -283,7 +283,7 @@ def test_a_driver_that_dies(winnow, going, monkeypatch):
     assert status == 1
     assert f"driven by process {driver.pid}" in out
     assert "stopped" in out.splitlines()[-1]
-    assert "Nobody drives this run" in err
+    assert "No process is scoring this run" in err
 
 
 def test_an_interrupt_is_the_watchers_alone(winnow, going, monkeypatch):
