@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, RunError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import Counts, Mix, add_up, count, mix_of
 from pipeline.filters.paired_rows import ScoreRows
-from pipeline.filters.record import ENDS, Cutoffs, FilterRecord, check_apart
+from pipeline.filters.record import ENDS, BudgetPart, Cutoffs, FilterRecord, check_apart
 from pipeline.filters.rule import Rule, group_names
 from pipeline.filters.rules.budget import Budget
 from pipeline.filters.selection import Selection, prepare
@@ -75,9 +75,16 @@ class PreparedRun:
         self._scores = self.rows.everything()
         self._before: dict[str | None, pl.DataFrame] = {}
 
+    def check(self, rules: Sequence[Rule]) -> None:
+        """Raises ConfigError for what the scores lack."""
+        _check_columns(self.manifest, self.own_metric, rules)
+        kinds = self._scores.collect_schema()
+        for rule in rules:
+            rule.check(kinds)
+
     def find(self, selection: Selection) -> Selection:
         """The same rules with their cut-offs. Raises ConfigError for what the scores lack."""
-        _check_columns(self.manifest, self.own_metric, selection.rules)
+        self.check(selection.rules)
         check_dates(self._scores, [rule.within for rule in selection.rules if rule.within])
         return selection.find(self._scores)
 
@@ -142,6 +149,7 @@ class Filter:
             partial=not rows.is_complete,
             cutoffs=_stated_cutoffs(self.selection),
             budget_edges=_budget_edges(self.selection),
+            budgets=tuple(_budgets(self.selection, divided=True)),
             words=tuple(self.selection.words()),
             before=self.counts.before,
             after=self.counts.after,
@@ -163,7 +171,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     """
     run = PreparedRun(config.run, minus=config.minus, over=config.over, partial=config.partial)
     manifest, asked = run.manifest, Selection.of(config)
-    _check_columns(manifest, run.own_metric, asked.rules)
+    run.check(asked.rules)
     if by is not None:
         _check_group(manifest, "by", by)
     corpus = open_corpus(manifest, config.corpus)
@@ -240,9 +248,18 @@ def _stated_cutoffs(selection: Selection) -> list[Cutoffs]:
     ]
 
 
+def _budgets(selection: Selection, *, divided: bool) -> list[BudgetPart]:
+    """The parts of a budget that is divided among groups, or the one of all documents."""
+    rules = [rule for rule in selection.rules if isinstance(rule, Budget)]
+    asked = [rule for rule in rules if (rule.within is not None) == divided]
+    return [BudgetPart(**part) for rule in asked for part in rule.edge_values()]
+
+
 def _budget_edges(selection: Selection) -> dict[str, float | None] | None:
-    budgets = [rule for rule in selection.rules if isinstance(rule, Budget)]
-    return budgets[0].edge_values if budgets else None
+    for part in _budgets(selection, divided=False):
+        if part.after is not None or part.before is not None:
+            return {"after": part.after, "before": part.before}
+    return None
 
 
 def _check_outcome(config: FilterConfig, counts: Counts) -> None:

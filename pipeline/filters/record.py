@@ -9,6 +9,8 @@ the rules for a folder: empty, or left by the same filter, and never part of the
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import Field
+
 from pipeline.corpus.patterns import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError, first_line, named
 from pipeline.runs.manifest import Manifest, Value, differences
@@ -43,7 +45,7 @@ class Cutoffs(Record):
     """The outermost values that are kept, in one group; None where there is no such rule."""
 
     group: str | None
-    documents: int
+    documents: int = 0
     """Scored ones."""
     low: float | None = None
     high: float | None = None
@@ -52,8 +54,32 @@ class Cutoffs(Record):
     middle: float | None = None
 
 
+class CutoffTable(Record):
+    """A file of cut-offs: a FilterRecord, or as much of one as somebody wrote by hand."""
+
+    metric: str
+    rules: dict[str, Any] = Field(default_factory=dict)
+    """Of these `within`, the column of the groups."""
+    cutoffs: tuple[Cutoffs, ...]
+
+    @property
+    def within(self) -> str | None:
+        found = self.rules.get("within")
+        return None if found is None else str(found)
+
+
 ENDS = ("low", "high", "head", "middle")
 """The cut-offs of a group."""
+
+
+class BudgetPart(Record):
+    """What of a budget a group has, and the values at which it begins and ends; None where it goes
+    to the end, and where its order is random."""
+
+    group: str | None
+    budget: int
+    after: float | None
+    before: float | None
 
 
 class FilterRecord(Record):
@@ -73,7 +99,9 @@ class FilterRecord(Record):
     """The run lacked parts: documents that it had not scored count as unscored."""
     cutoffs: list[Cutoffs]
     budget_edges: dict[str, float | None] | None
-    """Values at which the budget begins and ends, where it orders by value."""
+    """Values at which the budget begins and ends, where it orders by value and is not divided."""
+    budgets: tuple[BudgetPart, ...] = ()
+    """Of each group, where it is divided among groups."""
     words: tuple[str, ...] = ()
     """What the rules came to, in lines for people."""
     before: Sizes

@@ -72,7 +72,7 @@ BAD = {
     "two budgets": ({"budget_tokens": "1", "budget_bytes": "1"}, "are two budgets"),
     "prefer": ({"budget_tokens": "1", "prefer": "best"}, "prefer = 'best'"),
     "metric unused": ({"max": ["nll=1"], "metric": "nll"}, "metric is given, but no rule"),
-    "within unused": ({"budget_tokens": "1", "within": "lang"}, "within is given, but no rule"),
+    "within unused": ({"max": ["nll=1"], "within": "lang"}, "within is given, but no rule"),
     "sample": ({"sample_toward": "20,0"}, "the standard deviation of sample_toward"),
     "two others": ({"percentile": "1:9", "minus": "a", "over": "b"}, "minus and over"),
     "other unused": ({"max": ["nll=1"], "minus": "a"}, "no rule looks at the difference"),

@@ -8,8 +8,9 @@ from typing import Annotated
 import polars as pl
 import pytest
 
-from pipeline.filters.config import RULES, Decides, FilterConfig, load_filter_config
+from pipeline.filters.config import RULES, FilterConfig, load_filter_config
 from pipeline.filters.rule import Rule, metric_value
+from pipeline.filters.rule_fields import Decides
 from pipeline.filters.selection import Selection
 from tests.filters.test_selection import SCHEMA, scores_of
 
