@@ -220,7 +220,7 @@ def columns_of_where(config: FilterConfig) -> list[str]:
     """The columns that `where` names. Raises ConfigError, pointing at what cannot be read."""
     if config.where is None:
         return []
-    from pipeline.filters.rules.where import Where  # Polars: not for --help
+    from pipeline.filters.rules.where import Where  # with Polars: not to show settings
 
     return Where(config.where).names
 
@@ -254,8 +254,8 @@ def _check(config: FilterConfig) -> None:
         raise ConfigError(
             f"{named('minus')} and {named('over')} contradict each other", hint="give one of them"
         )
-    own = config.own_metric
-    if own and own not in [*config.metrics(), *columns_of_where(config)]:
+    own, named_by_where = config.own_metric, columns_of_where(config)
+    if own and own not in [*config.metrics(), *named_by_where]:
         raise ConfigError(
             f"no rule looks at the {own} of the two runs",
             hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",

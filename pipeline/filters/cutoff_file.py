@@ -78,7 +78,7 @@ def of_groups(
     table has for them. Raises ConfigError if it lacks one."""
     found = (
         rows.filter("scored")
-        .select(group=group_value(within))
+        .select("scored", group=group_value(within))
         .group_by("group")
         .agg(documents=pl.len().cast(pl.Int64))
         .collect(engine="streaming")

@@ -1,5 +1,6 @@
 """pipeline/filters/rule.py: every rule is one object, and a new one is a module and a field."""
 
+import json
 from dataclasses import dataclass
 from importlib import import_module
 from types import SimpleNamespace
@@ -11,8 +12,9 @@ import pytest
 from pipeline.filters.config import RULES, FilterConfig, load_filter_config
 from pipeline.filters.rule import Rule, metric_value
 from pipeline.filters.rule_fields import Decides
+from pipeline.filters.rules.bounds import Bounds
 from pipeline.filters.selection import Selection
-from tests.filters.test_selection import SCHEMA, scores_of
+from tests.filters.test_copies import KINDS, with_hashes
 
 ROWS = [
     (file, lang, status, value, tokens)
@@ -30,7 +32,25 @@ EVERY = {
     "buckets": {"buckets": "head,tail"},
     "sample": {"sample_toward": "2,1"},
     "budget": {"budget_tokens": "90", "prefer": "middle"},
+    "where": {"where": "num_tokens > 3 and not perplexity == 2"},
+    "copies": {"drop_copies": "low"},
+    "cutoffs": {},
 }
+
+
+@pytest.fixture(autouse=True)
+def cutoff_file(tmp_path, monkeypatch):
+    """What the rule `cutoffs` reads."""
+    path = tmp_path / "cutoffs.json"
+    groups = [{"group": group, "low": 2, "high": 4} for group in ("en", "de", None)]
+    table = {"metric": "perplexity", "rules": {"within": "lang"}, "cutoffs": groups}
+    path.write_text(json.dumps(table))
+    monkeypatch.setitem(EVERY, "cutoffs", {"cutoffs": str(path), "within": "lang"})
+
+
+@pytest.fixture
+def scores() -> pl.LazyFrame:
+    return pl.LazyFrame(with_hashes(ROWS, [1, 2, 3, 4, 5]), schema=KINDS)
 
 
 def test_every_setting_that_is_a_rule_has_its_module():
@@ -41,27 +61,29 @@ def test_every_setting_that_is_a_rule_has_its_module():
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("unscored", ["keep", "drop"])
-def test_a_rule_decides_a_part_of_the_rows_as_it_decides_all(name, unscored):
-    scores = pl.LazyFrame(scores_of(ROWS), schema=SCHEMA)
+def test_a_rule_decides_a_part_of_the_rows_as_it_decides_all(scores, name, unscored):
     options = {"run": "x", "unscored": unscored, **EVERY[name]}
     selection = Selection.of(load_filter_config(None, options)).find(scores)
     whole = selection.decide(scores, "lang").collect()
     assert 0 < whole.filter("scored")["keep"].sum() < whole.filter("scored").height
     pieces = [selection.decide(scores.slice(at, 7), "lang").collect() for at in range(0, 60, 7)]
     assert pl.concat(pieces).equals(whole)
-    assert set(whole.filter(~pl.col("scored"))["keep"]) == {unscored == "keep"}
+    if name != "where":
+        assert set(whole.filter(~pl.col("scored"))["keep"]) == {unscored == "keep"}
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_rules_keep_together_what_each_keeps(name):
-    scores = pl.LazyFrame(scores_of(ROWS), schema=SCHEMA)
-    bound = {"max": ["num_bytes=20"]}
+def test_rules_keep_together_what_each_keeps(scores, name):
+    bound = Bounds("perplexity", high=2.5)
+    own = Selection.of(load_filter_config(None, {"run": "x", **EVERY[name]})).rules
     both, one, other = (
-        Selection.of(load_filter_config(None, {"run": "x", **options})).find(scores)
-        for options in (EVERY["percentile"] | EVERY[name] | bound, EVERY["percentile"], bound)
+        Selection(rules).find(scores).decide(scores).collect()["keep"]
+        for rules in ((bound, *own), own, (bound,))
     )
-    kept = [one.decide(scores).collect()["keep"] for one in (both, one, other)]
-    assert not (kept[0] & ~(kept[1] & kept[2])).any()
+    assert 0 < both.sum() < other.sum()
+    assert not (both & ~other).any()
+    if not any(rule.of_kept for rule in own):
+        assert both.equals(one & other)
 
 
 @dataclass(frozen=True)
@@ -78,7 +100,7 @@ class Odd(Rule):
         return rows.with_columns((metric_value(self.metric) % 2 == 1).alias(name))
 
 
-def test_a_new_rule_is_its_module_and_its_field(monkeypatch):
+def test_a_new_rule_is_its_module_and_its_field(monkeypatch, scores):
     class Config(FilterConfig):
         odd: Annotated[bool, Decides("odd", lambda config: True)] = False
 
@@ -86,7 +108,6 @@ def test_a_new_rule_is_its_module_and_its_field(monkeypatch):
     monkeypatch.setitem(RULES, "odd", Decides("odd", lambda config: True))
     monkeypatch.setitem(__import__("sys").modules, "pipeline.filters.rules.odd", made)
     config = Config(run="x", odd=True, max={"perplexity": 4.0})
-    scores = pl.LazyFrame(scores_of(ROWS), schema=SCHEMA)
     decided = Selection.of(config).find(scores).decide(scores).collect()
     values = scores.collect()["perplexity"].to_list()
     assert decided["keep"].to_list() == [value in (1.0, 3.0) for value in values]

@@ -164,7 +164,7 @@ class Budget(Rule):
             own = short.select("group", target=wanted.get(end, pl.lit(None, pl.Int64)))
             own = own.join(at, on=["group", "target"], nulls_equal=True)
             edges = edges.join(
-                own.select("group", **{f"{end} {name}": pl.col(name) for name in EDGE}),
+                own.select("group", **{f"{end} {name}": column_named(name) for name in EDGE}),
                 on="group",
                 how="left",
                 nulls_equal=True,
