@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.winnow-accelerator
 
 .PHONY: demo test test-soak test-parity chaos check check-infra format bench bench-overhead bench-growth \
-    bench-peers bench-reports schemas screenshots lock clean
+    bench-peers bench-reports bench-explore schemas screenshots lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -56,6 +56,9 @@ bench: $(READY)  ## winnow score against a bare LLM.generate loop over the same 
 bench-reports: $(READY)  ## report and filter against bare Polars; ten million made-up score rows
 	$(PY) -m tests.benchmarks.bench_reports
 	$(PY) -m tests.benchmarks.bench_rewrite
+
+bench-explore: $(READY)  ## the page of winnow explore: start, frame, exact count; ten million made-up rows
+	$(PY) -m tests.benchmarks.bench_explore
 
 schemas: $(READY)  ## regenerate pipeline/schemas/*.json
 	$(PY) -m pipeline.reports.json_schemas

@@ -21,7 +21,7 @@ fi
 resolve() { # NAME: pyproject.toml with that accelerator's extra, to requirements/NAME.lock
     "$uv" pip compile --quiet --upgrade --no-annotate --no-header --python-version 3.11 \
         --python-platform x86_64-unknown-linux-gnu --excludes infra/requirements/excludes.txt \
-        --extra "$1" --extra demo --extra dev pyproject.toml --output-file "infra/requirements/$1.lock"
+        --extra "$1" --extra explore --extra demo --extra dev pyproject.toml --output-file "infra/requirements/$1.lock"
     echo "infra/requirements/$1.lock: $(grep -c == "infra/requirements/$1.lock") pins"
 }
 

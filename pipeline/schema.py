@@ -230,6 +230,9 @@ METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column
 RATIOS = {name: metric for name, metric in METRICS.items() if metric.per is not None}
 """Those that are derived from `nll` and a count, all "higher is more surprising"."""
 
+COUNTS = tuple(dict.fromkeys(str(metric.per) for metric in RATIOS.values()))
+"""What those are over."""
+
 LARGEST = sys.float_info.max
 LARGEST_EXPONENT = math.log(LARGEST)
 """Of e, for which a float64 can hold the power."""
@@ -238,7 +241,7 @@ TOKEN_FIELDS = {
     "token_logprobs": pa.field("token_logprobs", pa.list_(pa.float32())),
     "token_ids": pa.field("token_ids", pa.list_(pa.int32())),
 }
-"""One list a document, one value per scored token, in document order; only if asked for."""
+"""One list per document, one value per scored token, in document order; only if asked for."""
 
 OWN_COLUMNS = frozenset(
     ["doc_id", *TOKEN_FIELDS, *(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS)]

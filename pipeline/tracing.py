@@ -1,4 +1,4 @@
-"""Where the time of a run goes: spans of work by process and lane, in Chrome's trace format.
+"""Traces where the time of a run goes: spans of work by process and lane, in Chrome's trace format.
 
 Owns the bounded buffer that spans are kept in and the file they end in, which opens in Perfetto
 (ui.perfetto.dev) and chrome://tracing. A span is of a batch, a shard or a phase, never of a token
@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST_SPANS = 1 << 14
-"""Kept by a process until they are taken, some times a second; the newest."""
+"""The newest spans of a process, kept until they are taken several times per second."""
 MOST_COLLECTED = 1 << 18
 """Kept of a whole run, the first; a file of about 30 MB."""
 JOIN_NS = 1_000_000
@@ -35,7 +35,7 @@ PHASES = "phases"
 
 
 class Span(NamedTuple):
-    """Something that took time."""
+    """A span of time."""
 
     name: str
     lane: str
@@ -184,7 +184,7 @@ class RunTrace:
         self._phase = (text, now) if text else None
 
     def dispatched(self, what: str, worker: int, began: float) -> None:
-        """What was handed to a worker at `began`, of time.monotonic(), came back."""
+        """A shard that was dispatched at `began`, of time.monotonic(), is done."""
         if self._tracer is not None:
             ended = time.monotonic()
             self._tracer.add(what, "dispatched", began, ended, overlaps=True, worker=worker)
@@ -202,7 +202,7 @@ class RunTrace:
                 self._num_lost += 1
 
     def write(self) -> None:
-        """Write the file, whatever the run came to; failing to is no reason for it to fail."""
+        """Write the file, however the run ended; a failure to write does not fail the run."""
         if self._file is None or self._tracer is None:
             return
         self.phase(None)
@@ -221,12 +221,12 @@ def _obstacle(file: Path) -> str | None:
     if file.is_dir():
         return "is a folder"
     if not file.parent.is_dir():
-        return "is in a folder that is not there"
+        return "is in a folder that does not exist"
     return None if os.access(file.parent, os.W_OK) else "is in a folder that cannot be written to"
 
 
 def to_chrome(spans: list[tuple[int, Span]], num_lost: int) -> str:
-    """Spans by process (0 is the driver, n + 1 worker n) as JSON, an event a line.
+    """Spans by process (0 is the driver, n + 1 worker n) as JSON, one event per line.
 
     The format is Google's "Trace Event Format": complete events ("X"), nestable asynchronous ones
     ("b", "e") where they overlap, and names of processes and threads ("M"). Times are microseconds

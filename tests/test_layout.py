@@ -18,8 +18,8 @@ FLOORS = {
         "settings",
         "statistics",
         "corpus",
-        "runs",
         "engine",
+        "runs",
         "scoring",
         "planning",
         "rendering",
@@ -28,13 +28,17 @@ FLOORS = {
         "filters",
         "comparisons",
         "audits",
+        "explore",
         "library",
         "__init__",
     ),
-    "jobs": ("console", "run", "submission", "nights", "demo", "doctor", "cli"),
+    "jobs": ("console", "run", "submission", "nights", "demo", "doctor", "explore", "cli"),
 }
 """The rooms of each package, from the ground up: imports go to the left only."""
 DRAWERS = {"utils", "common", "helpers", "misc"}
+
+
+VLLM = ROOT / "pipeline/engine/vllm"
 
 
 def imported(module: Path) -> set[str]:
@@ -64,8 +68,22 @@ def test_module(module: Path):
         assert ast.get_docstring(ast.parse(source)), "says what it owns"
     if module.is_relative_to(ROOT / "pipeline"):
         assert not imported(module) & {"jobs", "ray"}
-        if module.parent != ROOT / "pipeline/engine":
+        if module.parent != VLLM:
             assert "vllm" not in imported(module)
+
+
+KNOWS_ITS_BACKENDS = ROOT / "pipeline/engine/backends.py"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_folder_knows_what_scores(module: Path):
+    """A second kind of scorer is a folder, and a line in the list of them."""
+    if module.is_relative_to(ROOT / "pipeline") and module.parent != VLLM:
+        lines = [line for line in module.read_text().splitlines() if re.search("vllm", line, re.I)]
+        if module == KNOWS_ITS_BACKENDS:
+            assert len(lines) == 2, "its import and its line"
+        else:
+            assert not lines
 
 
 def imported_rooms(module: Path, package: str) -> set[str]:
@@ -163,7 +181,8 @@ NAMES_A_QUANTILE = {
     "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
     "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch
     "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
-    "pipeline/reports/requirements.py": {"exact_quantiles"},  # picks from findings
+    "pipeline/reports/term_values.py": {"exact_quantiles"},  # picks from what was measured
+    "pipeline/reports/terms.py": {"quantile_of"},  # reads a name
     "pipeline/reports/tables.py": {"quantiles"},  # shows
     "pipeline/reports/wording.py": {"quantile_notes"},  # words
 }
@@ -270,6 +289,36 @@ def test_two_readers_open_parquet(module: Path):
 def test_who_may_open_parquet_does():
     for name in OPENERS:
         assert opened_parquet(ROOT / name), name
+
+
+DRAWS = re.compile(r"rich\.table|jinja2|markupsafe")
+DRAWERS_OF_OTHER_THINGS = {"jobs/nights/schedule.py": "YAML, cron and systemd files"}
+
+
+def drawing_modules(module: Path) -> set[str]:
+    """What a module imports to build tables or pages with."""
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if DRAWS.match(name)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_room_draws_tables_and_pages(module: Path):
+    """What is a table? rendering/ says; whoever has one hands it over."""
+    draws = module.parent == ROOT / "pipeline/rendering"
+    if not draws and str(module.relative_to(ROOT)) not in DRAWERS_OF_OTHER_THINGS:
+        assert not drawing_modules(module)
+
+
+def test_the_room_that_draws_does():
+    assert drawing_modules(ROOT / "pipeline/rendering/terminal.py")
+    assert drawing_modules(ROOT / "pipeline/rendering/html.py")
+    for name in DRAWERS_OF_OTHER_THINGS:
+        assert drawing_modules(ROOT / name)
 
 
 TEMPLATES = sorted(path for path in ROOT.glob("*/**/templates/*.html") if path.is_relative_to(ROOT))

@@ -23,14 +23,15 @@ from polars.testing import assert_frame_equal
 
 import pipeline
 from jobs.demo.model import demo_model
-from pipeline import Scorer, WinnowError, library, read_scores
+from pipeline import Scorer, WinnowError, read_scores
+from pipeline.engine.vllm.backend import VllmBackend
+from pipeline.engine.vllm.reference import ReferenceScorer
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import ConfigError, CorpusError, EngineError, MissingExtraError, ModelError
 from pipeline.planning.identity import engine_settings
 from pipeline.runs.store import RunStore
 from pipeline.schema import SCORE_FIELDS
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoringConfig, ScoringSettings
-from pipeline.verification.reference import ReferenceScorer
 from tests.support.fakes import FakeEngine, fake_logprobs
 from tests.support.runs import score_corpus
 
@@ -80,7 +81,7 @@ def started() -> Iterator[Scorer]:
 @pytest.fixture(scope="module")
 def real(started: Scorer) -> Scorer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "VllmEngine", lambda settings: Lent(started))
+        patch.setattr(VllmBackend, "engine", lambda self, settings: Lent(started))
         return Scorer(demo_model(), dtype="float32", window_tokens=512)
 
 
@@ -109,13 +110,13 @@ def workplace(real: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def at_work(workplace: Path, real: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(library, "VllmEngine", lambda settings: Lent(real))
+    monkeypatch.setattr(VllmBackend, "engine", lambda self, settings: Lent(real))
 
 
 @pytest.fixture
 def fake(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     """settings -> a scorer whose engine answers by a rule."""
-    monkeypatch.setattr(library, "VllmEngine", lambda settings: Fake())
+    monkeypatch.setattr(VllmBackend, "engine", lambda self, settings: Fake())
     return lambda **settings: Scorer(tiny_model, **settings)
 
 
@@ -135,7 +136,7 @@ def test_a_score_is_the_runs(real, workplace):
 
 def test_the_engine_asked_for_is_the_runs(at_work, workplace, monkeypatch, real):
     asked = []
-    monkeypatch.setattr(library, "VllmEngine", lambda settings: asked.append(settings))
+    monkeypatch.setattr(VllmBackend, "engine", lambda self, settings: asked.append(settings))
     Scorer("HuggingFaceTB/SmolLM2-135M", dtype="float32", window_tokens=512)
     manifest = RunStore(str(workplace / "runs/first")).require_manifest()
     assert [replace_folder(one) for one in asked] == [replace_folder(engine_settings(manifest))]
@@ -185,7 +186,7 @@ def test_the_readme_example_runs(at_work):
 
 def test_texts_stay_in_order_whatever_their_number(fake, tiny_model):
     texts = [None if i % 7 == 0 else "ab" * (i % 5) + str(i % 40) for i in range(700)]
-    tokenizer = Tokenizer(str(tiny_model))
+    tokenizer = HubTokenizer(str(tiny_model))
     bos = tokenizer.prefix("auto").token_id
     expected = [
         None
@@ -259,7 +260,7 @@ def test_a_column_of_nothing(fake):
 
 def test_token_columns(fake, tiny_model):
     found = fake(token_logprobs=True, token_ids=True).score(["abc", None, "abc"])
-    ids = Tokenizer(str(tiny_model)).encode(["abc"])[0].ids
+    ids = HubTokenizer(str(tiny_model)).encode(["abc"])[0].ids
     assert found["token_ids"].to_list() == [ids, None, ids]
     assert found["token_logprobs"].list.sum().to_list() == [
         pytest.approx(-found["nll"][0]),

@@ -138,7 +138,7 @@ def test_templates_are_found_where_they_are_installed(full, tmp_path):
         for room, folder in rooms.items()
         for path in (ROOT / folder / "templates").iterdir()
     }
-    assert {"pipeline.rendering/report.html", "pipeline.rendering/page.css"} <= expected
+    assert {"pipeline.rendering/page.html", "pipeline.rendering/page.css"} <= expected
     assert set(found.stdout.split()) == expected, found.stderr
 
 
@@ -151,12 +151,12 @@ print(plugin.name, register.__module__, register.__qualname__, register.__code__
 
 
 def test_vllm_finds_the_plugin_in_the_wheel(full, tmp_path):
-    from pipeline.engine.sizing import PLUGIN
+    from pipeline.engine.vllm.sizing import PLUGIN
 
     found = call(full / "python", "-c", VLLM_PLUGIN, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     name, module, function, file = found.stdout.split()
-    assert (name, module, function) == (PLUGIN, "pipeline.engine.fused", "register")
+    assert (name, module, function) == (PLUGIN, "pipeline.engine.vllm.fused", "register")
     assert Path(file).is_relative_to(full.parent)
 
 
@@ -266,6 +266,16 @@ def test_what_needs_an_extra_says_so(winnow, run, tiny_model, tmp_path, command)
     assert "which a core install of winnow-ppl does not have" in said
     assert hint.startswith("Hint: pip install 'winnow-ppl[cpu]', or 'winnow-ppl[gpu]'")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_says_which_extra_it_needs(winnow, run):
+    done = winnow("explore", run.location)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "Error: winnow explore needs starlette, uvicorn, which a core install of winnow-ppl does "
+        "not have",
+        "Hint: pip install 'winnow-ppl[explore]'",
+    ]
 
 
 def test_the_demo_says_so_before_it_fetches_or_writes(core, tmp_path):

@@ -19,10 +19,10 @@ FROM python:3.11.14-slim-bookworm
 
 LABEL org.opencontainers.image.title="winnow" \
     org.opencontainers.image.licenses="Apache-2.0"
-# g++: the CPU engine compiles one kernel on its first request. libnuma1: vLLM is linked with it.
+# libnuma1: vLLM is linked with it. Nothing is compiled: no engine needs a compiler.
 # wget: the probes of KubeRay.
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends g++ libnuma1 wget \
+RUN apt-get update && apt-get install -y --no-install-recommends libnuma1 wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --create-home winnow \
     && install -d -o winnow -g winnow /cache \

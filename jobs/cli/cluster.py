@@ -6,13 +6,12 @@ Owns what is printed. Ray is imported only once a cluster is contacted, after th
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from jobs.cli.runs import print_facts, print_json
 from jobs.console import screen
@@ -37,6 +36,8 @@ from jobs.submission.submit import (
 )
 from pipeline.errors import ConfigError
 from pipeline.rendering.escaping import plain
+from pipeline.rendering.formats import duration
+from pipeline.rendering.table import Table, Whole, Words
 from pipeline.rendering.terminal import print_table
 
 if TYPE_CHECKING:
@@ -104,19 +105,24 @@ def print_jobs(address: str, *, quiet: bool, as_json: bool) -> int:
         for job in found:
             print(plain(job.id))
         return 0
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("id", "state", "started", "took", "exit code", "command"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "command")
-    for job in found:
-        code = "" if job.exit_code is None else str(job.exit_code)
-        row = (job.id, job.state, _when(job.started), _took(job), code, shown_command(job.command))
-        table.add_row(*(plain(cell) for cell in row))
-    print_table(table, screen.data())
+    rows = [
+        (
+            job.id,
+            job.state,
+            _when(job.started),
+            duration(job.seconds),
+            "" if job.exit_code is None else str(job.exit_code),
+            shown_command(job.command),
+        )
+        for job in found
+    ]
+    columns = (Whole("id"), Whole("state"), Whole("started"), "took", "exit code", Words("command"))
+    print_table(Table(columns=columns, rows=rows), screen.data())
     return 0
 
 
 def print_job(job_id: str, address: str, *, as_json: bool) -> int:
-    """One job. The exit code: 1 if it failed or was stopped."""
+    """Show one job. The exit code: 1 if it failed or was stopped."""
     job = _cluster(address, screen.messages()).job(job_id)
     _print_job(job, as_json=as_json)
     return 1 if job.exit_code else 0
@@ -137,7 +143,7 @@ def print_logs(job_id: str, address: str, *, follow: bool) -> int:
 
 
 def stop_and_print(job_id: str, address: str, *, as_json: bool) -> int:
-    """Stop a job. One that has ended already is no failure."""
+    """Stop a job. A job that has already ended is no failure."""
     messages = screen.messages()
     job, was_running = _cluster(address, messages).stop(job_id)
     if not was_running:
@@ -175,7 +181,7 @@ def _follow(cluster: "Cluster", job_id: str, stream: Literal["stdout", "stderr"]
         job = cluster.follow(job_id, write)
     why = f": {job.message}" if job.exit_code and job.message else ""
     style = "bold red" if job.exit_code else None
-    text = plain(f"{job.id} {job.state} after {_took(job)}{why}")
+    text = plain(f"{job.id} {job.state} after {duration(job.seconds)}{why}")
     messages.print(text, style=style)
     return job
 
@@ -194,7 +200,7 @@ def _progress(messages: Console, text: str) -> Iterator[None]:
 
 def _interrupted(messages: Console, job_id: str, ended: BaseException) -> int:
     messages.print(
-        f"Interrupted. The job goes on: winnow jobs logs {job_id} --follow follows it again, "
+        f"Interrupted. The job keeps running: winnow jobs logs {job_id} --follow follows it again, "
         f"winnow jobs stop {job_id} stops it.",
     )
     return TERMINATED if isinstance(ended, Terminated) else INTERRUPTED
@@ -204,7 +210,9 @@ def _print_job(job: "Job", *, as_json: bool) -> None:
     if as_json:
         print_json(_record(job))
         return
-    shown = {"started": _when(job.started), "ended": _when(job.ended), "took": _took(job)}
+    shown = {"started": _when(job.started), "ended": _when(job.ended)}
+    if job.seconds is not None:
+        shown["took"] = duration(job.seconds)
     record = _record(job)
     facts = {key: record[key] for key in ("id", "state", "exit_code", "command", "message")}
     facts |= shown | {f"metadata {key}": value for key, value in record["metadata"].items()}
@@ -242,10 +250,6 @@ def _when(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
-def _took(job: "Job") -> str:
-    return "" if job.seconds is None else str(timedelta(seconds=round(job.seconds)))
 
 
 def _warn(messages: Console, text: str) -> None:

@@ -1,4 +1,7 @@
-"""What `winnow compare` does: call the library, write, print."""
+"""What `winnow compare` does: call the library, write, print, judge the runs.
+
+Owns the exit code: 1 if a requirement failed.
+"""
 
 from rich.markup import escape
 
@@ -7,6 +10,7 @@ from jobs.console import screen
 from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.page import print_comparison, to_markdown, write_comparison
 from pipeline.rendering.escaping import plain
+from pipeline.reports.wording import outcome
 from pipeline.runs.store import RunStore
 
 
@@ -15,19 +19,23 @@ def compare_and_print(
     *,
     baseline: str | None,
     by: tuple[str, ...],
+    fail_if: tuple[str, ...],
     out: str | None,
+    text: bool,
     partial: bool,
     resamples: int,
     seed: int,
     form: Form,
 ) -> int:
-    """Compare, write the files if a folder is named, and print."""
+    """Compare, write the files if a folder is named, and print. The exit code."""
     messages = screen.messages()
     with messages.status("Reading the manifests") as status:
         comparison = compare_runs(
             [RunStore(run) for run in runs],
             baseline=None if baseline is None else RunStore(baseline),
             by=by,
+            text=text,
+            fail_if=fail_if,
             partial=partial,
             resamples=resamples,
             seed=seed,
@@ -42,4 +50,7 @@ def compare_and_print(
         print_comparison(comparison, screen.data())
     if written is not None:
         messages.print(f"Wrote {written}")
-    return 0
+    failed = [finding for finding in comparison.requirements if finding.failed]
+    for finding in failed:
+        messages.print(plain(f"{finding.run}: {outcome(finding)}"), style="bold red")
+    return 1 if failed else 0

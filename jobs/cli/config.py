@@ -1,6 +1,6 @@
 """What `winnow config show` prints: the settings of a command, and where each comes from.
 
-Owns telling options, environment variables, files and defaults apart. Precedence and checks are
+Owns finding which option, variable, file or default a value comes from. Precedence and checks are
 those of the command itself: the same parser, the same loaders.
 """
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
-from rich.table import Table
 
 from jobs.cli.runs import print_json
 from jobs.console import screen
@@ -22,7 +21,7 @@ from pipeline.audits.config import AuditConfig, load_audit_config, load_night_co
 from pipeline.errors import ConfigError
 from pipeline.filters.config import FilterConfig
 from pipeline.planning.cost import PlanConfig, load_plan_config
-from pipeline.rendering.escaping import plain
+from pipeline.rendering.table import Table, Words
 from pipeline.rendering.terminal import print_table
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.loading import has_table, load_settings, read_table
@@ -62,23 +61,31 @@ def show_settings(
     name, *rest = arguments
     known = sorted(one for one in commands if not hasattr(commands[one], "commands"))
     if name not in known:
-        raise ConfigError(f"{name!r} is no command with settings", hint=near_or_known(name, known))
+        raise ConfigError(
+            f"{name!r} is not a command with settings", hint=near_or_known(name, known)
+        )
     context = commands[name].make_context(name, rest, parent=root)
     settings = _settings(name, context)
     if as_json or context.params.get("as_json"):
         print_json({"command": name, "settings": [one._asdict() for one in settings]})
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("setting", "value", "from"):
-        table.add_column(heading, overflow="fold")
-    for one in settings:
-        value = one.value if isinstance(one.value, str) else json.dumps(one.value)
-        where = f"{one.table}.{one.name}" if one.table else one.name
-        table.add_row(
-            plain(where), plain(value if one.value is not None else ""), plain(one.origin)
+    rows = [
+        (
+            f"{one.table}.{one.name}" if one.table else one.name,
+            _as_text(one.value),
+            one.origin,
         )
-    print_table(table, screen.data())
+        for one in settings
+    ]
+    columns = ("setting", Words("value"), Words("from"))
+    print_table(Table(columns=columns, rows=rows), screen.data())
     return 0
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _settings(name: str, context: Any) -> list[Setting]:
@@ -97,7 +104,7 @@ def _settings(name: str, context: Any) -> list[Setting]:
                 at = at_line(file, table, key) or at_line(file, f"{table}.{key}")
                 value, origin = written[key], f"{file}{at}"
             elif table == "score" and name != "score" and key in OF_THE_NIGHT:
-                continue  # chosen by a night, and of no matter to a plan
+                continue  # chosen by a night, and irrelevant to a plan
             else:
                 required = field.is_required()
                 value = None if required else field.get_default(call_default_factory=True)
@@ -148,7 +155,7 @@ def _check(name: str, file: Path | None, given: dict[str, Any]) -> None:
 
 
 def _fit_to_show(value: Any) -> Any:
-    """The value, but for what a log should not hold."""
+    """The value, without secrets."""
     if isinstance(value, dict):
         return {
             key: HIDDEN if key == "url" else _fit_to_show(inner) for key, inner in value.items()

@@ -1,15 +1,12 @@
 """What `winnow doctor` prints."""
 
-from rich.table import Table
-from rich.text import Text
-
 from jobs.cli.runs import print_json
 from jobs.console import screen
 from jobs.doctor import examine
-from pipeline.rendering.escaping import plain
+from pipeline.rendering.table import Marked, Table, Tone, Whole, Words
 from pipeline.rendering.terminal import print_table
 
-STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+TONES: dict[str, Tone] = {"ok": "good", "warning": "warning", "problem": "bad"}
 
 
 def examine_and_print(
@@ -21,11 +18,11 @@ def examine_and_print(
     if as_json:
         print_json({"fit": fit, "checks": [check._asdict() for check in checks]})
         return 0 if fit else 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("check", "", "found", "what to do"):
-        table.add_column(name, overflow="fold", no_wrap=name == "")
-    for check in checks:
-        mark = Text(check.status, style=STYLES[check.status])
-        table.add_row(plain(check.name), mark, Text(plain(check.found)), Text(plain(check.todo)))
+    table = Table(
+        columns=("check", Whole(""), Words("found"), Words("what to do")),
+        rows=[
+            (one.name, Marked(one.status, TONES[one.status]), one.found, one.todo) for one in checks
+        ],
+    )
     print_table(table, screen.data())
     return 0 if fit else 1

@@ -2,7 +2,6 @@
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from jobs.cli.runs import print_json
 from jobs.console import screen
@@ -10,13 +9,14 @@ from pipeline.errors import ConfigError
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
-from pipeline.filters.record import FilterRecord, Sizes
+from pipeline.filters.page import to_page
+from pipeline.filters.record import FilterRecord
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.terminal import print_table
+from pipeline.rendering.terminal import print_page
 
 
 def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_json: bool) -> int:
-    """Decide, write unless it is a dry run, and say what came of it.
+    """Decide, write unless it is a dry run, and print the outcome.
 
     The exit code: 1 if the run lacks documents of the corpus.
     """
@@ -38,7 +38,7 @@ def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_
     if as_json:
         print_json({"out": None if dry_run else config.out, **record.model_dump()})
     else:
-        print_filter(record, screen.data())
+        print_page(to_page(record), screen.data())
     _print_notes(config, record, messages, dry_run=dry_run)
     return 1 if record.unreadable or record.partial else 0
 
@@ -54,20 +54,6 @@ def _progress(messages: Console) -> Progress:
         transient=True,
         disable=not messages.is_terminal,
     )
-
-
-def print_filter(record: FilterRecord, console: Console) -> None:
-    """The mix before and after, and the cut-offs."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column(plain(record.by or ""), overflow="fold")
-    for name in ("documents", "kept", "tokens", "kept", "bytes", "kept"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for group in record.groups:
-        table.add_row(_label(group.group), *_cells(group.before, group.after))
-    table.add_row("all", *_cells(record.before, record.after))
-    print_table(table, console)
-    for line in record.words:
-        console.print(plain(line))
 
 
 def _print_notes(
@@ -86,20 +72,8 @@ def _print_notes(
             style="yellow",
         )
     if record.partial:
-        messages.print("The run is not complete: marked as partial.", style="yellow")
+        messages.print("The run is not complete: the output is marked as partial.", style="yellow")
     if dry_run:
         messages.print("Nothing is written.")
     else:
         messages.print(f"Wrote {config.out}")
-
-
-def _label(group: str | None) -> str:
-    return "(none)" if group is None else plain(group)
-
-
-def _cells(before: Sizes, after: Sizes) -> list[str]:
-    cells = []
-    for name in ("documents", "tokens", "bytes"):
-        was, now = getattr(before, name), getattr(after, name)
-        cells += [f"{was:,}", f"{now:,} {now / was:.0%}" if was else f"{now:,}"]
-    return cells

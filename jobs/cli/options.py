@@ -17,7 +17,7 @@ ExitZero = Annotated[
 ]
 Corpus = Annotated[
     str | None,
-    typer.Option(help="Where the corpus lies now.  [default: where it was scored]"),
+    typer.Option(help="Where the corpus is now.  [default: where it was scored]"),
 ]
 
 

@@ -10,22 +10,23 @@ from jobs.cli.options import ExitZero, Json
 
 def audit(
     config: Annotated[
-        Path, typer.Argument(help="A TOML file with [score], [audit] and maybe [schedule].")
+        Path, typer.Argument(help="A TOML file with [score], [audit] and optionally [schedule].")
     ],
     night: Annotated[
         str | None,
         typer.Option(
-            metavar="YYYY-MM-DD", help="Which night.  [default: today, in the schedule's time zone]"
+            metavar="YYYY-MM-DD",
+            help="The night to audit.  [default: today, in the schedule's time zone]",
         ),
     ] = None,
     corpus: Annotated[
         str | None,
-        typer.Option(help="Where the corpus lies now.  [default: as the file says]"),
+        typer.Option(help="Where the corpus is now.  [default: as the file says]"),
     ] = None,
     address: Annotated[
         str | None,
         typer.Option(
-            help="A Ray cluster.  [default: a Ray of its own]",
+            help="Address of a Ray cluster.  [default: Ray is started on this machine]",
             envvar=["WINNOW_AUDIT_ADDRESS", "RAY_ADDRESS"],
         ),
     ] = None,
@@ -35,8 +36,8 @@ def audit(
     """Audit a corpus for one night: score, report, compare with the last good night, check.
 
     Exit code 0: every requirement of [[audit.require]] is met. 1: one is not, or something could
-    not be scored; stderr says why. Stopped, the same command goes on; a night that is decided is
-    not done again.
+    not be scored; stderr says why. Repeat the command to resume a stopped night; a decided
+    night is not run again.
 
     Example: winnow audit nightly.toml
     """

@@ -15,7 +15,7 @@ from jobs.cli.parsing import Command
 Address = Annotated[
     str,
     typer.Option(
-        help="The dashboard of a Ray cluster.",
+        help="Address of the dashboard of a Ray cluster.",
         envvar=["WINNOW_CLUSTER_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
     ),
 ]
@@ -36,7 +36,7 @@ def submit(
     ] = None,
     address: Address = LOCAL_DASHBOARD,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Return once the cluster has the job.")
+        bool, typer.Option("--no-wait", help="Return as soon as the job is submitted.")
     ] = False,
     working_dir: Annotated[
         Path | None,
@@ -44,19 +44,22 @@ def submit(
     ] = None,
     metadata: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A note for people and tools; repeat it."),
+        typer.Option(
+            metavar="KEY=VALUE", help="A note for people and tools, KEY=VALUE; may be repeated."
+        ),
     ] = None,
     entrypoint_cpus: Annotated[
-        float | None, typer.Option(min=0, help="CPUs that the driver itself takes.  [default: 0]")
+        float | None, typer.Option(min=0, help="CPUs to reserve for the driver.  [default: 0]")
     ] = None,
     entrypoint_gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs that the driver itself takes.  [default: 0]")
+        float | None, typer.Option(min=0, help="GPUs to reserve for the driver.  [default: 0]")
     ] = None,
     entrypoint_memory: Annotated[
-        int | None, typer.Option(min=0, help="Bytes that the driver itself takes.  [default: 0]")
+        int | None,
+        typer.Option(min=0, help="Bytes of memory to reserve for the driver.  [default: 0]"),
     ] = None,
     wait_for_cluster: Annotated[
-        float, typer.Option(min=0, help="Seconds that a cluster may take to become ready.")
+        float, typer.Option(min=0, help="Seconds to wait for the cluster to become ready.")
     ] = 30,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +93,9 @@ def submit(
     )
 
 
-jobs_app = typer.Typer(help="What was submitted to a Ray cluster.", no_args_is_help=True)
+jobs_app = typer.Typer(
+    help="Jobs on a Ray cluster: list, follow and stop them.", no_args_is_help=True
+)
 
 
 @jobs_app.command("list", cls=Command)
@@ -126,7 +131,9 @@ def job_logs(
     job_id: JobId,
     follow: Annotated[
         bool,
-        typer.Option("--follow", "-f", help="Go on until the job ends; the exit code is its own."),
+        typer.Option(
+            "--follow", "-f", help="Follow until the job ends; the exit code is the job's."
+        ),
     ] = False,
     address: Address = LOCAL_DASHBOARD,
 ) -> None:
@@ -156,14 +163,16 @@ def schedule(
     ],
     to: Annotated[
         Literal["cron", "systemd", "kubernetes", "kuberay"],
-        typer.Option(help="What starts the night."),
+        typer.Option(help="The scheduler that starts the audit."),
     ],
     install: Annotated[
-        bool, typer.Option("--install", help="Install it in your crontab or your systemd.")
+        bool, typer.Option("--install", help="Install the schedule in your crontab or systemd.")
     ] = False,
-    uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove it from there.")] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Remove the installed schedule.")
+    ] = False,
 ) -> None:
-    """Print what starts `winnow audit CONFIG` every night: for cron, systemd or Kubernetes.
+    """Print a schedule that runs `winnow audit CONFIG` every night: cron, systemd or Kubernetes.
 
     Nights do not overlap and are stopped at their deadline. cron and systemd start them in the
     current folder. kubernetes is a CronJob that creates one RayJob per night; kuberay is a

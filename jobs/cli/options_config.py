@@ -7,16 +7,16 @@ import typer
 from jobs.cli.options import Json
 from jobs.cli.parsing import Command
 
-config_app = typer.Typer(help="What a command would be told, and by whom.", no_args_is_help=True)
+config_app = typer.Typer(
+    help="Show the settings of a command, and their sources.", no_args_is_help=True
+)
 
 
 # Everything after the command's name belongs to it.
 @config_app.command("show", cls=Command, context_settings={"allow_interspersed_args": False})
 def show_config(
     context: typer.Context,
-    command: Annotated[
-        list[str], typer.Argument(help="A command, and its options if there are any.")
-    ],
+    command: Annotated[list[str], typer.Argument(help="A command and its options.")],
     as_json: Json = False,
 ) -> None:
     """Show every setting of a command as it would take effect, and where each comes from.

@@ -11,33 +11,46 @@ import typer
 
 from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
 from jobs.cli.parsing import SettingsCommand
+from pipeline.errors import ConfigError
+
+
+class ReportCommand(SettingsCommand):
+    """`winnow report`: what a document counts for is a setting that filters have too."""
+
+    source = ("pipeline.settings.weights", "Weighted")
 
 
 def report(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run directory.")],
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="A carried column to group by; repeat it.  [default: those with few values]"
+            help="A carried column to group by; may be repeated.  [default: those with few values]"
         ),
     ] = None,
     separate: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE[,VALUE...]",
-            help="Labelled documents: how well do scores tell them from the rest?",
+            help="Labelled documents: how well scores separate them from the rest.",
         ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(help="End with exit code 1 if this is true of the run; repeat it."),
+        typer.Option(
+            help="End with exit code 1 if this expression is true of the run; may be repeated."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The run that --fail-if compares this one with.")
     ] = None,
     corpus: Corpus = None,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Show no beginnings of documents.")
+        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+        bool, typer.Option("--partial", help="Use what there is of a run with missing parts.")
     ] = False,
     exit_zero: ExitZero = False,
     as_markdown: Markdown = False,
@@ -45,22 +58,29 @@ def report(
 ) -> None:
     """Write RUN/report.html, .json and .md, and print the table by group.
 
-    --fail-if knows corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
+    --fail-if takes corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
-    share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%.
+    share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups:
+    group(COLUMN, "VALUE", FIGURE), any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE),
+    increase(FIGURE), decrease(FIGURE). Ends of 95% intervals, so that chance sets off no gate:
+    low(FIGURE), high(FIGURE), as in low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
 
-    Example: winnow report runs/first --by source --fail-if 'p95(perplexity) > 200'
+    Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """
     from jobs.cli.report import report_and_print
+    from pipeline.settings.loading import load_settings
+    from pipeline.settings.weights import Weighted
 
     code = report_and_print(
         run,
         by=tuple(by or ()),
         separate=separate,
         fail_if=tuple(fail_if or ()),
+        baseline=baseline,
         text=not no_text,
         corpus=corpus,
         partial=partial,
+        weight=load_settings(Weighted, "report", None, context.obj).weight,
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
@@ -70,23 +90,33 @@ def compare(
     runs: Annotated[list[str], typer.Argument(help="Two or more run directories.")],
     baseline: Annotated[
         str | None,
-        typer.Option(help="The run that the others are held against.  [default: the first]"),
+        typer.Option(help="The run that the others are compared with.  [default: the first]"),
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="A column that every run carries, to compare by group; repeat it."),
+        typer.Option(help="A column that every run carries, to compare by group; may be repeated."),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End with exit code 1 if this is true of a run and its baseline; may be repeated."
+        ),
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
+    ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Also compare runs that lack parts.")
+        bool, typer.Option("--partial", help="Also compare runs with missing parts.")
     ] = False,
     resamples: Annotated[
         int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    exit_zero: ExitZero = False,
     as_markdown: Markdown = False,
     as_json: Json = False,
 ) -> None:
@@ -95,21 +125,113 @@ def compare(
     Shifts of figures and quantiles with intervals, KS, PSI and Wasserstein distances, by group and,
     where documents match, document by document. Runs of one model by different rules are refused.
     Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
+    --fail-if takes what `winnow report --fail-if` does, and psi(perplexity), psi(bits_per_byte).
 
-    Example: winnow compare runs/first runs/second --by source --out comparison
+    Example: winnow compare runs/first runs/second --fail-if 'increase(bits_per_byte) > 5%'
     """
     from jobs.cli.compare import compare_and_print
 
+    code = compare_and_print(
+        runs,
+        baseline=baseline,
+        by=tuple(by or ()),
+        fail_if=tuple(fail_if or ()),
+        out=out,
+        text=not no_text,
+        partial=partial,
+        resamples=resamples,
+        seed=seed,
+        form=chosen_form(as_json=as_json, as_markdown=as_markdown),
+    )
+    raise typer.Exit(0 if exit_zero else code)
+
+
+def explore(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="A carried column to group by.  [default: one with few values]"),
+    ] = None,
+    corpus: Corpus = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen at; 0 is one that is free.")
+    ] = 0,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote",
+            help="Let --host be reached from other machines: whoever has the address reads the "
+            "run and its texts, unencrypted.",
+        ),
+    ] = False,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Print the address; open no browser.")
+    ] = False,
+) -> None:
+    """Choose a cut with your own eyes: a page on this machine, in a browser.
+
+    Drag the ends of a band over the distribution of any metric, see what stays of each group, read
+    the documents at the edges, and take away the filter command. Ctrl-C ends it.
+
+    Example: winnow explore runs/first --by source
+    """
+    from jobs.cli.explore import explore_and_serve
+
+    explore_and_serve(
+        run,
+        by=by,
+        corpus=corpus,
+        partial=partial,
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        opens=not no_open,
+    )
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    file: Annotated[
+        str | None, typer.Argument(help="A file of its corpus, as reports name it.")
+    ] = None,
+    row: Annotated[int | None, typer.Argument(min=0, help="The row there, counted from 0.")] = None,
+    doc_id: Annotated[
+        str | None, typer.Option("--id", help="The document's id, instead of file and row.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A carried column to show its place by group of; repeat it."),
+    ] = None,
+    corpus: Corpus = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one document: its scores, its place among the others, and its text.
+
+    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs.
+
+    Example: winnow show runs/first web/0001.parquet 42 --by source
+    """
+    from jobs.cli.show import show_and_print
+
+    if [file is None, row is None] != [doc_id is not None] * 2:
+        raise ConfigError("show needs one document", hint="name it by FILE and ROW, or by --id")
     raise typer.Exit(
-        compare_and_print(
-            runs,
-            baseline=baseline,
+        show_and_print(
+            run,
+            file,
+            row,
+            doc_id=doc_id,
             by=tuple(by or ()),
-            out=out,
+            corpus=corpus,
             partial=partial,
-            resamples=resamples,
-            seed=seed,
-            form=chosen_form(as_json=as_json, as_markdown=as_markdown),
+            as_json=as_json,
         )
     )
 
@@ -122,7 +244,9 @@ class FilterCommand(SettingsCommand):
 
 def filter_corpus(
     context: typer.Context,
-    by: Annotated[str | None, typer.Option(help="A carried column to show the mix of.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="A carried column to break the counts down by.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with these settings under [filter].")
     ] = None,
@@ -134,7 +258,7 @@ def filter_corpus(
     """Rewrite the corpus that a run scored, keeping what every rule given keeps.
 
     The output has the corpus's file names, columns, row order and codecs, and _filter.json with
-    the cut-offs. Stopped, the same command goes on.
+    the cut-offs. Repeat the command to resume if it was stopped.
 
     Example: winnow filter runs/first --out filtered/ --percentile 10:90 --within source
     """

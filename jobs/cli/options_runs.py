@@ -12,7 +12,12 @@ from jobs.cli.parsing import SettingsCommand
 class PlanCommand(SettingsCommand):
     """`winnow plan`: what it takes of the settings of a run."""
 
-    only = ("corpus", "model", "text_column", "shard_tokens", "limit", "offline")
+    only = (
+        *("corpus", "model", "revision", "offline", "text_column", "id_column", "carry", "limit"),
+        *("window_tokens", "context_tokens", "prefix", "long_documents", "min_k_percent", "dtype"),
+        *("token_logprobs", "token_ids", "shard_tokens", "reuse"),
+    )
+    """What shards, tokens, and the parts that can be taken over depend on."""
 
     source = ("pipeline.settings.config", "ScoreConfig")
 
@@ -33,8 +38,10 @@ def plan(
 ) -> None:
     """Show what scoring a corpus would take: files, rows, bytes, shards, tokens, hours, money.
 
-    Reads only footers; with --model also a sample of the documents, for the tokens and how sure
-    they are. Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
+    Reads only footers; with --model also a sample of the documents, to estimate the tokens. With
+    --reuse, tokens, hours and money are of what that run does not have yet.
+
+    Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
     """
     from jobs.cli.plan import print_plan
 
@@ -44,17 +51,20 @@ def plan(
 def status(
     run: Annotated[str, typer.Argument(help="A run directory.")],
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on looking until the run ends; with its exit code.")
+        bool,
+        typer.Option(
+            "--watch", help="Keep watching until the run ends; the exit code is the run's."
+        ),
     ] = False,
     interval: Annotated[
-        float, typer.Option(min=0.5, max=86_400, help="Seconds between two looks of --watch.")
+        float, typer.Option(min=0.5, max=86_400, help="Seconds between updates with --watch.")
     ] = 5.0,
     as_json: Json = False,
 ) -> None:
-    """Show how far a run is: shards and rows done, who drives it, what was given up.
+    """Show how far a run is: shards and rows done, who runs it, what was given up.
 
     --watch works on any machine that sees the run, and adds speed and time left; off a terminal it
-    prints a line a change, with --json an object a look.
+    prints a line per change, with --json an object per update.
 
     Example: winnow status runs/first --watch
     """
@@ -69,7 +79,9 @@ def status(
 
 def gc(
     run: Annotated[str, typer.Argument(help="A run directory.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show them; remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the files; remove nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove the unfinished files that killed workers left in a run.
@@ -87,7 +99,7 @@ def verify(
     sample: Annotated[
         int, typer.Option(min=0, help="Documents to rescore; 0 checks integrity alone.")
     ] = 20,
-    seed: Annotated[int, typer.Option(help="Which documents are sampled.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the sample.")] = 0,
     tolerance: Annotated[
         float | None,
         typer.Option(min=0, help="Largest relative error of nll.  [default: by the run's dtype]"),
@@ -98,7 +110,9 @@ def verify(
     ] = False,
     trust_remote_code: Annotated[
         bool,
-        typer.Option("--trust-remote-code", help="Run Python code that the run's model brings."),
+        typer.Option(
+            "--trust-remote-code", help="Run the Python code that comes with the run's model."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -131,7 +145,7 @@ def doctor(
     ] = None,
     address: Annotated[str | None, typer.Option(help="Also check a Ray cluster.")] = None,
     store: Annotated[
-        str | None, typer.Option(help="Also list a folder or URI, and read a little of it.")
+        str | None, typer.Option(help="Also check that a folder or URI can be listed and read.")
     ] = None,
     as_json: Json = False,
 ) -> None:

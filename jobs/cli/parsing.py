@@ -1,4 +1,4 @@
-"""The command line's own ways, on top of typer's: one class for the group, one for each command.
+"""How the command line differs from typer: one class for the group, one for each command.
 
 Owns the options that every command has, when a command's settings are imported, completion, and
 that errors reach ending.py unchanged.
@@ -46,7 +46,7 @@ class Command(TyperCommand):
         super().__init__(*arguments, params=[*(params or []), *shared], **settings)
 
     def get_short_help_str(self, limit: int = 0) -> str:
-        """The first sentence, whole: the list of commands breaks lines, not sentences."""
+        """The whole first sentence: the list of commands breaks lines, not sentences."""
         return super().get_short_help_str(1000)
 
     def invoke(self, ctx: Any) -> Any:

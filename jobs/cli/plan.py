@@ -1,37 +1,38 @@
 """`winnow plan`: what scoring a corpus would take, before any of it is scored.
 
-Owns the words on the terminal, and putting an engine to the test where that is asked for.
+Owns what is printed, and measuring an engine if asked.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from jobs.cli.runs import (
     TEXT_BYTES,
     print_facts,
     print_json,
     print_unreadable,
+    reused_facts,
     warn_of_vocabulary,
 )
 from jobs.console import screen
 from jobs.console.quiet import quiet
-from pipeline.engine.model import Model, load_model
-from pipeline.engine.sizing import default_shard_tokens
+from pipeline.engine.backends import backend_for, backend_of
+from pipeline.engine.protocol import Model, Tokenizer
+from pipeline.engine.rules import ScoringRules
+from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.errors import ConfigError
 from pipeline.planning.calibration import Calibration
 from pipeline.planning.cost import Cost, PlanConfig, Span, WorkerKind, cost_of, load_plan_config
 from pipeline.planning.estimate import Estimate, Quantity, Sample
-from pipeline.planning.identity import asked_engine, plan_rules
-from pipeline.planning.plan import estimate_plan
+from pipeline.planning.identity import asked_engine
+from pipeline.planning.plan import estimate_plan, find_reuse
 from pipeline.planning.sharding import BYTES_PER_TOKEN, CorpusPlan, plan_corpus
-from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import number
+from pipeline.rendering.formats import count, duration, money, number, share, size
+from pipeline.rendering.table import Table
 from pipeline.rendering.terminal import print_table
-from pipeline.runs.manifest import ScoringRules
-from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.schema import Shard
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.loading import has_table, load_settings, read_table
 
@@ -45,11 +46,13 @@ def print_plan(
     """Files, rows, bytes and shards; tokens, hours and prices. The exit code: 1 if any of the
     corpus cannot be read. Raises ConfigError, CorpusError, ModelError."""
     config, prices = _settings(file, options)
-    if not config.model and (calibrating or prices.workers):
+    if not config.model and (calibrating or prices.workers or config.reuse):
         what = "--calibrate" if calibrating else f"[plan.workers] of {file}"
+        if config.reuse and not calibrating:
+            what = "--reuse"
         raise ConfigError(f"{what} needs a model", hint="give --model: its tokenizer counts tokens")
     plan = plan_corpus(
-        config.corpus,
+        *config.corpus,
         text_column=config.text_column,
         limit=config.limit,
         shard_tokens=config.shard_tokens,
@@ -70,7 +73,16 @@ def print_plan(
     costs: list[Cost] = []
     speed: Calibration | None = None
     if config.model:
-        estimate, costs, speed = _priced(config, prices, plan, calibrating=calibrating)
+        backend = backend_for(config.model)
+        model = backend.load_model(config)
+        rules = backend.plan_rules(config, model)
+        kept = list[Shard]()
+        if config.reuse is not None:
+            kept, reason = find_reuse(config, plan, model, rules)
+            facts |= reused_facts(kept, reason)
+        estimate, costs, speed = _priced(
+            config, prices, plan, model, rules, kept, calibrating=calibrating
+        )
         unreadable |= estimate.unreadable
     if as_json:
         print_json(
@@ -86,8 +98,10 @@ def print_plan(
             }
         )
     else:
-        facts["text_bytes"] = f"{plan.text_bytes:,}: {TEXT_BYTES}"
-        print_facts(facts | _words(plan, estimate, speed), as_json=False)
+        facts["file_bytes"] = size(facts["file_bytes"])
+        facts["text_bytes"] = f"{size(plan.text_bytes)}: {TEXT_BYTES}"
+        reused = bool(facts.get("rows_reused"))
+        print_facts(facts | _words(plan, estimate, speed, reused=reused), as_json=False)
         if costs:
             print_table(_table(costs), screen.data())
     print_unreadable(unreadable)
@@ -95,7 +109,7 @@ def print_plan(
 
 
 def _settings(file: Path | None, options: dict[str, Any]) -> tuple[ScoreConfig, PlanConfig]:
-    """What is to be scored and how, and the kinds of workers."""
+    """What to score and how, and the kinds of workers."""
     if file is None:
         scored, prices = None, PlanConfig()
     else:
@@ -111,15 +125,22 @@ def _settings(file: Path | None, options: dict[str, Any]) -> tuple[ScoreConfig, 
 
 
 def _priced(
-    config: ScoreConfig, prices: PlanConfig, plan: CorpusPlan, *, calibrating: bool
+    config: ScoreConfig,
+    prices: PlanConfig,
+    plan: CorpusPlan,
+    model: Model,
+    rules: ScoringRules,
+    reused: Sequence[Shard],
+    *,
+    calibrating: bool,
 ) -> tuple[Estimate, list[Cost], Calibration | None]:
     """The tokens of a plan, and what they come to on each kind of worker; this machine last."""
-    model = load_model(config.model, **config.model_options())
-    rules = plan_rules(config, model)
     messages = screen.messages()
-    warn_of_vocabulary(model.folder, model.vocab_size, trusted=config.trust_remote_code)
+    trusted = config.trust_remote_code
+    tokenizer = backend_of(rules).tokenizer(model.folder, trust_remote_code=trusted)
+    warn_of_vocabulary(tokenizer, model.vocab_size)
     with messages.status("Tokenizing a sample"):
-        estimate, sample = estimate_plan(config, plan, model, rules)
+        estimate, sample = estimate_plan(config, plan, model, rules, reused)
     costs = [
         cost_of(estimate.prompt_tokens, name, kind, currency=prices.currency)
         for name, kind in prices.workers.items()
@@ -127,7 +148,7 @@ def _priced(
     speed = None
     if calibrating:
         with quiet(), messages.status("Measuring this machine"):
-            speed = _calibrate(config, model, rules, sample)
+            speed = _calibrate(config, model, rules, tokenizer, sample)
         kind = WorkerKind(tokens_per_second=speed.tokens_per_second)
         tokens, currency = estimate.prompt_tokens, prices.currency
         costs.append(cost_of(tokens, THIS_MACHINE, kind, spread=speed.spread, currency=currency))
@@ -135,13 +156,11 @@ def _priced(
 
 
 def _calibrate(
-    config: ScoreConfig, model: Model, rules: ScoringRules, sample: Sample
+    config: ScoreConfig, model: Model, rules: ScoringRules, tokenizer: Tokenizer, sample: Sample
 ) -> Calibration:
-    from pipeline.engine.vllm_engine import VllmEngine
     from pipeline.planning.calibration import calibrate
 
-    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
-    engine = VllmEngine(asked_engine(config, model, rules))
+    engine = backend_of(rules).engine(asked_engine(config, model, rules))
     try:
         return calibrate(engine, tokenizer, rules, sample, vocab_size=model.vocab_size)
     finally:
@@ -153,48 +172,53 @@ def _tokens(plan: CorpusPlan, estimate: Estimate | None) -> int:
 
 
 def _words(
-    plan: CorpusPlan, estimate: Estimate | None, speed: Calibration | None
+    plan: CorpusPlan, estimate: Estimate | None, speed: Calibration | None, *, reused: bool
 ) -> dict[str, Any]:
-    """The estimate and where it is from, as names and values."""
+    """The estimate and its sources, as names and values."""
     found: dict[str, Any] = {"estimated_tokens": _tokens(plan, estimate)}
     if estimate is None:
         return found | {"source": f"{GUESS}; --model counts a sample"}
     found["estimated_tokens"] = _quantity(estimate.tokens)
     found["prompt_tokens"] = f"{_quantity(estimate.prompt_tokens)}, prefixes and context included"
     found["windows"] = _quantity(estimate.windows)
-    found["source"] = estimate.source
+    found["source"] = estimate.source + ("; rows taken over are left out" if reused else "")
     if speed is not None:
         found["calibration"] = (
-            f"{number(speed.tokens_per_second)} tokens/s +-{100 * speed.spread:.1f}% over "
-            f"{speed.num_chunks} chunks, {speed.seconds:.0f} s of scoring; start-up not counted"
+            f"{number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)} over "
+            f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; start-up not counted"
         )
     return found
 
 
 def _quantity(found: Quantity) -> str:
     if found.low == found.high:
-        return f"{found.value:,}"
-    return f"{found.value:,} (95%: {found.low:,} to {found.high:,})"
+        return count(found.value)
+    return f"{count(found.value)} (95%: {count(found.low)} to {count(found.high)})"
 
 
 def _table(costs: list[Cost]) -> Table:
     priced = any(cost.price for cost in costs)
-    currency = f" {plain(costs[0].currency)}" if costs[0].currency else ""
-    table = Table(box=None, pad_edge=False)
-    for name in ("worker", "workers", "tokens/s each", "hours", *(["price"] if priced else [])):
-        table.add_column(
-            name, justify="left" if name == "worker" else "right", no_wrap=name != "worker"
+    rows = [
+        (
+            cost.worker,
+            count(cost.count),
+            number(cost.tokens_per_second),
+            _between(cost.hours, _hours),
+            *([_between(cost.price, partial(money, currency=cost.currency))] if priced else []),
         )
-    for cost in costs:
-        row = [plain(cost.worker), f"{cost.count:,}", number(cost.tokens_per_second)]
-        row.append(_between(cost.hours))
-        if priced:
-            row.append(_between(cost.price) + currency if cost.price else "-")
-        table.add_row(*map(Text, row))
-    return table
+        for cost in costs
+    ]
+    columns = ("worker", "workers", "tokens/s each", "time", *(["price"] if priced else []))
+    return Table(columns=columns, rows=rows)
 
 
-def _between(found: Span) -> str:
+def _hours(value: float | None) -> str:
+    return duration(None if value is None else value * 3600)
+
+
+def _between(found: Span | None, show: Callable[[float | None], str]) -> str:
+    if found is None:
+        return show(None)
     if found.low == found.high:
-        return number(found.value)
-    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
+        return show(found.value)
+    return f"{show(found.value)} ({show(found.low)} to {show(found.high)})"

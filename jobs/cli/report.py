@@ -9,8 +9,9 @@ from pipeline.errors import AccessError
 from pipeline.rendering.escaping import plain
 from pipeline.reports.output import print_report, to_markdown, write_report
 from pipeline.reports.report import build_report
-from pipeline.reports.wording import values_of, verdict
+from pipeline.reports.wording import outcome
 from pipeline.runs.store import RunStore
+from pipeline.settings.weights import Weight
 
 
 def report_and_print(
@@ -19,9 +20,11 @@ def report_and_print(
     by: tuple[str, ...],
     separate: str | None,
     fail_if: tuple[str, ...],
+    baseline: str | None,
     text: bool,
     corpus: str | None,
     partial: bool,
+    weight: Weight,
     form: Form,
 ) -> int:
     """Write the report's files and print it. The exit code."""
@@ -33,11 +36,13 @@ def report_and_print(
             by=by,
             separate=separate,
             fail_if=fail_if,
+            baseline=baseline,
             text=text,
             corpus=corpus,
             partial=partial,
+            weight=weight,
         )
-    # Whoever may only read a run is shown its report too, and told then.
+    # A run that cannot be written to still gets its report printed.
     refused: OSError | AccessError | None = None
     try:
         written = write_report(report, store)
@@ -54,6 +59,5 @@ def report_and_print(
     messages.print(f"Wrote {written}")
     failed = [finding for finding in report.requirements if finding.failed]
     for finding in failed:
-        what = f"{verdict(finding)}: {finding.expression}: {values_of(finding)}"
-        messages.print(plain(what), style="bold red")
+        messages.print(plain(outcome(finding)), style="bold red")
     return 1 if failed else 0

@@ -1,32 +1,35 @@
 """What the commands of main.py do: call the library and print.
 
-Owns the words on the terminal. Kept apart from main.py so that `winnow --help` imports nothing.
+Owns what is printed. Kept apart from main.py so that `winnow --help` imports nothing.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
-
-from rich.table import Table
 
 from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.console.quiet import quiet
-from pipeline.engine.sizing import default_shard_tokens
+from pipeline.engine.backends import backend_of
+from pipeline.engine.protocol import Tokenizer
+from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.terminal import print_table
+from pipeline.rendering.formats import count, size
+from pipeline.rendering.table import facts_table
+from pipeline.rendering.terminal import print_page, print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
 from pipeline.runs.lock import is_alive, read_holder
-from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import is_complete
 from pipeline.runs.status import damage, state_of
 from pipeline.runs.store import RunStore
+from pipeline.schema import Shard
 from pipeline.settings.config import ScoreConfig
 
 TEXT_BYTES = "uncompressed bytes of the text column, encoding included"
-"""What footers tell; neither the bytes of the texts nor those of the files."""
+"""From footers; neither the size of the texts nor that of the files."""
 
 
 def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
@@ -58,7 +61,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         what = failure.get("file") or f"shard {failure.get('shard')}"
         messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
     if success is None:
-        messages.print("Run the same command again to try what was given up.")
+        messages.print("Run the same command again to retry what was given up.")
     else:
         totals = success.totals
         what = "scored" if outcome.num_shards_scored else "had already scored"
@@ -78,7 +81,9 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         config, store, default_shard_tokens=default_shard_tokens(config.address)
     )
     model = manifest.model
-    warn_of_vocabulary(model.folder, model.vocab_size, trusted=model.trust_remote_code)
+    trusted = model.trust_remote_code
+    tokenizer = backend_of(manifest.rules).tokenizer(model.folder, trust_remote_code=trusted)
+    warn_of_vocabulary(tokenizer, model.vocab_size)
     done = set() if is_new else store.done()
     facts: dict[str, Any] = {
         "run": store.location,
@@ -93,23 +98,22 @@ def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
         "model": manifest.model.name,
         **manifest.rules.model_dump(),
     }
-    if manifest.reuse is not None:
-        facts |= _reused(manifest)
+    if (reuse := manifest.reuse) is not None:
+        kept = [shard for shard in manifest.shards if shard.id in reuse.shards]
+        facts |= reused_facts(kept, reuse.reason)
     if as_json:
         facts |= {"text_bytes_are": TEXT_BYTES, "unreadable": manifest.unreadable}
     else:
-        facts["text_bytes"] = f"{manifest.text_bytes:,}: {TEXT_BYTES}"
+        facts["text_bytes"] = f"{size(manifest.text_bytes)}: {TEXT_BYTES}"
     print_facts(facts, as_json=as_json)
     if not as_json:
         print_unreadable(manifest.unreadable)
 
 
-def _reused(manifest: Manifest) -> dict[str, Any]:
-    """How much a plan takes over of another run, and why not all of it."""
-    reuse = manifest.reuse
-    assert reuse is not None
-    rows = sum(shard.num_rows for shard in manifest.shards if shard.id in reuse.shards)
-    return {"rows_reused": rows, "not_reused": reuse.reason or None}
+def reused_facts(kept: Sequence[Shard], reason: str) -> dict[str, Any]:
+    """How much a plan reuses of another run, and why not all of it."""
+    rows = sum(shard.num_rows for shard in kept)
+    return {"rows_reused": rows, "not_reused": reason or None}
 
 
 def print_unreadable(unreadable: dict[str, str]) -> None:
@@ -118,14 +122,14 @@ def print_unreadable(unreadable: dict[str, str]) -> None:
         screen.messages().print(plain(f"Unreadable: {name}: {reason}"), style="yellow")
 
 
-def warn_of_vocabulary(folder: str, vocab_size: int, *, trusted: bool) -> None:
-    """Say so if the tokenizer makes tokens that the model does not have."""
-    if warning := vocabulary_warning(folder, vocab_size, trust_remote_code=trusted):
+def warn_of_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Warn if the tokenizer makes tokens that the model does not have."""
+    if warning := vocabulary_warning(tokenizer, vocab_size):
         screen.say(f"Warning: {warning}", "yellow")
 
 
 def print_status(run: str, *, as_json: bool) -> int:
-    """How far a run is. The exit code: 1 if anything was given up or lost."""
+    """Print the progress of a run. The exit code: 1 if anything was given up or lost."""
     store = RunStore(run)
     manifest = require_planned(store)
     holder = read_holder(store.root)
@@ -172,8 +176,7 @@ def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
     for name in found:
         print(plain(name))
     what = "would be removed" if dry_run else "removed"
-    size = sum(found.values())
-    screen.messages().print(f"{len(found)} files, {size:,} bytes {what}")
+    screen.messages().print(f"{len(found)} files, {size(sum(found.values()))} {what}")
     return 0
 
 
@@ -189,7 +192,7 @@ def verify_and_print(
     as_json: bool,
 ) -> int:
     """Verify, and print the verdicts. The exit code: 1 if a check failed."""
-    from pipeline.reports.output import print_verification
+    from pipeline.verification.page import to_page
     from pipeline.verification.verify import verify_run
 
     messages = screen.messages()
@@ -207,7 +210,7 @@ def verify_and_print(
     if as_json:
         print(verification.model_dump_json(indent=2))
     else:
-        print_verification(verification, screen.data())
+        print_page(to_page(verification), screen.data())
     return 0 if verification.passed else 1
 
 
@@ -221,11 +224,9 @@ def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for key, value in facts.items():
-        if value is not None:
-            text = f"{value:,}" if isinstance(value, int) else plain(str(value))
-            table.add_row(key.replace("_", " "), text)
-    print_table(table, screen.data())
+    shown = {key: value for key, value in facts.items() if value is not None}
+    rows = [
+        (key.replace("_", " "), count(value) if isinstance(value, int) else str(value))
+        for key, value in shown.items()
+    ]
+    print_table(facts_table(rows), screen.data())

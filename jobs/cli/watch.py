@@ -1,25 +1,24 @@
-"""`winnow status --watch`: a run as it goes on, on a terminal, in a log or as JSON lines.
+"""`winnow status --watch`: the progress of a run, on a terminal, in a log or as JSON lines.
 
-Owns when to look, what a look is shown as, and when to stop looking. What there is to see is
+Owns when to update, how an update is shown, and when to stop. Reading the run is
 pipeline/runs/status.py's.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from jobs.console import screen
 from jobs.console.ending import INTERRUPTED
 from pipeline.errors import RunError
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import number, percent_of
+from pipeline.rendering.formats import duration, number, percent_of
+from pipeline.rendering.table import facts_table
+from pipeline.rendering.terminal import drawn
 from pipeline.runs.lock import is_alive, read_holder
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.status import Snapshot, Watch, damage
@@ -30,25 +29,26 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
     """Look every `interval` seconds until the run ends. The exit code: that of the run.
 
     0 once it is finished, 1 if anything was given up or lost or its driver is gone, 130 if the
-    watching was interrupted. Raises RunError where there is no run.
+    watching was interrupted. A run that is not there yet is waited for. Raises RunError where
+    something else is.
     """
     messages = screen.messages()
     console = screen.data()
+    last: Snapshot | None = None
     try:
         with ExitStack() as stack:
             live: Live | None = None
-            last: Snapshot | None = None
             for seen in follow(RunStore(run), interval, messages):
                 if as_json:
                     print(seen.model_dump_json(), flush=True)
                 elif console.is_terminal:
                     live = live or stack.enter_context(Live(console=console, auto_refresh=False))
-                    live.update(shown(seen), refresh=True)
+                    live.update(shown(seen, console.width), refresh=True)
                 elif not seen.same_as(last):
                     print(line(seen), flush=True)
                 last = seen
     except KeyboardInterrupt:
-        messages.print("Stopped watching; the run goes on.")
+        messages.print("Stopped watching; the run continues." if last else "Stopped waiting.")
         return INTERRUPTED
     assert last is not None
     for failure in last.failures:
@@ -72,58 +72,51 @@ def follow(store: RunStore, interval: float, messages: Console) -> Iterator[Snap
         yield seen
         if seen.state != "running":
             return
-        # Counted from the end of a look: however slow a store is, it has a rest between two.
+        # Counted from the end of an update, so that a slow store gets a pause between two.
         time.sleep(interval)
 
 
 def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
-    """The plan, waited for as long as somebody is making it. Raises RunError."""
-    told = False
-    while True:
+    """Wait for the plan. Raises RunError where something other than a run is."""
+    told = ""
+    while (manifest := store.manifest()) is None:
         try:
-            return require_planned(store)
+            store.check_free()
         except RunError:
-            if not is_being_planned(store):
-                # The plan may have appeared, and its driver gone, since the first look.
-                return store.require_manifest()
-        if not told:
-            messages.print(f"{plain(store.location)} is not planned yet; waiting")
-            told = True
+            # The plan may have appeared since it was looked for.
+            return store.require_manifest()
+        holder = read_holder(store.root)
+        waiting = "there is no run yet; waiting for winnow score to begin one"
+        if holder is not None and is_alive(holder):
+            waiting = f"is not planned yet; waiting for {holder}, who is starting engines"
+        if waiting != told:
+            messages.print(f"{plain(store.location)}: {plain(waiting)}")
+        told = waiting
         time.sleep(interval)
+    return manifest
 
 
 def require_planned(store: RunStore) -> Manifest:
-    """The plan. Raises RunError where there is none, naming who is making it."""
+    """The plan. Raises RunError if there is none, naming the process that is making it."""
     manifest = store.manifest()
-    if manifest is None and is_being_planned(store):
+    holder = None if manifest else read_holder(store.root)
+    if holder is not None and is_alive(holder):
         raise RunError(
-            f"{store.location} is not planned yet: {read_holder(store.root)} is starting engines",
+            f"{store.location} is not planned yet: {holder} is starting engines",
             hint="the plan is written once the model is loaded; --watch waits for it",
         )
     return manifest or store.require_manifest()
 
 
-def is_being_planned(store: RunStore) -> bool:
-    """Whether somebody who lives holds the lock."""
-    holder = read_holder(store.root)
-    return holder is not None and is_alive(holder)
-
-
 def line(seen: Snapshot) -> str:
-    """A look in a line, for logs."""
+    """One update as a line, for logs."""
     return plain("  ".join(value for _, value in _facts(seen)))
 
 
-def shown(seen: Snapshot) -> Table:
-    """A look as a bar and a table, for a terminal."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    table.add_row("run", Text(plain(seen.run)))
-    table.add_row("", ProgressBar(total=max(1, seen.rows), completed=seen.rows_done, width=40))
-    for name, value in _facts(seen):
-        table.add_row(name, Text(plain(value)))
-    return table
+def shown(seen: Snapshot, width: int) -> Group:
+    """One update as a table and a bar, for a terminal of some width."""
+    bar = ProgressBar(total=max(1, seen.rows), completed=seen.rows_done, width=min(40, width))
+    return Group(drawn(facts_table([("run", seen.run), *_facts(seen)]), width), bar)
 
 
 def _facts(seen: Snapshot) -> list[tuple[str, str]]:
@@ -145,13 +138,3 @@ def _facts(seen: Snapshot) -> list[tuple[str, str]]:
     if seen.driver:
         found.append(("driver", f"driven by {seen.driver}"))
     return found
-
-
-def duration(seconds: float) -> str:
-    """A span of time in its two largest units: "3 h 20 min"."""
-    whole = max(0, round(seconds))
-    units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
-    for (big, size), (small, part) in pairwise(units):
-        if whole >= size:
-            return f"{whole // size} {big} {whole % size // part} {small}"
-    return f"{whole} s"

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one line for whoever typed it.
+"""How a command ends: its exit code, and one line for the user.
 
 Owns the exit codes, turning every error into a line and a hint, and the streams of the process.
 A trace is shown only with WINNOW_DEBUG set.
@@ -28,7 +28,7 @@ from pipeline.errors import UsageError, WinnowError, first_line, missing_extra
 INTERRUPTED = 130
 TERMINATED = 143
 OUTPUT_CLOSED = 141
-"""As a program that SIGPIPE ended: whoever read the output has seen enough of it."""
+"""As a program that SIGPIPE ended: the reader of its output closed the pipe."""
 EXIT_CODES = (
     "Exit codes: 0 done; 1 done with findings, or with something given up and recorded; 2 the "
     "request cannot be carried out; 130 and 143 interrupted and terminated, 141 the output "
@@ -40,14 +40,14 @@ NO_TELEMETRY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
-# The request is at fault, not a moment that passes.
+# The request is wrong; trying again would not help.
 USAGE_ERRNOS = frozenset(
     [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG]
 )
 
 
 def begin_process() -> None:
-    """What holds for a whole process: SIGTERM ends it in order, nobody is told of its use, it has
+    """What holds for a whole process: SIGTERM ends it in order, no usage is reported, it has
     a home, its three streams are open, and stdout is ours alone.
 
     With one of them closed, the next file that is opened would take its number, and be printed to.
@@ -75,7 +75,7 @@ def _keep_streams() -> None:
         given = getattr(sys, name)
         given.flush()
         by_line = getattr(given, "line_buffering", False) or getattr(given, "write_through", False)
-        # Messages are not kept back: nothing of them is left to be flushed at the end.
+        # stderr is unbuffered: nothing is left to be flushed at the end.
         raw = os.fdopen(os.dup(number), "wb", buffering=0 if name == "stderr" else -1)
         own = io.TextIOWrapper(
             raw,
@@ -112,16 +112,16 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
             raise
         code = _report_error(error)
     except Terminated:
-        screen.say("Stopped by SIGTERM. Run the same command again to go on.")
+        screen.say("Stopped by SIGTERM. Run the same command again to continue.")
         code = TERMINATED
     except KeyboardInterrupt:
-        screen.say("Interrupted. Run the same command again to go on.")
+        screen.say("Interrupted. Run the same command again to continue.")
         code = INTERRUPTED
     except BaseException as error:
         if not _is_panic(error) or os.environ.get("WINNOW_DEBUG"):
             raise
         screen.say(f"Error: a dependency failed on: {first_line(error)}", style="bold red")
-        screen.say("Hint: this is a fault in Winnow, please report it; WINNOW_DEBUG=1 shows where")
+        screen.say("Hint: this is a bug in Winnow, please report it; WINNOW_DEBUG=1 shows where")
         code = 1
     sys.exit(code)
 
@@ -139,7 +139,7 @@ def spelling(command: Any) -> Iterator[None]:
 
 
 def _is_panic(error: BaseException) -> bool:
-    """Whether Rust code gave up, in Polars or a tokenizer. Its class is no Exception, and each
+    """Whether Rust code panicked, in Polars or a tokenizer. Its class is no Exception, and each
     extension module has one of its own."""
     return type(error).__name__ == "PanicException" and "pyo3" in type(error).__module__
 
@@ -160,12 +160,12 @@ def _report_error(error: Exception) -> int:
         code = UsageError.exit_code if error.errno in USAGE_ERRNOS else 1
         where = error.filename or ("stdout" if _stdout_fails() else None)
         what = f"{where}: {error.strerror}" if where else error.strerror
-        hint = "mend that and run again; what is finished is kept"
+        hint = "fix that and run the same command again; what is finished is kept"
         if code == UsageError.exit_code:
-            hint = "choose another place, or mend that one"
+            hint = "choose another place, or fix that one"
     else:
         code, what = 1, f"{type(error).__name__}: {first_line(error)}"
-        hint = "this is a fault in Winnow; WINNOW_DEBUG=1 shows where"
+        hint = "this is a bug in Winnow; WINNOW_DEBUG=1 shows where"
     with contextlib.suppress(BrokenPipeError):
         screen.say(f"Error: {what}", style="bold red")
         if hint:
@@ -181,10 +181,6 @@ def _usage_error(error: TyperException) -> UsageError:
     if near := getattr(error, "possibilities", None):
         nearest = get_close_matches(getattr(error, "option_name", ""), near, n=1, cutoff=0)
         return UsageError(error.message, hint=f"did you mean {nearest[0]}?")
-    if "unexpected extra argument" in message and command.endswith((" score", " plan")):
-        # The shell has put names in place of a glob.
-        hint = f"put a glob in quotes: {command} 'data/*.parquet'; or see {command} --help"
-        return UsageError(message.rstrip("."), hint=hint)
     what, is_near, near = message.partition(" Did you mean ")
     if is_near:
         return UsageError(what.rstrip("."), hint=f"did you mean {near}")
@@ -194,7 +190,7 @@ def _usage_error(error: TyperException) -> UsageError:
 def _unwrapped(command: Callable[[], Any]) -> Any:
     """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError.
 
-    A package that a core install does not have is an error of the caller's, not a fault.
+    A package that a core install does not have is the caller's error, not a bug.
     """
     try:
         return command()

@@ -1,6 +1,6 @@
 """Progress on stderr: a bar on a terminal, a line now and then in a log.
 
-Owns what a person sees while a run goes on. stdout stays for data.
+Owns what is shown while a run is in progress. stdout stays for data.
 """
 
 import sys
@@ -38,7 +38,7 @@ class ProgressListener:
             self._bar.stop()
 
     def phase(self, text: str) -> None:
-        """Something slow begins."""
+        """A slow phase begins."""
         self._console.print(f"{text} …", style="dim")
 
     def begin(self, num_rows: int, num_done: int) -> None:
@@ -61,7 +61,7 @@ class ProgressListener:
         self._already = num_done
 
     def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None:
-        """This driver has scored so many documents and tokens in so many seconds."""
+        """This driver has scored this many documents and tokens in this many seconds."""
         rate = f"{num_tokens / seconds:,.0f}" if seconds > 0 and num_tokens else "-"
         done = self._already + num_rows
         if self._bar is not None:

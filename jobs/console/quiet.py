@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let nothing be seen that others print to descriptors 1 and 2; WINNOW_DEBUG shows it.
+    """Hide what others print to descriptors 1 and 2; WINNOW_DEBUG shows it.
 
     Our own messages are seen: `begin_process` gave them descriptors of their own.
     """

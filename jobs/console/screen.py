@@ -14,6 +14,8 @@ from rich.console import Console
 
 from pipeline.rendering.escaping import plain
 
+AS_WIDE_AS_NEEDED = 1 << 20
+"""Columns of what is no terminal: whoever reads a log or a pipe breaks lines as they like."""
 Color = Literal["auto", "always", "never"]
 _color: Color = "auto"
 
@@ -60,18 +62,19 @@ def _screen(*, stderr: bool) -> Console:
     is_terminal = stream is not None and stream.isatty()
     return _Screen(
         stderr=stderr,
+        width=None if is_terminal else AS_WIDE_AS_NEEDED,
         highlight=False,
         markup=False,
         emoji=False,
         soft_wrap=stderr,
-        # Told outright: rich would take FORCE_COLOR for a terminal, and draw bars into a log.
+        # Set explicitly: rich takes FORCE_COLOR for a terminal, and would draw bars into a log.
         force_terminal=is_terminal,
         color_system=_color_system(is_terminal=is_terminal),
     )
 
 
 def _color_system(*, is_terminal: bool) -> Literal["auto", "standard"] | None:
-    """no-color.org and its opposite, force-color.org; what was asked outright beats both."""
+    """no-color.org and its opposite, force-color.org; an explicit choice overrides both."""
     asked = _color
     if asked == "auto":
         if os.environ.get("NO_COLOR"):

@@ -5,9 +5,9 @@ from typing import NoReturn
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception, so that every block is left properly."""
+    """SIGTERM, as an exception, so that every `with` and `finally` block runs."""
 
 
 def on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
-    """Handler: leave by way of the exception."""
+    """Signal handler that raises the exception."""
     raise Terminated

@@ -1,7 +1,7 @@
 """The demo's corpus: labelled text that is on every machine with Python and a few packages.
 
-Owns finding the text and writing it as Parquet. Labelled, so that a report can be checked by eye:
-prose, code, package READMEs and licences are language, the rest is seeded noise.
+Owns finding the text and writing it as Parquet. Texts are labelled, so that a report can be
+checked by eye: prose, code, package READMEs and licences are language, the rest is seeded noise.
 """
 
 import base64
@@ -27,7 +27,7 @@ LONG_TOPIC = "exceptions", "formatstrings", "assignment"
 
 
 NOISE = "shuffled words", "random characters", "base64"
-"""The sources that are no language."""
+"""The sources that are noise, not language."""
 
 
 class Row(NamedTuple):

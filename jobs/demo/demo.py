@@ -40,7 +40,7 @@ def run_demo(folder: Path) -> int:
     messages.print(f"Corpus: {corpus}")
     run = folder / "run"
     config = ScoreConfig(
-        corpus=str(corpus), out=str(run), model=str(model), carry=("source", "lang")
+        corpus=(str(corpus),), out=str(run), model=str(model), carry=("source", "lang")
     )
     with ProgressListener() as listener, _words_of_the_demo(folder):
         outcome = run_score(config, listener)
@@ -53,6 +53,7 @@ def run_demo(folder: Path) -> int:
     winnow = _winnow()
     print(f"\nReport: {page}")
     print(f"Took {time.monotonic() - started:.0f} s. Next:")
+    print(f"  {winnow} explore {run}")
     print(f"  {winnow} report {run} --by lang")
     print(f"  {winnow} plan YOUR.parquet")
     print(f"  {winnow} score YOUR.parquet --out runs/mine --model {shlex.quote(str(model))}")
@@ -60,7 +61,7 @@ def run_demo(folder: Path) -> int:
 
 
 def demo_report(store: RunStore) -> Report:
-    """By source, and how well scores tell the noise from the language."""
+    """By source, and how well scores separate noise from language."""
     return build_report(store, by=("source",), separate=f"source={','.join(NOISE)}")
 
 
@@ -76,7 +77,7 @@ def _words_of_the_demo(folder: Path) -> Iterator[None]:
         if "out" not in error.settings:
             raise
         old = f"{shlex.quote(str(folder / 'run'))} {shlex.quote(str(folder / 'corpus'))}"
-        hint = f"begin it anew: rm -r {old}; or elsewhere: python -m jobs.demo FOLDER"
+        hint = f"start over: rm -r {old}; or use another folder: python -m jobs.demo FOLDER"
         raise type(error)(str(error), hint=hint) from error
 
 

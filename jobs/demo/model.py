@@ -68,7 +68,7 @@ def _fetch_gguf(scratch: Path) -> Path:
         digest = hashlib.file_digest(gguf, "sha256").hexdigest()
     if digest != GGUF_SHA256:
         raise ModelError(
-            f"the demo model is not the file it should be: sha256 {digest}, not {GGUF_SHA256}",
+            f"the demo model has the wrong checksum: sha256 {digest}, not {GGUF_SHA256}",
             hint="the download was altered or damaged; run it again",
         )
     return scratch / GGUF_NAME

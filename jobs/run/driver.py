@@ -1,7 +1,7 @@
-"""Shards to actors and back, until every one is scored or given up.
+"""Dispatches shards to workers until every one is scored or given up.
 
-Owns the queue, retries, the search for documents that kill engines, and giving up. Which actor is
-up is pool.py's, what happens to one shard pipeline/scoring/shard.py's.
+Owns the queue, retries, the search for documents that kill engines, and giving up. Starting
+workers is pool.py's, scoring one shard pipeline/scoring/shard.py's.
 """
 
 import contextlib
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 DEATHS_BEFORE_SEARCH = 2
 NODES_LOST = 20
-"""A shard may lose this many machines without it being held against the shard."""
+"""Machines that a shard may lose before that counts as a failed attempt."""
 LONGEST_DELAY = 60.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class Listener(Protocol):
-    """Whoever watches a run: a progress bar, a log."""
+    """What is notified of a run's progress: a progress bar, a log."""
 
     def phase(self, text: str) -> None: ...
 
@@ -48,7 +48,7 @@ class Listener(Protocol):
 
 
 class Driver:
-    """Hands shards to actors, largest first, two in flight each; takes back what an actor loses."""
+    """Dispatches shards, largest first, two in flight per worker; requeues what a worker loses."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Driver:
         check: Callable[[], None] = lambda: None,
         trace: RunTrace | None = None,
     ) -> None:
-        """`check` is called now and then, and raises what must end the run."""
+        """`check` is called regularly, and raises what must end the run."""
         self._config = config
         self._manifest = manifest
         self._store = store
@@ -103,7 +103,7 @@ class Driver:
             self._dispatch()
             if self._tasks:
                 ready, _ = ray.wait(list(self._tasks), timeout=POLL_SECONDS)
-                # Whatever else is ready, so that a crowd of workers is served in one turn.
+                # Everything else that is ready, so that many workers are handled in one turn.
                 ready, _ = ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
                 for task in ready:
                     self._handle_result(task)
@@ -119,7 +119,7 @@ class Driver:
         return self._pool.idle_share()
 
     def gather_trace(self) -> None:
-        """Tell the trace what workers have not told yet, and what is still out."""
+        """Add to the trace what workers have not reported yet, and what is still in flight."""
         self._pool.gather_spans()
         for worker, work, dispatched_at in self._tasks.values():
             self._trace.dispatched(f"{_name(work)}, unfinished", worker.number, dispatched_at)
@@ -140,7 +140,7 @@ class Driver:
                 self._tasks[task] = (worker, work, time.monotonic())
 
     def _may_take(self, worker: Worker, work: Work) -> bool:
-        # A shard that an actor died with is tried alone: whatever is in flight beside a poisonous
+        # A shard that an actor died with is tried alone: a shard in flight beside a poisonous
         # one dies with it, and would use up its attempts too.
         suspects = any(self._attempts[w.shard] for w in (work, *worker.in_flight))
         return len(worker.in_flight) < (1 if suspects else SHARDS_IN_FLIGHT)
@@ -188,7 +188,7 @@ class Driver:
         self._metrics.shard_done(totals, worker.number)
 
     def _committed(self, work: Work) -> Totals | None:
-        """What a worker committed and died before it could tell: the final name is the commit."""
+        """Handle a shard whose worker committed it and died before it could report."""
         if work.rows is None and self._store.root.exists(self._store.part_name(work.shard)):
             with contextlib.suppress(RunError):  # no whole part: scored again, and so replaced
                 return self._store.footer(work.shard).totals
@@ -227,7 +227,7 @@ class Driver:
         elif died:
             self._queue.append(work)
         else:
-            # A store that is overloaded or away needs time, and not from everybody at once.
+            # A store that is overloaded or down needs time, and retries at different moments.
             delay = min(LONGEST_DELAY, 2.0**attempts) * random.uniform(0.5, 1)
             self._delayed.append((time.monotonic() + delay, work))
 
@@ -258,7 +258,7 @@ class Driver:
         self._store.write_failure(f"{shard:05d}", record)
 
     def _forget(self, shard: int) -> None:
-        """End the search in a shard, with what is not dispatched of it."""
+        """End the search in a shard, and drop what is not dispatched of it."""
         self._searches.pop(shard, None)
         self._queue = deque(work for work in self._queue if work.shard != shard)
 
@@ -279,7 +279,7 @@ class Driver:
         tokens = self._done.num_tokens_computed + sum(tokens for _, tokens in partial)
         for watcher in (self._listener, self._metrics):
             watcher.advance(rows, tokens, self._reported_at - self._started)
-        # Counted, not gathered: of millions of shards that wait, gathering would take seconds.
+        # Counted, not collected: collecting millions of waiting shards would take seconds.
         running = len({work.shard for _, work, _ in self._tasks.values()})
         waiting = self._num_shards - self._num_done - self._num_given_up - running
         self._metrics.states(

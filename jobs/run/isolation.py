@@ -5,7 +5,7 @@ became of each, and gets the next ones. Results of probes are thrown away; the s
 more, whole but for the deadly documents, when the search is over.
 
 A search ends: every death is a restart of an engine, and there are at most MOST_DEATHS of them. If
-FUTILE_DEATHS engines die before any part survives, it is not the documents.
+FUTILE_DEATHS engines die before any part survives, the documents are not to blame.
 """
 
 from collections import Counter, deque
@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from pipeline.runs.manifest import Manifest
 
 FAN_OUT = 8
-"""Parts that a deadly part is cut into, and that are out at a time: an engine's start costs more
+"""Parts that a deadly part is cut into, all in flight at once: starting an engine costs more
 than scoring a part."""
 CONFIRMATIONS = 2
 """Deaths of a document alone before it is blamed: a machine may die too."""
 FUTILE_DEATHS = 64
-"""Deaths, with nothing that survived, after which a search is given up, and its shard with it."""
+"""Deaths, without a survivor, after which a search and its shard are given up."""
 MOST_DEATHS = 512
-"""Deaths after which a search takes whatever is still in doubt for deadly."""
+"""Deaths after which a search treats every document still in doubt as deadly."""
 MOST_ROWS = 100
 """Deadly documents that a record in `failed/` names."""
 
@@ -55,11 +55,11 @@ class PoisonSearch:
 
     @property
     def is_hopeless(self) -> bool:
-        """Nothing survives: it is not the documents."""
+        """Nothing survives: the documents are not to blame."""
         return not self._any_survived and self._num_deaths >= FUTILE_DEATHS
 
     def take(self) -> list[Rows]:
-        """The parts to probe next: the smallest first, so that something survives soon."""
+        """The parts to probe next: the smallest first, so that some survive soon."""
         room = min(FAN_OUT - len(self._running), len(self._waiting))
         taken = [self._waiting.popleft() for _ in range(room)]
         self._running.update(taken)
@@ -70,7 +70,7 @@ class PoisonSearch:
         self._any_survived = True
 
     def died(self, rows: Rows, reason: str = "") -> None:
-        """An engine died with this part, alone; of what, if it said so."""
+        """An engine died on this part alone; `reason` is its error, if it gave one."""
         self._running.discard(rows)
         self._num_deaths += 1
         if rows.end - rows.first > 1:
@@ -82,7 +82,7 @@ class PoisonSearch:
 
     def _blame(self, rows: Rows, reason: str) -> None:
         self._deaths[rows.first] += 1
-        # What another document was found to die of, by as many deaths, is no accident either.
+        # The same error as another document's, confirmed by as many deaths, is no accident.
         is_known = reason != "" and reason in self.poison.values()
         if is_known or self._deaths[rows.first] >= CONFIRMATIONS:
             self.poison[rows.first] = reason
@@ -90,7 +90,7 @@ class PoisonSearch:
             self._waiting.appendleft(rows)
 
     def _end(self) -> None:
-        """Rather than losing the sound documents, take for deadly what nobody knows to be sound."""
+        """Treat every document not known to be sound as deadly, so that the others are scored."""
         for rows in (*self._waiting, *self._running):
             self.poison |= dict.fromkeys(range(*rows), "")
             self.num_doubtful += rows.end - rows.first
@@ -102,7 +102,7 @@ class PoisonSearch:
         said = Counter(filter(None, self.poison.values())).most_common(1)
         reason = f": {said[0][0]}" if said else ""
         if self.is_hopeless:
-            return f"{self._num_deaths} engines died and nothing of it was scored{reason}"
+            return f"{self._num_deaths} engines died and none of it was scored{reason}"
         num = len(self.poison)
         doubtful = f", {self.num_doubtful:,} of them not tried alone" if self.num_doubtful else ""
         what = "a document kills" if num == 1 else f"{num:,} documents kill"

@@ -1,4 +1,4 @@
-"""What an engine died of, from its worker to the driver.
+"""The error that an engine died of, passed from its worker to the driver.
 
 Owns the way there. A worker whose engine failed ends at once, so that no other shard of it is
 scored with a broken engine; a result would not get out in time. Ray's store of keys and values is
@@ -16,13 +16,13 @@ MOST_CHARACTERS = 200
 
 
 def leave_last_words(run_id: str, shard: int, reason: str) -> None:
-    """Say what the engine of this worker died of, while it scored a shard."""
+    """Record what the engine of this worker died of, while it scored a shard."""
     with contextlib.suppress(Exception):  # the process ends, whether or not this is heard
         _internal_kv_put(_key(run_id, shard), _short(reason), namespace=NAMESPACE)
 
 
 def take_last_words(run_id: str, shard: int) -> str:
-    """What the last engine that died of a shard said; empty if it said nothing."""
+    """The error of the last engine that died on a shard; empty if it gave none."""
     key = _key(run_id, shard)
     with contextlib.suppress(Exception):  # of a store that is not there either
         said: bytes | None = _internal_kv_get(key, namespace=NAMESPACE)

@@ -1,15 +1,15 @@
-"""What a run says of itself to Prometheus, through the Ray cluster that it runs on.
+"""The metrics that a run reports to Prometheus, through the Ray cluster that it runs on.
 
 Owns names, labels and units of the metrics. Ray collects them from the driver, puts `ray_` before
 each name, and serves them on every node (`--metrics-export-port`, 8080 under KubeRay); what is
 asked of them is infra/prometheus/rules.yaml and infra/grafana/dashboard.json.
 
-A metric that cannot be reported is never a reason to stop a run: the first failure is logged, and
-the run goes on.
+A metric that cannot be reported never stops a run: the first failure is logged, and the run
+continues.
 
 What a query has to know: a counter that was never counted up has no series (Ray refuses to add 0).
 Some twenty seconds after a driver has left, its gauges are gone; its counters are served for as
-long as the node is there. So a gauge tells a run that goes on from one that is over.
+long as the node is there. So a gauge distinguishes a run in progress from one that is over.
 """
 
 import functools
@@ -148,7 +148,7 @@ class RunMetrics:
 
     @_swallowed
     def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None:
-        """This driver has scored so many documents and tokens in so many seconds."""
+        """This driver has scored this many documents and tokens in this many seconds."""
         self._set("winnow_run_documents_done", self._already + num_rows)
         if seconds > 0:
             self._set("winnow_run_tokens_per_second", num_tokens / seconds)

@@ -1,7 +1,6 @@
-"""The workers of a run: started, awaited, replaced.
+"""The workers of a run: starting, waiting for and replacing them.
 
-Owns which of them are up, and every wait for one: each has a limit. What they are given to do is
-driver.py's.
+Owns which of them are up, and every wait for one: each has a limit. Their work is driver.py's.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ from jobs.run.cluster import WorkerSize
 from jobs.run.isolation import Rows
 from jobs.run.worker import Progress, ScoringActor, WorkerSettings
 from pipeline.engine.protocol import Usage
-from pipeline.engine.sizing import SMALLEST_STEP
+from pipeline.engine.vllm.sizing import SMALLEST_STEP
 from pipeline.errors import ClusterError, WinnowError, first_line
 from pipeline.tracing import RunTrace
 
@@ -46,9 +45,9 @@ class Worker:
     settings: WorkerSettings
     in_flight: set[Work] = field(default_factory=set)
     starting: Any = None
-    """The answer to `start` that is awaited; the actor is up when it came."""
+    """The pending answer to `start`; the actor is up once it has arrived."""
     asked: Any = None
-    """The question about progress that is not answered yet."""
+    """The progress request that is not answered yet."""
     progress: Progress = field(default_factory=lambda: NO_PROGRESS)
     last_progress_at: float = field(default_factory=time.monotonic)
     """When it last made progress, or was given work."""
@@ -79,7 +78,7 @@ class WorkerPool:
         return worker
 
     def start(self) -> None:
-        """Load the fewest engines that were asked for. The others join as machines do.
+        """Load the smallest number of engines that was asked for. The others join as machines do.
 
         Raises ModelError if the model cannot be scored with, ClusterError if no engine comes up.
         """
@@ -95,7 +94,7 @@ class WorkerPool:
                     if deaths >= DEATHS_AT_START:
                         raise ClusterError(
                             f"the engine dies while it loads the model: {reason_of(error)}",
-                            hint="is there memory enough for it on each machine?",
+                            hint="check that each machine has enough memory for it",
                         ) from error
             self._check_deadline(fewest=self._size.fewest)
 
@@ -109,7 +108,7 @@ class WorkerPool:
     def shrink(self, worker: Worker) -> bool:
         """Replace an actor whose engine ran out of memory by one that takes smaller steps.
 
-        False if they are as small as they get: then it is replaced as it was.
+        False if steps cannot be smaller: then it is restarted unchanged.
         """
         half = (worker.step_tokens or 0) // 2
         smaller = half >= SMALLEST_STEP
@@ -131,12 +130,12 @@ class WorkerPool:
                 self._ask_for_progress(worker)
                 self._end_if_stuck(worker)
             except RayActorError as error:
-                log.info("an engine is not there: %s", reason_of(error))
+                log.info("an engine is unavailable: %s", reason_of(error))
                 self.restart(worker)
         self._check_deadline(fewest=1)
 
     def idle_share(self) -> float | None:
-        """The share of their time that the engines waited for something; None if none says."""
+        """The share of their time that the engines spent waiting; None if none reports it."""
         asked = [worker.actor.usage.remote() for worker in self.workers if worker.is_up]
         answered, _ = ray.wait(asked, num_returns=len(asked), timeout=USAGE_SECONDS)
         usages: list[Usage] = []
@@ -175,15 +174,15 @@ class WorkerPool:
                 worker.last_progress_at = time.monotonic()
 
     def _end_if_stuck(self, worker: Worker) -> None:
-        """An engine may hang without dying; its actor is ended, and Ray brings another."""
+        """Kill workers that hang without dying; Ray starts a replacement."""
         stuck = time.monotonic() - worker.last_progress_at
         if worker.is_up and worker.in_flight and stuck > 60 * self._wait_minutes:
-            log.warning("an engine did nothing for %.0f minutes: starting another", stuck / 60)
+            log.warning("an engine made no progress for %.0f minutes: starting another", stuck / 60)
             ray.kill(worker.actor, no_restart=False)
             worker.last_progress_at = time.monotonic()
 
     def _check_started(self, worker: Worker) -> None:
-        """Take the answer to `start`, if it is there; ask again if the actor died over it."""
+        """Take the answer to `start`, if it has arrived; call again if the actor died meanwhile."""
         if worker.is_up or not ray.wait([worker.starting], timeout=0)[0]:
             return
         try:
@@ -200,7 +199,7 @@ class WorkerPool:
         elif now - self._up_at > 60 * self._wait_minutes:
             needs = f"{self._size.num_cpus:g} CPUs and {self._size.num_gpus:g} GPUs"
             raise ClusterError(
-                f"waited {self._wait_minutes:g} minutes for {fewest} engine(s) to come up, "
+                f"waited {self._wait_minutes:g} minutes for {fewest} engine(s) to start, "
                 f"each with {needs}",
                 hint="free or add machines and run again (nothing is lost), or set --wait-minutes",
             )

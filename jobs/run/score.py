@@ -1,6 +1,6 @@
-"""A run from its request to `_SUCCESS`: plan, lock, take over, score what is left, finish.
+"""A run from its request to `_SUCCESS`: plan, lock, reuse, score what is left, finish.
 
-Owns the order of these steps. Dealing shards to actors is driver.py's, what happens to one shard
+Owns the order of these steps. Dispatching shards to workers is driver.py's, scoring one shard
 pipeline/scoring/shard.py's, and the actor that does it worker.py's.
 """
 
@@ -15,9 +15,8 @@ from jobs.run.cluster import WorkerSize, connected, size_workers
 from jobs.run.driver import Driver, Listener
 from jobs.run.metrics import RunMetrics
 from jobs.run.worker import MakeEngine, WorkerSettings
-from pipeline.engine.model import weight_bytes
-from pipeline.engine.sizing import default_shard_tokens
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.backends import backend_of
+from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.errors import RunError
 from pipeline.planning.identity import engine_settings
 from pipeline.planning.plan import open_run
@@ -48,9 +47,12 @@ class Outcome:
 
 
 def run_score(
-    config: ScoreConfig, listener: Listener, make_engine: MakeEngine = VllmEngine
+    config: ScoreConfig, listener: Listener, make_engine: MakeEngine | None = None
 ) -> Outcome:
-    """Carry out a request, or as much of it as an earlier driver left. Raises WinnowError."""
+    """Carry out a request, or as much of it as an earlier driver left. Raises WinnowError.
+
+    `make_engine` stands in for that of the model's kind of scorer.
+    """
     trace = RunTrace(config.trace)
     try:
         return _run(config, _Phases(listener, trace), make_engine, trace)
@@ -76,7 +78,7 @@ class _Phases:
 
 
 def _run(
-    config: ScoreConfig, listener: Listener, make_engine: MakeEngine, trace: RunTrace
+    config: ScoreConfig, listener: Listener, make_engine: MakeEngine | None, trace: RunTrace
 ) -> Outcome:
     started = time.monotonic()
     listener.phase("Planning")
@@ -91,7 +93,7 @@ def _run(
         if success is not None:  # a part was lost or deleted since: the run is not whole any more
             store.clear_success()
         if is_new and store.manifest() is not None:
-            raise RunError(f"{store.location} was begun by another driver at the same moment")
+            raise RunError(f"{store.location} was started by another driver at the same moment")
         if is_new and manifest.reuse is not None and manifest.reuse.shards:
             _freeze(store, manifest)
             is_new = False
@@ -103,7 +105,8 @@ def _run(
         if left:
             listener.phase("Starting Ray")
             with connected(config.address):
-                needed = weight_bytes(manifest.model.folder, manifest.rules.dtype)
+                backend = backend_of(manifest.rules)
+                needed = backend.memory_bytes(manifest.model.folder, manifest.rules.dtype)
                 size = size_workers(config, needed)
                 settings = _worker_settings(store.location, config, manifest, size, make_engine)
                 metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
@@ -113,7 +116,7 @@ def _run(
                 )
                 listener.phase(f"Loading the model into {size.fewest} engine(s)")
                 driver.start()
-                # Frozen only now: a model that cannot be scored with leaves nothing behind.
+                # Frozen only now: a model that cannot be used leaves nothing behind.
                 if is_new:
                     _freeze(store, manifest)
                 begun = time.monotonic()
@@ -130,8 +133,13 @@ def _run(
 
 
 def _worker_settings(
-    run: str, config: ScoreConfig, manifest: Manifest, size: WorkerSize, make_engine: MakeEngine
+    run: str,
+    config: ScoreConfig,
+    manifest: Manifest,
+    size: WorkerSize,
+    make_engine: MakeEngine | None,
 ) -> WorkerSettings:
+    backend = backend_of(manifest.rules)
     engine = engine_settings(
         manifest,
         num_threads=size.num_threads,
@@ -142,7 +150,8 @@ def _worker_settings(
         run,
         manifest.without_plan(),
         engine,
-        make_engine,
+        backend,
+        make_engine or backend.engine,
         config.dedup,
         trace=config.trace is not None,
     )
@@ -171,7 +180,7 @@ def finish_run(
     if totals.num_rows != manifest.num_rows:
         raise RunError(
             f"{store.location} has {totals.num_rows} score rows for {manifest.num_rows} input rows",
-            hint="a part was altered; delete it and score again",
+            hint="a part was altered: delete it and run the same command again",
         )
     reused = [f.totals for f in footers if f.run_id != manifest.run_id]
     success = Success(

@@ -1,6 +1,6 @@
-"""The scoring actor: one engine, and the shards it is handed.
+"""The scoring actor: one engine, and the shards dispatched to it.
 
-Owns the process that an engine lives and dies with. Which shard goes where is driver.py's.
+Owns the process that an engine runs in. Dispatching shards is driver.py's.
 """
 
 import contextlib
@@ -15,15 +15,12 @@ from typing import NamedTuple
 import ray
 
 from jobs.run.last_words import leave_last_words
-from pipeline.engine.protocol import Engine, Usage
-from pipeline.engine.sizing import EngineSettings
-from pipeline.engine.startup_check import check_engine
+from pipeline.engine.protocol import Engine, EngineSettings, ScorerBackend, Tokenizer, Usage
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore
 from pipeline.schema import ShardTask
 from pipeline.scoring.shard import probe_shard, score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.tracing import ENGINE, ShardTrace, Span, Tracer
 
 log = logging.getLogger(__name__)
@@ -42,13 +39,15 @@ class WorkerSettings:
     manifest: Manifest
     """Without the plan: that of a large corpus is gigabytes, and a worker needs its own shards."""
     engine: EngineSettings
+    backend: ScorerBackend
     make_engine: MakeEngine
+    """The backend's, but in tests."""
     dedup: bool = True
     trace: bool = False
 
 
 class Progress(NamedTuple):
-    """What an actor has done so far; whatever moves in it says that the actor is alive."""
+    """What an actor has done so far; any change in it shows that the actor is alive."""
 
     shards: dict[int, tuple[int, int]]
     """(documents, tokens) done of each shard now in work."""
@@ -121,12 +120,12 @@ class ScoringActor:
 
     @ray.method(concurrency_group="score")
     def probe(self, task: ShardTask, first: int, end: int) -> None:
-        """Score some documents of a shard for the sake of seeing whether the engine survives.
+        """Score some documents of a shard to see whether the engine survives.
 
         Raises ModelError if it cannot score anything: no document is to blame then.
         """
         engine, tokenizer = self._ready()
-        check_engine(engine, self._settings.engine)
+        self._settings.backend.check(engine, self._settings.engine)
         with self._dying_with_the_engine(task.shard.id):
             probe_shard(
                 task,
@@ -156,7 +155,7 @@ class ScoringActor:
         with self._starting:
             if self._engine is None or self._tokenizer is None:
                 engine = self._settings.engine
-                self._tokenizer = Tokenizer(
+                self._tokenizer = self._settings.backend.tokenizer(
                     engine.folder, trust_remote_code=engine.trust_remote_code
                 )
                 began = time.monotonic()
@@ -172,8 +171,8 @@ class ScoringActor:
         """End the process if its engine fails.
 
         A dead engine in a live actor would fail every shard it is given. Ray starts a new actor,
-        and the driver sees this one's death and reads what it died of. Out of memory is told to the
-        driver, which replaces the actor.
+        and the driver sees this one's death and reads what it died of. Out of memory is reported to
+        the driver, which replaces the actor.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""What a job would run with on each node of a cluster, found out by asking the nodes.
+"""What a job would run with on each node of a cluster, found by a probe on each node.
 
 Owns the probe: on each node a Ray task starts the interpreter that scores there, and on the head
 also `python` as a job's entrypoint finds it; each imports what a job needs and prints its versions.

@@ -30,10 +30,10 @@ from pipeline.errors import UsageError, WinnowError, first_line
 T = TypeVar("T")
 
 REQUEST_SECONDS = (10.0, 120.0)
-"""To connect; to be answered: the dashboard itself waits for its agent, and unpacks uploads."""
+"""Time-outs to connect and to answer: the dashboard waits for its agent, and unpacks uploads."""
 POLL_SECONDS = 0.5
 LOST_SECONDS = 60.0
-"""How long a cluster may be out of reach while a job is followed."""
+"""How long a cluster may be unreachable while a job is followed."""
 STOP_SECONDS = {"pending": 5.0, "running": 60.0}
 """Ray cannot cancel a job that waits for resources."""
 QUIET_SECONDS = 60.0
@@ -120,7 +120,7 @@ class Cluster:
                     entrypoint_memory=submission.memory_bytes,
                 )
             except RuntimeError as error:
-                # Another call was first; or the answer to ours was lost and the job is there.
+                # Another call came first; or the answer to ours was lost and the job exists.
                 if "already exists" not in str(error):
                     raise
                 self._refuse_taken(submission.id, attempt)

@@ -8,7 +8,7 @@ NOT_READY = re.compile(r"status code (50[234])|No available agent|Failed to get 
 
 
 def is_not_ready(error: BaseException) -> bool:
-    """Whether the same request may succeed later: nothing listens, or no agent is up yet."""
+    """Whether the same request may succeed later: no server listens, or no agent is up yet."""
     if isinstance(error, requests.HTTPError):
         return error.response is not None and error.response.status_code >= 500
     if isinstance(error, requests.ConnectionError | requests.Timeout | ConnectionError):

@@ -63,7 +63,7 @@ class Submission:
 
 
 def shown_command(entrypoint: str) -> str:
-    """What a person typed, of what a shell on the cluster runs."""
+    """The command as the user typed it, from the line that a shell on the cluster runs."""
     return entrypoint.removeprefix(f"cd {INNER_FOLDER} && exec ").replace(PYTHON, "winnow", 1)
 
 

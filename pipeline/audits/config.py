@@ -1,9 +1,9 @@
-"""What a nightly audit is told: the [audit] table, which stands beside [score] in one file.
+"""The settings of a nightly audit: the [audit] table, which stands beside [score] in one file.
 
-Owns the settings and what a requirement may ask for. Reads no corpus and no run.
+Owns the settings but for requirements, which are require.py's. Reads no corpus and no run.
 
     [audit]
-    runs = "s3://scores/web"       # one run directory a night below it: runs/2026-11-22
+    runs = "s3://scores/web"       # one run directory per night below it: runs/2026-11-22
     by = ["source"]
     sample_rows = 100_000
     sample_by = "source"
@@ -13,59 +13,34 @@ Owns the settings and what a requirement may ask for. Reads no corpus and no run
     by = "source"
     max_increase = 0.05
 
+    [[audit.require]]
+    fail_if = 'any(source, increase(p95(perplexity)) > 10%)'
+
     [audit.webhook]
     url_env = "AUDIT_WEBHOOK"
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.audits.require import FAIL_IF, Column, Require, Table
 from pipeline.errors import ConfigError
-from pipeline.reports.figures import QUANTILES, RATIO_FIGURES, quantile_name
+from pipeline.reports.gate import Gate
+from pipeline.reports.term_values import Missing, Rows
+from pipeline.schema import OWN_COLUMNS
 from pipeline.settings.config import ScoreConfig, load_score_config
 from pipeline.settings.loading import has_table, load_settings, read_table
-from pipeline.settings.names import near_name, near_or_known
+from pipeline.settings.names import near_or_known
 from pipeline.storage.locations import refuse_hub
 
 LAST = "last"
 """The baseline of a night, unless a run is named: the last night that was good."""
-COUNTS = ("num_documents", "num_tokens")
-STATUSES = ("ok", "truncated", "skipped", "empty", "null", "error")
-"""A status as a metric is the share of documents that have it."""
-QUANTILE_NAMES = tuple(quantile_name(q) for q in QUANTILES)
-DISTRIBUTIONS = {
-    "corpus_perplexity": "log_perplexity",
-    "document_perplexity": "log_perplexity",
-    **dict.fromkeys(QUANTILE_NAMES, "log_perplexity"),
-    "bits_per_byte": "bits_per_byte",
-}
-"""Metric to the distribution over documents that its `max_psi` is about."""
-METRICS = tuple(dict.fromkeys([*DISTRIBUTIONS, *RATIO_FIGURES, *COUNTS, *STATUSES]))
-BOUNDS = ("min", "max", "max_increase", "max_decrease", "max_psi")
-RELATIVE = ("max_increase", "max_decrease", "max_psi")
-"""Bounds that need a baseline."""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
-
-
-def _known_metric(name: object) -> object:
-    if isinstance(name, str) and name not in METRICS:
-        near = near_name(name, list(METRICS))
-        raise ValueError(f"no such metric; {f'did you mean {near}?' if near else _known()}")
-    return name
-
-
-def _known() -> str:
-    return f"known: {', '.join(METRICS)}"
 
 
 def _columns(value: object) -> object:
@@ -75,48 +50,8 @@ def _columns(value: object) -> object:
     )
 
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Column = Annotated[str, Field(min_length=1)]
-
-
-class Requirement(_Table):
-    """Bounds that a metric must keep."""
-
-    metric: Annotated[str, BeforeValidator(_known_metric)]
-    """A figure of the run, or a status for the share of documents that have it."""
-    by: Column | None = None
-    """A carried column: the bounds hold in each of its groups."""
-    min: Number | None = None
-    """Smallest value that is good."""
-    max: Number | None = None
-    """Largest value that is good."""
-    max_increase: Share | None = None
-    """Over the baseline, relative: 0.05 allows five percent."""
-    max_decrease: Share | None = None
-    """Under the baseline, relative."""
-    max_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Largest population stability index of the documents against the baseline's."""
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if not self.bounds:
-            raise ValueError(f"asks for nothing; give one of {', '.join(BOUNDS)}")
-        if self.max_psi is not None and self.metric not in DISTRIBUTIONS:
-            raise ValueError(f"{self.metric} has no distribution for max_psi")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}")
-        return self
-
-    @property
-    def bounds(self) -> dict[str, float]:
-        """Those that are set."""
-        found = {name: getattr(self, name) for name in BOUNDS}
-        return {name: value for name, value in found.items() if value is not None}
-
-
-class Webhook(_Table):
-    """Who is told of a verdict. Where it goes is a secret, and is never shown or stored."""
+class Webhook(Table):
+    """Where verdicts are sent. The address is a secret, and is never shown or stored."""
 
     url: str | None = Field(default=None, repr=False)
     """Where to post; a secret, so better in an environment variable."""
@@ -165,13 +100,13 @@ def _is_web(url: str) -> bool:
     )
 
 
-class AuditConfig(_Table):
-    """What a night does once its scores are there, and of which rows."""
+class AuditConfig(Table):
+    """What a night does after scoring, and which rows it scores."""
 
     runs: Column
     """The folder of all nights."""
     baseline: Column = LAST
-    """A run that every night is held against, or "last": the last night that was good."""
+    """A run that every night is compared with, or "last": the last night that was good."""
     by: Annotated[tuple[Column, ...], BeforeValidator(_columns)] = ()
     """Carried columns to report, compare and keep a history by."""
     sample_rows: Annotated[int, Field(ge=2)] | Literal["all"] = "all"
@@ -181,16 +116,17 @@ class AuditConfig(_Table):
     seed: int = Field(default=0, ge=0)
     """Random seed of the sample."""
     reuse: bool = True
-    """Take over what the night before has scored already."""
-    require: tuple[Requirement, ...] = ()
-    """Bounds that metrics must keep."""
+    """Reuse what the night before has already scored."""
+    require: tuple[Require, ...] = ()
+    """Bounds that metrics must keep, and expressions that must not be true."""
     webhook: Webhook | None = None
-    """Who is told of a verdict."""
+    """Where verdicts are sent."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that anything is grouped by."""
-        return tuple(dict.fromkeys((*self.by, *(one.by for one in self.require if one.by))))
+        """Every carried column that anything is grouped by."""
+        required = (column for one in self.require for column in one.grouped())
+        return tuple(dict.fromkeys((*self.by, *required)))
 
     @property
     def sampled(self) -> bool:
@@ -207,7 +143,28 @@ def load_audit_config(file: Path) -> AuditConfig:
             f"sample_by in [audit] of {file} is set, but sample_rows is not",
             hint="sample_rows = 100_000, or leave out sample_by to score every row",
         )
+    for number, one in enumerate(config.require, 1):
+        with _placed(file, number):
+            one.requirements()
     return config
+
+
+@contextmanager
+def _placed(file: Path, number: int) -> Iterator[None]:
+    """Say where an expression stands that is wrong."""
+    try:
+        yield
+    except ConfigError as error:
+        said = f"fail_if in [[audit.require]] {number} of {file}: {error}"
+        raise ConfigError(said, hint=error.hint) from error
+
+
+def check_expressions(audit: AuditConfig, file: Path, rows: Rows) -> None:
+    """Raises ConfigError where an expression names a column that such score rows have not."""
+    for number, one in enumerate(audit.require, 1):
+        if one.fail_if is not None:
+            with _placed(file, number):
+                Gate(list(one.requirements().values()), rows, Missing("", ""))
 
 
 def load_night_config(
@@ -218,7 +175,7 @@ def load_night_config(
     for key, instead in (("out", "runs"), ("reuse", "reuse")):
         if key in table:
             raise ConfigError(
-                f"{key} in [score] of {file} is the audit's to choose",
+                f"{key} in [score] of {file} is set by the audit itself",
                 hint=f"take it out; [audit] has {instead}",
             )
     if audit.sampled and "limit" in table:
@@ -228,7 +185,7 @@ def load_night_config(
         )
     config = load_score_config(file, {"out": out, "address": address, "corpus": corpus})
     if "*" not in config.carry:
-        for column, where in grouped_columns(audit):
+        for column, where in _named_columns(audit):
             if column not in config.carry:
                 raise ConfigError(
                     f"{where} of {file} = '{column}' is not among the columns carried",
@@ -240,9 +197,24 @@ def load_night_config(
 
 
 def grouped_columns(audit: AuditConfig) -> list[tuple[str, str]]:
-    """(column, the place that names it) for every column that must be carried."""
+    """(column, the place that names it) for every carried column to group by."""
     found = [(column, "by in [audit]") for column in audit.by]
     found += [(audit.sample_by, "sample_by in [audit]")] if audit.sample_by else []
     for number, one in enumerate(audit.require, 1):
-        found += [(one.by, f"by in [[audit.require]] {number}")] if one.by else []
+        found += [(column, _place(one, number)) for column in one.grouped()]
     return found
+
+
+def _named_columns(audit: AuditConfig) -> list[tuple[str, str]]:
+    """The same for every column that must be carried."""
+    return grouped_columns(audit) + [
+        (column, _place(one, number))
+        for number, one in enumerate(audit.require, 1)
+        for requirement in one.requirements().values()
+        for column in requirement.columns()
+        if column not in OWN_COLUMNS
+    ]
+
+
+def _place(one: Require, number: int) -> str:
+    return f"{FAIL_IF if one.fail_if else 'by'} in [[audit.require]] {number}"

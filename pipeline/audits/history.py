@@ -101,5 +101,5 @@ def _read(nights: Nights) -> pl.DataFrame:
         pass
     except pl.exceptions.PolarsError as error:
         reason = first_line(error)
-        log.warning("%s/%s is made again: %s", nights.root.location, HISTORY, reason)
+        log.warning("%s/%s is rebuilt: %s", nights.root.location, HISTORY, reason)
     return pl.concat([SCHEMA.to_frame(), *(rows_of(record) for record in nights.records())])

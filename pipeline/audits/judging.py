@@ -8,30 +8,31 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.audits.checks import Measured, check_all
-from pipeline.audits.config import LAST, RELATIVE, AuditConfig
+from pipeline.audits.checks import NO_BASELINE, check_bound, check_expression
+from pipeline.audits.config import LAST, AuditConfig
 from pipeline.audits.figures import group_parts, whole_part
 from pipeline.audits.history import MOST_GROUPS
 from pipeline.audits.nights import Nights
-from pipeline.audits.record import Audit, Baseline, Check, Reused
+from pipeline.audits.record import Audit, Baseline, Check, Part, Reused
 from pipeline.audits.sample_draw import SampleRecord
 from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
+from pipeline.comparisons.gates import psi_values
 from pipeline.comparisons.page import write_comparison
 from pipeline.errors import RunError
+from pipeline.reports.baseline import run_rows, scored_unlike
+from pipeline.reports.gate import Gate
 from pipeline.reports.sampled import sampled, weighed
-from pipeline.runs.manifest import Manifest, differences
-from pipeline.runs.sample import Draw, read_draw
+from pipeline.reports.term_values import Missing, Rows, Side, rows_of
+from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 
 MOST_REASONS = 20
-NO_MATTER = frozenset(["min_k_percent", "text_column"])
-"""Of a fingerprint: what neither the model is nor the rules are."""
 
 
 def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | None:
-    """The run that a night is held against; None where there is no good night yet.
+    """The run that a night is compared with; None where there is no good night yet.
 
     Raises RunError if a run is named that is not there or not finished.
     """
@@ -49,7 +50,7 @@ def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | 
 
 
 class Judge:
-    """Holds one night against its requirements and its baseline."""
+    """Checks one night against its requirements and its baseline."""
 
     def __init__(
         self,
@@ -71,8 +72,9 @@ class Judge:
         manifest, success = store.require_manifest(), store.success()
         self._given_up(manifest, finished=success is not None)
         scores = scan_scores(store, manifest)
-        tonight = self._measure(scores, manifest, sample)
-        checks = self._check(manifest, tonight, finished=success is not None)
+        tonight = rows_of(scores, sample)
+        checks, exact = self._check(manifest, tonight, finished=success is not None)
+        overall, groups = self._measure(scores, manifest, exact)
         reused = None
         if manifest.reuse is not None and success is not None:
             reused = Reused(
@@ -91,11 +93,8 @@ class Judge:
             run_id=manifest.run_id,
             corpus=sample.corpus if sample else manifest.corpus,
             model=manifest.model.name,
-            overall=tonight.overall,
-            groups={
-                column: dict(list(parts.items())[:MOST_GROUPS])
-                for column, parts in tonight.groups.items()
-            },
+            overall=overall,
+            groups=groups,
             checks=checks,
             baseline=self.baseline,
             reuse=reused,
@@ -119,56 +118,70 @@ class Judge:
         if len(said) > MOST_REASONS:
             self.reasons.append(f"not scored: {len(said) - MOST_REASONS:,} more files or shards")
 
-    def _measure(self, scores: pl.LazyFrame, manifest: Manifest, draw: Draw | None) -> Measured:
-        columns = [column for column in self.audit.columns if column in manifest.carried]
-        required: dict[str | None, set[str]] = {}
-        for one in self.audit.require:
-            required.setdefault(one.by, set()).add(one.metric)
-        return Measured(
-            overall=whole_part(scores, draw, required.get(None, ())),
-            groups={
-                column: group_parts(scores, column, draw, required.get(column, ()))
-                for column in columns
-            },
-            is_estimated=draw is not None,
-        )
+    def _measure(
+        self, scores: pl.LazyFrame, manifest: Manifest, required: Side
+    ) -> tuple[Part, dict[str, dict[str, Part]]]:
+        """The figures of the record; quantiles that were required are exact."""
+        groups = {}
+        for column in self.audit.columns:
+            if column in manifest.carried:
+                parts = list(group_parts(scores, column, self.sample).items())[:MOST_GROUPS]
+                exact = required.exact_quantiles(column)
+                groups[column] = {name: one.with_exact(exact.get(name)) for name, one in parts}
+        overall = whole_part(scores, self.sample)
+        return overall.with_exact(required.exact_quantiles().get(None)), groups
 
-    def _check(self, manifest: Manifest, tonight: Measured, *, finished: bool) -> list[Check]:
-        """Compare and check; what fails becomes a reason."""
-        before, comparison, unlike = None, None, None
+    def _check(
+        self, manifest: Manifest, tonight: Rows, *, finished: bool
+    ) -> tuple[list[Check], Side]:
+        """Compare and check; what fails becomes a reason. Also what was measured for it."""
+        before: Rows | Missing = NO_BASELINE
+        comparison, unlike = None, None
         if self.baseline is None:
-            self.notes.append("There is no baseline yet: what is relative to one is not checked.")
+            self.notes.append(
+                "There is no baseline yet: requirements relative to one are not checked."
+            )
         else:
             try:
                 unlike = self._unlike(self.baseline, manifest)
                 comparison = self._compare(self.baseline, finished=finished)
-                before = self._measure_baseline(self.baseline)
+                before = run_rows(RunStore(self.baseline.run))
             except RunError as error:
                 unlike = unlike or str(error)
             if unlike is not None:
+                before = Missing("unlike", unlike)
                 self.reasons.append(
                     f"it does not compare with the baseline {self.baseline.run}: {unlike}; "
                     "if that is meant, set baseline in [audit] to a run like tonight's"
                 )
-        checks = check_all(self.audit.require, tonight, before, comparison, unlike)
-        for check in checks:
-            if unlike is None or check.bound not in RELATIVE:
+        asked = [
+            (index, one, bound, requirement)
+            for index, one in enumerate(self.audit.require, 1)
+            for bound, requirement in one.requirements().items()
+        ]
+        gate = Gate([requirement for *_, requirement in asked], tonight, before)
+        psi = psi_values(comparison.shifts[0]) if comparison else None
+        estimated = tonight.weight is not None
+        checks = []
+        for (index, one, bound, requirement), found in zip(asked, gate.judge(psi), strict=True):
+            if one.fail_if is not None:
+                check = check_expression(index, requirement, found)
+            else:
+                check = check_bound(index, one, bound, requirement, found, estimated=estimated)
+            checks.append(check)
+            if found.reason is None or found.reason != unlike:  # which is a reason already
                 self.reasons += _failures(check)
-            if before is not None:
+            if isinstance(before, Rows):
                 self.notes += [one.detail for one in check.findings if one.state == "skipped"]
-        return checks
+        return checks, gate.run
 
     def _unlike(self, baseline: Baseline, tonight: Manifest) -> str | None:
         """What makes the scores differ besides the text."""
         manifest = RunStore(baseline.run).require_manifest()
-        old, new = (
-            {key: value for key, value in one.fingerprint.items() if key not in NO_MATTER}
-            for one in (manifest, tonight)
-        )
-        found = differences(old, new)
+        found = scored_unlike(manifest, tonight)
         self.baseline = baseline.model_copy(update={"differences": found})
         if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
-            self.notes.append(f"The baseline is of other rows: {manifest.corpus}.")
+            self.notes.append(f"The baseline scored another corpus: {manifest.corpus}.")
         return "; ".join(found) or None
 
     def _compare(self, baseline: Baseline, *, finished: bool) -> Comparison:
@@ -179,14 +192,9 @@ class Judge:
         write_comparison(comparison, self.store.location)
         return comparison
 
-    def _measure_baseline(self, baseline: Baseline) -> Measured:
-        store = RunStore(baseline.run)
-        manifest = store.require_manifest()
-        return self._measure(scan_scores(store, manifest), manifest, read_draw(store))
-
 
 def _share_files(one: Manifest, two: Manifest) -> bool:
-    """Whether two corpora look like one that was moved, changed as it may be."""
+    """Whether two corpora look like one corpus that was moved, even if it changed."""
     ours, theirs = (
         {(file.path, file.size_bytes, file.num_rows) for file in run.files} for run in (one, two)
     )

@@ -4,7 +4,7 @@ Owns the names below RUNS. What a night says is record.py's.
 
     RUNS/2026-11-22/            a night: a run directory, with audit.json and comparison.* in it
     RUNS/_sample/               the rows drawn, if not every row is scored
-    RUNS/history.parquet        a row a night and group
+    RUNS/history.parquet        a row per night and group
     RUNS/trend.html             the same, drawn
     RUNS/latest.json, latest    the newest night
 """
@@ -46,7 +46,7 @@ def below(location: str, name: str) -> str:
 
 def record_of(run: Root) -> Audit | None:
     """The verdict in a run directory, if it is a night's. Raises RunError if it is damaged."""
-    hint = "delete it and audit that night again; nothing is scored anew"
+    hint = "delete it and audit that night again; nothing is scored again"
     return load(run, AUDIT, Audit, hint=hint)
 
 
@@ -100,7 +100,7 @@ class Nights:
         return next((record for record in found if record.verdict == "pass"), None)
 
     def last_run(self, night: str) -> str | None:
-        """The run directory of the last night before this one that was begun, good or not."""
+        """The run directory of the last night before this one that was started, good or not."""
         begun = (one for one in reversed(self.names(before=night)) if self._is_begun(one))
         last = next(begun, None)
         return None if last is None else self.location(last)

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.reports.figures import RATIO_FIGURES, Figures
+from pipeline.reports.requirements import Finding as Outcome
 from pipeline.reports.sampled import Sampled
+from pipeline.reports.term_values import ExactQuantiles
 from pipeline.runs.records import Record, form_version
 
 AUDIT_VERSION = 1
@@ -36,9 +38,13 @@ class Part(Record):
             return None
         return self.statuses.get(metric, 0.0)
 
+    def with_exact(self, quantiles: ExactQuantiles | None) -> "Part":
+        """The same with exact quantiles in place of those of the same name."""
+        return self.model_copy(update={"figures": self.figures.with_quantiles(quantiles or {})})
+
 
 class Finding(Record):
-    """One value that a bound was held against."""
+    """One value that a bound was checked against."""
 
     group: str | None
     """None: the whole corpus."""
@@ -51,14 +57,20 @@ class Finding(Record):
 
 
 class Check(Record):
-    """One bound of one requirement."""
+    """One bound of one requirement, or its expression."""
 
     requirement: int
     """Which [[audit.require]], from 1."""
-    metric: str
+    metric: str | None
+    """None, as `limit`, of an expression."""
     by: str | None
     bound: str
-    limit: float
+    """fail_if of an expression."""
+    limit: float | None
+    expression: str | None = None
+    """What must not be true; None: a night of Winnow 0.1.0."""
+    outcome: Outcome | None = None
+    """Of an expression: its figures, and the groups that decided."""
     state: State
     num_failed: int
     """Groups, or the whole corpus."""
@@ -69,7 +81,7 @@ class Check(Record):
 
 
 class Baseline(Record):
-    """The run that the night is held against."""
+    """The run that the night is compared with."""
 
     run: str
     night: str | None
@@ -79,14 +91,14 @@ class Baseline(Record):
 
 
 class Reused(Record):
-    """What was taken over from an earlier run."""
+    """What was reused of an earlier run."""
 
     run: str
     num_shards: int
     num_rows: int
 
     def in_words(self) -> str:
-        """For whoever reads the verdict."""
+        """In words, for people."""
         return (
             f"Reused the scores of {self.num_rows:,} documents ({self.num_shards:,} shards) "
             f"from {self.run}."
@@ -94,7 +106,7 @@ class Reused(Record):
 
 
 class Delivery(Record):
-    """Whether the webhook was told. Its address is not kept."""
+    """Whether the webhook was called. Its address is not kept."""
 
     delivered: bool
     attempts: int
@@ -112,7 +124,7 @@ class Audit(Record):
     """Why it failed."""
     notes: list[str]
     complete: bool
-    """False: shards were given up, and running the night again tries them again."""
+    """False: shards were given up, and running the night again retries them."""
     generated_at: str
     run: str
     run_id: str

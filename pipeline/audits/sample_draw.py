@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from pipeline.audits.sample_rows import allocate, choose_rows, count_strata
 from pipeline.corpus.casting import cast_column
 from pipeline.corpus.columns import Columns, choose_columns, plain_type
-from pipeline.corpus.files import Footer, find_files, read_footers
+from pipeline.corpus.files import Footer, read_footers
 from pipeline.corpus.footers import read_footer
 from pipeline.corpus.reader import Rows, open_file
+from pipeline.corpus.several import find_corpus
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.runs.records import load, save
 from pipeline.runs.sample import Draw, Stratum
@@ -49,14 +50,14 @@ def draw_sample(
     With `by`, every value of that column gets its share, and two rows at least. Raises CorpusError
     for a corpus that cannot be used and ConfigError for a sample that cannot be drawn.
     """
-    root, found = find_files(config.corpus)
+    root, found = find_corpus(config.corpus)
     footers, unreadable = read_footers(root, found, config.text_column)
     columns, id_type, carried = choose_columns(
         footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )
     if taken := [name for name in SOURCE_COLUMNS if name in (columns.doc_id, *columns.carried)]:
         raise CorpusError(
-            f"the corpus has a column '{taken[0]}', which a sample names its rows by",
+            f"the corpus has a column '{taken[0]}', a name that sampling needs for its own",
             hint="leave it out of carry, or audit every row",
         )
     types = {field.name: field.type for field in carried}
@@ -117,7 +118,7 @@ def read_sample_record(target: Root) -> SampleRecord:
 def sampled_config(config: ScoreConfig, target: Root) -> ScoreConfig:
     """The same request over the sample instead of the corpus."""
     carry = config.carry if "*" in config.carry else (*config.carry, *SOURCE_COLUMNS)
-    return config.model_copy(update={"corpus": target.location, "carry": carry})
+    return config.model_copy(update={"corpus": (target.location,), "carry": carry})
 
 
 def _write(
@@ -142,7 +143,7 @@ def _write(
     digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
     ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
     name = footer.name + ending
-    # What a store tells no time of may be anything by now.
+    # Without a time from the store, the file may have changed.
     if info.mtime_ns and _digest(target, name) == digest:
         return name
     kept = [

@@ -19,7 +19,7 @@ from pipeline.storage.filesystem import Root
 
 BATCH_ROWS = 1 << 16
 FEWEST_OF_STRATUM = 2
-"""Of one row nobody can tell how much its stratum varies."""
+"""One row does not show how much its stratum varies."""
 
 
 def allocate(

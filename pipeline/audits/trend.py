@@ -1,9 +1,9 @@
 """Nights side by side as one page: `RUNS/trend.html`.
 
-Owns what is drawn and written there; the numbers are history.py's. As every page of Winnow: one
-file, no script, no request, text of unknown origin escaped.
+Owns what is drawn and written there; the numbers are history.py's.
 """
 
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -12,10 +12,11 @@ import polars as pl
 from pipeline.audits.config import AuditConfig
 from pipeline.audits.nights import TREND, Nights
 from pipeline.audits.record import Reused
+from pipeline.rendering import html
 from pipeline.rendering.charts import MOST_SERIES, PALETTE, fit_labels, to_svg
-from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import estimate, estimate_in_words, number
-from pipeline.rendering.page import Chart, render_page
+from pipeline.rendering.formats import count, estimate, estimate_in_words, number
+from pipeline.rendering.page import Card, Chart, Page, Section, section_of
+from pipeline.rendering.table import Marked, Table, Whole, Words
 from pipeline.statistics.bootstrap import Interval
 from pipeline.statistics.sketches import COARSE, FINE_ROWS
 
@@ -66,37 +67,62 @@ def to_html(
     """The page. `history` is history.py's table, by night."""
     shown = history["night"].unique().sort().tail(MOST_NIGHTS)
     history = history.filter(pl.col("night").is_in(shown.implode()))
+    return html.to_html(_to_page(history, audit, title, reused))
+
+
+def _to_page(history: pl.DataFrame, audit: AuditConfig, title: str, reused: Reused | None) -> Page:
     whole = history.filter(pl.col("by").is_null())
-    return render_page(
-        "trend.html",
-        title=title,
-        number=number,
-        latest=whole.row(-1, named=True),
-        num_nights=whole.height,
-        num_failed=whole.filter(pl.col("verdict") == "fail").height,
-        columns=COLUMNS,
-        reused=reused.in_words() if reused else None,
-        about_quantiles=ABOUT_QUANTILES,
-        cards=[_card(whole.row(-1, named=True), *card) for card in CARDS],
-        nights=[
-            (row, [_cell(row, name) for name in FIGURES])
-            for row in whole.reverse().head(MOST_LISTED).iter_rows(named=True)
+    latest = whole.row(-1, named=True)
+    num_failed = whole.filter(pl.col("verdict") == "fail").height
+    about = (
+        "A cross is a night that failed; a dashed line is a bound that is required, where it is "
+        f"near; a bar is the 95% interval of a sample. {ABOUT_QUANTILES}"
+    )
+    taken = [reused.in_words()] if reused else []
+    figures = Section("Night by night", [*taken, *_charts(history, whole, audit), about])
+    nights = Table(
+        title="The nights",
+        caption="The newest first",
+        columns=("night", Whole("verdict"), *COLUMNS, Words("why")),
+        rows=[_row(row) for row in whole.reverse().head(MOST_LISTED).iter_rows(named=True)],
+    )
+    return Page(
+        title="Perplexity, night by night",
+        subtitle=title,
+        cards=[
+            Card("latest night", latest["verdict"], latest["night"].isoformat()),
+            *(_card(latest, *card) for card in CARDS),
+            Card(
+                "documents", count(latest["num_documents"]), f"{count(latest['num_tokens'])} tokens"
+            ),
+            Card("nights", count(whole.height), f"{count(num_failed)} failed"),
         ],
-        charts=_charts(history, whole, audit),
+        notes=latest["reasons"] or (),
+        sections=[figures, section_of(nights)],
     )
 
 
-def _card(row: dict[str, Any], name: str, label: str, about: str) -> tuple[str, str, str]:
+def _card(row: dict[str, Any], name: str, label: str, about: str) -> Card:
     """A figure of a night: label, value and what to know of it."""
     if not _is_estimated(row):
-        return label, number(row[name]), about
-    return label, *estimate_in_words(row[name], _interval(row, name))
+        return Card(label, number(row[name]), about)
+    return Card(label, *estimate_in_words(row[name], _interval(row, name)))
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    night = row["night"].isoformat()
+    return [
+        Marked(night, link=f"{night}/report.html"),
+        Marked(row["verdict"], "bad" if row["verdict"] == "fail" else None),
+        *(_cell(row, name) for name in FIGURES),
+        "; ".join(row["reasons"] or ()),
+    ]
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
     value = row[name]
     if isinstance(value, int):
-        return f"{value:,}"
+        return count(value)
     if value is None or not _is_estimated(row):
         return number(value)
     interval = _interval(row, name)
@@ -114,19 +140,18 @@ def _interval(row: dict[str, Any], name: str) -> Interval | None:
 
 
 def _charts(history: pl.DataFrame, whole: pl.DataFrame, audit: AuditConfig) -> list[Chart]:
-    """A chart a figure, then one a column for what ranks."""
-    drawn = {}
+    """One chart per figure, then one per column for the figure that ranks."""
+    drawn = []
     for name, label in CHARTS.items():
         if whole[name].drop_nulls().len():
-            drawn[f"{label.capitalize()}, all documents"] = trend_svg(
-                whole, name, label, _lines(audit, name, None)
-            )
+            draw = partial(trend_svg, whole, name, label, _lines(audit, name, None))
+            drawn.append(Chart(f"{label.capitalize()}, all documents", draw))
     for column in dict.fromkeys(history["by"].drop_nulls()):
         groups = history.filter(pl.col("by") == column)
         if groups["corpus_perplexity"].drop_nulls().len():
-            lines = _lines(audit, "corpus_perplexity", column)
-            drawn[f"Corpus perplexity by {plain(column)}"] = groups_svg(groups, lines)
-    return [Chart.of(title, svg) for title, svg in drawn.items()]
+            draw = partial(groups_svg, groups, _lines(audit, "corpus_perplexity", column))
+            drawn.append(Chart(f"Corpus perplexity by {column}", draw))
+    return drawn
 
 
 def _lines(audit: AuditConfig, name: str, by: str | None) -> list[float]:
@@ -182,7 +207,7 @@ def _whole_numbers(counts: pl.Series) -> alt.Axis:
 
 
 def groups_svg(groups: pl.DataFrame, bounds: list[float]) -> str:
-    """Corpus perplexity of the largest groups, a line each."""
+    """Corpus perplexity of the largest groups, one line each."""
     sizes = groups.group_by("group").agg(pl.col("num_bytes").last())
     largest = sizes.sort("num_bytes", "group", descending=[True, False]).head(MOST_SERIES)
     names = largest["group"].to_list()

@@ -1,4 +1,4 @@
-"""Whether two models tell the same documents apart: ranks, and what one rule keeps of each.
+"""Whether two models rank documents alike, and what one rule keeps of each.
 
 Owns both measures, over the documents that are compared one by one, by bits per byte. Rank
 correlation is Spearman's, of mid-ranks. Its interval is the bootstrap's in its linear form (the

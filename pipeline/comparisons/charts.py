@@ -20,11 +20,11 @@ from pipeline.statistics.bootstrap import Interval
 
 ROW_PIXELS = 30
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-"""Line patterns in turn: runs are told apart without colour too."""
+"""Line patterns in turn: runs can be distinguished without colour."""
 
 
 def distributions_svg(percentiles: dict[str, list[float]], metric: str) -> str:
-    """Share of documents at or below a value, a line a run: the distribution functions."""
+    """Share of documents at or below a value, one line per run: the distribution functions."""
     shown = dict(list(percentiles.items())[:MOST_SERIES])
     labels = fit_labels(list(shown))
     positive = [value for values in shown.values() for value in values if value > 0]
@@ -60,7 +60,7 @@ def distributions_svg(percentiles: dict[str, list[float]], metric: str) -> str:
 
 
 def changes_svg(changes: dict[str, Change], unit: str) -> str:
-    """A dot a name at its change, a line over its interval, and a rule at no change."""
+    """One dot per name at its change, a line over its interval, and a rule at no change."""
     known = {name: one for name, one in changes.items() if one.difference is not None}
     labels = fit_labels(list(known))
     rows = [

@@ -34,7 +34,7 @@ MODEL_KEYS = ("model_config", "weights", "tokenizer")
 RULES = ("prefix", "prefix_token_id", "window_tokens", "context_tokens", "long_documents")
 """One model's scores compare only where all of these are equal."""
 MODELS_OWN_RULES = ("prefix", "window_tokens", "context_tokens")
-"""Models may have to differ in these: what one has room or a token for, another has not."""
+"""Models may have to differ in these: one may lack the room or the token that another has."""
 TOKENIZERS_DIFFER = (
     "These runs use different tokenizers, so their perplexities are not comparable: "
     "compare bits per byte."
@@ -62,7 +62,7 @@ class Subject:
     store: RunStore
     manifest: Manifest
     name: str
-    """As much of the location as tells it from the others."""
+    """As much of the location as distinguishes it from the others."""
     complete: bool
     model: int
     dataset: int
@@ -94,7 +94,7 @@ class Question:
 def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
     """Read the manifests. Raises RunError where the runs cannot be compared.
 
-    `partial` lets in runs that are not complete.
+    `partial` allows runs that are not complete.
     """
     subjects = _subjects(stores)
     if len(stores) < FEWEST_RUNS:
@@ -186,7 +186,7 @@ def _check_rules(subjects: list[Subject]) -> None:
             # Which part of a long document is scored decides what the score is of.
             keys = RULES if other.model == subject.model else ("long_documents",)
             old, new = (
-                {key: one.manifest.fingerprint[key] for key in keys} for one in (other, subject)
+                {key: one.manifest.fingerprint.get(key) for key in keys} for one in (other, subject)
             )
             if changes := differences(old, new):
                 one = "one model" if other.model == subject.model else "two models"
@@ -247,13 +247,19 @@ def _notes(question: Question) -> list[str]:
     notes = [] if question.same_tokenizer else [TOKENIZERS_DIFFER]
     notes += [f"{one.store.location} is not complete." for one in subjects if not one.complete]
     for key in ("dtype", *MODELS_OWN_RULES):
-        values = {one.name: one.manifest.fingerprint[key] for one in subjects}
+        values = {one.name: one.manifest.fingerprint.get(key) for one in subjects}
         if len(set(values.values())) > 1:
             said = ", ".join(f"{name} {value}" for name, value in values.items())
             why = "small differences may be rounding" if key == "dtype" else "models may need it"
             notes.append(f"{key} differs ({said}): {why}.")
+    whole = [one.name for one in subjects if one.manifest.rules.counts_whole_characters]
+    if 0 < len(whole) < len(subjects):
+        notes.append(
+            f"{' and '.join(whole)}: a character that was scored in part counts with all of its "
+            "bytes, as Winnow 0.1.0 counted, so bits per byte are a little smaller."
+        )
     limits = {one.name: one.manifest.request["limit"] for one in subjects}
     if len(set(limits.values())) > 1:
         said = ", ".join(f"{name} {limit or 'all'}" for name, limit in limits.items())
-        notes.append(f"Not the same number of rows was asked for ({said}).")
+        notes.append(f"The runs were limited to different numbers of rows ({said}).")
     return notes

@@ -1,6 +1,6 @@
-"""Runs side by side: figures, shifts from a baseline, and how sure they are.
+"""Runs side by side: figures, shifts from a baseline, and their intervals.
 
-Owns the order of the work. What may be compared is comparability.py's, which run is held against
+Owns the order of the work. What may be compared is comparability.py's, which run is compared with
 which, references.py's, what a shift is, shifts.py's.
 """
 
@@ -20,29 +20,30 @@ from pipeline.comparisons.comparison import (
     Cell,
     ComparedRun,
     Comparison,
-    Intervals,
     Matrix,
     Step,
 )
+from pipeline.comparisons.gates import Gates
 from pipeline.comparisons.notes import confounded, on_samples
 from pipeline.comparisons.page import write_comparison
 from pipeline.comparisons.references import Shifts, references
 from pipeline.comparisons.shifts import (
     BITS,
     PERPLEXITY,
+    WORD,
     Measured,
     change_between,
     figure_of,
 )
 from pipeline.errors import RunError
 from pipeline.reports.groups import check_group, group_sizes, largest_groups
-from pipeline.reports.sampled import corpus_figures, corpus_groups, sampled, weighed
+from pipeline.reports.requirements import Requirement
+from pipeline.reports.sampled import corpus_figures, corpus_groups, sampled, weighed, weight_of
+from pipeline.reports.term_values import Rows
 from pipeline.runs.sample import Draw, read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
-from pipeline.statistics.bootstrap import CONFIDENCE, METHOD, Bootstrap
-
-DEFAULT_RESAMPLES = 1000
+from pipeline.statistics.bootstrap import RESAMPLES, Bootstrap
 
 
 def compare_runs(
@@ -50,17 +51,21 @@ def compare_runs(
     *,
     baseline: RunStore | str | Path | None = None,
     by: str | Sequence[str] = (),
+    fail_if: str | Sequence[str] = (),
     out: str | Path | None = None,
+    text: bool = True,
     partial: bool = False,
-    resamples: int = DEFAULT_RESAMPLES,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
     """Compare runs with a baseline: the first, if none is given.
 
-    `by` are columns that every run carries. `out` is a folder to write comparison.html, .json and
-    .md into; without, nothing is written. `partial` lets in runs that are not complete. `on_run`
-    hears the name of each run as it is read.
+    `by` are columns that every run carries. `fail_if` are expressions that must not be true of any
+    run but the baseline; increase(...) and the like are against what it is held against. `out` is a
+    folder to write comparison.html, .json and .md into; without, nothing is written. `text` has
+    beginnings of the documents that moved most, read where each run was scored. `partial` lets in
+    runs that are not complete. `on_run` is called with the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
@@ -69,11 +74,18 @@ def compare_runs(
     >>> shift = comparison.shifts[0]
     >>> shift.overall.changes["bits_per_byte"].difference, shift.pairing.num_rose
     (0.0, 0)
+    >>> nights = compare_runs(["runs/first", "runs/first"], fail_if="increase(tokens) > 5%")
+    >>> [one.failed for one in nights.requirements]
+    [False]
 
-    Raises RunError for runs that cannot be compared, ConfigError if `out` is a file.
+    Raises RunError for runs that cannot be compared, ConfigError for an expression that is wrong or
+    if `out` is a file.
     """
     stores = [_store(run) for run in runs]
     by = (by,) if isinstance(by, str) else tuple(by)
+    fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
+    requirements = [Requirement.read(source) for source in fail_if]
+    by += tuple(name for one in requirements if one.needs_psi for name in one.grouped())
     baseline = None if baseline is None else _store(baseline)
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
@@ -82,15 +94,20 @@ def compare_runs(
         weighed(scan_scores(subject.store, subject.manifest, partial=partial), draw)
         for subject, draw in zip(question.subjects, draws, strict=True)
     ]
+    held_against = references(question.subjects, first)
+    rows = [
+        Rows(frame, weight_of(draw), draw, subject.place)
+        for frame, draw, subject in zip(scores, draws, question.subjects, strict=True)
+    ]
+    gates = Gates(requirements, question.subjects, rows, held_against)
     groups = _groups(question.subjects, scores, by)
     measured = []
     for subject, frame, draw in zip(question.subjects, scores, draws, strict=True):
         on_run(subject.name)
         measured.append(_measured(subject, frame, groups, draw))
-    figures = [PERPLEXITY, BITS] if question.same_tokenizer else [BITS]
+    figures = [PERPLEXITY, BITS, WORD] if question.same_tokenizer else [BITS, WORD]
     bootstrap = Bootstrap(seed=seed, resamples=resamples)
-    held_against = references(question.subjects, first)
-    shifts = Shifts(measured, figures, groups, bootstrap).find(held_against, on_run)
+    shifts = Shifts(measured, figures, groups, bootstrap, text=text).find(held_against, on_run)
     order = _order(question, measured, figures[0])
     comparison = Comparison(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -103,9 +120,12 @@ def compare_runs(
             *confounded(question, held_against, shifts),
             *on_samples(question, draws),
         ],
-        intervals=Intervals(method=METHOD, confidence=CONFIDENCE, resamples=resamples, seed=seed),
+        intervals=bootstrap.described(),
         runs=[_compared(measured[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
+        requirements=[
+            one for i in order if i in shifts for one in gates.judge(i, shifts[i], bootstrap)
+        ],
         trend=_trend(measured, figures[0]) if question.kind in TREND else None,
         matrix=_matrix(measured) if question.kind == "matrix" else None,
     )
@@ -131,7 +151,7 @@ def _with_baseline(stores: list[RunStore], baseline: RunStore | None) -> tuple[l
 def _groups(
     subjects: list[Subject], scores: list[pl.LazyFrame], by: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """Column to the groups that are told apart in every run alike."""
+    """Column to the groups, the same in every run."""
     groups = {}
     for column in dict.fromkeys(by):
         sizes: dict[str, int] = {}

@@ -12,8 +12,9 @@ from pipeline.comparisons.drift import Distances
 from pipeline.comparisons.pairing import Pairing
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
+from pipeline.reports.requirements import Finding
 from pipeline.reports.sampled import Sampled
-from pipeline.statistics.bootstrap import Interval
+from pipeline.statistics.bootstrap import Interval, Intervals
 
 COMPARISON_VERSION = 1
 
@@ -36,7 +37,7 @@ class Shift(BaseModel):
     num_scored_baseline: int
     num_scored: int
     changes: dict[str, Change]
-    """perplexity (of the corpus) and bits_per_byte, those that compare."""
+    """perplexity (of the corpus), bits_per_byte and word_perplexity, those that compare."""
     quantiles: dict[str, dict[str, Change]]
     """Metric to p1, ..., p99 over documents."""
     distances: dict[str, Distances]
@@ -52,7 +53,7 @@ class GroupShift(BaseModel):
 
 
 class RunShift(BaseModel):
-    """How a run differs from the one it is held against."""
+    """How a run differs from the one it is compared with."""
 
     run: str
     """By name, as all that follow."""
@@ -74,7 +75,7 @@ class ComparedRun(BaseModel):
     run: str
     """The run directory."""
     name: str
-    """As much of it as tells it from the others."""
+    """As much of it as distinguishes it from the others."""
     model: str
     corpus: str
     tokenizer: str
@@ -85,7 +86,7 @@ class ComparedRun(BaseModel):
     """What the run is a sample of: figures, groups and percentiles are estimates of it."""
     figures: Figures
     intervals: dict[str, Interval | None]
-    """Of corpus perplexity and of bits per byte, over documents; a sample's are its estimates'."""
+    """Of the figures that compare, as shifts have them; a sample's are its estimates'."""
     percentiles: dict[str, list[float]]
     """Figure to the 0th, 1st, ..., 100th percentile over documents, of those that compare."""
     groups: dict[str, list[Group]]
@@ -114,16 +115,15 @@ class Matrix(BaseModel):
     models: list[str]
     datasets: list[str]
     cells: list[list[Cell | None]]
-    """A row a model, a column a dataset; null where no run has both."""
+    """A row per model, a column per dataset; null where no run has both."""
 
 
-class Intervals(BaseModel):
-    """How the intervals were found."""
+class RunFinding(Finding):
+    """A requirement and how a run stands to it."""
 
-    method: str
-    confidence: float
-    resamples: int
-    seed: int
+    run: str
+    baseline: str
+    """What it is held against."""
 
 
 class Comparison(BaseModel):
@@ -140,5 +140,6 @@ class Comparison(BaseModel):
     intervals: Intervals
     runs: list[ComparedRun]
     shifts: list[RunShift]
+    requirements: list[RunFinding] = []
     trend: list[Step] | None
     matrix: Matrix | None

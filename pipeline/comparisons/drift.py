@@ -20,7 +20,7 @@ Sorted = npt.NDArray[np.float64]
 
 CHUNK = 1 << 20
 MOST_EXACT = 1000
-"""Up to this many values a side the p-value of KS is exact; beyond, the limit law is as good."""
+"""Up to this many values per side the p-value of KS is exact; beyond, the limit law is as good."""
 PSI_BINS = 10
 PSI_FEWEST = 0.5
 """Documents that an empty bin counts as, for the index takes the logarithm of its share."""
@@ -46,8 +46,8 @@ class Distances(BaseModel):
     """Never: these are of two sets of documents, whichever are in both. The test of pairs is
     `wilcoxon_p_value` of `pairing`."""
     ks_p_value: float
-    """Chance of a difference as large between samples of one population. With many documents
-    trifles are significant: read the size."""
+    """Chance of a difference as large between samples of one population. With many documents small
+    differences are significant: read the size."""
     wasserstein: float
     """Mean distance that a value moves, in the metric's unit."""
     psi: Psi
@@ -137,6 +137,6 @@ def psi(baseline: Sorted, other: Sorted) -> Psi:
 
 
 def _counts(values: Sorted, edges: Sorted) -> npt.NDArray[np.int64]:
-    """Values a bin; a value on an edge is in the bin below it."""
+    """Values per bin; a value on an edge is in the bin below it."""
     below = np.searchsorted(values, edges, side="right")
     return np.diff(below, prepend=0, append=len(values))

@@ -1,11 +1,11 @@
-"""Short names for runs and corpora: as much of a location as tells it from the others."""
+"""Short names for runs and corpora: as much of a location as distinguishes it from the others."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 
 def short_names(locations: Iterable[str]) -> dict[str, str]:
-    """Each location's last part, or as many parts as tell it from the others."""
+    """Each location's last part, or as many parts as distinguish it from the others."""
     parts = {location: location.rstrip("/").split("/") for location in locations}
     names = {}
     for location, own in parts.items():

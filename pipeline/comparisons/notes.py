@@ -8,7 +8,7 @@ from pipeline.runs.sample import Draw
 def confounded(
     question: Question, references: list[int | None], shifts: dict[int, RunShift]
 ) -> list[str]:
-    """Notes on runs that differ from what they are held against in more than one thing.
+    """Notes on runs that differ from their reference in more than one way.
 
     Files may differ where texts do not: of another order, or name. Then there is nothing to note.
     """

@@ -5,6 +5,9 @@ are in bits per byte, which compares across tokenizers; positive: more surprisin
 baseline.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import polars as pl
 from pydantic import BaseModel
@@ -26,6 +29,8 @@ from pipeline.statistics.bootstrap import (
 METRIC = "bits_per_byte"
 NUM_MOVED = 10
 CHUNK = 1 << 20
+Excerpts = Callable[[pl.DataFrame], dict[tuple[str, int], dict[str, Any]]]
+"""Score rows to `excerpt`, `is_whole` and `missing` of each, by file and row."""
 MOST_EXACT = 1000
 """Up to this many differences SciPy's test, exact where it can be; beyond, the limit law."""
 
@@ -41,6 +46,12 @@ class Moved(BaseModel):
     baseline: float
     value: float
     difference: float
+    excerpt: str | None = None
+    """The beginning of the text, from the run's corpus. Null: not asked for, or see `missing`."""
+    is_whole: bool = False
+    """Whether the excerpt is the whole text."""
+    missing: str | None = None
+    """Why there is no excerpt although it was asked for."""
 
 
 class Pairing(BaseModel):
@@ -83,16 +94,18 @@ def pair(
     bootstrap: Bootstrap,
     files: list[str],
     run_scores: pl.LazyFrame,
+    excerpts: Excerpts | None = None,
 ) -> Pairing:
     """Statistics of matched documents. `blocks` are of the run's rows; `run_scores` is the run,
-    to look up the ids of the few documents that are shown."""
+    to look up the ids of the few documents that are shown, and `excerpts` finds their beginnings.
+    """
     differences = run.metric(METRIC, matched.in_run)
     differences -= baseline.metric(METRIC, matched.in_baseline)
     moved = []
     for sign in (1, -1):
         at = furthest(differences, NUM_MOVED, sign)
         moved.append([_moved(baseline, run, matched, i, files) for i in at])
-    with_ids = _with_ids(moved[0] + moved[1], run_scores)
+    described = _described(moved[0] + moved[1], run_scores, excerpts)
     around = _mean_interval(differences, blocks[matched.in_run], bootstrap)
     count = len(differences)
     num_rose = int(np.count_nonzero(differences > 0))
@@ -112,8 +125,8 @@ def pair(
         mean_difference=float(np.mean(differences)) if count else None,
         interval=around,
         wilcoxon_p_value=wilcoxon_p_value(differences),
-        rose_most=with_ids[: len(moved[0])],
-        fell_most=with_ids[len(moved[0]) :],
+        rose_most=described[: len(moved[0])],
+        fell_most=described[len(moved[0]) :],
     )
 
 
@@ -180,13 +193,22 @@ def _moved(baseline: Sample, run: Sample, matched: Matched, at: int, files: list
     )
 
 
-def _with_ids(documents: list[Moved], scores: pl.LazyFrame) -> list[Moved]:
-    """The documents with their ids, where the run has any."""
-    if not documents or "doc_id" not in scores.collect_schema():
+def _described(
+    documents: list[Moved], scores: pl.LazyFrame, excerpts: Excerpts | None
+) -> list[Moved]:
+    """The documents with their ids, where the run has any, and the beginnings of their texts."""
+    if not documents:
         return documents
     wanted = pl.any_horizontal(
         *((pl.col("file") == one.file) & (pl.col("row") == one.row) for one in documents)
     )
-    found = scores.filter(wanted).select("file", "row", shown_id(scores))
-    ids = {(file, row): doc_id for file, row, doc_id in found.collect().iter_rows()}
-    return [one.model_copy(update={"doc_id": ids.get((one.file, one.row))}) for one in documents]
+    ids = [shown_id(scores)] if "doc_id" in scores.collect_schema() else []
+    rows = scores.filter(wanted).select("file", "row", "text_hash", *ids).collect()
+    more = {place: dict[str, Any]() for place in rows.select("file", "row").iter_rows()}
+    if ids:
+        for file, row, doc_id in rows.select("file", "row", "doc_id").iter_rows():
+            more[file, row]["doc_id"] = doc_id
+    if excerpts is not None:
+        for place, excerpt in excerpts(rows).items():
+            more[place] |= excerpt
+    return [one.model_copy(update=more[one.file, one.row]) for one in documents]

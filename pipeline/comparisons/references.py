@@ -1,10 +1,12 @@
-"""Each run against the one it is held against.
+"""Each run against the one it is compared with.
 
 Owns which run that is, and one pair of runs in memory at a time. A document that both have is
 resampled alike in both, wherever it lies: intervals of changes are those of paired documents.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -22,13 +24,17 @@ from pipeline.comparisons.shifts import (
     shift_between,
     with_exact_quantiles,
 )
+from pipeline.errors import WinnowError
+from pipeline.reports.excerpts import read_excerpts
+from pipeline.runs.corpus import open_corpus
+from pipeline.runs.manifest import Manifest
 from pipeline.statistics.bootstrap import Blocks, Bootstrap
 
 
 def references(subjects: list[Subject], first: int) -> list[int | None]:
-    """Which run each is held against: the baseline.
+    """Which run each is compared with: the baseline.
 
-    In a matrix another model is held against the baseline's model over the same dataset, where
+    In a matrix another model is compared with the baseline's model over the same dataset, where
     there is one, so that one thing differs at a time.
     """
     found: list[int | None] = []
@@ -46,7 +52,7 @@ def references(subjects: list[Subject], first: int) -> list[int | None]:
 
 
 class Shifts:
-    """Holds each run against its reference; no more than two runs' documents in memory."""
+    """Compares each run with its reference; no more than two runs' documents in memory."""
 
     def __init__(
         self,
@@ -54,14 +60,17 @@ class Shifts:
         figures: list[str],
         groups: dict[str, list[str]],
         bootstrap: Bootstrap,
+        *,
+        text: bool,
     ) -> None:
         self._runs = runs
+        self._text = text
         self._figures = figures
         self._groups = groups
         self._bootstrap = bootstrap
         self._files = file_order(run.subject.manifest for run in runs)
         self._blocks: dict[int, Blocks] = {}
-        """Of the documents of runs that others are held against."""
+        """Of the documents of runs that others are compared with."""
 
     def find(
         self, held_against: list[int | None], on_run: Callable[[str], None]
@@ -69,7 +78,7 @@ class Shifts:
         """Run to its shift; fills in every run's resampled figures."""
         shifts = {}
         first = held_against.index(None)
-        # The baseline first: other references are themselves held against it.
+        # The baseline first: other references are themselves compared with it.
         for reference in sorted(
             {i for i in held_against if i is not None}, key=lambda i: i != first
         ):
@@ -125,6 +134,7 @@ class Shifts:
                 bootstrap=self._bootstrap,
                 files=self._files,
                 run_scores=after.scores,
+                excerpts=partial(_excerpts, after.subject.manifest) if self._text else None,
             )
         if before.subject.model != after.subject.model and len(matched.in_run):
             agreement = agree(
@@ -152,3 +162,12 @@ class Shifts:
         if not all("doc_id" in scores.collect_schema() for scores in (baseline, run)):
             return None
         return lambda: (read_ids(baseline, self._files), read_ids(run, self._files))
+
+
+def _excerpts(manifest: Manifest, rows: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+    """The beginnings of documents of a run, or why there are none."""
+    try:
+        return read_excerpts(open_corpus(manifest), manifest.text_column, rows)
+    except WinnowError as error:
+        said = {"missing": f"the corpus cannot be opened: {error}"}
+        return dict.fromkeys(rows.select("file", "row").iter_rows(), said)

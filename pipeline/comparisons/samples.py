@@ -1,7 +1,7 @@
 """The score rows of runs as columns in memory, for statistics that need every document at once.
 
 Owns reading no more than those columns, narrow, and the numbers that stand for a document and for
-its group in every run alike. About 33 bytes a row.
+its group in every run alike. About 37 bytes per row.
 """
 
 import math
@@ -17,7 +17,9 @@ from pipeline.reports.groups import group_code
 from pipeline.reports.sampled import WEIGHT
 from pipeline.runs.ids import shown_id
 from pipeline.runs.manifest import Manifest
+from pipeline.schema import COUNTS
 from pipeline.statistics.bootstrap import ROW_BITS, Mask, Values
+from pipeline.statistics.columns import column_named
 
 TYPES: dict[str, npt.DTypeLike] = {
     "key": np.int64,
@@ -26,6 +28,7 @@ TYPES: dict[str, npt.DTypeLike] = {
     "nll": np.float64,
     "num_tokens": np.uint32,
     "num_scored_bytes": np.uint32,
+    "num_scored_words": np.uint32,
     "weight": np.float64,
 }
 Ids = npt.NDArray[np.int64]
@@ -44,6 +47,7 @@ class Sample:
     """Nats; NaN where the row has no score."""
     num_tokens: npt.NDArray[np.uint32]
     num_scored_bytes: npt.NDArray[np.uint32]
+    num_scored_words: npt.NDArray[np.uint32]
     weight: Values | None = None
     """Rows of the corpus that each stands for, in a run over a sample."""
     groups: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
@@ -66,13 +70,12 @@ def file_order(manifests: Iterable[Manifest]) -> list[str]:
 
 
 def read_sample(scores: pl.LazyFrame, files: list[str], groups: dict[str, list[str]]) -> Sample:
-    """Read a run. `files` is file_order's; `groups` names, by column, the groups to tell apart."""
+    """Read a run. `files` is file_order's; `groups` names the groups of each column."""
     columns = {
         "key": _key(files),
         "text_hash": pl.col("text_hash").fill_null(0),
         "nll": pl.col("nll").fill_null(math.nan),
-        "num_tokens": pl.col("num_tokens").cast(pl.UInt32),
-        "num_scored_bytes": pl.col("num_scored_bytes").cast(pl.UInt32),
+        **{name: column_named(name).cast(pl.UInt32) for name in COUNTS},
     }
     if WEIGHT in scores.collect_schema():
         columns["weight"] = pl.col(WEIGHT)

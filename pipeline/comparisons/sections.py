@@ -1,46 +1,70 @@
 """A table that is laid out and not yet drawn; those of paired documents.
 
-Owns what every output needs to know of a table. Cells are text of unknown origin, not escaped.
+Owns what a comparison needs to know of a table. Cells are text of unknown origin, not escaped.
 """
 
 from dataclasses import dataclass, field
 
 from pipeline.comparisons.agreement import RULES, Agreement
-from pipeline.comparisons.comparison import Change, RunShift
+from pipeline.comparisons.comparison import Change, RunFinding, RunShift
 from pipeline.comparisons.pairing import Moved, Pairing
-from pipeline.rendering.formats import chance, estimate, estimated_change, number, signed
+from pipeline.rendering.formats import (
+    chance,
+    count,
+    estimate,
+    estimated_change,
+    number,
+    share,
+    signed,
+    size,
+)
+from pipeline.rendering.table import Marked, Table, Whole, Words
+from pipeline.reports.wording import values_of, verdict
+
+SHOWN_CHARACTERS = 120
+"""Of a text in a cell; comparison.json has more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A table with its title; cells are text that is not escaped yet."""
+class Compared(Table):
+    """A table of a comparison, and what is drawn beside it."""
 
     key: str
-    """What it is of: runs, trend, matrix, shift, files, pairs, agreement, groups, quantiles or
-    moved."""
-    title: str
-    about: str = ""
-    columns: tuple[str, ...]
-    """The first is the name of a row."""
-    rows: list[tuple[str, ...]]
-    text_columns: int = 1
-    """Leading columns that are words; the others are numbers."""
+    """What it is of: runs, trend, matrix, shift, requirements, files, pairs, agreement, groups,
+    quantiles or moved."""
     on_terminal: bool = True
     changes: dict[str, Change] = field(default_factory=dict)
-    """Names to changes of `unit`, for a chart beside the table."""
+    """Names to changes of `unit`, for a chart."""
     unit: str = ""
-    narrow: tuple[int, ...] | None = None
-    """The columns that a terminal of 80 columns has room for; None: all."""
 
 
-def files_section(shifts: list[RunShift]) -> Section:
+def requirements_section(found: list[RunFinding]) -> Compared:
+    """What was required of the runs."""
+    return Compared(
+        key="requirements",
+        title="Requirements",
+        caption="A run fails if an expression is true of it, or cannot be judged.",
+        columns=("run", Words("fail if"), Whole(""), Words("found")),
+        rows=[
+            (
+                one.run,
+                one.expression,
+                Marked(verdict(one), "bad" if one.failed else "good"),
+                values_of(one),
+            )
+            for one in found
+        ],
+    )
+
+
+def files_section(shifts: list[RunShift]) -> Compared:
     """What happened to the files of a corpus from one run to another."""
     counted = [(shift.run, shift.files) for shift in shifts if shift.files is not None]
     rows = [
-        (name, *(f"{n:,}" for n in (files.added, files.removed, files.changed, files.unchanged)))
+        (name, *map(count, (files.added, files.removed, files.changed, files.unchanged)))
         for name, files in counted
     ]
-    return Section(
+    return Compared(
         key="files",
         title="Files since the baseline",
         columns=("run", "added", "removed", "changed", "as they were"),
@@ -51,7 +75,7 @@ def files_section(shifts: list[RunShift]) -> Section:
 PAIRED_BY = {"locator": "file and row", "doc_id": "doc_id", "text_hash": "text"}
 
 
-def pairs_section(shifts: list[RunShift]) -> Section:
+def pairs_section(shifts: list[RunShift]) -> Compared:
     """What became of the documents that two runs have in common."""
     rows = []
     for shift in shifts:
@@ -65,22 +89,22 @@ def pairs_section(shifts: list[RunShift]) -> Section:
                 pairing.num_compared,
             )
             by = pairing.paired_by.model_dump()
-            ways = [f"{by[key]:,} by {name}" for key, name in PAIRED_BY.items() if by[key]]
-            share = "-" if pairing.share_rose is None else f"{100 * pairing.share_rose:.1f}%"
-            moved = (f"{n:,}" for n in (pairing.num_rose, pairing.num_fell, pairing.num_equal))
+            ways = [f"{count(by[key])} by {name}" for key, name in PAIRED_BY.items() if by[key]]
+            moved = map(count, (pairing.num_rose, pairing.num_fell, pairing.num_equal))
+            rose = share(pairing.share_rose)
             mean = estimated_change(pairing.mean_difference, pairing.interval)
             p_value = chance(pairing.wilcoxon_p_value)
-            shown = (*(f"{n:,}" for n in counts), *moved, share, *mean, p_value)
+            shown = (*map(count, counts), *moved, rose, *mean, p_value)
             rows.append((shift.run, ", ".join(ways) or "-", *shown))
-    return Section(
+    return Compared(
         key="pairs",
         title="Document by document",
-        about="Bits per byte of the documents compared: in both runs, with the same text and a "
+        caption="Bits per byte of the documents compared: in both runs, with the same text and a "
         "score in each. Paired by file and row, else by doc_id, else by text: copies of a text in "
         "order, as many as both have.",
         columns=(
             "run",
-            "paired",
+            Words("paired"),
             "in both",
             "only before",
             "only after",
@@ -96,13 +120,12 @@ def pairs_section(shifts: list[RunShift]) -> Section:
             "Wilcoxon p",
         ),
         rows=rows,
-        text_columns=2,
         narrow=(0, 1, 2, 7, 12, 13, 14),
     )
 
 
-def agreement_section(shifts: list[RunShift]) -> Section:
-    """Whether two models tell the same documents apart, as a whole and by group."""
+def agreement_section(shifts: list[RunShift]) -> Compared:
+    """Whether two models rank documents alike, as a whole and by group."""
     rows = []
     for shift in shifts:
         if (found := shift.agreement) is not None:
@@ -111,32 +134,30 @@ def agreement_section(shifts: list[RunShift]) -> Section:
                 for group in groups:
                     name = f"{column}: {group.value}"
                     rows.append((shift.run, name, *_agreement(group.agreement)))
-    return Section(
+    return Compared(
         key="agreement",
         title="Agreement of models",
-        about="Over the documents compared, by bits per byte: Spearman's rank correlation with the "
-        "baseline, and of what a percentile rule keeps by either model, the share that it keeps by "
-        "both (Jaccard). Groups: by the same cut-offs.",
+        caption="Over the documents compared, by bits per byte: Spearman's rank correlation with "
+        "the baseline, and of what a percentile rule keeps by either model, the share that it "
+        "keeps by both (Jaccard). Groups: by the same cut-offs.",
         columns=(
             "run",
-            "documents",
+            Words("documents"),
             "compared",
             "Spearman",
             "95% interval",
             *(f"overlap p{low}-p{high}" for low, high in RULES),
         ),
         rows=rows,
-        text_columns=2,
     )
 
 
 def _agreement(found: Agreement) -> tuple[str, ...]:
-    shares = (one.jaccard for one in found.overlaps)
-    overlaps = ("-" if share is None else f"{100 * share:.1f}%" for share in shares)
-    return (f"{found.num_compared:,}", *estimate(found.spearman, found.interval), *overlaps)
+    overlaps = (share(one.jaccard) for one in found.overlaps)
+    return (count(found.num_compared), *estimate(found.spearman, found.interval), *overlaps)
 
 
-def moved_sections(shift: RunShift, pairing: Pairing) -> list[Section]:
+def moved_sections(shift: RunShift, pairing: Pairing) -> list[Compared]:
     """The documents that moved most, up and down."""
     return [
         _moved(f"{shift.run} against {shift.baseline}, documents that {word} most", moved)
@@ -145,18 +166,28 @@ def moved_sections(shift: RunShift, pairing: Pairing) -> list[Section]:
     ]
 
 
-def _moved(title: str, moved: list[Moved]) -> Section:
-    return Section(
+def _moved(title: str, moved: list[Moved]) -> Compared:
+    return Compared(
         key="moved",
         title=title,
-        about="In bits per byte.",
-        columns=("file", "row", "doc_id", "bytes", "before", "after", "change"),
+        caption="In bits per byte.",
+        columns=(
+            "file",
+            Words("text"),
+            "row",
+            Words("doc_id"),
+            "bytes",
+            "before",
+            "after",
+            "change",
+        ),
         rows=[
             (
                 one.file,
+                _beginning(one),
                 str(one.row),
                 one.doc_id or "-",
-                f"{one.num_scored_bytes:,}",
+                size(one.num_scored_bytes),
                 number(one.baseline),
                 number(one.value),
                 signed(one.difference),
@@ -165,3 +196,12 @@ def _moved(title: str, moved: list[Moved]) -> Section:
         ],
         on_terminal=False,
     )
+
+
+def _beginning(document: Moved) -> str:
+    """The text in a line, or why it is not there."""
+    if document.excerpt is None:
+        return f"({document.missing})" if document.missing else "-"
+    line = " ".join(document.excerpt.split())
+    is_whole = document.is_whole and len(line) <= SHOWN_CHARACTERS
+    return line if is_whole else line[:SHOWN_CHARACTERS] + "…"

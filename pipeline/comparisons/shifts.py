@@ -17,6 +17,7 @@ from pipeline.comparisons.drift import Distances, distances
 from pipeline.comparisons.samples import Sample
 from pipeline.reports.figures import QUANTILES, Figures, quantile_name
 from pipeline.reports.groups import Group
+from pipeline.reports.intervals import RESAMPLED, drawn_ratios
 from pipeline.reports.sampled import Sampled
 from pipeline.schema import LARGEST_EXPONENT
 from pipeline.statistics.bootstrap import (
@@ -32,8 +33,9 @@ from pipeline.statistics.quantile import quantiles, weighted_quantiles
 
 PERPLEXITY = "perplexity"
 BITS = "bits_per_byte"
-ESTIMATES = {PERPLEXITY: "corpus_perplexity", BITS: "bits_per_byte"}
-"""Figure to its name among a sample's estimates."""
+WORD = "word_perplexity"
+NAMES = {PERPLEXITY: "corpus_perplexity", BITS: BITS, WORD: WORD}
+"""Figure to its name among those of a report."""
 DISTRIBUTIONS = {PERPLEXITY: "log_perplexity", BITS: BITS}
 """Figure to the metric of documents whose distribution goes with it."""
 WHOLE = ("", "")
@@ -43,7 +45,7 @@ Part = tuple[str, str]
 
 @dataclass(slots=True, kw_only=True)
 class Measured:
-    """A run, and what is kept of it once its rows are let go."""
+    """A run, and what is kept of it once its rows are freed."""
 
     subject: Subject
     scores: pl.LazyFrame
@@ -68,7 +70,7 @@ class Measured:
     def interval(self, figure: str) -> Interval | None:
         """Of the whole run's figure."""
         if self.sampled is not None:
-            found = self.sampled.estimates[ESTIMATES[figure]]
+            found = self.sampled.estimates[NAMES[figure]]
             return None if found is None else found.interval
         return interval(self.resampled[WHOLE][figure], self.num_resampled[WHOLE])
 
@@ -86,8 +88,8 @@ def count_scored(sample: Sample, groups: dict[str, list[str]]) -> dict[Part, int
 def resample(
     sample: Sample, blocks: Blocks, bootstrap: Bootstrap, groups: dict[str, list[str]]
 ) -> dict[Part, dict[str, Values]]:
-    """Corpus perplexity and bits per byte of every part in each resample; NaN of nothing."""
-    columns: list[npt.NDArray[Any]] = [sample.nll, sample.num_tokens, sample.num_scored_bytes]
+    """The figures of every part in each resample; NaN of nothing."""
+    columns: list[npt.NDArray[Any]] = [getattr(sample, name) for name in RESAMPLED]
     if sample.weight is not None:
         columns = [column * sample.weight for column in columns]
     scored = sample.scored()
@@ -101,16 +103,15 @@ def resample(
 
 
 def _figures(sums: Values) -> dict[str, Values]:
-    nll, tokens, scored_bytes = sums.T
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return {PERPLEXITY: np.exp(nll / tokens), BITS: nll / scored_bytes / np.log(2)}
+    found = drawn_ratios(sums)
+    return {figure: found[name] for figure, name in NAMES.items()}
 
 
 def percentiles(sample: Sample, figures: list[str]) -> dict[str, list[float]]:
     """The whole distribution in 101 numbers, for each figure's metric of documents."""
     scored = sample.scored()
     found = {}
-    for figure in figures:
+    for figure in _distributed(figures):
         values = sample.metric(DISTRIBUTIONS[figure], scored)
         if figure == PERPLEXITY:
             values = np.exp(np.minimum(values, LARGEST_EXPONENT))
@@ -133,10 +134,8 @@ def with_exact_quantiles(figures: Figures, percentiles: dict[str, list[float]]) 
 
 
 def figure_of(figures: Figures | None, name: str) -> float | None:
-    """A set of documents' perplexity or bits per byte."""
-    if figures is None:
-        return None
-    return figures.corpus_perplexity if name == PERPLEXITY else figures.bits_per_byte
+    """A set of documents' perplexity, or another of NAMES."""
+    return None if figures is None else figures.average(NAMES[name])
 
 
 def change(baseline: float | None, value: float | None, around: Interval | None = None) -> Change:
@@ -158,9 +157,7 @@ def change_between(baseline: Measured, run: Measured, figure: str, part: Part = 
     before, after = baseline.part(part), run.part(part)
     around = None
     if before is not None and after is not None:
-        # inf - inf is of no use, and interval() leaves it out.
-        with np.errstate(invalid="ignore"):
-            differences = run.resampled[part][figure] - baseline.resampled[part][figure]
+        differences = run.resampled[part][figure] - baseline.resampled[part][figure]
         around = interval(differences, min(baseline.num_resampled[part], run.num_resampled[part]))
     return change(figure_of(before, figure), figure_of(after, figure), around)
 
@@ -208,7 +205,7 @@ def _shift(
 ) -> Shift:
     before, after = baseline.part(part), run.part(part)
     apart: dict[str, Distances] = {}
-    for figure in figures:
+    for figure in _distributed(figures):
         metric = DISTRIBUTIONS[figure]
         sides = [
             np.sort(sample.metric(metric, mask))
@@ -222,11 +219,16 @@ def _shift(
         changes={figure: change_between(baseline, run, figure, part) for figure in figures},
         quantiles={
             figure: _quantile_changes(before.quantiles[figure], after.quantiles[figure])
-            for figure in figures
+            for figure in _distributed(figures)
             if before is not None and after is not None
         },
         distances=apart,
     )
+
+
+def _distributed(figures: list[str]) -> list[str]:
+    """Those whose distribution over documents is compared."""
+    return [figure for figure in figures if figure in DISTRIBUTIONS]
 
 
 def _quantile_changes(before: dict[str, float], after: dict[str, float]) -> dict[str, Change]:

@@ -1,7 +1,7 @@
 """A comparison as tables of words: what is shown, in what order, in which number formats.
 
-Owns the layout, once for terminal, Markdown and HTML. Cells are text of unknown origin: drawing
-and escaping them is page.py's.
+Owns the layout, once for terminal, Markdown and HTML. Cells are text of unknown origin, not
+escaped.
 """
 
 from pipeline.comparisons.comparability import Kind
@@ -15,14 +15,25 @@ from pipeline.comparisons.comparison import (
     Shift,
 )
 from pipeline.comparisons.sections import (
-    Section,
+    Compared,
     agreement_section,
     files_section,
     moved_sections,
     pairs_section,
+    requirements_section,
 )
-from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY
-from pipeline.rendering.formats import chance, estimate, estimated_change, number, percent, signed
+from pipeline.comparisons.shifts import BITS, DISTRIBUTIONS, PERPLEXITY, WORD, figure_of
+from pipeline.rendering.formats import (
+    chance,
+    count,
+    estimate,
+    estimated_change,
+    number,
+    percent,
+    signed,
+)
+from pipeline.rendering.page import Card
+from pipeline.rendering.table import Words
 
 TITLES: dict[Kind, str] = {
     "repeats": "One model over one dataset, again",
@@ -32,7 +43,7 @@ TITLES: dict[Kind, str] = {
     "nightly": "One corpus as its files changed, in the order given",
     "matrix": "Models over datasets",
 }
-LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte"}
+LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte", WORD: "per word"}
 MOST_CARDS = 6
 PAIR = 2
 """A trend of two runs says what their shift says."""
@@ -41,20 +52,20 @@ TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
-    ("95% interval", "where the figure could have come out, had other documents been drawn"),
-    ("change", "the run minus what it is held against: above 0 is more surprising"),
+    ("95% interval", "range of the figure, had other documents been drawn"),
+    ("change", "the run minus what it is compared with: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
-    ("unpaired p", "chance of such a KS between unrelated samples; many make any trifle small"),
+    ("unpaired p", "p-value of KS; with many documents even a small change has a small one"),
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
-    ("by chance", "what PSI exceeds once in twenty times where nothing changed"),
-    ("Wilcoxon p", "chance of so one-sided a movement if documents rise as often as they fall"),
-    ("Spearman", "1 where two models put documents in one order, 0 where the orders are unrelated"),
+    ("by chance", "what PSI exceeds in 5% of cases where nothing changed"),
+    ("Wilcoxon p", "p-value of the signed-rank test: small if documents moved to one side"),
+    ("Spearman", "1 where two models rank documents alike, 0 where their ranks are unrelated"),
     ("overlap", "documents that a rule keeps by both models, of those that it keeps by either"),
     ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
 )
 
 
-def sections(comparison: Comparison) -> list[Section]:
+def sections(comparison: Comparison) -> list[Compared]:
     """Everything that is shown, in order."""
     shown = [_runs(comparison)]
     if comparison.trend is not None and len(comparison.trend) > PAIR:
@@ -62,6 +73,8 @@ def sections(comparison: Comparison) -> list[Section]:
     if comparison.matrix is not None:
         shown.append(_matrix(comparison.matrix))
     shown.append(_shifts(comparison))
+    if comparison.requirements:
+        shown.append(requirements_section(comparison.requirements))
     if comparison.kind == "nightly":
         shown.append(files_section(comparison.shifts))
     if any(shift.pairing is not None for shift in comparison.shifts):
@@ -80,7 +93,7 @@ def sections(comparison: Comparison) -> list[Section]:
 
 def figures_shown(comparison: Comparison) -> list[str]:
     """Those that compare, the one that ranks first."""
-    return [PERPLEXITY, BITS] if comparison.ranked_by == PERPLEXITY else [BITS]
+    return [PERPLEXITY, BITS, WORD] if comparison.ranked_by == PERPLEXITY else [BITS, WORD]
 
 
 def _starred(comparison: Comparison, name: str) -> str:
@@ -90,7 +103,7 @@ def _starred(comparison: Comparison, name: str) -> str:
     return f"{starred} (estimated)" if sampled else starred
 
 
-def _runs(comparison: Comparison) -> Section:
+def _runs(comparison: Comparison) -> Compared:
     varied = [
         (title, [getattr(run, key) for run in comparison.runs])
         for title, key in (("model", "model"), ("corpus", "corpus"), ("dtype", "dtype"))
@@ -98,41 +111,36 @@ def _runs(comparison: Comparison) -> Section:
     varied = [(title, values) for title, values in varied if len(set(values)) > 1]
     figures = figures_shown(comparison)
     shown = [label for figure in figures for label in (LABELS[figure], "95% interval")]
-    shown.append("per word")
     ranked = "" if comparison.trend else ", the least surprised first"
-    return Section(
+    return Compared(
         key="runs",
         title="Runs",
-        about=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
-        columns=("run", *(title for title, _ in varied), "documents", "tokens", *shown),
+        caption=f"{TITLES[comparison.kind]}{ranked}; * is the baseline.",
+        columns=("run", *(Words(title) for title, _ in varied), "documents", "tokens", *shown),
         rows=[
             (
                 _starred(comparison, run.name),
                 *(values[i] for _, values in varied),
-                f"{run.figures.num_documents:,}",
-                f"{run.figures.num_tokens:,}",
+                count(run.figures.num_documents),
+                count(run.figures.num_tokens),
                 *(cell for figure in figures for cell in _estimate(run, figure)),
-                number(run.figures.average("word_perplexity")),
             )
             for i, run in enumerate(comparison.runs)
         ],
-        text_columns=1 + len(varied),
-        narrow=tuple(range(5 + len(varied))) + ((5 + len(varied),) if len(figures) > 1 else ()),
+        narrow=tuple(range(5 + len(varied))) + ((5 + len(varied),) if BITS in figures[1:] else ()),
     )
 
 
 def _estimate(run: ComparedRun, figure: str) -> tuple[str, str]:
-    figures = run.figures
-    value = figures.corpus_perplexity if figure == PERPLEXITY else figures.bits_per_byte
-    return estimate(value, run.intervals[figure])
+    return estimate(figure_of(run.figures, figure), run.intervals[figure])
 
 
-def _trend(comparison: Comparison) -> Section:
+def _trend(comparison: Comparison) -> Compared:
     label = LABELS[comparison.ranked_by]
-    return Section(
+    return Compared(
         key="trend",
         title="Trend",
-        about=f"{label} from run to run; changes with their 95% intervals.",
+        caption=f"{label} from run to run; changes with their 95% intervals.",
         columns=("run", label, "from previous", "95% interval", "from first", "95% interval"),
         rows=[
             (
@@ -152,17 +160,17 @@ def _changed(change: Change | None) -> tuple[str, str]:
     return estimated_change(change.difference, change.interval)
 
 
-def _matrix(matrix: Matrix) -> Section:
+def _matrix(matrix: Matrix) -> Compared:
     rows = []
     for model, cells in zip(matrix.models, matrix.cells, strict=True):
         shown = [
             "-" if cell is None else _cell(cell, matrix.cells, i) for i, cell in enumerate(cells)
         ]
         rows.append((model, *shown))
-    return Section(
+    return Compared(
         key="matrix",
         title="Bits per byte",
-        about="Models by datasets, with 95% intervals; • marks the lowest of each dataset.",
+        caption="Models by datasets, with 95% intervals; • marks the lowest of each dataset.",
         columns=("model", *matrix.datasets),
         rows=rows,
     )
@@ -176,20 +184,20 @@ def _cell(cell: Cell, rows: list[list[Cell | None]], column: int) -> str:
     return f"{mark}{value} ({interval})"
 
 
-def _shifts(comparison: Comparison) -> Section:
+def _shifts(comparison: Comparison) -> Compared:
     ranked = comparison.ranked_by
     rows = []
     for shift in comparison.shifts:
         name = f"{shift.run} against {shift.baseline}" if comparison.matrix else shift.run
-        rows += [(name, LABELS[one], *_change(shift.overall, one)) for one in shift.overall.changes]
-    return Section(
+        there = [one for one, own in shift.overall.changes.items() if own.difference is not None]
+        rows += [(name, LABELS[one], *_change(shift.overall, one)) for one in there]
+    return Compared(
         key="shift",
         title="Shift from the baseline",
-        about="Changes of the whole corpus with their 95% intervals, paired where documents are in "
-        "both; KS, PSI and moved are unpaired: of both sets of documents.",
-        columns=("run", "figure", "change", "95% interval", "%", *DISTANCE_COLUMNS),
+        caption="Changes of the whole corpus with their 95% intervals, paired where documents are "
+        "in both; KS, PSI and moved are unpaired: of both sets of documents.",
+        columns=("run", Words("figure"), "change", "95% interval", "%", *DISTANCE_COLUMNS),
         rows=rows,
-        text_columns=2,
         changes={shift.run: shift.overall.changes[ranked] for shift in comparison.shifts},
         unit=LABELS[ranked],
         narrow=(0, 1, 2, 3, 5, 7),
@@ -203,7 +211,7 @@ def _change(shift: Shift, figure: str) -> tuple[str, ...]:
 
 
 def _distances(shift: Shift, figure: str) -> tuple[str, ...]:
-    found = shift.distances.get(DISTRIBUTIONS[figure])
+    found = shift.distances.get(DISTRIBUTIONS.get(figure, figure))
     if found is None:
         return ("-",) * len(DISTANCE_COLUMNS)
     return (
@@ -215,21 +223,19 @@ def _distances(shift: Shift, figure: str) -> tuple[str, ...]:
     )
 
 
-def _groups(comparison: Comparison, shift: RunShift, column: str) -> Section:
+def _groups(comparison: Comparison, shift: RunShift, column: str) -> Compared:
     figure = comparison.ranked_by
     rows = []
     for group in shift.groups[column]:
         change = group.shift.changes[figure]
         counts = (group.shift.num_scored_baseline, group.shift.num_scored)
         values = (number(change.baseline), number(change.value))
-        rows.append(
-            (group.value, *(f"{n:,}" for n in counts), *values, *_change(group.shift, figure))
-        )
+        rows.append((group.value, *map(count, counts), *values, *_change(group.shift, figure)))
     label = LABELS[figure]
-    return Section(
+    return Compared(
         key="groups",
         title=f"{shift.run} against {shift.baseline}, by {column}",
-        about=f"{label}; the groups that changed most first.",
+        caption=f"{label}; the groups that changed most first.",
         columns=(
             column,
             "documents before",
@@ -248,7 +254,7 @@ def _groups(comparison: Comparison, shift: RunShift, column: str) -> Section:
     )
 
 
-def _quantiles(shift: RunShift) -> Section:
+def _quantiles(shift: RunShift) -> Compared:
     names = list(dict.fromkeys(q for found in shift.overall.quantiles.values() for q in found))
     rows = []
     for figure, found in shift.overall.quantiles.items():
@@ -259,17 +265,16 @@ def _quantiles(shift: RunShift) -> Section:
             "%": [percent(found[q].relative) for q in found],
         }
         rows += [(LABELS[figure], name, *cells) for name, cells in lines.items()]
-    return Section(
+    return Compared(
         key="quantiles",
         title=f"{shift.run} against {shift.baseline}, quantiles over documents",
-        columns=("metric", "", *names),
+        columns=("metric", Words(""), *names),
         rows=rows,
-        text_columns=2,
         on_terminal=False,
     )
 
 
-def cards(comparison: Comparison) -> list[tuple[str, str, str]]:
+def cards(comparison: Comparison) -> list[Card]:
     """(run, its figure, how it changed) of the first runs, for the top of a page."""
     figure = comparison.ranked_by
     changes = {shift.run: shift.overall.changes[figure] for shift in comparison.shifts}
@@ -279,7 +284,7 @@ def cards(comparison: Comparison) -> list[tuple[str, str, str]]:
         about = f"{LABELS[figure]}, {interval}"
         if run.name in changes:
             about += f"; {percent(changes[run.name].relative)}"
-        shown.append((_starred(comparison, run.name), value, about))
+        shown.append(Card(_starred(comparison, run.name), value, about))
     return shown
 
 

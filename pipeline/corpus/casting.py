@@ -21,7 +21,7 @@ def cast_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
         numbers = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
         ends = pc.min_max(numbers).as_py()
         if ends["min"] is not None and is_far(column.type, (ends["min"], ends["max"])):
-            raise pa.ArrowInvalid("a value is further off than any calendar goes")
+            raise pa.ArrowInvalid("a value is outside the calendar")
     return convert(readable(column), kind)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.files import Footer, is_text
-from pipeline.corpus.patterns import partition_of
+from pipeline.corpus.patterns import partitions_of
 from pipeline.corpus.promotion import holds, integer_bounds, is_far
 from pipeline.errors import CorpusError, named
 from pipeline.schema import OWN_COLUMNS
@@ -50,17 +50,13 @@ def choose_columns(
     A carried column that some files lack is null there; types that differ are promoted to one
     that holds every value of both, or refused. This is the one rule for every reader of these
     columns: see `cast_column`. An empty `id_column` is none; without one it is chosen, if there is
-    one whose values can be shown.
+    one whose values can be shown, and held.
     """
     names: dict[str, None] = {}
     for footer in footers:
         names |= dict.fromkeys(footer.schema.names)
     if id_column is None:
-        everywhere = set.intersection(*(set(footer.schema.names) for footer in footers))
-        id_column = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
-        if id_column is not None and (why := _not_shown(footers, id_column)):
-            log.warning("column '%s' is not taken as doc_id: %s", id_column, why)
-            id_column = None
+        id_column = _default_id(footers)
     id_column = id_column or None
     # A name may hold a comma; if no column has it, it is several.
     carry = tuple(
@@ -94,14 +90,30 @@ def choose_columns(
     return Columns(text, id_column, carry), id_type, [fields[name] for name in carry]
 
 
+def _default_id(footers: list[Footer]) -> str | None:
+    """The column that is the id if none is named: one that cannot be is told of, and none."""
+    everywhere = set.intersection(*(set(footer.schema.names) for footer in footers))
+    name = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
+    if name is None:
+        return None
+    try:
+        why = _not_shown(footers, name)
+        _unified_field(footers, name)
+    except CorpusError as error:
+        why = str(error)
+    if why is not None:
+        log.warning("column '%s' is not taken as doc_id: %s", name, why)
+        return None
+    return name
+
+
 def _refuse_partitions(
     footers: list[Footer], names: Collection[str], asked: Collection[str | None]
 ) -> None:
     """Raises CorpusError if a column is asked for that is in the names of folders alone."""
-    for footer in footers:
-        folder = partition_of(footer.name)
-        column = folder.partition("=")[0] if folder else None
-        if column is not None and column not in names and ({column, "*"} & set(asked)):
+    for folder in dict.fromkeys(part for footer in footers for part in partitions_of(footer.name)):
+        column = folder.partition("=")[0]
+        if column not in names and ({column, "*"} & set(asked)):
             raise CorpusError(
                 f"'{column}' is in the names of folders ({folder}/), not in the files: it cannot "
                 "be carried",
@@ -134,9 +146,9 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
         merged, seen = None, dict.fromkeys(kinds)
     if merged is None or seen:
         where = [f"{kind} in {footer.name}" for kind, footer in kinds.items()]
-        lost = f"; {merged.type} does not hold every {next(iter(seen))}" if merged else ""
+        lost = f"; {merged.type} cannot hold every {next(iter(seen))}" if merged else ""
         raise CorpusError(
-            f"column '{name}' has types that do not go together: {', '.join(where[:3])}{lost}",
+            f"column '{name}' has incompatible types: {', '.join(where[:3])}{lost}",
             hint=f"leave it out of {named('carry')}, name another {named('id_column')}, or rewrite "
             "those files",
         )
@@ -177,7 +189,7 @@ def _refuse_far(footers: list[Footer], name: str) -> None:
         if bounds is not None and is_far(kind, bounds):
             raise CorpusError(
                 f"column '{name}' of {footer.name} cannot be carried: it has a {kind} that is "
-                "further off than any calendar goes",
+                "outside the calendar",
                 hint=f"leave it out of {named('carry')}, or rewrite that file",
             )
 
@@ -191,7 +203,7 @@ def _not_shown(footers: list[Footer], name: str) -> str | None:
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if pa.types.is_nested(kind) or pa.types.is_duration(kind):
-            return f"its values are {kind} in {footer.name}, which cannot be shown in a line"
+            return f"its values are {kind} in {footer.name}, which cannot be an id"
     return None
 
 
@@ -222,7 +234,7 @@ def _carried_type(name: str, footer: Footer) -> pa.DataType:
 
 
 def _is_zone(name: str) -> bool:
-    """Whether Polars knows a time zone: of one that it does not, it ends the process."""
+    """Whether Polars knows a time zone; one that it does not know aborts the process."""
     try:
         pl.Series([], dtype=pl.Datetime("us", name))
     except pl.exceptions.ComputeError:

@@ -4,8 +4,7 @@ Owns listing (a file, a folder or a glob) and reading footers. The columns and t
 columns.py's, reading rows reader.py's, sizing shards planning/'s.
 """
 
-import re
-from collections.abc import Iterable
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,13 +14,22 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.corpus.footers import find_bounds, read_footer
-from pipeline.corpus.patterns import GLOB_CHARACTERS, is_hidden, matches, may_hold
+from pipeline.corpus.patterns import (
+    GLOB_CHARACTERS,
+    is_hidden,
+    is_other_data,
+    is_wrapped,
+    matches,
+    may_hold,
+)
 from pipeline.corpus.promotion import Bounds
+from pipeline.corpus.tables import refuse_tables
 from pipeline.errors import CorpusError, UnreadableFileError, first_line, named
 from pipeline.settings.names import near_name
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
 
+log = logging.getLogger(__name__)
 FOOTER_READERS = 16
 
 
@@ -37,16 +45,11 @@ class Footer:
     digest: str | None = None
     """Of the footer's bytes."""
     bounds: dict[str, Bounds] = field(default_factory=dict)
-    """The ends of whole numbers, dates and timestamps, where statistics tell."""
+    """The ends of whole numbers, dates and timestamps, by the statistics in the footer."""
 
 
 SUFFIXES = ".parquet", ".pq", ".parq"
 """In small letters or large."""
-TABLE_LOGS = {
-    "Delta Lake": re.compile(r"/_delta_log/"),
-    "Iceberg": re.compile(r"/metadata/[^/]+\.metadata\.json"),
-    "Hudi": re.compile(r"/\.hoodie/"),
-}
 FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.parquet')"
 """What many corpora are before they are Parquet, as a hint."""
 
@@ -74,7 +77,7 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
             hint="name the corpus; or scores/ below it, if the run carries the text",
         )
     if "." in found:
-        raise CorpusError(f"{folder} cannot be looked into: {root.fault('.')}")
+        raise CorpusError(f"{folder} cannot be listed: {root.fault('.')}")
     wanted = {
         name: found[name]
         for name in sorted(found)
@@ -86,31 +89,25 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
             f"no Parquet file in {corpus}",
             hint=f"files must end in {', '.join(SUFFIXES)}, at any depth; {FROM_JSON_LINES}",
         )
-    _refuse_table_format(folder, found, wanted)
+    refuse_tables(root, found, wanted)
+    if pattern is None:
+        _say_what_is_left_out(folder, list(found))
     return root, wanted
 
 
 def _is_wanted(name: str, pattern: str | None, *, is_file: bool) -> bool:
     """Whether a name is of the corpus; of what is no file, whether it may be or lead there."""
     if pattern is None:
-        return not is_file or name.lower().endswith(SUFFIXES)
+        return not is_file or name.lower().endswith(SUFFIXES) or is_wrapped(name, SUFFIXES)
     return matches(name, pattern, SUFFIXES) or (not is_file and may_hold(name, pattern))
 
 
-def _refuse_table_format(folder: str, names: Iterable[str], wanted: Iterable[str]) -> None:
-    """Raises CorpusError where a log, and not the folder, says which files are of the table."""
-    tables = {}
-    for name in names:
-        for kind, is_log in TABLE_LOGS.items():
-            if found := is_log.search(f"/{name}"):
-                tables[f"/{name}"[: found.start() + 1]] = kind
-    for table, kind in tables.items():
-        if any(f"/{name}".startswith(table) for name in wanted):
-            raise CorpusError(
-                f"{folder}{table.rstrip('/')} is a {kind} table: its files may hold deleted rows, "
-                "and old versions of others",
-                hint="export the table as Parquet files and score those; or name one of its files",
-            )
+def _say_what_is_left_out(folder: str, names: list[str]) -> None:
+    """A folder may hold documents in other formats, too: they are not of the corpus."""
+    others = sorted(name for name in names if is_other_data(name) and not is_hidden(name))
+    if others:
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        log.warning("not Parquet, and so left out of %s: %s%s", folder, others[0], more)
 
 
 def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
@@ -183,6 +180,10 @@ def _try_footer(
     try:
         metadata, schema, digest = read_footer(root, name)
     except (pa.ArrowException, OSError) as error:
+        if is_wrapped(name, SUFFIXES):
+            return UnreadableFileError(
+                "packed as a whole, or not whole yet: unpack it, or finish its download"
+            )
         return UnreadableFileError(
             f"not a readable Parquet file: {first_line(error)}",
             hint=None if name.endswith(SUFFIXES) else FROM_JSON_LINES,

@@ -1,7 +1,7 @@
 """Is this the text that was scored? The hash that a score row holds decides, and nothing else.
 
 Owns comparing rows of a corpus with `text_hash` of their scores. A file may be touched, moved or
-written again as it was; one that was edited is found out, whatever its size and time say. Columns
+written again as it was; one that was edited is detected, whatever its size and time say. Columns
 other than the text are not covered. Owns, too, when a whole file need not be read to know.
 """
 
@@ -31,7 +31,7 @@ def is_trusted(then: FileFacts, now: FileFacts) -> bool:
     """Whether a file may be taken for the one it was unread: size, footer and time all agree.
 
     False is no verdict: a copy has another time. Nor is what is not known agreement: run
-    directories of 0.1.0 hold no digest of footers, and some stores tell no time.
+    directories of 0.1.0 hold no digest of footers, and some stores give no modification time.
     """
     known = then.footer_digest is not None and then.mtime_ns != 0
     return known and not differing_facts(then, now)

@@ -1,8 +1,8 @@
-"""Timestamps of 12 bytes (INT96), which Hive, Impala and old Spark write: read without loss.
+"""Timestamps of 12 bytes (INT96), which Hive, Impala and old Spark write, read without loss.
 
 Owns which unit holds them. Arrow's nanoseconds end in 2262, and what is beyond comes out as another
-date without a word; its microseconds hold every date, and cut what is finer. Nothing but reading
-the values can tell.
+date, silently; its microseconds hold every date, and cut what is finer. Nothing but reading the
+values can tell.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -53,7 +53,7 @@ def find_unit(
         if far and subtle:
             raise UnreadableFileError(
                 f"{name}: column '{far}' has timestamps before 1677 or after 2262, and column "
-                f"'{subtle}' such as are finer than a microsecond: they cannot be read together",
+                f"'{subtle}' has some finer than a microsecond: they cannot be read together",
                 hint="rewrite one of them with another type",
             )
     return "us" if far else "ns"

@@ -1,4 +1,4 @@
-"""Where the corpus of a run lies now: where it was scored, or where its user says it was moved."""
+"""Where the corpus of a run is now: where it was scored, or where the user says it was moved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pipeline.storage.filesystem import Root, open_root
 
 @dataclass(frozen=True, slots=True)
 class RenamedFile(Root):
-    """The folder of a corpus that is one file, which has another name by now."""
+    """The folder of a corpus of one file that was renamed."""
 
     planned_name: str
     name: str

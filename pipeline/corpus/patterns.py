@@ -1,18 +1,41 @@
-"""Which names of a folder are meant by a glob, and which are never meant: no file is looked at."""
+"""Which names of a folder a glob matches, and which it never matches; opens no file."""
 
 import fnmatch
+import re
 
 GLOB_CHARACTERS = frozenset("*?[")
+PACKED = r"\.(gz|gzip|zst|zstd|bz2|xz|lz4|zip|br|7z)"
+WRAPPED = re.compile(rf"(.+)({PACKED}|\.(part|partial|incomplete|crdownload|download|filepart))")
+"""Packed as a whole, or a download that is not finished."""
+OTHER_DATA = re.compile(
+    rf".+\.((jsonl|ndjson|csv|tsv|arrow|feather|orc|avro|warc|wet|tar)({PACKED})?"
+    rf"|(json|txt){PACKED}|tgz)"
+)
+"""Formats in which documents are kept; `.json` and `.txt` are more often about them."""
 
 
 def is_hidden(name: str) -> bool:
-    """Whether any part of a name begins as those do that Spark and Hive pass over."""
-    return any(part.startswith(("_", ".")) for part in name.split("/"))
+    """Whether any part of a name begins as those do that Spark passes over, which reads `_x=1/`."""
+    return any(
+        part.startswith(".") or (part.startswith("_") and "=" not in part)
+        for part in name.split("/")
+    )
 
 
-def partition_of(name: str) -> str | None:
-    """The first folder of a name that says what a column would: `lang=en/`, as Hive has them."""
-    return next((part for part in name.split("/")[:-1] if part.find("=") > 0), None)
+def is_wrapped(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a name is a Parquet file's with another ending behind it: `a.parquet.gz`."""
+    found = WRAPPED.fullmatch(name.lower())
+    return found is not None and found[1].endswith(suffixes)
+
+
+def is_other_data(name: str) -> bool:
+    """Whether a name is of a file of documents, in another format than Parquet."""
+    return OTHER_DATA.fullmatch(name.lower()) is not None
+
+
+def partitions_of(name: str) -> list[str]:
+    """The folders of a name that say what a column would: `lang=en/`, as Hive has them."""
+    return [part for part in name.split("/")[:-1] if part.find("=") > 0]
 
 
 def matches(name: str, pattern: str, suffixes: tuple[str, ...]) -> bool:

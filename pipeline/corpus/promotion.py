@@ -22,7 +22,7 @@ EXACT_INTEGERS: dict[pa.DataType, int] = {
 }
 """Every integer up to here, of either sign, is a number of this type."""
 LATEST = 262_000 * 366 * DAY
-"""Seconds from 1970 either way to a date that Polars ends the process over when it writes it."""
+"""Seconds from 1970 either way to a date that aborts the process when Polars writes it."""
 
 
 def holds(to: pa.DataType, kind: pa.DataType, bounds: Bounds | None = None) -> bool:

@@ -28,7 +28,7 @@ BATCH_ROWS = 256
 BUFFER_BYTES = 1 << 20
 NO_COLUMNS = pa.RecordBatch.from_pydict({})
 LARGEST_TEXT_CHARS = 1 << 25
-"""A hundred long books. A tokenizer takes a hundred bytes a token: what is beyond is an attack or a
+"""A hundred long books. A tokenizer takes 100 bytes per token: what is beyond is an attack or a
 mistake, and would take the machine's memory before the engine sees any of it."""
 BROKEN = (pa.ArrowException, OSError, KeyError)
 
@@ -234,7 +234,7 @@ def batches_of(documents: Iterable[Document]) -> Iterator[Batch]:
 
 
 def type_name(value: object) -> str:
-    """What a value is, as its user would say it: `int`, `pandas.DataFrame`."""
+    """The type of a value, as its user would call it: `int`, `pandas.DataFrame`."""
     kind = type(value)
     return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}".removeprefix("builtins.")
 

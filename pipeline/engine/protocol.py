@@ -1,9 +1,24 @@
-"""What every engine is: windows in, log-probabilities out."""
+"""What a kind of scorer is made of: the engine, the tokenizer, the reference, and what names them.
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+Owns the door between scoring and whatever scores. A kind is a folder beside this module, with a
+`ScorerBackend` in it, and a line in backends.py.
+"""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from pipeline.engine.rules import ModelRecord, ScoringRules
+from pipeline.errors import named
 from pipeline.schema import Window, WindowScore
+from pipeline.settings.config import AskedScoring, ScoringConfig
+
+INTEGRITY_ALONE = f"check integrity alone with {named('sample')} 0"
+"""What can be done where a model cannot be run."""
+ScoringPath = Literal["fused", "prompt_logprobs"]
+"""How an engine makes log-probabilities, where it has a choice: inside the worker, or by its public
+path."""
 
 
 class Usage(NamedTuple):
@@ -23,3 +38,146 @@ class Engine(Protocol):
         when the engine is beyond use.
         """
         ...
+
+    def close(self) -> None:
+        """Free the model; the engine cannot be used afterwards."""
+
+
+class Encoded(NamedTuple):
+    """One document's tokens."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]] | None
+    """Half-open character range of each token, if asked for."""
+
+
+class Tokenizer(Protocol):
+    """Text to tokens, exactly as written: no token added, and none read into the text."""
+
+    def encode(self, texts: Sequence[str], *, offsets: bool = False) -> list[Encoded]:
+        """The tokens of each text. Raises ModelError if it is asked for offsets it has not."""
+        ...
+
+    def byte_ends(
+        self, text: str, token_ids: Sequence[int], counts: Sequence[int]
+    ) -> list[int | None]:
+        """Where in a text's UTF-8 its first so many tokens end, which may be within a character.
+
+        None where that is not known.
+        """
+        return [None] * len(counts)
+
+    def tokens_beyond(self, vocab_size: int) -> dict[str, int]:
+        """Tokens that a text may have and a model of this vocabulary has not, with their ids."""
+        return {}
+
+
+class Reference(Protocol):
+    """Scores one text at a time, by the definition, with no code of the engine's."""
+
+    def nll(self, text: str) -> tuple[float, int]:
+        """(sum of -ln p in nats, scored tokens) of a text under a run's rules."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model folder whose identity is known."""
+
+    name: str
+    """As the user gave it."""
+    folder: str
+    revision: str | None
+    """Commit of a model that came from the hub."""
+    architecture: str
+    dtype: str
+    """What the checkpoint names."""
+    vocab_size: int
+    max_tokens: int | None
+    """Positions the model was built for."""
+    config_digest: str
+    weights_digest: str
+    tokenizer_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine is started with; nothing here is left for it to guess.
+
+    A kind of engine takes of it what it has a use for.
+    """
+
+    folder: str
+    dtype: str
+    window_tokens: int
+    vocab_size: int
+    trust_remote_code: bool = False
+    scoring: ScoringPath | None = "prompt_logprobs"
+    architecture: str = ""
+    """As config.json names it; the fused path must know."""
+    tensor_parallel_size: int = 1
+    """GPUs that share the model."""
+    num_threads: int | None = None
+    """CPU threads; by default all that this process may use."""
+    max_num_batched_tokens: int | None = None
+    """Tokens a step; by default what model and machine allow."""
+
+
+class ScorerBackend(ABC):
+    """A kind of scorer: what a model of it is, how it scores, and what its scores are held against.
+
+    Small and without state: it travels to workers, and each method imports what it needs.
+    """
+
+    kind: str
+    """Its name in records."""
+    rules: type[ScoringRules]
+    """Of this kind."""
+    modules: tuple[str, ...] = ()
+    """What its engine imports beside Winnow's own requirements."""
+    reference_modules: tuple[str, ...] = ()
+    """The same of its reference."""
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions take part in a score."""
+
+    @abstractmethod
+    def takes(self, model: str) -> bool:
+        """Whether a model, as the user gave it, is of this kind."""
+
+    @abstractmethod
+    def load_model(self, config: ScoringConfig, *, digest_weights: bool = True) -> Model:
+        """Find a model and identify it. Raises ModelError.
+
+        Without `digest_weights`, which reads all of them, that digest is empty.
+        """
+
+    @abstractmethod
+    def plan_rules(self, config: ScoringConfig, model: Model) -> ScoringRules:
+        """What a request comes to: nothing is left automatic. Raises ModelError."""
+
+    def choose_path(self, asked: AskedScoring, model: Model) -> ScoringPath | None:
+        """How the engine makes log-probabilities; None where there is no choice.
+
+        Raises ModelError if what is asked for is not to be had.
+        """
+        return None
+
+    @abstractmethod
+    def tokenizer(self, folder: str, *, trust_remote_code: bool = False) -> Tokenizer:
+        """The model's own. Raises ModelError."""
+
+    @abstractmethod
+    def engine(self, settings: EngineSettings) -> Engine:
+        """Load the model. Raises ModelError if it cannot be scored with."""
+
+    def check(self, engine: Engine, settings: EngineSettings) -> None:
+        """Score a few harmless prompts. Raises ModelError if that fails."""
+        return
+
+    def memory_bytes(self, folder: str, dtype: str) -> int:
+        """Memory that an engine takes at least."""
+        return 0
+
+    @abstractmethod
+    def reference(self, model: ModelRecord, rules: ScoringRules) -> Reference:
+        """What `verify` compares with. Raises ModelError."""

@@ -40,18 +40,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Pair = BeforeValidator(parse_numbers)
-Bounds = Annotated[
-    dict[str, Finite],
-    BeforeValidator(parse_bounds),
-    Shown(form="METRIC=VALUE"),
-    Decides("bounds"),
-]
-Amount = Annotated[
-    int | None,
-    BeforeValidator(parse_count),
-    Field(ge=1),
-    Decides("budget", if_ranked, in_groups=True),
-]
+Form = Shown(form="METRIC=VALUE")
+Bounds = Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Form, Decides("bounds")]
+Budget = Decides("budget", if_ranked, in_groups=True)
+Amount = Annotated[int | None, BeforeValidator(parse_count), Field(ge=1), Budget]
 
 
 class FilterConfig(BaseModel):
@@ -61,16 +53,20 @@ class FilterConfig(BaseModel):
 
     run: Annotated[str, Shown(positional=True)] = Field(description="A run directory.")
     corpus: Annotated[str | None, Shown(default="where it was scored")] = Field(
-        default=None, description="Where the corpus lies now."
+        default=None, description="Where the corpus is now."
     )
     out: str | None = Field(
-        default=None, description="The folder to write; a dry run can do without."
+        default=None, description="The folder to write to; not needed for a dry run."
     )
     rejects: str | None = Field(
         default=None, description="Another folder, for the documents not kept."
     )
-    max: Bounds = Field(default_factory=dict, description="Keep values up to this; repeat it.")
-    min: Bounds = Field(default_factory=dict, description="Keep values from this on; repeat it.")
+    max: Bounds = Field(
+        default_factory=dict, description="Keep values of at most this; may be repeated."
+    )
+    min: Bounds = Field(
+        default_factory=dict, description="Keep values of at least this; may be repeated."
+    )
     where: Annotated[str | None, Shown(form="CONDITION"), Decides("where")] = Field(
         default=None,
         description='Keep documents of which this is true, such as \'lang == "en" and num_tokens > '
@@ -81,8 +77,8 @@ class FilterConfig(BaseModel):
         description="Of equal texts that other rules keep, keep the first, or the one with the "
         "lowest or highest metric.",
     )
-    metric: Annotated[str | None, Shown(default="perplexity, or what a second run makes")] = Field(
-        default=None, description="What the rules below look at."
+    metric: Annotated[str | None, Shown(default="perplexity, or the metric of a second run")] = (
+        Field(default=None, description="The metric that the rules below use.")
     )
     percentile: Annotated[
         tuple[Percent, Percent] | None,
@@ -121,13 +117,14 @@ class FilterConfig(BaseModel):
         tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD"), Decides("sample", always)
     ] = Field(default=None, description="Sample with a Gaussian over the metric.")
     budget_tokens: Annotated[Amount, Shown(form="TOKENS")] = Field(
-        default=None, description="Keep at most so many tokens: 300k, 50M, 2B."
+        default=None, description="Keep at most this many tokens: 300k, 50M, 2B."
     )
     budget_bytes: Annotated[Amount, Shown(form="BYTES")] = Field(
-        default=None, description="Keep at most so many UTF-8 bytes of text."
+        default=None, description="Keep at most this many UTF-8 bytes of text."
     )
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
-        default=None, description="What the budget takes first."
+        default=None,
+        description="What the budget takes first; the middle is the median by tokens or bytes.",
     )
     shares: Annotated[
         dict[str, Share] | Literal["proportional"] | None,
@@ -150,11 +147,11 @@ class FilterConfig(BaseModel):
         "that run's.",
     )
     unscored: Literal["keep", "drop"] = Field(
-        default="drop", description="What becomes of documents without a score."
+        default="drop", description="What to do with documents without a score."
     )
     add_columns: bool = Field(default=False, description="Also write the score columns.")
     partial: bool = Field(
-        default=False, description="Take what there is of a run that lacks parts."
+        default=False, description="Use what there is of a run with missing parts."
     )
     force: bool = Field(default=False, description="Write even if the rules keep nothing.")
 
@@ -234,7 +231,7 @@ def _check(config: FilterConfig) -> None:
         )
     if config.budget_tokens and config.budget_bytes:
         raise ConfigError(
-            f"{named('budget_tokens')} and {named('budget_bytes')} are two budgets",
+            f"{named('budget_tokens')} and {named('budget_bytes')} contradict each other",
             hint="give one of them",
         )
     for name in ("prefer", "shares"):
@@ -257,7 +254,7 @@ def _check(config: FilterConfig) -> None:
     own, named_by_where = config.own_metric, columns_of_where(config)
     if own and own not in [*config.metrics(), *named_by_where]:
         raise ConfigError(
-            f"no rule looks at the {own} of the two runs",
+            f"no rule uses the {own} of the two runs",
             hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",
         )
     in_groups = any(rule.in_groups for rule in config.rules().values())

@@ -1,11 +1,11 @@
 """Cut-offs at percentiles: the outermost values that are kept, of all documents or of each group.
 
 Owns where a percentile of documents, tokens or bytes lies among the values, in exact arithmetic. A
-bound is inclusive, so equal values share a fate. What a percentile is stands in
+bound is inclusive, so equal values are kept or dropped together. What a percentile is stands in
 statistics/quantile.py; finding the values at a place is statistics/order_statistics.py's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from math import fsum
 from typing import NamedTuple
@@ -13,11 +13,14 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.filters.config import Weight
-from pipeline.filters.rule import group_value, look_up, metric_value
+from pipeline.filters.rule import group_value, metric_value
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.order_statistics import (
+    COARSE,
+    bins_of,
     from_sortable_bits,
     histogram,
+    rows_in,
     select,
     sortable_bits,
 )
@@ -93,26 +96,28 @@ def find_cutoffs(
     weight: Weight = "documents",
 ) -> pl.DataFrame:
     """[group, documents, and each end by its name]: a row for each group with a scored document,
-    in order. Two passes over the rows, with weights four."""
+    in order. Two passes over the rows."""
     weights = pl.lit(1, pl.Int64) if weight == "documents" else column_named(weight)
     values = rows.filter("scored").select(
         group=group_value(within), key=sortable_bits(metric_value(metric)), weight=weights
     )
-    counted = histogram(values)
-    groups = _sizes(values, counted, is_weighted=weight != "documents")
+    is_weighted = weight != "documents"
+    counted, groups = _sizes(values, is_weighted=is_weighted)
     sizes = groups.select("total", "squares").unique()
     sides = [
         (name, side, end)
         for name, end in ends.items()
         for side in PLACES
-        if side == end.inner or weight != "documents"
+        if side == end.inner or is_weighted
     ]
     for name, side, end in sides:
         at = [PLACES[side](end.window(*size)) for size in sizes.select("total", "squares").rows()]
         sizes = sizes.with_columns(pl.Series(f"{name} {side}", at, pl.Int64))
     groups = groups.join(sizes, on=["total", "squares"])
     targets = [groups.select("group", target=f"{name} {side}") for name, side, _ in sides]
-    found = select(values, counted, pl.concat(targets).unique())
+    wanted = pl.concat(targets).unique()
+    near = _near(values, counted, groups, ends) if is_weighted else None
+    found = select(values if near is None else near.lazy(), counted, wanted)
     for name, side, _ in sides:
         own = found.select("group", pl.col("key", "below").name.prefix(f"{name} {side} "), "target")
         groups = groups.join(
@@ -130,8 +135,7 @@ def find_cutoffs(
             for name, end in ends.items()
         ),
     )
-    if weight != "documents":
-        near = _near(rows, groups, metric, within, weight, list(ends))
+    if near is not None:
         for name, end in ends.items():
             between = _chosen(groups, near, name, end)
             cutoffs = cutoffs.join(between, on="group", how="left", nulls_equal=True)
@@ -139,58 +143,49 @@ def find_cutoffs(
     return cutoffs.sort("group")
 
 
-def _sizes(values: pl.LazyFrame, counted: pl.DataFrame, *, is_weighted: bool) -> pl.DataFrame:
-    """[group, documents, total, squares]: what the weights, and their squares, add up to."""
+def _sizes(values: pl.LazyFrame, *, is_weighted: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The histogram, and [group, documents, total, squares]: what the weights, and their squares,
+    add up to."""
     if not is_weighted:
-        found = counted.group_by("group").agg(documents=pl.col("weight").sum())
-        return found.with_columns(total="documents", squares="documents")
-    weight = pl.col("weight")
-    found = (
-        values.group_by("group")
-        .agg(
-            documents=pl.len().cast(pl.Int64),
-            total=weight.sum(),
-            squares=(weight.cast(pl.Int128) * weight).sum(),
-        )
-        .collect(engine="streaming")
+        counted = histogram(values)
+        groups = counted.group_by("group").agg(documents=pl.col("weight").sum())
+        return counted, groups.with_columns(total="documents", squares="documents")
+    # Their sum exceeds 64 bits: squares in two halves.
+    squared = pl.col("weight").cast(pl.UInt64) * pl.col("weight").cast(pl.UInt64)
+    half = pl.lit(1 << 32, pl.UInt64)
+    counted = histogram(
+        values,
+        documents=pl.len().cast(pl.Int64),
+        high=(squared // half).sum(),
+        rest=(squared % half).sum(),
     )
-    return found.filter(pl.col("total") > 0)
+    high, rest = (column_named(name).cast(pl.Int128) for name in ("high", "rest"))
+    groups = counted.group_by("group").agg(
+        pl.col("documents").sum(),
+        total=pl.col("weight").sum(),
+        squares=(high * (1 << 32) + rest).sum(),
+    )
+    return counted.select("group", COARSE, "weight"), groups.filter(pl.col("total") > 0)
 
 
 def _near(
-    rows: pl.LazyFrame,
-    groups: pl.DataFrame,
-    metric: str,
-    within: str | None,
-    weight: Weight,
-    names: list[str],
+    values: pl.LazyFrame, counted: pl.DataFrame, groups: pl.DataFrame, names: Iterable[str]
 ) -> pl.DataFrame:
-    """[group, key, weight] of the values in the windows, in order."""
-    first, last = ({name: f"{name} {side} key" for name in names} for side in PLACES)
-    bounds = groups.select(
-        "group",
-        *(
-            pl.when(column_named(first[name]) < column_named(last[name]))
-            .then(column_named(column))
-            .alias(column)
-            for name in names
-            for column in (first[name], last[name])
-        ),
-    )
-    key = pl.col("key")
-    inside = pl.any_horizontal(
-        key.is_between(column_named(first[name]), column_named(last[name])) for name in names
-    )
-    scored = rows.filter("scored").with_columns(key=sortable_bits(metric_value(metric)))
-    return (
-        look_up(scored, bounds, within)
-        .filter(inside)
-        .select("key", group=group_value(within), weight=column_named(weight))
-        .group_by("group", "key")
-        .agg(pl.col("weight").sum())
-        .collect(engine="streaming")
-        .sort("group", "key")
-    )
+    """[group, key, weight] of the values that may be in a window, in order: those in the bins of
+    its first and of its last value, and between them."""
+    spans = []
+    for name in names:
+        first, last = (
+            bins_of(counted, groups.select("group", target=f"{name} {side}")).select(
+                "group", pl.col(COARSE).alias(side)
+            )
+            for side in PLACES
+        )
+        span = first.join(last, on="group", nulls_equal=True)
+        own = counted.join(span, on="group", nulls_equal=True)
+        spans.append(own.filter(pl.col(COARSE).is_between("first", "last")).select("group", COARSE))
+    near = rows_in(values, pl.concat(spans)).group_by("group", "key").agg(pl.col("weight").sum())
+    return near.collect(engine="streaming").sort("group", "key")
 
 
 def _chosen(groups: pl.DataFrame, near: pl.DataFrame, name: str, end: End) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""`winnow filter` for Python: the same settings as keywords, the record as the answer."""
+"""Filtering from Python: settings are keyword arguments, the record is the result."""
 
 from collections.abc import Sequence
 from pathlib import Path

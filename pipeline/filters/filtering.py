@@ -41,8 +41,8 @@ class PreparedRun:
     >>> from pipeline.filters.selection import Selection
     >>> run = PreparedRun("runs/first")
     >>> selection = run.find(Selection((Bounds("perplexity", 2.0, 1e6),)))
-    >>> counts = run.count(selection, by="source")
-    >>> counts.after.documents <= counts.before.documents == 19
+    >>> mix = run.mix(selection, by="source")
+    >>> mix.after.documents <= mix.before.documents == 19
     True
     """
 
@@ -88,7 +88,7 @@ class PreparedRun:
         check_dates(self._scores, [rule.within for rule in selection.rules if rule.within])
         return selection.find(self._scores)
 
-    def count(self, selection: Selection, *, by: str | None = None) -> Mix:
+    def mix(self, selection: Selection, *, by: str | None = None) -> Mix:
         """How many documents, tokens and bytes are kept, of all and of each group of a column: one
         pass over what the rules read, and the first time one for what there is."""
         if by not in self._before:
@@ -104,8 +104,8 @@ class PreparedRun:
             keep_unseen=selection.unscored == "keep",
         )
 
-    def count_all(self, selection: Selection, *, by: str | None = None) -> Counts:
-        """The same for each file, status and bucket."""
+    def count(self, selection: Selection, *, by: str | None = None) -> Counts:
+        """The same for each file, status and bucket, in one pass over these, too."""
         self._check_by(by)
         return count(
             selection.decide(self._scores, by),
@@ -150,6 +150,7 @@ class Filter:
             cutoffs=_stated_cutoffs(self.selection),
             budget_edges=_budget_edges(self.selection),
             budgets=tuple(_budgets(self.selection, divided=True)),
+            budget_middle=_budget_middle(self.selection),
             words=tuple(self.selection.words()),
             before=self.counts.before,
             after=self.counts.after,
@@ -179,7 +180,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
         check_apart(manifest, config.out, config.rejects, corpus)
     require_planned(corpus, [file.path for file in manifest.files])
     selection = run.find(asked)
-    counts = run.count_all(selection, by=by)
+    counts = run.count(selection, by=by)
     _check_outcome(config, counts)
     return Filter(config, corpus, run, selection, counts, by)
 
@@ -260,6 +261,10 @@ def _budget_edges(selection: Selection) -> dict[str, float | None] | None:
         if part.after is not None or part.before is not None:
             return {"after": part.after, "before": part.before}
     return None
+
+
+def _budget_middle(selection: Selection) -> float | None:
+    return next((part.middle for part in _budgets(selection, divided=False)), None)
 
 
 def _check_outcome(config: FilterConfig, counts: Counts) -> None:

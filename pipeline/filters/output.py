@@ -1,6 +1,6 @@
 """Write what a filter decided: every corpus file again, then `_filter.json`.
 
-Owns the outputs, which row goes to which, and going on where an earlier attempt was stopped: a
+Owns the outputs, which row goes to which, and resuming where an earlier attempt was stopped: a
 file whose outputs have the rows that the plan says is done. The Parquet is rewriting.py's.
 """
 
@@ -49,7 +49,7 @@ UNSCORED = "unscored"
 NO_OUTPUT = -1
 
 OnRows = Callable[[int, int], None]
-"""Told how many rows of how many are done."""
+"""Called with the number of rows done and the number of all."""
 
 
 class FilterWriter:
@@ -162,7 +162,7 @@ class FilterWriter:
                         raise RunError(
                             f"{job.name}: {written} rows were written, {plan.kept[job.name]} "
                             "were planned",
-                            hint="was the run changed meanwhile? Run the same command again",
+                            hint="if the run changed meanwhile, run the same command again",
                         )
                     done += job.num_rows
                     on_rows(done, total)
@@ -174,7 +174,7 @@ class FilterWriter:
             more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
             raise WinnowError(
                 f"{unreadable[0]}{more}; the output is not whole",
-                hint="mend it and run the same command again; what is written is kept",
+                hint="repair it and run the same command again; what is written is kept",
             )
 
     def _added_columns(self) -> pa.Schema:

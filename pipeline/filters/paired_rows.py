@@ -1,4 +1,4 @@
-"""The score rows of a run, with a second run's beside them where two models are set against.
+"""The score rows of a run, with a second run's beside them where two models are compared.
 
 Owns which runs may be paired: the same rows of the same text, in the same order. Then the two are
 laid side by side, which costs no join, whatever their shards.
@@ -36,20 +36,20 @@ class ScoreRows:
     ) -> None:
         self.store = store
         self.manifest = manifest
-        self._parts = find_parts(store, manifest, partial=partial)
-        self.shards = list(self._parts.found)
-        self.is_complete = self._parts.is_complete
+        self.parts = find_parts(store, manifest, partial=partial)
+        self.shards = list(self.parts.found)
+        self.is_complete = self.parts.is_complete
         self._own_metric = own_metric
         self._other: ScoreRows | None = None
         rows = (shard.num_rows for shard in manifest.shards)
         self._first_rows = list(accumulate(rows, initial=0))
 
     def pair(self, other: "ScoreRows") -> None:
-        """Set a second run against this one. Raises RunError unless both hold the same rows."""
+        """Pair a second run with this one. Raises RunError unless both hold the same rows."""
         for run in (self, other):
             if not run.is_complete:
                 raise RunError(
-                    f"{run.store.location} is not complete: it cannot be set against another run",
+                    f"{run.store.location} is not complete: it cannot be compared with another run",
                     hint=RESUME,
                 )
         if difference := _difference(self.manifest, other.manifest):
@@ -74,12 +74,12 @@ class ScoreRows:
 
     def everything(self) -> pl.LazyFrame:
         """Every committed row, in the order of the corpus."""
-        rows = self._parts.scan()
+        rows = self.parts.scan()
         return rows if self._other is None else self._paired(rows, self._other.everything())
 
     def shard(self, index: int) -> pl.LazyFrame:
         """The rows of one shard, in order."""
-        rows = self._parts.scan([index])
+        rows = self.parts.scan([index])
         if self._other is None:
             return rows
         first, last = self._first_rows[index], self._first_rows[index + 1]
@@ -89,7 +89,7 @@ class ScoreRows:
         """Rows by their place in the run, from 0."""
         start = bisect_right(self._first_rows, first) - 1
         end = next(i for i, row in enumerate(self._first_rows) if row >= last)
-        rows = self._parts.scan(range(start, end))
+        rows = self.parts.scan(range(start, end))
         return rows.slice(first - self._first_rows[start], last - first)
 
     def _paired(self, rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:

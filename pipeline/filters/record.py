@@ -1,4 +1,4 @@
-"""What a filter writes down of itself, and whose folder an output folder is.
+"""The records of a filter, and which filter an output folder belongs to.
 
 Owns `_filter_plan.json`, frozen before the first row is written, `_filter.json`, written last, and
 the rules for a folder: empty, or left by the same filter, and never part of the corpus.
@@ -6,6 +6,7 @@ the rules for a folder: empty, or left by the same filter, and never part of the
     DIR/_filter_plan.json   DIR/<the corpus's own file names>   DIR/_filter.json
 """
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,6 +81,8 @@ class BudgetPart(Record):
     budget: int
     after: float | None
     before: float | None
+    middle: float | None = None
+    """As `budget_middle`."""
 
 
 class FilterRecord(Record):
@@ -102,6 +105,8 @@ class FilterRecord(Record):
     """Values at which the budget begins and ends, where it orders by value and is not divided."""
     budgets: tuple[BudgetPart, ...] = ()
     """Of each group, where it is divided among groups."""
+    budget_middle: float | None = None
+    """The median by tokens or bytes of what it chooses from, where it prefers the middle."""
     words: tuple[str, ...] = ()
     """What the rules came to, in lines for people."""
     before: Sizes
@@ -141,7 +146,7 @@ def identify(
 
 
 def begin(root: Root, plan: FilterPlan, setting: str) -> bool:
-    """Make a folder this filter's, or find that it is. True if the output is already whole.
+    """Claim a folder for this filter. True if the output is already whole.
 
     Raises UsageError if it holds something else or cannot be written to, RunError if it holds
     another filter's output.
@@ -178,19 +183,19 @@ def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
         )
     if existing.kept != plan.kept:
         raise RunError(
-            f"{root.location} was begun when the run had other scores",
+            f"{root.location} was started when the run had other scores",
             hint=f"choose a new {named(setting)}",
         )
     return root.exists(DONE)
 
 
 def finish(root: Root, record: FilterRecord) -> None:
-    """Say that the output is whole."""
+    """Mark the output as complete."""
     save(root, DONE, record)
 
 
 def remove_leftovers(root: Root) -> None:
-    """Delete what a killed writer left half-written."""
+    """Delete unfinished files of a killed writer."""
     for name in root.files(recursive=True):
         if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
             root.remove(name)
@@ -198,16 +203,16 @@ def remove_leftovers(root: Root) -> None:
 
 def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root) -> None:
     """Raises UsageError if an output folder would become part of the corpus or of the other."""
-    asked = str(manifest.request.get("corpus", manifest.corpus))
-    one_file = asked.rstrip("/") != manifest.corpus.rstrip("/") and not GLOB_CHARACTERS & set(
-        split_options(asked)[0]
-    )
+    folders = [
+        Root(corpus.filesystem, f"{corpus.path.rstrip('/')}/{name}", corpus.location)
+        for name in _folders(manifest)
+    ]
     for setting, location in (("out", out), ("rejects", rejects)):
         if location is None:
             continue
         root = open_root(location)
-        if _is_in(root, corpus) and not (one_file and not _is_in(corpus, root)):
-            is_corpus = _is_in(corpus, root)
+        is_corpus = _is_in(root, corpus) and _is_in(corpus, root)
+        if is_corpus or any(_is_in(root, folder) for folder in folders):
             where = (
                 "is the corpus itself" if is_corpus else f"is inside the corpus {corpus.location}"
             )
@@ -223,6 +228,24 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root)
                 "is inside the other",
                 hint="choose two folders side by side",
             )
+
+
+def _folders(manifest: Manifest) -> list[str]:
+    """The folders that the corpus was looked for in, by name below its own; files have none."""
+    asked = manifest.request.get("corpus")
+    if not isinstance(asked, list):
+        asked = [asked if isinstance(asked, str) else manifest.corpus]
+    above, _ = split_options(manifest.corpus)
+    files = {f"{above.rstrip('/')}/{file.path}" for file in manifest.files}
+    found = []
+    for location in asked:
+        place, _ = split_options(location)
+        if place in files:
+            continue
+        inside = place.removeprefix(above.rstrip("/")).strip("/").split("/")
+        fixed = takewhile(lambda part: not GLOB_CHARACTERS & set(part), inside)
+        found.append("/".join(fixed) if place.startswith(above) else "")
+    return found
 
 
 def _is_in(inner: Root, outer: Root) -> bool:

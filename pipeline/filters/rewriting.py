@@ -1,8 +1,9 @@
-"""Write one corpus file again, its rows dealt to the outputs that were decided for them.
+"""Write one corpus file again, its rows sent to the outputs that were decided for them.
 
-Owns the order of rows, and memory of a row group at most. A row group that no output wants is not
-read, and of what is read each text must be the one that was scored. Which row goes where is decided
-before, by shard: see `RouteReader`. Reading is corpus/reader.py's, writing file_writer.py's.
+Owns the order of rows, and holding one row group in memory at most. A row group that no output
+wants is not read, and of what is read each text must be the one that was scored. Which row goes
+where is decided before, by shard: see `RouteReader`. Reading is corpus/reader.py's, writing
+file_writer.py's.
 """
 
 import threading
@@ -37,7 +38,7 @@ Routes = npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A folder that rows are dealt to."""
+    """A folder that rows are written to."""
 
     root: Root
     folder: str = ""
@@ -201,17 +202,17 @@ def _rewrite(
             writers.append(
                 stack.enter_context(FileWriter(sink, schema, settings, max(1, most_rows)))
             )
-        batches = Prefetch(_dealt(file, job, len(outputs), routes, plain_schema(schema)), AHEAD)
+        batches = Prefetch(_routed(file, job, len(outputs), routes, plain_schema(schema)), AHEAD)
         stack.callback(batches.close)
         for index, batch in batches:
             if stopped.is_set():
-                raise WinnowError("stopped", hint="run the same command again to go on")
+                raise WinnowError("stopped", hint="run the same command again to continue")
             writers[index].write(batch)
             written[index] += batch.num_rows
     return written
 
 
-def _dealt(
+def _routed(
     file: CorpusFile, job: FileJob, num_outputs: int, routes: RouteReader, schema: pa.Schema
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(output, rows for it) in order of rows, for outputs that want any."""

@@ -54,8 +54,9 @@ class Rule(ABC):
         and groups."""
         return
 
-    def find(self, rows: pl.LazyFrame) -> Self:
-        """The same rule with its cut-offs. `keep` says which rows the rules before it keep."""
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
+        """The same rule with its cut-offs. `keep` says which rows the rules before it keep; of
+        those without a score it can be true if `keeps_unscored`."""
         return self
 
     @abstractmethod
@@ -64,7 +65,7 @@ class Rule(ABC):
         a document without a score, that it cannot tell."""
 
     def words(self) -> Iterable[str]:
-        """What it came to, a line a group: for people."""
+        """Its cut-offs in words, one line per group."""
         return ()
 
 

@@ -44,9 +44,14 @@ class Selection:
         """The same rules with their cut-offs. The scores are looked at as often as the rules need:
         twice for percentiles, four times for a budget."""
         rows, found = prepare(self.rules, scores), Selection((), self.unscored)
+        keeps = self.unscored == "keep"
         for turn in sorted({rule.of_kept for rule in self.rules}):
             given = found._mark(rows) if turn else rows
-            own = (rule.find(given) for rule in self.rules if rule.of_kept == turn)
+            own = (
+                rule.find(given, keeps_unscored=keeps)
+                for rule in self.rules
+                if rule.of_kept == turn
+            )
             found = Selection((*found.rules, *own), self.unscored)
         return found
 

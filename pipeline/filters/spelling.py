@@ -20,8 +20,7 @@ def parse_count(value: object) -> object:
     match = COUNT.fullmatch(value.strip())
     if match is None:
         raise ValueError(
-            f"{value!r} should be a number, with k, M or B for thousands, millions or billions: "
-            "300k, 1.5M, 2B"
+            "should be a number, with k, M or B for thousands, millions or billions: 300k, 1.5M, 2B"
         )
     return round(float(match[1]) * SUFFIXES[match[2].casefold()])
 

@@ -20,14 +20,13 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipeline.corpus.reader import Batch
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import CorpusError
 from pipeline.planning.estimate import CONFIDENCE, Sample
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Document
 from pipeline.scoring.preparing import PreparedBatch, fold, prepare
 from pipeline.scoring.stream import score_batches
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.prefetch import Prefetch
 
 SECONDS = 30.0
@@ -89,7 +88,7 @@ def calibrate(
 
     moments: list[Moment] = []
     with closing(Prefetch(documents(), DOCUMENTS_AHEAD)) as ahead:
-        # Left before its end: what the engine still has in work is of no use to anybody.
+        # Left before its end: what the engine still computes is not needed.
         for batch in score_batches(measured(ahead), engine):
             for document in batch.documents:
                 fold(document, rules)
@@ -141,7 +140,7 @@ def chunks_of(moments: list[Moment]) -> list[tuple[float, int]]:
 
 
 def speed_of(moments: list[Moment]) -> Calibration:
-    """Tokens a second over all chunks, and how much that varies (batch means, Student's t)."""
+    """Tokens per second over all chunks, and how much that varies (batch means, Student's t)."""
     from scipy import stats
 
     whole = (moments[-1][0] - moments[0][0], sum(size for _, size in moments[1:]))

@@ -1,4 +1,4 @@
-"""How many tokens a corpus has, from a sample of its documents, and how sure that is.
+"""How many tokens a corpus has, from a sample of its documents, with an interval.
 
 Owns the draw and the estimator. Footers give the bytes of every row group; what a byte comes to in
 tokens is measured on documents that are drawn in proportion to their bytes, in two stages:
@@ -7,7 +7,7 @@ tokens is measured on documents that are drawn in proportion to their bytes, in 
     a row group a zone         drawn in proportion to its bytes there
     a few documents of it      drawn with replacement, in proportion to their bytes
 
-A draw's tokens a byte are unbiased for the zone's, whatever the sizes of documents and row groups
+A draw's tokens per byte are unbiased for the zone's, whatever the sizes of documents and row groups
 (Cochran 1977, "Sampling Techniques", sections 9A.3 and 11.9). The interval is that of draws from
 anywhere, which the zones can only improve on (Wolter 2007, section 8.2): in a corpus that is sorted
 by source it is too wide, never too narrow. A small corpus is counted whole.
@@ -19,7 +19,7 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,11 +29,11 @@ from pydantic import BaseModel
 from pipeline.corpus.columns import Columns
 from pipeline.corpus.files import Footer
 from pipeline.corpus.reader import read_batches
+from pipeline.engine.protocol import Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import UnreadableFileError
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import Document, Shard, Span
 from pipeline.scoring.preparing import prepare_document
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.filesystem import Root
 
 CONFIDENCE = 0.95
@@ -119,10 +119,13 @@ def estimate_work(
     *,
     tokenizer: Tokenizer,
     rules: ScoringRules,
+    covered: Collection[tuple[int, int]] = (),
     seed: int = 0,
 ) -> tuple[Estimate, Sample]:
-    """Estimate what the first `num_rows` rows come to. The same seed gives the same answer."""
-    units = list(units_of(footers, num_rows))
+    """Estimate what the first `num_rows` rows come to, without row groups that are `covered`, by
+    (file, row group). The same seed gives the same answer.
+    """
+    units = [u for u in units_of(footers, num_rows) if (u.file, u.group) not in covered]
     reader = _Reader(root, footers, text_column, tokenizer, rules, seed)
     total_bytes = sum(unit.num_bytes for unit in units)
     if total_bytes <= WHOLE_BYTES and (counted := reader.count(units)) is not None:

@@ -6,28 +6,28 @@ is found here, before any engine is started and before anything is written.
 
 import logging
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pipeline.corpus.columns import choose_columns
-from pipeline.engine.model import Model, load_model
+from pipeline.corpus.columns import Columns, choose_columns
+from pipeline.engine.backends import backend_for, backend_of
+from pipeline.engine.protocol import Model
+from pipeline.engine.rules import ModelRecord, ScoringRules
 from pipeline.errors import CorpusError, RunError, named
 from pipeline.planning.estimate import Estimate, Sample, estimate_work
-from pipeline.planning.identity import choose_scoring, fingerprint, installed_versions, plan_rules
+from pipeline.planning.identity import fingerprint, installed_versions
 from pipeline.planning.resume import check_resumable
 from pipeline.planning.reuse import covered_groups, find_reusable, make_record, merge_shards
-from pipeline.planning.sharding import CorpusPlan, deal_shards, plan_corpus
+from pipeline.planning.sharding import CorpusPlan, make_shards, plan_corpus
 from pipeline.runs.manifest import (
     Manifest,
-    ModelRecord,
     Reuse,
-    ScoringRules,
     Value,
     differences,
     encode_schema,
 )
 from pipeline.runs.store import RunStore
 from pipeline.schema import TOKEN_FIELDS, Shard, part_schema
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import open_root
 
@@ -47,15 +47,18 @@ def open_run(
     if existing is None:
         store.check_free()
         plan = plan_corpus(
-            config.corpus,
+            *config.corpus,
             text_column=config.text_column,
             limit=config.limit,
             shard_tokens=config.shard_tokens,
             default_shard_tokens=default_shard_tokens,
             workers=config.workers.most if config.workers else 1,
         )
-    model = load_model(config.model, **config.model_options())
-    rules = plan_rules(config, model)
+    backend = backend_for(config.model)
+    model = backend.load_model(config)
+    rules = backend.plan_rules(config, model)
+    if existing is not None:
+        rules = rules.as_begun(existing.rules)
     identity = fingerprint(model, rules, config.text_column)
     request = _request(config)
     if existing is not None:
@@ -70,9 +73,10 @@ def open_run(
 
 
 def _request(config: ScoreConfig) -> dict[str, Value]:
-    corpus = config.corpus if "://" in config.corpus else open_root(config.corpus).path
+    corpora = [one if "://" in one else open_root(one).path for one in config.corpus]
     return {
-        "corpus": corpus,
+        # In which order several are named is no matter.
+        "corpus": corpora[0] if len(corpora) == 1 else sorted(set(corpora)),
         "id_column": config.id_column,
         "carry": list(config.carry),
         "limit": config.limit,
@@ -95,14 +99,10 @@ def _new_manifest(
             f"{name}: {plan.unreadable[name]} ({len(plan.unreadable)} unreadable in all)",
             hint=f"repair or remove it, or leave out {named('strict')} to score the others",
         )
-    columns, id_type, carried = choose_columns(
-        plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
-    )
-    token_columns = tuple(name for name in TOKEN_FIELDS if getattr(config, name))
-    schema = encode_schema(part_schema(id_type, carried, token_columns))
+    columns, schema = _columns(config, plan)
     shards, reuse = plan.shards, None
     if config.reuse is not None:
-        shards, reuse = _reuse(RunStore(config.reuse), plan, identity, request, schema)
+        shards, reuse = _reuse(config.reuse, plan, *find_reuse(config, plan, model, rules))
     return Manifest(
         run_id=uuid.uuid4().hex,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,7 +120,7 @@ def _new_manifest(
             trust_remote_code=config.trust_remote_code,
         ),
         rules=rules,
-        scoring=choose_scoring(config.scoring, model.architecture),
+        scoring=backend_of(rules).choose_path(config.scoring, model),
         fingerprint=identity,
         request=request,
         versions=installed_versions(),
@@ -134,24 +134,53 @@ def _new_manifest(
     )
 
 
+def _columns(config: ScoreConfig, plan: CorpusPlan) -> tuple[Columns, str]:
+    """The columns that are read, and the schema of a part. Raises CorpusError."""
+    columns, id_type, carried = choose_columns(
+        plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
+    )
+    token_columns = tuple(name for name in TOKEN_FIELDS if getattr(config, name))
+    return columns, encode_schema(part_schema(id_type, carried, token_columns))
+
+
 def estimate_plan(
-    config: ScoreConfig, plan: CorpusPlan, model: Model, rules: ScoringRules
+    config: ScoreConfig,
+    plan: CorpusPlan,
+    model: Model,
+    rules: ScoringRules,
+    reused: Sequence[Shard] = (),
 ) -> tuple[Estimate, Sample]:
-    """What scoring the plan comes to, from a sample of its documents."""
-    tokenizer = Tokenizer(model.folder, trust_remote_code=config.trust_remote_code)
+    """What scoring the plan comes to, reused rows left out, from a sample of its documents."""
+    trusted = config.trust_remote_code
+    tokenizer = backend_of(rules).tokenizer(model.folder, trust_remote_code=trusted)
     files = (plan.root, plan.footers, plan.num_rows, config.text_column)
-    return estimate_work(*files, tokenizer=tokenizer, rules=rules)
+    covered = covered_groups(reused)
+    return estimate_work(*files, tokenizer=tokenizer, rules=rules, covered=covered)
+
+
+def find_reuse(
+    config: ScoreConfig, plan: CorpusPlan, model: Model, rules: ScoringRules
+) -> tuple[list[Shard], str]:
+    """What a plan takes over of the run that `reuse` names, and why not all of it, if not all.
+
+    Raises RunError where there is no run.
+    """
+    assert config.reuse is not None
+    return find_reusable(
+        RunStore(config.reuse),
+        fingerprint(model, rules, config.text_column),
+        _request(config),
+        _columns(config, plan)[1],
+        plan.root,
+        plan.footers,
+    )
 
 
 def _reuse(
-    other: RunStore,
-    plan: CorpusPlan,
-    identity: dict[str, Value],
-    request: dict[str, Value],
-    schema: str,
+    run: str, plan: CorpusPlan, kept: list[Shard], reason: str
 ) -> tuple[tuple[Shard, ...], Reuse]:
     """The shards of a run that takes over what it can of another."""
-    kept, reason = find_reusable(other, identity, request, schema, plan.root, plan.footers)
+    other = RunStore(run)
     if reason:
         log.warning(
             "of %s %s rows are taken over: %s",
@@ -161,8 +190,8 @@ def _reuse(
         )
     if not kept:
         return plan.shards, make_record(other, {}, reason)
-    dealt = deal_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
-    shards, origin = merge_shards(kept, list(dealt))
+    fresh = make_shards(plan.footers, plan.shard_bytes, None, covered_groups(kept))
+    shards, origin = merge_shards(kept, list(fresh))
     return shards, make_record(other, origin, reason)
 
 

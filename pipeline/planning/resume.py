@@ -1,4 +1,4 @@
-"""May a run go on over the corpus as it is today?
+"""Whether a run may be resumed over the corpus as it is today.
 
 Owns the refusal: what is committed must be of these very texts, and what is left to score must
 still be cut into the row groups that were planned.
@@ -44,11 +44,11 @@ def check_resumable(store: RunStore, manifest: Manifest) -> None:
 
 
 def say_compared(files: tuple[PlannedFile, ...], store: RunStore) -> None:
-    """Reading a corpus takes a while: say before it is read, and why."""
+    """Reading a corpus takes a while: log why before it is read."""
     size = sum(file.size_bytes for file in files) / 1e9
     log.warning(
         "comparing the documents of %d files (%.1f GB) with the scores in %s: size, footer or time "
-        "are not known to be as they were",
+        "differ or are unknown",
         len(files),
         size,
         store.location,

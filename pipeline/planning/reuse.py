@@ -1,4 +1,4 @@
-"""Parts of an earlier run that are still true: taken over instead of scored again.
+"""Parts of an earlier run that are still valid: reused instead of scored again.
 
 Owns which shards of the other run may be kept (the same documents, the same fingerprint, the
 same columns), and bringing their parts over. What is left is planned as in any run.
@@ -7,6 +7,7 @@ same columns), and bringing their parts over. What is left is planned as in any 
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def find_reusable(
 ) -> tuple[list[Shard], str]:
     """The other run's finished shards whose inputs are as they were, as shards over `footers`.
 
-    And why not all, if not all; nothing otherwise. Ids are the other run's.
+    Also the reason if not all of them; empty otherwise. Ids are the other run's.
     A file is as it was if size, footer and time agree, or else if its documents do: then they are
     read from `root`, and compared. Raises RunError where there is no run.
     """
@@ -49,7 +50,7 @@ def find_reusable(
     if not changes and manifest.part_schema != part_schema:
         changes = ["the columns it carries have other types"]
     if not changes and request.get("limit") is not None:
-        changes = ["a run with a limit takes nothing over"]
+        changes = ["a run with a limit reuses nothing"]
     if changes:
         return [], "; ".join(changes)
     places = {footer.name: index for index, footer in enumerate(footers)}
@@ -84,7 +85,7 @@ def find_reusable(
             carried=True,
         )
         for error in differ.values():
-            log.info("scored anew: %s", error)
+            log.info("scored again: %s", error)
         has_changed |= {index for index in asked if manifest.files[index].path in differ}
     kept = []
     for shard in candidates:
@@ -99,7 +100,7 @@ def find_reusable(
 def _why_not_all(
     manifest: Manifest, kept: list[Shard], done: set[int], has_changed: set[int]
 ) -> str:
-    """Which rows of the other run stay behind, and why."""
+    """Which rows of the other run are not reused, and why."""
     are_kept = {shard.id for shard in kept}
     left = [shard for shard in manifest.shards if shard.id not in are_kept]
     if not left:
@@ -117,14 +118,14 @@ def _why_not_all(
     if shared := sum(span.num_rows for span in spans if span.file not in has_changed):
         reasons.append(
             f"{shared:,} rows of unchanged files share a part with those "
-            "(a part is taken over whole; a smaller shard_tokens makes smaller ones)"
+            "(a part is reused whole; a smaller shard_tokens makes smaller ones)"
         )
     return "; ".join(reasons)
 
 
-def merge_shards(kept: list[Shard], dealt: list[Shard]) -> tuple[tuple[Shard, ...], dict[int, int]]:
-    """All shards in the order of the corpus, numbered anew; and new id to old for those kept."""
-    marked = [(shard, True) for shard in kept] + [(shard, False) for shard in dealt]
+def merge_shards(kept: list[Shard], fresh: list[Shard]) -> tuple[tuple[Shard, ...], dict[int, int]]:
+    """All shards in the order of the corpus, renumbered; and new id to old for those kept."""
+    marked = [(shard, True) for shard in kept] + [(shard, False) for shard in fresh]
     marked.sort(key=lambda entry: _place(entry[0].spans[0]))
     shards = tuple(shard._replace(id=index) for index, (shard, _) in enumerate(marked))
     origin = {index: shard.id for index, (shard, is_kept) in enumerate(marked) if is_kept}
@@ -135,16 +136,16 @@ def _place(span: Span) -> tuple[int, int]:
     return span.file, span.first_row
 
 
-def covered_groups(kept: list[Shard]) -> frozenset[tuple[int, int]]:
+def covered_groups(kept: Sequence[Shard]) -> frozenset[tuple[int, int]]:
     """(file, row group) of everything that is kept."""
     spans = [span for shard in kept for span in shard.spans]
     return frozenset((span.file, group) for span in spans for group in span.row_groups)
 
 
 def take_over(store: RunStore, manifest: Manifest) -> int:
-    """Bring the reused parts that are not here yet; how many there are now.
+    """Copy the reused parts that are not here yet; returns how many there are now.
 
-    A part that is gone or damaged is left out, and so scored anew. Safe to run again.
+    A part that is gone or damaged is left out, and so scored again. Safe to run again.
     """
     reuse = manifest.reuse
     if reuse is None:

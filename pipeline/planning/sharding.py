@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from pipeline.corpus.files import Footer, find_files, read_footers
+from pipeline.corpus.files import Footer, read_footers
+from pipeline.corpus.several import find_corpus
 from pipeline.runs.corpus import planned_file
 from pipeline.runs.manifest import PlannedFile
 from pipeline.schema import Shard, Span
@@ -25,7 +26,7 @@ class CorpusPlan:
     unreadable: dict[str, str]
     shards: tuple[Shard, ...]
     shard_bytes: int
-    """Text that a shard was filled up to."""
+    """Most text in a shard."""
 
     @property
     def num_rows(self) -> int:
@@ -37,28 +38,27 @@ class CorpusPlan:
 
 
 def plan_corpus(
-    corpus: str,
-    *,
+    *corpora: str,
     text_column: str,
     limit: int | None = None,
     shard_tokens: int | None = None,
     default_shard_tokens: int,
     workers: int = 1,
 ) -> CorpusPlan:
-    """Read every footer and deal the row groups into shards. Raises CorpusError."""
-    root, found = find_files(corpus)
+    """Read every footer and cut the row groups into shards. Raises CorpusError."""
+    root, found = find_corpus(corpora)
     footers, unreadable = read_footers(root, found, text_column)
     if shard_tokens is None:
         total = sum(size for footer in footers for _, size in footer.row_groups)
         fair = total // BYTES_PER_TOKEN // (SHARDS_PER_WORKER * workers)
         shard_tokens = max(SMALLEST_SHARD_TOKENS, min(default_shard_tokens, fair))
     shard_bytes = shard_tokens * BYTES_PER_TOKEN
-    shards = tuple(deal_shards(footers, shard_bytes, limit))
+    shards = tuple(make_shards(footers, shard_bytes, limit))
     files = tuple(map(planned_file, footers))
     return CorpusPlan(root, files, footers, unreadable, shards, shard_bytes)
 
 
-def deal_shards(
+def make_shards(
     footers: list[Footer],
     shard_bytes: int,
     limit: int | None,

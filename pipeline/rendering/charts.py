@@ -22,7 +22,7 @@ REST = "(the rest)"
 # Wider than any font's average letter at 12 px: the page's font is not the one measured here.
 LETTER_PIXELS = 8
 LONGEST_LABEL = 24
-# Okabe and Ito (2008): told apart by people with any colour vision, on light and on dark.
+# Okabe and Ito (2008): distinct for any colour vision, on light and on dark.
 PALETTE = [
     "#0072B2",
     "#E69F00",
@@ -38,7 +38,7 @@ PALETTE = [
 
 
 def name_axis(field: str, labels: list[str]) -> alt.Y:
-    """The y axis of a chart with a row a name; `labels` are of `fit_labels`, in order.
+    """The y axis of a chart with one row per name; `labels` are of `fit_labels`, in order.
 
     Its width is ours: where the browser's letters are wider than vl-convert's it would cut them.
     """
@@ -81,7 +81,7 @@ def shown_series(counts: dict[str, list[int]]) -> dict[str, list[str]]:
 
 
 def series_colour(names: list[str], by: str | None) -> alt.Color:
-    """A colour a series; a legend if there is something to tell apart."""
+    """One colour per series; a legend if there are several."""
     legend = (
         alt.Legend(title=fit_labels([by])[by], orient="top", columns=5) if by is not None else None
     )

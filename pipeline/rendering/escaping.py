@@ -1,7 +1,7 @@
 """Text of unknown origin, made fit to show.
 
 Owns the one rule for characters that must not reach a terminal, a page or a chart. Escaping for
-HTML, Markdown and terminals is reports/output.py's.
+HTML, Markdown and terminals is html.py's, markdown.py's and terminal.py's.
 """
 
 import re

@@ -1,16 +1,14 @@
-"""One page from a template: self-contained, no script, no request, text of the corpus escaped.
+"""One page, drawn nowhere yet: what it says, in which order, for terminal, Markdown and HTML.
 
-Owns the environment and a chart's place on a page; the looks are templates/.
+Owns what a page is made of. Its texts are of unknown origin; none is escaped here. What each medium
+leaves out: a terminal charts, documents and where the numbers come from; Markdown charts and cards;
+HTML the sentences that cards say.
 """
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from pipeline.rendering.escaping import plain
+from pipeline.rendering.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +16,70 @@ class Chart:
     """A picture and what it says, for those who do not see it."""
 
     title: str
-    description: str
-    svg: Markup
-
-    @classmethod
-    def of(cls, title: str, svg: str, description: str = "") -> Self:
-        """`svg` is vl-convert's, which escapes the text in it."""
-        return cls(plain(title), plain(description), Markup(svg))
+    draw: Callable[[], str]
+    """Makes the SVG, of vl-convert, which escapes the text in it; called where it is seen."""
+    description: str = ""
 
 
-def render_page(template: str, **values: Any) -> str:
-    """The page; `values` are what the template names."""
-    return _environment().get_template(template).render(values)
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A figure at the top of a page."""
+
+    name: str
+    value: str
+    about: str
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pipeline.rendering"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.globals["plain"] = plain
-    return environment
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """A document, or how it begins."""
+
+    place: str
+    """Why it is shown: its quantile."""
+    document: str
+    """Where it lies."""
+    doc_id: str | None
+    about: str
+    """Its scores."""
+    lines: Sequence[str]
+
+
+Block = Table | Chart | Sequence[Excerpt] | str
+"""A string is a paragraph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what is below it."""
+
+    title: str
+    blocks: Sequence[Block]
+    on_terminal: bool = True
+
+    @property
+    def tables(self) -> list[Table]:
+        """Those of its blocks that are tables."""
+        return [block for block in self.blocks if isinstance(block, Table)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a person is shown of a report, a comparison, a night, ..."""
+
+    title: str
+    subtitle: str = ""
+    cards: Sequence[Card] = ()
+    summary: Sequence[str] = ()
+    """Sentences with the figures of the cards, for where there are no cards."""
+    notes: Sequence[str] = ()
+    """What a reader must know before believing the numbers."""
+    sections: Sequence[Section]
+    provenance: Table | None = None
+    """Where the numbers come from; see `facts_table`."""
+    terms: Sequence[tuple[str, str]] = field(default=())
+    """What the columns mean."""
+
+
+def section_of(table: Table, *charts: Chart, on_terminal: bool = True) -> Section:
+    """A table below its own title, and what is drawn of it."""
+    return Section(table.title, [*charts, table], on_terminal)

@@ -1,1 +1,1 @@
-"""What a run says: sums, distributions, groups, thresholds, requirements. Shows nothing itself."""
+"""What a report computes: sums, distributions, groups, requirements. Shows nothing itself."""

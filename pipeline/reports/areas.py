@@ -1,4 +1,4 @@
-"""The area under the ROC curve: how well a metric tells some documents from the rest.
+"""The area under the ROC curve: how well a metric separates some documents from the rest.
 
 Owns counting pairs, ties included, ranking metrics, and what is no more than chance. A claim is
 made where an area is further from 0.5 than 95% of areas are without any difference: by the normal
@@ -22,12 +22,12 @@ FEW = 20
 
 
 class RankedMetric(BaseModel):
-    """How well a metric tells the labelled documents, all together, from the rest."""
+    """How well a metric separates the labelled documents, all together, from the rest."""
 
     metric: str
     auc: float
     strength: float
-    """max(auc, 1 - auc): 0.5 is none, 1 tells all apart."""
+    """max(auc, 1 - auc): 0.5 is none, 1 separates all."""
     by_chance: float
     """95% of areas would be no further from 0.5 if there were no difference."""
     separates: bool

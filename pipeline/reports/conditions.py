@@ -5,13 +5,13 @@ neither above nor below anything: what hangs on it is null, neither true nor fal
 negation (Kleene's logic, as SQL has it). The grammar is expressions.py's.
 """
 
-import operator
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import polars as pl
 
 from pipeline.reports.expressions import (
+    SIGNS,
+    Anywhere,
     Comparison,
     Junction,
     Name,
@@ -24,14 +24,6 @@ from pipeline.reports.expressions import (
 from pipeline.settings.names import near_name
 from pipeline.statistics.columns import as_text, is_too_wide, outside_calendar
 
-SIGNS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 TRUTHS = {"true": True, "false": False}
 Kinds = Mapping[str, pl.DataType]
 
@@ -43,14 +35,14 @@ def columns_of(tree: Tree, source: str) -> Iterator[Name | Text]:
         case Comparison(left=Name() | Text() as column):
             yield column
         case Comparison():
-            fail(source, tree.left.start, "a comparison begins with a column")
+            fail(source, tree.left.start, "a condition on rows begins with a column")
         case Junction():
             for part in tree.parts:
                 yield from columns_of(part, source)
         case Negation():
             yield from columns_of(tree.part, source)
-        case _:
-            fail(source, 0, "it is of rows: compare columns")
+        case Anywhere():
+            fail(source, tree.column.start, "any takes a condition on figures, not on rows")
 
 
 def check_condition(tree: Tree, source: str, kinds: Kinds) -> None:
@@ -58,16 +50,24 @@ def check_condition(tree: Tree, source: str, kinds: Kinds) -> None:
     condition(tree, source, kinds, lambda name: pl.lit(None, kinds[name]))
 
 
-def condition(tree: Tree, source: str, kinds: Kinds, column: Callable[[str], pl.Expr]) -> pl.Expr:
-    """True, false or null for each row; `column` finds one by its name. Raises ConfigError."""
+def condition(
+    tree: Tree,
+    source: str,
+    kinds: Kinds,
+    column: Callable[[str], pl.Expr],
+    *,
+    missing: bool | None = None,
+) -> pl.Expr:
+    """True, false or null for each row; `column` finds one by its name. `missing` is what a
+    comparison with a missing value is, if not null. Raises ConfigError."""
     if isinstance(tree, Junction):
-        parts = [condition(part, source, kinds, column) for part in tree.parts]
+        parts = [condition(part, source, kinds, column, missing=missing) for part in tree.parts]
         return pl.all_horizontal(parts) if tree.word == "and" else pl.any_horizontal(parts)
     if isinstance(tree, Negation):
-        return ~condition(tree.part, source, kinds, column)
+        return ~condition(tree.part, source, kinds, column, missing=missing)
     (named,) = columns_of(tree, source)
     assert isinstance(tree, Comparison)
-    kind = _kind(named, source, kinds)
+    kind = kind_of(named, source, kinds)
     compared, value, holds = column(named.value), tree.right, SIGNS[tree.sign]
     worth: float | str | bool
     match value:
@@ -84,10 +84,11 @@ def condition(tree: Tree, source: str, kinds: Kinds, column: Callable[[str], pl.
     if outside is not None:  # before, or after, every date that can be written
         for is_there, side in zip(outside, (-1, 1), strict=True):
             compares = pl.when(is_there).then(pl.lit(holds(side, 0))).otherwise(compares)
-    return compares
+    return compares if missing is None else compares.fill_null(missing)
 
 
-def _kind(column: Name | Text, source: str, kinds: Kinds) -> pl.DataType:
+def kind_of(column: Name | Text, source: str, kinds: Kinds) -> pl.DataType:
+    """The type of a column. Raises ConfigError if it is not there, or cannot be read."""
     if column.value not in kinds:
         near = near_name(column.value, list(kinds))
         hint = f"did you mean '{near}'?" if near else f"there are {', '.join(kinds)}"

@@ -16,14 +16,15 @@ from pipeline.rendering.charts import (
 )
 from pipeline.reports.distributions import Ecdf, LengthBand
 from pipeline.reports.thresholds import Threshold
+from pipeline.settings.weights import UNWEIGHTED, Weight
 
 HEIGHT = 260
 MOST_LINES = 10
 PERCENT = alt.Axis(format="%", tickCount=5)
 
 
-def ecdf_svg(ecdf: Ecdf) -> str:
-    """A line a series; no more than there are colours."""
+def ecdf_svg(ecdf: Ecdf, weight: Weight = UNWEIGHTED) -> str:
+    """One line per series; no more than there are colours."""
     names = list(ecdf.below)[:MOST_LINES]
     labels = fit_labels(names)
     rows = [
@@ -36,7 +37,7 @@ def ecdf_svg(ecdf: Ecdf) -> str:
         .mark_line(interpolate="step-after", strokeWidth=1.8)
         .encode(
             x=log_axis("at", ecdf.metric, ecdf.at),
-            y=alt.Y("below:Q", title="share of documents below", axis=PERCENT),
+            y=alt.Y("below:Q", title=f"share of {weight} below", axis=PERCENT),
             color=series_colour(list(labels.values()), ecdf.by),
         )
     )
@@ -68,7 +69,7 @@ def thresholds_svg(curve: list[Threshold]) -> str:
 
 
 def lengths_svg(bands: list[LengthBand]) -> str:
-    """The median by length, and where the middle half and the middle 90% are."""
+    """The median by length, and the bands of the middle half and the middle 90%."""
     rows = [band.model_dump() | {"tokens": (band.low * (band.high + 1)) ** 0.5} for band in bands]
     base = alt.Chart(pl.DataFrame(rows)).encode(
         x=alt.X(

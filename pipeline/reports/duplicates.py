@@ -16,7 +16,7 @@ MOST_AT_A_TIME = 100_000_000
 """Documents whose hashes are held, each in 16 bytes while they are sorted."""
 ROWS_AT_A_TIME = 1 << 18
 SIEVE_BITS = 26
-"""A place for each beginning of a hash, one byte: 64 MiB."""
+"""One byte for each leading-bit prefix of a hash: 64 MiB."""
 Integers = npt.NDArray[np.int64]
 
 
@@ -46,7 +46,7 @@ class Duplicates(BaseModel):
 
 
 def find_duplicates(scores: pl.LazyFrame) -> Duplicates:
-    """Count copies by `text_hash`. Memory: 16 bytes a document, of MOST_AT_A_TIME, and what the
+    """Count copies by `text_hash`. Memory: 16 bytes per document, of MOST_AT_A_TIME, and what the
     copies take."""
     texts = scores.filter(pl.col("num_bytes") > 0, pl.col("text_hash").is_not_null())
     num_turns = turns_for(scores)

@@ -66,7 +66,7 @@ def find_examples(
     if not quantiles:
         return []
     rows = _chosen(scores, sketch, quantiles)
-    excerpts = {} if corpus is None else _excerpts(corpus, manifest.text_column, rows)
+    excerpts = {} if corpus is None else read_excerpts(corpus, manifest.text_column, rows)
     return [
         Example(
             place=row["place"],
@@ -129,16 +129,24 @@ def _ends(sketch: Sketch, *, high: bool = False) -> tuple[float, float]:
     return float(sketch.low[0]), float(sketch.high[at])
 
 
-def _excerpts(
-    root: Root, text_column: str, rows: pl.DataFrame
+def read_excerpts(
+    root: Root,
+    text_column: str,
+    rows: pl.DataFrame,
+    *,
+    characters: int | None = EXCERPT_CHARACTERS,
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Locator to the fields of an Example that depend on the corpus."""
+    """Locator to `excerpt`, `is_whole` and `missing`, as an Example has them.
+
+    `rows` have `file`, `row` and `text_hash`. What cannot be read is said of its row. Without a
+    number of `characters` an excerpt is the whole text.
+    """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for (file,), wanted in rows.partition_by("file", as_dict=True).items():
         hashes = dict(wanted.select("row", "text_hash").sort("row").iter_rows())
         try:
             for row, text in _texts(root, file, list(hashes), text_column):
-                found[file, row] = _excerpt(file, row, text, hashes[row])
+                found[file, row] = _excerpt(file, row, text, hashes[row], characters)
             reason = f"{file} has no such row any more"
         except (WinnowError, pa.ArrowException) as error:
             cause = error.__cause__ or error
@@ -150,13 +158,16 @@ def _excerpts(
     return found
 
 
-def _excerpt(file: str, row: int, column: pa.Array, text_hash: int | None) -> dict[str, Any]:
+def _excerpt(
+    file: str, row: int, column: pa.Array, text_hash: int | None, characters: int | None
+) -> dict[str, Any]:
     try:
         check_texts(file, row, column, pa.array([text_hash], pa.int64()))
     except CorpusChangedError:
         return {"excerpt": None, "missing": "the text is not the one that was scored"}
     text = column.cast(pa.large_string())[0].as_py()
-    return {"excerpt": text[:EXCERPT_CHARACTERS], "is_whole": len(text) <= EXCERPT_CHARACTERS}
+    is_whole = characters is None or len(text) <= characters
+    return {"excerpt": text[:characters], "is_whole": is_whole}
 
 
 def _texts(root: Root, file: str, rows: list[int], column: str) -> Iterator[tuple[int, pa.Array]]:

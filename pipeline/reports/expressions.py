@@ -1,32 +1,44 @@
 """The grammar of requirements, as a tree.
 
 Owns tokens, precedence, and pointing at what cannot be read. Parsed here and never evaluated as
-code: an expression may come from a configuration that somebody else wrote. What a name means is
+code: an expression may come from somebody else's configuration. What a name means is
 requirements.py's.
 
-    either  = both ("or" both)*
-    both    = single ("and" single)*
-    single  = "not" single | "(" either ")" | operand COMPARISON operand
-    operand = NUMBER | TEXT | NAME | NAME "(" [either | NAME] ")"
+    either   = both ("or" both)*
+    both     = single ("and" single)*
+    single   = "not" single | "(" either ")" | anywhere | operand COMPARISON operand
+    anywhere = "any" "(" (NAME | TEXT) "," either ")"
+    operand  = NUMBER | TEXT | NAME | NAME "(" [argument ("," argument)*] ")"
+    argument = operand | either
 """
 
+import operator
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from pipeline.errors import ConfigError
 from pipeline.rendering.escaping import plain
 
 TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?[kMB%]?(?![\w.%])|-\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w.%]))
+      (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?[kMB%]?(?![\w.%])|-\d+(?:\.\d*)?(?:[eE][+-]?\d+)?%?(?![\w.%]))
     | (?P<text>"[^"]*"|'[^']*')
     | (?P<name>[^\W\d][\w.]*)
-    | (?P<sign><=|>=|==|!=|<|>|\(|\))
+    | (?P<sign><=|>=|==|!=|<|>|[(),])
     )""",
     re.VERBOSE,
 )
-COMPARISONS = ("<=", ">=", "==", "!=", "<", ">")
+SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
 SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "%": 0.01}
 NUMBERS = "numbers are like 200, 1.5, 1e-3, 10k, 2M, 1B, 5%"
 DEEPEST = 50
@@ -60,10 +72,10 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A figure with an argument in parentheses."""
+    """A figure with arguments in parentheses."""
 
     name: str
-    argument: "Name | Tree | None"
+    arguments: "tuple[Argument, ...]"
     start: int
     source: str
     """The whole call, as it was written."""
@@ -96,7 +108,16 @@ class Negation:
     part: "Tree"
 
 
-Tree = Comparison | Junction | Negation
+@dataclass(frozen=True, slots=True)
+class Anywhere:
+    """A condition of figures that is true of a group of a column, whichever."""
+
+    column: Name | Text
+    part: "Tree"
+
+
+Tree = Comparison | Junction | Negation | Anywhere
+Argument = Operand | Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,39 +152,50 @@ class _Parser:
             self.fail(token, f"expected 'and', 'or' or the end, found {token.text!r}")
         return tree
 
-    def either(self) -> Tree:
-        parts = [self.both()]
+    def either(self, left: Operand | None = None) -> Tree:
+        """`left`, if given, is its first operand, read already; so below."""
+        parts = [self.both(left)]
         while self.skip("or"):
             parts.append(self.both())
         return parts[0] if len(parts) == 1 else Junction("or", tuple(parts))
 
-    def both(self) -> Tree:
-        parts = [self.single()]
+    def both(self, left: Operand | None = None) -> Tree:
+        parts = [self.single(left)]
         while self.skip("and"):
             parts.append(self.single())
         return parts[0] if len(parts) == 1 else Junction("and", tuple(parts))
 
-    def single(self) -> Tree:
-        token = self.peek()
-        if self.depth == DEEPEST:
-            self.fail(token, f"more than {DEEPEST} levels deep")
-        self.depth += 1
-        try:
+    def single(self, left: Operand | None = None) -> Tree:
+        if left is not None:
+            return self.comparison(left)
+        with self.deeper():
             if self.skip("not"):
                 return Negation(self.single())
             if self.skip("("):
                 tree = self.either()
                 self.expect(")")
                 return tree
-            return self.comparison()
-        finally:
-            self.depth -= 1
+            if self.is_anywhere():
+                return self.anywhere()
+            return self.comparison(self.operand())
 
-    def comparison(self) -> Tree:
-        left = self.operand()
+    def is_anywhere(self) -> bool:
+        return self.peek().text == "any" and self.peek(1).text == "("
+
+    def anywhere(self) -> Anywhere:
+        self.at += 2
+        column = self.operand()
+        if not isinstance(column, Name | Text):
+            fail(self.source, column.start, "any takes a column and a condition: any(source, ...)")
+        self.expect(",")
+        part = self.either()
+        self.expect(")")
+        return Anywhere(column, part)
+
+    def comparison(self, left: Operand) -> Tree:
         token = self.peek()
-        if token.text not in COMPARISONS:
-            self.fail(token, f"expected a comparison ({' '.join(COMPARISONS)})")
+        if token.text not in SIGNS:
+            self.fail(token, f"expected a comparison ({' '.join(SIGNS)})")
         self.at += 1
         return Comparison(left, token.text, self.operand())
 
@@ -183,18 +215,31 @@ class _Parser:
         self.fail(token, f"expected a figure or a number{found}")
 
     def call(self, name: _Token) -> Call:
-        argument: Name | Tree | None = None
-        token, after = self.tokens[self.at], self.tokens[min(self.at + 1, len(self.tokens) - 1)]
-        if token.kind == "name" and after.text == ")":
-            argument = Name(token.text, token.start)
-            self.at += 1
-        elif token.text != ")":
-            argument = self.either()
+        arguments: list[Argument] = []
+        with self.deeper():
+            while self.peek().text != ")" or arguments:
+                arguments.append(self.argument())
+                if not self.skip(","):
+                    break
         end = self.expect(")").end
-        return Call(name.text, argument, name.start, self.source[name.start : end])
+        return Call(name.text, tuple(arguments), name.start, self.source[name.start : end])
 
-    def peek(self) -> _Token:
-        return self.tokens[self.at]
+    def argument(self) -> Argument:
+        if self.peek().text in ("not", "(") or self.is_anywhere():
+            return self.either()
+        operand = self.operand()
+        return self.either(operand) if self.peek().text in SIGNS else operand
+
+    @contextmanager
+    def deeper(self) -> Iterator[None]:
+        if self.depth == DEEPEST:
+            self.fail(self.peek(), f"more than {DEEPEST} levels deep")
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    def peek(self, ahead: int = 0) -> _Token:
+        return self.tokens[min(self.at + ahead, len(self.tokens) - 1)]
 
     def skip(self, text: str) -> bool:
         token = self.peek()

@@ -12,7 +12,10 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.schema import LARGEST_EXPONENT, METRICS, RATIOS, Metric
+from pipeline.reports.intervals import MOST_GROUPS, Intervals, IntervalTally
+from pipeline.schema import COUNTS, LARGEST_EXPONENT, METRICS, RATIOS, Metric
+from pipeline.settings.weights import UNWEIGHTED, Weight
+from pipeline.statistics.bootstrap import Bootstrap, Interval
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.sketches import (
     FINE,
@@ -23,11 +26,10 @@ from pipeline.statistics.sketches import (
     bin_values,
     resolution_of,
 )
+from pipeline.statistics.weighted import quantile_of
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 QUANTILE_METRICS = tuple(name for name, metric in METRICS.items() if metric.is_charted)
-COUNTS = tuple(dict.fromkeys(str(metric.per) for metric in RATIOS.values()))
-"""What ratios are over."""
 READ = ("num_bytes", *COUNTS, "nll", *QUANTILE_METRICS)
 SUMS = {
     "num_documents": np.int64,
@@ -46,6 +48,7 @@ RATIO_FIGURES: dict[str, tuple[str, Literal["micro", "macro"]]] = {
 }
 """Figure of many documents to its metric, and which average of it it is."""
 ROWS_AT_A_TIME = 1 << 18
+BLOCK = "bootstrap block"
 EMPTY = SketchTally(FINE).whole()
 
 
@@ -82,8 +85,12 @@ class Figures(BaseModel):
     """sum nll / ln 2 / sum of scored bytes."""
     averages: dict[str, Average] = {}
     """Every metric that is a ratio, those above among them; 0.1.0 did not note them down."""
+    intervals: dict[str, Interval | None] = {}
+    """The 95% interval of corpus_perplexity and of the other sums over sums, by name. Null of fewer
+    than two scored documents; empty where none was asked for, as in 0.1.0."""
     quantiles: dict[str, dict[str, float]]
-    """Metric to {p1, ..., p99}, over documents."""
+    """Metric to {p1, ..., p99}, over documents; in a report that is weighted by tokens or bytes,
+    over those."""
     quantile_error: float | None = None
     """No quantile is further from the exact one than this share of it; those that a requirement
     asks for are exact. Null where it was not noted down."""
@@ -106,14 +113,14 @@ class Figures(BaseModel):
         return self.model_copy(update={"quantiles": quantiles})
 
 
-def figures_of(scores: pl.LazyFrame) -> Figures:
-    """The figures of all rows of a frame."""
-    (tally,) = tally_rows(scores, [Tallied(pl.lit(0), 1)])
+def figures_of(scores: pl.LazyFrame, bootstrap: Bootstrap | None = None) -> Figures:
+    """The figures of all rows of a frame; with intervals if there is what resamples them."""
+    (tally,) = tally_rows(scores, [Tallied(pl.lit(0), 1)], bootstrap=bootstrap)
     return tally.whole()[0]
 
 
 class Tallied(NamedTuple):
-    """What to tell rows apart by, when they are added up."""
+    """The code by which rows are grouped when they are added up."""
 
     code: pl.Expr
     """A whole number for each row, 0 or more."""
@@ -124,9 +131,12 @@ class Tallied(NamedTuple):
 class Tally:
     """Sums and distributions of score rows by code, batch by batch."""
 
-    def __init__(self, num_codes: int, resolution: int) -> None:
+    def __init__(self, num_codes: int, resolution: int, bootstrap: Bootstrap | None = None) -> None:
         self._sums = {name: np.zeros(num_codes, kind) for name, kind in SUMS.items()}
         self._sketches = {metric: SketchTally(resolution) for metric in QUANTILE_METRICS}
+        self._intervals = None
+        if bootstrap is not None and num_codes <= MOST_GROUPS:
+            self._intervals = IntervalTally(bootstrap, num_codes)
 
     def add(self, codes: Integers, rows: dict[str, Any], binned: dict[str, Binned]) -> None:
         """Count rows, one array element each; `rows` are the columns READ, `binned` the metrics."""
@@ -146,36 +156,47 @@ class Tally:
             sums[f"documents with {name}"] = has_any.astype(np.int64)
         for name, values in sums.items():
             np.add.at(self._sums[name], codes, values)
+        if self._intervals is not None:
+            self._intervals.add(codes, rows[BLOCK], sums)
         for metric, sketch in self._sketches.items():
             sketch.add(codes, binned[metric], rows["num_tokens"], rows["num_bytes"])
 
-    def by_code(self) -> dict[int, tuple[Figures, dict[str, Sketch]]]:
+    def by_code(self, weight: Weight = UNWEIGHTED) -> dict[int, tuple[Figures, dict[str, Sketch]]]:
         """Figures of the codes that have rows, ascending, and metric to distribution."""
         sketches = {metric: tally.sketches() for metric, tally in self._sketches.items()}
         made = {}
+        intervals = self._intervals and self._intervals.by_code(self._sums["num_scored"])
         for code in map(int, self._sums["num_documents"].nonzero()[0]):
             own = {metric: found.get(code, EMPTY) for metric, found in sketches.items()}
             sums = {name: values[code].item() for name, values in self._sums.items()}
-            made[code] = make_figures(sums, own), own
+            around = intervals[code] if intervals else {}
+            made[code] = make_figures(sums, own, around, weight), own
         return made
 
-    def whole(self) -> tuple[Figures, dict[str, Sketch]]:
+    def whole(self, weight: Weight = UNWEIGHTED) -> tuple[Figures, dict[str, Sketch]]:
         """The same of all codes together."""
         sketches = {metric: tally.whole() for metric, tally in self._sketches.items()}
         sums = {name: values.sum().item() for name, values in self._sums.items()}
-        return make_figures(sums, sketches), sketches
+        intervals = self._intervals.whole(sums["num_scored"]) if self._intervals else {}
+        return make_figures(sums, sketches, intervals, weight), sketches
 
 
 def tally_rows(
     scores: pl.LazyFrame,
     wanted: Sequence[Tallied],
     also: Callable[[dict[str, Any], dict[str, Binned]], None] = lambda rows, binned: None,
+    bootstrap: Bootstrap | None = None,
 ) -> list[Tally]:
     """Add up all rows of a frame in one pass, by each of the codes; `also` is shown them too, and
-    the bins of their metrics."""
+    the bins of their metrics. With `bootstrap`, rows have a place and figures their intervals."""
     resolution = resolution_of(scores)
-    tallies = [Tally(tallied.num_codes, resolution) for tallied in wanted]
-    for codes, rows in batches_of(scores, [tallied.code for tallied in wanted]):
+    tallies = [Tally(tallied.num_codes, resolution, bootstrap) for tallied in wanted]
+    numbers = [tallied.code for tallied in wanted]
+    if bootstrap is not None:
+        numbers.append(bootstrap.block_expr())
+    for codes, rows in batches_of(scores, numbers):
+        if bootstrap is not None:
+            rows[BLOCK] = codes.pop()
         binned = {metric: bin_values(rows[metric], resolution) for metric in QUANTILE_METRICS}
         for tally, code in zip(tallies, codes, strict=True):
             tally.add(code, rows, binned)
@@ -202,16 +223,21 @@ def batches_of(
         yield [batch[f"code {i}"].to_numpy() for i in range(len(named))], rows
 
 
-def make_figures(sums: dict[str, Any], sketches: dict[str, Sketch]) -> Figures:
+def make_figures(
+    sums: dict[str, Any],
+    sketches: dict[str, Sketch],
+    intervals: Intervals,
+    weight: Weight = UNWEIGHTED,
+) -> Figures:
     """The SUMS of some rows and the distribution of each metric, as figures."""
     means = {
         name: sums[f"means of {name}"] / documents
         for name in COUNTS
         if (documents := sums[f"documents with {name}"])
     }
-    quantiles = {metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS}
+    quantiles = {metric: _quantiles(sketches[metric], weight) for metric in QUANTILE_METRICS}
     error = max(sketch.relative_error for sketch in sketches.values())
-    return figures_from(sums, means, quantiles, error)
+    return figures_from(sums, means, quantiles, error, intervals)
 
 
 def figures_from(
@@ -219,6 +245,7 @@ def figures_from(
     means: dict[str, float],
     quantiles: dict[str, dict[str, float]],
     quantile_error: float = 0.0,
+    intervals: Intervals | None = None,
 ) -> Figures:
     """Figures from sums, means over documents of nll / count, and {metric: {p50: value}}.
 
@@ -243,13 +270,14 @@ def figures_from(
         bits_per_token=averages["bits_per_token"].micro,
         bits_per_byte=averages["bits_per_byte"].micro,
         averages=averages,
+        intervals=intervals or {},
         quantiles=quantiles,
         quantile_error=quantile_error,
     )
 
 
-def _quantiles(sketch: Sketch) -> dict[str, float]:
-    values = {quantile_name(q): sketch.value_at(q) for q in QUANTILES}
+def _quantiles(sketch: Sketch, weight: Weight) -> dict[str, float]:
+    values = {quantile_name(q): quantile_of(sketch, q, weight) for q in QUANTILES}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -16,6 +16,8 @@ from pipeline.errors import RunError
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
+from pipeline.settings.weights import UNWEIGHTED, Weight
+from pipeline.statistics.bootstrap import Bootstrap
 from pipeline.statistics.columns import column_named, outside_calendar
 from pipeline.statistics.sketches import Sketch
 
@@ -132,22 +134,27 @@ def grouping_of(column: str, largest: pl.DataFrame) -> Grouping:
     return Grouping(column, tuple(names))
 
 
-def groups_of(scores: pl.LazyFrame, column: str, groups: list[str] | None = None) -> list[Group]:
+def groups_of(
+    scores: pl.LazyFrame,
+    column: str,
+    groups: list[str] | None = None,
+    bootstrap: Bootstrap | None = None,
+) -> list[Group]:
     """Figures by group, from the least to the most surprising.
 
-    `groups` are the ones to tell apart; those of largest_groups, if not given.
+    `groups` are the ones to show; those of largest_groups, if not given.
     """
     if groups is None:
         groups = largest_groups(group_sizes(scores, column))
     grouping = Grouping(column, tuple(groups))
-    (tally,) = tally_rows(scores, [grouping.tallied()])
+    (tally,) = tally_rows(scores, [grouping.tallied()], bootstrap=bootstrap)
     return group_tables(grouping, tally).groups
 
 
-def group_tables(grouping: Grouping, tally: Tally) -> GroupTables:
+def group_tables(grouping: Grouping, tally: Tally, weight: Weight = UNWEIGHTED) -> GroupTables:
     """What was added up by `grouping`, as groups."""
     found: list[tuple[Group, dict[str, Sketch]]] = []
-    for code, (figures, sketches) in tally.by_code().items():
+    for code, (figures, sketches) in tally.by_code(weight).items():
         name = grouping.groups[code]
         kind = KINDS.get(name, "value")
         found.append((Group(value=name, kind=kind, figures=figures), sketches))

@@ -1,52 +1,48 @@
-"""Requirements on a run: `p95(perplexity) > 200 or share(status == "error") > 1%`.
+"""Requirements: `p95(perplexity) > 200 or any(source, increase(tokens) < -5%)`.
 
-Owns the figures that an expression may name, and whether it holds for score rows. A figure that
-has no value, because nothing was scored, is neither above nor below anything: a condition that
-hangs on it counts as failed, since a check that passes where nothing could be measured is none.
+Owns the one sense of a gate, whether report, comparison or audit: an expression says what must not
+be, and a requirement holds only if that was judged and is false. What cannot be judged, because
+nothing was scored, a group is not there or there is no baseline, does not hold: a check that passes
+where nothing could be measured is none. The language is expressions.py's and terms.py's, judging
+gate.py's.
 """
 
-import math
-import operator
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
 
-import polars as pl
 from pydantic import BaseModel
 
 from pipeline.reports.expressions import (
-    Call,
+    Anywhere,
     Comparison,
     Junction,
     Name,
+    Negation,
     Number,
     Operand,
     Text,
     Tree,
+    fail,
     parse,
 )
-from pipeline.reports.expressions import fail as point_at
-from pipeline.reports.figures import RATIO_FIGURES, quantile_name
-from pipeline.runs.metrics import ratio
-from pipeline.schema import LARGEST, RATIOS
-from pipeline.settings.names import near_name
-from pipeline.statistics.columns import as_text, column_named, is_too_wide, outside_calendar
-from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
+from pipeline.reports.term_values import Missing
+from pipeline.reports.terms import PSI, Term, columns_of, read_term
 
-SIGNS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-PLAIN = (*RATIO_FIGURES, "documents", "tokens", "bytes")
-"""Figures without an argument, as report.json has them under `overall`."""
-FIGURES = [*PLAIN, "p95", "mean", "share"]
-QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
-TRUTHS = {"true": True, "false": False}
+MOST_GROUPS = 20
+"""Groups of a finding that are listed."""
+MOST_REASONS = 3
+Column = Name | Text | None
+
+
+class GroupFinding(BaseModel):
+    """How a group stands to the condition of an `any`."""
+
+    column: str
+    value: str
+    judged: bool
+    """True: the condition is true of it. False: it cannot be judged, see `reason`."""
+    values: dict[str, float | None]
+    reason: str | None
 
 
 class Finding(BaseModel):
@@ -59,227 +55,132 @@ class Finding(BaseModel):
     """False: it hangs on a figure that has no value."""
     values: dict[str, float | None]
     """Each figure of the expression, as it is written there, to its value."""
+    reason: str | None = None
+    """Why it could not be judged."""
+    groups: list[GroupFinding] = []
+    """Of `any`: the first groups of which the condition is true, or that cannot be judged."""
+    num_groups: int = 0
+    """How many there are of those."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """What was found of a condition, for all documents or for those of a group."""
+
+    column: str | None = None
+    group: str | None = None
+    is_true: bool | None = None
+    """None: it could not be judged."""
+    values: dict[str, float | None] = field(default_factory=dict)
+    missing: list[Missing] = field(default_factory=list)
+    """What has no value, whether or not that decides."""
+    parts: list["Judged"] = field(default_factory=list)
+    """Every group that an `any` looked at."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was not judged, in words."""
+        if self.is_true is not None:
+            return None
+        said = list(dict.fromkeys(one.said for one in self.missing))
+        more = f", and {len(said) - MOST_REASONS:,} more" if len(said) > MOST_REASONS else ""
+        return "; ".join(said[:MOST_REASONS]) + more
+
+    def finding(self, expression: str) -> Finding:
+        """For whoever reads the outcome."""
+        noted = [part for part in self.parts if part.is_true is not False]
+        return Finding(
+            expression=expression,
+            failed=self.is_true is not False,
+            judged=self.is_true is not None,
+            values=self.values,
+            reason=self.reason,
+            groups=[
+                GroupFinding(
+                    column=str(part.column),
+                    value=str(part.group),
+                    judged=part.is_true is not None,
+                    values=part.values,
+                    reason=part.reason,
+                )
+                for part in noted[:MOST_GROUPS]
+            ],
+            num_groups=len(noted),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """An expression that must not be true, and the figures it is made of."""
+    """An expression that must not be true, its words understood and its columns not yet looked
+    up."""
 
     source: str
     tree: Tree
-    figures: dict[str, pl.Expr]
-    quantiles: dict[str, tuple[str, float]]
-    """Those of the figures that are quantiles, to their column and share."""
+    terms: dict[int, Term]
+    """By where they begin."""
+    is_bound: bool = False
+    """Whether it is asked of groups that are gone, too."""
+
+    @classmethod
+    def read(cls, source: str, by: str | None = None) -> "Requirement":
+        """Read an expression; `by` asks it of every group of a column. Raises ConfigError."""
+        tree = parse(source)
+        terms: dict[int, Term] = {}
+        for operand, within in operands(source, tree):
+            if not isinstance(operand, Number):
+                term = terms[operand.start] = read_term(source, operand)
+                if (within or by) and term.column is not None:
+                    fail(source, term.start, "group() cannot be nested")
+        if by is None:
+            return cls(source, tree, terms)
+        return cls(f"any({by}, {source})", Anywhere(Text(by, 0), tree), terms, is_bound=True)
+
+    @property
+    def needs_baseline(self) -> bool:
+        return any(term.needs_baseline for term in self.terms.values())
+
+    @property
+    def needs_psi(self) -> bool:
+        return any(term.figure.name == PSI for term in self.terms.values())
+
+    def refuse_psi(self, why: str, hint: str) -> None:
+        """Raises ConfigError where a term is a psi."""
+        for term in self.terms.values():
+            if term.figure.name == PSI:
+                fail(self.source, term.start, f"{term.source}: {why}", hint=hint)
+
+    def grouped(self) -> list[str]:
+        """The columns that it groups by."""
+        found = (column for _, column in self.asked() if column is not None)
+        return list(dict.fromkeys(column.value for column in found))
+
+    def columns(self) -> list[str]:
+        """Every column that it names."""
+        own = (one for term in self.terms.values() for one in columns_of(term.figure))
+        return list(dict.fromkeys([*self.grouped(), *own]))
+
+    def asked(self) -> Iterator[tuple[Term, Column]]:
+        """Each term, and the column whose groups it is of."""
+        for operand, within in operands(self.source, self.tree):
+            if (term := self.terms.get(operand.start)) is not None:
+                yield term, within or term.column
 
 
-def parse_requirement(
-    source: str, schema: Mapping[str, pl.DataType], weight: pl.Expr | None = None
-) -> Requirement:
-    """Read an expression on score rows with these columns. Raises ConfigError, with a caret.
-
-    `weight` is what a row of a sample counts for: then figures are of what it was drawn from.
-    """
-    tree = parse(source)
-    resolver = _Resolver(source, schema, weight)
-    resolver.collect(tree)
-    return Requirement(source, tree, resolver.figures, resolver.quantiles)
-
-
-def check_requirements(scores: pl.LazyFrame, requirements: list[Requirement]) -> list[Finding]:
-    """How a run stands to each. Quantiles are exact and taken one after the other: each needs its
-    column in memory, 8 bytes a row."""
-    wanted = {name: figure for one in requirements for name, figure in one.figures.items()}
-    quantiles = {name for one in requirements for name in one.quantiles}
-    together = [figure.alias(name) for name, figure in wanted.items() if name not in quantiles]
-    values: dict[str, float | None] = {}
-    for figures in [together, *([wanted[name].alias(name)] for name in sorted(quantiles))]:
-        if figures:
-            row = scores.select(figures).collect(engine="streaming").row(0, named=True)
-            values |= {name: _comparable(value) for name, value in row.items()}
-    return [_finding(requirement, values) for requirement in requirements]
-
-
-def exact_quantiles(
-    requirements: list[Requirement], findings: list[Finding]
-) -> dict[str, dict[str, float]]:
-    """Column to {p95: value}, of the quantiles that requirements ask for."""
-    found: dict[str, dict[str, float]] = {}
-    for requirement, finding in zip(requirements, findings, strict=True):
-        for figure, (column, q) in requirement.quantiles.items():
-            if (value := finding.values[figure]) is not None:
-                found.setdefault(column, {})[quantile_name(q)] = value
-    return found
-
-
-def _comparable(value: float | None) -> float | None:
-    """None of nothing, of which there is no ratio; what overflows is the largest."""
-    return None if value is None or math.isnan(value) else min(value, LARGEST)
-
-
-def _finding(requirement: Requirement, values: dict[str, float | None]) -> Finding:
-    verdict = _judge(requirement.tree, values)
-    return Finding(
-        expression=requirement.source,
-        failed=verdict is not False,
-        judged=verdict is not None,
-        values={name: values[name] for name in requirement.figures},
-    )
-
-
-def _judge(tree: Tree, values: dict[str, float | None]) -> bool | None:
-    """Kleene's logic: unknown unless the known parts decide."""
-    if isinstance(tree, Comparison):
-        left, right = (_worth(side, values) for side in (tree.left, tree.right))
-        return None if left is None or right is None else bool(SIGNS[tree.sign](left, right))
-    if isinstance(tree, Junction):
-        verdicts = [_judge(part, values) for part in tree.parts]
-        deciding = tree.word == "or"
-        return deciding if deciding in verdicts else None if None in verdicts else not deciding
-    verdict = _judge(tree.part, values)
-    return None if verdict is None else not verdict
-
-
-def _worth(operand: Operand, values: dict[str, float | None]) -> float | None:
-    if isinstance(operand, Number):
-        return operand.value
-    return values[operand.source if isinstance(operand, Call) else str(operand.value)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Resolver:
-    """Names to columns and figures."""
-
-    source: str
-    schema: Mapping[str, pl.DataType]
-    weight: pl.Expr | None
-    figures: dict[str, pl.Expr] = field(default_factory=dict)
-    quantiles: dict[str, tuple[str, float]] = field(default_factory=dict)
-
-    def collect(self, tree: Tree) -> None:
-        """Put every figure of the tree into `figures`, quantiles into `quantiles` too."""
-        if isinstance(tree, Comparison):
-            for side in (tree.left, tree.right):
-                match side:
-                    case Text():
-                        self.fail(side.start, "a figure is a number, not a text")
-                    case Name():
-                        self.figures[side.value] = self.figure(
-                            Call(side.value, None, side.start, "")
-                        )
-                    case Call():
-                        self.figures[side.source] = self.figure(side)
-        elif isinstance(tree, Junction):
+def operands(source: str, tree: Tree, within: Column = None) -> Iterator[tuple[Operand, Column]]:
+    """Each operand of a condition, and the column that an `any` around it is of."""
+    match tree:
+        case Comparison():
+            yield tree.left, within
+            yield tree.right, within
+        case Junction():
             for part in tree.parts:
-                self.collect(part)
-        else:
-            self.collect(tree.part)
-
-    def figure(self, call: Call) -> pl.Expr:
-        quantile = QUANTILE.fullmatch(call.name)
-        if quantile or call.name == "mean":
-            if not isinstance(call.argument, Name):
-                self.fail(call.start, f"{call.name} is of a column: {call.name}(perplexity)")
-            column = self.number_column(call.argument)
-            if quantile is None:
-                return self.mean(column)
-            q = float(quantile[1]) / 100
-            self.quantiles[call.source] = (call.argument.value, q)
-            if self.weight is None:
-                return quantile_expr(column, q)
-            return weighted_quantile_expr(column, self.weight, q)
-        if call.name == "share":
-            if call.argument is None or isinstance(call.argument, Name):
-                self.fail(call.start, 'share is of a condition on rows: share(status == "error")')
-            return self.mean(self.rows(call.argument))
-        if call.name not in PLAIN:
-            near = near_name(call.name, FIGURES)
-            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(FIGURES)}"
-            self.fail(call.start, f"no figure '{call.name}'", hint=hint)
-        if call.argument is not None:
-            self.fail(call.start, f"{call.name} takes no argument")
-        return self.plain(call.name)
-
-    def plain(self, name: str) -> pl.Expr:
-        """A figure without an argument."""
-        if name in RATIO_FIGURES:
-            return self.average(*RATIO_FIGURES[name])
-        plain = {
-            "documents": pl.len() if self.weight is None else self.weight.sum(),
-            "tokens": self.total(pl.col("num_tokens")),
-            "bytes": self.total(pl.col("num_bytes")),
-        }
-        return plain[name]
-
-    def average(self, name: str, kind: str) -> pl.Expr:
-        """Of a metric that is a ratio."""
-        metric, nll = RATIOS[name], pl.col("nll")
-        count = pl.when(nll.is_not_null()).then(column_named(str(metric.per)))
-        if kind == "micro":
-            return ratio(metric, self.total(nll), self.total(count))
-        return ratio(metric, self.mean(pl.when(count > 0).then(nll / count)), pl.lit(1))
-
-    def total(self, values: pl.Expr) -> pl.Expr:
-        return values.sum() if self.weight is None else (values * self.weight).sum()
-
-    def mean(self, values: pl.Expr) -> pl.Expr:
-        if self.weight is None:
-            return values.mean()
-        return self.total(values) / self.weight.filter(values.is_not_null()).sum()
-
-    def rows(self, tree: Tree) -> pl.Expr:
-        """A condition on rows; a comparison with a missing value is false."""
-        if isinstance(tree, Comparison):
-            return self.row_comparison(tree)
-        if isinstance(tree, Junction):
-            parts = [self.rows(part) for part in tree.parts]
-            return pl.all_horizontal(parts) if tree.word == "and" else pl.any_horizontal(parts)
-        return ~self.rows(tree.part)
-
-    def row_comparison(self, tree: Comparison) -> pl.Expr:
-        column, value = tree.left, tree.right
-        if not isinstance(column, Name):
-            self.fail(column.start, "a condition on rows begins with a column")
-        kind = self.column_type(column)
-        compared: pl.Expr
-        worth: float | str | bool
-        match value:
-            case Name(value=name) if name in TRUTHS and kind == pl.Boolean:
-                compared, worth = column_named(column.value), TRUTHS[name]
-            case Number() if kind.is_numeric():
-                compared, worth = column_named(column.value), value.value
-            case Text() if _has_text(kind):
-                compared, worth = as_text(column_named(column.value), kind), value.value
-            case _:
-                self.fail(value.start, f"column '{column.value}' is {kind}: not to be compared so")
-        comparison: pl.Expr = SIGNS[tree.sign](compared, pl.lit(worth))
-        outside = outside_calendar(column_named(column.value), kind)
-        if outside is not None:  # before, or after, every date that can be written
-            for is_there, side in zip(outside, (-1, 1), strict=True):
-                holds = pl.lit(SIGNS[tree.sign](side, 0))
-                comparison = pl.when(is_there).then(holds).otherwise(comparison)
-        return comparison.fill_null(False)
-
-    def number_column(self, name: Name) -> pl.Expr:
-        kind = self.column_type(name)
-        if not kind.is_numeric():
-            self.fail(name.start, f"column '{name.value}' is {kind}, not a number")
-        return column_named(name.value)
-
-    def column_type(self, name: Name) -> pl.DataType:
-        if name.value not in self.schema:
-            near = near_name(name.value, list(self.schema))
-            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(self.schema)}"
-            self.fail(name.start, f"no column '{name.value}'", hint=hint)
-        kind = self.schema[name.value]
-        if is_too_wide(kind):
-            self.fail(name.start, f"column '{name.value}' is {kind}: more digits than can be read")
-        return kind
-
-    def fail(self, start: int, what: str, *, hint: str | None = None) -> NoReturn:
-        point_at(self.source, start, what, hint=hint)
-
-
-def _has_text(kind: pl.DataType) -> bool:
-    """Whether a column's values can be compared with a text."""
-    is_other = kind.is_numeric() or kind.is_nested()
-    return not is_other and kind not in (pl.Boolean, pl.Duration, pl.Null)
+                yield from operands(source, part, within)
+        case Negation():
+            yield from operands(source, tree.part, within)
+        case Anywhere():
+            if within is not None:
+                fail(source, tree.column.start, "any() cannot be nested")
+            inner = list(operands(source, tree.part, tree.column))
+            if all(isinstance(operand, Number) for operand, _ in inner):
+                fail(source, tree.column.start, "any takes a condition on figures")
+            yield from inner

@@ -12,7 +12,6 @@ import polars as pl
 from scipy import stats
 
 from pipeline.reports.figures import (
-    COUNTS,
     QUANTILE_METRICS,
     QUANTILES,
     Figures,
@@ -31,8 +30,9 @@ from pipeline.reports.groups import (
 )
 from pipeline.runs.records import Record
 from pipeline.runs.sample import Draw
-from pipeline.schema import LARGEST_EXPONENT, RATIOS
-from pipeline.statistics.bootstrap import CONFIDENCE, Interval
+from pipeline.schema import COUNTS, LARGEST_EXPONENT, RATIOS
+from pipeline.settings.weights import UNWEIGHTED, Weight
+from pipeline.statistics.bootstrap import CONFIDENCE, FEWEST_DOCUMENTS, Bootstrap, Interval
 from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.statistics.quantile import weighted_quantile_expr
 
@@ -41,6 +41,9 @@ METHOD = (
     "Student's t interval at Satterthwaite's degrees of freedom "
     "(Cochran 1977, sections 5.4 and 6.10 to 6.12)"
 )
+FIGURES = {metric.total or name: metric for name, metric in RATIOS.items()}
+"""Those that are estimated, sums over sums, by name."""
+SIZES = {"tokens": pl.col("num_tokens"), "bytes": pl.col("num_bytes")}
 WEIGHT = "winnow:sample_weight"
 """Rows of the corpus that a drawn row stands for."""
 STRATUM = "winnow:sample_stratum"
@@ -52,7 +55,7 @@ class Estimate(Record):
 
     value: float
     interval: Interval | None
-    """None where a stratum has too few drawn rows to tell how much they vary."""
+    """None where a stratum has too few drawn rows to estimate their variance."""
 
 
 class Sampled(Draw):
@@ -96,10 +99,20 @@ def estimates(scores: pl.LazyFrame, draw: Draw) -> dict[str, Estimate | None]:
 
     `scores` are of `weighed`.
     """
-    found = {count: _ratio(scores, draw, count) for count in COUNTS}
+    return _estimates(scores, draw, pl.lit(0)).get(0, dict.fromkeys(FIGURES))
+
+
+def _estimates(
+    scores: pl.LazyFrame, draw: Draw, code: pl.Expr
+) -> dict[int, dict[str, Estimate | None]]:
+    """The same of the rows of each code."""
+    by_count = {count: _ratios(scores, draw, code, count) for count in COUNTS}
     return {
-        metric.total or name: _estimate(found[str(metric.per)], metric.is_perplexity)
-        for name, metric in RATIOS.items()
+        own: {
+            figure: _estimate(by_count[str(metric.per)].get(own), metric.is_perplexity)
+            for figure, metric in FIGURES.items()
+        }
+        for own in by_count[COUNTS[0]]
     }
 
 
@@ -114,34 +127,48 @@ def _estimate(found: tuple[float, float] | None, is_perplexity: bool) -> Estimat
     )
 
 
-def _ratio(scores: pl.LazyFrame, draw: Draw, size: str) -> tuple[float, float] | None:
-    """nll over `size`, and half the width of its interval; None of nothing.
+def _ratios(
+    scores: pl.LazyFrame, draw: Draw, code: pl.Expr, size: str
+) -> dict[int, tuple[float, float]]:
+    """Code to nll over `size`, and half the width of its interval; only codes that have any.
 
-    A row without a score belongs to the sample and adds nothing.
+    A row without a score, or of another code, belongs to the sample and adds nothing.
     """
-    scored = pl.col("nll").is_not_null()
+    scored, weight = pl.col("nll").is_not_null(), pl.col(WEIGHT)
     rows = scores.select(
+        code.alias("code"),
         pl.col(STRATUM).alias("stratum"),
         pl.col("nll").fill_null(0.0),
         pl.when(scored).then(column_named(size)).otherwise(0).cast(pl.Float64).alias("size"),
         WEIGHT,
+        scored.alias("scored"),
     )
-    weight = pl.col(WEIGHT)
-    weighted = [(weight * column_named(name)).sum().alias(name) for name in ("nll", "size")]
-    nll, sizes = rows.select(weighted).collect().row(0)
-    if not sizes:
-        return None
-    ratio = nll / sizes
-    residual = pl.col("nll") - ratio * pl.col("size")
-    spread = rows.group_by("stratum").agg(residual.var(ddof=1).alias("s2")).collect()
-    by_stratum = dict(spread.iter_rows())
-    variances = []
-    for one in draw.strata:
-        s2 = by_stratum.get(one.value if draw.by else "")
-        if left_out := one.num_rows - one.num_drawn:
-            own = math.nan if s2 is None else one.num_rows * left_out / one.num_drawn * s2
-            variances.append((own, one.num_drawn - 1))
-    return ratio, _half_width(variances) / sizes
+    sums = [(pl.col("nll", "size") * weight).sum(), pl.col("scored").sum()]
+    totals = rows.group_by("code").agg(sums).collect().filter(pl.col("size") > 0)
+    totals = totals.with_columns(ratio=pl.col("nll") / pl.col("size"))
+    residual = pl.col("nll") - pl.col("ratio") * pl.col("size")
+    spread = (
+        rows.join(totals.lazy().select("code", "ratio"), on="code")
+        .group_by("code", "stratum")
+        .agg(residual.sum().alias("sum"), (residual**2).sum().alias("squares"), pl.len())
+        .collect()
+    )
+    own = {(code, stratum): found for code, stratum, *found in spread.iter_rows()}
+    num_rows = dict(rows.group_by("stratum").len().collect().iter_rows())
+    ratios = {}
+    for one, _, total, num_scored, ratio in totals.iter_rows():
+        variances = [(math.nan, 1)] if num_scored < FEWEST_DOCUMENTS else []
+        for stratum in draw.strata:
+            value = stratum.value if draw.by else ""
+            added, squares, count = own.get((one, value), (0.0, 0.0, 0))
+            n = num_rows.get(value, 0)
+            # Of a stratum without a row of the code, what was drawn of it says that it has none.
+            if (left_out := stratum.num_rows - stratum.num_drawn) and (count or not n):
+                s2 = max(0.0, squares - added**2 / n) / (n - 1) if n > 1 else math.nan
+                variance = s2 and stratum.num_rows * left_out / stratum.num_drawn * s2
+                variances.append((variance, max(1, count - 1)))
+        ratios[one] = ratio, _half_width(variances) / total
+    return ratios
 
 
 def _half_width(variances: list[tuple[float, int]]) -> float:
@@ -149,7 +176,7 @@ def _half_width(variances: list[tuple[float, int]]) -> float:
     variance = sum(own for own, _ in variances)
     if not variance or math.isnan(variance):
         return variance
-    # Satterthwaite 1946: a stratum that holds most of the variance and few rows tells little.
+    # Satterthwaite 1946: a stratum with most of the variance and few rows leaves few degrees.
     freedom = variance**2 / sum(own**2 / freedom for own, freedom in variances)
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(variance)
 
@@ -159,33 +186,53 @@ def _figure(ratio: float, is_perplexity: bool) -> float:
     return math.exp(min(ratio, LARGEST_EXPONENT)) if is_perplexity else ratio / math.log(2)
 
 
-def corpus_figures(scores: pl.LazyFrame, draw: Draw | None) -> Figures:
-    """Figures of the corpus. `scores` are of `weighed`; quantiles are weighted ones."""
+def corpus_figures(
+    scores: pl.LazyFrame,
+    draw: Draw | None,
+    bootstrap: Bootstrap | None = None,
+    weight: Weight = UNWEIGHTED,
+) -> Figures:
+    """Figures of the corpus. `scores` are of `weighed`; quantiles are weighted ones.
+
+    Intervals are those of a sample, or else of `bootstrap`, if there is one; `weight` is what the
+    quantiles of a sample are of.
+    """
     if draw is None:
-        return figures_of(scores)
-    return _figures(scores.select(_aggregates()).collect().row(0, named=True))
+        return figures_of(scores, bootstrap)
+    row = scores.select(_aggregates(weight)).collect().row(0, named=True)
+    return _figures(row, estimates(scores, draw))
 
 
 def corpus_groups(
-    scores: pl.LazyFrame, column: str, draw: Draw | None, names: list[str] | None = None
+    scores: pl.LazyFrame,
+    column: str,
+    draw: Draw | None,
+    names: list[str] | None = None,
+    bootstrap: Bootstrap | None = None,
+    weight: Weight = UNWEIGHTED,
 ) -> list[Group]:
     """The same by group, from the least to the most surprising; those of `names`, or the largest.
 
     Where the corpus was sampled, a group's size is estimated too.
     """
     if draw is None:
-        return groups_of(scores, column, names)
+        return groups_of(scores, column, names, bootstrap)
     names = largest_groups(group_sizes(scores, column)) if names is None else names
-    found = scores.group_by(group_code(column, names).alias("code")).agg(_aggregates()).collect()
+    code = group_code(column, names)
+    found = scores.group_by(code.alias("code")).agg(_aggregates(weight)).collect()
+    estimated = _estimates(scores, draw, code)
     groups = [
-        Group(value=name, kind=KINDS.get(name, "value"), figures=_figures(row))
+        Group(
+            value=names[row["code"]],
+            kind=KINDS.get(names[row["code"]], "value"),
+            figures=_figures(row, estimated.get(row["code"], {})),
+        )
         for row in found.iter_rows(named=True)
-        for name in [names[row["code"]]]
     ]
     return sorted(groups, key=lambda one: (one.figures.document_perplexity or 0.0, one.value))
 
 
-def _figures(row: dict[str, Any]) -> Figures:
+def _figures(row: dict[str, Any], estimated: dict[str, Estimate | None]) -> Figures:
     quantiles = {
         metric: {
             name: row[f"{metric}:{name}"]
@@ -195,12 +242,14 @@ def _figures(row: dict[str, Any]) -> Figures:
         for metric in QUANTILE_METRICS
     }
     means = {name: mean for name in COUNTS if (mean := row[f"mean of {name}"]) is not None}
-    return figures_from(row, means, quantiles)
+    intervals = {figure: None if one is None else one.interval for figure, one in estimated.items()}
+    return figures_from(row, means, quantiles, intervals=intervals)
 
 
-def _aggregates() -> list[pl.Expr]:
+def _aggregates(counted: Weight) -> list[pl.Expr]:
     weight, nll = pl.col(WEIGHT), pl.col("nll")
     scored = nll.is_not_null()
+    size = SIZES.get(counted, pl.lit(1))
     told = {name: scored & (column_named(name) > 0) for name in COUNTS}
     return [
         weight.sum().alias("num_documents"),
@@ -215,7 +264,7 @@ def _aggregates() -> list[pl.Expr]:
             for name, own in told.items()
         ),
         *(
-            weighted_quantile_expr(column_named(metric), weight, q).alias(
+            weighted_quantile_expr(column_named(metric), weight * size, q).alias(
                 f"{metric}:{quantile_name(q)}"
             )
             for metric in QUANTILE_METRICS

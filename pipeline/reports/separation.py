@@ -1,11 +1,11 @@
-"""How well scores tell labelled documents from the rest.
+"""How well scores separate labelled documents from the rest.
 
-Owns the request and reading the two sides. For somebody who has labels for a part of a corpus and
-asks whether perplexity sees what the labels say. Areas are areas.py's, the cut is cuts.py's.
+Owns the request and reading the two sides. For users who have labels for part of a corpus and ask
+whether perplexity reflects them. Areas are areas.py's, the cut is cuts.py's.
 
 ROC AUC is the probability that a labelled document scores higher than one of the rest, ties
 counting half: the Mann-Whitney U statistic over the number of pairs (Hanley and McNeil 1982). It
-is exact, and takes some 30 bytes a labelled document and metric. One below 0.5 tells them apart as
+is exact, and takes some 30 bytes per labelled document and metric. One below 0.5 separates as
 well as one above: labelled documents score lower then.
 """
 

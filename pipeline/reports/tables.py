@@ -4,14 +4,17 @@ Owns which figures are shown; terminal, Markdown and page show the same. Nothing
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pipeline.rendering.formats import number, percent_of
+from pipeline.rendering.formats import count, number, percent_of, share, size
+from pipeline.rendering.table import Marked, Table, Whole, Words
 from pipeline.reports.figures import QUANTILE_METRICS
+from pipeline.reports.groups import Group
 from pipeline.reports.report import Report
 from pipeline.reports.separation import Separation
+from pipeline.reports.sorting import Factor
 from pipeline.reports.wording import (
     COLUMNS,
+    NARROW,
     cells,
     copies,
     of_rows,
@@ -19,50 +22,53 @@ from pipeline.reports.wording import (
     values_of,
     verdict,
 )
+from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
 
-TEXT_COLUMNS = ("fail if", "found", "begins")
-"""Columns of words, not of numbers."""
 TABLE_STEP = 10
 """Cuts of the curve to one of the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table as people see it; its cells are text of unknown origin."""
-
-    title: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    """The first cell names the row."""
-    sums_up: bool = False
-    """Whether the last row is of everything."""
 
 
 def by_group(report: Report) -> list[Table]:
     """One a group column, each ending with the whole; one table at least."""
     whole = ("all", *cells(report.overall))
     names = tuple(name for name, _ in COLUMNS)
+    narrow = (0, *(1 + names.index(name) for name in NARROW))
     of = "" if report.sample is None else ", estimated from the sample"
     if not report.groups:
-        return [Table(f"All documents{of}", "", ("corpus", *names), [whole], sums_up=True)]
+        title, columns = f"All documents{of}", ("corpus", *names)
+        return [Table(title=title, columns=columns, rows=[whole], sums_up=True, narrow=narrow)]
     return [
         Table(
-            f"By {column}{of}",
-            "From the least to the most surprising.",
-            (column, *names),
-            [*((group.value, *cells(group.figures)) for group in groups), whole],
+            title=f"By {column}{of}",
+            caption=f"From the least to the most surprising.{_no_interval(groups)}",
+            columns=(column, *names),
+            rows=[*((group.value, *cells(group.figures)) for group in groups), whole],
             sums_up=True,
+            narrow=narrow,
         )
         for column, groups in report.groups.items()
     ]
 
 
+def _no_interval(groups: Sequence[Group]) -> str:
+    """Which groups have none, and why."""
+    alone = sum(group.figures.num_scored < FEWEST_DOCUMENTS for group in groups)
+    if not alone:
+        return ""
+    return f" {alone:,} of {len(groups):,} groups have fewer than two documents: no interval."
+
+
 def requirements(report: Report) -> list[Table]:
     """What was required of the run, if anything was."""
-    rows = [(one.expression, verdict(one), values_of(one)) for one in report.requirements]
+    rows = [
+        (one.expression, Marked(verdict(one), "bad" if one.failed else "good"), values_of(one))
+        for one in report.requirements
+    ]
     caption = "The run fails if an expression is true of it, or cannot be judged."
-    return [Table("Requirements", caption, ("fail if", "", "found"), rows)] if rows else []
+    columns = ("fail if", Whole(""), Words("found"))
+    return (
+        [Table(title="Requirements", caption=caption, columns=columns, rows=rows)] if rows else []
+    )
 
 
 def _also(found: Separation) -> str:
@@ -79,15 +85,19 @@ def separation(report: Report) -> list[Table]:
     labelled = found.labels if len(found.labels) == 1 else [*found.labels, found.together]
     many = len(found.labels) > 1
     areas = Table(
-        f"How well scores find labels of {found.column}{of_rows(report)}",
-        "ROC AUC: the chance that a document with the label scores higher than one with none of "
-        "the labels. 1 or 0 tells them apart without a mistake, 0.5 is a coin. "
+        title=f"How well scores find labels of {found.column}{of_rows(report)}",
+        caption="ROC AUC: the chance that a document with the label scores higher than one with "
+        "none of the labels. 1 or 0 is a perfect separation, 0.5 is chance. "
         f"{found.verdict}{_also(found)}",
-        (found.column, "scored", *(f"AUC of {short_name(metric)}" for metric in QUANTILE_METRICS)),
-        [
+        columns=(
+            found.column,
+            "scored",
+            *(f"AUC of {short_name(metric)}" for metric in QUANTILE_METRICS),
+        ),
+        rows=[
             (
                 "together" if many and label is found.together else label.value,
-                f"{label.num_scored:,}",
+                count(label.num_scored),
                 *(_area(label.auc[metric]) for metric in QUANTILE_METRICS),
             )
             for label in labelled
@@ -101,18 +111,18 @@ def separation(report: Report) -> list[Table]:
     bounds = f"{low} <= " * (low is not None) + one.metric + f" <= {high}" * (high is not None)
     warning = f" Note: {one.warning}." if one.warning else ""
     cut = Table(
-        f"What keeping {bounds} would remove",
-        f"It removes {one.labelled_removed:.1%} of the labelled documents and "
-        f"{one.rest_removed:.1%} of the rest; no cut has a larger difference (Youden J, "
+        title=f"What keeping {bounds} would remove",
+        caption=f"It removes {share(one.labelled_removed)} of the labelled documents and "
+        f"{share(one.rest_removed)} of the rest; no cut has a larger difference (Youden J, "
         f"{one.youden_j:.3f}).{warning} To filter so: {one.command}",
-        (found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
-        [
+        columns=(found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
+        rows=[
             (
                 one.value,
-                f"{one.num_scored:,}",
-                f"{one.documents_removed:,}",
+                count(one.num_scored),
+                count(one.documents_removed),
                 percent_of(one.documents_removed, one.num_scored),
-                f"{one.tokens_removed:,}",
+                count(one.tokens_removed),
                 percent_of(one.tokens_removed, one.num_tokens),
             )
             for one in found.cut.removed
@@ -131,7 +141,7 @@ def thresholds(report: Report) -> list[Table]:
     rows = [
         (
             number(cut.perplexity),
-            f"{cut.documents_kept:,}",
+            count(cut.documents_kept),
             percent_of(cut.documents_kept, cut.documents_kept + cut.documents_above),
             percent_of(cut.tokens_kept, cut.tokens_kept + cut.tokens_above),
             percent_of(cut.bytes_kept, cut.bytes_kept + cut.bytes_above),
@@ -139,22 +149,47 @@ def thresholds(report: Report) -> list[Table]:
         for cut in [*curve[len(curve) % TABLE_STEP :: TABLE_STEP], *curve[-1:]]
     ]
     columns = ("perplexity", "documents", "of documents", "of tokens", "of bytes")
+    title = f"What a threshold keeps{of_rows(report)}"
     caption = "Of scored documents, those at or below the cut."
-    return (
-        [Table(f"What a threshold keeps{of_rows(report)}", caption, columns, rows)] if rows else []
-    )
+    return [Table(title=title, caption=caption, columns=columns, rows=rows)] if rows else []
 
 
 def duplicates(report: Report) -> list[Table]:
     """The texts with the most copies."""
     rows = [
-        (f"{c.file} row {c.row}", f"{c.num_documents:,}", f"{c.num_tokens:,}", f"{c.num_bytes:,}")
+        (f"{c.file} row {c.row}", count(c.num_documents), count(c.num_tokens), size(c.num_bytes))
         for c in report.duplicates.largest
     ]
     columns = ("one of them", "documents", "tokens each", "bytes each")
-    return (
-        [Table(f"Exact duplicates{of_rows(report)}", copies(report), columns, rows)] if rows else []
-    )
+    title = f"Exact duplicates{of_rows(report)}"
+    return [Table(title=title, caption=copies(report), columns=columns, rows=rows)] if rows else []
+
+
+def sorts_by(report: Report) -> Table:
+    """What the differences between documents go with, the largest share first."""
+    rows = [
+        (
+            _factor_name(one),
+            count(one.num_groups),
+            *_share(one),
+            *(f"{end.value} {number(end.perplexity)}" for end in (one.groups[0], one.groups[-1])),
+            count(one.num_constant),
+        )
+        for one in report.sorts_by.factors
+        if one.groups
+    ]
+    columns = ("by", "groups", "share", "share 95%", Words("lowest"), Words("highest"), "constant")
+    return Table(columns=columns, rows=rows, narrow=(0, 1, 2, 3, 4, 5))
+
+
+def _factor_name(one: Factor) -> str:
+    return f"script, guessed of {count(one.num_scored)}" if one.kind == "script" else one.name
+
+
+def _share(one: Factor) -> tuple[str, str]:
+    if one.share is None or one.interval is None:
+        return "-", "-"
+    return share(one.share), f"{share(one.interval.low)} to {share(one.interval.high)}"
 
 
 def quantiles(report: Report) -> list[Table]:
@@ -167,11 +202,13 @@ def quantiles(report: Report) -> list[Table]:
         if found[metric]
     ]
     columns = ("metric", *found[QUANTILE_METRICS[0]])
-    return [Table(f"Quantiles over documents{estimated}", "", columns, rows)] if rows else []
+    title = f"Quantiles over {report.weight}{estimated}"
+    return [Table(title=title, columns=columns, rows=rows)] if rows else []
 
 
 def outcomes(report: Report) -> list[Table]:
     """What became of every row."""
-    rows = [(status, f"{n:,}") for status, n in report.coverage.statuses.items()]
-    rows += [(f"reason: {reason}", f"{n:,}") for reason, n in report.coverage.errors.items()]
-    return [Table(f"What became of every row{of_rows(report)}", "", ("status", "documents"), rows)]
+    rows = [(status, count(n)) for status, n in report.coverage.statuses.items()]
+    rows += [(f"reason: {reason}", count(n)) for reason, n in report.coverage.errors.items()]
+    title = f"What became of every row{of_rows(report)}"
+    return [Table(title=title, columns=("status", "documents"), rows=rows)]

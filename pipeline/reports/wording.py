@@ -1,15 +1,17 @@
-"""A report in words: number formats, sentences, and what a reader must know.
+"""A report in words: columns, sentences, and what a reader must know.
 
 Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import estimate_in_words, number, percent_of
+from pipeline.rendering.formats import count, estimate, estimate_in_words, number, percent_of, share
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
-from pipeline.reports.report import Provenance, Report
-from pipeline.reports.requirements import Finding
+from pipeline.reports.provenance import Provenance
+from pipeline.reports.report import Report
+from pipeline.reports.requirements import Finding, GroupFinding
 from pipeline.reports.sampled import Sampled
+from pipeline.schema import LARGEST
 from pipeline.verification.verify import Verification
 
 COLUMNS = (
@@ -17,15 +19,20 @@ COLUMNS = (
     ("scored", "rows that have a score"),
     ("tokens", "scored tokens"),
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
+    ("perplexity 95%", "its interval: where it would lie, had other documents been drawn"),
     ("per document", "exp(mean of nll / tokens): every document weighs the same"),
-    ("p5", "5% of the documents have a perplexity below"),
+    ("p5", "5% of the documents (or of their tokens or bytes: weight) have a perplexity below"),
     ("median", "median of the documents' perplexities"),
     ("p95", "95% of the documents have a perplexity below"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
+    ("bits/byte 95%", "its interval"),
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
+    ("per word 95%", "its interval"),
 )
-TERMINAL_COLUMNS = ("documents", "tokens", "perplexity", "p5", "median", "p95", "bits/byte")
-
+NARROW = ("documents", "tokens", "perplexity", "perplexity 95%", "median", "p95", "bits/byte")
+"""For a terminal of 80 columns."""
+NAMED = ("corpus_perplexity", "bits_per_byte")
+"""Figures that are told in words."""
 NOTED_ERROR = 1e-5
 """Of quantiles: below it no digit that is shown can be wrong."""
 
@@ -34,17 +41,44 @@ def cells(figures: Figures) -> list[str]:
     """One table row, in the order of COLUMNS."""
     quantiles = figures.quantiles["perplexity"]
     return [
-        f"{figures.num_documents:,}",
-        f"{figures.num_scored:,}",
-        f"{figures.num_tokens:,}",
-        number(figures.corpus_perplexity),
+        count(figures.num_documents),
+        count(figures.num_scored),
+        count(figures.num_tokens),
+        *_estimate(figures, "corpus_perplexity"),
         number(figures.document_perplexity),
         number(quantiles.get("p5")),
         number(quantiles.get("p50")),
         number(quantiles.get("p95")),
-        number(figures.bits_per_byte),
-        number(figures.average("word_perplexity")),
+        *_estimate(figures, "bits_per_byte"),
+        *_estimate(figures, "word_perplexity"),
     ]
+
+
+def _estimate(figures: Figures, name: str) -> tuple[str, str]:
+    """A figure and its interval."""
+    return estimate(figures.average(name), figures.intervals.get(name))
+
+
+def about_intervals(report: Report) -> str:
+    """How they were found, for whoever asks."""
+    if report.sample is not None:
+        return report.sample.method
+    found = report.intervals
+    if found is None:
+        return "none"
+    return f"{found.method}; {found.resamples:,} resamples, seed {found.seed}"
+
+
+def headline(whole: Figures) -> str:
+    """The figures of a run in a sentence, with their intervals."""
+    tokens, bits = (
+        shown if around == "-" else f"{shown} (95% interval {around})"
+        for shown, around in (_estimate(whole, name) for name in NAMED)
+    )
+    return (
+        f"Corpus perplexity {tokens} weighted by tokens, {number(whole.document_perplexity)} "
+        f"weighted by documents; {bits} bits per byte."
+    )
 
 
 def short_name(metric: str) -> str:
@@ -71,12 +105,29 @@ def verdict(finding: Finding) -> str:
 
 
 def values_of(finding: Finding) -> str:
-    """Each figure and its value."""
-    shown = (
-        f"{name} = {'nothing to measure' if value is None else f'{value:.6g}'}"
-        for name, value in finding.values.items()
+    """Why it cannot be judged; each figure and its value; the groups that decided."""
+    groups = [f"{one.column} {one.value}: {_values(one)}" for one in finding.groups]
+    if (more := finding.num_groups - len(groups)) > 0:
+        groups.append(f"and {more:,} more groups")
+    return "; ".join([one for one in (_values(finding), *groups) if one])
+
+
+def _values(found: Finding | GroupFinding) -> str:
+    shown = (f"{name} = {_value(value)}" for name, value in found.values.items())
+    return "; ".join(
+        [*([found.reason] if found.reason else []), *([", ".join(shown)] if found.values else [])]
     )
-    return ", ".join(shown)
+
+
+def _value(value: float | None) -> str:
+    if value is None:
+        return "nothing to measure"
+    return "without bound" if abs(value) == LARGEST else f"{value:.6g}"
+
+
+def outcome(finding: Finding) -> str:
+    """A finding in a line."""
+    return f"{verdict(finding)}: {finding.expression}: {values_of(finding)}"
 
 
 def standing(example: Example) -> str:
@@ -91,6 +142,15 @@ def excerpt_lines(example: Example) -> list[str]:
         return [f"({example.missing})"] if example.missing else []
     lines = [line.replace("\t", "    ") for line in example.excerpt.splitlines()] or [""]
     return lines if example.is_whole else [*lines[:-1], f"{lines[-1]}…"]
+
+
+def summary(report: Report) -> list[str]:
+    """The figures in sentences; those of a sample are in its notes."""
+    said = [headline(report.overall)] if report.sample is None else []
+    said.append(copies(report))
+    if report.provenance.engine_idle_share is not None:
+        said.append(f"Engines idle: {idle(report.provenance.engine_idle_share)}.")
+    return said
 
 
 def notes(report: Report) -> list[str]:
@@ -118,8 +178,11 @@ def estimated(report: Report, figure: str) -> tuple[str, str]:
     """Corpus perplexity or bits per byte: the value, and what it is: `estimated` of a sample."""
     value = getattr(report.overall, figure)
     if report.sample is None:
-        about = {"corpus_perplexity": "weighted by tokens"}
-        return number(value), about.get(figure, "compares across tokenizers")
+        about = {"corpus_perplexity": "weighted by tokens"}.get(
+            figure, "compares across tokenizers"
+        )
+        shown, around = _estimate(report.overall, figure)
+        return shown, about if around == "-" else f"{about}, 95% interval {around}"
     found = report.sample.estimates[figure]
     return estimate_in_words(value, found.interval if found else None)
 
@@ -157,12 +220,12 @@ def quantile_notes(figures: Figures) -> list[str]:
 
 def facts(report: Report) -> list[tuple[str, str]]:
     """Provenance, as names and values."""
-    source, rules = report.provenance, report.provenance.rules
+    source = report.provenance
     throughput = "not measured"
     if source.tokens_per_second and source.documents_per_second:
         throughput = (
             f"{number(source.tokens_per_second)} tokens and "
-            f"{number(source.documents_per_second)} documents a second of a worker's time"
+            f"{number(source.documents_per_second)} documents per second of a worker's time"
         )
     versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
     pairs = [
@@ -173,16 +236,14 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("weights", str(source.fingerprint["weights"])),
         ("tokenizer", str(source.fingerprint["tokenizer"])),
         ("architecture", source.model.architecture),
-        ("dtype", rules.dtype),
-        ("prefix", f"{rules.prefix} (token {rules.prefix_token_id})"),
-        ("windows", f"{rules.window_tokens} tokens, {rules.context_tokens} of context"),
-        ("long documents", rules.long_documents),
+        *source.rules.in_words(),
         ("planned", source.created_at),
         ("finished", source.finished_at or "not yet"),
         ("tokens", _estimated(source)),
         ("throughput", throughput),
         ("engines idle", idle(source.engine_idle_share)),
         ("scored once", _copied(source.num_rows_copied)),
+        ("intervals", about_intervals(report)),
         ("versions", versions),
         *_verified(source.verification),
     ]
@@ -191,11 +252,11 @@ def facts(report: Report) -> list[tuple[str, str]]:
     return [(name, plain(value)) for name, value in pairs]
 
 
-def idle(share: float | None) -> str:
-    """The share of their time that engines waited for something to score."""
-    if share is None:
+def idle(idle_share: float | None) -> str:
+    """How much of their time engines waited for something to score."""
+    if idle_share is None:
         return "not measured"
-    return f"{100 * share:.1f}% of the time between their first and last step"
+    return f"{share(idle_share)} of the time between their first and last step"
 
 
 def _copied(num_rows: int | None) -> str:

@@ -1,7 +1,7 @@
-"""What dead attempts left behind in a run directory.
+"""Files left by crashed runs in a run directory.
 
-Owns telling leftovers from everything else: names that only an unfinished write has. A run that
-somebody drives is left alone, for its unfinished writes are alive.
+Owns telling leftovers from everything else: names that only an unfinished write has. A run with a
+live driver is left alone: its unfinished writes are in progress.
 """
 
 from pipeline.errors import RunError
@@ -24,7 +24,7 @@ def find_leftovers(store: RunStore) -> dict[str, int]:
             hint="wait for it or stop it; what it is writing is not a leftover",
         )
     found = store.root.files(recursive=True)
-    # Nobody drives a finished run again, so its lock is of one who died between the two; the lock
+    # No driver resumes a finished run, so its lock is of one that died between the two; the lock
     # of an unfinished run is for the next driver to take over.
     is_finished = store.success() is not None
     return {

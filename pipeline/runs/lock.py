@@ -1,4 +1,4 @@
-"""One driver a run: a lock file in the run directory that names its holder.
+"""One driver per run: a lock file in the run directory that names its holder.
 
 Owns taking, keeping and releasing `RUN/_LOCK`. A holder proves that it lives by its process id on
 its own host, and by a heartbeat to everybody else; only a holder that is gone is replaced.
@@ -30,7 +30,7 @@ GONE_SECONDS = 120.0
 
 
 class Holder(Record):
-    """Who drives a run."""
+    """The driver that holds a run."""
 
     token: str
     host: str
@@ -49,7 +49,7 @@ class RunLock:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        # A heartbeat is soon followed by another, and a store that is away holds up no end.
+        # A heartbeat is soon followed by another, so a store that is down must not block the end.
         self._briefly = root.retrying_for(0.0)
         self._stopped = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -90,7 +90,7 @@ class RunLock:
                 self._briefly.remove(LOCK)
         except WinnowError as failure:
             # Whatever ended the run matters more, and a lock whose heartbeat stops is taken over.
-            log.warning("the lock stays: %s", failure)
+            log.warning("the lock could not be removed: %s", failure)
         if self._root.is_local:
             # A run that never began leaves nothing behind; a folder with anything in it stays.
             try:
@@ -103,7 +103,7 @@ class RunLock:
         if self._taken_by is not None:
             raise RunError(
                 f"{self._root.location} was taken over by {self._taken_by}",
-                hint="this driver was silent for too long; the other one goes on",
+                hint="this driver did not renew its lock in time; the other one continues",
             )
 
     def _holder(self) -> Holder:
@@ -154,7 +154,7 @@ class RunLock:
 
 
 def read_holder(root: Root) -> Holder | None:
-    """Who holds the lock, dead or alive; None if nobody does or it cannot be read."""
+    """Who holds the lock, dead or alive; None if it is free or cannot be read."""
     with contextlib.suppress(RunError):
         return _load(root)
     return None
@@ -169,11 +169,11 @@ def _is_torn(root: Root) -> bool:
 
 
 def _load(root: Root) -> Holder | None:
-    return load(root, LOCK, Holder, hint="delete it, if nobody drives the run")
+    return load(root, LOCK, Holder, hint="delete it if no process is scoring the run")
 
 
 def is_alive(holder: Holder) -> bool:
-    """Whether the holder still drives its run."""
+    """Whether the holder is still running."""
     if holder.host != socket.gethostname():
         return time.time() - holder.heartbeat < GONE_SECONDS
     try:

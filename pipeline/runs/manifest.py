@@ -12,16 +12,28 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pyarrow as pa
-from pydantic import ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+)
 
 from pipeline.corpus.columns import Columns
-from pipeline.runs.records import Count, Record, form_version, on_one_line
+from pipeline.engine.backends import FIRST_KIND, rules_of_kind
+from pipeline.engine.protocol import ScoringPath
+from pipeline.engine.rules import ModelRecord, ScoringRules
+from pipeline.runs.records import Count, Record, by_kind, form_version, on_one_line
 from pipeline.schema import Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+MOST_NAMED = 20
+"""Of a list, where a run that is another one is told of."""
 Value = str | int | float | bool | None | list[str]
 FORM_VERSION = 2
 """Of the manifest, the footers and `_SUCCESS`; no release has written an older one."""
@@ -40,29 +52,8 @@ class PlannedFile(Record):
     """Of the Parquet footer's bytes; None in a run that 0.1.0 planned."""
 
 
-class ModelRecord(Record):
-    """Which model scored, for people; what identifies it is in the fingerprint."""
-
-    name: str
-    folder: str
-    revision: str | None
-    architecture: str
-    vocab_size: int
-    trust_remote_code: bool
-
-
-class ScoringRules(Record):
-    """Everything that decides a score besides the model and the text."""
-
-    dtype: str
-    prefix: str
-    """bos, eos or none."""
-    prefix_token_id: int | None
-    window_tokens: int
-    context_tokens: int
-    long_documents: str
-    min_k_percent: float
-    """Share of tokens, the least likely ones, that `min_k_logprob` is the mean of."""
+Rules = Annotated[SerializeAsAny[ScoringRules], by_kind(rules_of_kind, first=FIRST_KIND)]
+"""Those of a kind of scorer, with all that this kind has."""
 
 
 class Reuse(Record):
@@ -78,7 +69,7 @@ class Reuse(Record):
 
 
 class Manifest(Record):
-    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot deal the shards anew."""
+    """`RUN/manifest.json`: the plan, frozen, so that a resume cannot cut the shards differently."""
 
     schema_version: FormVersion = FORM_VERSION
     run_id: str
@@ -92,9 +83,10 @@ class Manifest(Record):
     part_schema: str
     """The columns of a part, as a base64 Arrow IPC schema: types exactly as they were."""
     model: ModelRecord
-    rules: ScoringRules
-    scoring: Literal["fused", "prompt_logprobs"]
-    """How the engine makes log-probabilities; the same scores within the noise of the dtype."""
+    rules: Rules
+    scoring: ScoringPath | None
+    """How the engine makes log-probabilities, if it has a choice; the same scores within the noise
+    of the dtype."""
     fingerprint: dict[str, Value]
     """What changes a score."""
     request: dict[str, Value]
@@ -159,7 +151,7 @@ class Manifest(Record):
             yield self.files[span.file].path, span.first_row + position - begins[at]
 
     def to_json(self) -> str:
-        """One line a key: short to read, small to write, whatever the number of shards."""
+        """One line per key: short to read, small to write, whatever the number of shards."""
         fields = self.model_dump(mode="json").items()
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields]
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -185,7 +177,10 @@ def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
 
 
 def _short(value: Value) -> str:
-    text = ",".join(value) if isinstance(value, list) else str(value)
+    text = str(value)
+    if isinstance(value, list):
+        more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
+        text = ",".join(value[:MOST_NAMED]) + more
     return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
 
 
@@ -246,7 +241,7 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
 
 
 class PartChecksums(Record):
-    """What a part's bytes are held against; CRC32s are eight hexadecimal digits."""
+    """What a part's bytes are checked against; CRC32s are eight hexadecimal digits."""
 
     body_bytes: int
     """Before the footer."""

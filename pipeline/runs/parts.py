@@ -1,4 +1,4 @@
-"""The bytes of a part: a Parquet file that can tell, whole, whether it is as it was written.
+"""The bytes of a part: a Parquet file that shows whether every byte is as it was written.
 
 Owns the checksums of a part. Parquet's own cover the content of pages; not their headers, not the
 footer. So the record in the footer holds a CRC32 of every byte before the footer, and one of the
@@ -208,10 +208,14 @@ def differing_sum(stated: Totals, found: Totals) -> str | None:
     for field in Totals.model_fields:
         if field == "seconds":
             continue
-        told, seen = getattr(stated, field), getattr(found, field)
-        same = math.isclose(told, seen, rel_tol=SUM_TOLERANCE) if field == "nll" else told == seen
+        recorded, seen = getattr(stated, field), getattr(found, field)
+        same = (
+            math.isclose(recorded, seen, rel_tol=SUM_TOLERANCE)
+            if field == "nll"
+            else recorded == seen
+        )
         if not same:
-            return f"says {field} = {told}, the rows add up to {seen}"
+            return f"says {field} = {recorded}, the rows add up to {seen}"
     return None
 
 

@@ -10,9 +10,17 @@ Winnow does not know is refused. The number is of the form of the file, not of w
 that one is SCORE_VERSION, in the fingerprint.
 """
 
-from typing import Annotated, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import RunError
@@ -39,7 +47,7 @@ R = TypeVar("R", bound=Record)
 
 
 def form_version(newest: int, *, oldest: int = 1) -> AfterValidator:
-    """Annotates the number of a record's form: its first field, so that it is judged first."""
+    """Annotates the number of a record's form: its first field, so that it is checked first."""
 
     def check(found: int) -> int:
         if found > newest:
@@ -51,6 +59,22 @@ def form_version(newest: int, *, oldest: int = 1) -> AfterValidator:
         raise PydanticCustomError(OTHER_FORM, said, {"found": found, "newest": newest})
 
     return AfterValidator(check)
+
+
+def by_kind(find: Callable[[str], type[BaseModel] | None], *, first: str) -> BeforeValidator:
+    """Annotates a field of several kinds, which its key `kind` tells apart; `first` has no key."""
+
+    def read(found: Any) -> Any:
+        if not isinstance(found, dict):
+            return found
+        name = str(found.get("kind", first))
+        kind = find(name)
+        if kind is None:
+            said = "has scores of the kind {name}, which this Winnow does not know"
+            raise PydanticCustomError(OTHER_FORM, said, {"name": name})
+        return kind.model_validate(found)
+
+    return BeforeValidator(read)
 
 
 def load(root: Root, name: str, kind: type[R], *, hint: str) -> R | None:

@@ -9,7 +9,7 @@ from pipeline.runs.store import RunStore
 SAMPLE = "sample.json"
 AUDIT = "audit.json"
 """Nights of Winnow 0.1.0 have their draw in there alone, as `sample`."""
-HINT = "delete it and audit that night again; nothing is scored anew"
+HINT = "delete it and audit that night again; nothing is scored again"
 
 
 class Stratum(Record):

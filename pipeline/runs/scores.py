@@ -1,6 +1,6 @@
 """The reader of scores: which parts of a run are whole and its own, and their rows in order.
 
-Owns the answer to "is this part whole?", the same for every command. Nobody else opens a part.
+Owns the answer to "is this part whole?", the same for every command. No other module opens a part.
 What a part's bytes are checked with is parts.py's.
 
 A local part that has checksums is read once up to its footer, in a process, before Polars may open
@@ -50,7 +50,7 @@ _whole: dict[str, tuple[int, int, int]] = {}
 def read_scores(run: str | Path, *, partial: bool = False) -> pl.LazyFrame:
     """The score rows of a run, in the order of its corpus.
 
-    `run` is a run directory, local or a URI such as s3://bucket/run. One row an input document,
+    `run` is a run directory, local or a URI such as s3://bucket/run. One row per input document,
     with `file` and `row`, the carried columns and those of `Scorer.score`. Raises RunError where
     there is no run, where a part is damaged or of another run, and, unless `partial` takes what
     there is, where a part is missing whose shard was not given up.

@@ -1,8 +1,8 @@
-"""A run as it goes on, seen from its directory alone: what is done, how fast, what is left.
+"""A run in progress, seen from its directory alone: what is done, how fast, what is left.
 
-Owns turning one listing a look into a Snapshot, and the rate. A part's footer is read once, when
-the part is new. Asks nothing of the driver, so it works on any machine that sees the directory;
-what is inside a shard, and how many workers there are, only the driver knows.
+Owns turning one listing per update into a Snapshot, and the rate. A part's footer is read once,
+when the part is new. Asks nothing of the driver, so it works on any machine that sees the
+directory; what is inside a shard, and how many workers there are, only the driver knows.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def state_of(*, has_success: bool, num_missing: int, is_driven: bool) -> State:
 
 
 def damage(num_missing: int) -> str:
-    """What to say of a damaged run."""
+    """The message for a damaged run."""
     parts = "1 part is" if num_missing == 1 else f"{num_missing:,} parts are"
     return f"{parts} missing; {RESUME}"
 
@@ -70,7 +70,7 @@ class Snapshot(BaseModel):
 
     @property
     def exit_code(self) -> int:
-        """0 of a finished run, 1 if anything was given up or lost or nobody goes on with it."""
+        """0 of a finished run, 1 if anything was given up or lost or no process is scoring it."""
         return 1 if self.failures or self.state in ("stopped", "damaged") else 0
 
     def same_as(self, other: "Snapshot | None") -> bool:
@@ -94,7 +94,7 @@ class Commit(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Work a second."""
+    """Work per second."""
 
     rows: float
     tokens: float
@@ -102,7 +102,7 @@ class Rate(NamedTuple):
 
 
 class Watch:
-    """Looks at a run again and again, and reads each thing once."""
+    """Watches a run, and reads each file once."""
 
     def __init__(self, store: RunStore, manifest: Manifest) -> None:
         self._store = store
@@ -200,7 +200,7 @@ class Watch:
 
 
 def rate_of(commits: list[Commit], now: float) -> Rate | None:
-    """Work a second by the latest commits of one driver; None where there is none to go by.
+    """Work per second by the latest commits of one driver; None without any.
 
     Counted from one commit, or from the begin of the first, to the latest. Workers that start
     together finish together, so a silence counts only once it is longer than any before it.

@@ -148,7 +148,7 @@ class RunStore:
             self.root.read_bytes(name),
             Failure,
             self.root.show(name),
-            hint="delete it; running again writes it anew if it still fails",
+            hint="delete it; a new attempt that fails writes it again",
         )
         return failure.model_dump(exclude_unset=True)
 

@@ -21,7 +21,7 @@ TokenList = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 MOST_TEXTS = 1 << 15
 """Remembered; each takes about 1 kB, most of it its score row."""
 MOST_LISTED_BYTES = 8 << 20
-"""Of text remembered where token columns are written: their 8 bytes a token are kept too."""
+"""Of text remembered where token columns are written: their 8 bytes per token are kept too."""
 
 
 @dataclass(slots=True)

@@ -110,6 +110,7 @@ def fold_document(
     num_windows: int,
     num_skipped_tokens: int,
     min_k_percent: float,
+    num_scored_bytes: int | None = None,
     text_hash: int | None = None,
 ) -> DocumentScore:
     """The score row of a document whose windows have all been scored.
@@ -117,7 +118,8 @@ def fold_document(
     `logprobs` are of all scored tokens, in document order: shape [num_tokens], in nats, not empty.
     `scored_text` is the part of `text` that they cover: per-byte and per-word metrics divide by
     that, for a sum over the beginning divided by the length of the whole would flatter a truncated
-    document. `text_hash` is that of the text, where it is known already.
+    document. `num_scored_bytes` is given where only some bytes of `scored_text` are covered,
+    `text_hash` where that of the text is known already.
     """
     ordered = logprobs.copy()
     ordered.sort()
@@ -128,9 +130,11 @@ def fold_document(
     # fsum: exact, so that the number of windows and their order cannot matter.
     nll = 0.0 - math.fsum(ascending)
     facts = measure(text, text_hash)
-    num_scored_bytes, num_scored_words = facts["num_bytes"], facts["num_words"]
+    num_covered_bytes, num_scored_words = facts["num_bytes"], facts["num_words"]
     if scored_text is not text:
-        num_scored_bytes, num_scored_words = len(scored_text.encode()), len(scored_text.split())
+        num_covered_bytes, num_scored_words = len(scored_text.encode()), len(scored_text.split())
+    if num_scored_bytes is None:
+        num_scored_bytes = num_covered_bytes
     return DocumentScore(
         status=status,
         num_tokens=len(logprobs),

@@ -1,4 +1,4 @@
-"""A document on its way: text to token ids to windows, and the answers coming back.
+"""A document in preparation: text to token ids to windows, and back to its score.
 
 Owns what of a document is scored. Copies (copies.py) have no windows: they share an answer.
 """
@@ -8,23 +8,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.corpus.reader import Batch
-from pipeline.runs.manifest import ScoringRules
+from pipeline.engine.protocol import Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.schema import Document, DocumentScore, Logprobs, Status, Window
 from pipeline.scoring.copies import Answer, RecentTexts, TokenList
 from pipeline.scoring.fold import fold_document, unscored
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
 
 
 @dataclass(slots=True)
 class PreparedDocument:
-    """A document on its way: its windows out to the engine, their log-probabilities back."""
+    """A document in progress: its windows for the engine, and their log-probabilities."""
 
     document: Document
     score: DocumentScore | None = None
     """Set at once for a document that has nothing to score."""
     status: Status = "ok"
     scored_text: str = ""
+    num_scored_bytes: int | None = None
+    """Set where they are not all the bytes of the scored text."""
     num_skipped_tokens: int = 0
     scored_ids: list[int] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
@@ -57,7 +58,7 @@ class PreparedDocument:
 
 @dataclass(slots=True)
 class PreparedBatch:
-    """A batch on its way; complete when no window of it is missing."""
+    """A batch in progress; complete when no window of it is missing."""
 
     batch: Batch
     documents: list[PreparedDocument]
@@ -108,33 +109,29 @@ def prepare_document(
         return PreparedDocument(document, unscored("null", text))
     if not ids:
         return PreparedDocument(document, unscored("empty", text))
-    windows = plan_windows(
-        ids,
-        prefix=rules.prefix_token_id,
-        window_tokens=rules.window_tokens,
-        context_tokens=rules.context_tokens,
-        only_first=rules.long_documents == "truncate",
-    )
+    windows = rules.plan_windows(ids)
     if not windows:
         score = unscored("skipped", text, error="too_short", num_tokens=len(ids))
         return PreparedDocument(document, score)
     if rules.long_documents == "skip" and len(windows) > 1:
         score = unscored("skipped", text, error="too_long", num_tokens=len(ids))
         return PreparedDocument(document, score)
-    # An engine that is asked for a row that its embedding does not have dies.
+    # An engine crashes on a token id that its embedding does not have.
     if vocab_size is not None and any(max(w.prompt) >= vocab_size for w in windows):
         score = unscored("error", text, error="token_out_of_vocabulary", num_tokens=len(ids))
         return PreparedDocument(document, score)
-    # One token is given up at the front if no prefix stands before it; truncation gives up the end.
-    first = 1 if rules.prefix_token_id in (None, ids[0]) else 0
+    # What stands in for a prefix is not scored, nor what truncation cuts off.
+    first = rules.first_scored(ids)
     num_scored = sum(len(window.prompt) - window.num_context for window in windows)
-    scored_text = text
+    scored_text, num_scored_bytes = text, None
     if num_scored < len(ids):
-        scored_text = _covered(text, first, first + num_scored, tokenizer)
+        part = slice(first, first + num_scored)
+        scored_text, num_scored_bytes = _scored_part(text, ids, part, tokenizer, rules)
     return PreparedDocument(
         document,
         status="truncated" if first + num_scored < len(ids) else "ok",
         scored_text=scored_text,
+        num_scored_bytes=num_scored_bytes,
         num_skipped_tokens=len(ids) - num_scored,
         scored_ids=ids if num_scored == len(ids) else ids[first : first + num_scored],
         windows=windows,
@@ -142,19 +139,42 @@ def prepare_document(
     )
 
 
-def _covered(text: str, first: int, end: int, tokenizer: Tokenizer) -> str:
-    """The characters of tokens [first, end), with the white space between them."""
-    offsets = tokenizer.encode([text], offsets=True)[0].offsets
-    assert offsets is not None
-    # A character may be several tokens: it counts as soon as one of them is scored.
-    start = min(offsets[first - 1][1], offsets[first][0]) if first else 0
-    return text[start : offsets[end - 1][1]]
+def _scored_part(
+    text: str, ids: list[int], part: slice, tokenizer: Tokenizer, rules: ScoringRules
+) -> tuple[str, int | None]:
+    """The characters that some of a text's tokens stand for, and how many of their bytes.
+
+    A character may be several tokens: it is one of these as soon as one of them is. Where it is not
+    known which bytes are whose, the number is None, and characters count as wholes.
+    """
+    first, last = part.start, part.stop
+    cuts: list[int | None] = [None, None]
+    if not rules.counts_whole_characters:
+        cuts = tokenizer.byte_ends(text, ids, (first, last))
+    start, end = cuts
+    if start is None or end is None:
+        offsets = tokenizer.encode([text], offsets=True)[0].offsets
+        assert offsets is not None
+        # With the white space between the tokens.
+        begin = min(offsets[first - 1][1], offsets[first][0]) if first else 0
+        return text[begin : offsets[last - 1][1]], None
+    num_bytes, content = end - start, text.encode()
+    while _is_within(content, start):
+        start -= 1
+    while _is_within(content, end):
+        end += 1
+    return content[start:end].decode(), num_bytes
+
+
+def _is_within(content: bytes, place: int) -> bool:
+    """Whether a cut at this place of some UTF-8 goes through a character."""
+    return 0 < place < len(content) and content[place] & 0xC0 == 0x80
 
 
 def fold(prepared: PreparedDocument, rules: ScoringRules) -> DocumentScore:
     """The score row of a document whose windows are all back."""
     if prepared.is_copy:
-        # Documents leave in order: the first of them has been here.
+        # Documents leave in order: the first copy has been scored.
         assert prepared.answer is not None
         assert prepared.answer.score is not None
         return prepared.answer.score
@@ -162,6 +182,7 @@ def fold(prepared: PreparedDocument, rules: ScoringRules) -> DocumentScore:
         prepared.document.text or "",
         prepared.scored_text,
         prepared.token_logprobs(),
+        num_scored_bytes=prepared.num_scored_bytes,
         status=prepared.status,
         num_windows=len(prepared.logprobs),
         num_skipped_tokens=prepared.num_skipped_tokens,

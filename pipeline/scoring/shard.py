@@ -20,7 +20,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from pipeline.corpus.reader import Batch, read_batches
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, Tokenizer
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore
@@ -29,7 +29,6 @@ from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.preparing import prepare
 from pipeline.scoring.rows import to_rows
 from pipeline.scoring.stream import score_batches, score_documents
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.tracing import NO_TRACE, ShardTrace
 
 OnProgress = Callable[[int, int], None]

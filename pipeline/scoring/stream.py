@@ -10,13 +10,12 @@ from contextlib import closing
 from functools import partial
 
 from pipeline.corpus.reader import Batch
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import EngineError
-from pipeline.runs.manifest import ScoringRules
 from pipeline.schema import DocumentScore, Window
 from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.preparing import PreparedBatch, PreparedDocument, fold, prepare
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.storage.prefetch import Prefetch
 from pipeline.tracing import NO_TRACE, ShardTrace
 
@@ -82,12 +81,15 @@ def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[
         for answer in engine.score(windows()):
             batch, document, position, num_scored = owners.pop(answer.key)
             if len(answer.logprobs) != num_scored:
-                raise EngineError("the engine answered a window with another number of tokens")
+                raise EngineError(
+                    f"the engine returned {len(answer.logprobs)} log-probabilities for "
+                    f"{num_scored} scored tokens"
+                )
             document.logprobs[position] = answer.logprobs
             batch.num_missing -= 1
             while on_the_way and not on_the_way[0].num_missing:
                 yield on_the_way.popleft()
         if owners:
-            raise EngineError(f"the engine left {len(owners)} windows unanswered")
+            raise EngineError(f"the engine returned nothing for {len(owners)} windows")
         while on_the_way:
             yield on_the_way.popleft()

@@ -1,1 +1,1 @@
-"""What can be asked for: every setting, and where its value is from."""
+"""Every setting, and where its value comes from."""

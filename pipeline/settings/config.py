@@ -43,6 +43,10 @@ def _parse_workers(value: Any) -> Any:
     return workers
 
 
+def _parse_corpus(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class ScoringConfig(BaseModel):
     """How a model scores, wherever the documents are from."""
 
@@ -64,7 +68,7 @@ class ScoringConfig(BaseModel):
         "it unscored.",
     )
     long_documents: LongDocuments = Field(
-        default="window", description="What becomes of documents longer than a window."
+        default="window", description="What to do with documents longer than a window."
     )
     min_k_percent: float = Field(
         default=20.0, gt=0, le=100, description="Least likely tokens that min_k_logprob averages."
@@ -76,12 +80,12 @@ class ScoringConfig(BaseModel):
         default=False, description="Also write the scored tokens' ids, as lists."
     )
     dtype: Dtype = Field(
-        default="auto", description="Arithmetic of the model; auto is what its checkpoint names."
+        default="auto", description="Data type to compute in; auto is the checkpoint's own."
     )
     scoring: AskedScoring = Field(
         default="auto",
-        description="Compute log-probabilities inside the worker (fused) or by vLLM's public path "
-        "(prompt_logprobs); auto is fused where its parity is tested.",
+        description="Compute log-probabilities inside the worker (fused) or by the engine's "
+        "public path (prompt_logprobs); auto is fused where its parity is tested.",
     )
     tensor_parallel_size: int = Field(
         default=1, ge=1, description="GPUs of one machine that share the model."
@@ -91,11 +95,11 @@ class ScoringConfig(BaseModel):
     )
     offline: bool = Field(
         default=False,
-        description="Ask the hub for nothing: a model is taken from this machine's cache.",
+        description="Never contact the hub: models come from this machine's cache.",
     )
     trust_remote_code: bool = Field(
         default=False,
-        description="Run Python code that the model brings; recorded in the manifest.",
+        description="Run the Python code that comes with the model; recorded in the manifest.",
     )
     dedup: bool = Field(
         default=True, description="Score exact copies inside a shard once; the rows are the same."
@@ -130,9 +134,12 @@ class ScoringSettings(TypedDict, total=False):
 class ScoreConfig(ScoringConfig):
     """The settings of a scoring run."""
 
-    corpus: Annotated[str, Shown(positional=True)] = Field(
-        description="A Parquet file, a folder or a glob; local, or a URI such as "
-        "s3://bucket/folder."
+    corpus: Annotated[tuple[str, ...], BeforeValidator(_parse_corpus), Shown(positional=True)] = (
+        Field(
+            min_length=1,
+            description="A Parquet file, a folder or a glob; local, or a URI such as "
+            "s3://bucket/folder. Several are one corpus.",
+        )
     )
     out: str = Field(description="The run directory to write.")
     text_column: str = Field(default="text", description="The column with the text.")
@@ -140,7 +147,7 @@ class ScoreConfig(ScoringConfig):
         str | None, Shown(default="doc_id or id, if there is one", may_be_empty=True)
     ] = Field(default=None, description='A column to copy to the scores as doc_id; "" for none.')
     carry: tuple[str, ...] = Field(
-        default=(), description='A column to copy to the scores; repeat it, or "*" for all.'
+        default=(), description='A column to copy to the scores; may be repeated, or "*" for all.'
     )
     workers: Annotated[
         Workers | None,
@@ -148,26 +155,26 @@ class ScoreConfig(ScoringConfig):
         Shown(default="one per GPU, or one per machine without GPUs"),
     ] = Field(default=None, description="Engines to run, or MIN:MAX as machines come and go.")
     limit: int | None = Field(
-        default=None, ge=1, description="Take only the first rows of the corpus."
+        default=None, ge=1, description="Score only the first rows of the corpus."
     )
     shard_tokens: Annotated[
         int | None, Shown(default="minutes of work: 20 million, 200 thousand on CPU")
     ] = Field(default=None, ge=1, description="Estimated tokens per shard.")
     reuse: str | None = Field(
         default=None,
-        description="A run to take parts over from, where files and fingerprint are the same.",
+        description="A run to reuse parts of, where files and fingerprint are the same.",
     )
     trace: str | None = Field(
         default=None,
-        description="Write where the time went to this local file; opens in ui.perfetto.dev.",
+        description="Write a trace of the run to this local file; open it in ui.perfetto.dev.",
     )
     strict: bool = Field(
         default=False, description="Stop before scoring if any file of the corpus cannot be read."
     )
     address: Annotated[
-        str | None, Shown(default="a Ray of its own on this machine", variable="RAY_ADDRESS")
-    ] = Field(default=None, description="A running Ray cluster.")
-    max_attempts: int = Field(default=3, ge=1, description="Tries before a shard is given up.")
+        str | None, Shown(default="Ray is started on this machine", variable="RAY_ADDRESS")
+    ] = Field(default=None, description="Address of a running Ray cluster.")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts before a shard is given up.")
     wait_minutes: float = Field(
         default=60,
         gt=0,
@@ -179,7 +186,7 @@ class ScoreConfig(ScoringConfig):
         if self.offline:
             from pipeline.storage.locations import refuse_hub  # pyarrow: not needed for help
 
-            refuse_hub(self.corpus, self.out, self.reuse)
+            refuse_hub(*self.corpus, self.out, self.reuse)
         return self
 
 

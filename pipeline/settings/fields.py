@@ -1,4 +1,4 @@
-"""What a setting says of itself: the field of a model, as options, pages and files show it.
+"""What a field of a settings model declares, as options, help and files show it.
 
 Owns reading a field. A field is declared once: its type, default and bounds as pydantic has them,
 `description` as the help, and `Shown` for what neither of them can say:
@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Shown:
-    """What the type and the default of a field do not tell a reader."""
+    """What the type and the default of a field do not show."""
 
     default: str = ""
     """What happens if it is not set."""
@@ -62,10 +62,11 @@ def _setting(name: str, field: FieldInfo) -> Setting:
     kind: Any = kinds[0] if NoneType in get_args(field.annotation) else field.annotation
     origin = get_origin(kind)
     parsed = any(isinstance(one, BeforeValidator) for one in field.metadata)
-    repeated = origin is dict or (origin is tuple and not parsed)
+    shown = next((one for one in field.metadata if isinstance(one, Shown)), Shown())
+    # One text of an option may be parsed into several values; of an argument there are several.
+    repeated = origin is dict or (origin is tuple and (shown.positional or not parsed))
     choices = get_args(kind) if origin is Literal else ()
     typed = kind if kind in (bool, int, float) and not parsed else str
-    shown = next((one for one in field.metadata if isinstance(one, Shown)), Shown())
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     words = shown.default or _default_in_words(name, default)
     text = f"{field.description}  [default: {words}]" if words else field.description or ""

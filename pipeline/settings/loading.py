@@ -1,4 +1,4 @@
-"""Settings from one TOML file and what is given over it, and every mistake in them in one line.
+"""Settings from a TOML file and the options over it; every mistake in them is one line.
 
 Owns the precedence (option or environment variable, then the file, then the default), unknown keys
 and tables, and the words for what pydantic refuses. A file has one table per command; the keys are
@@ -79,7 +79,7 @@ def _refuse_empty(settings: dict[str, Any], kind: type[BaseModel]) -> None:
         if value == "" or (isinstance(value, tuple) and "" in value):
             raise ConfigError(
                 f"{named(key)} is an empty text",
-                hint="is a variable of the shell not set? Leave the setting out for its default",
+                hint="is a variable of the shell unset? Leave the setting out for its default",
             )
 
 

@@ -7,13 +7,16 @@ right (Wolter 2007, chapter 2). A document's group follows from its place, so th
 corpus are resampled together: the interval of their difference is that of paired documents.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from pydantic import BaseModel
 
-from pipeline.statistics.hashing import GOLDEN, first_state, mix
+from pipeline.statistics.hashing import GOLDEN, first_state, mix, place_hash
 from pipeline.statistics.quantile import quantiles
 
 NUM_BLOCKS = 1 << 14
@@ -21,8 +24,10 @@ CONFIDENCE = 0.95
 BATCH = 64
 CHUNK = 1 << 20
 FEWEST_DOCUMENTS = 2
+RESAMPLES = 1000
+"""Where nobody says how many."""
 METHOD = (
-    f"Poisson bootstrap over documents (dealt by a seeded hash to {NUM_BLOCKS:,} blocks), "
+    f"Poisson bootstrap over documents (assigned by a seeded hash to {NUM_BLOCKS:,} blocks), "
     "percentile interval"
 )
 Blocks = npt.NDArray[np.uint16]
@@ -39,21 +44,31 @@ class Interval(BaseModel):
     high: float
 
 
+class Intervals(BaseModel):
+    """How the intervals were found."""
+
+    method: str
+    confidence: float
+    resamples: int
+    seed: int
+
+
 class Bootstrap:
     """The weights of every resample, the same for all that is asked of it."""
 
-    def __init__(self, *, seed: int, resamples: int) -> None:
-        random = np.random.default_rng(seed)
+    def __init__(self, *, seed: int = 0, resamples: int = RESAMPLES) -> None:
         self.seed = seed
         self.resamples = resamples
-        # A byte a weight: Poisson(1) exceeds 255 in no lifetime.
-        self._weights = np.empty((resamples, NUM_BLOCKS), np.uint8)
-        for start in range(0, resamples, BATCH):
-            batch = self._weights[start : start + BATCH]
-            batch[:] = random.poisson(1.0, batch.shape)
+        self._weights = _weights(seed, resamples)
+
+    def described(self) -> Intervals:
+        """For whoever reads the intervals."""
+        return Intervals(
+            method=METHOD, confidence=CONFIDENCE, resamples=self.resamples, seed=self.seed
+        )
 
     def resample(self, sums: Values) -> Values:
-        """Sums a block, shape [NUM_BLOCKS, k], to sums a resample, shape [resamples, k]."""
+        """Sums per block, shape [NUM_BLOCKS, k], to sums per resample, shape [resamples, k]."""
         found = np.empty((self.resamples, sums.shape[1]))
         for start in range(0, self.resamples, BATCH):
             weights = self._weights[start : start + BATCH].astype(np.float64)
@@ -66,15 +81,52 @@ class Bootstrap:
         `key` is a file's number in `files` << ROW_BITS | row, shape [n];
         `corpus` is a number that runs share if, and only if, they are of the same documents.
         """
-        starts = [first_state(f"{self.seed} {corpus} {name}") for name in files]
+        starts = [first_state(self._key(corpus, name)) for name in files]
         salts = np.array(starts, np.uint64)
         blocks = np.empty(len(key), np.uint16)
         for start in range(0, len(key), CHUNK):
             part = key[start : start + CHUNK]
             row = (part & ((1 << ROW_BITS) - 1)).astype(np.uint64)
-            mixed = mix(salts[part >> ROW_BITS] + row * np.uint64(GOLDEN), np.uint64)
+            mixed = mix(salts[part >> ROW_BITS] + row * np.uint64(GOLDEN))
             blocks[start : start + CHUNK] = mixed & np.uint64(NUM_BLOCKS - 1)
         return blocks
+
+    def block_expr(self, corpus: int = 0) -> pl.Expr:
+        """The same of rows [file, row], as they are read."""
+        hashed = place_hash(lambda file: self._key(corpus, file), pl.col("row"))
+        return hashed % NUM_BLOCKS
+
+    def _key(self, corpus: int, file: str) -> str:
+        return f"{self.seed} {corpus} {file}"
+
+
+@lru_cache(1)
+def _weights(seed: int, resamples: int) -> npt.NDArray[np.uint8]:
+    """Shape [resamples, NUM_BLOCKS]."""
+    random = np.random.default_rng(seed)
+    # One byte per weight: a Poisson(1) draw above 255 practically never occurs.
+    weights = np.empty((resamples, NUM_BLOCKS), np.uint8)
+    for start in range(0, resamples, BATCH):
+        batch = weights[start : start + BATCH]
+        batch[:] = random.poisson(1.0, batch.shape)
+    return weights
+
+
+class BlockSums:
+    """Columns added up by group and block, batch by batch: what resamples are made of."""
+
+    def __init__(self, num_columns: int, num_groups: int = 1) -> None:
+        self._num_groups = num_groups
+        self._sums = np.zeros((num_columns, num_groups * NUM_BLOCKS))
+
+    def add(self, at: npt.NDArray[np.int64], columns: Sequence[npt.NDArray[Any]]) -> None:
+        """Count rows, one array element each; `at` is group * NUM_BLOCKS + block."""
+        for sums, column in zip(self._sums, columns, strict=True):
+            sums += np.bincount(at, weights=column, minlength=len(sums))
+
+    def by_group(self) -> Values:
+        """Shape [num_groups, NUM_BLOCKS, num_columns]."""
+        return np.moveaxis(self._sums.reshape(-1, self._num_groups, NUM_BLOCKS), 0, -1)
 
 
 def block_sums(
@@ -89,16 +141,15 @@ def block_sums(
 
     Rows that `where` leaves out, and only those, may be NaN.
     """
-    sums = np.zeros((len(columns), num_groups * NUM_BLOCKS))
+    sums = BlockSums(len(columns), num_groups)
     for start in range(0, len(blocks), CHUNK):
         part = slice(start, start + CHUNK)
         at = blocks[part].astype(np.int64)
         if groups is not None:
             at += groups[part].astype(np.int64) * NUM_BLOCKS
         kept = slice(None) if where is None else where[part]
-        for sum_, column in zip(sums, columns, strict=True):
-            sum_ += np.bincount(at[kept], weights=column[part][kept], minlength=len(sum_))
-    return np.moveaxis(sums.reshape(len(columns), num_groups, NUM_BLOCKS), 0, -1)
+        sums.add(at[kept], [column[part][kept] for column in columns])
+    return sums.by_group()
 
 
 def interval(resampled: Values, num_documents: int) -> Interval | None:

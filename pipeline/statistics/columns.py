@@ -2,7 +2,7 @@
 
 Owns the only door to a column whose name a user or a corpus chose. To Polars `pl.col("^src$")` is
 every column that matches a pattern, and `pl.col("*")` every one there is: names are no patterns
-here. Nobody else calls `pl.col` with a name that is not written there.
+here. No other module calls `pl.col` with a name from data.
 """
 
 import polars as pl
@@ -29,7 +29,7 @@ def nan_as_null(rows: pl.LazyFrame) -> pl.LazyFrame:
 def outside_calendar(value: pl.Expr, kind: pl.DataType) -> tuple[pl.Expr, pl.Expr] | None:
     """Whether a date or a time stamp lies before year 1, and whether after 9999; None of others.
 
-    Polars ends a process that writes some of these as text, and Python has no such dates.
+    Polars aborts a process that writes some of these as text, and Python has no such dates.
     """
     if isinstance(kind, pl.Date):
         first, last, margin = -719_162, 2_932_896, 0

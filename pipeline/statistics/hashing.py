@@ -1,4 +1,4 @@
-"""Hashes that stay what they are: of a text, and of a row for chance.
+"""Stable hashes: of a text, and of a row for random draws.
 
 The same document gets the same number whatever the shards, the threads or the order, today and
 under another version of Polars, whose own hash promises none of this. A row's number is SplitMix64
@@ -8,16 +8,16 @@ under another version of Polars, whose own hash promises none of this. A row's n
 from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
-from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 GOLDEN = 0x9E3779B97F4A7C15
 """How far the state moves from a row to the next."""
 MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 LAST_SHIFT = 31
-State = TypeVar("State")
+Words = npt.NDArray[np.uint64]
 
 
 def hash_bytes(content: bytes | memoryview) -> int:
@@ -31,39 +31,39 @@ def first_state(key: str) -> int:
     return hash_bytes(key.encode("utf-8", "surrogatepass")) % 2**64
 
 
-def mix(state: State, word: Callable[[int], Any]) -> State:
-    """The finalizer of SplitMix64: every bit depends on every bit.
-
-    `state` is 64 unsigned bits, an array or an expression; `word` makes a constant of its kind.
-    """
-    mixed: Any = state
+def mix(state: Words) -> Words:
+    """The finalizer of SplitMix64, in place: every bit depends on every bit."""
     for shift, factor in MIX:
-        mixed = (mixed ^ (mixed // word(1 << shift))) * word(factor)
-    found: State = mixed ^ (mixed // word(1 << LAST_SHIFT))
-    return found
+        state ^= state >> np.uint64(shift)
+        state *= np.uint64(factor)
+    state ^= state >> np.uint64(LAST_SHIFT)
+    return state
 
 
 def row_hash(seed: int, purpose: str) -> pl.Expr:
     """64 uniform bits for each row of [file, row]. Purposes are independent of each other."""
+    return place_hash(lambda file: f"{seed}\0{purpose}\0{file}", pl.col("row") + 1)
+
+
+def place_hash(key_of: Callable[[str], str], moves: pl.Expr) -> pl.Expr:
+    """64 uniform bits for each row of [file]: its file's key, and how often the state moves on."""
 
     @cache
     def start(file: str) -> int:
-        return first_state(f"{seed}\0{purpose}\0{file}")
+        return first_state(key_of(file))
 
-    def starts(files: pl.Series) -> pl.Series:
-        # Rows of a file lie together: a lookup a run of rows, not a row.
-        runs = files.rle().struct
+    def hashed(places: pl.Series) -> pl.Series:
+        # Rows of a file lie together: one lookup per run of rows, not per row.
+        runs = places.struct.field("file").rle().struct
         values = np.array([start(file) for file in runs.field("value")], np.uint64)
-        return pl.Series(np.repeat(values, runs.field("len").to_numpy()))
+        state = np.repeat(values, runs.field("len").to_numpy())
+        state += places.struct.field("moves").to_numpy() * np.uint64(GOLDEN)
+        return pl.Series(mix(state))
 
-    first = pl.col("file").map_batches(starts, return_dtype=pl.UInt64, is_elementwise=True)
-    return mix(first + (pl.col("row").cast(pl.UInt64) + _word(1)) * _word(GOLDEN), _word)
+    places = pl.struct("file", moves.cast(pl.UInt64).alias("moves"))
+    return places.map_batches(hashed, return_dtype=pl.UInt64, is_elementwise=True)
 
 
 def uniform(bits: pl.Expr) -> pl.Expr:
     """64 bits as a Float64 in [0, 1): the upper 53 of them."""
-    return (bits // _word(1 << 11)).cast(pl.Float64) * 2.0**-53
-
-
-def _word(value: int) -> pl.Expr:
-    return pl.lit(value, pl.UInt64)
+    return (bits // pl.lit(1 << 11, pl.UInt64)).cast(pl.Float64) * 2.0**-53

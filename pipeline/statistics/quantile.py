@@ -71,7 +71,7 @@ def weighted_quantiles(values: Floats, weights: Floats, at: Sequence[float]) -> 
 
 
 def weighted_quantile_expr(values: pl.Expr, weights: pl.Expr, q: float) -> pl.Expr:
-    """That of the values that are not null, as an aggregate; null of none. No NaN, please."""
+    """That of the values that are not null, as an aggregate; null of none. NaN is not allowed."""
     there = values.is_not_null()
     own = weights.filter(there).sort_by(values.filter(there))
     total, squares = own.sum(), (own * own).sum()
@@ -82,3 +82,14 @@ def weighted_quantile_expr(values: pl.Expr, weights: pl.Expr, q: float) -> pl.Ex
     share = inside - inside.shift(1, fill_value=0.0)
     found = (values.filter(there).sort() * share).filter(share > 0).sum()
     return pl.when(there.any()).then(found)
+
+
+def rank_of(num_below: int, num_equal: int, num_values: int) -> float | None:
+    """The q whose quantile a value is that is `num_equal` times among `num_values`.
+
+    The middle of them, if there are several; None where all values are alike, for then it is every
+    quantile.
+    """
+    if num_equal == num_values:
+        return None
+    return (num_below + (num_equal - 1) / 2) / (num_values - 1)

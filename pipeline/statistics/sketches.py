@@ -22,7 +22,7 @@ from pipeline.schema import LARGEST_EXPONENT
 from pipeline.statistics.quantile import position
 
 FINE, COARSE = 1 << 26, 128
-"""Bins a factor of e. Fine: as good as a bin a value, quantiles are right to eight digits.
+"""Bins per factor of e. Fine: as good as a bin per value, quantiles are right to eight digits.
 Coarse: no quantile is off by more than 0.8%, and by far less where a bin holds more than a handful
 of documents."""
 FINE_ROWS = 1 << 20
@@ -34,7 +34,7 @@ SPAN = 1 << 41
 """More than there are bins."""
 MOST_CODES = 1 << 21
 DENSE, DENSE_AT_LEAST = 4, 1 << 12
-"""Bins a row, and in any case, up to which each possible bin has a place in an array."""
+"""Bins per row, and in any case, up to which each possible bin has a place in an array."""
 MOST_PENDING = 1 << 20
 """Bins that wait to be merged."""
 
@@ -44,17 +44,17 @@ Bools = npt.NDArray[np.bool_]
 
 
 def resolution_of(scores: pl.LazyFrame) -> int:
-    """Bins a factor of e that suit the number of rows."""
+    """Bins per factor of e that suit the number of rows."""
     num_rows = scores.select(pl.len()).collect(engine="streaming").item()
     return FINE if num_rows <= FINE_ROWS else COARSE
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """One array element a bin that has documents, in ascending order."""
+    """One array element per bin that has documents, in ascending order."""
 
     resolution: int
-    """Bins a factor of e."""
+    """Bins per factor of e."""
     bins: Integers
     documents: Integers
     tokens: Integers
@@ -153,7 +153,7 @@ class Binned(NamedTuple):
 
 
 def bin_values(values: Floats, resolution: int) -> Binned:
-    """`resolution` is in bins a factor of e."""
+    """`resolution` is in bins per factor of e."""
     is_missing = np.isnan(values)
     if is_missing.all():
         return Binned(values, np.zeros(len(values), np.int64), is_missing, 0, 0)
@@ -230,7 +230,7 @@ class SketchTally:
     def _merge(self) -> "_Bins":
         merged = _Bins.concatenated(self._parts).merged()
         self._parts = [merged]
-        # Counted anew from here, or a sketch of many bins would be merged at every batch.
+        # Counted from here, or a sketch of many bins would be merged at every batch.
         self._num_bins = 0
         return merged
 
@@ -247,7 +247,7 @@ class SketchTally:
 
 
 class _Bins(NamedTuple):
-    """One array element a bin. A key is unique to it: in a tally code * SPAN + bin - ZERO_BIN."""
+    """One array element per bin. A key is unique to it: in a tally code * SPAN + bin - ZERO_BIN."""
 
     keys: Integers
     documents: Any

@@ -75,7 +75,7 @@ class Root:
         if kind == fs.FileType.NotFound:
             raise AccessError(
                 f"{self.location}: there is no bucket {bucket!r}",
-                hint="create it, or mend the name; Winnow creates folders, not buckets",
+                hint="create it, or correct the name; Winnow creates folders, not buckets",
             )
 
     def exists(self, name: str) -> bool:
@@ -220,7 +220,7 @@ def _noting(path: str, closed: list[str] | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A failure to write, such as a full disk, says of itself which file it was to be."""
+    """Names the file in a failure to write, such as a full disk."""
     try:
         yield
     except OSError as error:
@@ -236,7 +236,7 @@ def open_root(location: str) -> Root:
     """
     if not location:
         raise UsageError(
-            "a location is empty", hint="is a variable of the shell not set? . is the folder here"
+            "a location is empty", hint="is a variable of the shell unset? . is the current folder"
         )
     if "://" not in location:
         path = str(Path(location).expanduser().absolute())
@@ -248,7 +248,7 @@ def open_root(location: str) -> Root:
 
 
 def remote_root(filesystem: fs.FileSystem, path: str, location: str) -> Root:
-    """A folder on a file system that may be slow, or away for a while."""
+    """A folder on a file system that may be slow or down for a while."""
     scheme, _, _ = location.partition("://")
     handler = RetryingHandler(filesystem, scheme, retries.RETRY_SECONDS)
     return Root(fs.PyFileSystem(handler), path, location)

@@ -20,7 +20,7 @@ from pipeline.storage.retries import with_retries
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 20.0
-"""A request during which nothing at all arrives for so long is given up."""
+"""Seconds without any data after which a request is given up."""
 S3_ATTEMPTS = 3
 GCS_RETRY_SECONDS = 20
 """pyarrow's own retries are silent: enough for a hiccup. Longer waits are retries.py's."""

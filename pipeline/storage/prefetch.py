@@ -1,4 +1,4 @@
-"""Run an iterator in a thread of its own, a few items ahead of whoever consumes it.
+"""Run an iterator in a thread of its own, a few items ahead of its consumer.
 
 Owns the thread, the bound on how far ahead it runs, and passing errors on. Used so that reading
 and tokenizing never wait for the engine, nor the engine for them.

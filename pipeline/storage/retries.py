@@ -76,7 +76,7 @@ def is_failure(error: BaseException) -> bool:
     """Whether it is the store that failed or refused."""
     if isinstance(error, NOT_RETRIED):
         return False
-    # The hub's client lets errors of its HTTP library out: httpx, under changing names.
+    # The hub's client raises errors of its HTTP library, httpx, under changing names.
     return isinstance(error, OSError) or any(
         kind.__name__ == "TransportError" for kind in type(error).__mro__
     )
@@ -93,11 +93,11 @@ def explained(error: Exception, what: str, seconds: float) -> WinnowError:
     if REFUSED.search(str(error)):
         return AccessError(
             f"{what}: the store refuses: {reason}",
-            hint="are the credentials in effect here valid still, and do they allow this?",
+            hint="check that the credentials here are still valid and allow this",
         )
     return StoreError(
         f"{what}: the store failed{f' for {seconds:.0f} s' if seconds else ''}: {reason}",
-        hint="run the same command again when it does; what was committed is kept",
+        hint="run the same command again when the store answers; what was committed is kept",
     )
 
 

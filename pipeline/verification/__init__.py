@@ -1,1 +1,1 @@
-"""Is every input row in the run, and are its scores true."""
+"""Whether every input row is in the run, and whether its scores are true."""

@@ -47,7 +47,7 @@ def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = N
         _check(
             "parts",
             done == planned,
-            f"{len(done)} parts, one a shard",
+            f"{len(done)} parts, one per shard",
             f"{len(planned - done)} parts are missing, {len(done - planned)} are not of this run",
         ),
     ]

@@ -16,18 +16,16 @@ from pydantic import BaseModel
 
 from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import open_file
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, Reference, Tokenizer
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.runs.corpus import open_corpus
-from pipeline.runs.manifest import Manifest, ScoringRules
+from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import SCORED
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
 from pipeline.storage.filesystem import Root
 from pipeline.verification.integrity import Check
-from pipeline.verification.reference import ReferenceScorer
 
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 """Largest relative error of a document's nll against float32, by the dtype of the run.
@@ -37,7 +35,7 @@ bfloat16 keeps 8 bits, and short documents have few tokens to average over (see 
 was measured).
 """
 NOISE_TOLERANCES = {"float32": 1e-5}
-"""Largest relative difference that company may make; of the halves the figure is only reported."""
+"""Largest relative difference that batching may make; for 16-bit dtypes it is only reported."""
 WORST_SHOWN = 5
 
 OnDocument = Callable[[int, int], None]
@@ -75,7 +73,7 @@ class Truth(BaseModel):
 
 
 class NoiseFloor(BaseModel):
-    """How far the same engine is from itself when a document is alone instead of in a crowd."""
+    """How far an engine's scores differ when a document is scored alone, not in a batch."""
 
     num_documents: int
     largest_nll_difference: float
@@ -141,7 +139,7 @@ def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
 
 def measure_truth(
     sample: list[Sampled],
-    reference: ReferenceScorer,
+    reference: Reference,
     *,
     seed: int,
     tolerance: float,
@@ -151,7 +149,7 @@ def measure_truth(
     rescored = []
     for document in sample:
         nll, num_tokens = reference.nll(document.text)
-        # Another number of tokens is not an error to average, but another document.
+        # Another number of tokens is not an error to average: it is another document.
         same = num_tokens == document.num_tokens
         error = relative_error(document.nll, nll) if same else math.inf
         difference = abs(document.nll - nll) / num_tokens if num_tokens else math.inf
@@ -195,18 +193,12 @@ def measure_noise_floor(
 ) -> NoiseFloor:
     """Score each document again, alone in the engine, and compare with the stored score.
 
-    Other company means other shapes of the matrix products, so another order of summation: what
+    Another batch means other shapes of the matrix products, so another order of summation: what
     this shows is how much of a score is chance.
     """
     found = []
     for document in sample:
-        windows = plan_windows(
-            tokenizer.encode([document.text])[0].ids,
-            prefix=rules.prefix_token_id,
-            window_tokens=rules.window_tokens,
-            context_tokens=rules.context_tokens,
-            only_first=rules.long_documents == "truncate",
-        )
+        windows = rules.plan_windows(tokenizer.encode([document.text])[0].ids)
         answers = list(engine.score(enumerate(windows)))
         nll = -math.fsum(value for answer in answers for value in answer.logprobs.tolist())
         found.append(relative_error(document.nll, nll))
@@ -239,7 +231,7 @@ def judge_noise(noise: NoiseFloor, dtype: str) -> Check:
     """The verdict on the noise floor: a limit for float32, a figure for the others."""
     limit = NOISE_TOLERANCES.get(dtype)
     detail = (
-        f"{noise.num_documents} documents alone instead of in a crowd: nll differs by "
+        f"{noise.num_documents} documents scored alone instead of in a batch: nll differs by "
         f"{noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on average "
         + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
     )

@@ -5,16 +5,15 @@ Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 
 from typing import Annotated
 
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.backends import backend_of
+from pipeline.engine.protocol import INTEGRITY_ALONE
+from pipeline.engine.rules import ModelRecord
 from pipeline.errors import ModelError, named, require_modules
 from pipeline.planning.identity import engine_settings
 from pipeline.runs.corpus import open_corpus
-from pipeline.runs.manifest import ModelRecord
 from pipeline.runs.records import Record, form_version, load, save
 from pipeline.runs.store import VERIFICATION, RunStore
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.verification.integrity import Check, check_integrity
-from pipeline.verification.reference import INTEGRITY_ALONE, ReferenceScorer
 from pipeline.verification.truth import (
     TOLERANCES,
     NoiseFloor,
@@ -63,12 +62,14 @@ def verify_run(
     where its model needs code of its own that is not trusted here, MissingExtraError where a sample
     cannot be scored for want of torch.
 
-    A run that is not whole is not rescored: its scores are not what anybody will use.
+    A run that is not whole is not rescored: its scores are not final.
     """
     manifest = store.require_manifest()
-    if sample:
-        require_modules("scoring a sample again", "torch", "transformers", instead=INTEGRITY_ALONE)
     rules, model = manifest.rules, manifest.model
+    backend = backend_of(rules)
+    if sample:
+        needed = backend.reference_modules
+        require_modules("scoring a sample again", *needed, instead=INTEGRITY_ALONE)
     root = open_corpus(manifest, corpus)
     checks = check_integrity(store, manifest, root)
     truth = noise = None
@@ -77,15 +78,16 @@ def verify_run(
         documents = sample_documents(store, manifest, sample, seed, root)
         truth = measure_truth(
             documents,
-            ReferenceScorer(model, rules),
+            backend.reference(model, rules),
             seed=seed,
             tolerance=TOLERANCES[rules.dtype] if tolerance is None else tolerance,
             on_document=on_document,
         )
         checks.append(judge(truth))
         if noise_floor:
-            tokenizer = Tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
-            engine = VllmEngine(engine_settings(manifest))
+            trusted = model.trust_remote_code
+            tokenizer = backend.tokenizer(model.folder, trust_remote_code=trusted)
+            engine = backend.engine(engine_settings(manifest))
             try:
                 noise = measure_noise_floor(documents, engine, tokenizer, rules, on_document)
             finally:
@@ -103,7 +105,7 @@ def verify_run(
 
 
 def _check_trust(model: ModelRecord, *, trusted: bool) -> None:
-    # Whoever may write a run may write its manifest; running it is for this machine to allow.
+    # Anyone who may write a run may write its manifest: this machine must allow its code.
     if model.trust_remote_code and not trusted:
         raise ModelError(
             f"this run was scored with Python code from {model.folder}",

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.audits.config import METRICS, Webhook, load_audit_config, load_night_config
+from pipeline.audits.config import Webhook, load_audit_config, load_night_config
 from pipeline.audits.record import Part
+from pipeline.audits.require import METRICS
 from pipeline.errors import ConfigError
 from pipeline.reports.figures import Average, Figures
 from pipeline.schema import RATIOS
@@ -59,18 +60,25 @@ MISTAKES = {
         REQUIRE + 'metric = "zzz"\nmax = 5',
         "no such metric; known: corpus_perplexity, ",
     ),
-    "no metric": (REQUIRE + "max = 5", "metric is not set in [[audit.require]] 1 of "),
+    "no metric": (
+        REQUIRE + "max = 5",
+        "[[audit.require]] 1 of {file}: has no bound; give metric and a bound, or fail_if",
+    ),
+    "an expression and a bound": (
+        REQUIRE + 'fail_if = "tokens < 5"\nmetric = "error"\nmax = 0',
+        "[[audit.require]] 1 of {file}: fail_if cannot be combined with metric, by or bounds",
+    ),
     "unknown key of a requirement": (
         GOOD + REQUIRE + 'metric = "error"\nmaximum = 5',
         "unknown key 'maximum' in [[audit.require]] 2 of ",
     ),
     "no bound": (
         REQUIRE + 'metric = "error"',
-        "[[audit.require]] 1 of {file}: asks for nothing; give one of min, max, max_increase",
+        "[[audit.require]] 1 of {file}: has no bound; give one of min, max, max_increase",
     ),
     "psi of a count": (
         REQUIRE + 'metric = "num_tokens"\nmax_psi = 0.1',
-        "num_tokens has no distribution for max_psi",
+        "num_tokens has no distribution; max_psi needs perplexity or bits_per_byte",
     ),
     "bounds that exclude each other": (
         REQUIRE + 'metric = "error"\nmin = 2\nmax = 1',

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs.cli.audit import print_audit
 from jobs.nights.night import load_night
 from pipeline.audits.nights import Nights
+from pipeline.audits.page import to_page
 from pipeline.audits.record import Delivery
 from pipeline.errors import ConfigError, RunError
 from pipeline.rendering import formats
+from pipeline.rendering.terminal import print_page
 from pipeline.reports.report import build_report
 from pipeline.runs.lock import RunLock
 from tests.support.audits import Audits, Scorer
@@ -104,10 +105,10 @@ def test_a_failed_night_is_no_baseline(audits):
 def test_a_decided_night_is_not_done_again(audits):
     audits.configure(extra=PERPLEXITY + "max = 1\n" + HOOK)
     told = Told()
-    first = audits.night(MONDAY, tell=told)
+    first = audits.night(MONDAY, send=told)
     files = {path: path.stat().st_mtime_ns for path in audits.runs.rglob("*")}
     scorer = Scorer()
-    assert audits.night(MONDAY, scorer, tell=told) == first
+    assert audits.night(MONDAY, scorer, send=told) == first
     assert scorer.num_calls == 0
     assert told.verdicts == ["fail"]
     assert {path: path.stat().st_mtime_ns for path in audits.runs.rglob("*")} == files
@@ -116,12 +117,12 @@ def test_a_decided_night_is_not_done_again(audits):
 def test_shards_that_were_given_up_fail_the_night_and_are_tried_again(audits):
     audits.configure(extra=HOOK)
     told = Told()
-    first = audits.night(MONDAY, Scorer(give_up=1), tell=told)
+    first = audits.night(MONDAY, Scorer(give_up=1), send=told)
     assert (first.verdict, first.complete) == ("fail", False)
     assert "1 of " in first.reasons[0]
     assert "made to" in first.reasons[1]
     scorer = Scorer()
-    again = audits.night(MONDAY, scorer, tell=told)
+    again = audits.night(MONDAY, scorer, send=told)
     assert (again.verdict, again.complete) == ("pass", True)
     assert scorer.num_scored == 1
     assert told.verdicts == ["fail", "pass"]
@@ -135,12 +136,12 @@ def test_stopped_after_scoring_it_goes_on_there(audits):
 
     audits.configure(extra=HOOK)
     with pytest.raises(KeyboardInterrupt):
-        audits.night(MONDAY, tell=stop)
+        audits.night(MONDAY, send=stop)
     assert Nights(str(audits.runs)).record(MONDAY) is None
     # By then the corpus may be tomorrow's.
     audits.write("c", ["new"] * 3)
     scorer, told = Scorer(), Told()
-    assert audits.night(MONDAY, scorer, tell=told).overall.figures.num_documents == 24
+    assert audits.night(MONDAY, scorer, send=told).overall.figures.num_documents == 24
     assert scorer.num_calls == 0
     assert told.verdicts == ["pass"]
 
@@ -200,10 +201,10 @@ def test_another_model_is_a_finding(audits):
 def test_the_webhook_may_want_failures_alone(audits):
     told = Told()
     audits.configure(extra=HOOK + 'when = "failure"\n')
-    audits.night(MONDAY, tell=told)
+    audits.night(MONDAY, send=told)
     assert told.verdicts == []
     audits.configure(extra=PERPLEXITY + "max = 1\n" + HOOK + 'when = "failure"\n')
-    assert audits.night(TUESDAY, tell=told).webhook.delivered
+    assert audits.night(TUESDAY, send=told).webhook.delivered
     assert told.verdicts == ["fail"]
     for path in audits.runs.rglob("*"):
         if path.is_file():
@@ -253,7 +254,7 @@ MISTAKES = {
         "sample_rows = 3 is too few",
         "at least 4",
     ),
-    "baseline": ('baseline = "lats"', "", "lats is not a run directory", "give the folder"),
+    "baseline": ('baseline = "lats"', "", "lats is not a run directory", "give the output folder"),
 }
 
 
@@ -287,7 +288,7 @@ def test_a_night_is_a_date(audits, night):
 
 
 def test_a_night_to_come(audits):
-    with pytest.raises(ConfigError, match="is yet to come"):
+    with pytest.raises(ConfigError, match="is in the future"):
         load_night(audits.file, "2999-01-01")
 
 
@@ -346,7 +347,7 @@ def test_a_sampled_night_has_one_corpus_perplexity(audits, capsys):
     assert quantiles["p50"] == pytest.approx(report["overall"]["quantiles"]["perplexity"]["p50"])
 
     # In words, wherever it is shown, and never the other number.
-    print_audit(record, Console(width=120))
+    print_page(to_page(record), Console(width=120))
     shown = {"terminal": capsys.readouterr().out, "audit.json": (night / "audit.json").read_text()}
     for name in ("report.html", "report.md", "comparison.html", "comparison.md"):
         shown[name] = (night / name).read_text()

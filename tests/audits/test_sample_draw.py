@@ -128,7 +128,7 @@ def test_a_record_that_is_lost(tmp_path):
 def test_scoring_it_instead(corpus, tmp_path):
     config = make_config(corpus)
     found = sampled_config(config, open_root(str(tmp_path / "s")))
-    assert found.corpus == str(tmp_path / "s")
+    assert found.corpus == (str(tmp_path / "s"),)
     assert found.carry == ("source", "source_file", "source_row")
     every = sampled_config(make_config(corpus, carry=("*",)), open_root(str(tmp_path / "s")))
     assert every.carry == ("*",)
@@ -160,7 +160,7 @@ def test_an_integer_among_floats_is_what_it_was_or_is_refused(tmp_path, largest,
     target = open_root(str(tmp_path / "s"))
     config = make_config(folder, carry=("n",))
     if not is_held:
-        with pytest.raises(CorpusError, match="double does not hold every int64"):
+        with pytest.raises(CorpusError, match="double cannot hold every int64"):
             draw_sample(config, target, rows=8, by="n", seed=0)
         assert not (tmp_path / "s").exists()
         return

@@ -7,10 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.audits.config import AuditConfig, Requirement
+from pipeline.audits.config import AuditConfig
 from pipeline.audits.history import rows_of
 from pipeline.audits.nights import Nights
 from pipeline.audits.record import Reused
+from pipeline.audits.require import Require
 from pipeline.audits.trend import AXIS_TITLES, CHARTS, HEIGHT, to_html, trend_svg, write_trend
 from tests.audits.test_checks import part
 from tests.audits.test_history import groups
@@ -38,8 +39,8 @@ def test_the_page(tmp_path: Path):
     asked = AuditConfig(
         runs="r",
         require=(
-            Requirement(metric="corpus_perplexity", max=14.5),
-            Requirement(metric="corpus_perplexity", by="source", max=20),
+            Require(metric="corpus_perplexity", max=14.5),
+            Require(metric="corpus_perplexity", by="source", max=20),
         ),
     )
     page = to_html(history(15), asked, HOSTILE)
@@ -63,7 +64,7 @@ def test_a_bound_that_is_far_off_is_not_drawn():
     pages = [
         to_html(
             history(3),
-            AuditConfig(runs="r", require=(Requirement(metric="corpus_perplexity", max=bound),)),
+            AuditConfig(runs="r", require=(Require(metric="corpus_perplexity", max=bound),)),
             "runs",
         )
         for bound in (13.0, 1000.0)

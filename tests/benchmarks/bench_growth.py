@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.engine.sizing import freeze_gc
+from pipeline.engine.vllm.sizing import freeze_gc
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
 from tests.benchmarks.instant import InstantEngine, ReadyIds, plan, write_corpus

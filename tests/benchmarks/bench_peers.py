@@ -22,7 +22,7 @@ import polars as pl
 
 from jobs.demo.corpus import build_demo_corpus
 from jobs.demo.model import demo_model
-from pipeline.scoring.tokenizer import Tokenizer
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from tests.benchmarks.peer_loops import DTYPE, PEERS, WINDOW_TOKENS
 
 DOCUMENTS = 60
@@ -37,7 +37,7 @@ TIMEOUT = 1800
 
 def write_documents(model: str, folder: Path, documents: int) -> tuple[Path, Path]:
     """The corpus as Parquet, and its texts as JSON."""
-    tokenizer = Tokenizer(model)
+    tokenizer = HubTokenizer(model)
     found = pl.read_parquet(build_demo_corpus(folder / "demo") / "*.parquet").sort("doc_id")
     texts = found.sample(fraction=1.0, shuffle=True, seed=0)["text"].drop_nulls().to_list()
     lengths = [len(encoded.ids) for encoded in tokenizer.encode(texts)]

@@ -189,16 +189,20 @@ SIDES = {
 }
 
 
+def peak_gb() -> float:
+    """The most memory that this process has had."""
+    # Not getrusage: its peak is inherited from the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9
+
+
 def measure(side: str, location: str) -> None:
     """Child process: one side, once; prints {seconds, cpu_seconds, peak_gb}."""
     store = RunStore(location)
     started, used = time.monotonic(), time.process_time()
     SIDES[side](store)
     seconds, used = time.monotonic() - started, time.process_time() - used
-    # Not getrusage: its peak is inherited from the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
-    figures = {"seconds": seconds, "cpu_seconds": used, "peak_gb": peak / 1e9}
+    figures = {"seconds": seconds, "cpu_seconds": used, "peak_gb": peak_gb()}
     print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
 
 

@@ -26,8 +26,9 @@ WINDOW_TOKENS = 2048
 
 def bare(model: str, windows_file: str) -> None:
     """Child process: score ready-made windows with LLM.generate, print {tokens, seconds, nll}."""
-    from pipeline.engine.sizing import EngineSettings, engine_arguments, prepare_process
-    from pipeline.engine.vllm_engine import SAMPLING
+    from pipeline.engine.protocol import EngineSettings
+    from pipeline.engine.vllm.engine import SAMPLING
+    from pipeline.engine.vllm.sizing import engine_arguments, prepare_process
 
     windows: list[tuple[list[int], int]] = json.loads(Path(windows_file).read_text())
     vocab_size = json.loads((Path(model) / "config.json").read_text())["vocab_size"]
@@ -55,10 +56,10 @@ def write_windows(model: str, corpus: Path, documents: int, target: Path) -> Non
     """The same windows that winnow makes of the corpus's first documents."""
     import polars as pl
 
-    from pipeline.scoring.tokenizer import Tokenizer
-    from pipeline.scoring.windows import plan_windows
+    from pipeline.engine.vllm.tokenizer import HubTokenizer
+    from pipeline.engine.windows import plan_windows
 
-    tokenizer = Tokenizer(model)
+    tokenizer = HubTokenizer(model)
     prefix = tokenizer.prefix("auto").token_id
     texts = pl.scan_parquet(corpus / "*.parquet").head(documents).collect()["text"].to_list()
     windows = [

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.engine.protocol import Encoded
+from pipeline.engine.vllm.rules import CausalRules
 from pipeline.planning.sharding import plan_corpus
-from pipeline.runs.manifest import Manifest, ScoringRules, encode_schema
+from pipeline.runs.manifest import Manifest, encode_schema
 from pipeline.schema import Window, WindowScore, part_schema
-from pipeline.scoring.tokenizer import Encoded
 from tests.support.plans import make_manifest
 
 DOCUMENT_BYTES = 1000
@@ -72,7 +73,7 @@ def plan(corpus: Path, *, shard_tokens: int = 10**12) -> Manifest:
         shard_tokens=shard_tokens,
         default_shard_tokens=shard_tokens,
     )
-    rules = ScoringRules(
+    rules = CausalRules(
         dtype="float32",
         prefix="bos",
         prefix_token_id=PREFIX,

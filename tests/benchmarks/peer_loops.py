@@ -17,7 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.engine.sizing import EngineSettings, engine_arguments, prepare_process
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.sizing import engine_arguments, prepare_process
 
 WINDOW_TOKENS = 2048
 DTYPE = "bfloat16"

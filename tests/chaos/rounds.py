@@ -30,7 +30,7 @@ END_SECONDS = 60
 UNDISTURBED_SECONDS = 30
 SHARDS_AT_ONCE = 4
 FINISHED, GIVEN_UP = 0, 1
-FAULT_OF_OURS = ("fault in Winnow", "Traceback")
+FAULT_OF_OURS = ("bug in Winnow", "Traceback")
 
 
 class Hang(Exception):

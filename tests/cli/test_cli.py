@@ -145,6 +145,20 @@ def test_plan(winnow, corpus):
     assert "b.parquet" in err
 
 
+def test_a_glob_that_the_shell_expanded(winnow, corpus, tiny_model, tmp_path):
+    pq.write_table(pa.table({"text": ["three"]}), corpus / "b.parquet")
+    expanded = sorted(corpus.iterdir())
+    code, out, _ = winnow("plan", *expanded, "--json")
+    assert code == 0
+    assert out == winnow("plan", f"{corpus}/*.parquet", "--json")[1]
+    options = ["--out", tmp_path / "r", "--model", tiny_model, "--dry-run", "--json"]
+    code, out, _ = winnow("score", *expanded, *options)
+    assert (code, json.loads(out)["rows"], json.loads(out)["files"]) == (0, 3, 2)
+    code, out, _ = winnow("config", "show", "score", *expanded, *options[:4], "--json")
+    shown = {one["name"]: one["value"] for one in json.loads(out)["settings"]}
+    assert shown["corpus"] == [str(path) for path in expanded]
+
+
 def test_sizes_are_named_as_what_they_are(winnow, corpus, tiny_model, tmp_path):
     what = "uncompressed bytes of the text column, encoding included"
     _, out, _ = winnow("plan", corpus)
@@ -175,6 +189,35 @@ def test_a_dry_run_names_unreadable_files_and_what_is_reused(winnow, tiny_model,
     _, out, err = winnow("score", corpus, *options, "--reuse", run)
     assert "Unreadable: z.parquet: a link that leads nowhere" in " ".join(err.split())
     assert "2 rows are of 0.parquet, which changed" in " ".join(out.split())
+
+
+def test_a_plan_says_what_it_would_take_over_and_counts_the_rest(winnow, tiny_model, tmp_path):
+    texts = [word * 30 for word in ("one ", "two ", "three ")]
+    run = make_run(tmp_path, tiny_model, texts).location
+    options = [tmp_path / "corpus", "--reuse", run, "--model", tiny_model]
+    code, out, _ = winnow("plan", *options, "--dtype", "float32", "--json")
+    plan = json.loads(out)
+    assert (code, plan["rows"], plan["rows_reused"], plan["not_reused"]) == (0, 3, 3, None)
+    assert plan["estimated_tokens"] == 0
+
+    _, out, _ = winnow("plan", *options, "--dtype", "bfloat16", "--json")
+    plan = json.loads(out)
+    assert (plan["rows_reused"], plan["not_reused"]) == (0, "dtype float32 -> bfloat16")
+    assert plan["estimated_tokens"] == len("".join(texts))
+
+    pq.write_table(pa.table({"text": ["four", "five"]}), tmp_path / "corpus/0.parquet")
+    code, out, _ = winnow("plan", *options, "--dtype", "float32")
+    shown = " ".join(out.split())
+    assert "rows reused 1 not reused 2 rows are of 0.parquet, which changed" in shown
+    assert "estimated tokens 8 " in shown
+    assert "every document counted; rows taken over are left out" in shown
+
+    code, out, err = winnow("plan", tmp_path / "corpus", "--reuse", run)
+    assert (code, out) == (2, "")
+    assert "--reuse needs a model" in err
+    code, out, err = winnow("plan", *options[:2], tmp_path / "gone", *options[3:])
+    assert (code, out) == (2, "")
+    assert "is not a run directory" in err
 
 
 def test_status_verify_report_and_compare(winnow, tiny_model, tmp_path):
@@ -265,7 +308,7 @@ def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(signalled, code, in_c,
     with pytest.raises(SystemExit) as ended:
         run_command(stopped)
     assert ended.value.code == code
-    assert "Run the same command again to go on." in capsys.readouterr().err
+    assert "Run the same command again to continue." in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_is_named(capsys):
@@ -279,7 +322,7 @@ def test_a_disk_that_is_full_is_named(capsys):
     assert ended.value.code == 1
     err = capsys.readouterr().err
     assert "Error: /runs/one/scores/part-00007.parquet: No space left on device" in err
-    assert "fault in Winnow" not in err
+    assert "bug in Winnow" not in err
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_a_night_that_passes(audits, winnow):
 
 def test_a_night_that_fails_says_so_again(audits, winnow):
     audits.configure(extra=BOUND + "1")
-    for said in ("Wrote ", "Decided before; delete "):
+    for said in ("Wrote ", "Already decided; delete "):
         code, out, err = winnow(audits.file, "--night", NIGHT)
         assert code == 1
         assert f"Night {NIGHT}: fail" in out
@@ -79,7 +79,7 @@ def test_a_webhook_that_is_not_there_is_a_warning(audits, winnow, monkeypatch):
     audits.configure(extra='[audit.webhook]\nurl_env = "HOOK"')
     code, out, err = winnow(audits.file, "--night", NIGHT, "--json")
     assert code == 0
-    assert "Warning: the webhook was not told: it cannot be reached: Connection refused" in err
+    assert "Warning: the webhook call failed: it cannot be reached: Connection refused" in err
     assert json.loads(out)["webhook"] == {
         "delivered": False,
         "attempts": 3,

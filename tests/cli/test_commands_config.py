@@ -48,7 +48,7 @@ def test_each_source_is_named(show, file, monkeypatch):
     monkeypatch.setenv("WINNOW_SCORE_DTYPE", "float16")
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     found = show("score", "other/", "--config", file, "--dtype", "float32", "--no-dedup")
-    assert found["score", "corpus"] == ("other/", "argument")
+    assert found["score", "corpus"] == (["other/"], "argument")
     assert found["score", "dtype"] == ("float32", "--dtype")
     assert found["score", "dedup"] == (False, "--dedup")
     assert found["score", "limit"] == (5, "WINNOW_SCORE_LIMIT")
@@ -98,7 +98,7 @@ def test_each_setting_says_what_it_does(winnow, file):
 
 def test_a_secret_in_an_option_is_not_repeated(show):
     found = show("score", "s3://key:hunter2@bucket/web")
-    assert found["score", "corpus"] == ("(hidden)", "argument")
+    assert found["score", "corpus"] == (["(hidden)"], "argument")
 
 
 def test_prices_and_commands_without_a_file(show, file):
@@ -110,7 +110,7 @@ def test_prices_and_commands_without_a_file(show, file):
 
 REFUSED = {
     "a typing error": (["repot"], "did you mean 'report'?"),
-    "a group": (["jobs"], "'jobs' is no command with settings"),
+    "a group": (["jobs"], "'jobs' is not a command with settings"),
     "nothing": ([], "Missing argument"),
     "a value": (["score", "--limit", "0"], "--limit = 0: must be greater"),
     "a value in the file": (["score", "--config", "{file}"], "0: must be greater than or equal"),

@@ -104,12 +104,17 @@ def test_not_a_run(winnow, tmp_path):
 @pytest.mark.parametrize("prefer", ["middle", "low", "high"])
 def test_a_budget_says_where_it_ends(winnow, made, prefer):
     rules = ("--budget-bytes", "100", "--prefer", prefer, "--dry-run")
-    _, out, _ = winnow(made / "run", *rules)
-    (said,) = (line for line in out.splitlines() if line.startswith("the budget ends at"))
+    _, table, _ = winnow(made / "run", *rules)
+    (said,) = (line for line in table.splitlines() if line.startswith("the budget ends at"))
     _, out, _ = winnow(made / "run", *rules, "--json")
     edges = [edge for edge in json.loads(out)["budget_edges"].values() if edge is not None]
     assert len(edges) == (2 if prefer == "middle" else 1)
     assert all(f"{edge:.6g}" in said for edge in edges)
+    middle = json.loads(out)["budget_middle"]
+    assert (middle is None) == (prefer != "middle")
+    if middle is not None:
+        assert f"the middle is perplexity {middle:.6g}, the median by bytes" in table
+        assert edges[0] <= middle <= edges[1]
 
 
 def test_a_clean_night_is_no_error(winnow, made, tmp_path):

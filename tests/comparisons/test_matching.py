@@ -18,6 +18,7 @@ from pipeline.comparisons.matching import match
 from pipeline.comparisons.page import to_html, to_markdown
 from pipeline.comparisons.samples import Sample, read_ids
 from pipeline.comparisons.tables import sections
+from pipeline.schema import COUNTS
 from pipeline.statistics.bootstrap import ROW_BITS
 from tests.support.made_runs import row, unscored, write_run
 
@@ -46,6 +47,7 @@ def sample_of(documents: list[Document]) -> tuple[Sample, np.ndarray]:
         nll=np.array([1.0 if d.scored else np.nan for d in documents]),
         num_tokens=np.ones(num, np.uint32),
         num_scored_bytes=np.ones(num, np.uint32),
+        num_scored_words=np.ones(num, np.uint32),
     )
     return sample, np.array([d.doc_id for d in documents], np.int64)
 
@@ -146,9 +148,7 @@ def test_many_documents_in_any_order_are_all_found():
     for own in (texts, texts[order]):
         ones = np.ones(num, np.uint32)
         key = np.arange(num, dtype=np.int64)
-        both.append(
-            Sample(key=key, text_hash=own, nll=ones * 1.0, num_tokens=ones, num_scored_bytes=ones)
-        )
+        both.append(Sample(key=key, text_hash=own, nll=ones * 1.0, **dict.fromkeys(COUNTS, ones)))
     found = match(*both)
     assert found.num_matched == len(found.in_run) == num
     assert np.array_equal(both[0].text_hash[found.in_baseline], both[1].text_hash[found.in_run])

@@ -18,7 +18,7 @@ from pipeline.settings.config import ScoreConfig
 from tests.support.audits import Audits, Silent
 from tests.support.audits import Scorer as ScoringStep
 from tests.support.fakes import FakeEngine
-from tests.support.runs import score_corpus
+from tests.support.runs import planned_by_0_1_0, score_corpus
 
 
 class Uneven(FakeEngine):
@@ -45,9 +45,10 @@ RULES: dict[str, dict[str, Any]] = {
 """What decides a score. The engines answer by a rule, so nothing else does."""
 
 
-def fake_scores(fixtures: Path, out: Path, rules: str) -> pl.DataFrame:
-    """Score rows in the order of the corpus."""
-    score_corpus(fixtures / "corpus", out, fixtures / "model", **RULES[rules])
+def fake_scores(fixtures: Path, out: Path, rules: str, *, began_then: bool = False) -> pl.DataFrame:
+    """Score rows in the order of the corpus; `began_then`, by a plan as 0.1.0 made it."""
+    settings = RULES[rules] | ({"planned": planned_by_0_1_0} if began_then else {})
+    score_corpus(fixtures / "corpus", out, fixtures / "model", **settings)
     return read_scores(out).collect().sort("file", "row", maintain_order=True)
 
 

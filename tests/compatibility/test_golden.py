@@ -113,6 +113,11 @@ MEANT_CODES = {
     "filter keeps all": (1, "a night with nothing to drop is a result, and no pipeline's end"),
 }
 """The same of exit codes."""
+EXACT_BYTES = dict.fromkeys(
+    ("num_scored_bytes", "bits_per_byte"), "a character that was scored in part counts in part"
+)
+MEANT_COLUMNS = {"no prefix": EXACT_BYTES}
+"""The same of the scores of a run that is begun today, by its rules."""
 
 
 @pytest.mark.parametrize("name", cases.JSON)
@@ -169,11 +174,23 @@ def test_the_same_rows_are_drawn_where_none_were_before(fixtures):
 def test_scores_are_the_same_to_the_last_bit(fixtures, tmp_path, rules):
     """Whatever the machine: an nll is the exact sum of what the engine answered, rounded once.
     Only what is exp of it is a C library's, of which the last bit is nobody's promise."""
-    now = scoring.fake_scores(fixtures, tmp_path / "run", rules)
+    now = scoring.fake_scores(fixtures, tmp_path / "run", rules, began_then=True)
     was = pl.read_parquet(GOLDEN / f"fake_scores {rules}.parquet")
     now = now.select(was.columns)
     assert_frame_equal(now.drop(EXPONENTIALS), was.drop(EXPONENTIALS), check_exact=True)
     assert_frame_equal(now, was, rel_tol=LAST_BITS, abs_tol=0)
+
+
+@pytest.mark.parametrize("rules", scoring.RULES)
+def test_scores_of_a_new_run_differ_in_what_is_meant(fixtures, tmp_path, rules):
+    now = scoring.fake_scores(fixtures, tmp_path / "run", rules)
+    was = pl.read_parquet(GOLDEN / f"fake_scores {rules}.parquet")
+    meant = MEANT_COLUMNS.get(rules, {})
+    different = [name for name in was.columns if not now[name].equals(was[name])]
+    assert set(different) - set(EXPONENTIALS) == set(meant)
+    if meant:
+        fewer = was["num_scored_bytes"] - now["num_scored_bytes"]
+        assert set(fewer) <= {0, 1, 2, 3}
 
 
 def test_scores_of_the_real_engine(fixtures):

@@ -89,6 +89,37 @@ def test_hidden_names_are_skipped_at_any_depth(tmp_path, hidden):
     assert names(f"{tmp_path}/**") == ["seen.parquet"]
 
 
+def test_a_partition_whose_column_begins_with_an_underscore_is_not_hidden(tmp_path):
+    """As Spark has it: its rows would be missing unsaid."""
+    write(tmp_path / "_lang=en/a.parquet")
+    write(tmp_path / "_old/a.parquet")
+    assert names(tmp_path) == ["_lang=en/a.parquet"]
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst", "bz2", "zip", "part", "crdownload"])
+def test_parquet_that_is_packed_or_not_whole_is_an_unreadable_file(tmp_path, ending):
+    write(tmp_path / "a.parquet")
+    (tmp_path / f"b.Parquet.{ending}").write_bytes(b"\x1f\x8b\x08")
+    _, unreadable = footers_of(tmp_path)
+    assert list(unreadable) == [f"b.Parquet.{ending}"]
+    assert "unpack it, or finish its download" in unreadable[f"b.Parquet.{ending}"]
+    assert names(tmp_path / "*.parquet") == ["a.parquet"], "a glob says which are meant"
+
+
+def test_documents_in_other_formats_are_told_of(tmp_path, caplog):
+    write(tmp_path / "a.parquet")
+    for name in ("README.md", "info.json", "a.parquet.md5", "_x.csv", ".y.csv"):
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["a.parquet"]
+    assert caplog.messages == []
+    for name in ("c.jsonl.zst", "en/b.csv", "d.json.gz", "e.arrow"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["a.parquet"]
+    [message] = caplog.messages
+    assert message.endswith(f"left out of {tmp_path}: c.jsonl.zst and 3 more")
+
+
 def test_a_corpus_inside_a_hidden_folder_is_found(tmp_path):
     """Only names below the corpus are judged; the user named what is above."""
     write(tmp_path / ".cache" / "_x" / "a.parquet")
@@ -255,7 +286,7 @@ def test_a_folder_that_cannot_be_looked_into_is_unreadable(tmp_path, monkeypatch
     monkeypatch.setattr(os, "scandir", scandir)
     assert footers_of(tmp_path)[1] == {"closed": "Permission denied"}
     assert footers_of(tmp_path / "**/*.parquet")[1] == {"closed": "Permission denied"}
-    with pytest.raises(CorpusError, match="closed cannot be looked into: Permission denied"):
+    with pytest.raises(CorpusError, match="closed cannot be listed: Permission denied"):
         find_files(str(tmp_path / "closed"))
 
 
@@ -306,7 +337,7 @@ def test_a_table_whose_files_a_log_names_is_no_corpus(tmp_path, log, kind):
     (tmp_path / "table" / log).parent.mkdir()
     (tmp_path / "table" / log).touch()
     for corpus in ("table", "", "table/**/*.parquet"):
-        with pytest.raises(CorpusError, match=f"table is a {kind} table") as raised:
+        with pytest.raises(CorpusError, match=f"table is an? {kind} table") as raised:
             find_files(f"{tmp_path}/{corpus}")
         assert "export the table" in raised.value.hint
     assert names(tmp_path / "table/data/a.parquet") == ["a.parquet"]
@@ -367,6 +398,14 @@ def test_a_column_that_is_in_the_names_of_folders_is_not_left_out_unsaid(tmp_pat
     with pytest.raises(CorpusError, match="'lang' is in the names of folders"):
         choose(*footers, id_column="lang")
     assert choose(*footers, carry=("source",))[0].carried == ("source",)
+
+
+def test_so_are_those_of_folders_inside_of_them(tmp_path):
+    write(tmp_path / "lang=en/year=2024/a.parquet", text=["x"], lang=["en"])
+    footers, _ = footers_of(tmp_path)
+    with pytest.raises(CorpusError, match=r"'year' is in the names of folders \(year=2024/\)"):
+        choose(*footers, carry=("year",))
+    assert choose(*footers, carry=("lang",))[0].carried == ("lang",)
 
 
 def test_text_without_rows_or_row_groups_is_accepted(tmp_path):
@@ -528,13 +567,23 @@ def test_the_default_id_must_be_in_every_file():
     assert columns.doc_id is None
 
 
+def test_a_default_id_that_no_score_could_hold_is_told_of_and_left(caplog):
+    """Nobody asked for it: it is no reason to refuse the run."""
+    both = footer("a", text=TEXT, id=pa.int64()), footer("b", text=TEXT, id=TEXT)
+    columns, kind, _ = choose(*both)
+    assert (columns.doc_id, kind) == (None, None)
+    assert "'id' is not taken as doc_id: column 'id' has types that do not go" in caplog.text
+    with pytest.raises(CorpusError, match="incompatible types"):
+        choose(*both, id_column="id")
+
+
 def test_an_id_column_that_is_asked_for():
     columns, kind, carried = choose(footer("a", text=TEXT, url=TEXT, id=TEXT), id_column="url")
     assert (columns, kind, carried) == (Columns("text", "url", ()), TEXT, [])
 
 
 def test_an_id_column_that_is_not_there_names_the_near_one():
-    with pytest.raises(CorpusError, match=r"no column 'urls' in the corpus \(--id-column\)") as r:
+    with pytest.raises(CorpusError, match=r"no column 'urls' in the corpus \(id_column\)") as r:
         choose(footer("a", text=TEXT, url=TEXT), id_column="urls")
     assert r.value.hint == "did you mean 'url'?"
 
@@ -643,7 +692,7 @@ def test_the_same_text_written_in_several_ways_goes_together(others):
 )
 def test_types_that_do_not_go_together_name_themselves_and_their_files(one, other):
     files = [footer("x.parquet", text=TEXT, c=one), footer("y.parquet", text=TEXT, c=other)]
-    wanted = re.escape(f"column 'c' has types that do not go together: {one} in x.parquet, {other}")
+    wanted = re.escape(f"column 'c' has incompatible types: {one} in x.parquet, {other}")
     with pytest.raises(CorpusError, match=wanted) as raised:
         choose(*files, carry=("c",))
     assert "leave it out of carry" in raised.value.hint
@@ -721,7 +770,7 @@ def test_types_go_together_where_every_value_fits(tmp_path, one, other, both):
     ids=["2^53 + 1", "unsigned", "year 9999", "float16", "decimal", "list", "signs"],
 )
 def test_types_are_refused_by_name_where_a_value_would_change(tmp_path, one, other):
-    with pytest.raises(CorpusError, match=r"column 'c' has types that do not go together") as r:
+    with pytest.raises(CorpusError, match=r"column 'c' has incompatible types") as r:
         columns_of(tmp_path, one, other, carry=("c",))
     assert "leave it out of carry" in r.value.hint
 

@@ -42,7 +42,7 @@ def test_what_the_demo_cannot_go_on_with(tmp_path, tiny_model, monkeypatch, name
     assert str(folder / "run") in str(raised.value)
     hint = raised.value.hint
     assert "--out" not in hint
-    command = hint.removeprefix("begin it anew: ").split(";")[0]
+    command = hint.removeprefix("start over: ").split(";")[0]
     assert shlex.split(command) == ["rm", "-r", str(folder / "run"), str(folder / "corpus")]
     assert contents(folder) == before
 

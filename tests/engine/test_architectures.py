@@ -12,12 +12,12 @@ import pytest
 import torch
 import transformers
 
-from pipeline.engine import fused
-from pipeline.engine.sizing import EngineSettings, Scoring
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.protocol import EngineSettings, ScoringPath
+from pipeline.engine.vllm import fused
+from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.tokenizer import HubTokenizer
+from pipeline.engine.windows import plan_windows
 from pipeline.schema import Window
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
 from tests.support.tiny import save_tokenizer
 
 WINDOW_TOKENS = 96
@@ -58,12 +58,12 @@ def test_every_fused_architecture_is_scored_here():
     [
         pytest.param(architecture, values, scoring, id=f"{name}, {scoring}")
         for name, (architecture, values) in ARCHITECTURES.items()
-        for scoring in get_args(Scoring)
+        for scoring in get_args(ScoringPath)
         if scoring == "prompt_logprobs" or architecture in fused.ARCHITECTURES
     ],
 )
 def test_scores_equal_transformers(
-    architecture: str, values: dict[str, Any], scoring: Scoring, tmp_path: Path
+    architecture: str, values: dict[str, Any], scoring: ScoringPath, tmp_path: Path
 ):
     vocab_size = save_tokenizer(tmp_path)
     kind = getattr(transformers, architecture)
@@ -72,7 +72,7 @@ def test_scores_equal_transformers(
     # Eager attention: the fused one of PyTorch has no soft cap (Gemma 2).
     model = kind._from_config(config, attn_implementation="eager").to(torch.float32).eval()
     model.save_pretrained(tmp_path)
-    tokenizer = Tokenizer(str(tmp_path))
+    tokenizer = HubTokenizer(str(tmp_path))
     prefix = tokenizer.prefix("auto").token_id
     windows = [
         window

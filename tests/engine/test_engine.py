@@ -17,12 +17,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pipeline.engine.sizing import EngineSettings, choose_step_tokens, engine_arguments
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.sizing import choose_step_tokens, engine_arguments
+from pipeline.engine.vllm.tokenizer import HubTokenizer
+from pipeline.engine.windows import plan_windows
 from pipeline.errors import EngineError, ModelError
 from pipeline.schema import Window
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
 from tests.support.tiny import save_llama
 
 WINDOW_TOKENS = 200
@@ -61,8 +62,8 @@ def engine(
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer(str(tiny_model))
+def tokenizer(tiny_model: Path) -> HubTokenizer:
+    return HubTokenizer(str(tiny_model))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def reference(tiny_model: Path):
     return logprobs
 
 
-def windows_of(text: str, tokenizer: Tokenizer, context_tokens: int = 1) -> list[Window]:
+def windows_of(text: str, tokenizer: HubTokenizer, context_tokens: int = 1) -> list[Window]:
     return plan_windows(
         tokenizer.encode([text])[0].ids,
         prefix=tokenizer.prefix("auto").token_id,
@@ -205,9 +206,9 @@ def test_closed_engines_let_go_of_their_models_and_leave_others_alone(tiny_model
 
 TWO_ENGINES = """
 import gc, sys, weakref
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.vllm.engine import VllmEngine
 from pipeline.schema import Window
-from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.protocol import EngineSettings
 
 usual = gc.get_threshold()
 engines = [VllmEngine(EngineSettings(sys.argv[1], "float32", 64, 258)) for _ in range(2)]
@@ -272,7 +273,7 @@ def test_a_model_that_cannot_be_computed_with_is_refused_in_the_engines_words(tm
 
 def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_size, monkeypatch):
     """test_startup_check.py has the other ways to be wrong."""
-    from pipeline.engine import pooler
+    from pipeline.engine.vllm import pooler
 
     right = pooler.scored_rows
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.model import (
+from pipeline.engine.vllm.model import (
     DEFAULT_WINDOW_TOKENS,
     Model,
     choose_dtype,

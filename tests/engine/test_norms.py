@@ -5,8 +5,8 @@ import torch
 from vllm import ir
 from vllm.platforms import current_platform
 
-from pipeline.engine import norms
-from pipeline.engine.sizing import CPU_KERNELS
+from pipeline.engine.vllm import norms
+from pipeline.engine.vllm.sizing import CPU_KERNELS
 
 pytestmark = pytest.mark.skipif(not current_platform.is_cpu(), reason="these are for CPUs")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.engine import pooler
-from pipeline.engine.pooler import join_shards, shard_logprobs
+from pipeline.engine.vllm import pooler
+from pipeline.engine.vllm.pooler import join_shards, shard_logprobs
 
 NUM_ROWS, VOCAB_SIZE = 7, 60
 

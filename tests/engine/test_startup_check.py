@@ -13,10 +13,10 @@ import torch
 from vllm import PoolingParams
 from vllm.v1.pool.metadata import PoolingMetadata, PoolingStates
 
-from pipeline.engine import pooler
-from pipeline.engine.pooler import LogprobPooler, scored_rows
-from pipeline.engine.sizing import EngineSettings
-from pipeline.engine.startup_check import check_engine, check_windows, find_disagreement
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm import pooler
+from pipeline.engine.vllm.pooler import LogprobPooler, scored_rows
+from pipeline.engine.vllm.startup_check import check_engine, check_windows, find_disagreement
 from pipeline.errors import EngineError, EngineMemoryError, ModelError
 from pipeline.schema import Window, WindowScore
 from tests.support.fakes import FakeEngine

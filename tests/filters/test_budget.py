@@ -47,9 +47,9 @@ def fitting(order, budget, prefer, size_of):
     st.sampled_from(["low", "middle", "high", "random"]),
     st.sampled_from(["tokens", "bytes"]),
     st.one_of(st.none(), st.lists(st.integers(0, 4), min_size=3, max_size=3).filter(any)),
-    st.sampled_from([1, budget_rule.MOST_TIED]),
+    st.sampled_from([1, budget_rule.MOST_HELD]),
 )
-def test_each_group_has_its_part(rows, budget, prefer, unit, shares, most_tied):
+def test_each_group_has_its_part(rows, budget, prefer, unit, shares, most_held):
     table = scores_of(rows)
     size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
     order = budget_order(table, "perplexity", prefer, 0)
@@ -60,7 +60,7 @@ def test_each_group_has_its_part(rows, budget, prefer, unit, shares, most_tied):
         if not any(given_to.values()):
             return
         options["shares"] = [f"{lang or '(none)'}={share}" for lang, share in given_to.items()]
-    with mock.patch.object(budget_rule, "MOST_TIED", most_tied):
+    with mock.patch.object(budget_rule, "MOST_HELD", most_held):
         decided = decide(
             table, within="lang", prefer=prefer, **{f"budget_{unit}": str(budget)}, **options
         )

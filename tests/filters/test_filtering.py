@@ -57,7 +57,7 @@ def test_a_count_is_what_filter_says(made, settings, by):
     said = decide(config, by=by).record()
     run = PreparedRun(made / "runs/first")
     for _ in range(2):  # the second time what there is comes from memory
-        mix = run.count(run.find(Selection.of(config)), by=by)
+        mix = run.mix(run.find(Selection.of(config)), by=by)
         assert (mix.before, mix.after) == (said.before, said.after)
         assert mix.groups.height == max(1, len(said.groups))
         for row, group in zip(mix.groups.iter_rows(named=True), said.groups, strict=False):
@@ -71,10 +71,10 @@ def test_a_count_is_what_filter_says(made, settings, by):
 def test_it_needs_no_corpus_and_writes_nothing(without_corpus):
     before = sorted(without_corpus.rglob("*"))
     run = PreparedRun(without_corpus)
-    everything = run.count(Selection((), "keep"))
+    everything = run.mix(Selection((), "keep"))
     assert everything.before == everything.after
     rules = [Bounds("perplexity", low=2.0), Percentile("nll", 10, 90, "source")]
-    mix = run.count(run.find(Selection(tuple(rules))), by="source")
+    mix = run.mix(run.find(Selection(tuple(rules))), by="source")
     assert 0 < mix.after.documents < mix.before.documents == len(TEXTS)
     assert sorted(without_corpus.rglob("*")) == before
 
@@ -89,7 +89,7 @@ def test_what_scores_lack_is_named(without_corpus):
             run.find(Selection((rule,)))
         assert "did you mean" in str(raised.value.hint)
     with pytest.raises(ConfigError, match="no carried column 'text'"):
-        run.count(Selection(()), by="text")
+        run.mix(Selection(()), by="text")
 
 
 def test_documents_that_a_run_lacks_are_neither_seen_nor_lost(without_corpus):
@@ -99,15 +99,13 @@ def test_documents_that_a_run_lacks_are_neither_seen_nor_lost(without_corpus):
         PreparedRun(without_corpus)
     run = PreparedRun(without_corpus, partial=True)
     for unscored, kept in (("keep", len(TEXTS)), ("drop", 0)):
-        mix = run.count(Selection((Bounds("nll", 1.0),), unscored), by="source")
+        mix = run.mix(Selection((Bounds("nll", 1.0),), unscored), by="source")
         assert (mix.before.documents, mix.after.documents) == (len(TEXTS), kept)
         assert mix.groups.is_empty()
 
 
 def test_a_missing_group_stays_missing(made):
-    mix = PreparedRun(made / "runs/first").count(
-        Selection((Bounds("nll", high=-1.0),)), by="number"
-    )
+    mix = PreparedRun(made / "runs/first").mix(Selection((Bounds("nll", high=-1.0),)), by="number")
     assert mix.groups["by"].to_list() == [0, 1]
     assert mix.groups.select(pl.col("^kept_.*$").sum()).row(0) == (0, 0, 0)
 

@@ -6,12 +6,17 @@ import pytest
 
 from pipeline.errors import RunError, UsageError
 from pipeline.filters.record import PLAN, FilterPlan, begin, check_apart
+from pipeline.runs.manifest import PlannedFile
 from pipeline.storage.filesystem import open_root
 from tests.support.plans import make_manifest
 
 
-def manifest(corpus: Path, asked: str):
-    return make_manifest(corpus=str(corpus), request={"corpus": asked})
+def manifest(corpus: Path, asked: str | list[str], *names: str):
+    files = tuple(
+        PlannedFile(path=name, size_bytes=1, mtime_ns=1, num_rows=1)
+        for name in names or ("x.parquet",)
+    )
+    return make_manifest(corpus=str(corpus), request={"corpus": asked}, files=files)
 
 
 @pytest.mark.parametrize("asked", ["{corpus}", "{corpus}/", "{corpus}/*/x.parquet"])
@@ -30,6 +35,24 @@ def test_beside_a_corpus_of_one_file_is_fine(tmp_path):
     check_apart(one, str(tmp_path / "out"), str(tmp_path / "rest"), corpus)
     with pytest.raises(UsageError, match="is the corpus itself"):
         check_apart(one, str(tmp_path), None, corpus)
+
+
+def test_beside_the_folders_and_files_of_several_is_fine(tmp_path):
+    """Their own folder is where a user works, as often as not."""
+    corpus = open_root(str(tmp_path))
+    asked = [f"{tmp_path}/a", f"{tmp_path}/b/*.pq", f"{tmp_path}/c/x.parquet"]
+    several = manifest(tmp_path, asked, "a/1.parquet", "b/2.pq", "c/x.parquet")
+    for fine in ("out", "c", "c/out", "ab"):
+        check_apart(several, str(tmp_path / fine), None, corpus)
+    for inside in ("a", "a/out", "b", "b/out"):
+        with pytest.raises(UsageError, match="is inside the corpus"):
+            check_apart(several, str(tmp_path / inside), None, corpus)
+    with pytest.raises(UsageError, match="is the corpus itself"):
+        check_apart(several, str(tmp_path), None, corpus)
+    moved = open_root(str(tmp_path / "moved"))
+    check_apart(several, str(tmp_path / "a"), None, moved)
+    with pytest.raises(UsageError, match="is inside the corpus"):
+        check_apart(several, str(tmp_path / "moved/a/out"), None, moved)
 
 
 def test_begin(tmp_path):

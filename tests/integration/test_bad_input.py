@@ -111,7 +111,7 @@ def test_a_carried_column_that_drifts_is_promoted_or_refused(corpus, tiny_model,
     assert scores.schema["n"] == pl.Int64
 
     write(corpus / "d.parquet", ["four"], n=pa.array(["5"], pa.string()))
-    with pytest.raises(CorpusError, match="'n' has types that do not go together") as caught:
+    with pytest.raises(CorpusError, match="'n' has incompatible types") as caught:
         score_corpus(corpus, tmp_path / "other", tiny_model, carry=("n",))
     assert "d.parquet" in str(caught.value)
 

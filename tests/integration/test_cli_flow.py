@@ -121,7 +121,7 @@ def test_killed_and_terminated_gives_the_same_rows(
     stop_after_parts(terminated, run, 3, signal.SIGTERM)
     _, err = terminated.communicate(timeout=PATIENCE_SECONDS)
     assert terminated.returncode == 143, err
-    assert "Run the same command again to go on" in err
+    assert "Run the same command again to continue" in err
     assert "Traceback" not in err
     early = {path: path.stat().st_mtime_ns for path in run.glob("scores/part-*.parquet")}
     assert len(early) >= 3

@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 from jobs.cli.main import app
 from jobs.run.score import Outcome, run_score
 from pipeline.corpus.files import find_files
-from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.protocol import EngineSettings
 from pipeline.errors import AccessError, StoreError
 from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import take_over

@@ -260,4 +260,4 @@ def test_a_data_set_that_is_not_on_the_hub(hub):
     done = winnow("plan", "hf://datasets/org/nothing")
     assert done.returncode == 2
     assert "hf://datasets/org/nothing" in done.stderr
-    assert "fault in Winnow" not in done.stderr
+    assert "bug in Winnow" not in done.stderr

@@ -19,7 +19,7 @@ from polars.testing import assert_frame_equal
 
 from jobs.run import score as driver
 from jobs.run.score import Outcome, run_score
-from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.protocol import EngineSettings
 from pipeline.errors import EngineError, ModelError, RunError
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore

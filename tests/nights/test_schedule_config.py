@@ -101,7 +101,7 @@ def test_a_mistake_in_what_a_night_does_is_found_before_it_is_scheduled(load):
     with pytest.raises(ConfigError, match=r"unknown key 'sample_row' in \[audit\] of .*toml") as e:
         load(GOOD, audit=NIGHT + "sample_row = 5\n")
     assert e.value.hint == "did you mean 'sample_rows'?"
-    with pytest.raises(ConfigError, match=r"out in \[score\] of .* is the audit's to choose"):
+    with pytest.raises(ConfigError, match=r"out in \[score\] of .* is set by the audit itself"):
         load(GOOD, audit=NIGHT.replace("[audit]", 'out = "x"\n[audit]'))
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.engine.sizing import EngineSettings
-from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.tokenizer import HubTokenizer
+from pipeline.engine.windows import plan_windows
 
 PACKAGES = Path(__file__).parents[2] / ".venv-lm-eval"
 WINDOW_TOKENS = 129
@@ -52,7 +52,7 @@ def test_equals_loglikelihood_rolling(smollm2: Path, demo_corpus: Path):
     assert child.returncode == 0, child.stderr
     theirs = json.loads(child.stdout.splitlines()[-1])
 
-    tokenizer = Tokenizer(str(smollm2))
+    tokenizer = HubTokenizer(str(smollm2))
     prefix = tokenizer.prefix("auto").token_id
     engine = VllmEngine(EngineSettings(str(smollm2), "float32", WINDOW_TOKENS, 49152))
     ours, num_windows = [], 0

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.engine.sizing import EngineSettings
-from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.tokenizer import HubTokenizer
+from pipeline.engine.windows import plan_windows
 
 WINDOW_TOKENS = 1024
 NUM_DOCUMENTS = 24
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(1200)
 def test_company_does_not_matter(dtype: str, smollm2: Path, demo_corpus: Path):
     documents = pl.read_parquet(demo_corpus / "*.parquet").sort("doc_id")
     texts = documents.gather_every(documents.height // NUM_DOCUMENTS)["text"].to_list()
-    tokenizer = Tokenizer(str(smollm2))
+    tokenizer = HubTokenizer(str(smollm2))
     prefix = tokenizer.prefix("auto").token_id
     windows = [
         plan_windows(encoded.ids, prefix=prefix, window_tokens=WINDOW_TOKENS, context_tokens=1)[0]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.sizing import EngineSettings
-from pipeline.engine.vllm_engine import VllmEngine
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.tokenizer import HubTokenizer
+from pipeline.engine.windows import plan_windows
 
 GPT2 = os.environ.get("WINNOW_TEST_GPT2", "")
 
@@ -27,7 +27,7 @@ def test_gpt2_of_hugging_face_evaluate():
     ["lorem ipsum", "Happy Birthday!", "Bienvenue"]: mean 646.74, the first 32.25. The first token
     is not scored, which is `--prefix none`.
     """
-    tokenizer = Tokenizer(GPT2)
+    tokenizer = HubTokenizer(GPT2)
     engine = VllmEngine(EngineSettings(GPT2, "float32", 1023, 50257))
     perplexities = []
     for encoded in tokenizer.encode(["lorem ipsum", "Happy Birthday!", "Bienvenue"]):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.protocol import EngineSettings
 from pipeline.schema import Window
 
 WINDOW_TOKENS = 200
@@ -19,7 +19,7 @@ WINDOW_TOKENS = 200
 
 def score(model: str, vocab_size: int, ranks: int) -> None:
     """Child process: print {key: log-probabilities} of a few random windows."""
-    from pipeline.engine.vllm_engine import VllmEngine
+    from pipeline.engine.vllm.engine import VllmEngine
 
     random = np.random.default_rng(1)
     windows = [Window(random.integers(0, vocab_size, n).tolist(), 1) for n in (5, 50, 190)]

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import plan as command
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import ConfigError, CorpusError
 from pipeline.planning.calibration import calibrate, chunks_of, speed_of
 from pipeline.planning.cost import WorkerKind, cost_of, load_plan_config
 from pipeline.planning.estimate import Quantity, Sample
 from pipeline.schema import Window, WindowScore
-from pipeline.scoring.tokenizer import Tokenizer
 from tests.support.fakes import fake_logprobs
 from tests.support.plans import make_manifest
 
@@ -105,7 +105,7 @@ def test_a_speed_that_is_known_is_found(tiny_model, step):
     rules = make_manifest().rules.model_copy(update={"long_documents": "window"})
     found = calibrate(
         engine,
-        Tokenizer(str(tiny_model)),
+        HubTokenizer(str(tiny_model)),
         rules,
         Sample(texts, [1.0] * 30),
         clock=lambda: engine.now,
@@ -121,7 +121,7 @@ def test_a_machine_that_is_far_too_slow_is_measured_all_the_same(tiny_model):
     sample = Sample(["a" * 200], [1.0])
     rules = make_manifest().rules.model_copy(update={"long_documents": "window"})
     found = calibrate(
-        engine, Tokenizer(str(tiny_model)), rules, sample, clock=lambda: engine.now, seconds=1
+        engine, HubTokenizer(str(tiny_model)), rules, sample, clock=lambda: engine.now, seconds=1
     )
     assert found.tokens_per_second == pytest.approx(1, rel=0.01)
     assert found.spread == 1
@@ -143,7 +143,7 @@ def test_the_spread_is_that_of_the_chunks():
 
 
 def test_nothing_to_measure_with(tiny_model):
-    tokenizer, rules = Tokenizer(str(tiny_model)), make_manifest().rules
+    tokenizer, rules = HubTokenizer(str(tiny_model)), make_manifest().rules
     skipping = rules.model_copy(update={"long_documents": "skip"})
     for sample in (Sample([], []), Sample(["a" * 500], [1.0])):
         with pytest.raises(CorpusError, match="no sampled document has a token to score"):
@@ -178,7 +178,7 @@ def test_plan_with_a_model_and_prices(winnow, corpus, tiny_model, tmp_path):
     code, out, _ = winnow(*given)
     assert code == 0
     assert "every document counted" in out
-    assert "2 EUR" in out
+    assert "2.00 EUR" in out
 
 
 def test_plan_follows_the_score_table(winnow, corpus, tiny_model, tmp_path):

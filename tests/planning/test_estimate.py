@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.corpus.files import find_files, read_footers
+from pipeline.engine.vllm.rules import CausalRules
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.planning import estimate
 from pipeline.planning.estimate import (
     Estimate,
@@ -17,8 +19,6 @@ from pipeline.planning.estimate import (
     estimate_work,
     total_of,
 )
-from pipeline.runs.manifest import ScoringRules
-from pipeline.scoring.tokenizer import Tokenizer
 from tests.support.plans import make_manifest
 
 SEEDS = 200
@@ -27,14 +27,14 @@ MOST_COVERED = 199
 """Of 200 intervals with 95%, as many cover with a probability above 0.9998."""
 
 
-def rules(**changes: object) -> ScoringRules:
+def rules(**changes: object) -> CausalRules:
     settings = {"long_documents": "window", "context_tokens": 8, "window_tokens": 64, **changes}
     return make_manifest().rules.model_copy(update=settings)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer(str(tiny_model))
+def tokenizer(tiny_model: Path) -> HubTokenizer:
+    return HubTokenizer(str(tiny_model))
 
 
 def run(folder: Path, tokenizer, num_rows: int = 10**9, **options) -> tuple[Estimate, Sample]:
@@ -118,10 +118,10 @@ def mixed(seed: int, rows: int) -> list[str | None]:
 
 
 class Letters:
-    """A tokenizer whose tokens a byte differ by script: one a character, one a word of ASCII."""
+    """A tokenizer whose tokens per byte differ by script: one a character, one a word of ASCII."""
 
     def encode(self, texts, *, offsets=False):
-        from pipeline.scoring.tokenizer import Encoded
+        from pipeline.engine.protocol import Encoded
 
         return [Encoded([1] * (len(t.split()) if t.isascii() else len(t)), None) for t in texts]
 
@@ -218,3 +218,13 @@ def test_the_interval_by_hand():
     """Of 1, 3, 5, 5 the mean is 3.5, its squared error 11 / 3 / 4; t(3) is 3.1824."""
     found = total_of([1, 3, 5, 5], 1000)
     assert (found.value, found.low, found.high) == (3500, 3500 - 3047, 3500 + 3047)
+
+
+def test_row_groups_that_are_covered_are_left_out(tmp_path, tokenizer):
+    texts = [f"{row} " * (row + 1) for row in range(12)]
+    folder = write(tmp_path / "c", texts, files=2, group=2)
+    found, _ = run(folder, tokenizer, covered={(0, 0), (0, 2), (1, 1)})
+    left = [text for row, text in enumerate(texts) if row // 2 not in (0, 2, 4)]
+    assert (found.tokens.value, found.prompt_tokens.value, found.windows.value) == truth(left)
+    found, sample = run(folder, tokenizer, covered={(f, g) for f in (0, 1) for g in (0, 1, 2)})
+    assert (found.tokens.value, found.is_exact, sample.texts) == (0, True, [])

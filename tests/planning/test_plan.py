@@ -19,7 +19,7 @@ from pipeline.planning.sharding import (
     BYTES_PER_TOKEN,
     SMALLEST_SHARD_TOKENS,
     CorpusPlan,
-    deal_shards,
+    make_shards,
     plan_corpus,
 )
 from pipeline.runs.manifest import Manifest
@@ -41,7 +41,7 @@ def footers(layout: Layout) -> list[Footer]:
 
 
 def deal(layout: Layout, shard_bytes: int, limit: int | None = None) -> list[Shard]:
-    return list(deal_shards(footers(layout), shard_bytes, limit))
+    return list(make_shards(footers(layout), shard_bytes, limit))
 
 
 def rows_of(shards: list[Shard]) -> list[tuple[int, int]]:
@@ -369,6 +369,23 @@ def test_all_that_differs_is_named(corpus, tiny_model, tmp_path):
         "limit None -> 2",
         "window_tokens 511 -> 9",
     ]
+
+
+def test_several_locations_are_one_corpus_in_whatever_order(corpus, tiny_model, tmp_path):
+    run = tmp_path / "run"
+    files = sorted(str(path) for path in corpus.iterdir())
+    assert len(files) > 1
+    whole = open_(request(corpus, tiny_model, run))[0]
+    several = request(corpus, tiny_model, run).model_copy(update={"corpus": tuple(files)})
+    manifest = start(several)
+    changed = {"run_id": whole.run_id, "created_at": whole.created_at, "request": whole.request}
+    assert manifest.model_copy(update=changed) == whole, "one folder or its files are the same rows"
+    assert whole.request["corpus"] == str(corpus)
+    assert manifest.request == whole.request | {"corpus": files}
+    again = several.model_copy(update={"corpus": tuple(reversed(files))})
+    assert open_(again) == (manifest, False)
+    with pytest.raises(RunError, match="holds another run: corpus "):
+        open_(request(corpus, tiny_model, run))
 
 
 def test_another_corpus_is_refused(corpus, tiny_model, tmp_path):

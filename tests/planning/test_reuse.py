@@ -12,19 +12,20 @@ from polars.testing import assert_frame_equal
 
 from jobs.run.score import finish_run
 from pipeline.corpus.files import Footer
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import covered_groups, merge_shards, take_over
-from pipeline.planning.sharding import deal_shards
+from pipeline.planning.sharding import make_shards
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span
 from pipeline.scoring.shard import score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.verification.integrity import check_integrity
 from tests.support.edits import edit_unseen, recompress, touch, write_plain
 from tests.support.fakes import FakeEngine
+from tests.support.runs import planned_by_0_1_0
 
 FILES = {
     f"{letter}.parquet": [f"{letter} {row} " * (row + 1) for row in range(6)] for letter in "abcd"
@@ -64,7 +65,7 @@ def finish(store: RunStore, manifest: Manifest, model: Path) -> int:
                 manifest.task(shard.id),
                 manifest,
                 engine=FakeEngine(),
-                tokenizer=Tokenizer(str(model)),
+                tokenizer=HubTokenizer(str(model)),
                 store=store,
             )
     assert finish_run(store, manifest, Totals(), 1.0, 1.0) is not None
@@ -95,6 +96,18 @@ def test_an_unchanged_corpus_costs_nothing(first, corpus, tiny_model, tmp_path):
     parts = Path(first.location, "scores"), Path(store.location, "scores")
     for part in parts[0].iterdir():
         assert part.samefile(parts[1] / part.name), "linked, not copied"
+
+
+def test_bytes_counted_otherwise_are_not_taken_over(corpus, tiny_model, tmp_path, caplog):
+    store, manifest = plan(corpus, tmp_path / "first", tiny_model, prefix="none")
+    old = planned_by_0_1_0(manifest)
+    store.write_manifest(old)
+    finish(store, old, tiny_model)
+    again, manifest = plan(
+        corpus, tmp_path / "second", tiny_model, prefix="none", reuse=store.location
+    )
+    assert finish(again, manifest, tiny_model) == len(manifest.shards)
+    assert "no rows are taken over: scored_bytes None -> exact" in caplog.text
 
 
 def test_changed_added_and_removed_files(first, corpus, tiny_model, tmp_path):
@@ -259,10 +272,10 @@ def test_every_row_group_is_in_one_shard_in_order(data):
         Footer(f"{i}", None, None, tuple((rows, 10 * rows) for rows in groups))  # type: ignore[arg-type]
         for i, groups in enumerate(sizes)
     ]
-    old = list(deal_shards(footers, data.draw(st.integers(1, 200)), None))
+    old = list(make_shards(footers, data.draw(st.integers(1, 200)), None))
     kept = [shard for shard in old if data.draw(st.booleans())]
 
-    dealt = list(deal_shards(footers, data.draw(st.integers(1, 200)), None, covered_groups(kept)))
+    dealt = list(make_shards(footers, data.draw(st.integers(1, 200)), None, covered_groups(kept)))
     shards, origin = merge_shards(kept, dealt)
 
     def cells(spans: tuple[Span, ...]) -> list[tuple[int, int, int]]:

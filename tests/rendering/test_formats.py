@@ -2,7 +2,20 @@
 
 import pytest
 
-from pipeline.rendering.formats import chance, estimate, estimated_change, percent, signed
+from pipeline.rendering.formats import (
+    chance,
+    count,
+    duration,
+    estimate,
+    estimated_change,
+    money,
+    number,
+    percent,
+    percent_of,
+    share,
+    signed,
+    size,
+)
 from pipeline.statistics.bootstrap import Interval
 
 
@@ -55,3 +68,100 @@ def test_chances():
         "<1e-06",
         "-",
     ]
+
+
+NOT_NUMBERS = float("nan"), float("inf"), -float("inf")
+
+
+def test_counts():
+    assert [count(n) for n in (0, 999, 1000, 10**15, None)] == [
+        "0",
+        "999",
+        "1,000",
+        "1,000,000,000,000,000",
+        "-",
+    ]
+
+
+def test_figures_that_are_no_numbers():
+    assert [number(x) for x in NOT_NUMBERS] == ["NaN", "> 1.8e+308", "-inf"]
+
+
+SHARES = {
+    0.0: "0.0%",
+    1e-9: "<0.1%",
+    0.0005: "0.1%",
+    0.062: "6.2%",
+    0.9994: "99.9%",
+    0.99999999: ">99.9%",
+    1.0: "100.0%",
+    12.5: "1,250.0%",
+    None: "-",
+    NOT_NUMBERS[0]: "NaN",
+}
+
+
+@pytest.mark.parametrize(("value", "text"), SHARES.items(), ids=str)
+def test_shares(value, text):
+    assert share(value) == text
+
+
+def test_none_and_all_are_said_of_nothing_else():
+    assert percent_of(0, 10**9) == "0.0%"
+    assert percent_of(1, 10**9) == "<0.1%"
+    assert percent_of(10**9 - 1, 10**9) == ">99.9%"
+    assert percent_of(10**9, 10**9) == "100.0%"
+    assert percent_of(0, 0) == "-"
+
+
+SIZES = {
+    0: "0 B",
+    1023: "1,023 B",
+    1024: "1 KiB",
+    5_583_457_485: "5.2 GiB",
+    3 * 1024**5: "3 PiB",
+    1024**7: "1,024 EiB",
+    None: "-",
+}
+
+
+@pytest.mark.parametrize(("value", "text"), SIZES.items(), ids=str)
+def test_sizes(value, text):
+    assert size(value) == text
+
+
+DURATIONS = {
+    9.82e-06 * 3600: "0.035 s",
+    0: "0 s",
+    -0.1: "0 s",
+    1e-9: "<0.001 s",
+    9.94: "9.9 s",
+    9.96: "10 s",
+    59.6: "1 min",
+    61: "1 min 1 s",
+    3599.7: "1 h",
+    12_000: "3 h 20 min",
+    3600 * 24 * 400: "400 d",
+    1e12: "11,574,074 d 1 h",
+    None: "-",
+    NOT_NUMBERS[0]: "-",
+    NOT_NUMBERS[1]: "for ever",
+}
+
+
+@pytest.mark.parametrize(("seconds", "text"), DURATIONS.items(), ids=str)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_money():
+    assert [money(x, "USD") for x in (0, 1e-6, 0.005, 12.345, 999.99, 1234567.8, None)] == [
+        "0.00 USD",
+        "<0.01 USD",
+        "0.01 USD",
+        "12.35 USD",
+        "999.99 USD",
+        "1,234,568 USD",
+        "-",
+    ]
+    assert money(3) == "3.00"

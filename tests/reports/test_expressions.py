@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ConfigError
 from pipeline.reports.expressions import (
     DEEPEST,
+    Anywhere,
     Call,
     Comparison,
     Junction,
@@ -31,8 +32,10 @@ def shape(tree: Tree | Name | Number | Text | Call | None) -> object:
             return (word, *map(shape, parts))
         case Negation(part):
             return ("not", shape(part))
-        case Call(name, argument):
-            return (name, "()", shape(argument))
+        case Call(name, arguments):
+            return (name, "()", *map(shape, arguments))
+        case Anywhere(column, part):
+            return ("any", shape(column), shape(part))
         case Text(value):
             return repr(value)
         case None:
@@ -51,7 +54,18 @@ def shape(tree: Tree | Name | Number | Text | Call | None) -> object:
         ("not a<1 and b<2", ("and", ("not", ("a", "<", 1)), ("b", "<", 2))),
         ("not (a<1 and not b<2)", ("not", ("and", ("a", "<", 1), ("not", ("b", "<", 2))))),
         ("p99.9(x) != 2", (("p99.9", "()", "x"), "!=", 2)),
-        ("n() == 0", (("n", "()", None), "==", 0)),
+        ("n() == 0", (("n", "()"), "==", 0)),
+        ("f(g(x), 'y') > 0", (("f", "()", ("g", "()", "x"), "'y'"), ">", 0)),
+        (
+            "f(g(x) < 1 and y > 2) > 0",
+            (("f", "()", ("and", (("g", "()", "x"), "<", 1), ("y", ">", 2))), ">", 0),
+        ),
+        ("any(x, a < 1 or b < 2)", ("any", "x", ("or", ("a", "<", 1), ("b", "<", 2)))),
+        (
+            "not any('x y', a < 1) and b < 2",
+            ("and", ("not", ("any", "'x y'", ("a", "<", 1))), ("b", "<", 2)),
+        ),
+        ("any < 1", ("any", "<", 1)),
         (
             'share(s == "e" or t < 3) > .5'.replace(".5", "0.5"),
             (("share", "()", ("or", ("s", "==", "'e'"), ("t", "<", 3))), ">", 0.5),
@@ -79,6 +93,7 @@ def test_trees(source, wanted):
         ("1E6", 1_000_000),
         ("-2", -2),
         ("-1.5e2", -150),
+        ("-5%", -0.05),
         ("3.", 3),
     ],
 )
@@ -98,19 +113,26 @@ def test_numbers(text, value):
         ("a < 1)", 6, "found '\\)'"),
         ("a = 1", 3, "'=' is not part of an expression"),
         ("a < 'x", 5, "a text that does not end"),
-        ("a < 1,000", 6, "',' is not part"),
+        ("a < 1,000", 6, "found ','"),
         ("a < 3kk", 5, "'3kk' is not a number"),
         ("a < 3 k", 7, "found 'k'"),
         ("and < 3", 1, "found 'and'"),
         ("a < 1 and", 10, "expected a figure"),
         ("p95(a", 6, "expected '\\)'|expected a comparison"),
         ("a < 1; import os", 6, "';' is not part"),
-        ("__import__('os')", 16, "expected a comparison"),
+        ("__import__('os')", 17, "expected a comparison"),
         ("a\x1b[2J < 1", 2, "is not part"),
         ("not " * (DEEPEST + 1) + "a < 1", 4 * DEEPEST + 1, f"more than {DEEPEST} levels"),
         ("(" * 5000, DEEPEST + 1, f"more than {DEEPEST} levels"),
+        ("f(" * 5000, 2 * DEEPEST + 1, f"more than {DEEPEST} levels"),
+        ("any(x, " * 5000, 7 * DEEPEST + 1, f"more than {DEEPEST} levels"),
+        ("any(x) > 1", 6, "expected ','"),
+        ("any(x, a)", 9, "expected a comparison"),
+        ("any(f(x), a < 1)", 5, "any takes a column"),
+        ("f(a,) > 1", 5, "expected a figure"),
+        ("f(a b) > 1", 5, "expected '\\)'"),
     ],
-    ids=range(20),
+    ids=range(27),
 )
 def test_what_cannot_be_read_is_pointed_at(source, at, what):
     with pytest.raises(ConfigError, match=what) as raised:
@@ -122,7 +144,7 @@ def test_what_cannot_be_read_is_pointed_at(source, at, what):
     assert not re.search("[\x00-\x1f]", first + shown + caret)
 
 
-@given(st.text(max_size=40) | st.text("ab()<>=!\"' 1.5kM%andort", max_size=60))
+@given(st.text(max_size=40) | st.text("ab(),<>=!\"' 1.5kM%andort", max_size=60))
 def test_any_text_is_read_or_refused(source):
     with contextlib.suppress(ConfigError):
         parse(source)

@@ -7,12 +7,9 @@ import polars as pl
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.reports.requirements import (
-    Finding,
-    check_requirements,
-    exact_quantiles,
-    parse_requirement,
-)
+from pipeline.reports.gate import Gate
+from pipeline.reports.requirements import Finding, Requirement
+from pipeline.reports.term_values import Missing, Rows
 
 SCHEMA = {
     "status": pl.String,
@@ -35,9 +32,16 @@ SCORES = pl.LazyFrame(ROWS, schema=SCHEMA, orient="row")
 PERPLEXITIES = [math.exp(x) for x in (2, 3, 5)]
 
 
-def check(source: str, scores: pl.LazyFrame = SCORES) -> Finding:
-    requirement = parse_requirement(source, scores.collect_schema())
-    return check_requirements(scores, [requirement])[0]
+def check(
+    source: str,
+    scores: pl.LazyFrame = SCORES,
+    *,
+    weight: pl.Expr | None = None,
+    baseline: pl.LazyFrame | Missing | None = None,
+) -> Finding:
+    before = Rows(baseline) if isinstance(baseline, pl.LazyFrame) else baseline
+    gate = Gate([Requirement.read(source)], Rows(scores, weight), before)
+    return gate.findings(gate.judge())[0]
 
 
 @pytest.mark.parametrize(
@@ -116,12 +120,12 @@ def test_an_empty_run_has_no_share():
 
 def test_several_requirements_are_judged_each_by_its_own():
     sources = ["p50(perplexity) > 1", "p50(perplexity) > 1k", "documents < 1"]
-    requirements = [parse_requirement(source, SCORES.collect_schema()) for source in sources]
-    findings = check_requirements(SCORES, requirements)
+    gate = Gate([Requirement.read(source) for source in sources], Rows(SCORES), None)
+    findings = gate.findings(gate.judge())
     assert [finding.expression for finding in findings] == sources
     assert [finding.failed for finding in findings] == [True, False, False]
     assert list(findings[2].values) == ["documents"]
-    assert check_requirements(SCORES, []) == []
+    assert Gate([], Rows(SCORES), None).judge() == []
 
 
 @pytest.mark.parametrize(
@@ -133,9 +137,9 @@ def test_several_requirements_are_judged_each_by_its_own():
         ("shar(a == 1) > 1", 1, "no figure 'shar'", "did you mean 'share'?"),
         ("p101(nll) > 1", 1, "no figure 'p101'", None),
         ("zzz > 1", 1, "no figure 'zzz'", None),
-        ("p95 > 1", 1, "p95 is of a column", None),
-        ("mean() > 1", 1, "mean is of a column", None),
-        ("share(status) > 1", 1, "share is of a condition", None),
+        ("p95 > 1", 1, "p95 takes a column", None),
+        ("mean() > 1", 1, "mean takes a column", None),
+        ("share(status) > 1", 1, "share takes a condition", None),
         ("documents(nll) > 1", 1, "documents takes no argument", None),
         ("mean(status) > 1", 6, "column 'status' is String, not a number", None),
         ('documents > "4"', 13, "a figure is a number", None),
@@ -172,8 +176,7 @@ def test_mistakes_are_pointed_at(source, at, what, hint):
 def test_figures_of_a_sample_are_those_of_its_rows_repeated(figure):
     weights = [3, 1, 4, 2]
     weighted = SCORES.with_columns(w=pl.Series(weights, dtype=pl.Float64))
-    requirement = parse_requirement(f"{figure} > 1", weighted.collect_schema(), pl.col("w"))
-    [found] = check_requirements(weighted, [requirement])
+    found = check(f"{figure} > 1", weighted, weight=pl.col("w"))
     frame = SCORES.collect()
     repeated = pl.concat([frame[i] for i, times in enumerate(weights) for _ in range(times)])
     expected = check(f"{figure} > 1", repeated.lazy())
@@ -187,16 +190,15 @@ def test_a_quantile_of_a_sample_is_weighted():
         ([1, 1, 1, 1e9], math.exp(5)),
     ):
         rows = SCORES.with_columns(w=pl.Series(weights, dtype=pl.Float64))
-        requirement = parse_requirement("p75(perplexity) > 1", rows.collect_schema(), pl.col("w"))
-        [found] = check_requirements(rows, [requirement])
+        found = check("p75(perplexity) > 1", rows, weight=pl.col("w"))
         assert found.values["p75(perplexity)"] == pytest.approx(expected)
 
 
 def test_exact_quantiles_have_the_names_of_figures():
     sources = ["p95(perplexity) > 1 and p99.4( perplexity ) > 1", "p05(nll) > 1 or p100(nll) > 1"]
-    requirements = [parse_requirement(source, SCORES.collect_schema()) for source in sources]
-    found = exact_quantiles(requirements, check_requirements(SCORES, requirements))
-    assert found == {
+    gate = Gate([Requirement.read(source) for source in sources], Rows(SCORES), None)
+    gate.judge()
+    assert gate.run.exact_quantiles()[None] == {
         "perplexity": {
             "p95": pytest.approx(np.quantile(PERPLEXITIES, 0.95)),
             "p99.4": pytest.approx(np.quantile(PERPLEXITIES, 0.994)),

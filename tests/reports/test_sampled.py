@@ -241,3 +241,38 @@ def test_weights_that_nobody_knows_are_an_error():
     draw = make_draw([Stratum(value="elsewhere", num_rows=9, num_drawn=3)])
     with pytest.raises(pl.exceptions.PolarsError):
         weighed(frame.lazy(), draw).collect()
+
+
+def test_groups_have_intervals_that_hold_the_truth_as_often_as_they_say():
+    """Groups of another column than the strata, of which each stratum has some."""
+    frame = population(7)
+    random = np.random.default_rng(8)
+    kind = random.choice(["long", "short"], frame.height, p=[0.3, 0.7])
+    level = np.where(kind == "long", 1.3, 1.0)
+    frame = frame.with_columns(kind=pl.Series(kind), nll=pl.col("nll") * pl.Series(level))
+    inside, number = 0, 0
+    for seed in range(150):
+        drawn, strata = draw(frame, {"web": 120, "books": 90, "code": 40}, seed)
+        whole = make_draw(strata)
+        for group in corpus_groups(weighed(drawn.lazy(), whole), "kind", whole):
+            own = frame.filter(pl.col("kind") == group.value)
+            found = group.figures.intervals["corpus_perplexity"]
+            inside += found.low <= truth(own) <= found.high
+            number += 1
+    assert number == 300
+    assert 0.91 <= inside / number <= 0.985
+
+
+def test_intervals_of_a_sampled_corpus_are_its_estimates_and_of_one_row_there_is_none():
+    frame = population(9)
+    drawn, strata = draw(frame, {"web": 50, "books": 40, "code": 60}, 0)
+    one = drawn["nll"].is_not_null().arg_max()
+    labels = ["one" if i == one else "others" for i in range(drawn.height)]
+    whole = make_draw(strata)
+    rows = weighed(drawn.with_columns(label=pl.Series(labels)).lazy(), whole)
+    estimated = sampled(rows, whole).estimates
+    figures = corpus_figures(rows, whole)
+    assert figures.intervals == {name: found.interval for name, found in estimated.items()}
+    groups = {group.value: group.figures for group in corpus_groups(rows, "label", whole)}
+    assert set(groups["one"].intervals.values()) == {None}
+    assert groups["others"].intervals["bits_per_byte"] is not None

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tracing
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import ConfigError, EngineError
 from pipeline.planning.plan import open_run
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
 from pipeline.scoring.shard import score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from pipeline.tracing import ENGINE, RunTrace, ShardTrace, Span, Tracer, to_chrome
 from tests.support.fakes import FakeEngine
@@ -61,7 +61,7 @@ def scored(tmp_path, tiny_model):
             manifest.task(0),
             manifest,
             engine=engine,
-            tokenizer=Tokenizer(str(tiny_model)),
+            tokenizer=HubTokenizer(str(tiny_model)),
             store=store,
             trace=trace,
         )
@@ -191,7 +191,7 @@ def test_an_empty_trace_is_a_trace(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("", "is a folder"), ("no/such/file", "a folder that is not there")]
+    ("name", "reason"), [("", "is a folder"), ("no/such/file", "a folder that does not exist")]
 )
 def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path, name, reason):
     with pytest.raises(ConfigError, match=reason):

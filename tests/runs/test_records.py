@@ -275,7 +275,7 @@ def test_a_command_says_it_in_one_line(winnow, run, command, file):
             path.write_bytes(content)
             code, _, said = winnow(*COMMANDS[command], run)
             assert code in (0, 1, 2)
-            assert "fault in Winnow" not in said, content
+            assert "bug in Winnow" not in said, content
             if code == 2:
                 assert said.startswith("Error: ")
     finally:

@@ -294,30 +294,52 @@ def test_an_interrupt_is_the_watchers_alone(winnow, going, monkeypatch):
         each_pause(monkeypatch, interrupt)
         code, _, err = winnow("status", going.location, "--watch")
     assert code == 130
-    assert err == "Stopped watching; the run goes on.\n"
+    assert err == "Stopped watching; the run continues.\n"
 
 
 def test_a_run_that_is_not_planned_yet(winnow, finished, tmp_path, monkeypatch):
     store = RunStore(str(tmp_path / "new"))
-    code, out, err = winnow("status", store.location, "--watch")
+    code, out, err = winnow("status", store.location)
     assert (code, out) == (2, "")
     assert "is not a run directory" in err
 
-    lock = RunLock(store.root)
-    lock.__enter__()
-    code, out, err = winnow("status", store.location)
+    with RunLock(store.root):
+        code, out, err = winnow("status", store.location)
     assert (code, out) == (2, "")
     assert f"is not planned yet: process {os.getpid()} on " in err
-    manifest = finished.require_manifest()
+    manifest, lock = finished.require_manifest(), RunLock(store.root)
     each_pause(
         monkeypatch,
+        lambda: None,
+        lambda: lock.__enter__(),
         lambda: None,
         lambda: (store.write_manifest(manifest), lock.__exit__(None, None, None)),
     )
     code, out, err = winnow("status", store.location, "--watch")
     assert code == 1
-    assert err.count("is not planned yet; waiting") == 1
+    first, second = err.splitlines()[:2]
+    assert first == f"{store.location}: there is no run yet; waiting for winnow score to begin one"
+    assert f"is not planned yet; waiting for process {os.getpid()} on " in second
     assert "stopped" in out
+
+
+def test_waiting_for_a_run_can_be_interrupted(winnow, tmp_path, monkeypatch):
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    each_pause(monkeypatch, lambda: None, interrupt)
+    code, out, err = winnow("status", tmp_path / "new", "--watch", "--json")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[1:] == ["Stopped waiting."]
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_will_never_be_a_run_is_not_waited_for(winnow, tmp_path):
+    (tmp_path / "a.parquet").touch()
+    for place in (tmp_path, tmp_path / "a.parquet"):
+        code, out, err = winnow("status", place, "--watch")
+        assert (code, out) == (2, "")
+        assert "not a run directory" in err
 
 
 DURATIONS = {0: "0 s", 59.6: "1 min 0 s", 3700: "1 h 1 min", 200_000: "2 d 7 h", -5: "0 s"}

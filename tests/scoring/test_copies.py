@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.run.isolation import PoisonSearch, Rows
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import EngineError
 from pipeline.planning.plan import open_run
 from pipeline.runs.manifest import Totals
@@ -20,7 +21,6 @@ from pipeline.scoring import copies
 from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.shard import probe_shard, score_shard
 from pipeline.scoring.stream import MOST_WAITING
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from tests.support.fakes import FakeEngine
 
@@ -28,8 +28,8 @@ WINDOW = 8
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer(str(tiny_model))
+def tokenizer(tiny_model: Path) -> HubTokenizer:
+    return HubTokenizer(str(tiny_model))
 
 
 class Counting(FakeEngine):
@@ -84,7 +84,7 @@ class Corpus:
         return totals, pq.read_table(Path(store.location) / store.part_name(0))
 
 
-def all_alike(corpus: Corpus, tokenizer: Tokenizer) -> tuple[Totals, pa.Table]:
+def all_alike(corpus: Corpus, tokenizer: HubTokenizer) -> tuple[Totals, pa.Table]:
     """With and without: the same rows in every column. The totals with."""
     with_copies, rows = corpus.score(tokenizer, dedup=True)
     without, expected = corpus.score(tokenizer, dedup=False)
@@ -174,7 +174,7 @@ def test_scores_that_are_not_finite_are_copied_as_they_are(tmp_path, tiny_model,
 # --- documents that kill the engine
 
 
-def search(corpus: Corpus, tokenizer: Tokenizer, **how: bool) -> dict[int, str]:
+def search(corpus: Corpus, tokenizer: HubTokenizer, **how: bool) -> dict[int, str]:
     """As the driver searches, with an engine that dies of every text with a mark."""
     [shard] = corpus.manifest.shards
     hunt = PoisonSearch(shard.num_rows)
@@ -276,7 +276,7 @@ def test_batches_of_copies_alone_do_not_pile_up(tmp_path, tiny_model, tokenizer,
     ahead: list[int] = []
     done = 0
 
-    class Watched(Tokenizer):
+    class Watched(HubTokenizer):
         asked = 0
 
         def encode(self, texts, *, offsets=False):

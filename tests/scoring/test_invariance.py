@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.sizing import EngineSettings
-from pipeline.engine.vllm_engine import VllmEngine
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.planning.plan import open_run
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 
 TOLERANCE = 1e-5
@@ -62,7 +62,7 @@ def scored(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory):
         store = RunStore(config.out)
         manifest, _ = open_run(config, store, default_shard_tokens=10_000)
         store.write_manifest(manifest)
-        tokenizer = Tokenizer(str(tiny_model))
+        tokenizer = HubTokenizer(str(tiny_model))
         for shard in manifest.shards:
             score_shard(
                 manifest.task(shard.id), manifest, engine=engine, tokenizer=tokenizer, store=store

@@ -14,17 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Encoded, Engine, Tokenizer
+from pipeline.engine.vllm.rules import CausalRules
+from pipeline.engine.vllm.tokenizer import HubTokenizer
+from pipeline.engine.windows import plan_windows
 from pipeline.errors import EngineError, UnreadableFileError, WinnowError
 from pipeline.planning.plan import open_run
-from pipeline.runs.manifest import Manifest, ScoringRules, Totals, add_totals
+from pipeline.runs.manifest import Manifest, Totals, add_totals
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import RATIOS, Document, Window, WindowScore
 from pipeline.scoring.preparing import prepare_document
 from pipeline.scoring.shard import score_shard
-from pipeline.scoring.tokenizer import Encoded, Tokenizer
-from pipeline.scoring.windows import plan_windows
 from pipeline.settings.config import ScoreConfig
 from tests.support.fakes import FakeEngine, fake_logprobs
 from tests.support.tiny import MAX_TOKENS
@@ -46,8 +47,8 @@ TEXTS: list[str | None] = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_model: Path) -> Tokenizer:
-    return Tokenizer(str(tiny_model))
+def tokenizer(tiny_model: Path) -> HubTokenizer:
+    return HubTokenizer(str(tiny_model))
 
 
 class Run:
@@ -65,11 +66,11 @@ class Run:
         self.store.write_manifest(self.manifest)
 
     @property
-    def rules(self) -> ScoringRules:
+    def rules(self) -> CausalRules:
         return self.manifest.rules
 
     def score(
-        self, tokenizer: Tokenizer, engine: Engine | None = None, **callbacks: Any
+        self, tokenizer: HubTokenizer, engine: Engine | None = None, **callbacks: Any
     ) -> list[Totals]:
         return [
             score_shard(
@@ -115,7 +116,7 @@ def score(tmp_path, tiny_model, tokenizer):
     return do
 
 
-def expected_nll(text: str, tokenizer: Tokenizer, rules: ScoringRules, **how: bool) -> float:
+def expected_nll(text: str, tokenizer: HubTokenizer, rules: CausalRules, **how: bool) -> float:
     windows = plan_windows(
         tokenizer.encode([text])[0].ids,
         prefix=rules.prefix_token_id,
@@ -289,13 +290,13 @@ def test_statuses(score, value, settings, expected):
 def test_a_document_beyond_all_measure_is_not_tokenized(score, tokenizer, monkeypatch):
     monkeypatch.setattr("pipeline.corpus.reader.LARGEST_TEXT_CHARS", 50)
     seen: list[str] = []
-    encode = Tokenizer.encode
+    encode = HubTokenizer.encode
 
-    def watched(self: Tokenizer, texts: list[str], **options: bool):
+    def watched(self: HubTokenizer, texts: list[str], **options: bool):
         seen.extend(texts)
         return encode(self, texts, **options)
 
-    monkeypatch.setattr(Tokenizer, "encode", watched)
+    monkeypatch.setattr(HubTokenizer, "encode", watched)
     bomb = "é " * 26
     rows = score(["one", bomb, bomb, "x" * 50], window_tokens=WINDOW)
     assert rows["status"].to_list() == ["ok", "error", "error", "ok"]
@@ -325,13 +326,13 @@ def test_truncate_scores_the_first_window_only(score, tokenizer):
     ],
     ids=["two bytes", "three bytes", "four bytes", "words", "without prefix"],
 )
-def test_the_bytes_of_a_truncated_text_are_those_of_the_characters_that_were_scored(
+def test_the_bytes_of_a_truncated_text_are_those_of_the_tokens_that_were_scored(
     score, text, prefix, scored
 ):
-    """15 tokens, which are 15 bytes: a character that the cut goes through counts."""
+    """15 tokens, which are 15 bytes; a word counts if the cut goes through it."""
     rows = score([text], window_tokens=WINDOW, long_documents="truncate", prefix=prefix)
     assert rows["num_tokens"].to_list() == [15]
-    assert rows["num_scored_bytes"].to_list() == [len(scored.encode())]
+    assert rows["num_scored_bytes"].to_list() == [15]
     assert rows["num_scored_words"].to_list() == [len(scored.split())]
     assert rows["num_chars"].to_list() == [len(text)]
 
@@ -346,7 +347,7 @@ def test_every_scored_document_has_bits_per_byte(score):
 def test_a_text_that_begins_with_the_prefix_gets_no_second_one(score):
     """Real tokenizers make the BOS of some texts; the tiny one never does."""
 
-    class WithBos:
+    class WithBos(Tokenizer):
         def encode(self, texts: list[str], *, offsets: bool = False) -> list[Encoded]:
             return [Encoded([0, 7, 8], [(0, 0), (0, 1), (1, 2)])]
 
@@ -434,7 +435,7 @@ def test_a_large_integer_among_floats_is_refused_and_a_small_one_is_not(score):
     floats = pa.table({"text": ["b"], "n": [0.5]})
     small = pa.table({"text": ["a"], "n": [2**53]})
     assert score([small, floats], carry=("n",))["n"].to_list() == [float(2**53), 0.5]
-    with pytest.raises(WinnowError, match="double does not hold every int64"):
+    with pytest.raises(WinnowError, match="double cannot hold every int64"):
         score([pa.table({"text": ["a"], "n": [2**53 + 1]}), floats], carry=("n",))
 
 

@@ -1,12 +1,12 @@
-"""`--token-logprobs` and `--token-ids`: lists beside the scores, one value a scored token."""
+"""`--token-logprobs` and `--token-ids`: lists beside the scores, one value per scored token."""
 
 import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.engine.vllm.tokenizer import HubTokenizer
+from pipeline.engine.windows import plan_windows
 from pipeline.runs.scores import scan_scores
-from pipeline.scoring.tokenizer import Tokenizer
-from pipeline.scoring.windows import plan_windows
 from tests.support.fakes import fake_logprobs
 from tests.support.runs import make_run
 
@@ -22,7 +22,7 @@ def scored(tmp_path, model, **settings) -> pl.DataFrame:
 @pytest.mark.parametrize("prefix", ["bos", "none"])
 def test_lists_hold_every_scored_token_in_order(tiny_model, tmp_path, prefix):
     rows = scored(tmp_path, tiny_model, token_logprobs=True, token_ids=True, prefix=prefix)
-    tokenizer = Tokenizer(str(tiny_model))
+    tokenizer = HubTokenizer(str(tiny_model))
     token = tokenizer.prefix(prefix).token_id
     for row in rows.iter_rows(named=True):
         text = TEXTS[row["row"] + (0 if row["file"] == "0.parquet" else 3)]

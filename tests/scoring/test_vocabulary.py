@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.doctor import examine
-from pipeline.engine.model import load_model
+from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.errors import EngineError, ModelError
-from pipeline.planning.identity import plan_rules
 from pipeline.runs.scores import scan_scores
 from pipeline.schema import Window, WindowScore
 from pipeline.settings.config import make_scoring_config
@@ -72,10 +71,12 @@ def test_a_prefix_that_the_model_does_not_have_is_refused(model):
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.bos_token = TOKEN
     tokenizer.save_pretrained(model)
-    found = load_model(str(model), revision=None, trust_remote_code=False)
+    backend = VllmBackend()
+    found = backend.load_model(make_scoring_config(str(model), {}))
     with pytest.raises(ModelError, match=rf"the bos token has the id {VOCAB_SIZE}"):
-        plan_rules(make_scoring_config(str(model), {}), found)
-    assert plan_rules(make_scoring_config(str(model), {"prefix": "eos"}), found).prefix == "eos"
+        backend.plan_rules(make_scoring_config(str(model), {}), found)
+    of_eos = backend.plan_rules(make_scoring_config(str(model), {"prefix": "eos"}), found)
+    assert of_eos.prefix == "eos"
 
 
 @pytest.mark.parametrize("command", ["plan", "score --dry-run"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from pipeline.scoring.windows import plan_windows
+from pipeline.engine.windows import plan_windows
 
 LAYERS, SLIDING = 2, 16
 REACH = LAYERS * (SLIDING - 1)

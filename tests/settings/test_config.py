@@ -44,7 +44,7 @@ def test_an_option_wins_over_the_file_and_the_file_over_the_default(file):
         '[score]\ncorpus = "file/"\nout = "file"\nmodel = "file"\nlimit = 5\nworkers = 2\n'
     )
     config = load(file, corpus="option/", limit=9)
-    assert (config.corpus, config.limit) == ("option/", 9)
+    assert (config.corpus, config.limit) == (("option/",), 9)
     assert (config.out, config.workers) == ("file", Workers(2, 2))
     assert (config.text_column, config.max_attempts) == ("text", 3)
 
@@ -66,6 +66,16 @@ def test_lists_are_replaced_and_not_joined(file):
     file.write_text('[score]\ncarry = ["source", "lang"]\n')
     assert load(file, **REQUIRED).carry == ("source", "lang")
     assert load(file, **REQUIRED, carry=["url"]).carry == ("url",)
+
+
+def test_several_locations_are_one_corpus(file):
+    file.write_text('[score]\ncorpus = ["a/", "b.parquet"]\n')
+    named = {key: value for key, value in REQUIRED.items() if key != "corpus"}
+    assert load(file, **named).corpus == ("a/", "b.parquet")
+    assert load(file, **named, corpus=["c/"]).corpus == ("c/",)
+    file.write_text("[score]\ncorpus = []\n")
+    with pytest.raises(ConfigError, match=r"corpus in \[score\] .* at least 1 item"):
+        load(file, **named)
 
 
 def test_options_alone_are_enough():
@@ -107,7 +117,7 @@ def test_every_setting_can_be_in_the_file(file):
     lines = [f"{key} = {toml(value)}" for key, value in settings.items()]
     file.write_text("\n".join(["[score]", *lines]), encoding="utf-8")
     found = load(file)
-    settings["workers"] = [2, 8]
+    settings |= {"workers": [2, 8], "corpus": [REQUIRED["corpus"]]}
     assert found.model_dump(mode="json") == settings
     # Each of them differs from its default, so each of them was taken from the file.
     defaults = {key: field.get_default() for key, field in ScoreConfig.model_fields.items()}
@@ -275,7 +285,8 @@ def test_offline_no_location_is_on_the_hub(file, key):
     file.write_text("[score]\noffline = true\n")
     with pytest.raises(UsageError, match=message):
         load(file, **REQUIRED | there)
-    assert getattr(load(**REQUIRED | there), key) == there[key]
+    found = getattr(load(**REQUIRED | there), key)
+    assert found == ((there[key],) if key == "corpus" else there[key])
     assert load(file, **REQUIRED, reuse="s3://hf/b").offline
 
 

@@ -11,12 +11,12 @@ from jobs.nights.night import load_night
 from jobs.run.score import Outcome, finish_run
 from pipeline.audits.record import Audit
 from pipeline.engine.protocol import Engine
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import take_over
 from pipeline.runs.manifest import Totals
 from pipeline.runs.store import RunStore
 from pipeline.scoring.shard import score_shard
-from pipeline.scoring.tokenizer import Tokenizer
 from pipeline.settings.config import ScoreConfig
 from tests.support.fakes import FakeEngine
 
@@ -52,7 +52,7 @@ class Scorer:
             for index, (path, reason) in enumerate(manifest.unreadable.items()):
                 store.write_failure(f"file-{index:05d}", {"file": path, "reason": reason})
         take_over(store, manifest)
-        tokenizer = Tokenizer(config.model)
+        tokenizer = HubTokenizer(config.model)
         left = [shard for shard in manifest.shards if shard.id not in store.done()]
         for shard in left[: len(left) - self.give_up]:
             store.clear_failure(f"{shard.id:05d}")

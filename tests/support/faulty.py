@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipeline.engine.sizing import EngineSettings
+from pipeline.engine.protocol import EngineSettings
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore

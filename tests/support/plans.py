@@ -2,7 +2,9 @@
 
 import pyarrow as pa
 
-from pipeline.runs.manifest import Manifest, ModelRecord, PlannedFile, ScoringRules, encode_schema
+from pipeline.engine.rules import ModelRecord
+from pipeline.engine.vllm.rules import CausalRules
+from pipeline.runs.manifest import Manifest, PlannedFile, encode_schema
 from pipeline.schema import Shard, Span, part_schema
 
 DIGEST = "0123456789abcdef" * 4
@@ -34,7 +36,7 @@ def make_manifest(**changes: object) -> Manifest:
         ),
         reuse=None,
         scoring="prompt_logprobs",
-        rules=ScoringRules(
+        rules=CausalRules(
             dtype="float32",
             prefix="bos",
             prefix_token_id=0,

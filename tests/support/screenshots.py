@@ -1,4 +1,5 @@
-"""Pictures of the demo's report for the README, light and dark: `make screenshots`.
+"""Pictures of the demo for the README, light and dark: its report, and a cut on the page of
+`winnow explore`. `make screenshots`.
 
     python -m tests.support.screenshots [FOLDER]
 
@@ -18,6 +19,8 @@ from pipeline.reports.page import to_html
 from pipeline.reports.report import Report
 from pipeline.runs.store import RunStore
 from tests.support.chromium import CHROMIUM, FLAGS
+from tests.support.explored import FLAGS as BROWSER_FLAGS
+from tests.support.explored import exploring
 
 DEMO = Path("demo")
 WIDTH, HEIGHT = 1040, 1215
@@ -25,7 +28,7 @@ WIDTH, HEIGHT = 1040, 1215
 
 
 def take_screenshots(folder: Path) -> int:
-    """Write report.png and report-dark.png. Raises WinnowError."""
+    """Write report.png, explore.png and both in the dark. Raises WinnowError."""
     if CHROMIUM is None:
         raise ConfigError(
             "there is no Chromium to take screenshots with", hint="apt-get install chromium"
@@ -37,6 +40,9 @@ def take_screenshots(folder: Path) -> int:
     folder.mkdir(exist_ok=True)
     for name, dark in (("report.png", False), ("report-dark.png", True)):
         photograph(page, folder / name, dark=dark)
+        print(folder / name)
+    for name, dark in (("explore.png", False), ("explore-dark.png", True)):
+        photograph_cut(store, folder / name, dark=dark)
         print(folder / name)
     return 0
 
@@ -71,6 +77,38 @@ def photograph(
             timeout=120,
             check=True,
         )
+
+
+def photograph_cut(store: RunStore, target: Path, *, dark: bool) -> None:
+    """The page with a cut on it, to the end of what it keeps."""
+    from playwright.sync_api import sync_playwright
+
+    with (
+        exploring(store.location, "--no-open", "--by", "source") as server,
+        sync_playwright() as own,
+    ):
+        browser = own.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": 2 * HEIGHT},
+            color_scheme="dark" if dark else "light",
+        )
+        page.goto(f"{server.address}#by=source&high=55")
+        page.get_by_text("Counted exactly").wait_for()
+        # As if all of it lay here.
+        manifest = store.require_manifest()
+        places = {manifest.corpus: "demo/corpus", store.location: "demo/run"}
+        places[manifest.model.name] = Path(manifest.model.name).name
+        for name in ("about", "command"):
+            line = page.locator(f"#{name}")
+            said = line.inner_text()
+            for place, shown in places.items():
+                said = said.replace(place, shown)
+            line.evaluate("(one, said) => { one.textContent = said; }", said)
+        end = page.locator("#command").bounding_box()
+        assert end is not None
+        height = int(end["y"] + end["height"]) + 8
+        page.screenshot(path=target, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
+        browser.close()
 
 
 if __name__ == "__main__":

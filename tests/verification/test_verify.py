@@ -11,10 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from pipeline.engine.vllm.backend import VllmBackend
+from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.errors import CorpusError, ModelError, RunError
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
-from pipeline.verification.reference import ReferenceScorer
 from pipeline.verification.truth import relative_error, sample_documents
 from pipeline.verification.verify import read_verification, verify_run
 from tests.support.runs import make_run
@@ -86,7 +87,7 @@ def test_integrity_alone_loads_no_model(true_run, monkeypatch):
     def load(*arguments: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("pipeline.verification.verify.ReferenceScorer", load)
+    monkeypatch.setattr(VllmBackend, "reference", load)
     verification = verify_run(true_run, sample=0)
     assert verification.passed
     assert verification.truth is None
@@ -95,7 +96,7 @@ def test_integrity_alone_loads_no_model(true_run, monkeypatch):
 def test_a_damaged_run_is_not_rescored(tiny_model, tmp_path, monkeypatch):
     store = make_run(tmp_path, tiny_model, TEXTS, engine=TrueEngine(tiny_model))
     store.root.remove("_SUCCESS")
-    monkeypatch.setattr("pipeline.verification.verify.ReferenceScorer", None)
+    monkeypatch.setattr(VllmBackend, "reference", None)
     verification = verify_run(store)
     assert not verification.passed
     assert verification.truth is None
@@ -122,7 +123,7 @@ def test_a_manifest_does_not_decide_that_code_runs(tiny_model, tmp_path):
     told(store, folder=str(evil), trust_remote_code=True)
     with pytest.raises(ModelError, match=f"scored with Python code from {evil}") as raised:
         verify_run(store)
-    assert "--trust-remote-code" in raised.value.hint
+    assert "trust_remote_code" in raised.value.hint
     assert verify_run(store, sample=0).passed
     told(store, folder=str(evil), trust_remote_code=False)
     with pytest.raises(ModelError, match="cannot load"):

@@ -24,7 +24,7 @@ TERCILES = (Fraction(100, 3), Fraction(200, 3))
 
 @dataclass(frozen=True)
 class Buckets(Rule):
-    """Those of the three that are named; every row is told its own."""
+    """Those of the three that are named; every row gets its own."""
 
     metric: str
     kept: tuple[Bucket, ...]
@@ -44,7 +44,7 @@ class Buckets(Rule):
     def identity(self) -> dict[str, Value]:
         return {} if self.table is None else {"cut-offs": digest(self.table)}
 
-    def find(self, rows: pl.LazyFrame) -> Self:
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
         if self.table is not None:
             found = of_groups(rows, self.within, self.table, "head", "middle")
             return replace(self, cutoffs=found)

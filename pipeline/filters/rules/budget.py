@@ -1,7 +1,8 @@
 """`budget_tokens` and `budget_bytes`: of what all other rules keep, the most that fits.
 
 The lowest or highest values first, equal ones in a random order; or, middle first, dropping as many
-tokens at either end; or in a random order. It ends at the first document that does not fit. What is
+tokens or bytes at either end, so that the middle is the median that each document counts for by its
+size; or in a random order. It ends at the first document that does not fit. What is
 kept without a score is charged to it.
 
 Within groups each group has a part of the budget, rounded down: in proportion to what the other
@@ -33,22 +34,26 @@ from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.hashing import row_hash
 from pipeline.statistics.order_statistics import (
+    bins_of,
     from_sortable_bits,
     histogram,
+    rows_in,
     select,
     sortable_bits,
 )
 
-MOST_TIED = 1 << 20
-"""Documents with the value at an edge of the budget that are held, not read twice more."""
+MOST_HELD = 1 << 22
+"""Most documents near an edge of the budget that are held in memory; more are read again."""
 EDGE = {"key": pl.UInt64, "tie": pl.UInt64}
 ENDS = ("after", "before")
+PLACES = (*ENDS, "middle")
+MIDDLE = "middle key"
 EDGES = {f"{end} {name}": kind for end in ENDS for name, kind in EDGE.items()}
 
 
 @dataclass(frozen=True)
 class Budget(Rule):
-    """So many tokens or bytes."""
+    """A budget of tokens or bytes."""
 
     unit: Literal["tokens", "bytes"]
     amount: int
@@ -59,8 +64,9 @@ class Budget(Rule):
     shares: dict[str, float] | None = None
     """Of each group of `within`, in any unit; None is in proportion."""
     edges: pl.DataFrame | None = None
-    """[group, budget, and EDGES]: a place in the order of the budget is `key`, then `tie`. What is
-    kept lies after one edge, before the other; null is its end."""
+    """[group, budget, EDGES, MIDDLE]: a place in the order of the budget is `key`, then `tie`. What
+    is kept lies after one edge, before the other; null is its end. The middle is there where it is
+    spent from the middle and not all fits."""
 
     of_kept: ClassVar[int] = 2
 
@@ -75,12 +81,13 @@ class Budget(Rule):
             return {}
         return {f"nats:{self.metric}": pl.col("nll") / column_named(str(ratio.per))}
 
-    def find(self, rows: pl.LazyFrame) -> Self:
-        # Without a score nothing is kept but by another setting.
-        spent = rows.filter(~pl.col("scored"), pl.col("keep")).select(column_named(self.unit).sum())
-        rest = max(0, self.amount - spent.collect(engine="streaming").item())
-        kept = self._ordered(rows.filter(pl.col("scored"), pl.col("keep"))).select(
-            "key", "tie", group=group_value(self.within), weight=column_named(self.unit)
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
+        rest = self.amount
+        if keeps_unscored:
+            spent = rows.filter(~pl.col("scored"), pl.col("keep")).select(column_named(self.unit))
+            rest = max(0, rest - spent.sum().collect(engine="streaming").item())
+        kept = self._keyed(rows.filter(pl.col("scored"), pl.col("keep"))).with_columns(
+            group=group_value(self.within), weight=column_named(self.unit)
         )
         return replace(self, edges=self._edges(kept, rest))
 
@@ -91,7 +98,9 @@ class Budget(Rule):
             if self.edges[f"{end} key"].null_count() < self.edges.height:
                 at, last = (column_named(f"{end} {part}") for part in EDGE)
                 kept &= at.is_null() | beyond(key, at) | ((key == at) & beyond(tie, last))
-        beside = look_up(self._ordered(rows), self.edges.drop("budget"), self.within)
+        beside = look_up(
+            self._tied(self._keyed(rows)), self.edges.drop("budget", MIDDLE), self.within
+        )
         return beside.with_columns(kept.alias(name)).drop(*EDGE, *EDGES)
 
     def words(self) -> Iterable[str]:
@@ -108,37 +117,40 @@ class Budget(Rule):
             where = label(group["group"], self.within)
             what = "the budget" if self.within is None else f"{group['budget']:,} {self.unit}"
             verb = "ends" if self.within is None else "end"
+            if group["middle"] is not None:
+                middle = f"the middle is {self.metric} {group['middle']:.6g}"
+                yield f"{where}{middle}, the median by {self.unit}"
             if said:
                 yield f"{where}{what} {verb} at {self.metric} {' and '.join(said)}"
 
     def edge_values(self) -> list[dict[str, Any]]:
-        """{group, budget, after, before}: each group's part, and the values at which it begins and
-        ends; None where it goes to the end."""
+        """{group, budget, after, before, middle}: each group's part, and the values at which it
+        begins and ends; None where it goes to the end, and in a random order."""
         assert self.edges is not None
-        values = self.edges.select(
-            "budget",
-            after=from_sortable_bits(pl.col("after key")),
-            before=from_sortable_bits(pl.col("before key")),
-        )
+        places = {name: from_sortable_bits(column_named(f"{name} key")) for name in PLACES}
         if self.prefer == "random":
-            values = values.with_columns(pl.lit(None, pl.Float64).alias(end) for end in ENDS)
+            places = dict.fromkeys(PLACES, pl.lit(None, pl.Float64))
+        values = self.edges.select("budget", **places)
         names = group_names(self.edges["group"])
         return [
             {"group": name, **row}
             for name, row in zip(names, values.iter_rows(named=True), strict=True)
         ]
 
-    def _ordered(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """With `key` and `tie`, by which the budget is spent."""
-        order = row_hash(self.seed, "order")
+    def _keyed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """With `key`, by which the budget is spent."""
         if self.prefer == "random":
-            return rows.with_columns(key=order, tie=order)
-        value, tie = metric_value(self.metric), order
+            return rows.with_columns(key=row_hash(self.seed, "order"))
+        return rows.with_columns(key=sortable_bits(metric_value(self.metric)))
+
+    def _tied(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """With `tie`, by which it is spent among equal keys."""
+        tie = row_hash(self.seed, "order")
         if self.columns:
             # What a float64 cannot hold has an order too: that of its logarithm.
-            nats = column_named(f"nats:{self.metric}")
-            tie = pl.when(value == LARGEST).then(sortable_bits(nats)).otherwise(order)
-        return rows.with_columns(key=sortable_bits(value), tie=tie)
+            nats = sortable_bits(column_named(f"nats:{self.metric}"))
+            tie = pl.when(metric_value(self.metric) == LARGEST).then(nats).otherwise(tie)
+        return rows.with_columns(tie=tie)
 
     def _edges(self, rows: pl.LazyFrame, budget: int) -> pl.DataFrame:
         """Where the order of each group's budget begins and ends."""
@@ -153,23 +165,22 @@ class Budget(Rule):
             "low": {"before": pl.col("budget")},
             "random": {"before": pl.col("budget")},
             "high": {"after": excess - 1},
-            "middle": {"after": half - 1, "before": total - half},
+            "middle": {"after": half - 1, "before": total - half, "middle": total // 2},
         }[self.prefer]
         short = groups.filter(excess > 0)
         targets = [short.select("group", target=target) for target in wanted.values()]
-        found = select(weighed, counted, pl.concat(targets).unique())
+        all_targets = pl.concat(targets).unique()
+        near = self._tied(rows_in(rows, bins_of(counted, all_targets)))
+        rows = _held(near.select("group", "key", "tie", "weight"))
+        found = select(rows.select("group", "key", "weight"), counted, all_targets)
         at = self._among_equals(rows, found)
         edges = groups.select("group", "budget")
-        for end in ENDS:
-            own = short.select("group", target=wanted.get(end, pl.lit(None, pl.Int64)))
-            own = own.join(at, on=["group", "target"], nulls_equal=True)
-            edges = edges.join(
-                own.select("group", **{f"{end} {name}": column_named(name) for name in EDGE}),
-                on="group",
-                how="left",
-                nulls_equal=True,
-            )
-        return edges.sort("group")
+        for place in PLACES:
+            names = {f"{place} {name}": column_named(name) for name in EDGE}
+            own = short.select("group", target=wanted.get(place, pl.lit(None, pl.Int64)))
+            own = own.join(at, on=["group", "target"], nulls_equal=True).select("group", **names)
+            edges = edges.join(own, on="group", how="left", nulls_equal=True)
+        return edges.drop("middle tie").sort("group")
 
     def _among_equals(self, rows: pl.LazyFrame, found: pl.DataFrame) -> pl.DataFrame:
         """[group, target, key, tie] of the edges, whose values are found."""
@@ -180,9 +191,7 @@ class Budget(Rule):
         tied = rows.join(sets.lazy(), on=["group", "key"], nulls_equal=True).select(
             "weight", group="set", key="tie"
         )
-        few = tied.head(MOST_TIED + 1).collect(engine="streaming")
-        if few.height <= MOST_TIED:
-            tied = few.lazy()
+        tied = _held(tied)
         left = found.join(sets, on=["group", "key"], nulls_equal=True).with_columns(
             rest=pl.col("target") - pl.col("below")
         )
@@ -225,6 +234,12 @@ class Budget(Rule):
                     hint=near_or_known(name, names[:20]),
                 )
         return names
+
+
+def _held(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The same rows, in memory if they are few."""
+    few = rows.head(MOST_HELD + 1).collect(engine="streaming")
+    return few.lazy() if few.height <= MOST_HELD else rows
 
 
 def make(config: FilterConfig) -> list[Rule]:

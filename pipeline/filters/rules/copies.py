@@ -39,7 +39,7 @@ class Copies(Rule):
     def columns(self) -> dict[str, pl.Expr]:
         return {"text_hash": pl.col("text_hash")}
 
-    def find(self, rows: pl.LazyFrame) -> Self:
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
         texts = rows.filter(pl.col("scored"), pl.col("keep"), pl.col("text_hash").is_not_null())
         order = [pl.col("text_hash"), pl.col("bytes")]
         columns = ["bytes", "file", "row"]

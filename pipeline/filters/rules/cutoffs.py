@@ -35,7 +35,7 @@ class Table(Rule):
     def identity(self) -> dict[str, Value]:
         return {"cut-offs": digest(self.table)}
 
-    def find(self, rows: pl.LazyFrame) -> Self:
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
         return replace(self, cutoffs=of_groups(rows, self.within, self.table, "low", "high"))
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:

@@ -27,7 +27,7 @@ class Percentile(Rule):
     def metrics(self) -> tuple[str, ...]:
         return (self.metric,)
 
-    def find(self, rows: pl.LazyFrame) -> Self:
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
         ends = {"low": lower(self.low), "high": upper(self.high)}
         found = find_cutoffs(rows, self.metric, self.within, ends, self.weight)
         return replace(self, cutoffs=found)

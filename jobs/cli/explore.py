@@ -1,0 +1,96 @@
+"""What `winnow explore` does: open a run, make its bins, serve a page and say where it is."""
+
+import os
+import sys
+import threading
+import webbrowser
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from jobs.console import screen
+from pipeline.errors import UsageError, named, require_modules
+from pipeline.explore.run import ExploredRun, open_run
+from pipeline.reports.excerpts import METRIC
+from pipeline.reports.groups import check_group
+
+if TYPE_CHECKING:
+    from jobs.explore.queries import Queries
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def explore_and_serve(
+    run: str,
+    *,
+    by: str | None,
+    corpus: str | None,
+    partial: bool,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    opens: bool,
+) -> None:
+    """Serve until a signal ends the process. Raises WinnowError before that."""
+    require_modules("winnow explore", "starlette", "uvicorn")
+    if host not in LOOPBACK and not allow_remote:
+        raise UsageError(
+            f"{named('host')} {host} can be reached from other machines",
+            hint=f"leave it out and forward the port (ssh -L), or give {named('allow_remote')}: "
+            "then whoever has the address reads the run and its texts, unencrypted",
+        )
+    from jobs.explore.app import make_app
+    from jobs.explore.queries import Queries
+    from jobs.explore.serve import new_token, open_port, serve
+
+    opened = open_run(run, corpus=corpus, partial=partial)
+    if by is not None:
+        check_group(by, opened.manifest)
+    sock = open_port(host, port)
+    queries = Queries(opened, by if by is not None else opened.default_column())
+    _fill(queries, opened)
+    token = new_token()
+    number = sock.getsockname()[1]
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{number}/{token}/"
+    app = make_app(queries, token, is_remote=host not in LOOPBACK)
+    serve(app, sock, lambda: _tell(address, number, opened, host, opens=opens))
+
+
+def _fill(queries: "Queries", run: ExploredRun) -> None:
+    """The first distribution, so that the page is there at once."""
+    messages = screen.messages()
+    bar = Progress(
+        TextColumn("Reading the scores"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=messages,
+        transient=True,
+        disable=not messages.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=run.num_rows)
+        queries.bins_of(METRIC, queries.by, progress=lambda rows: bar.update(task, advance=rows))
+
+
+def _tell(address: str, port: int, run: ExploredRun, host: str, *, opens: bool) -> None:
+    messages = screen.messages()
+    if run.corpus_fault:
+        messages.print(f"No texts will be shown: {run.corpus_fault}", style="yellow")
+    if not run.parts.is_complete:
+        messages.print("The run is not complete: what is shown is partial.", style="yellow")
+    if host not in LOOPBACK:
+        messages.print(
+            "Whoever has this address and reaches this machine reads the run and its texts.",
+            style="yellow",
+        )
+    print(address, flush=True)
+    if "SSH_CONNECTION" in os.environ and host in LOOPBACK:
+        messages.print(f"From your machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE")
+    messages.print("Ctrl-C ends it.")
+    has_screen = sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    # Without a screen a browser of the terminal would take it.
+    if opens and has_screen and "SSH_CONNECTION" not in os.environ:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

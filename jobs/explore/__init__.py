@@ -1,0 +1,1 @@
+"""`winnow explore`: a page from this machine, for one person."""

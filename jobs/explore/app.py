@@ -1,0 +1,90 @@
+"""The page's addresses: its files, and the questions it may ask.
+
+Owns how an error reaches the page. Who may ask is guard.py's, what is answered queries.py's.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from jobs.explore.guard import Guard
+from jobs.explore.queries import Queries, Superseded, Words
+from jobs.explore.shown import fit
+from pipeline.errors import UsageError, WinnowError, first_line
+
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+INDEX = "index.html"
+CHANGED = "the run was scored again or moved meanwhile; start winnow explore again"
+NO_LONGER_ASKED = 499
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIApp:
+    """Everything that is answered, behind its door."""
+    questions: dict[str, Callable[[Words], Any]] = {
+        "run": queries.about,
+        "count": queries.count,
+        "examples": queries.examples,
+        "document": queries.document,
+        "bins": queries.bins,
+    }
+    routes = [
+        *(Route(f"/api/{name}", _answer(queries, ask)) for name, ask in questions.items()),
+        *(Route(f"/{name}", _file(content, kind)) for name, (content, kind) in _files().items()),
+    ]
+    return Guard(Starlette(routes=routes), token, is_remote=is_remote)
+
+
+def _files() -> dict[str, tuple[bytes, str]]:
+    """The page's own files, and the report's style: one design for both."""
+    style = files("pipeline.rendering") / "templates/page.css"
+    found = {"page.css": (style.read_bytes(), KINDS[".css"])}
+    for file in (files("jobs.explore") / "static").iterdir():
+        suffix = "." + file.name.rpartition(".")[2]
+        if suffix in KINDS:
+            name = "" if file.name == INDEX else file.name
+            found[name] = (file.read_bytes(), KINDS[suffix])
+    return found
+
+
+def _file(content: bytes, kind: str) -> Handler:
+    async def serve(_: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return serve
+
+
+def _answer(queries: Queries, question: Callable[[Words], Any]) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            found = await queries.ask(request, question)
+        except Superseded:
+            return Response(status_code=NO_LONGER_ASKED)
+        except Exception as error:
+            return _failure(queries, error)
+        if isinstance(found, bytes):
+            return Response(found, media_type="application/octet-stream")
+        return _json(found)
+
+    return answer
+
+
+def _failure(queries: Queries, error: Exception) -> Response:
+    if not isinstance(error, UsageError) and queries.run.has_changed():
+        return _json({"error": CHANGED, "hint": None}, 409)
+    if isinstance(error, WinnowError):
+        return _json({"error": str(error), "hint": error.hint}, 422)
+    said = f"{type(error).__name__}: {first_line(error)}"
+    return _json({"error": said, "hint": "this is a fault in Winnow, please report it"}, 500)
+
+
+def _json(content: Any, code: int = 200) -> Response:
+    return Response(json.dumps(fit(content)), code, media_type="application/json")

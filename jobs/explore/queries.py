@@ -1,0 +1,199 @@
+"""What the page asks of the run, one question at a time.
+
+Owns reading a request, what is remembered between requests, and that a later question of a page
+takes the place of an earlier one: Polars cannot be stopped, and three counts at once take longer
+than three in turn.
+"""
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar, cast, get_args
+
+import numpy as np
+from starlette.requests import Request
+
+from jobs.explore.export import as_command, as_toml
+from jobs.explore.shown import fit
+from pipeline.errors import ConfigError
+from pipeline.explore.bins import CELL_COLUMNS, Bins
+from pipeline.explore.cache import cached_bins
+from pipeline.explore.examples import Place, find_examples, read_document
+from pipeline.explore.rule import Asked, Decision, Unit, count_kept, decide, exported
+from pipeline.explore.run import ExploredRun
+from pipeline.filters.record import Sizes
+from pipeline.schema import METRICS
+
+T = TypeVar("T")
+REMEMBERED = 32
+Words = Mapping[str, str]
+
+
+class Superseded(Exception):
+    """Whoever asked has asked something else meanwhile, or left."""
+
+
+class Queries:
+    """Answers for a page, as JSON or bytes."""
+
+    def __init__(self, run: ExploredRun, by: str | None) -> None:
+        self.run = run
+        self.by = by
+        """The column that is grouped by at first."""
+        self._one_at_a_time = asyncio.Lock()
+        self._bins: dict[tuple[str, str | None], Bins] = {}
+        self._decisions: dict[Asked, Decision] = {}
+
+    async def ask(self, request: Request, question: Callable[[Words], T]) -> T:
+        """The answer, once earlier questions are answered. Raises Superseded, and as it does."""
+        async with self._one_at_a_time:
+            if await request.is_disconnected():
+                raise Superseded
+            return await asyncio.to_thread(question, request.query_params)
+
+    def about(self, _: Words) -> dict[str, Any]:
+        """What the page says of the run, and offers."""
+        run, manifest = self.run, self.run.manifest
+        return {
+            "run": run.store.location,
+            "run_id": manifest.run_id,
+            "corpus": manifest.corpus,
+            "model": manifest.model.name,
+            "documents": manifest.num_rows,
+            "is_partial": not run.parts.is_complete,
+            "no_texts": run.corpus_fault,
+            "metrics": [
+                {"name": name, "meaning": METRICS[name].meaning if name in METRICS else ""}
+                for name in run.metrics
+            ],
+            "columns": run.columns,
+            "by": self.by,
+        }
+
+    def bins_of(self, metric: str, by: str | None, **progress: Any) -> Bins:
+        """The distribution of a metric."""
+        return _remembered(
+            self._bins, (metric, by), lambda: cached_bins(self.run, metric, by, **progress)
+        )
+
+    def bins(self, words: Words) -> bytes:
+        """A distribution, as the page's bins.js reads it."""
+        found = self.bins_of(*self._metric_and_column(words))
+        return encode_bins(found)
+
+    def count(self, words: Words) -> dict[str, Any]:
+        """What a rule keeps, exactly, and the rule to take away."""
+        asked = self._asked(words)
+        mix = count_kept(self.run, self._decision(asked), self._groups(asked))
+        found: dict[str, Any] = {
+            "before": mix.before.model_dump(),
+            "after": mix.after.model_dump(),
+            "groups": [
+                [_numbers(before), _numbers(after)] for before, after in mix.groups.values()
+            ],
+            "unscored": mix.unscored,
+            "command": None,
+            "toml": None,
+        }
+        if asked.has_rule:
+            settings = exported(self.run, asked)
+            found |= {"command": as_command(settings), "toml": as_toml(settings)}
+        return found
+
+    def examples(self, words: Words) -> dict[str, Any]:
+        """Documents on both sides of a rule."""
+        asked, place = self._asked(words), words.get("place", "random")
+        if place not in get_args(Place):
+            raise ConfigError(f"unknown place '{place}'")
+        found = find_examples(
+            self.run,
+            self._decision(asked),
+            cast(Place, place),
+            groups=self._groups(asked),
+            group=_whole(words, "group"),
+            seed=_whole(words, "seed") or 0,
+        )
+        files = {file.path: at for at, file in enumerate(self.run.manifest.files)}
+        told = asdict(found)
+        for one in (*told["kept"], *told["removed"]):
+            one["at"] = f"{files[one['file']]}:{one['row']}"
+            one.setdefault("missing", None)
+            if self.run.corpus_fault:
+                one["missing"] = self.run.corpus_fault
+        return told
+
+    def document(self, words: Words) -> dict[str, Any]:
+        """One document whole."""
+        file, _, row = words.get("at", "").partition(":")
+        files = self.run.manifest.files
+        if not (file.isdecimal() and row.isdecimal() and int(file) < len(files)):
+            raise ConfigError("no such document")
+        return read_document(self.run, files[int(file)].path, int(row))
+
+    def _metric_and_column(self, words: Words) -> tuple[str, str | None]:
+        # By their places: a name that a page shows need not be the column's to the letter.
+        metric = _one_of(self.run.metrics, words, "metric")
+        if metric is None:
+            raise ConfigError("no metric is named")
+        return metric, _one_of(self.run.columns, words, "by")
+
+    def _asked(self, words: Words) -> Asked:
+        metric, by = self._metric_and_column(words)
+        unit = words.get("unit", "value")
+        if unit not in get_args(Unit):
+            raise ConfigError(f"unknown unit '{unit}'")
+        if unit == "within" and by is None:
+            raise ConfigError("percentiles inside each group need a column")
+        low, high = (_number(words, name) for name in ("low", "high"))
+        return Asked(metric, by, cast(Unit, unit), low, high)
+
+    def _decision(self, asked: Asked) -> Decision:
+        return _remembered(self._decisions, asked, lambda: decide(self.run, asked))
+
+    def _groups(self, asked: Asked) -> tuple[str, ...]:
+        return self.bins_of(asked.metric, asked.by).groups
+
+
+def encode_bins(bins: Bins) -> bytes:
+    """A JSON header, its length before it, then each column as doubles, all little-endian."""
+    header = {"scale": asdict(bins.scale), "groups": bins.groups, "length": bins.cells.height}
+    head = json.dumps(fit(header)).encode()
+    head += b" " * (-len(head) - 4 & 7)
+    columns = [bins.cells[name].cast(float).to_numpy() for name in CELL_COLUMNS]
+    cells = np.concatenate(columns).astype("<f8")
+    return b"".join([struct.pack("<I", len(head)), head, cells.tobytes()])
+
+
+K = TypeVar("K")
+
+
+def _remembered(memory: dict[K, T], key: K, make: Callable[[], T]) -> T:
+    if key not in memory:
+        memory[key] = make()
+        if len(memory) > REMEMBERED:
+            del memory[next(iter(memory))]
+    return memory[key]
+
+
+def _numbers(sizes: Sizes) -> list[int]:
+    return [sizes.documents, sizes.tokens, sizes.bytes]
+
+
+def _whole(words: Words, name: str) -> int | None:
+    word = words.get(name, "")
+    return int(word) if word.isascii() and word.isdecimal() else None
+
+
+def _one_of(names: list[str], words: Words, name: str) -> str | None:
+    at = _whole(words, name)
+    return names[at] if at is not None and at < len(names) else None
+
+
+def _number(words: Words, name: str) -> float | None:
+    word = words.get(name)
+    try:
+        return float(word) if word else None
+    except ValueError:
+        raise ConfigError(f"{word!r} is not a number") from None

@@ -1,0 +1,279 @@
+// @ts-check
+// The bars, and the two handles over them.
+//
+// Owns drawing on a canvas and what pointer and keys do to a handle. Every document stays as a pale
+// bar behind what is kept. What a band means is the caller's: it gives one for each group.
+
+import { figure, about } from "./numbers.js";
+import { make } from "./dom.js";
+
+/** @typedef {import("./bins.js").Distribution} Distribution */
+/** @typedef {import("./bins.js").Band} Band */
+/** @typedef {"low" | "high"} Side */
+
+const HEIGHT = 260;
+const BELOW = 22;
+const LEFT = 14;
+const NARROW = 520;
+const MOST_BARS = 220;
+const COLOURS = 10;
+const PALE = 0.22;
+const STEP = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
+
+/** Colours of the theme, read once: asking for one makes the browser lay out the page. */
+/** @type {Map<string, string>} */
+const colours = new Map();
+const dark = matchMedia("(prefers-color-scheme: dark)");
+dark.addEventListener("change", () => colours.clear());
+
+/** A colour of the style sheet. @param {string} name */
+function themed(name) {
+  const known = colours.get(name);
+  if (known !== undefined) return known;
+  const found = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  colours.set(name, found);
+  return found;
+}
+
+/** The colour of a group; the last is shared by all others. @param {number} group */
+const colourOf = (group) => themed(`--g${Math.min(group, COLOURS - 1)}`);
+
+/**
+ * Bars of a distribution for so many pixels: totals of each group by bar.
+ * @param {Distribution} shape @param {number} width @param {number} size
+ */
+export function barsOf(shape, width, size) {
+  const wanted = Math.max(12, Math.ceil(4 * Math.cbrt(shape.whole.scored[0])));
+  const most = Math.min(wanted, MOST_BARS, Math.floor(width / (width < NARROW ? 3 : 4)));
+  const perBar = Math.max(1, Math.ceil(shape.span / Math.max(1, most)));
+  const count = Math.ceil(shape.span / perBar);
+  const totals = shape.groups.map((group) => {
+    const bars = new Float64Array(count);
+    for (const [i, bin] of group.bins.entries()) {
+      bars[shape.barOf(bin, perBar)] += group.before[i + 1][size] - group.before[i][size];
+    }
+    return bars;
+  });
+  return { perBar, count, totals };
+}
+
+/**
+ * Draw bars: the whole pale, what is kept solid, one group on the other.
+ * @param {CanvasRenderingContext2D} pen @param {Distribution} shape
+ * @param {ReturnType<typeof barsOf>} bars @param {Band[]} bands
+ * @param {{width: number, height: number, top: number, groups: number[], gap: number}} box
+ */
+export function drawBars(pen, shape, bars, bands, { width, height, top, groups, gap }) {
+  const each = (width * bars.perBar) / shape.span;
+  const at = new Float64Array(bars.count).fill(height);
+  const unit = top > 0 ? height / top : 0;
+  for (const group of groups) {
+    pen.fillStyle = colourOf(group);
+    const { low, high } = bands[group];
+    const from = low === null ? 0 : (shape.placeOf(low) * shape.span) / bars.perBar;
+    const to = high === null ? bars.count : (shape.placeOf(high) * shape.span) / bars.perBar;
+    const own = bars.totals[group];
+    for (let i = 0; i < bars.count; i += 1) {
+      if (!own[i]) continue;
+      const tall = own[i] * unit;
+      const right = (i + 1) * each - gap;
+      pen.globalAlpha = PALE;
+      pen.fillRect(i * each, at[i] - tall, Math.max(0.5, right - i * each), tall);
+      const [start, end] = [Math.max(i, from) * each, Math.min(right, to * each)];
+      if (end > start) {
+        pen.globalAlpha = 1;
+        pen.fillRect(start, at[i] - tall, Math.max(0.5, end - start), tall);
+      }
+      at[i] -= tall;
+    }
+  }
+  pen.globalAlpha = 1;
+}
+
+/** A canvas that is as sharp as the screen. @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
+export function penOf(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== across || canvas.height !== down) {
+    canvas.width = across;
+    canvas.height = down;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+  const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  return pen;
+}
+
+/** The bars of all groups with an axis, and a handle at each end of the band. */
+export class Chart {
+  /**
+   * @param {HTMLElement} holder
+   * @param {(side: Side, place: number) => void} moved a handle is now at a place from 0 to 1
+   * @param {(side: Side, steps: number) => void} nudged by the keyboard
+   */
+  constructor(holder, moved, nudged) {
+    this.canvas = make("canvas", { role: "img" });
+    this.handles = { low: this.#handle("low", moved, nudged), high: this.#handle("high", moved, nudged) };
+    holder.replaceChildren(this.canvas, this.handles.low, this.handles.high);
+    this.holder = holder;
+    /** @type {Distribution | null} */
+    this.shape = null;
+    this.size = 0;
+    /** @type {Band[]} */
+    this.bands = [];
+    this.places = { low: 0, high: 1 };
+    new ResizeObserver(() => this.#resized()).observe(holder);
+    dark.addEventListener("change", () => this.#resized());
+  }
+
+  /** @param {Distribution} shape @param {number} size which of Sizes is drawn @param {string} label */
+  show(shape, size, label) {
+    this.shape = shape;
+    this.size = size;
+    this.canvas.setAttribute("aria-label", label);
+    this.#resized();
+  }
+
+  /**
+   * Move the handles and draw what is kept.
+   * @param {Band[]} bands one for each group
+   * @param {{low: number, high: number}} places of the handles
+   * @param {{low: string, high: string}} said of them
+   */
+  cut(bands, places, said) {
+    this.bands = bands;
+    this.places = places;
+    for (const side of /** @type {Side[]} */ (["low", "high"])) {
+      const handle = this.handles[side];
+      handle.setAttribute("aria-valuenow", `${Math.round(places[side] * 1000)}`);
+      handle.setAttribute("aria-valuetext", said[side]);
+    }
+    this.#draw();
+  }
+
+  #resized() {
+    const width = this.holder.clientWidth;
+    if (!this.shape || !width) return;
+    this.width = width - 2 * LEFT;
+    this.bars = barsOf(this.shape, this.width, this.size);
+    const sums = new Float64Array(this.bars.count);
+    for (const own of this.bars.totals) for (let i = 0; i < sums.length; i += 1) sums[i] += own[i];
+    this.top = Math.max(1e-9, ...sums) * 1.1;
+    this.#draw();
+  }
+
+  #draw() {
+    const { shape, bars, width, bands } = this;
+    if (!shape || !bars || !width || bands.length !== shape.groups.length) return;
+    const pen = penOf(this.canvas, width + 2 * LEFT, HEIGHT + BELOW);
+    pen.translate(LEFT, 0);
+    this.#axes(pen, themed("--soft"), themed("--line"));
+    const groups = shape.groups.map((_, i) => i);
+    const gap = width < NARROW || (width * bars.perBar) / shape.span < 3 ? 0 : 1;
+    drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top ?? 1, groups, gap });
+    for (const side of /** @type {Side[]} */ (["low", "high"])) {
+      const x = LEFT + this.places[side] * width;
+      this.handles[side].style.transform = `translateX(${x}px)`;
+    }
+  }
+
+  /** @param {CanvasRenderingContext2D} pen @param {string} soft @param {string} line */
+  #axes(pen, soft, line) {
+    const { shape, width = 0, top = 1 } = this;
+    if (!shape) return;
+    pen.font = "12px system-ui, sans-serif";
+    pen.fillStyle = soft;
+    pen.strokeStyle = line;
+    pen.beginPath();
+    pen.moveTo(0, HEIGHT + 0.5);
+    pen.lineTo(width, HEIGHT + 0.5);
+    const step = niceStep(top / 4);
+    pen.textAlign = "left";
+    for (let value = step; value < top; value += step) {
+      const y = Math.round(HEIGHT * (1 - value / top)) + 0.5;
+      pen.moveTo(0, y);
+      pen.lineTo(width, y);
+      pen.fillText(about(value), 2, y - 3);
+    }
+    pen.textAlign = "center";
+    let free = -Infinity;
+    for (const value of ticksOf(shape)) {
+      const x = shape.placeOf(value) * width;
+      const text = figure(value);
+      const half = pen.measureText(text).width / 2;
+      if (x - half < free || x + half > width + LEFT) continue;
+      free = x + half + 10;
+      pen.moveTo(x, HEIGHT);
+      pen.lineTo(x, HEIGHT + 5);
+      pen.fillText(text, Math.max(half - LEFT, x), HEIGHT + 18);
+    }
+    pen.stroke();
+  }
+
+  /**
+   * @param {Side} side
+   * @param {(side: Side, place: number) => void} moved @param {(side: Side, steps: number) => void} nudged
+   */
+  #handle(side, moved, nudged) {
+    const handle = make("div", {
+      class: `handle ${side}`,
+      id: `handle-${side}`,
+      role: "slider",
+      tabindex: 0,
+      "aria-label": side === "low" ? "Lower end" : "Upper end",
+      "aria-orientation": "horizontal",
+      "aria-valuemin": 0,
+      "aria-valuemax": 1000,
+    });
+    handle.addEventListener("pointerdown", (event) => {
+      handle.setPointerCapture(event.pointerId);
+      handle.focus();
+      event.preventDefault();
+    });
+    handle.addEventListener("pointermove", (event) => {
+      if (!handle.hasPointerCapture(event.pointerId)) return;
+      const { left } = this.holder.getBoundingClientRect();
+      const place = (event.clientX - left - LEFT) / (this.width ?? 1);
+      moved(side, Math.min(1, Math.max(0, place)));
+    });
+    handle.addEventListener("keydown", (event) => {
+      if (event.key === "Home") moved(side, 0);
+      else if (event.key === "End") moved(side, 1);
+      else if (event.key in STEP) {
+        nudged(side, STEP[/** @type {keyof typeof STEP} */ (event.key)] * (event.shiftKey ? 10 : 1));
+      } else return;
+      event.preventDefault();
+    });
+    return handle;
+  }
+}
+
+/** 1, 2 or 5 times a power of ten, not below a number. @param {number} least */
+function niceStep(least) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(least, 1e-300)));
+  return power * ([1, 2, 5].find((one) => one * power >= least) ?? 10);
+}
+
+/** Values to write below the bars, the rounder ones first in line. @param {Distribution} shape */
+function ticksOf(shape) {
+  const [low, high] = [shape.valueOf(0), shape.valueOf(1)];
+  const found = [];
+  if (shape.scale.kind === "log") {
+    if (shape.hasZero) found.push(0);
+    const start = Math.max(shape.valueOf(shape.zeroBins / shape.span), 1e-300);
+    const powers = [Math.floor(Math.log10(start)), Math.ceil(Math.log10(high))];
+    const steps = powers[1] - powers[0] > 6 ? [1] : [1, 2, 5];
+    for (let power = powers[0]; power <= powers[1]; power += 1) {
+      for (const step of steps) {
+        const value = Number(`${step}e${power}`);
+        if (value >= start && value <= high) found.push(value);
+      }
+    }
+    if (found.length > 2) return found;
+  }
+  const step = niceStep((high - low) / 6);
+  for (let i = Math.ceil(low / step); i * step <= high; i += 1) found.push(i * step);
+  return [...new Set(found)].sort((a, b) => a - b);
+}

@@ -1,0 +1,82 @@
+// @ts-check
+// Documents on both sides of the cut, to be read with the keyboard.
+
+import { ask } from "./ask.js";
+import { byId, dialogOf, make } from "./dom.js";
+import { exactly, figure } from "./numbers.js";
+
+/**
+ * @typedef {{at: string, file: string, row: number, doc_id: string | null, group: string | null,
+ *   value: number, num_tokens: number, excerpt: string | null, is_whole?: boolean,
+ *   missing: string | null}} Example
+ */
+
+const TITLES = {
+  low: ["Kept, just above the lower end", "Removed, just below it"],
+  high: ["Kept, just below the upper end", "Removed, just above it"],
+  random: ["Kept, at random", "Removed, at random"],
+};
+const OPEN = { low: "Kept: the lowest", high: "Kept: the highest" };
+
+/**
+ * @param {{kept: Example[], removed: Example[]}} found
+ * @param {"low" | "high" | "random"} place @param {string} metric @param {boolean} isOpen nothing is cut off there
+ */
+export function showExamples(found, place, metric, isOpen) {
+  const [kept, removed] = TITLES[place];
+  const first = isOpen && place !== "random" ? OPEN[place] : kept;
+  byId("examples").replaceChildren(
+    side(first, found.kept, metric, "None is kept."),
+    side(removed, found.removed, metric, "None is removed here."),
+  );
+}
+
+/** @param {string} title @param {Example[]} examples @param {string} metric @param {string} none */
+function side(title, examples, metric, none) {
+  const list = make("ol", { class: "documents" }, ...examples.map((one) => item(one, metric)));
+  return make("div", {}, make("h3", {}, title), examples.length ? list : make("p", { class: "soft" }, none));
+}
+
+/** @param {Example} one @param {string} metric */
+function item(one, metric) {
+  const value = make("strong", {}, figure(one.value));
+  const button = make("button", { type: "button", class: "open", "data-at": one.at }, value, ` ${metric}`);
+  button.addEventListener("click", () => openDocument(one.at, button));
+  const about = [one.group, `${exactly(one.num_tokens)} tokens`, one.doc_id, `${one.file}, row ${exactly(one.row)}`];
+  const text = one.excerpt === null ? make("p", { class: "note" }, one.missing ?? "no text")
+    : make("pre", {}, one.excerpt, one.is_whole ? null : make("span", { class: "soft" }, " …"));
+  return make("li", {}, button, make("p", { class: "soft" }, about.filter((word) => word).join(" · ")), text);
+}
+
+/** Move the focus to the next document, or back. @param {number} step */
+export function step(step) {
+  /** @type {HTMLButtonElement[]} */
+  const all = [...byId("examples").querySelectorAll("button")];
+  if (!all.length) return;
+  const now = all.findIndex((one) => one === document.activeElement);
+  const next = now < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, now + step));
+  all[next].focus();
+  all[next].scrollIntoView({ block: "nearest" });
+}
+
+/** The whole text and all scores. @param {string} at @param {HTMLElement} from */
+async function openDocument(at, from) {
+  const dialog = dialogOf("document");
+  const body = byId("document-body");
+  body.replaceChildren(make("p", { class: "soft" }, "Reading …"));
+  dialog.showModal();
+  dialog.addEventListener("close", () => from.focus(), { once: true });
+  try {
+    const found = await ask("document", { at });
+    byId("document-title").textContent = `${found.file}, row ${exactly(found.row)}`;
+    const text = found.excerpt === null ? make("p", { class: "note" }, found.missing ?? "no text")
+      : make("pre", { class: "whole", tabindex: 0, "aria-label": "The text" }, found.excerpt);
+    const scores = Object.entries(found.scores).filter(([, value]) => value !== null);
+    const rows = scores.map(([name, value]) =>
+      make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, typeof value === "number" ? figure(value) : value)));
+    const table = make("table", { class: "facts" }, make("caption", {}, "Scores"), make("tbody", {}, ...rows));
+    body.replaceChildren(text, table);
+  } catch (error) {
+    body.replaceChildren(make("p", { class: "note" }, /** @type {Error} */ (error).message));
+  }
+}

@@ -1,0 +1,43 @@
+// @ts-check
+// The rule to take away: as a command, as TOML, and the address of the view.
+
+import { byId } from "./dom.js";
+
+/** @typedef {{command: string | null, toml: string | null}} Rule */
+
+/** @type {Rule | null} */
+let rule = null;
+
+/** The rule that was counted; null while another one is counted. @param {Rule | null} counted */
+export function showRule(counted) {
+  rule = counted;
+  if (rule === null) return;
+  byId("command").textContent =
+    rule.command ??
+    (rule.toml
+      ? "The metric's name cannot be written in an option: take the TOML."
+      : "Nothing is cut off yet: drag an end of the band, or type a number.");
+  byId("toml").textContent = rule.toml ?? "";
+}
+
+/** @param {string | null | undefined} text @param {string} what */
+async function copy(text, what) {
+  if (!text) {
+    byId("copied").textContent = "There is nothing to copy yet.";
+    return;
+  }
+  try {
+    await navigator.clipboard.writeText(text);
+    byId("copied").textContent = `${what} copied.`;
+  } catch {
+    byId("copied").textContent = "The browser does not let this page copy: select the text.";
+  }
+}
+
+export const copyCommand = () => copy(rule?.command, "Command");
+
+export function listenToCopy() {
+  byId("copy-command").addEventListener("click", copyCommand);
+  byId("copy-toml").addEventListener("click", () => copy(rule?.toml, "TOML"));
+  byId("copy-address").addEventListener("click", () => copy(location.href, "Address"));
+}

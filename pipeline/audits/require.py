@@ -1,0 +1,132 @@
+"""What a night may be required to be: one [[audit.require]].
+
+Owns the metrics and bounds that there are, and what each bound is as an expression: whoever adds a
+bound adds it here. What expressions mean is reports/requirements.py's.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pipeline.reports.figures import QUANTILES, RATIO_FIGURES, quantile_name
+from pipeline.reports.requirements import Requirement
+from pipeline.schema import OWN_COLUMNS
+from pipeline.settings.names import near_name
+
+COUNTS = ("num_documents", "num_tokens")
+STATUSES = ("ok", "truncated", "skipped", "empty", "null", "error")
+"""A status as a metric is the share of documents that have it."""
+QUANTILE_NAMES = tuple(quantile_name(q) for q in QUANTILES)
+FIGURES = {
+    "num_documents": "documents",
+    "num_tokens": "tokens",
+    **{name: f"{name}(perplexity)" for name in QUANTILE_NAMES},
+    **{name: f'share(status == "{name}")' for name in STATUSES},
+}
+"""Metrics that have another name in expressions."""
+DISTRIBUTIONS = {
+    "corpus_perplexity": "perplexity",
+    "document_perplexity": "perplexity",
+    **dict.fromkeys(QUANTILE_NAMES, "perplexity"),
+    "bits_per_byte": "bits_per_byte",
+}
+"""Metric to the one whose distribution over documents its `max_psi` is about."""
+METRICS = tuple(dict.fromkeys([*DISTRIBUTIONS, *RATIO_FIGURES, *COUNTS, *STATUSES]))
+BOUNDS = {
+    "min": "{figure} < {limit}",
+    "max": "{figure} > {limit}",
+    "max_increase": "increase({figure}) > {limit}",
+    "max_decrease": "decrease({figure}) > {limit}",
+    "max_psi": "psi({distribution}) > {limit}",
+}
+"""Bound to the expression that is true where it is not kept."""
+FAIL_IF = "fail_if"
+
+
+class Table(BaseModel):
+    """A table of the configuration."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+def _known_metric(name: object) -> object:
+    if isinstance(name, str) and name not in METRICS:
+        near = near_name(name, list(METRICS))
+        raise ValueError(f"no such metric; {f'did you mean {near}?' if near else _known()}")
+    return name
+
+
+def _known() -> str:
+    return f"known: {', '.join(METRICS)}"
+
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Column = Annotated[str, Field(min_length=1)]
+
+
+class Require(Table):
+    """What must hold of a night: bounds that a metric must keep, or an expression."""
+
+    metric: Annotated[str | None, BeforeValidator(_known_metric)] = None
+    """A figure of the run, or a status for the share of documents that have it."""
+    by: Column | None = None
+    """A carried column: the bounds hold in each of its groups."""
+    min: Number | None = None
+    """Smallest value that is good."""
+    max: Number | None = None
+    """Largest value that is good."""
+    max_increase: Share | None = None
+    """Over the baseline, relative: 0.05 allows five percent."""
+    max_decrease: Share | None = None
+    """Under the baseline, relative."""
+    max_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Largest population stability index of the documents against the baseline's."""
+    fail_if: Column | None = None
+    """An expression that must not be true, as of `winnow report`; without a metric."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.fail_if is not None:
+            if self.metric or self.by or self.bounds:
+                raise ValueError("fail_if cannot be combined with metric, by or bounds")
+            return self
+        if self.metric is None:
+            raise ValueError("has no bound; give metric and a bound, or fail_if")
+        if not self.bounds:
+            raise ValueError(f"has no bound; give one of {', '.join(BOUNDS)}")
+        if self.max_psi is not None and self.metric not in DISTRIBUTIONS:
+            raise ValueError(
+                f"{self.metric} has no distribution; max_psi needs perplexity or bits_per_byte"
+            )
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}")
+        return self
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Those that are set."""
+        found = {name: getattr(self, name) for name in BOUNDS}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def requirements(self) -> dict[str, Requirement]:
+        """Bound, or FAIL_IF, to what it requires. Raises ConfigError of an expression."""
+        if self.fail_if is not None:
+            return {FAIL_IF: Requirement.read(self.fail_if)}
+        assert self.metric is not None
+        figure = FIGURES.get(self.metric, self.metric)
+        distribution = DISTRIBUTIONS.get(self.metric)
+        return {
+            bound: Requirement.read(
+                BOUNDS[bound].format(figure=figure, distribution=distribution, limit=repr(limit)),
+                by=self.by,
+            )
+            for bound, limit in self.bounds.items()
+        }
+
+    def grouped(self) -> list[str]:
+        """The carried columns that it groups by."""
+        found = (column for own in self.requirements().values() for column in own.grouped())
+        return [column for column in dict.fromkeys(found) if column not in OWN_COLUMNS]

@@ -1,0 +1,1 @@
+"""Causal language models, scored by vLLM: the one folder that knows of it."""

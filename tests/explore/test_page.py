@@ -1,0 +1,466 @@
+"""The page in a real Chromium: dragged, typed, read and taken away, under its real policy.
+
+Skipped where there is no Chromium (apt-get install chromium) or no Playwright.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.runs.store import RunStore
+from tests.support.chromium import CHROMIUM
+from tests.support.explored import (
+    FLAGS,
+    ROOT,
+    SOURCES,
+    Explored,
+    explored_run,
+    exploring,
+    npm_package,
+    why_no_browser,
+)
+from tests.support.reports import HOSTILE
+
+REASON = why_no_browser()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
+CUT = "#metric=perplexity&by=source&low=4.8&high=5.3"
+
+
+@pytest.fixture(scope="module")
+def server(scored: RunStore) -> Iterator[Explored]:
+    with exploring(scored.location, "--no-open") as explored:
+        yield explored
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page that is open; nothing of it may leave the machine or complain."""
+
+    def __init__(self, browser: Any, **context: Any) -> None:
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}, **context}
+        )
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.left: list[str] = []
+        self.page.on("console", lambda one: self.complaints.append(f"{one.type}: {one.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.context.route(re.compile(r"^(?!http://127\.0\.0\.1:|data:)"), self._leave)
+
+    def _leave(self, route: Any) -> None:
+        self.left.append(route.request.url)
+        route.abort()
+
+    def open(self, address: str) -> Any:
+        self.page.goto(address)
+        self.counted()
+        return self.page
+
+    def counted(self) -> None:
+        """Wait until the page has counted exactly, and shows the documents."""
+        self.page.get_by_text("Counted exactly").wait_for(timeout=20_000)
+        self.page.locator("#examples h3").first.wait_for(timeout=20_000)
+
+    def kept(self) -> int:
+        """Documents that the page says stay."""
+        said = self.page.locator("#cards small").first.inner_text()
+        return int(said.partition(" of ")[0].replace(",", ""))
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Any]:
+    """keywords of a context -> Visit; held to be quiet when the test ends."""
+    opened: list[Visit] = []
+
+    def begin(**context: Any) -> Visit:
+        opened.append(Visit(browser, **context))
+        return opened[-1]
+
+    yield begin
+    for one in opened:
+        assert one.left == []
+        assert one.complaints == []
+        one.context.close()
+
+
+@pytest.fixture
+def filtered(winnow):
+    """A command line of the page -> what `winnow filter` says it keeps."""
+
+    def run(line: str) -> dict[str, Any]:
+        program, *arguments = shlex.split(line)
+        assert program == "winnow"
+        code, out, err = winnow(*arguments, "--by", "source", "--dry-run", "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    return run
+
+
+def rests(found: Visit) -> None:
+    """Something was moved: what is exact is counted anew."""
+    found.page.get_by_text("counting exactly").wait_for(state="hidden", timeout=20_000)
+    found.counted()
+
+
+def agrees(found: Visit, record: dict[str, Any]) -> None:
+    """Every figure of the page is the filter's."""
+    cards = found.page.locator("#cards small").all_inner_texts()
+    for name, said in zip(("documents", "tokens", "bytes"), cards, strict=True):
+        numbers = [int(part.replace(",", "")) for part in said.split(" of ")]
+        assert numbers == [record["after"][name], record["before"][name]]
+    rows = found.page.locator("#groups tbody tr")
+    told = {
+        row.locator("th").inner_text(): row.locator("td").all_inner_texts()[1:3]
+        for row in rows.all()
+    }
+    assert told == {
+        one["group"] or "(null)": [str(one["before"]["documents"]), str(one["after"]["documents"])]
+        for one in record["groups"]
+    }
+
+
+def drag(page: Any, handle: str, to: float) -> None:
+    """Pull a handle by the pointer to a share of the chart's width, in steps."""
+    box = page.locator("#chart").bounding_box()
+    grip = page.locator(handle).bounding_box()
+    y = grip["y"] + grip["height"] / 2
+    page.mouse.move(grip["x"] + grip["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * to, y, steps=8)
+    page.mouse.up()
+
+
+def test_dragged_by_the_pointer(server, visit, filtered):
+    found = visit()
+    page = found.open(server.address)
+    everything = found.kept()
+    assert everything == 241
+    drag(page, "#handle-high", 0.6)
+    assert page.locator("#high").input_value() != ""
+    about = page.locator("#exactly").inner_text()
+    assert about.startswith("About")
+    drag(page, "#handle-low", 0.2)
+    rests(found)
+    assert 0 < found.kept() < everything
+    low, high = (float(page.locator(name).input_value()) for name in ("#low", "#high"))
+    line = page.locator("#command").inner_text()
+    assert f"--min=perplexity={low!r}" in line
+    assert f"--max=perplexity={high!r}" in line
+    agrees(found, filtered(line))
+
+
+def test_what_a_drag_shows_at_once_is_near_what_is_counted(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    page.route("**/api/count*", lambda route: None)  # no answer ever comes
+    drag(page, "#handle-high", 0.5)
+    about = found.kept()
+    page.unroute("**/api/count*")
+    page.locator("#handle-high").press("ArrowLeft")
+    page.locator("#handle-high").press("ArrowRight")
+    rests(found)
+    assert abs(about - found.kept()) <= 5
+
+
+def test_handles_do_not_cross(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    drag(page, "#handle-low", 0.5)
+    drag(page, "#handle-high", 0.1)
+    low, high = (float(page.locator(name).input_value()) for name in ("#low", "#high"))
+    assert low == high
+    rests(found)
+
+
+def test_dragged_by_the_keyboard(server, visit, filtered):
+    found = visit()
+    page = found.open(server.address)
+    high = page.locator("#handle-high")
+    high.focus()
+    for key in ("PageDown", "Shift+ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+    moved = float(page.locator("#high").input_value())
+    assert high.get_attribute("aria-valuetext") == f"{moved!r} perplexity"
+    rests(found)
+    agrees(found, filtered(page.locator("#command").inner_text()))
+    page.keyboard.press("ArrowLeft")
+    assert float(page.locator("#high").input_value()) < moved
+    page.keyboard.press("End")
+    assert page.locator("#high").input_value() == ""
+    page.locator("#handle-low").press("Home")
+    rests(found)
+    assert found.kept() == 241
+
+
+@pytest.mark.parametrize("unit", ["value", "percentile", "within"])
+def test_typed(server, visit, filtered, unit):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#unit").select_option(unit)
+    low, high = ("4.8", "5.3") if unit == "value" else ("10", "87.5")
+    page.locator("#low").fill(high)  # the wrong way round
+    page.locator("#low").press("Enter")
+    page.locator("#high").fill(low)
+    page.locator("#high").press("Enter")
+    assert page.locator("#low").input_value() == low
+    assert page.locator("#high").input_value() == high
+    rests(found)
+    record = filtered(page.locator("#command").inner_text())
+    assert record["rules"]["within"] == ("source" if unit == "within" else None)
+    agrees(found, record)
+
+
+def test_a_number_that_is_none_is_said(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#high").fill("five")
+    page.locator("#high").press("Enter")
+    page.get_by_text("five is not a number").wait_for()
+    assert page.locator("#high").get_attribute("aria-invalid") == "true"
+    page.locator("#reset").click()
+    rests(found)
+    assert page.locator("#high").input_value() == ""
+
+
+@pytest.mark.parametrize("metric", ["bits_per_byte", "num_tokens", "min_k_logprob"])
+def test_any_metric(server, visit, filtered, metric):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#metric").select_option(metric)
+    page.get_by_text(f"Documents by {metric}").wait_for()
+    drag(page, "#handle-high", 0.5)
+    drag(page, "#handle-low", 0.25)
+    rests(found)
+    agrees(found, filtered(page.locator("#command").inner_text()))
+
+
+def test_the_toml_is_the_same_rule(server, visit, filtered, winnow, tmp_path):
+    found = visit()
+    page = found.open(server.address + CUT)
+    file = tmp_path / "cut.toml"
+    file.write_text(page.locator("#toml").text_content())
+    code, out, err = winnow("filter", "--config", file, "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["after"]["documents"] == found.kept()
+
+
+def test_an_address_restores_the_view(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#unit").select_option("percentile")
+    page.locator("#high").fill("75")
+    page.locator("#high").press("Enter")
+    page.locator("#size").select_option("1")
+    page.get_by_label("at random").check()
+    rests(found)
+    kept, address = found.kept(), page.url
+    other = visit()
+    again = other.open(address)
+    assert other.kept() == kept
+    assert again.locator("#high").input_value() == "75"
+    assert again.locator("#unit").input_value() == "percentile"
+    assert again.locator("#size").input_value() == "1"
+    assert again.get_by_label("at random").is_checked()
+
+
+def test_an_address_of_another_run_is_no_error(server, visit):
+    found = visit()
+    page = found.open(f"{server.address}#metric=nothing&by=nobody&cut=x&at=y&low=z&high=&size=9")
+    assert found.kept() == 241
+    assert page.locator("#metric").input_value() == "perplexity"
+
+
+def test_documents_at_the_cut_are_read_with_the_keyboard(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT + "&at=low")
+    page.get_by_role("heading", name="Removed, just below it").wait_for()
+    values = [float(text.split()[0]) for text in page.locator("button.open").all_inner_texts()]
+    kept, removed = values[:10], values[10:]
+    assert kept == sorted(kept)
+    assert removed == sorted(removed, reverse=True)
+    assert max(removed) <= 4.8 <= min(kept)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("k")
+    assert page.locator("button.open").nth(1).evaluate("one => one === document.activeElement")
+    excerpt = page.locator("#examples li pre").nth(1).inner_text().removesuffix(" …")
+    page.keyboard.press("Enter")
+    whole = page.locator("pre.whole")
+    whole.wait_for()
+    assert whole.inner_text().startswith(excerpt[:80])
+    assert "perplexity" in page.locator("#document table").inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator("button.open").nth(1).evaluate("one => one === document.activeElement")
+    page.keyboard.press("]")
+    page.get_by_role("heading", name="Removed, just above it").wait_for()
+    page.keyboard.press("r")
+    page.get_by_role("heading", name="Removed, at random").wait_for()
+    first = page.locator("button.open").first.get_attribute("data-at")
+    page.keyboard.press("r")
+    page.wait_for_timeout(1500)
+    assert page.locator("button.open").first.get_attribute("data-at") != first
+
+
+def test_documents_of_one_group(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT + "&at=random")
+    page.locator("#group").select_option(label="books")
+    page.wait_for_timeout(1500)
+    said = page.locator("#examples li p").all_inner_texts()
+    assert said
+    assert all(one.startswith("books · ") for one in said)
+
+
+def test_keys_are_not_taken_from_who_types(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#high").press("?")
+    assert not page.locator("#keys").is_visible()
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    assert page.locator("#keys").is_visible()
+    assert "next document" in page.locator("#keys").inner_text()
+
+
+@pytest.fixture(scope="module")
+def hostile(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
+    """Every hostile string as a text, an id, and a group."""
+    rows = [(text, text, text) for text in HOSTILE for _ in range(2)]
+    rows += [(f"{i}", source, "a text of words") for i, source in enumerate(SOURCES)]
+    store = explored_run(tmp_path_factory.mktemp("hostile"), tiny_model, rows)
+    with exploring(store.location, "--no-open", "--by", "source") as explored:
+        yield explored
+
+
+def test_a_hostile_corpus_changes_nothing(hostile, visit):
+    found = visit()
+    page = found.open(hostile.address)
+    assert page.title().startswith("Where to cut")
+    assert page.locator("script").count() == 1
+    assert page.locator("#groups tr").count() > 20
+    page.get_by_label("at random").check()
+    page.wait_for_timeout(1000)
+    for button in page.locator("button.open").all()[:10]:
+        button.click()
+        page.locator("#document pre.whole").wait_for()
+        page.keyboard.press("Escape")
+    assert page.title().startswith("Where to cut")
+    assert page.locator("img, iframe, object, svg, b").count() == 0
+    shown = page.locator("main").inner_text()
+    assert "<img src=x" in shown
+    assert not re.search("[\u202e\u2066\x1b]", shown)
+
+
+def test_the_test_sees_what_it_looks_for(server, visit, browser):
+    """A request that leaves and an error on the console are found."""
+    found = Visit(browser)
+    page = found.open(server.address)
+    page.evaluate("new Image().src = 'http://192.0.2.1/x.png'")
+    page.evaluate("console.error('oh')")
+    page.wait_for_timeout(300)
+    assert any("192.0.2.1" in one for one in (*found.complaints, *found.left))
+    assert "error: oh" in found.complaints
+    found.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280, 1920])
+@pytest.mark.parametrize("which", ["server", "hostile"])
+def test_the_page_is_no_wider_than_the_screen(request, visit, which, width):
+    found = visit(viewport={"width": width, "height": 844})
+    page = found.open(request.getfixturevalue(which).address)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_finger_drags_on_a_phone(server, visit):
+    found = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = found.open(server.address)
+    drag(page, "#handle-high", 0.5)
+    rests(found)
+    assert found.kept() < 241
+    sizes = [page.locator(f"#handle-{side}").bounding_box()["width"] for side in ("low", "high")]
+    assert min(sizes) >= 44
+
+
+def test_dark_is_dark(server, visit):
+    found = visit(color_scheme="dark")
+    page = found.open(server.address)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 27)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_serious(server, browser, tmp_path, scheme, width):
+    source = npm_package(tmp_path, "axe-core@4.14.1") / "axe.min.js"
+    found = Visit(browser, color_scheme=scheme, viewport={"width": width, "height": 844})
+    page = found.open(server.address + CUT)
+    # As text and under the page's own policy: it complains once of its own.
+    page.evaluate(source.read_text() + "\n;0")
+    for opened in (None, "keys", "document"):
+        if opened == "document":
+            page.keyboard.press("Escape")
+            page.locator("button.open").first.click()
+            page.locator("pre.whole").wait_for()
+        elif opened:
+            page.locator("#help").click()
+        result = page.evaluate("axe.run()")
+        told = [
+            f"{one['id']}: {one['nodes'][0]['html']}"
+            for one in result["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert told == []
+    found.context.close()
+
+
+def test_every_control_is_reached_by_tab_and_has_a_name(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    reached = set()
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    controls = {"metric", "by", "unit", "size", "handle-low", "handle-high", "low", "high"}
+    controls |= {"reset", "group", "copy-command", "copy-toml", "copy-address", "help", "command"}
+    assert controls <= reached
+    # What a screen reader is told.
+    tree = page.locator("main").aria_snapshot()
+    for name in ("Metric", "Groups", "Cut by", "Keep from", "Lower end", "Upper end"):
+        assert name in tree
+
+
+def test_the_types_of_the_modules_hold(tmp_path):
+    """JSDoc, checked by TypeScript where npm can fetch it."""
+    import shutil
+    import subprocess
+
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on this machine")
+    tsc = npm_package(tmp_path, "typescript@5.9.3") / "bin/tsc"
+    modules = sorted((ROOT / "jobs/explore/static").glob("*.js"))
+    options = ["--noEmit", "--allowJs", "--checkJs", "--strict", "--target", "es2022"]
+    options += ["--lib", "es2023,dom,dom.iterable", "--module", "esnext"]
+    options += ["--moduleResolution", "bundler"]
+    done = subprocess.run(
+        [node, tsc, *options, *modules], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == 0
+    for module in modules:
+        assert len(module.read_text().splitlines()) <= 300, "asks to be two"
