@@ -11,7 +11,15 @@ def to_page(record: FilterRecord) -> Page:
     rows = [(_label(one.group), *_cells(one.before, one.after)) for one in record.groups]
     whole = ("all", *_cells(record.before, record.after))
     mix = Table(
-        columns=(record.by or "", "documents", "kept", "tokens", "kept", "text", "kept"),
+        columns=(
+            record.by or "",
+            "documents",
+            "kept",
+            "tokens",
+            "tokens kept",
+            "text",
+            "text kept",
+        ),
         rows=[*rows, whole],
         sums_up=True,
     )
