@@ -13,7 +13,15 @@ from jobs.cli.options import Json
 from jobs.cli.options_audit import audit
 from jobs.cli.options_cluster import jobs_app, schedule, submit
 from jobs.cli.options_config import config_app
-from jobs.cli.options_reports import FilterCommand, compare, explore, filter_corpus, report
+from jobs.cli.options_reports import (
+    FilterCommand,
+    ReportCommand,
+    compare,
+    explore,
+    filter_corpus,
+    report,
+    show,
+)
 from jobs.cli.options_runs import PlanCommand, doctor, gc, plan, status, verify
 from jobs.cli.parsing import Command, Group, SettingsCommand
 from jobs.console.ending import EXIT_CODES, begin_process, run_command
@@ -82,8 +90,9 @@ def score(
 
 
 app.command(cls=PlanCommand)(plan)
-for command in (status, verify, gc, doctor, report, explore, compare, audit, schedule):
+for command in (status, verify, gc, doctor, show, explore, compare, audit, schedule):
     app.command(cls=Command)(command)
+app.command(cls=ReportCommand)(report)
 app.command(name="filter", cls=FilterCommand)(filter_corpus)
 # Everything after the first word belongs to the command that is submitted.
 app.command(cls=Command, context_settings={"allow_interspersed_args": False})(submit)

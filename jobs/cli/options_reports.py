@@ -11,9 +11,17 @@ import typer
 
 from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
 from jobs.cli.parsing import SettingsCommand
+from pipeline.errors import ConfigError
+
+
+class ReportCommand(SettingsCommand):
+    """`winnow report`: what a document counts for is a setting that filters have too."""
+
+    source = ("pipeline.settings.weights", "Weighted")
 
 
 def report(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run directory.")],
     by: Annotated[
         list[str] | None,
@@ -54,11 +62,14 @@ def report(
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
     share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups:
     group(COLUMN, "VALUE", FIGURE), any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE),
-    increase(FIGURE), decrease(FIGURE). What cannot be judged fails, too.
+    increase(FIGURE), decrease(FIGURE). Ends of 95% intervals, so that chance sets off no gate:
+    low(FIGURE), high(FIGURE), as in low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
 
     Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """
     from jobs.cli.report import report_and_print
+    from pipeline.settings.loading import load_settings
+    from pipeline.settings.weights import Weighted
 
     code = report_and_print(
         run,
@@ -69,6 +80,7 @@ def report(
         text=not no_text,
         corpus=corpus,
         partial=partial,
+        weight=load_settings(Weighted, "report", None, context.obj).weight,
         form=chosen_form(as_json=as_json, as_markdown=as_markdown),
     )
     raise typer.Exit(0 if exit_zero else code)
@@ -178,6 +190,49 @@ def explore(
         port=port,
         allow_remote=allow_remote,
         opens=not no_open,
+    )
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    file: Annotated[
+        str | None, typer.Argument(help="A file of its corpus, as reports name it.")
+    ] = None,
+    row: Annotated[int | None, typer.Argument(min=0, help="The row there, counted from 0.")] = None,
+    doc_id: Annotated[
+        str | None, typer.Option("--id", help="The document's id, instead of file and row.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A carried column to show its place by group of; repeat it."),
+    ] = None,
+    corpus: Corpus = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one document: its scores, its place among the others, and its text.
+
+    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs.
+
+    Example: winnow show runs/first web/0001.parquet 42 --by source
+    """
+    from jobs.cli.show import show_and_print
+
+    if [file is None, row is None] != [doc_id is not None] * 2:
+        raise ConfigError("show needs one document", hint="name it by FILE and ROW, or by --id")
+    raise typer.Exit(
+        show_and_print(
+            run,
+            file,
+            row,
+            doc_id=doc_id,
+            by=tuple(by or ()),
+            corpus=corpus,
+            partial=partial,
+            as_json=as_json,
+        )
     )
 
 

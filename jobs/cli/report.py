@@ -11,6 +11,7 @@ from pipeline.reports.output import print_report, to_markdown, write_report
 from pipeline.reports.report import build_report
 from pipeline.reports.wording import outcome
 from pipeline.runs.store import RunStore
+from pipeline.settings.weights import Weight
 
 
 def report_and_print(
@@ -23,6 +24,7 @@ def report_and_print(
     text: bool,
     corpus: str | None,
     partial: bool,
+    weight: Weight,
     form: Form,
 ) -> int:
     """Write the report's files and print it. The exit code."""
@@ -38,6 +40,7 @@ def report_and_print(
             text=text,
             corpus=corpus,
             partial=partial,
+            weight=weight,
         )
     # A run that cannot be written to still gets its report printed.
     refused: OSError | AccessError | None = None

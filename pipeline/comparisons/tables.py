@@ -189,11 +189,8 @@ def _shifts(comparison: Comparison) -> Compared:
     rows = []
     for shift in comparison.shifts:
         name = f"{shift.run} against {shift.baseline}" if comparison.matrix else shift.run
-        rows += [
-            (name, LABELS[one], *_change(shift.overall, one))
-            for one, change in shift.overall.changes.items()
-            if change.value is not None or change.baseline is not None
-        ]
+        there = [one for one, own in shift.overall.changes.items() if own.difference is not None]
+        rows += [(name, LABELS[one], *_change(shift.overall, one)) for one in there]
     return Compared(
         key="shift",
         title="Shift from the baseline",
@@ -208,8 +205,7 @@ def _shifts(comparison: Comparison) -> Compared:
 
 
 def _change(shift: Shift, figure: str) -> tuple[str, ...]:
-    """A figure's change and distances, in the order of DISTANCE_COLUMNS from the fourth on; of
-    words there is no distribution."""
+    """A figure's change and distances, in the order of DISTANCE_COLUMNS from the fourth on."""
     change = shift.changes[figure]
     return (*_changed(change), percent(change.relative), *_distances(shift, figure))
 

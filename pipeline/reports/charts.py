@@ -18,19 +18,21 @@ from pipeline.rendering.charts import (
 )
 from pipeline.reports.distributions import Histogram
 from pipeline.reports.groups import Group
+from pipeline.settings.weights import UNWEIGHTED, Weight
 
 MULTIPLE_HEIGHT = 34
 
 
-def histogram_svg(histogram: Histogram) -> str:
-    """Documents per bin, stacked by series."""
-    series = shown_series(histogram.documents)
+def histogram_svg(histogram: Histogram, weight: Weight = UNWEIGHTED) -> str:
+    """Documents per bin, or their tokens or bytes, stacked by series."""
+    counts = histogram.counts(weight)
+    series = shown_series(counts)
     # Stacked here: Vega-Lite stacks bars, not rectangles with two edges on a log axis.
     rows = []
     for i, low in enumerate(histogram.edges[:-1]):
         top = 0
         for name, members in series.items():
-            count = sum(histogram.documents[member][i] for member in members)
+            count = sum(counts[member][i] for member in members)
             if count:
                 edges = {"low": low, "high": histogram.edges[i + 1]}
                 rows.append({"series": name, **edges, "from": top, "to": top + count})
@@ -41,7 +43,7 @@ def histogram_svg(histogram: Histogram) -> str:
         .encode(
             x=log_axis("low", histogram.metric, histogram.edges, grid=False),
             x2="high:Q",
-            y=alt.Y("from:Q", title="documents"),
+            y=alt.Y("from:Q", title=weight),
             y2="to:Q",
             color=series_colour(list(series), histogram.by),
         )
@@ -49,12 +51,12 @@ def histogram_svg(histogram: Histogram) -> str:
     return to_svg(chart, 260)
 
 
-def small_multiples_svg(histogram: Histogram) -> str:
+def small_multiples_svg(histogram: Histogram, weight: Weight = UNWEIGHTED) -> str:
     """One histogram per series, one below the other, each as high as its own fullest bin."""
-    series = shown_series(histogram.documents)
+    series = shown_series(histogram.counts(weight))
     rows = []
     for name, members in series.items():
-        columns = zip(*(histogram.documents[member] for member in members), strict=True)
+        columns = zip(*(histogram.counts(weight)[member] for member in members), strict=True)
         counts = [sum(column) for column in columns]
         for (low, high), count in zip(pairwise(histogram.edges), counts, strict=True):
             if count:

@@ -16,13 +16,14 @@ from pipeline.rendering.charts import (
 )
 from pipeline.reports.distributions import Ecdf, LengthBand
 from pipeline.reports.thresholds import Threshold
+from pipeline.settings.weights import UNWEIGHTED, Weight
 
 HEIGHT = 260
 MOST_LINES = 10
 PERCENT = alt.Axis(format="%", tickCount=5)
 
 
-def ecdf_svg(ecdf: Ecdf) -> str:
+def ecdf_svg(ecdf: Ecdf, weight: Weight = UNWEIGHTED) -> str:
     """One line per series; no more than there are colours."""
     names = list(ecdf.below)[:MOST_LINES]
     labels = fit_labels(names)
@@ -36,7 +37,7 @@ def ecdf_svg(ecdf: Ecdf) -> str:
         .mark_line(interpolate="step-after", strokeWidth=1.8)
         .encode(
             x=log_axis("at", ecdf.metric, ecdf.at),
-            y=alt.Y("below:Q", title="share of documents below", axis=PERCENT),
+            y=alt.Y("below:Q", title=f"share of {weight} below", axis=PERCENT),
             color=series_colour(list(labels.values()), ecdf.by),
         )
     )

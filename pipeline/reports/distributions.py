@@ -4,13 +4,16 @@ Owns the resolution of what is drawn, read off sketches: a histogram's bins are 
 sketch, so every count is exact.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
 
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.sketches import Binned, Integers, Sketch, SketchTally
+from pipeline.statistics.weighted import counts_of, share_below
 
 HISTOGRAM_BINS = 60
 ECDF_POINTS = 200
@@ -30,6 +33,11 @@ class Histogram(BaseModel):
     documents: dict[str, list[int]]
     """Series to documents per bin."""
     tokens: dict[str, list[int]]
+    bytes: dict[str, list[int]] = {}
+
+    def counts(self, weight: Weight) -> dict[str, list[int]]:
+        """Series to what is counted, per bin."""
+        return {"documents": self.documents, "tokens": self.tokens, "bytes": self.bytes}[weight]
 
 
 class Ecdf(BaseModel):
@@ -40,7 +48,8 @@ class Ecdf(BaseModel):
     at: list[float]
     """Values of the metric, ascending."""
     below: dict[str, list[float]]
-    """Series to the share of its documents below each value; it ends with 1."""
+    """Series to the share of its documents below each value, or of their tokens or bytes; it ends
+    with 1."""
 
 
 class LengthBand(BaseModel):
@@ -63,26 +72,28 @@ def histogram_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Hist
     edges, width = _edges(series, HISTOGRAM_BINS)
     if not len(edges):
         return None
-    documents, tokens = {}, {}
+    counted: dict[str, dict[str, list[int]]] = {"documents": {}, "tokens": {}, "bytes": {}}
     for name, whole in series.items():
         sketch = whole.positive()
         at = (sketch.bins - edges[0]) // width
         size = len(edges) - 1
-        documents[name] = _added(at, sketch.documents, size)
-        tokens[name] = _added(at, sketch.tokens, size)
+        counted["documents"][name] = _added(at, sketch.documents, size)
+        counted["tokens"][name] = _added(at, sketch.tokens, size)
+        counted["bytes"][name] = _added(at, sketch.num_bytes, size)
     return Histogram(
         metric=metric,
         by=by,
         edges=_values(series, edges),
-        documents=documents,
-        tokens=tokens,
+        **counted,
     )
 
 
-def ecdf_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Ecdf | None:
+def ecdf_of(
+    metric: str, by: str | None, series: dict[str, Sketch], weight: Weight = UNWEIGHTED
+) -> Ecdf | None:
     """Shares at up to ECDF_POINTS values. None where nothing was scored."""
     edges, _ = _edges(series, ECDF_POINTS)
-    scored = {name: sketch for name, sketch in series.items() if sketch.num_documents}
+    scored = {name: one for name, one in series.items() if counts_of(one, weight).any()}
     if not len(edges):
         return None
     return Ecdf(
@@ -90,8 +101,7 @@ def ecdf_of(metric: str, by: str | None, series: dict[str, Sketch]) -> Ecdf | No
         by=by,
         at=_values(series, edges),
         below={
-            name: (sketch.below(edges) / sketch.num_documents).tolist()
-            for name, sketch in scored.items()
+            name: share_below(sketch, edges, weight).tolist() for name, sketch in scored.items()
         },
     )
 
@@ -134,17 +144,23 @@ class LengthTally:
         """From the shortest to the longest."""
         bands = []
         for length, sketch in self._sketches.sketches().items():
-            low, high = (np.exp((length + i) / LENGTH_BINS_PER_UNIT) for i in (0, 1))
+            low, high = length_ends(length)
             values = _quantiles(sketch, (0.05, 0.25, 0.5, 0.75, 0.95))
             bands.append(
                 LengthBand(
-                    low=int(np.ceil(low)),
-                    high=int(np.ceil(high)) - 1,
+                    low=low,
+                    high=high,
                     num_documents=sketch.num_documents,
                     **dict(zip(("p5", "p25", "p50", "p75", "p95"), values, strict=True)),
                 )
             )
         return bands
+
+
+def length_ends(band: int) -> tuple[int, int]:
+    """The fewest and the most tokens of a band."""
+    low, high = (math.ceil(math.exp((band + i) / LENGTH_BINS_PER_UNIT)) for i in (0, 1))
+    return low, high - 1
 
 
 def _quantiles(sketch: Sketch, at: Sequence[float]) -> list[float]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from pipeline.reports.intervals import MOST_GROUPS, Intervals, IntervalTally
 from pipeline.schema import COUNTS, LARGEST_EXPONENT, METRICS, RATIOS, Metric
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import Bootstrap, Interval
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.sketches import (
@@ -25,6 +26,7 @@ from pipeline.statistics.sketches import (
     bin_values,
     resolution_of,
 )
+from pipeline.statistics.weighted import quantile_of
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 QUANTILE_METRICS = tuple(name for name, metric in METRICS.items() if metric.is_charted)
@@ -87,7 +89,8 @@ class Figures(BaseModel):
     """The 95% interval of corpus_perplexity and of the other sums over sums, by name. Null of fewer
     than two scored documents; empty where none was asked for, as in 0.1.0."""
     quantiles: dict[str, dict[str, float]]
-    """Metric to {p1, ..., p99}, over documents."""
+    """Metric to {p1, ..., p99}, over documents; in a report that is weighted by tokens or bytes,
+    over those."""
     quantile_error: float | None = None
     """No quantile is further from the exact one than this share of it; those that a requirement
     asks for are exact. Null where it was not noted down."""
@@ -158,7 +161,7 @@ class Tally:
         for metric, sketch in self._sketches.items():
             sketch.add(codes, binned[metric], rows["num_tokens"], rows["num_bytes"])
 
-    def by_code(self) -> dict[int, tuple[Figures, dict[str, Sketch]]]:
+    def by_code(self, weight: Weight = UNWEIGHTED) -> dict[int, tuple[Figures, dict[str, Sketch]]]:
         """Figures of the codes that have rows, ascending, and metric to distribution."""
         sketches = {metric: tally.sketches() for metric, tally in self._sketches.items()}
         made = {}
@@ -166,15 +169,16 @@ class Tally:
         for code in map(int, self._sums["num_documents"].nonzero()[0]):
             own = {metric: found.get(code, EMPTY) for metric, found in sketches.items()}
             sums = {name: values[code].item() for name, values in self._sums.items()}
-            made[code] = make_figures(sums, own, intervals[code] if intervals else {}), own
+            around = intervals[code] if intervals else {}
+            made[code] = make_figures(sums, own, around, weight), own
         return made
 
-    def whole(self) -> tuple[Figures, dict[str, Sketch]]:
+    def whole(self, weight: Weight = UNWEIGHTED) -> tuple[Figures, dict[str, Sketch]]:
         """The same of all codes together."""
         sketches = {metric: tally.whole() for metric, tally in self._sketches.items()}
         sums = {name: values.sum().item() for name, values in self._sums.items()}
         intervals = self._intervals.whole(sums["num_scored"]) if self._intervals else {}
-        return make_figures(sums, sketches, intervals), sketches
+        return make_figures(sums, sketches, intervals, weight), sketches
 
 
 def tally_rows(
@@ -220,7 +224,10 @@ def batches_of(
 
 
 def make_figures(
-    sums: dict[str, Any], sketches: dict[str, Sketch], intervals: Intervals
+    sums: dict[str, Any],
+    sketches: dict[str, Sketch],
+    intervals: Intervals,
+    weight: Weight = UNWEIGHTED,
 ) -> Figures:
     """The SUMS of some rows and the distribution of each metric, as figures."""
     means = {
@@ -228,7 +235,7 @@ def make_figures(
         for name in COUNTS
         if (documents := sums[f"documents with {name}"])
     }
-    quantiles = {metric: _quantiles(sketches[metric]) for metric in QUANTILE_METRICS}
+    quantiles = {metric: _quantiles(sketches[metric], weight) for metric in QUANTILE_METRICS}
     error = max(sketch.relative_error for sketch in sketches.values())
     return figures_from(sums, means, quantiles, error, intervals)
 
@@ -269,8 +276,8 @@ def figures_from(
     )
 
 
-def _quantiles(sketch: Sketch) -> dict[str, float]:
-    values = {quantile_name(q): sketch.value_at(q) for q in QUANTILES}
+def _quantiles(sketch: Sketch, weight: Weight) -> dict[str, float]:
+    values = {quantile_name(q): quantile_of(sketch, q, weight) for q in QUANTILES}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -16,6 +16,7 @@ from pipeline.errors import RunError
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import Bootstrap
 from pipeline.statistics.columns import column_named, outside_calendar
 from pipeline.statistics.sketches import Sketch
@@ -150,10 +151,10 @@ def groups_of(
     return group_tables(grouping, tally).groups
 
 
-def group_tables(grouping: Grouping, tally: Tally) -> GroupTables:
+def group_tables(grouping: Grouping, tally: Tally, weight: Weight = UNWEIGHTED) -> GroupTables:
     """What was added up by `grouping`, as groups."""
     found: list[tuple[Group, dict[str, Sketch]]] = []
-    for code, (figures, sketches) in tally.by_code().items():
+    for code, (figures, sketches) in tally.by_code(weight).items():
         name = grouping.groups[code]
         kind = KINDS.get(name, "value")
         found.append((Group(value=name, kind=kind, figures=figures), sketches))

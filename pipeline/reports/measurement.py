@@ -11,6 +11,7 @@ import polars as pl
 from pipeline.reports.distributions import LengthBand, LengthTally
 from pipeline.reports.figures import Figures, tally_rows
 from pipeline.reports.groups import WHOLE, Grouping, GroupTables, group_tables
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import Bootstrap
 from pipeline.statistics.sketches import Sketch, resolution_of
 
@@ -28,19 +29,25 @@ class Measured:
 
 
 def measure(
-    scores: pl.LazyFrame, groupings: Mapping[str, Grouping], bootstrap: Bootstrap | None = None
+    scores: pl.LazyFrame,
+    groupings: Mapping[str, Grouping],
+    bootstrap: Bootstrap | None = None,
+    weight: Weight = UNWEIGHTED,
 ) -> Measured:
-    """Everything that adds up, in one pass; with intervals if there is what resamples them."""
+    """Everything that adds up, in one pass; with intervals if there is what resamples them.
+
+    `weight` is what quantiles are of.
+    """
     lengths = LengthTally(resolution_of(scores))
     # The groups of any one column add up to the whole: then nothing of it is measured apart.
     wanted = [grouping.tallied() for grouping in groupings.values() or [WHOLE]]
     tallies = tally_rows(scores, wanted, lengths.add, bootstrap)
-    overall, sketches = tallies[0].whole()
+    overall, sketches = tallies[0].whole(weight)
     return Measured(
         overall=overall,
         sketches=sketches,
         groups={
-            column: group_tables(grouping, tally)
+            column: group_tables(grouping, tally, weight)
             for (column, grouping), tally in zip(groupings.items(), tallies, strict=False)
         },
         lengths=lengths.bands(),

@@ -29,6 +29,7 @@ def to_page(report: Report) -> Page:
     sections = [
         *map(section_of, tables.requirements(report)),
         *map(section_of, tables.by_group(report)),
+        Section(f"What this score sorts by{of}", _sorting(report)),
         Section("Distributions", [*found, *tables.quantiles(report)], on_terminal=False),
         *map(section_of, tables.separation(report)),
         *(
@@ -59,6 +60,11 @@ def to_page(report: Report) -> Page:
     )
 
 
+def _sorting(report: Report) -> list[Block]:
+    table = tables.sorts_by(report)
+    return [report.sorts_by.in_words(), *([table] if table.rows else [])]
+
+
 def _cards(report: Report) -> list[Card]:
     whole, sample = report.overall, report.sample
     weighted = "estimated" if sample else "weighted by documents"
@@ -87,38 +93,44 @@ def _excerpts(report: Report) -> list[Excerpt]:
 
 
 def _distributions(report: Report) -> list[Chart]:
-    drawn = []
+    drawn, weight = [], report.weight
     of = wording.of_rows(report)
     for histogram, ecdf in zip(report.histograms, report.ecdfs, strict=True):
         metric = histogram.metric.replace("_", " ")
         quantiles = report.overall.quantiles[histogram.metric]
         middle = (
-            f"The median is {number(quantiles['p50'])}; 90% of the documents lie between "
+            f"The median is {number(quantiles['p50'])}; 90% of the {weight} lie between "
             f"{number(quantiles['p5'])} and {number(quantiles['p95'])}."
         )
         drawn.append(
-            Chart(f"Distribution of {metric}{of}", partial(histogram_svg, histogram), middle)
+            Chart(
+                f"Distribution of {metric}{of}", partial(histogram_svg, histogram, weight), middle
+            )
         )
         if histogram.by is not None:
             each = f"Each {histogram.by} by itself"
             if len(histogram.documents) > 1:
                 scaled = "Every row is as high as its own fullest bin."
                 drawn.append(
-                    Chart(f"{each}: {metric}{of}", partial(small_multiples_svg, histogram), scaled)
+                    Chart(
+                        f"{each}: {metric}{of}",
+                        partial(small_multiples_svg, histogram, weight),
+                        scaled,
+                    )
                 )
             drawn.append(
                 Chart(
                     f"Range of {metric} by {histogram.by}",
                     partial(ranges_svg, report.groups[histogram.by], histogram.metric),
-                    "The dot is the median, the thick line the middle half of the documents, the "
+                    f"The dot is the median, the thick line the middle half of the {weight}, the "
                     "thin one goes from 5% to 95%.",
                 )
             )
         drawn.append(
             Chart(
                 f"Cumulative distribution of {metric}{of}",
-                partial(ecdf_svg, ecdf),
-                "The share of documents that lie below.",
+                partial(ecdf_svg, ecdf, weight),
+                f"The share of {weight} that lie below.",
             )
         )
     return drawn

@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.engine.rules import ModelRecord
 from pipeline.reports.baseline import named_baseline
 from pipeline.reports.distributions import (
     ALL,
@@ -25,10 +24,7 @@ from pipeline.reports.distributions import (
 )
 from pipeline.reports.duplicates import Duplicates, find_duplicates
 from pipeline.reports.excerpts import Example, find_examples
-from pipeline.reports.figures import (
-    QUANTILE_METRICS,
-    Figures,
-)
+from pipeline.reports.figures import QUANTILE_METRICS, Figures
 from pipeline.reports.gate import Gate
 from pipeline.reports.groups import (
     Group,
@@ -39,6 +35,7 @@ from pipeline.reports.groups import (
     largest_query,
 )
 from pipeline.reports.measurement import measure
+from pipeline.reports.provenance import Provenance, provenance_of
 from pipeline.reports.requirements import Finding, Requirement
 from pipeline.reports.sampled import (
     Sampled,
@@ -46,18 +43,18 @@ from pipeline.reports.sampled import (
     corpus_groups,
     sampled,
     weighed,
-    weight_of,
 )
+from pipeline.reports.scripts import script_factor
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
-from pipeline.reports.term_values import Rows
+from pipeline.reports.sorting import SortsBy, factors_of, rank_factors, sorting_queries
+from pipeline.reports.term_values import rows_of
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
-from pipeline.runs.manifest import Manifest, Rules, Success
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import Bootstrap, Intervals
-from pipeline.verification.verify import Verification, read_verification
 
 REPORT_VERSION = 2
 
@@ -75,35 +72,6 @@ class Coverage(BaseModel):
     given_up: list[dict[str, Any]]
 
 
-class Provenance(BaseModel):
-    """Where the numbers come from."""
-
-    run: str
-    run_id: str
-    corpus: str
-    created_at: str
-    finished_at: str | None
-    model: ModelRecord
-    rules: Rules
-    fingerprint: dict[str, Any]
-    versions: dict[str, str]
-    estimated_tokens: int | None
-    """What a sample of the corpus promised when the run was planned."""
-    scored_tokens: int | None
-    """What it came to, once the run is finished."""
-    wall_seconds: float | None
-    """Time the last driver took, start-up included."""
-    tokens_per_second: float | None
-    """By the time of the workers, start-up excluded; so too the documents."""
-    documents_per_second: float | None
-    engine_idle_share: float | None
-    """Of the engines' time between their first and last step, what they spent waiting."""
-    num_rows_copied: int | None
-    """Rows that took the score of an equal text of their shard; they were not scored again."""
-    verification: Verification | None
-    """What the last verification found."""
-
-
 class Report(BaseModel):
     """`RUN/report.json`."""
 
@@ -114,6 +82,8 @@ class Report(BaseModel):
     sample: Sampled | None
     """What the run is a sample of: then `overall`, `groups` and `requirements` are estimates of the
     whole corpus from weighted rows, and everything else is of the sampled rows."""
+    weight: Weight = UNWEIGHTED
+    """What quantiles and distribution functions are of."""
     intervals: Intervals | None = None
     """How the intervals of `overall` and `groups` were found; of a sample `sample` says it."""
     overall: Figures
@@ -121,6 +91,8 @@ class Report(BaseModel):
     """Column to groups, from the least to the most surprising."""
     histograms: list[Histogram]
     ecdfs: list[Ecdf]
+    sorts_by: SortsBy
+    """How much of the differences between documents lies between groups of them."""
     lengths: list[LengthBand]
     """Perplexity by number of tokens, from the shortest documents to the longest."""
     thresholds: list[Threshold]
@@ -144,6 +116,7 @@ def build_report(
     text: bool = True,
     corpus: str | None = None,
     partial: bool = False,
+    weight: Weight = UNWEIGHTED,
 ) -> Report:
     """The figures of a run, as a report page has them; nothing is written.
 
@@ -152,7 +125,8 @@ def build_report(
     tell from the rest; `fail_if` are expressions that must not be true of the run, `baseline` the
     run that their baseline(...), increase(...) and decrease(...) are of; `text` shows the
     beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`;
-    `partial` takes what there is of a run whose parts are not all there. Figures of many documents
+    `partial` takes what there is of a run whose parts are not all there; `weight` is what quantiles
+    and distributions are of. Figures of many documents
     are made from sums: perplexity is exp(sum of nll / sum of tokens), nll in nats. Raises RunError
     where there is no run or it is not whole, ConfigError for what cannot be asked of it,
     CorpusError where `corpus` is no place for its corpus.
@@ -182,30 +156,39 @@ def build_report(
     requirements = [Requirement.read(source) for source in fail_if]
     gate = Gate(
         requirements,
-        Rows(weighed_scores, weight_of(draw)),
+        rows_of(parts.scan(), draw),
         named_baseline(baseline, manifest, requirements),
     )
 
-    by = tuple(dict.fromkeys(by)) or default_columns(scores, manifest)
+    usual = default_columns(scores, manifest)
+    by = tuple(dict.fromkeys(by)) or usual
     counted = tuple(dict.fromkeys([*by, *labelled]))
-    statuses, errors, *sizes = pl.collect_all(
+    sorting = tuple(dict.fromkeys([*by, *usual]))
+    statuses, errors, *found = pl.collect_all(
         [
             _count(scores, "status"),
             _count(scores.drop_nulls("error"), "error"),
             *(largest_query(scores, column) for column in counted),
+            *sorting_queries(scores, sorting),
         ],
         engine="streaming",
     )
+    sizes, moments = found[: len(counted)], found[len(counted) :]
     bootstrap = None if draw else Bootstrap()
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
     # Side by side: each leaves a core idle for half of its time.
     with ThreadPoolExecutor(1) as beside:
         judged = beside.submit(gate.judge)
         counted_copies = beside.submit(find_duplicates, scores)
-        measured = measure(scores, {column: groupings[column] for column in by}, bootstrap)
+        measured = measure(scores, {column: groupings[column] for column in by}, bootstrap, weight)
         findings = gate.findings(judged.result())
-        overall = measured.overall if draw is None else corpus_figures(weighed_scores, draw)
-        overall = overall.with_quantiles(gate.run.exact_quantiles().get(None, {}))
+        overall = (
+            measured.overall
+            if draw is None
+            else corpus_figures(weighed_scores, draw, weight=weight)
+        )
+        if weight == UNWEIGHTED:
+            overall = overall.with_quantiles(gate.run.exact_quantiles().get(None, {}))
         examples = find_examples(
             scores,
             manifest,
@@ -213,6 +196,7 @@ def build_report(
             overall.quantiles["perplexity"],
             corpus=root,
         )
+        scripts = None if root is None else script_factor(parts, root)
         duplicates = counted_copies.result()
     first = next(iter(by), None)
     series = {
@@ -223,12 +207,15 @@ def build_report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=parts.is_complete,
         sample=None if draw is None else sampled(weighed_scores, draw),
+        weight=weight,
         intervals=bootstrap.described() if bootstrap else None,
         overall=overall,
         groups={
             column: tables.groups
             if draw is None
-            else corpus_groups(weighed_scores, column, draw, list(groupings[column].groups))
+            else corpus_groups(
+                weighed_scores, column, draw, list(groupings[column].groups), weight=weight
+            )
             for column, tables in measured.groups.items()
         },
         histograms=[
@@ -237,8 +224,11 @@ def build_report(
             if (histogram := histogram_of(metric, first, series[metric]))
         ],
         ecdfs=[
-            ecdf for metric in QUANTILE_METRICS if (ecdf := ecdf_of(metric, first, series[metric]))
+            ecdf
+            for metric in QUANTILE_METRICS
+            if (ecdf := ecdf_of(metric, first, series[metric], weight))
         ],
+        sorts_by=rank_factors([*factors_of(sorting, moments), scripts], store.location),
         lengths=measured.lengths,
         thresholds=threshold_curve(measured.sketches["perplexity"]),
         duplicates=duplicates,
@@ -256,35 +246,7 @@ def build_report(
             unreadable_files=manifest.unreadable,
             given_up=store.failures(),
         ),
-        provenance=_provenance(store, manifest, success),
-    )
-
-
-def _provenance(store: RunStore, manifest: Manifest, success: Success | None) -> Provenance:
-    tokens_per_second = success.tokens_per_second if success else None
-    documents_per_second = None
-    if success and tokens_per_second and success.totals.num_tokens_computed:
-        documents_per_second = (
-            tokens_per_second * success.totals.num_rows / success.totals.num_tokens_computed
-        )
-    return Provenance(
-        run=store.location,
-        run_id=manifest.run_id,
-        corpus=manifest.corpus,
-        created_at=manifest.created_at,
-        finished_at=success.finished_at if success else None,
-        model=manifest.model,
-        rules=manifest.rules,
-        fingerprint=dict(manifest.fingerprint),
-        versions=manifest.versions,
-        estimated_tokens=manifest.estimated_tokens,
-        scored_tokens=success.totals.num_tokens if success else None,
-        wall_seconds=success.wall_seconds if success else None,
-        tokens_per_second=tokens_per_second,
-        documents_per_second=documents_per_second,
-        engine_idle_share=success.engine_idle_share if success else None,
-        num_rows_copied=success.totals.num_rows_copied if success else None,
-        verification=read_verification(store),
+        provenance=provenance_of(store, manifest, success),
     )
 
 

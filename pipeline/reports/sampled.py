@@ -31,6 +31,7 @@ from pipeline.reports.groups import (
 from pipeline.runs.records import Record
 from pipeline.runs.sample import Draw
 from pipeline.schema import COUNTS, LARGEST_EXPONENT, RATIOS
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import CONFIDENCE, FEWEST_DOCUMENTS, Bootstrap, Interval
 from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.statistics.quantile import weighted_quantile_expr
@@ -42,6 +43,7 @@ METHOD = (
 )
 FIGURES = {metric.total or name: metric for name, metric in RATIOS.items()}
 """Those that are estimated, sums over sums, by name."""
+SIZES = {"tokens": pl.col("num_tokens"), "bytes": pl.col("num_bytes")}
 WEIGHT = "winnow:sample_weight"
 """Rows of the corpus that a drawn row stands for."""
 STRATUM = "winnow:sample_stratum"
@@ -185,15 +187,19 @@ def _figure(ratio: float, is_perplexity: bool) -> float:
 
 
 def corpus_figures(
-    scores: pl.LazyFrame, draw: Draw | None, bootstrap: Bootstrap | None = None
+    scores: pl.LazyFrame,
+    draw: Draw | None,
+    bootstrap: Bootstrap | None = None,
+    weight: Weight = UNWEIGHTED,
 ) -> Figures:
     """Figures of the corpus. `scores` are of `weighed`; quantiles are weighted ones.
 
-    Intervals are those of a sample, or else of `bootstrap`, if there is one.
+    Intervals are those of a sample, or else of `bootstrap`, if there is one; `weight` is what the
+    quantiles of a sample are of.
     """
     if draw is None:
         return figures_of(scores, bootstrap)
-    row = scores.select(_aggregates()).collect().row(0, named=True)
+    row = scores.select(_aggregates(weight)).collect().row(0, named=True)
     return _figures(row, estimates(scores, draw))
 
 
@@ -203,6 +209,7 @@ def corpus_groups(
     draw: Draw | None,
     names: list[str] | None = None,
     bootstrap: Bootstrap | None = None,
+    weight: Weight = UNWEIGHTED,
 ) -> list[Group]:
     """The same by group, from the least to the most surprising; those of `names`, or the largest.
 
@@ -212,7 +219,7 @@ def corpus_groups(
         return groups_of(scores, column, names, bootstrap)
     names = largest_groups(group_sizes(scores, column)) if names is None else names
     code = group_code(column, names)
-    found = scores.group_by(code.alias("code")).agg(_aggregates()).collect()
+    found = scores.group_by(code.alias("code")).agg(_aggregates(weight)).collect()
     estimated = _estimates(scores, draw, code)
     groups = [
         Group(
@@ -239,9 +246,10 @@ def _figures(row: dict[str, Any], estimated: dict[str, Estimate | None]) -> Figu
     return figures_from(row, means, quantiles, intervals=intervals)
 
 
-def _aggregates() -> list[pl.Expr]:
+def _aggregates(counted: Weight) -> list[pl.Expr]:
     weight, nll = pl.col(WEIGHT), pl.col("nll")
     scored = nll.is_not_null()
+    size = SIZES.get(counted, pl.lit(1))
     told = {name: scored & (column_named(name) > 0) for name in COUNTS}
     return [
         weight.sum().alias("num_documents"),
@@ -256,7 +264,7 @@ def _aggregates() -> list[pl.Expr]:
             for name, own in told.items()
         ),
         *(
-            weighted_quantile_expr(column_named(metric), weight, q).alias(
+            weighted_quantile_expr(column_named(metric), weight * size, q).alias(
                 f"{metric}:{quantile_name(q)}"
             )
             for metric in QUANTILE_METRICS

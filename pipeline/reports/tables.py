@@ -11,9 +11,10 @@ from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import Group
 from pipeline.reports.report import Report
 from pipeline.reports.separation import Separation
+from pipeline.reports.sorting import Factor
 from pipeline.reports.wording import (
     COLUMNS,
-    NARROW_COLUMNS,
+    NARROW,
     cells,
     copies,
     of_rows,
@@ -31,7 +32,7 @@ def by_group(report: Report) -> list[Table]:
     """One a group column, each ending with the whole; one table at least."""
     whole = ("all", *cells(report.overall))
     names = tuple(name for name, _ in COLUMNS)
-    narrow = (0, *(1 + names.index(name) for name in NARROW_COLUMNS))
+    narrow = (0, *(1 + names.index(name) for name in NARROW))
     of = "" if report.sample is None else ", estimated from the sample"
     if not report.groups:
         title, columns = f"All documents{of}", ("corpus", *names)
@@ -164,6 +165,33 @@ def duplicates(report: Report) -> list[Table]:
     return [Table(title=title, caption=copies(report), columns=columns, rows=rows)] if rows else []
 
 
+def sorts_by(report: Report) -> Table:
+    """What the differences between documents go with, the largest share first."""
+    rows = [
+        (
+            _factor_name(one),
+            count(one.num_groups),
+            *_share(one),
+            *(f"{end.value} {number(end.perplexity)}" for end in (one.groups[0], one.groups[-1])),
+            count(one.num_constant),
+        )
+        for one in report.sorts_by.factors
+        if one.groups
+    ]
+    columns = ("by", "groups", "share", "share 95%", Words("lowest"), Words("highest"), "constant")
+    return Table(columns=columns, rows=rows, narrow=(0, 1, 2, 3, 4, 5))
+
+
+def _factor_name(one: Factor) -> str:
+    return f"script, guessed of {count(one.num_scored)}" if one.kind == "script" else one.name
+
+
+def _share(one: Factor) -> tuple[str, str]:
+    if one.share is None or one.interval is None:
+        return "-", "-"
+    return share(one.share), f"{share(one.interval.low)} to {share(one.interval.high)}"
+
+
 def quantiles(report: Report) -> list[Table]:
     """Quantiles over documents, of each metric."""
     found = report.overall.quantiles
@@ -174,7 +202,7 @@ def quantiles(report: Report) -> list[Table]:
         if found[metric]
     ]
     columns = ("metric", *found[QUANTILE_METRICS[0]])
-    title = f"Quantiles over documents{estimated}"
+    title = f"Quantiles over {report.weight}{estimated}"
     return [Table(title=title, columns=columns, rows=rows)] if rows else []
 
 

@@ -4,17 +4,11 @@ Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import (
-    count,
-    estimate,
-    estimate_in_words,
-    number,
-    percent_of,
-    share,
-)
+from pipeline.rendering.formats import count, estimate, estimate_in_words, number, percent_of, share
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
-from pipeline.reports.report import Provenance, Report
+from pipeline.reports.provenance import Provenance
+from pipeline.reports.report import Report
 from pipeline.reports.requirements import Finding, GroupFinding
 from pipeline.reports.sampled import Sampled
 from pipeline.schema import LARGEST
@@ -25,12 +19,9 @@ COLUMNS = (
     ("scored", "rows that have a score"),
     ("tokens", "scored tokens"),
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
-    (
-        "perplexity 95%",
-        "its interval: where it could have come out, had other documents been drawn",
-    ),
+    ("perplexity 95%", "its interval: where it would lie, had other documents been drawn"),
     ("per document", "exp(mean of nll / tokens): every document weighs the same"),
-    ("p5", "5% of the documents have a perplexity below"),
+    ("p5", "5% of the documents (or of their tokens or bytes: weight) have a perplexity below"),
     ("median", "median of the documents' perplexities"),
     ("p95", "95% of the documents have a perplexity below"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
@@ -38,15 +29,7 @@ COLUMNS = (
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
     ("per word 95%", "its interval"),
 )
-NARROW_COLUMNS = (
-    "documents",
-    "tokens",
-    "perplexity",
-    "perplexity 95%",
-    "median",
-    "p95",
-    "bits/byte",
-)
+NARROW = ("documents", "tokens", "perplexity", "perplexity 95%", "median", "p95", "bits/byte")
 """For a terminal of 80 columns."""
 NAMED = ("corpus_perplexity", "bits_per_byte")
 """Figures that are told in words."""

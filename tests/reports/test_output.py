@@ -28,7 +28,7 @@ from pipeline.reports.groups import Group
 from pipeline.reports.output import print_report, to_markdown, write_report
 from pipeline.reports.page import to_html
 from pipeline.reports.report import Coverage, Report
-from pipeline.reports.wording import COLUMNS, NARROW_COLUMNS
+from pipeline.reports.wording import COLUMNS, NARROW
 from pipeline.runs.store import RunStore
 from tests.support.reports import (
     BANDS,
@@ -285,9 +285,7 @@ def test_brackets_are_not_styles(text):
 
 def test_the_terminal_has_the_figures_named():
     out = printed(make_report(), width=80)
-    assert ["source", *" ".join(NARROW_COLUMNS).split()] in [
-        line.split() for line in out.split("\n")
-    ]
+    assert ["source", *" ".join(NARROW).split()] in [line.split() for line in out.split("\n")]
     wide = " ".join(("source", *(name for name, _ in COLUMNS)))
     assert wide in [" ".join(line.split()) for line in printed(make_report(), 200).split("\n")]
     out = " ".join(out.split())

@@ -28,6 +28,7 @@ from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import DocumentScore
 from pipeline.settings.config import ScoreConfig
+from pipeline.statistics.quantile import weighted_quantiles
 
 BIT = math.log(2)
 """In nats."""
@@ -590,3 +591,34 @@ def test_a_decimal_wider_than_can_be_read_is_no_figure_and_no_metric():
         columns.figure(term.figure)
     assert not is_metric(pa.field("price", pa.decimal256(76, 38)))
     assert is_metric(pa.field("price", pa.decimal128(38, 38)))
+
+
+# --- weights
+
+
+def test_percentiles_and_distributions_by_tokens_and_by_bytes(make):
+    rows = [scored(i + 1, 1.0 + i / 20, 200 - i, source=f"s{i % 2}") for i in range(60)]
+    run = make(rows, carry=("source",))
+    values = np.array([one["perplexity"] for one in rows])
+    for weight, column in (("tokens", "num_tokens"), ("bytes", "num_bytes")):
+        report = build_report(run.store, by="source", weight=weight)
+        counts = np.array([one[column] for one in rows], float)
+        found = report.overall.quantiles["perplexity"]
+        expected = weighted_quantiles(values, counts, [0.05, 0.5, 0.95])
+        assert [found[name] for name in ("p5", "p50", "p95")] == pytest.approx(expected.tolist())
+        own = report.groups["source"][0].figures.quantiles["perplexity"]["p50"]
+        assert own == pytest.approx(weighted_quantiles(values[::2], counts[::2], [0.5])[0])
+        (histogram, _) = report.histograms
+        counted = histogram.counts(weight)
+        assert sum(map(sum, counted.values())) == counts.sum()
+        # Halfway by weight is where the distribution functions of both say so.
+        middle = float(weighted_quantiles(values[::2], counts[::2], [0.5])[0])
+        at = np.searchsorted(report.ecdfs[0].at, middle)
+        assert report.ecdfs[0].below["s0"][at] == pytest.approx(0.5, abs=0.08)
+        page = to_html(report)
+        assert f"Quantiles over {weight}" in page
+        assert f"90% of the {weight} lie between" in page
+        assert report.weight == weight
+    whole = build_report(run.store, by="source")
+    assert whole.overall.quantiles["perplexity"]["p50"] == pytest.approx(np.median(values))
+    assert whole.overall.corpus_perplexity == report.overall.corpus_perplexity

@@ -9,10 +9,13 @@ from pipeline.reports.duplicates import Cluster, Duplicates
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
-from pipeline.reports.report import Coverage, Provenance, Report
+from pipeline.reports.provenance import Provenance
+from pipeline.reports.report import Coverage, Report
 from pipeline.reports.requirements import Finding
 from pipeline.reports.separation import SeparatedLabel, Separation
+from pipeline.reports.sorting import Factor, SortedGroup, SortsBy, rank_factors
 from pipeline.reports.thresholds import Threshold
+from pipeline.statistics.bootstrap import Interval
 from tests.support.plans import make_manifest
 
 HOSTILE = [
@@ -126,6 +129,25 @@ def separation(text: str) -> Separation:
     return Separation(column=text, labels=labels, together=labels[0], cut=cut)
 
 
+def sorts_by(text: str) -> SortsBy:
+    ends = [
+        SortedGroup(value=text, num_scored=600, perplexity=ppl, spread=0.5) for ppl in (5.6, 87.0)
+    ]
+    one = Factor(
+        name=text,
+        kind="column",
+        num_scored=1200,
+        num_groups=2,
+        share=0.62,
+        interval=Interval(low=0.59, high=0.65),
+        eta_squared=0.621,
+        groups=ends,
+        num_constant=1,
+        constant=[text],
+    )
+    return rank_factors([one], text)
+
+
 def examples(text: str) -> list[Example]:
     scores = {"num_tokens": 12, "perplexity": 34.5, "bits_per_byte": 1.25}
     shown = Example(place="lowest", file=text, row=3, doc_id=text, excerpt=text, **scores)
@@ -147,6 +169,7 @@ def make_report(
         "groups": {by: [Group(value=name, figures=figures()) for name in names]},
         "histograms": [histogram({name: [1, 2, 3] for name in names}, by)] if names else [],
         "ecdfs": [ecdf(names, by)] if names else [],
+        "sorts_by": sorts_by(text),
         "lengths": BANDS,
         "thresholds": CURVE,
         "duplicates": Duplicates(

@@ -1,0 +1,241 @@
+"""What a score sorts documents by: languages, lengths, sources, before any quality.
+
+Owns what is looked at and what it says: the share of the variance of log perplexity (nats per
+token, every document weighing the same) that lies between groups. What the share is, says
+statistics/variance.py; the guess at scripts is scripts.py's.
+"""
+
+import math
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel
+
+from pipeline.reports.distributions import LENGTH_BINS_PER_UNIT, length_ends
+from pipeline.reports.groups import check_dates, label_of
+from pipeline.schema import LARGEST_EXPONENT
+from pipeline.settings.fields import option_of
+from pipeline.statistics.bootstrap import Interval
+from pipeline.statistics.columns import column_named
+from pipeline.statistics.variance import Moments, between_groups
+
+MATTERS = 0.05
+"""A share below it is no reason to cut otherwise."""
+CONSTANT = 0.1
+"""Of the standard deviation of all documents: a group within less of it has nearly one score."""
+FEWEST_DOCUMENTS = 10
+"""Of a group, to say that it has nearly one score; on average, to cut within groups."""
+MOST_GROUPS, MOST_NAMED = 50, 3
+ORIGIN = 3.0
+"""Nats per token that powers are taken around: their sums lose fewer digits than around 0."""
+POWERS = ("s1", "s2", "s3", "s4")
+LANGUAGES = frozenset(["lang", "language", "lang_code", "language_code", "locale", "script"])
+"""Columns of which people say: languages."""
+Kind = Literal["column", "length", "script"]
+DIFFERENCES = "of the differences in log perplexity"
+
+
+class SortedGroup(BaseModel):
+    """The documents of one group, each weighing the same."""
+
+    value: str
+    num_scored: int
+    perplexity: float
+    """exp(mean of log perplexity)."""
+    spread: float | None
+    """Standard deviation of log perplexity, nats per token; null of one document."""
+
+
+class Factor(BaseModel):
+    """What documents differ in, and how much of the differences of their scores goes with it."""
+
+    name: str
+    """A carried column, `length` or `script`."""
+    kind: Kind
+    num_scored: int
+    """Documents; of a guess at scripts, those of the sample that was looked at."""
+    num_groups: int
+    share: float | None
+    """Of the variance of log perplexity, what lies between groups: epsilon squared, from 0 to 1.
+    Null of one group, of groups of one document each, and where nothing differs."""
+    interval: Interval | None
+    """At 95%: above 0 where it is more than chance."""
+    eta_squared: float | None
+    """The share without the correction for the number of groups."""
+    groups: list[SortedGroup]
+    """The largest, from the least to the most surprising."""
+    num_constant: int
+    """Groups of ten documents or more whose spread is below a tenth of that of all documents: the
+    score tells nothing inside of them."""
+    constant: list[str]
+    """The largest of those."""
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is more than chance."""
+        return self.interval is not None and self.interval.low > 0
+
+    @property
+    def matters(self) -> bool:
+        """Whether it is certain, and enough to act on."""
+        return self.is_certain and (self.share or 0.0) >= MATTERS
+
+    @property
+    def can_be_cut_within(self) -> bool:
+        """Whether a filter may take its groups each by itself."""
+        return self.kind == "column" and self.num_scored >= FEWEST_DOCUMENTS * self.num_groups
+
+
+class SortsBy(BaseModel):
+    """What a score sorts by."""
+
+    factors: list[Factor]
+    """The largest share first."""
+    verdict: str
+    """What to make of it."""
+    command: str | None
+    """What to type to cut within groups; null where there is no reason to."""
+
+    def in_words(self) -> str:
+        """All that it says."""
+        named = [
+            ", ".join([*one.constant[:MOST_NAMED], *["..."][: one.num_constant > MOST_NAMED]])
+            + f" ({one.name})"
+            for one in self.factors
+            if one.num_constant
+        ]
+        said = [self.verdict]
+        if named:
+            said.append(f"Nearly one score, which tells nothing there: {'; '.join(named)}.")
+        if self.command is not None:
+            said.append(f"To filter so: {self.command}")
+        return " ".join(said)
+
+
+def sorts_by(scores: pl.LazyFrame, columns: Sequence[str], run: str = "RUN") -> SortsBy:
+    """What score rows are sorted by: these carried columns, and length.
+
+    `run` is named in the command. Raises RunError of dates that have no name.
+    """
+    check_dates(scores, columns)
+    moments = pl.collect_all(sorting_queries(scores, columns), engine="streaming")
+    return rank_factors(factors_of(columns, moments), run)
+
+
+def sorting_queries(scores: pl.LazyFrame, columns: Sequence[str]) -> list[pl.LazyFrame]:
+    """What `factors_of` is made of, to be collected with others."""
+    values = [column_named(column).cast(pl.String) for column in columns]
+    band = (pl.col("num_tokens").log() * LENGTH_BINS_PER_UNIT).floor().cast(pl.Int64)
+    return [moments_query(scores, value) for value in (*values, band)]
+
+
+def moments_query(scores: pl.LazyFrame, group: pl.Expr) -> pl.LazyFrame:
+    """[value, n, s1, ..., s4] of scored documents: the powers of log perplexity around ORIGIN."""
+    nats, square = pl.col("nll") / pl.col("num_tokens") - ORIGIN, pl.col("s1") * pl.col("s1")
+    return (
+        scores.filter(pl.col("num_tokens") > 0, pl.col("nll").is_not_null())
+        .select(group.alias("value"), nats.alias("s1"))
+        .with_columns(s2=square)
+        .with_columns(s3=pl.col("s1") * pl.col("s2"), s4=pl.col("s2") * pl.col("s2"))
+        .group_by("value")
+        .agg(pl.len().alias("n"), pl.col(POWERS).sum())
+    )
+
+
+def factors_of(columns: Sequence[str], moments: Sequence[pl.DataFrame]) -> list[Factor]:
+    """The columns' factors, then that of length."""
+    *of_columns, lengths = moments
+    return [
+        *(
+            factor(name, "column", own, label_of)
+            for name, own in zip(columns, of_columns, strict=True)
+        ),
+        factor("length", "length", lengths, _tokens),
+    ]
+
+
+def _tokens(band: int) -> str:
+    low, high = length_ends(band)
+    return f"{low:,} to {high:,} tokens" if low < high else f"{low:,} tokens"
+
+
+def factor(name: str, kind: Kind, frame: pl.DataFrame, label: Callable[[Any], str]) -> Factor:
+    """What groups say; `frame` is of `moments_query`, and `label` names its values."""
+    frame = frame.sort("n", "value", descending=[True, False])
+    moments = Moments(*(frame[column].to_numpy().astype(np.float64) for column in ("n", *POWERS)))
+    found = between_groups(moments)
+    spread, mean = moments.deviation(), moments.mean
+    everything = moments.whole().deviation()[0] if frame.height else math.nan
+    constant = (moments.n >= FEWEST_DOCUMENTS) & (spread < CONSTANT * everything)
+    largest = sorted(range(frame.height)[:MOST_GROUPS], key=lambda i: mean[i])
+    return Factor(
+        name=name,
+        kind=kind,
+        num_scored=int(moments.n.sum()),
+        num_groups=frame.height,
+        share=None if found is None else found.share,
+        interval=None if found is None else found.interval,
+        eta_squared=None if found is None else found.eta_squared,
+        groups=[
+            SortedGroup(
+                value=label(frame["value"][i]),
+                num_scored=int(moments.n[i]),
+                perplexity=math.exp(min(ORIGIN + mean[i], LARGEST_EXPONENT)),
+                spread=None if math.isnan(spread[i]) else float(spread[i]),
+            )
+            for i in largest
+        ],
+        num_constant=int(constant.sum()),
+        constant=[label(frame["value"][int(i)]) for i in constant.nonzero()[0][:MOST_GROUPS]],
+    )
+
+
+def rank_factors(factors: Sequence[Factor | None], run: str) -> SortsBy:
+    """Factors by their shares, with what they say and what to type."""
+    ordered = [one for one in factors if one is not None]
+    ordered.sort(key=lambda one: 1.0 if one.share is None else -one.share)
+    mattering = [one for one in ordered if one.matters]
+    within = next((one for one in mattering if one.can_be_cut_within), None)
+    command = None
+    if within is not None:
+        options = [option_of("percentile"), "10:90", option_of("within"), shlex.quote(within.name)]
+        filtering = ["winnow filter", shlex.quote(run), *options, option_of("out"), "FILTERED"]
+        command = " ".join(filtering)
+    said = [_said(one) for one in mattering[:1]]
+    if within is not None and within is not mattering[0]:
+        said.append(_said(within))
+    return SortsBy(factors=ordered, verdict=" ".join(said) or _nothing(ordered), command=command)
+
+
+def _said(one: Factor) -> str:
+    assert one.share is not None
+    assert one.interval is not None
+    low, high = (f"{100 * end:.0f}%" for end in (one.interval.low, one.interval.high))
+    what = f"{100 * one.share:.0f}% {DIFFERENCES} (95% interval {low} to {high})"
+    if one.kind == "length":
+        return f"{what} go with the length of documents: compare and cut those of about one length."
+    if one.kind == "script":
+        return (
+            f"{what} are between scripts, guessed from the letters of a sample of "
+            f"{one.num_scored:,} documents: carry a column that names the language, and cut within "
+            "it."
+        )
+    groups = "languages" if one.name.casefold() in LANGUAGES else f"groups of {one.name}"
+    if not one.can_be_cut_within:
+        return f"{what} are between {groups}, which have too few documents each to cut within."
+    return f"{what} are between {groups}: cut within {one.name}."
+
+
+def _nothing(ordered: list[Factor]) -> str:
+    known = [one for one in ordered if one.share is not None]
+    if not known:
+        return "There are no two groups of documents whose scores could be told apart."
+    best = known[0]
+    why = "little to act on" if best.is_certain else "no more than chance"
+    return (
+        f"Nothing that is known of the documents sorts them: the largest share {DIFFERENCES}, "
+        f"{100 * (best.share or 0.0):.1f}% by {best.name}, is {why}."
+    )

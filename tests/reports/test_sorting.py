@@ -1,0 +1,192 @@
+"""pipeline/reports/sorting.py and scripts.py: planted confounds are found, shuffled labels not."""
+
+import math
+import shlex
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.filters.config import FilterConfig
+from pipeline.reports.output import to_markdown
+from pipeline.reports.page import to_html
+from pipeline.reports.report import build_report
+from pipeline.reports.scripts import script_of
+from pipeline.reports.sorting import sorts_by
+from pipeline.statistics.hashing import hash_bytes
+from tests.support.made_runs import row, write_run
+
+GREEK = "Όλοι οι άνθρωποι"  # noqa: RUF001
+LEVELS = {"en": 2.0, "hi": 1.7, "sw": 4.4, "fi": 4.0}
+
+
+def scores_of(nats, tokens=None, **columns) -> pl.LazyFrame:
+    tokens = np.full(len(nats), 100) if tokens is None else tokens
+    frame = {"nll": nats * tokens, "num_tokens": tokens, **columns}
+    return pl.DataFrame(frame).lazy()
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Nats per token by language; length says nothing, and nor does the shard."""
+    random = np.random.default_rng(0)
+    lang = random.choice(list(LEVELS), 3000)
+    nats = np.array([LEVELS[one] for one in lang]) + random.normal(0, 0.8, 3000)
+    tokens = random.integers(20, 900, 3000)
+    return scores_of(nats, tokens, lang=lang, shard=random.integers(0, 9, 3000).astype(str))
+
+
+def test_a_planted_confound_is_found_and_what_to_type(planted):
+    found = sorts_by(planted, ["shard", "lang"], run="my runs/first")
+    best = found.factors[0]
+    frame = planted.collect()
+    nats = (frame["nll"] / frame["num_tokens"]).to_numpy()
+    own = [nats[frame["lang"].to_numpy() == one] for one in LEVELS]
+    within = sum(((one - one.mean()) ** 2).sum() for one in own) / (3000 - 4)
+    assert best.name == "lang"
+    assert best.share == pytest.approx(1 - within / nats.var(ddof=1), rel=1e-9)
+    assert best.interval.low < best.share < best.interval.high
+    assert [one.value for one in best.groups] == ["hi", "en", "fi", "sw"]
+    assert best.groups[0].perplexity == pytest.approx(math.exp(own[1].mean()))
+    assert best.groups[0].spread == pytest.approx(own[1].std(ddof=1))
+    assert found.verdict.startswith(f"{100 * best.share:.0f}% of the differences in log perplexity")
+    assert "are between languages: cut within lang." in found.verdict
+    words = shlex.split(found.command)
+    assert words[:3] == ["winnow", "filter", "my runs/first"]
+    assert FilterConfig(run=words[2], percentile=(10, 90), within=words[6])
+    assert words[3:] == ["--percentile", "10:90", "--within", "lang", "--out", "FILTERED"]
+    assert not any(one.matters for one in found.factors[1:])
+
+
+def test_shuffled_labels_are_not_found(planted):
+    random = np.random.default_rng(1)
+    frame = planted.collect()
+    for _ in range(20):
+        labels = pl.Series(random.permutation(frame["lang"].to_numpy()))
+        found = sorts_by(frame.with_columns(lang=labels).lazy(), ["lang"])
+        assert found.command is None
+        assert found.verdict.startswith("Nothing that is known of the documents sorts them")
+
+
+def test_a_group_for_each_document_is_not_all_there_is():
+    nats = np.random.default_rng(2).normal(3, 1, 3000)
+    url = [str(i) for i in range(3000)]
+    pairs = [str(i // 2) for i in range(3000)]
+    found = {
+        one.name: one
+        for one in sorts_by(scores_of(nats, url=url, pair=pairs), ["url", "pair"]).factors
+    }
+    assert found["url"].share is None
+    assert found["url"].num_groups == 3000
+    assert found["pair"].eta_squared > 0.45
+    assert not found["pair"].is_certain
+
+
+def test_many_small_groups_that_differ_are_told_and_no_reason_to_cut():
+    random = np.random.default_rng(3)
+    site = np.arange(3000) // 3
+    nats = random.normal(3, 1, 1000)[site] + random.normal(0, 0.3, 3000)
+    found = sorts_by(scores_of(nats, site=site), ["site"])
+    assert found.factors[0].matters
+    assert found.command is None
+    assert "too few documents each to cut within" in found.verdict
+
+
+def test_length_is_looked_at_always():
+    random = np.random.default_rng(4)
+    tokens = random.integers(10, 1000, 2000)
+    nats = 6 - 0.5 * np.log(tokens) + random.normal(0, 0.3, 2000)
+    lang = random.choice(["en", "de"], 2000)
+    nats += 0.5 * (lang == "de")
+    found = sorts_by(scores_of(nats, tokens, lang=lang), ["lang"])
+    assert [one.name for one in found.factors] == ["length", "lang"]
+    assert "go with the length of documents" in found.verdict
+    assert "cut within lang" in found.verdict
+    assert found.factors[0].groups[0].value == "666 to 1,096 tokens"
+
+
+def test_groups_of_one_score_are_named():
+    nats = np.random.default_rng(5).normal(3, 1, 600)
+    source = np.array(["web"] * 500 + ["licence"] * 60 + ["few"] * 9 + ["null"] * 31)
+    nats[500:569] = 1.25
+    values = pl.Series(source).replace("null", None)
+    (found,) = (
+        one
+        for one in sorts_by(scores_of(nats, source=values), ["source"]).factors
+        if one.kind == "column"
+    )
+    assert (found.num_constant, found.constant) == (1, ["licence"])
+    assert {one.value for one in found.groups} == {"web", "licence", "few", "(null)"}
+
+
+def test_labels_that_are_all_one_and_scores_that_are():
+    nats = np.random.default_rng(6).normal(3, 1, 100)
+    for frame in (
+        scores_of(nats, lang=["en"] * 100),
+        scores_of(np.full(100, 2.5), lang=["a", "b"] * 50),
+    ):
+        found = sorts_by(frame, ["lang"])
+        assert [one.share for one in found.factors] == [None, None]
+        assert found.command is None
+        assert found.verdict.startswith("There are no two groups")
+
+
+def test_nothing_scored():
+    frame = pl.DataFrame(
+        {"nll": [None], "num_tokens": [0], "lang": ["en"]}, schema_overrides={"nll": pl.Float64}
+    )
+    found = sorts_by(frame.lazy(), ["lang"])
+    assert [(one.num_scored, one.groups) for one in found.factors] == [(0, []), (0, [])]
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("All human beings are born free", "Latin"),
+        ("Все люди рождаются свободными", "Cyrillic"),  # noqa: RUF001
+        ("人人生而自由,在尊严和权利上一律平等", "Han"),
+        ("すべての人間は、生まれながらにして自由であり", "Kana"),
+        ("모든 인간은 태어날 때부터 자유로우며", "Hangul"),
+        ("सभी मनुष्यों को गौरव और अधिकारों", "Devanagari"),
+        ("มนุษย์ทั้งหลายเกิดมามีอิสระ", "Thai"),
+        ("1234 !? 567", "no letters"),
+        ("", "no letters"),
+    ],
+)
+def test_scripts(text, script):
+    assert script_of(text) == script
+
+
+@pytest.fixture
+def unlabelled(tmp_path):
+    """A run over Latin and Greek, without a column that says so; a file of it was edited since."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    random, files = np.random.default_rng(7), {}
+    for name in ("a.parquet", "b.parquet", "edited.parquet"):
+        greek = random.random(400) < 0.5
+        texts = [f"{GREEK if one else 'all human beings'} {i}" for i, one in enumerate(greek)]
+        pq.write_table(pa.table({"text": texts}), corpus / name, row_group_size=400)
+        files[name] = [
+            row(10, float(10 * (2 + 3 * one + random.normal(0, 0.3))), 40, source="web")
+            | {"text_hash": hash_bytes(text.encode()) + (name == "edited.parquet")}
+            for text, one in zip(texts, greek, strict=True)
+        ]
+    return write_run(tmp_path / "run", files, corpus=str(corpus))
+
+
+def test_a_script_is_guessed_of_a_sample_where_no_column_says_it(unlabelled):
+    report = build_report(unlabelled)
+    best = report.sorts_by.factors[0]
+    assert (best.name, best.kind) == ("script", "script")
+    assert best.share > 0.9
+    assert [one.value for one in best.groups] == ["Latin", "Greek"]
+    # The texts of one file are not those that were scored: they say nothing.
+    assert best.num_scored == 800
+    assert "guessed from the letters of a sample of 800 documents" in report.sorts_by.verdict
+    for shown in (to_markdown(report), to_html(report)):
+        assert "What this score sorts by" in shown
+        assert "script, guessed of 800" in shown
+    assert {one.name for one in build_report(unlabelled, text=False).sorts_by.factors} == {"length"}
