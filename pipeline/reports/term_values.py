@@ -13,11 +13,12 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import ConfigError
-from pipeline.reports.expressions import Call, Name, Text
+from pipeline.reports.expressions import Call, Name, Text, fail
 from pipeline.reports.figures import quantile_name
 from pipeline.reports.groups import check_dates, label_expr
 from pipeline.reports.sampled import STRATUM, WEIGHT
-from pipeline.reports.terms import Columns, Schema, columns_read, quantile_of
+from pipeline.reports.sorting import share_between
+from pipeline.reports.terms import BETWEEN, Columns, Schema, columns_of, columns_read, quantile_of
 from pipeline.schema import LARGEST, part_schema
 
 GROUP, SIZE = "winnow:group", "winnow:bytes"
@@ -83,6 +84,8 @@ class Side:
         own = self.wanted.setdefault(by, {})
         if figure is None or figure.source in own:
             return
+        if figure.name == BETWEEN and by is not None:
+            fail(source, figure.start, "between is of all documents, not of a group's")
         bound = columns.figure(figure)
         if self.rows.withheld & columns_read(figure):
             self.missing[figure.source] = Missing("withheld", self.rows.why_withheld)
@@ -111,7 +114,9 @@ class Side:
         for column, figures in self.wanted.items():
             exprs = {name: bound.alias(name) for name, (_, bound) in figures.items()}
             quantiles = [name for name, (figure, _) in figures.items() if quantile_of(figure)]
-            together = [one for name, one in exprs.items() if name not in quantiles]
+            between = [figure for figure, _ in figures.values() if figure.name == BETWEEN]
+            apart = {*quantiles, *(figure.source for figure in between)}
+            together = [one for name, one in exprs.items() if name not in apart]
             if column is not None:
                 together.append(pl.col("num_bytes").sum().alias(SIZE))
             groups: Groups = {} if column is not None else {None: {}}
@@ -122,6 +127,9 @@ class Side:
                     sizes.setdefault(group, row.pop(SIZE, 0) or 0)
                     values = {name: _comparable(value) for name, value in row.items()}
                     groups.setdefault(group, {}).update(values)
+            for figure in between:
+                share = share_between(self.rows.scores, *columns_of(figure))
+                groups.setdefault(None, {})[figure.source] = share
             ordered = sorted(groups, key=lambda group: (-sizes.get(group, 0), group or ""))
             self.found[column] = {group: groups[group] for group in ordered}
 

@@ -8,6 +8,7 @@ its baseline. Read in two steps: words before there is any run, columns once the
     baseline(tokens)                         of the baseline
     increase(tokens), decrease(tokens)       against the baseline's, relative: 5% is 0.05
     psi(perplexity)                          how far documents moved from the baseline's
+    between(lang)                            share of their differences between groups of a column
 """
 
 import re
@@ -42,12 +43,12 @@ COUNTED = {"tokens": "num_tokens", "bytes": "num_bytes"}
 PLAIN = (*RATIO_FIGURES, *COUNTS)
 """Figures without an argument, as report.json has them under `overall`."""
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
-PSI = "psi"
+PSI, BETWEEN = "psi", "between"
 DISTRIBUTIONS = ("perplexity", "bits_per_byte")
 """What psi is of."""
 AGAINST = ("baseline", "increase", "decrease")
 """What is made of a figure and the baseline's."""
-WORDS = [*PLAIN, "p95", "mean", "share", PSI, "group", *AGAINST]
+WORDS = [*PLAIN, "p95", "mean", "share", BETWEEN, PSI, "group", *AGAINST]
 TRUTHS = {"true": True, "false": False}
 Schema = Mapping[str, pl.DataType]
 
@@ -112,7 +113,7 @@ def _inner(source: str, call: Call, before: int, said: str) -> Term:
 def _check_figure(source: str, call: Call) -> None:
     """Raises ConfigError where there is no such figure, or not with such arguments."""
     first = call.arguments[0] if len(call.arguments) == 1 else None
-    if QUANTILE.fullmatch(call.name) or call.name == "mean":
+    if QUANTILE.fullmatch(call.name) or call.name in ("mean", BETWEEN):
         if not isinstance(first, Name):
             fail(source, call.start, f"{call.name} takes a column: {call.name}(perplexity)")
     elif call.name == PSI:
@@ -188,6 +189,9 @@ class Columns:
     def figure(self, call: Call) -> pl.Expr:
         """A figure, as an aggregate."""
         first = call.arguments[0] if call.arguments else None
+        if isinstance(first, Name) and call.name == BETWEEN:
+            self.group(first)
+            return pl.lit(None, pl.Float64)  # no aggregate: term_values.py finds it
         if isinstance(first, Name):
             column = self._number(first)
             quantile = quantile_of(call)
