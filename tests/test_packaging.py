@@ -138,7 +138,7 @@ def test_templates_are_found_where_they_are_installed(full, tmp_path):
         for room, folder in rooms.items()
         for path in (ROOT / folder / "templates").iterdir()
     }
-    assert {"pipeline.rendering/report.html", "pipeline.rendering/page.css"} <= expected
+    assert {"pipeline.rendering/page.html", "pipeline.rendering/page.css"} <= expected
     assert set(found.stdout.split()) == expected, found.stderr
 
 

@@ -20,6 +20,7 @@ from jobs.cli.options_reports import (
     explore,
     filter_corpus,
     report,
+    show,
 )
 from jobs.cli.options_runs import PlanCommand, doctor, gc, plan, status, verify
 from jobs.cli.parsing import Command, Group, SettingsCommand
@@ -89,7 +90,7 @@ def score(
 
 
 app.command(cls=PlanCommand)(plan)
-for command in (status, verify, gc, doctor, explore, compare, audit, schedule):
+for command in (status, verify, gc, doctor, show, explore, compare, audit, schedule):
     app.command(cls=Command)(command)
 app.command(cls=ReportCommand)(report)
 app.command(name="filter", cls=FilterCommand)(filter_corpus)

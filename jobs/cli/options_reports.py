@@ -11,6 +11,7 @@ import typer
 
 from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
 from jobs.cli.parsing import SettingsCommand
+from pipeline.errors import ConfigError
 
 
 class ReportCommand(SettingsCommand):
@@ -59,10 +60,11 @@ def report(
 
     --fail-if takes corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
-    share(CONDITION), between(COLUMN): the share of the differences between its groups;
-    comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups: group(COLUMN, "VALUE", FIGURE),
+    share(CONDITION), between(COLUMN): the share of the differences between its groups; comparisons,
+    and, or, not; numbers like 10k, 2M, 5%. Of groups: group(COLUMN, "VALUE", FIGURE),
     any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE), increase(FIGURE),
-    decrease(FIGURE). What cannot be judged fails, too.
+    decrease(FIGURE). Ends of 95% intervals, so that chance sets off no gate: low(FIGURE),
+    high(FIGURE), as in low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
 
     Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """
@@ -189,6 +191,49 @@ def explore(
         port=port,
         allow_remote=allow_remote,
         opens=not no_open,
+    )
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    file: Annotated[
+        str | None, typer.Argument(help="A file of its corpus, as reports name it.")
+    ] = None,
+    row: Annotated[int | None, typer.Argument(min=0, help="The row there, counted from 0.")] = None,
+    doc_id: Annotated[
+        str | None, typer.Option("--id", help="The document's id, instead of file and row.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A carried column to show its place by group of; repeat it."),
+    ] = None,
+    corpus: Corpus = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one document: its scores, its place among the others, and its text.
+
+    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs.
+
+    Example: winnow show runs/first web/0001.parquet 42 --by source
+    """
+    from jobs.cli.show import show_and_print
+
+    if [file is None, row is None] != [doc_id is not None] * 2:
+        raise ConfigError("show needs one document", hint="name it by FILE and ROW, or by --id")
+    raise typer.Exit(
+        show_and_print(
+            run,
+            file,
+            row,
+            doc_id=doc_id,
+            by=tuple(by or ()),
+            corpus=corpus,
+            partial=partial,
+            as_json=as_json,
+        )
     )
 
 

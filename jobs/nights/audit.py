@@ -101,7 +101,7 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
 def _check_columns(night: Night) -> None:
     """Raises ConfigError where the corpus has no such column to group by or to take figures of."""
     wanted = grouped_columns(night.audit)
-    if not wanted and not night.audit.require:
+    if not wanted and not any(one.fail_if for one in night.audit.require):
         return
     config = night.score
     footers, _ = read_footers(*find_corpus(config.corpus), config.text_column)

@@ -11,8 +11,7 @@ from pipeline.audits.record import Check, Finding, State
 from pipeline.audits.require import FAIL_IF, Require
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
-from pipeline.reports.gate import Judged
-from pipeline.reports.requirements import Requirement
+from pipeline.reports.requirements import Judged, Requirement
 from pipeline.reports.term_values import Missing
 from pipeline.reports.terms import COUNTS
 from pipeline.reports.wording import values_of

@@ -20,10 +20,10 @@ from pipeline.comparisons.comparison import Comparison
 from pipeline.comparisons.gates import psi_values
 from pipeline.comparisons.page import write_comparison
 from pipeline.errors import RunError
-from pipeline.reports.baseline import rows_of, scored_unlike
+from pipeline.reports.baseline import run_rows, scored_unlike
 from pipeline.reports.gate import Gate
-from pipeline.reports.sampled import sampled, weighed, weight_of
-from pipeline.reports.term_values import Missing, Rows, Side
+from pipeline.reports.sampled import sampled, weighed
+from pipeline.reports.term_values import Missing, Rows, Side, rows_of
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
@@ -72,7 +72,7 @@ class Judge:
         manifest, success = store.require_manifest(), store.success()
         self._given_up(manifest, finished=success is not None)
         scores = scan_scores(store, manifest)
-        tonight = Rows(weighed(scores, sample), weight_of(sample))
+        tonight = rows_of(scores, sample)
         checks, exact = self._check(manifest, tonight, finished=success is not None)
         overall, groups = self._measure(scores, manifest, exact)
         reused = None
@@ -145,7 +145,7 @@ class Judge:
             try:
                 unlike = self._unlike(self.baseline, manifest)
                 comparison = self._compare(self.baseline, finished=finished)
-                before = rows_of(RunStore(self.baseline.run))
+                before = run_rows(RunStore(self.baseline.run))
             except RunError as error:
                 unlike = unlike or str(error)
             if unlike is not None:

@@ -95,7 +95,10 @@ def compare_runs(
         for subject, draw in zip(question.subjects, draws, strict=True)
     ]
     held_against = references(question.subjects, first)
-    rows = [Rows(frame, weight_of(draw)) for frame, draw in zip(scores, draws, strict=True)]
+    rows = [
+        Rows(frame, weight_of(draw), draw, subject.place)
+        for frame, draw, subject in zip(scores, draws, question.subjects, strict=True)
+    ]
     gates = Gates(requirements, question.subjects, rows, held_against)
     groups = _groups(question.subjects, scores, by)
     measured = []
@@ -120,7 +123,9 @@ def compare_runs(
         intervals=bootstrap.described(),
         runs=[_compared(measured[i], figures) for i in order],
         shifts=[shifts[i] for i in order if i in shifts],
-        requirements=[one for i in order if i in shifts for one in gates.judge(i, shifts[i])],
+        requirements=[
+            one for i in order if i in shifts for one in gates.judge(i, shifts[i], bootstrap)
+        ],
         trend=_trend(measured, figures[0]) if question.kind in TREND else None,
         matrix=_matrix(measured) if question.kind == "matrix" else None,
     )

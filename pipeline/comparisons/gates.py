@@ -4,6 +4,7 @@ Owns which figures of two tokenizers compare, and where psi comes from.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.comparisons.comparability import Subject
 from pipeline.comparisons.comparison import RunFinding, RunShift, Shift
@@ -13,6 +14,7 @@ from pipeline.reports.gate import Gate, Psi, PsiValues
 from pipeline.reports.requirements import Requirement
 from pipeline.reports.term_values import Missing, Rows
 from pipeline.schema import METRICS
+from pipeline.statistics.bootstrap import Bootstrap
 
 PER_TOKEN = frozenset(
     [
@@ -42,16 +44,16 @@ class Gates:
                 continue
             before = rows[reference]
             if subjects[i].tokenizer != subjects[reference].tokenizer:
-                before = Rows(before.scores, before.weight, PER_TOKEN, WHY_WITHHELD)
+                before = replace(before, withheld=PER_TOKEN, why_withheld=WHY_WITHHELD)
             try:
                 self._gates[i] = Gate(fail_if, rows[i], before)
             except ConfigError as error:
                 raise error.at(subjects[i].store.location) from error
 
-    def judge(self, run: int, shift: RunShift) -> list[RunFinding]:
+    def judge(self, run: int, shift: RunShift, bootstrap: Bootstrap) -> list[RunFinding]:
         """How a run stands to each requirement."""
         gate = self._gates[run]
-        findings = gate.findings(gate.judge(psi_values(shift)))
+        findings = gate.findings(gate.judge(psi_values(shift), bootstrap))
         return [RunFinding(run=shift.run, baseline=shift.baseline, **dict(one)) for one in findings]
 
 

@@ -39,10 +39,10 @@ def print_page(page: Page, console: Console) -> None:
                 print_table(block, console)
         if section is not shown[-1] or page.summary or page.notes:
             console.print()
-    for line in page.summary:
-        console.print(Text(plain(line)))
     for note in page.notes:
         console.print(Text(plain(note), style="yellow"))
+    for line in page.summary:
+        console.print(Text(plain(line)))
 
 
 def print_table(table: Table, console: Console) -> None:

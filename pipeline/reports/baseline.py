@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, named
 from pipeline.reports.requirements import Requirement
-from pipeline.reports.sampled import weighed, weight_of
-from pipeline.reports.term_values import Missing, Rows
+from pipeline.reports.term_values import Missing, Rows, rows_of
 from pipeline.runs.manifest import Manifest, differences
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import scan_scores
@@ -31,10 +30,9 @@ def scored_unlike(baseline: Manifest, run: Manifest) -> list[str]:
     return differences(old, new)
 
 
-def rows_of(store: RunStore) -> Rows:
+def run_rows(store: RunStore) -> Rows:
     """The scores of a run as a gate reads them. Raises RunError where it is not whole."""
-    manifest, draw = store.require_manifest(), read_draw(store)
-    return Rows(weighed(scan_scores(store, manifest), draw), weight_of(draw))
+    return rows_of(scan_scores(store, store.require_manifest()), read_draw(store))
 
 
 def baseline_rows(store: RunStore, run: Manifest) -> Rows | Missing:
@@ -42,7 +40,7 @@ def baseline_rows(store: RunStore, run: Manifest) -> Rows | Missing:
     if found := scored_unlike(store.require_manifest(), run):
         said = f"the baseline {store.location} was scored in another way: {'; '.join(found)}"
         return Missing("unlike", said)
-    return rows_of(store)
+    return run_rows(store)
 
 
 def named_baseline(

@@ -5,7 +5,7 @@ documents and for each group is the same code.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.errors import named
@@ -22,15 +22,13 @@ from pipeline.reports.expressions import (
     fail,
 )
 from pipeline.reports.groups import OTHERS
-from pipeline.reports.requirements import Finding, GroupFinding, Requirement, operands
+from pipeline.reports.requirements import Finding, Judged, Requirement, operands
+from pipeline.reports.resamples import change_interval
 from pipeline.reports.term_values import Missing, Rows, Side
 from pipeline.reports.terms import COUNTS, PSI, Term
 from pipeline.schema import LARGEST
 from pipeline.settings.names import near_name
-
-MOST_GROUPS = 20
-"""Groups of a finding that are listed."""
-MOST_REASONS = 3
+from pipeline.statistics.bootstrap import Bootstrap
 
 
 class Psi(NamedTuple):
@@ -42,52 +40,6 @@ class Psi(NamedTuple):
 
 PsiValues = Mapping[tuple[str | None, str | None, str], Psi | Missing]
 """(column, group, metric) to it; of all documents, column and group are None."""
-
-
-@dataclass(slots=True)
-class Judged:
-    """What was found of a condition, for all documents or for those of a group."""
-
-    column: str | None = None
-    group: str | None = None
-    is_true: bool | None = None
-    """None: it could not be judged."""
-    values: dict[str, float | None] = field(default_factory=dict)
-    missing: list[Missing] = field(default_factory=list)
-    """What has no value, whether or not that decides."""
-    parts: list["Judged"] = field(default_factory=list)
-    """Every group that an `any` looked at."""
-
-    @property
-    def reason(self) -> str | None:
-        """Why it was not judged, in words."""
-        if self.is_true is not None:
-            return None
-        said = list(dict.fromkeys(one.said for one in self.missing))
-        more = f", and {len(said) - MOST_REASONS:,} more" if len(said) > MOST_REASONS else ""
-        return "; ".join(said[:MOST_REASONS]) + more
-
-    def finding(self, expression: str) -> Finding:
-        """For whoever reads the outcome."""
-        noted = [part for part in self.parts if part.is_true is not False]
-        return Finding(
-            expression=expression,
-            failed=self.is_true is not False,
-            judged=self.is_true is not None,
-            values=self.values,
-            reason=self.reason,
-            groups=[
-                GroupFinding(
-                    column=str(part.column),
-                    value=str(part.group),
-                    judged=part.is_true is not None,
-                    values=part.values,
-                    reason=part.reason,
-                )
-                for part in noted[:MOST_GROUPS]
-            ],
-            num_groups=len(noted),
-        )
 
 
 class Gate:
@@ -111,15 +63,21 @@ class Gate:
                 if term.needs_baseline and baseline is None:
                     said = f"{term.source} needs a baseline, and none is named"
                     fail(one.source, term.start, said, hint=f"give {named('baseline')}")
+                if term.end is not None:
+                    self.run.want_interval(column)
+                if self.baseline is not None and term.end is not None and term.against is not None:
+                    self.baseline.want_interval(column)
                 if self.baseline is not None and (term.needs_baseline or column is not None):
                     own = figure if term.needs_baseline else None
                     self.baseline.want_of_baseline(one.source, own, column)
 
-    def judge(self, psi: PsiValues | None = None) -> list[Judged]:
+    def judge(
+        self, psi: PsiValues | None = None, bootstrap: Bootstrap | None = None
+    ) -> list[Judged]:
         """How the run stands to each."""
-        self.run.measure()
+        self.run.measure(bootstrap)
         if self.baseline is not None:
-            self.baseline.measure()
+            self.baseline.measure(bootstrap)
         judged = []
         for one in self.requirements:
             whole = Judged()
@@ -203,6 +161,13 @@ class _Case:
         group = self.into.group if term.column is None else term.group
         if term.figure.name == PSI:
             return self.noted(term.source, self.moved(term, column, group))
+        value = self.value(term, column, group)
+        if term.end is None or value is None:
+            return value
+        return self.noted(term.source, self.end(term, column, group))
+
+    def value(self, term: Term, column: str | None, group: str | None) -> float | None:
+        """The value of a term, of whose interval it may be an end."""
         figure = term.figure.source
         name = figure if term.column is None else f'group({column}, "{group}", {figure})'
         now = None
@@ -213,22 +178,39 @@ class _Case:
         was = self.noted(f"baseline({name})", self.of_baseline(term, column, group))
         if term.against == "baseline" or now is None or was is None:
             return was if term.against == "baseline" else None
-        return self.noted(term.source, change(now, was, -1 if term.against == "decrease" else 1))
+        found = change(now, was, -1 if term.against == "decrease" else 1)
+        return self.noted(f"{term.against}({name})" if term.end else term.source, found)
+
+    def end(self, term: Term, column: str | None, group: str | None) -> float | Missing:
+        """An end of the 95% interval of a term that has a value."""
+        run, baseline = self.gate.run.resampled.get(column), None
+        if self.gate.baseline is not None:
+            baseline = self.gate.baseline.resampled.get(column)
+        figure, found = term.figure.name, None
+        if term.against in ("increase", "decrease"):
+            if run is not None and baseline is not None:
+                now, was = run.drawn(group, figure), baseline.drawn(group, figure)
+                found = change_interval(now, was, -1 if term.against == "decrease" else 1)
+        elif (side := baseline if term.against else run) is not None:
+            found = side.interval(group, figure)
+        if found is None:
+            of = " of the baseline" if term.against == "baseline" else ""
+            where = "" if column is None else f" with {column} = '{group}'"
+            said = f"too few documents{of}{where} have a score for an interval of {figure}"
+            return Missing("unscored", said)
+        return found.low if term.end == "low" else found.high
 
     def noted(self, name: str, found: float | Psi | Missing) -> float | None:
         """Note a value down, or why there is none."""
-        value: float | None
-        match found:
-            case Missing():
-                self.into.missing.append(found)
-                value = None
-            case Psi():
-                value = found.value
-                self.into.values[f"{name} by chance"] = found.by_chance
-            case _:
-                value = found
-        self.into.values[name] = value
-        return value
+        if isinstance(found, Missing):
+            self.into.missing.append(found)
+            self.into.values[name] = None
+            return None
+        if isinstance(found, Psi):
+            self.into.values |= {name: found.value, f"{name} by chance": found.by_chance}
+            return found.value
+        self.into.values[name] = found
+        return found
 
     def of_run(self, term: Term, column: str | None, group: str | None) -> float | Missing:
         groups = self.gate.run.found[column]

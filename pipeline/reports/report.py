@@ -43,12 +43,11 @@ from pipeline.reports.sampled import (
     corpus_groups,
     sampled,
     weighed,
-    weight_of,
 )
 from pipeline.reports.scripts import script_factor
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
 from pipeline.reports.sorting import SortsBy, factors_of, rank_factors, sorting_queries
-from pipeline.reports.term_values import Rows
+from pipeline.reports.term_values import rows_of
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.sample import read_draw
@@ -157,7 +156,7 @@ def build_report(
     requirements = [Requirement.read(source) for source in fail_if]
     gate = Gate(
         requirements,
-        Rows(weighed_scores, weight_of(draw)),
+        rows_of(parts.scan(), draw),
         named_baseline(baseline, manifest, requirements),
     )
 

@@ -8,7 +8,7 @@ gate.py's.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
@@ -25,8 +25,12 @@ from pipeline.reports.expressions import (
     fail,
     parse,
 )
+from pipeline.reports.term_values import Missing
 from pipeline.reports.terms import PSI, Term, columns_of, read_term
 
+MOST_GROUPS = 20
+"""Groups of a finding that are listed."""
+MOST_REASONS = 3
 Column = Name | Text | None
 
 
@@ -57,6 +61,52 @@ class Finding(BaseModel):
     """Of `any`: the first groups of which the condition is true, or that cannot be judged."""
     num_groups: int = 0
     """How many there are of those."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """What was found of a condition, for all documents or for those of a group."""
+
+    column: str | None = None
+    group: str | None = None
+    is_true: bool | None = None
+    """None: it could not be judged."""
+    values: dict[str, float | None] = field(default_factory=dict)
+    missing: list[Missing] = field(default_factory=list)
+    """What has no value, whether or not that decides."""
+    parts: list["Judged"] = field(default_factory=list)
+    """Every group that an `any` looked at."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was not judged, in words."""
+        if self.is_true is not None:
+            return None
+        said = list(dict.fromkeys(one.said for one in self.missing))
+        more = f", and {len(said) - MOST_REASONS:,} more" if len(said) > MOST_REASONS else ""
+        return "; ".join(said[:MOST_REASONS]) + more
+
+    def finding(self, expression: str) -> Finding:
+        """For whoever reads the outcome."""
+        noted = [part for part in self.parts if part.is_true is not False]
+        return Finding(
+            expression=expression,
+            failed=self.is_true is not False,
+            judged=self.is_true is not None,
+            values=self.values,
+            reason=self.reason,
+            groups=[
+                GroupFinding(
+                    column=str(part.column),
+                    value=str(part.group),
+                    judged=part.is_true is not None,
+                    values=part.values,
+                    reason=part.reason,
+                )
+                for part in noted[:MOST_GROUPS]
+            ],
+            num_groups=len(noted),
+        )
 
 
 @dataclass(frozen=True, slots=True)

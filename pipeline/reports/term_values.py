@@ -16,10 +16,13 @@ from pipeline.errors import ConfigError
 from pipeline.reports.expressions import Call, Name, Text, fail
 from pipeline.reports.figures import quantile_name
 from pipeline.reports.groups import check_dates, label_expr
-from pipeline.reports.sampled import STRATUM, WEIGHT
+from pipeline.reports.resamples import Resamples
+from pipeline.reports.sampled import STRATUM, WEIGHT, weighed, weight_of
 from pipeline.reports.sorting import share_between
 from pipeline.reports.terms import BETWEEN, Columns, Schema, columns_of, columns_read, quantile_of
+from pipeline.runs.sample import Draw
 from pipeline.schema import LARGEST, part_schema
+from pipeline.statistics.bootstrap import Bootstrap
 
 GROUP, SIZE = "winnow:group", "winnow:bytes"
 Values = dict[str, float | None]
@@ -46,9 +49,18 @@ class Rows:
     scores: pl.LazyFrame
     weight: pl.Expr | None = None
     """What a row of a sample counts for: then figures are of what it was drawn from."""
+    draw: Draw | None = None
+    """Of a sample."""
+    place: int = 0
+    """A number that runs share of which documents of one file and row are the same."""
     withheld: frozenset[str] = frozenset()
     """Columns of which no figure compares with the other run's."""
     why_withheld: str = ""
+
+
+def rows_of(scores: pl.LazyFrame, draw: Draw | None, place: int = 0) -> Rows:
+    """Score rows as they are read, and what they are a sample of."""
+    return Rows(weighed(scores, draw), weight_of(draw), draw, place)
 
 
 def no_rows(carried: list[pa.Field]) -> Rows:
@@ -69,6 +81,8 @@ class Side:
     missing: dict[str, Missing] = field(default_factory=dict)
     """Figure or column to why it cannot be had."""
     found: dict[str | None, Groups] = field(default_factory=dict)
+    resampled: dict[str | None, Resamples | None] = field(default_factory=dict)
+    """The same to its resamples, of those of which an interval is wanted."""
 
     @classmethod
     def of(cls, rows: Rows) -> "Side":
@@ -84,9 +98,14 @@ class Side:
         own = self.wanted.setdefault(by, {})
         if figure is None or figure.source in own:
             return
-        if figure.name == BETWEEN and by is not None:
-            fail(source, figure.start, "between is of all documents, not of a group's")
-        bound = columns.figure(figure)
+        if figure.name == BETWEEN:  # no aggregate: `measure` finds it
+            (name,) = figure.arguments
+            assert isinstance(name, Name)
+            bound = pl.lit(columns.group(name))
+            if by is not None:
+                fail(source, figure.start, "between is of all documents, not of a group's")
+        else:
+            bound = columns.figure(figure)
         if self.rows.withheld & columns_read(figure):
             self.missing[figure.source] = Missing("withheld", self.rows.why_withheld)
         own[figure.source] = figure, bound
@@ -108,8 +127,12 @@ class Side:
             said = f"the baseline does not carry the columns of {name}"
             self.missing[name] = Missing("baseline column", said)
 
-    def measure(self) -> None:
-        """Find all that is wanted."""
+    def want_interval(self, column: Name | Text | None) -> None:
+        """Ask for the resamples of all documents, or of every group."""
+        self.resampled[None if column is None else column.value] = None
+
+    def measure(self, bootstrap: Bootstrap | None) -> None:
+        """Find all that is wanted; the bootstrap, if not given, is that of reports."""
         check_dates(self.rows.scores, [column for column in self.wanted if column is not None])
         for column, figures in self.wanted.items():
             exprs = {name: bound.alias(name) for name, (_, bound) in figures.items()}
@@ -132,6 +155,15 @@ class Side:
                 groups.setdefault(None, {})[figure.source] = share
             ordered = sorted(groups, key=lambda group: (-sizes.get(group, 0), group or ""))
             self.found[column] = {group: groups[group] for group in ordered}
+        for column in self.resampled.keys() & self.wanted.keys():
+            self.resampled[column] = Resamples(
+                self.rows.scores,
+                column,
+                bootstrap or Bootstrap(),
+                weight=self.rows.weight,
+                draw=self.rows.draw,
+                place=self.rows.place,
+            )
 
     def _rows(self, column: str | None, own: Sequence[pl.Expr]) -> list[dict[str, Any]]:
         if not own:

@@ -7,6 +7,7 @@ its baseline. Read in two steps: words before there is any run, columns once the
     group(lang, "en", p95(perplexity))       of the documents of a group
     baseline(tokens)                         of the baseline
     increase(tokens), decrease(tokens)       against the baseline's, relative: 5% is 0.05
+    low(bits_per_byte), high(...)             an end of its 95% interval, where it has one
     psi(perplexity)                          how far documents moved from the baseline's
     between(lang)                            share of their differences between groups of a column
 """
@@ -31,6 +32,7 @@ from pipeline.reports.expressions import (
     fail,
 )
 from pipeline.reports.figures import RATIO_FIGURES
+from pipeline.reports.resamples import HAVE_INTERVALS
 from pipeline.runs.metrics import ratio
 from pipeline.schema import RATIOS
 from pipeline.settings.names import near_name
@@ -48,7 +50,9 @@ DISTRIBUTIONS = ("perplexity", "bits_per_byte")
 """What psi is of."""
 AGAINST = ("baseline", "increase", "decrease")
 """What is made of a figure and the baseline's."""
-WORDS = [*PLAIN, "p95", "mean", "share", BETWEEN, PSI, "group", *AGAINST]
+ENDS = ("low", "high")
+"""Of a 95% interval."""
+WORDS = [*PLAIN, "p95", "mean", "share", BETWEEN, PSI, "group", *AGAINST, *ENDS]
 TRUTHS = {"true": True, "false": False}
 Schema = Mapping[str, pl.DataType]
 
@@ -63,6 +67,8 @@ class Term:
     figure: Call
     against: str | None = None
     """One of AGAINST, or None: the run's own value."""
+    end: str | None = None
+    """One of ENDS, or None: the value itself."""
     column: Name | Text | None = None
     group: str | None = None
     """The documents that have this value of `column`; both None: all of them."""
@@ -81,10 +87,18 @@ def read_term(source: str, operand: Text | Name | Call) -> Term:
             return read_term(source, Call(operand.value, (), operand.start, operand.value))
     call = operand
     if call.name in AGAINST:
-        inner = _inner(source, call, 0, f"{call.name} is of a figure: {call.name}(tokens)")
+        inner = _inner(source, call, 0, f"{call.name} takes a figure: {call.name}(tokens)")
         if inner.needs_baseline:
             fail(source, inner.start, f"{inner.source} is of two runs already")
+        if inner.end is not None and call.name != "baseline":
+            fail(source, inner.start, f"write {inner.end}({call.name}(...)), the other way round")
         return replace(inner, source=call.source, start=call.start, against=call.name)
+    if call.name in ENDS:
+        said = f"{call.name} takes one of these figures: {', '.join(HAVE_INTERVALS)}"
+        inner = _inner(source, call, 0, said)
+        if inner.figure.name not in HAVE_INTERVALS or inner.end is not None:
+            fail(source, call.start, said)
+        return replace(inner, source=call.source, start=call.start, end=call.name)
     if call.name == "group":
         said = 'group takes a column, a value and a figure: group(lang, "en", tokens)'
         inner = _inner(source, call, 2, said)
@@ -119,7 +133,7 @@ def _check_figure(source: str, call: Call) -> None:
     elif call.name == PSI:
         if not isinstance(first, Name) or first.value not in DISTRIBUTIONS:
             known = " or ".join(f"psi({name})" for name in DISTRIBUTIONS)
-            fail(source, call.start, f"psi is of one of two metrics: {known}")
+            fail(source, call.start, f"psi takes one of two metrics: {known}")
     elif call.name == "share":
         if not isinstance(first, Tree):
             said = 'share takes a condition on rows: share(status == "error")'
@@ -189,9 +203,6 @@ class Columns:
     def figure(self, call: Call) -> pl.Expr:
         """A figure, as an aggregate."""
         first = call.arguments[0] if call.arguments else None
-        if isinstance(first, Name) and call.name == BETWEEN:
-            self.group(first)
-            return pl.lit(None, pl.Float64)  # no aggregate: term_values.py finds it
         if isinstance(first, Name):
             column = self._number(first)
             quantile = quantile_of(call)

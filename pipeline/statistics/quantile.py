@@ -64,3 +64,14 @@ def weighted_quantile_expr(values: pl.Expr, weights: pl.Expr, q: float) -> pl.Ex
     share = inside - inside.shift(1, fill_value=0.0)
     found = (values.filter(there).sort() * share).filter(share > 0).sum()
     return pl.when(there.any()).then(found)
+
+
+def rank_of(num_below: int, num_equal: int, num_values: int) -> float | None:
+    """The q whose quantile a value is that is `num_equal` times among `num_values`.
+
+    The middle of them, if there are several; None where all values are alike, for then it is every
+    quantile.
+    """
+    if num_equal == num_values:
+        return None
+    return (num_below + (num_equal - 1) / 2) / (num_values - 1)

@@ -64,6 +64,7 @@ def test_documents_of_a_sample_are_resampled_by_their_weight():
         nll=np.where(is_heavy, 2.0, random.uniform(3, 9, num)) * 10,
         num_tokens=np.full(num, 10, np.uint32),
         num_scored_bytes=np.full(num, 40, np.uint32),
+        num_scored_words=np.full(num, 8, np.uint32),
         weight=np.where(is_heavy, 1e9, 1e-3),
     )
     bootstrap = Bootstrap(seed=0, resamples=50)

@@ -38,7 +38,7 @@ def test_the_step_is_what_fits(tiny_model, machine, wanted, tokens):
     sizes = choose_sizes(settings(tiny_model, **wanted), machine)
     assert sizes.step_tokens.value == tokens
     assert sizes.num_seqs.value == min(256, tokens)
-    assert sizes.step_tokens.option == "--max-num-batched-tokens"
+    assert sizes.step_tokens.setting == "max_num_batched_tokens"
 
 
 def test_the_public_path_leaves_room_for_its_logits(tiny_model):

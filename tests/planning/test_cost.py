@@ -178,7 +178,7 @@ def test_plan_with_a_model_and_prices(winnow, corpus, tiny_model, tmp_path):
     code, out, _ = winnow(*given)
     assert code == 0
     assert "every document counted" in out
-    assert "2 EUR" in out
+    assert "2.00 EUR" in out
 
 
 def test_plan_follows_the_score_table(winnow, corpus, tiny_model, tmp_path):

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from pipeline.scoring.shard import score_shard
 from pipeline.settings.config import ScoreConfig
 from tests.support.edits import edit_unseen, recompress, touch, write_plain
 from tests.support.fakes import FakeEngine
+from tests.support.runs import planned_by_0_1_0
 
 ROWS = 9
 FILES = ("a.parquet", "b.parquet")
@@ -26,7 +28,14 @@ FILES = ("a.parquet", "b.parquet")
 class Resumed:
     """A run of two files that was stopped halfway through: the first file is scored."""
 
-    def __init__(self, folder: Path, model: Path, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: Path,
+        *,
+        planned: Callable[[Manifest], Manifest] = lambda manifest: manifest,
+        **settings: object,
+    ) -> None:
         self.corpus = folder / "corpus"
         self.corpus.mkdir()
         for name in FILES:
@@ -41,7 +50,7 @@ class Resumed:
         )
         self.model = model
         self.store = RunStore(self.config.out)
-        manifest, _ = open_run(self.config, self.store, default_shard_tokens=10)
+        manifest = planned(open_run(self.config, self.store, default_shard_tokens=10)[0])
         self.store.write_manifest(manifest)
         of_first = [shard for shard in manifest.shards if shard.spans[-1].file == 0]
         assert 0 < len(of_first) < len(manifest.shards)
@@ -151,3 +160,24 @@ def test_under_a_limit_a_group_may_hold_more(tmp_path, tiny_model):
         touch(run.corpus / name)
     manifest = run.resume()
     assert scan_scores(run.store, manifest).collect().height == ROWS + 4
+
+
+@pytest.mark.parametrize("how", [{"prefix": "none"}, {"long_documents": "truncate"}], ids=str)
+def test_a_run_of_0_1_0_goes_on_by_its_rules(tmp_path, tiny_model, how):
+    """Bytes that were counted by whole characters still are: one run, one meaning."""
+    run = Resumed(tmp_path, tiny_model, planned=planned_by_0_1_0, window_tokens=10, **how)
+    before = run.store.require_manifest()
+    manifest = run.resume()
+    assert manifest.rules == before.rules
+    assert manifest.rules.counts_whole_characters
+    assert "scored_bytes" not in manifest.fingerprint
+
+
+def test_a_run_of_today_goes_on_by_its_own(tmp_path, tiny_model):
+    manifest = Resumed(tmp_path, tiny_model, prefix="none").resume()
+    assert manifest.fingerprint["scored_bytes"] == "exact"
+    assert not manifest.rules.counts_whole_characters
+
+
+def test_where_all_is_scored_the_fingerprint_is_that_of_0_1_0(run):
+    assert "scored_bytes" not in run.resume().fingerprint

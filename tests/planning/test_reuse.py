@@ -25,6 +25,7 @@ from pipeline.settings.config import ScoreConfig
 from pipeline.verification.integrity import check_integrity
 from tests.support.edits import edit_unseen, recompress, touch, write_plain
 from tests.support.fakes import FakeEngine
+from tests.support.runs import planned_by_0_1_0
 
 FILES = {
     f"{letter}.parquet": [f"{letter} {row} " * (row + 1) for row in range(6)] for letter in "abcd"
@@ -95,6 +96,18 @@ def test_an_unchanged_corpus_costs_nothing(first, corpus, tiny_model, tmp_path):
     parts = Path(first.location, "scores"), Path(store.location, "scores")
     for part in parts[0].iterdir():
         assert part.samefile(parts[1] / part.name), "linked, not copied"
+
+
+def test_bytes_counted_otherwise_are_not_taken_over(corpus, tiny_model, tmp_path, caplog):
+    store, manifest = plan(corpus, tmp_path / "first", tiny_model, prefix="none")
+    old = planned_by_0_1_0(manifest)
+    store.write_manifest(old)
+    finish(store, old, tiny_model)
+    again, manifest = plan(
+        corpus, tmp_path / "second", tiny_model, prefix="none", reuse=store.location
+    )
+    assert finish(again, manifest, tiny_model) == len(manifest.shards)
+    assert "no rows are taken over: scored_bytes None -> exact" in caplog.text
 
 
 def test_changed_added_and_removed_files(first, corpus, tiny_model, tmp_path):

@@ -123,7 +123,7 @@ def test_a_manifest_does_not_decide_that_code_runs(tiny_model, tmp_path):
     told(store, folder=str(evil), trust_remote_code=True)
     with pytest.raises(ModelError, match=f"scored with Python code from {evil}") as raised:
         verify_run(store)
-    assert "--trust-remote-code" in raised.value.hint
+    assert "trust_remote_code" in raised.value.hint
     assert verify_run(store, sample=0).passed
     told(store, folder=str(evil), trust_remote_code=False)
     with pytest.raises(ModelError, match="cannot load"):
