@@ -11,14 +11,13 @@ says so by `Decides`; what the rule does is the module's that it names.
     within = "lang"
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.errors import ConfigError, named
+from pipeline.filters.rule_fields import Decides, always, if_best, if_ranked
 from pipeline.filters.spelling import (
     BUCKETS,
     Bucket,
@@ -26,36 +25,25 @@ from pipeline.filters.spelling import (
     parse_count,
     parse_names,
     parse_numbers,
+    parse_shares,
 )
 from pipeline.settings.fields import Shown
 from pipeline.settings.loading import load_settings
 
 Prefer = Literal["low", "middle", "high", "random"]
+DropCopies = Literal["first", "low", "high"]
+Weight = Literal["documents", "tokens", "bytes"]
 DEFAULT_METRIC = "perplexity"
 
 
-@dataclass(frozen=True)
-class Decides:
-    """Of a field: it is a rule, which pipeline/filters/rules/`rule`.py makes of the settings."""
-
-    rule: str
-    reads_metric: Callable[["FilterConfig"], bool] = lambda config: False
-    """Whether it looks at `metric`."""
-    in_groups: bool = False
-    """Whether it can look at the groups of `within` one by one."""
-
-
-def _always(config: "FilterConfig") -> bool:
-    return True
-
-
-def _if_ranked(config: "FilterConfig") -> bool:
-    return config.prefer != "random"
-
-
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Pair = BeforeValidator(parse_numbers)
+Form = Shown(form="METRIC=VALUE")
+Bounds = Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Form, Decides("bounds")]
+Budget = Decides("budget", if_ranked, in_groups=True)
+Amount = Annotated[int | None, BeforeValidator(parse_count), Field(ge=1), Budget]
 
 
 class FilterConfig(BaseModel):
@@ -73,18 +61,22 @@ class FilterConfig(BaseModel):
     rejects: str | None = Field(
         default=None, description="Another folder, for the documents not kept."
     )
-    max: Annotated[
-        dict[str, Finite],
-        BeforeValidator(parse_bounds),
-        Shown(form="METRIC=VALUE"),
-        Decides("bounds"),
-    ] = Field(default_factory=dict, description="Keep values of at most this; may be repeated.")
-    min: Annotated[
-        dict[str, Finite],
-        BeforeValidator(parse_bounds),
-        Shown(form="METRIC=VALUE"),
-        Decides("bounds"),
-    ] = Field(default_factory=dict, description="Keep values of at least this; may be repeated.")
+    max: Bounds = Field(
+        default_factory=dict, description="Keep values of at most this; may be repeated."
+    )
+    min: Bounds = Field(
+        default_factory=dict, description="Keep values of at least this; may be repeated."
+    )
+    where: Annotated[str | None, Shown(form="CONDITION"), Decides("where")] = Field(
+        default=None,
+        description='Keep documents of which this is true, such as \'lang == "en" and num_tokens > '
+        "50': columns, comparisons, and, or, not. What a missing value leaves open is not true.",
+    )
+    drop_copies: Annotated[DropCopies | None, Decides("copies", if_best)] = Field(
+        default=None,
+        description="Of equal texts that other rules keep, keep the first, or the one with the "
+        "lowest or highest metric.",
+    )
     metric: Annotated[str | None, Shown(default="perplexity, or the metric of a second run")] = (
         Field(default=None, description="The metric that the rules below use.")
     )
@@ -92,14 +84,14 @@ class FilterConfig(BaseModel):
         tuple[Percent, Percent] | None,
         Pair,
         Shown(form="LOW:HIGH"),
-        Decides("percentile", _always, in_groups=True),
+        Decides("percentile", always, in_groups=True, by_percentile=True),
     ] = Field(
         default=None, description="Keep the band between two percentiles, bounds included: 10:90."
     )
     buckets: Annotated[
         tuple[Bucket, ...] | None,
         BeforeValidator(parse_names),
-        Decides("buckets", _always, in_groups=True),
+        Decides("buckets", always, in_groups=True, by_percentile=True),
     ] = Field(default=None, description="Keep and name buckets: head,middle,tail.")
     bucket_percentiles: Annotated[
         tuple[Percent, Percent] | None, Pair, Shown(default="terciles", form="P,P")
@@ -107,29 +99,41 @@ class FilterConfig(BaseModel):
     bucket_folders: bool = Field(
         default=False, description="Write one folder per bucket instead of a column."
     )
+    cutoffs: Annotated[
+        str | None, Shown(form="FILE"), Decides("cutoffs", always, in_groups=True)
+    ] = Field(
+        default=None,
+        description="Take the cut-offs of each group from a file, not from percentiles: the JSON "
+        "of a dry run, or the _filter.json of an output.",
+    )
+    weight: Annotated[Weight | None, Shown(default="documents")] = Field(
+        default=None, description="What percentiles are percentiles of."
+    )
     within: str | None = Field(
-        default=None, description="A carried column: percentiles and buckets inside each group."
+        default=None,
+        description="A carried column: percentiles, buckets and a budget inside each group.",
     )
     sample_toward: Annotated[
-        tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD"), Decides("sample", _always)
+        tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD"), Decides("sample", always)
     ] = Field(default=None, description="Sample with a Gaussian over the metric.")
-    budget_tokens: Annotated[
-        int | None,
-        BeforeValidator(parse_count),
-        Field(ge=1),
-        Shown(form="TOKENS"),
-        Decides("budget", _if_ranked),
-    ] = Field(default=None, description="Keep at most this many tokens: 300k, 50M, 2B.")
-    budget_bytes: Annotated[
-        int | None,
-        BeforeValidator(parse_count),
-        Field(ge=1),
-        Shown(form="BYTES"),
-        Decides("budget", _if_ranked),
-    ] = Field(default=None, description="Keep at most this many UTF-8 bytes of text.")
+    budget_tokens: Annotated[Amount, Shown(form="TOKENS")] = Field(
+        default=None, description="Keep at most this many tokens: 300k, 50M, 2B."
+    )
+    budget_bytes: Annotated[Amount, Shown(form="BYTES")] = Field(
+        default=None, description="Keep at most this many UTF-8 bytes of text."
+    )
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
         default=None,
         description="What the budget takes first; the middle is the median by tokens or bytes.",
+    )
+    shares: Annotated[
+        dict[str, Share] | Literal["proportional"] | None,
+        BeforeValidator(parse_shares),
+        Shown(form="GROUP=SHARE", default="proportional; one budget if percentiles are within"),
+    ] = Field(
+        default=None,
+        description="How a budget is divided among the groups of within: proportional, or en=2 and "
+        "de=1, repeated.",
     )
     seed: int = Field(default=0, description="Random seed.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(
@@ -165,6 +169,10 @@ class FilterConfig(BaseModel):
         return self.prefer or "low"
 
     @property
+    def chosen_weight(self) -> Weight:
+        return self.weight or "documents"
+
+    @property
     def budget(self) -> tuple[Literal["tokens", "bytes"], int] | None:
         """What it counts, and the most of that which is kept."""
         if self.budget_tokens is not None:
@@ -193,6 +201,7 @@ RULES = {
     if isinstance(mark, Decides)
 }
 """The fields that are rules."""
+WEIGHED = [name for name, rule in RULES.items() if rule.by_percentile]
 GROUPED = [name for name, rule in RULES.items() if rule.in_groups]
 
 
@@ -202,6 +211,15 @@ def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConf
     config = load_settings(FilterConfig, "filter", file, given)
     _check(config)
     return config
+
+
+def columns_of_where(config: FilterConfig) -> list[str]:
+    """The columns that `where` names. Raises ConfigError, pointing at what cannot be read."""
+    if config.where is None:
+        return []
+    from pipeline.filters.rules.where import Where  # with Polars: not to show settings
+
+    return Where(config.where).names
 
 
 def _check(config: FilterConfig) -> None:
@@ -216,17 +234,25 @@ def _check(config: FilterConfig) -> None:
             f"{named('budget_tokens')} and {named('budget_bytes')} contradict each other",
             hint="give one of them",
         )
-    if config.prefer and config.budget is None:
+    for name in ("prefer", "shares"):
+        if getattr(config, name) and config.budget is None:
+            raise ConfigError(
+                f"{named(name)} needs a budget",
+                hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave it out",
+            )
+    if isinstance(config.shares, dict) and not any(config.shares.values()):
+        raise ConfigError(f"{named('shares')} has nothing but zeros", hint="give one above 0")
+    if config.weight and not any(rule.by_percentile for rule in config.rules().values()):
         raise ConfigError(
-            f"{named('prefer')} needs a budget",
-            hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave it out",
+            f"{named('weight')} is given, but no rule takes percentiles",
+            hint=f"add {' or '.join(map(named, WEIGHED))}, or leave it out",
         )
     if config.minus and config.over:
         raise ConfigError(
             f"{named('minus')} and {named('over')} contradict each other", hint="give one of them"
         )
-    own = config.own_metric
-    if own and own not in config.metrics():
+    own, named_by_where = config.own_metric, columns_of_where(config)
+    if own and own not in [*config.metrics(), *named_by_where]:
         raise ConfigError(
             f"no rule uses the {own} of the two runs",
             hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",
@@ -238,9 +264,16 @@ def _check(config: FilterConfig) -> None:
                 f"{named(first)} is given, but no rule uses it",
                 hint=f"add {' or '.join(map(named, GROUPED))}, or leave it out",
             )
+    for other in ("percentile", "bucket_percentiles"):
+        if config.cutoffs and getattr(config, other):
+            raise ConfigError(
+                f"{named('cutoffs')} and {named(other)} contradict each other",
+                hint="give one of them: the file has the values already",
+            )
     for option, needed in (
         ("bucket_percentiles", "buckets"),
         ("bucket_folders", "buckets"),
+        ("shares", "within"),
     ):
         if getattr(config, option) and getattr(config, needed) is None:
             shown, wanted = named(option), named(needed)

@@ -4,7 +4,7 @@ Owns the one pass that counts, and what is added for documents that have no scor
 """
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import polars as pl
 
@@ -20,9 +20,19 @@ NO_BUCKET = "none"
 SIZES = ("documents", "tokens", "bytes")
 
 
+class Mix(NamedTuple):
+    """What there is and what is kept, of everything and of each group."""
+
+    before: Sizes
+    after: Sizes
+    groups: pl.DataFrame
+    """[by, documents, tokens, bytes] and the same three `kept_`, the largest group first. Documents
+    without a score row are in none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What there is and what is kept."""
+    """What there is and what is kept, by file, status and bucket too."""
 
     cells: pl.DataFrame
     """[file, by, status, scored, bucket, documents, tokens, bytes] and the same three `kept_`."""
@@ -32,14 +42,11 @@ class Counts:
 
     @property
     def before(self) -> Sizes:
-        sizes = self._sum(self.cells, "")
-        return sizes.model_copy(update={"documents": sizes.documents + sum(self.unseen.values())})
+        return _sizes(self.cells, sum(self.unseen.values()))
 
     @property
     def after(self) -> Sizes:
-        sizes = self._sum(self.cells, "kept_")
-        extra = sum(self.unseen.values()) if self.keep_unseen else 0
-        return sizes.model_copy(update={"documents": sizes.documents + extra})
+        return _sizes(self.cells, sum(self.unseen.values()) if self.keep_unseen else 0, "kept_")
 
     @property
     def scored(self) -> tuple[int, int]:
@@ -69,7 +76,7 @@ class Counts:
         """Every group, the largest first. Documents without a score row are in none."""
         named = [*SIZES, *(f"kept_{name}" for name in SIZES)]
         table = self.cells.group_by("by").agg(column_named(name).sum() for name in named)
-        table = table.sort(["documents", "by"], descending=[True, False], nulls_last=True)
+        table = _largest_first(table)
         return [
             GroupMix(
                 group=None if row["by"] is None else str(row["by"]),
@@ -96,9 +103,35 @@ class Counts:
                 kept[name][wanted.index(label)] += rows
         return {name: tuple(rows) for name, rows in kept.items()}
 
-    @staticmethod
-    def _sum(table: pl.DataFrame, prefix: str) -> Sizes:
-        return Sizes(**{name: int(table[prefix + name].sum()) for name in SIZES})
+
+def _largest_first(groups: pl.DataFrame) -> pl.DataFrame:
+    return groups.sort(["documents", "by"], descending=[True, False], nulls_last=True)
+
+
+def add_up(rows: pl.LazyFrame, *, has_groups: bool) -> pl.DataFrame:
+    """[by, documents, tokens, bytes] of rows, in one streaming pass; one row without groups."""
+    sums = (pl.len().cast(pl.Int64).alias("documents"), pl.col("tokens", "bytes").sum())
+    if has_groups:
+        return rows.group_by("by").agg(sums).collect(engine="streaming")
+    return rows.select(sums).collect(engine="streaming").with_columns(by=pl.lit(None, pl.String))
+
+
+def mix_of(before: pl.DataFrame, after: pl.DataFrame, num_unseen: int, *, keep_unseen: bool) -> Mix:
+    """Both as `add_up` gives them; `num_unseen` documents have no score row."""
+    kept = after.rename({name: f"kept_{name}" for name in SIZES})
+    groups = before.join(kept, on="by", how="left", nulls_equal=True).with_columns(
+        column_named(f"kept_{name}").fill_null(0) for name in SIZES
+    )
+    return Mix(
+        _sizes(before, num_unseen),
+        _sizes(after, num_unseen if keep_unseen else 0),
+        _largest_first(groups),
+    )
+
+
+def _sizes(table: pl.DataFrame, num_unseen: int, prefix: str = "") -> Sizes:
+    documents, tokens, size = (int(table[prefix + name].sum()) for name in SIZES)
+    return Sizes(documents=documents + num_unseen, tokens=tokens, bytes=size)
 
 
 def count(

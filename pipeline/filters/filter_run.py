@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from pipeline.errors import ConfigError
-from pipeline.filters.config import FilterConfig, Prefer, load_filter_config
+from pipeline.filters.config import DropCopies, FilterConfig, Prefer, Weight, load_filter_config
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
 from pipeline.filters.spelling import Bucket
 from pipeline.settings.names import near_or_known
 
-PLACES = ("run", "out", "corpus", "rejects", "minus", "over")
+PLACES = ("run", "out", "corpus", "rejects", "minus", "over", "cutoffs")
 
 
 class FilterSettings(TypedDict, total=False):
@@ -22,16 +22,21 @@ class FilterSettings(TypedDict, total=False):
     rejects: str | Path
     max: dict[str, float]
     min: dict[str, float]
+    where: str
+    drop_copies: DropCopies
     metric: str
     percentile: tuple[float, float]
     buckets: Sequence[Bucket]
     bucket_percentiles: tuple[float, float]
     bucket_folders: bool
+    cutoffs: str | Path
+    weight: Weight
     within: str
     sample_toward: tuple[float, float]
     budget_tokens: int | str
     budget_bytes: int | str
     prefer: Prefer
+    shares: dict[str, float] | Literal["proportional"]
     seed: int
     minus: str | Path
     over: str | Path

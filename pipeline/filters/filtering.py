@@ -14,12 +14,12 @@ import pyarrow as pa
 from pipeline.corpus.location import require_planned
 from pipeline.errors import ConfigError, RunError, named
 from pipeline.filters.config import FilterConfig
-from pipeline.filters.counts import Counts, count
+from pipeline.filters.counts import Counts, Mix, add_up, count, mix_of
 from pipeline.filters.paired_rows import ScoreRows
-from pipeline.filters.record import ENDS, Cutoffs, FilterRecord, check_apart
+from pipeline.filters.record import ENDS, BudgetPart, Cutoffs, FilterRecord, check_apart
 from pipeline.filters.rule import Rule, group_names
 from pipeline.filters.rules.budget import Budget
-from pipeline.filters.selection import Selection
+from pipeline.filters.selection import Selection, prepare
 from pipeline.planning.identity import installed_versions
 from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
@@ -41,8 +41,8 @@ class PreparedRun:
     >>> from pipeline.filters.selection import Selection
     >>> run = PreparedRun("runs/first")
     >>> selection = run.find(Selection((Bounds("perplexity", 2.0, 1e6),)))
-    >>> counts = run.count(selection, by="source")
-    >>> counts.after.documents <= counts.before.documents == 19
+    >>> mix = run.mix(selection, by="source")
+    >>> mix.after.documents <= mix.before.documents == 19
     True
     """
 
@@ -73,24 +73,51 @@ class PreparedRun:
             self.other = RunStore(str(location))
             self.rows.pair(ScoreRows(self.other, self.other.require_manifest()))
         self._scores = self.rows.everything()
+        self._before: dict[str | None, pl.DataFrame] = {}
+
+    def check(self, rules: Sequence[Rule]) -> None:
+        """Raises ConfigError for what the scores lack."""
+        _check_columns(self.manifest, self.own_metric, rules)
+        kinds = self._scores.collect_schema()
+        for rule in rules:
+            rule.check(kinds)
 
     def find(self, selection: Selection) -> Selection:
         """The same rules with their cut-offs. Raises ConfigError for what the scores lack."""
-        _check_columns(self.manifest, self.own_metric, selection.rules)
+        self.check(selection.rules)
         check_dates(self._scores, [rule.within for rule in selection.rules if rule.within])
         return selection.find(self._scores)
 
+    def mix(self, selection: Selection, *, by: str | None = None) -> Mix:
+        """How many documents, tokens and bytes are kept, of all and of each group of a column: one
+        pass over what the rules read, and the first time one for what there is."""
+        if by not in self._before:
+            self._check_by(by)
+            rows = prepare((), self._scores, by)
+            self._before[by] = add_up(rows, has_groups=by is not None)
+        before = self._before[by]
+        kept = selection.decide(self._scores, by).filter("keep")
+        return mix_of(
+            before,
+            add_up(kept, has_groups=by is not None),
+            sum(file.num_rows for file in self.manifest.files) - int(before["documents"].sum()),
+            keep_unseen=selection.unscored == "keep",
+        )
+
     def count(self, selection: Selection, *, by: str | None = None) -> Counts:
-        """How many documents, tokens and bytes are kept, of all and of each group of a column."""
-        if by is not None:
-            _check_group(self.manifest, "by", by)
-            check_dates(self._scores, [by])
+        """The same for each file, status and bucket, in one pass over these, too."""
+        self._check_by(by)
         return count(
             selection.decide(self._scores, by),
             self.manifest,
             has_groups=by is not None,
             keep_unseen=selection.unscored == "keep",
         )
+
+    def _check_by(self, by: str | None) -> None:
+        if by is not None:
+            _check_group(self.manifest, "by", by)
+            check_dates(self._scores, [by])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +139,6 @@ class Filter:
     def record(self) -> FilterRecord:
         """What is said of it, in `_filter.json` and to the user."""
         manifest, config, rows = self.manifest, self.config, self.run.rows
-        budget = next((rule for rule in self.selection.rules if isinstance(rule, Budget)), None)
         return FilterRecord(
             run=rows.store.location,
             run_id=manifest.run_id,
@@ -122,8 +148,9 @@ class Filter:
             metric=config.chosen_metric if config.reads_metric else None,
             partial=not rows.is_complete,
             cutoffs=_stated_cutoffs(self.selection),
-            budget_edges=budget.edge_values if budget else None,
-            budget_middle=budget.middle_value if budget else None,
+            budget_edges=_budget_edges(self.selection),
+            budgets=tuple(_budgets(self.selection, divided=True)),
+            budget_middle=_budget_middle(self.selection),
             words=tuple(self.selection.words()),
             before=self.counts.before,
             after=self.counts.after,
@@ -145,7 +172,7 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     """
     run = PreparedRun(config.run, minus=config.minus, over=config.over, partial=config.partial)
     manifest, asked = run.manifest, Selection.of(config)
-    _check_columns(manifest, run.own_metric, asked.rules)
+    run.check(asked.rules)
     if by is not None:
         _check_group(manifest, "by", by)
     corpus = open_corpus(manifest, config.corpus)
@@ -220,6 +247,24 @@ def _stated_cutoffs(selection: Selection) -> list[Cutoffs]:
             group_names(stated["group"]), stated.iter_rows(named=True), strict=True
         )
     ]
+
+
+def _budgets(selection: Selection, *, divided: bool) -> list[BudgetPart]:
+    """The parts of a budget that is divided among groups, or the one of all documents."""
+    rules = [rule for rule in selection.rules if isinstance(rule, Budget)]
+    asked = [rule for rule in rules if (rule.within is not None) == divided]
+    return [BudgetPart(**part) for rule in asked for part in rule.edge_values()]
+
+
+def _budget_edges(selection: Selection) -> dict[str, float | None] | None:
+    for part in _budgets(selection, divided=False):
+        if part.after is not None or part.before is not None:
+            return {"after": part.after, "before": part.before}
+    return None
+
+
+def _budget_middle(selection: Selection) -> float | None:
+    return next((part.middle for part in _budgets(selection, divided=False)), None)
 
 
 def _check_outcome(config: FilterConfig, counts: Counts) -> None:

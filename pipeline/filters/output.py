@@ -106,6 +106,8 @@ class FilterWriter:
         other = run.other.require_manifest().run_id if run.other else None
         identity = identify(self._manifest, len(run.rows.shards), other, rules)
         identity["paired"] = run.own_metric
+        for rule in request.selection.rules:
+            identity |= rule.identity
         identity["rejects"] = self._rejects.location if self._rejects else None
         return FilterPlan(identity=identity, kept=kept)
 

@@ -10,6 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import Field
+
 from pipeline.corpus.patterns import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError, first_line, named
 from pipeline.runs.manifest import Manifest, Value, differences
@@ -44,7 +46,7 @@ class Cutoffs(Record):
     """The outermost values that are kept, in one group; None where there is no such rule."""
 
     group: str | None
-    documents: int
+    documents: int = 0
     """Scored ones."""
     low: float | None = None
     high: float | None = None
@@ -53,8 +55,34 @@ class Cutoffs(Record):
     middle: float | None = None
 
 
+class CutoffTable(Record):
+    """A file of cut-offs: a FilterRecord, or as much of one as somebody wrote by hand."""
+
+    metric: str
+    rules: dict[str, Any] = Field(default_factory=dict)
+    """Of these `within`, the column of the groups."""
+    cutoffs: tuple[Cutoffs, ...]
+
+    @property
+    def within(self) -> str | None:
+        found = self.rules.get("within")
+        return None if found is None else str(found)
+
+
 ENDS = ("low", "high", "head", "middle")
 """The cut-offs of a group."""
+
+
+class BudgetPart(Record):
+    """What of a budget a group has, and the values at which it begins and ends; None where it goes
+    to the end, and where its order is random."""
+
+    group: str | None
+    budget: int
+    after: float | None
+    before: float | None
+    middle: float | None = None
+    """As `budget_middle`."""
 
 
 class FilterRecord(Record):
@@ -74,7 +102,9 @@ class FilterRecord(Record):
     """The run lacked parts: documents that it had not scored count as unscored."""
     cutoffs: list[Cutoffs]
     budget_edges: dict[str, float | None] | None
-    """Values at which the budget begins and ends, where it orders by value."""
+    """Values at which the budget begins and ends, where it orders by value and is not divided."""
+    budgets: tuple[BudgetPart, ...] = ()
+    """Of each group, where it is divided among groups."""
     budget_middle: float | None = None
     """The median by tokens or bytes of what it chooses from, where it prefers the middle."""
     words: tuple[str, ...] = ()

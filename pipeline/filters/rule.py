@@ -9,12 +9,16 @@ each metric and group that a rule reads (`metric_value`, `group_value`), and its
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import polars as pl
 
+from pipeline.runs.manifest import Value
 from pipeline.statistics.columns import column_named
+
+NO_GROUP = "(none)"
+"""What the documents without a value are called, where a group is a word."""
 
 
 class Rule(ABC):
@@ -22,6 +26,8 @@ class Rule(ABC):
 
     of_kept: ClassVar[int] = 0
     """Above 0: its cut-offs depend on what the rules with a lower number keep."""
+    of_unscored: ClassVar[bool] = False
+    """Whether it also decides documents without a score, as far as it can tell."""
     within: str | None = None
     """The column whose groups it looks at one by one."""
     cutoffs: pl.DataFrame | None = None
@@ -38,13 +44,25 @@ class Rule(ABC):
         """What else it reads of score rows, under names of its own."""
         return {}
 
-    def find(self, rows: pl.LazyFrame) -> Self:
-        """The same rule with its cut-offs. `keep` says which rows the rules before it keep."""
+    @property
+    def identity(self) -> dict[str, Value]:
+        """What decides its output beside the settings."""
+        return {}
+
+    def check(self, kinds: Mapping[str, pl.DataType]) -> None:
+        """Raises ConfigError if scores with these columns are not what it reads, beside its metrics
+        and groups."""
+        return
+
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
+        """The same rule with its cut-offs. `keep` says which rows the rules before it keep; of
+        those without a score it can be true if `keeps_unscored`."""
         return self
 
     @abstractmethod
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
-        """The rows, in order, with a Boolean `name`: whether it keeps them. Missing is False."""
+        """The rows, in order, with a Boolean `name`: whether it keeps them. Null is False, or, of
+        a document without a score, that it cannot tell."""
 
     def words(self) -> Iterable[str]:
         """Its cut-offs in words, one line per group."""
@@ -87,4 +105,4 @@ def group_names(groups: Iterable[Any]) -> Iterator[str | None]:
 
 def label(group: str | None, within: str | None) -> str:
     """What a line about a group begins with."""
-    return "" if within is None else "(none): " if group is None else f"{group}: "
+    return "" if within is None else f"{NO_GROUP if group is None else group}: "

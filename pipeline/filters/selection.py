@@ -3,7 +3,8 @@
 Owns how rules go together. A document is kept if every rule keeps it. Cut-offs are found in a few
 streaming passes over the columns needed; a part of the run can then be decided when its documents
 are written. A document without a score, or without a metric that a rule reads, is decided by
-`unscored` alone. A metric that exceeds a float64 is the largest value, not a missing one.
+`unscored`, unless a rule is `of_unscored` and drops it. A metric that exceeds a float64 is the
+largest value, not a missing one.
 """
 
 from collections.abc import Iterable
@@ -43,9 +44,14 @@ class Selection:
         """The same rules with their cut-offs. The scores are looked at as often as the rules need:
         twice for percentiles, four times for a budget."""
         rows, found = prepare(self.rules, scores), Selection((), self.unscored)
+        keeps = self.unscored == "keep"
         for turn in sorted({rule.of_kept for rule in self.rules}):
             given = found._mark(rows) if turn else rows
-            own = (rule.find(given) for rule in self.rules if rule.of_kept == turn)
+            own = (
+                rule.find(given, keeps_unscored=keeps)
+                for rule in self.rules
+                if rule.of_kept == turn
+            )
             found = Selection((*found.rules, *own), self.unscored)
         return found
 
@@ -59,8 +65,12 @@ class Selection:
         for rule, name in zip(self.rules, names, strict=True):
             rows = rule.mark(rows, name)
         kept = pl.all_horizontal(*map(column_named, names)) if names else pl.lit(True)
-        keep = pl.when("scored").then(kept.fill_null(False))
-        return rows.with_columns(keep=keep.otherwise(pl.lit(self.unscored == "keep")))
+        unscored = pl.lit(self.unscored == "keep")
+        for rule, name in zip(self.rules, names, strict=True):
+            if rule.of_unscored:
+                unscored &= column_named(name).fill_null(True)
+        keep = pl.when("scored").then(kept.fill_null(False)).otherwise(unscored)
+        return rows.with_columns(keep=keep)
 
 
 def prepare(rules: Iterable[Rule], scores: pl.LazyFrame, by: str | None = None) -> pl.LazyFrame:

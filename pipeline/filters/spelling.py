@@ -8,6 +8,7 @@ from typing import Literal
 
 Bucket = Literal["head", "middle", "tail"]
 BUCKETS: tuple[Bucket, ...] = ("head", "middle", "tail")
+PROPORTIONAL = "proportional"
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb]?)", re.IGNORECASE)
 
@@ -38,6 +39,22 @@ def parse_bounds(value: object) -> object:
         if not equals:
             raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100")
     return bounds
+
+
+def parse_shares(value: object) -> object:
+    """[`GROUP=SHARE`, ...] as {group: share}, or the one word `proportional`."""
+    if not isinstance(value, list | tuple):
+        return value
+    if list(value) == [PROPORTIONAL]:
+        return PROPORTIONAL
+    shares = {}
+    for item in value:
+        group, _, number = str(item).rpartition("=")
+        try:
+            shares[group] = float(number)
+        except ValueError:
+            raise ValueError(f"{item!r} should be GROUP=SHARE, as in en=2") from None
+    return shares
 
 
 def parse_numbers(value: object) -> object:

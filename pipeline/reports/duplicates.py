@@ -49,9 +49,7 @@ def find_duplicates(scores: pl.LazyFrame) -> Duplicates:
     """Count copies by `text_hash`. Memory: 16 bytes per document, of MOST_AT_A_TIME, and what the
     copies take."""
     texts = scores.filter(pl.col("num_bytes") > 0, pl.col("text_hash").is_not_null())
-    # All rows, known from footers: counting the texts would read every hash once more.
-    num_rows = scores.select(pl.len()).collect(engine="streaming").item()
-    num_turns = max(1, -(-num_rows // MOST_AT_A_TIME))
+    num_turns = turns_for(scores)
     counts, found = zip(
         *(_copied(texts, turn, num_turns) for turn in range(num_turns)), strict=True
     )
@@ -69,26 +67,22 @@ def find_duplicates(scores: pl.LazyFrame) -> Duplicates:
     )
 
 
+def turns_for(scores: pl.LazyFrame) -> int:
+    """In how many turns hashes are taken, so that those of a turn fit in memory."""
+    # Of all rows, which footers tell: counting the texts would read every hash once more.
+    num_rows = int(scores.select(pl.len()).collect(engine="streaming").item())
+    return max(1, -(-num_rows // MOST_AT_A_TIME))
+
+
 def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> tuple[int, pl.DataFrame]:
     """Of the texts whose turn it is: how many, and a row for each that is there more than once.
 
     Hashes are sorted, and then only copies are grouped: both together take a third of the time of
     grouping everything.
     """
-    own = texts.filter(pl.col("text_hash") % num_turns == turn) if num_turns > 1 else texts
-    hashes = _sorted_hashes(own)
-    repeated = hashes.filter(hashes == hashes.shift()).unique()
-    num_documents = len(hashes)
-    del hashes
-    # Another text that begins like a copy comes through too, and is counted once.
-    sieve = np.zeros(1 << SIEVE_BITS, np.bool_)
-    sieve[_beginnings(repeated)] = True
+    num_documents, likely = likely_copies(texts, turn, num_turns, "num_tokens", "num_bytes")
     clusters = (
-        pl.concat(
-            batch.filter(pl.Series(sieve[_beginnings(batch["text_hash"])]))
-            for batch in _batches(own, "text_hash", "num_tokens", "num_bytes")
-        )
-        .lazy()
+        likely.lazy()
         .group_by("text_hash")
         .agg(
             pl.len().cast(pl.Int64).alias("documents"),
@@ -100,6 +94,25 @@ def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> tuple[int, pl.Dat
         .collect(engine="streaming")
     )
     return num_documents, clusters
+
+
+def likely_copies(
+    texts: pl.LazyFrame, turn: int, num_turns: int, *columns: str
+) -> tuple[int, pl.DataFrame]:
+    """Of the texts whose turn it is: how many, and, in order, [text_hash, and the columns] of those
+    that are there more than once. Another text that begins like a copy comes through too."""
+    own = texts.filter(pl.col("text_hash") % num_turns == turn) if num_turns > 1 else texts
+    hashes = _sorted_hashes(own)
+    repeated = hashes.filter(hashes == hashes.shift()).unique()
+    num_documents = len(hashes)
+    del hashes
+    sieve = np.zeros(1 << SIEVE_BITS, np.bool_)
+    sieve[_beginnings(repeated)] = True
+    likely = pl.concat(
+        batch.filter(pl.Series(sieve[_beginnings(batch["text_hash"])]))
+        for batch in _batches(own, "text_hash", *columns)
+    )
+    return num_documents, likely
 
 
 def _sorted_hashes(texts: pl.LazyFrame) -> pl.Series:

@@ -18,14 +18,13 @@ from typing import NoReturn
 
 import polars as pl
 
+from pipeline.reports.conditions import TRUTHS, condition, kind_of
 from pipeline.reports.expressions import (
-    SIGNS,
     Call,
     Comparison,
     Junction,
     Name,
     Negation,
-    Number,
     Text,
     Tree,
     fail,
@@ -35,7 +34,7 @@ from pipeline.reports.resamples import HAVE_INTERVALS
 from pipeline.runs.metrics import ratio
 from pipeline.schema import RATIOS
 from pipeline.settings.names import near_name
-from pipeline.statistics.columns import as_text, column_named, is_too_wide, outside_calendar
+from pipeline.statistics.columns import column_named
 from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
 COUNTS = ("documents", "tokens", "bytes")
@@ -52,7 +51,6 @@ AGAINST = ("baseline", "increase", "decrease")
 ENDS = ("low", "high")
 """Of a 95% interval."""
 WORDS = [*PLAIN, "p95", "mean", "share", PSI, "group", *AGAINST, *ENDS]
-TRUTHS = {"true": True, "false": False}
 Schema = Mapping[str, pl.DataType]
 
 
@@ -211,7 +209,7 @@ class Columns:
                 return quantile_expr(column, quantile[1])
             return weighted_quantile_expr(column, self.weight, quantile[1])
         if isinstance(first, Tree):
-            return self._mean(self._rows(first))
+            return self._mean(self._condition(first))
         if call.name in RATIO_FIGURES:
             return self._average(*RATIO_FIGURES[call.name])
         if call.name == "documents":
@@ -235,41 +233,9 @@ class Columns:
             return values.mean()
         return self._total(values) / self.weight.filter(values.is_not_null()).sum()
 
-    def _rows(self, tree: Tree) -> pl.Expr:
-        """A condition on rows; a comparison with a missing value is false."""
-        if isinstance(tree, Comparison):
-            return self._row_comparison(tree)
-        if isinstance(tree, Junction):
-            parts = [self._rows(part) for part in tree.parts]
-            return pl.all_horizontal(parts) if tree.word == "and" else pl.any_horizontal(parts)
-        if isinstance(tree, Negation):
-            return ~self._rows(tree.part)
-        self._fail(tree.column.start, "any takes a condition on figures, not on rows")
-
-    def _row_comparison(self, tree: Comparison) -> pl.Expr:
-        column, value = tree.left, tree.right
-        if not isinstance(column, Name):
-            self._fail(column.start, "a condition on rows begins with a column")
-        kind = self._type(column)
-        compared: pl.Expr
-        worth: float | str | bool
-        match value:
-            case Name(value=name) if name in TRUTHS and kind == pl.Boolean:
-                compared, worth = column_named(column.value), TRUTHS[name]
-            case Number() if kind.is_numeric():
-                compared, worth = column_named(column.value), value.value
-            case Text() if _has_text(kind):
-                compared, worth = as_text(column_named(column.value), kind), value.value
-            case _:
-                said = f"column '{column.value}' is {kind}: not to be compared so"
-                self._fail(value.start, said)
-        comparison: pl.Expr = SIGNS[tree.sign](compared, pl.lit(worth))
-        outside = outside_calendar(column_named(column.value), kind)
-        if outside is not None:  # before, or after, every date that can be written
-            for is_there, side in zip(outside, (-1, 1), strict=True):
-                holds = pl.lit(SIGNS[tree.sign](side, 0))
-                comparison = pl.when(is_there).then(holds).otherwise(comparison)
-        return comparison.fill_null(False)
+    def _condition(self, tree: Tree) -> pl.Expr:
+        """On rows; a comparison with a missing value is false."""
+        return condition(tree, self.source, self.schema, column_named, missing=False)
 
     def _number(self, name: Name) -> pl.Expr:
         kind = self._type(name)
@@ -278,21 +244,7 @@ class Columns:
         return column_named(name.value)
 
     def _type(self, name: Name | Text) -> pl.DataType:
-        if name.value not in self.schema:
-            near = near_name(name.value, list(self.schema))
-            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(self.schema)}"
-            self._fail(name.start, f"no column '{name.value}'", hint=hint)
-        kind = self.schema[name.value]
-        if is_too_wide(kind):
-            said = f"column '{name.value}' is {kind}: more digits than can be read"
-            self._fail(name.start, said)
-        return kind
+        return kind_of(name, self.source, self.schema)
 
     def _fail(self, start: int, what: str, *, hint: str | None = None) -> NoReturn:
         fail(self.source, start, what, hint=hint)
-
-
-def _has_text(kind: pl.DataType) -> bool:
-    """Whether a column's values can be compared with a text."""
-    is_other = kind.is_numeric() or kind.is_nested()
-    return not is_other and kind not in (pl.Boolean, pl.Duration, pl.Null)

@@ -11,6 +11,7 @@ BINS = 1 << 20
 """Leading bits of a 64-bit key: sign, exponent and 8 bits of the fraction."""
 SIGN = 1 << 63
 COARSE = "bin"
+"""The column of them."""
 
 
 def sortable_bits(value: pl.Expr) -> pl.Expr:
@@ -27,12 +28,13 @@ def from_sortable_bits(key: pl.Expr) -> pl.Expr:
     return bits.reinterpret(dtype=pl.Float64)
 
 
-def histogram(rows: pl.LazyFrame) -> pl.DataFrame:
-    """[group, bin, weight] of `rows` [group, key (UInt64), weight (Int64)]: the first pass.
+def histogram(rows: pl.LazyFrame, **sums: pl.Expr) -> pl.DataFrame:
+    """[group, bin, weight, and other sums] of `rows` [group, key (UInt64), weight (Int64)]: the
+    first pass.
 
     The weights of a group add up to its total, which is what targets are stated against.
     """
-    coarse = rows.group_by("group", _coarse()).agg(pl.col("weight").sum())
+    coarse = rows.group_by("group", _coarse()).agg(pl.col("weight").sum(), **sums)
     return coarse.collect(engine="streaming").sort("group", COARSE)
 
 
@@ -43,17 +45,29 @@ def select(rows: pl.LazyFrame, counted: pl.DataFrame, targets: pl.DataFrame) -> 
     and so is the answer, with `key`, and `below`, the weight before that key; a target that no
     weight exceeds has no row. `counted` is the histogram of the same rows.
     """
-    near = _first_beyond(counted, COARSE, targets.with_columns(below=pl.lit(0, pl.Int64)))
-    bins = near.select("group", COARSE).unique()
+    near = bins_of(counted, targets)
     exact = (
-        rows.with_columns(_coarse())
-        .join(bins.lazy(), on=["group", COARSE], how="semi", nulls_equal=True)
+        rows_in(rows, near)
+        .with_columns(_coarse())
         .group_by("group", COARSE, "key")
         .agg(pl.col("weight").sum())
         .collect(engine="streaming")
         .sort("group", "key")
     )
     return _first_beyond(exact, "key", near).select("group", "target", "key", "below")
+
+
+def bins_of(counted: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
+    """[group, target, bin, below]: the leading bits that the key of each target has."""
+    return _first_beyond(counted, COARSE, targets.with_columns(below=pl.lit(0, pl.Int64)))
+
+
+def rows_in(rows: pl.LazyFrame, bins: pl.DataFrame) -> pl.LazyFrame:
+    """The rows whose group and leading bits are among `bins` [group, bin]: where these are few,
+    they may be held, and asked again instead of all rows."""
+    wanted = bins.select("group", COARSE).unique().lazy()
+    coarse = rows.with_columns(_coarse())
+    return coarse.join(wanted, on=["group", COARSE], how="semi", nulls_equal=True).drop(COARSE)
 
 
 def _coarse() -> pl.Expr:

@@ -19,7 +19,7 @@ q * (m - 1) / m, where m = (sum w)^2 / sum w^2 is Kish's effective sample size.
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,24 @@ Floats = npt.NDArray[np.float64]
 def position(q: Real, num_values: int) -> Real:
     """Where the quantile lies among so many ascending values, from 0: between two whole places."""
     return q * (num_values - 1)
+
+
+class Window(NamedTuple):
+    """The weights that a weighted quantile is the mean value over, in units of 1 / `scale`, counted
+    from the smallest value: whole numbers, so exact. Of n values of weight one, from `position` to
+    one weight beyond it."""
+
+    start: int
+    end: int
+    scale: int
+
+
+def window(q: Fraction, total: int, squares: int) -> Window:
+    """That of the quantile q of values whose weights, and whose squared weights, add up to these:
+    of width sum w^2 / sum w, beginning at q of what is left beside it."""
+    start = q.numerator * (total * total - squares)
+    scale = q.denominator * total
+    return Window(start, start + q.denominator * squares, scale)
 
 
 def quantiles(values: Floats, at: Sequence[float]) -> Floats:

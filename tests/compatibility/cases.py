@@ -102,6 +102,26 @@ FILTERS: dict[str, str] = {
 }
 """Every rule of `winnow filter`. In braces what `figures` says."""
 
+NEW_FILTERS: dict[str, str] = {
+    "where": "--where lang=='en'and(num_tokens>=20)",
+    "where, not": "--where not(lang=='de'or(quality>0.5))",
+    "where, unscored kept": "--where lang!='en' --unscored keep",
+    "where, of two runs": "--minus {other} --where difference<0",
+    "copies, first": "--drop-copies first",
+    "copies, low, of what is kept": "--drop-copies low --max perplexity={high}",
+    "copies, high, and a budget": "--drop-copies high --metric quality --budget-tokens 900",
+    "percentile of tokens": "--percentile 10:90 --weight tokens",
+    "percentile of bytes within groups": "--percentile 20:70 --weight bytes --within lang",
+    "buckets of tokens": "--buckets head,middle,tail --weight tokens",
+    "budget within groups": "--budget-tokens 1200 --within lang --prefer middle",
+    "budget by shares": "--budget-bytes 1500 --within lang --shares en=2 --shares de=1 "
+    "--shares fi=0.5 --shares (none)=0",
+    "budget, divided, of percentiles": "--budget-tokens 900 --percentile 10:90 --within lang "
+    "--shares proportional",
+    "cut-offs of an output of 0.1.0": "--cutoffs {at}/filtered/_filter.json --within lang",
+}
+"""The rules since 0.1.0, held to what they kept when their oracles in tests/filters agreed."""
+
 PARTIAL = "--percentile 10:90 --partial --unscored keep"
 """The same of a run that is not finished."""
 
@@ -109,7 +129,7 @@ PARTIAL = "--percentile 10:90 --partial --unscored keep"
 def figures(folder: Path) -> dict[str, Any]:
     """What FILTERS speak of: values of the run's own documents, the bounds that matter."""
     texts = json.loads((GOLDEN / "figures.json").read_text())
-    return texts | {"other": folder / "other_run"}
+    return texts | {"other": folder / "other_run", "at": folder}
 
 
 def keep(folder: Path, run: str, rules: str, out: Path) -> dict[str, Any]:

@@ -77,6 +77,10 @@ MAKERS: dict[str, Make] = {
     "filters": each(
         cases.FILTERS, lambda at, name: cases.keep(at, "run", cases.FILTERS[name], at / "out")
     ),
+    "new_filters": each(
+        cases.NEW_FILTERS,
+        lambda at, name: cases.keep(at, "run", cases.NEW_FILTERS[name], at / "out"),
+    ),
     "partial": lambda folder: cases.keep(
         install(folder / "copy"), "given_up", cases.PARTIAL, folder / "out"
     ),

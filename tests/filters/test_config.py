@@ -72,10 +72,24 @@ BAD = {
     "two budgets": ({"budget_tokens": "1", "budget_bytes": "1"}, "contradict each other"),
     "prefer": ({"budget_tokens": "1", "prefer": "best"}, "prefer = 'best'"),
     "metric unused": ({"max": ["nll=1"], "metric": "nll"}, "metric is given, but no rule"),
-    "within unused": ({"budget_tokens": "1", "within": "lang"}, "within is given, but no rule"),
+    "within unused": ({"max": ["nll=1"], "within": "lang"}, "within is given, but no rule"),
     "sample": ({"sample_toward": "20,0"}, "the standard deviation of sample_toward"),
     "two others": ({"percentile": "1:9", "minus": "a", "over": "b"}, "minus and over"),
     "other unused": ({"max": ["nll=1"], "minus": "a"}, "no rule uses the difference"),
+    "cutoffs and percentile": (
+        {"cutoffs": "x", "percentile": "1:9"},
+        "cutoffs and percentile contradict",
+    ),
+    "cutoffs and bucket percentiles": (
+        {"cutoffs": "x", "buckets": "head", "bucket_percentiles": "1,9"},
+        "cutoffs and bucket_percentiles contradict",
+    ),
+    "weight unused": ({"max": ["nll=1"], "weight": "tokens"}, "no rule takes percentiles"),
+    "weight": ({"percentile": "1:9", "weight": "words"}, "weight = 'words'"),
+    "shares alone": ({"max": ["nll=1"], "shares": ["a=1"]}, "shares needs a budget"),
+    "shares of all": ({"budget_tokens": "1", "shares": ["a=1"]}, "shares needs within"),
+    "copies": ({"drop_copies": "all"}, "drop_copies = 'all'"),
+    "copies, metric": ({"drop_copies": "first", "metric": "nll"}, "metric is given, but no rule"),
     "unscored": ({"percentile": "1:9", "unscored": "burn"}, "unscored = 'burn'"),
 }
 

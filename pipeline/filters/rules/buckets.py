@@ -10,10 +10,14 @@ from typing import Self
 
 import polars as pl
 
-from pipeline.filters.config import FilterConfig
+from pipeline.errors import ConfigError, named
+from pipeline.filters.config import FilterConfig, Weight
+from pipeline.filters.cutoff_file import digest, load_table, of_groups
 from pipeline.filters.cutoffs import find_cutoffs, upper
+from pipeline.filters.record import CutoffTable
 from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
 from pipeline.filters.spelling import Bucket
+from pipeline.runs.manifest import Value
 
 TERCILES = (Fraction(100, 3), Fraction(200, 3))
 
@@ -26,6 +30,9 @@ class Buckets(Rule):
     kept: tuple[Bucket, ...]
     percentiles: tuple[float | Fraction, float | Fraction] = TERCILES
     within: str | None = None
+    weight: Weight = "documents"
+    table: CutoffTable | None = None
+    """Cut-offs to take instead of percentiles."""
     cutoffs: pl.DataFrame | None = None
     """[group, documents, head, middle]: the largest value of each."""
 
@@ -33,10 +40,18 @@ class Buckets(Rule):
     def metrics(self) -> tuple[str, ...]:
         return (self.metric,)
 
-    def find(self, rows: pl.LazyFrame) -> Self:
+    @property
+    def identity(self) -> dict[str, Value]:
+        return {} if self.table is None else {"cut-offs": digest(self.table)}
+
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
+        if self.table is not None:
+            found = of_groups(rows, self.within, self.table, "head", "middle")
+            return replace(self, cutoffs=found)
         first, second = self.percentiles
         ends = {"head": upper(first), "middle": upper(second)}
-        return replace(self, cutoffs=find_cutoffs(rows, self.metric, self.within, ends))
+        found = find_cutoffs(rows, self.metric, self.within, ends, self.weight)
+        return replace(self, cutoffs=found)
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
         assert self.cutoffs is not None
@@ -65,5 +80,12 @@ def make(config: FilterConfig) -> list[Rule]:
     """The buckets, if any are named."""
     if config.buckets is None:
         return []
+    table = load_table(config)
+    if table and any(None in (one.head, one.middle) for one in table.cutoffs):
+        raise ConfigError(
+            f"{config.cutoffs} has not the end of head and middle for every group",
+            hint=f"write it by a dry run with {named('buckets')}",
+        )
     at = config.bucket_percentiles or TERCILES
-    return [Buckets(config.chosen_metric, config.buckets, at, config.within)]
+    rule = Buckets(config.chosen_metric, config.buckets, at, config.within, config.chosen_weight)
+    return [replace(rule, table=table)]

@@ -4,36 +4,51 @@ The lowest or highest values first, equal ones in a random order; or, middle fir
 tokens or bytes at either end, so that the middle is the median that each document counts for by its
 size; or in a random order. It ends at the first document that does not fit. What is
 kept without a score is charged to it.
+
+Within groups each group has a part of the budget, rounded down: in proportion to what the other
+rules keep of it, which keeps the mix, or to `shares`. What a group has too little for is not given
+to the others.
 """
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple, Self
+from fractions import Fraction
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 
+from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig, Prefer
-from pipeline.filters.rule import Rule, metric_value
+from pipeline.filters.rule import (
+    NO_GROUP,
+    Rule,
+    group_names,
+    group_value,
+    label,
+    look_up,
+    metric_value,
+)
 from pipeline.schema import LARGEST, RATIOS
+from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.hashing import row_hash
 from pipeline.statistics.order_statistics import (
+    bins_of,
     from_sortable_bits,
     histogram,
+    rows_in,
     select,
     sortable_bits,
 )
 
-MOST_TIED = 1 << 20
-"""Most documents at an edge of the budget that are held in memory; more are read twice again."""
-EVERYTHING = pl.lit(None, pl.String)
-
-
-class Edge(NamedTuple):
-    """A place in the order of the budget, as sortable bits."""
-
-    key: int
-    tie: int
+MOST_HELD = 1 << 22
+"""Most documents near an edge of the budget that are held in memory; more are read again."""
+EDGE = {"key": pl.UInt64, "tie": pl.UInt64}
+ENDS = ("after", "before")
+PLACES = (*ENDS, "middle")
+MIDDLE = "middle key"
+EDGES = {f"{end} {name}": kind for end in ENDS for name, kind in EDGE.items()}
 
 
 @dataclass(frozen=True)
@@ -45,11 +60,13 @@ class Budget(Rule):
     metric: str
     prefer: Prefer = "low"
     seed: int = 0
-    after: Edge | None = None
-    before: Edge | None = None
-    """What is kept lies after one edge of the order, before the other; None is its end."""
-    middle: int | None = None
-    """Of the order, where it is spent from the middle and not all fits: a value's sortable bits."""
+    within: str | None = None
+    shares: dict[str, float] | None = None
+    """Of each group of `within`, in any unit; None is in proportion."""
+    edges: pl.DataFrame | None = None
+    """[group, budget, EDGES, MIDDLE]: a place in the order of the budget is `key`, then `tie`. What
+    is kept lies after one edge, before the other; null is its end. The middle is there where it is
+    spent from the middle and not all fits."""
 
     of_kept: ClassVar[int] = 2
 
@@ -64,115 +81,180 @@ class Budget(Rule):
             return {}
         return {f"nats:{self.metric}": pl.col("nll") / column_named(str(ratio.per))}
 
-    def find(self, rows: pl.LazyFrame) -> Self:
-        # Without a score nothing is kept but by another setting.
-        spent = rows.filter(~pl.col("scored"), pl.col("keep")).select(column_named(self.unit).sum())
-        rest = max(0, self.amount - spent.collect(engine="streaming").item())
-        kept = self._ordered(rows.filter(pl.col("scored"), pl.col("keep")))
-        after, before, middle = self._edges(kept, rest)
-        return replace(self, after=after, before=before, middle=middle)
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
+        rest = self.amount
+        if keeps_unscored:
+            spent = rows.filter(~pl.col("scored"), pl.col("keep")).select(column_named(self.unit))
+            rest = max(0, rest - spent.sum().collect(engine="streaming").item())
+        kept = self._keyed(rows.filter(pl.col("scored"), pl.col("keep"))).with_columns(
+            group=group_value(self.within), weight=column_named(self.unit)
+        )
+        return replace(self, edges=self._edges(kept, rest))
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
-        key, tie = pl.col("key"), pl.col("tie")
-        kept = pl.lit(True)
-        if self.after:
-            at, last = (pl.lit(value, pl.UInt64) for value in self.after)
-            kept &= (key > at) | ((key == at) & (tie > last))
-        if self.before:
-            at, last = (pl.lit(value, pl.UInt64) for value in self.before)
-            kept &= (key < at) | ((key == at) & (tie < last))
-        return self._ordered(rows).with_columns(kept.alias(name)).drop("key", "tie")
+        assert self.edges is not None
+        key, tie, kept = pl.col("key"), pl.col("tie"), pl.lit(True)
+        for end, beyond in (("after", operator.gt), ("before", operator.lt)):
+            if self.edges[f"{end} key"].null_count() < self.edges.height:
+                at, last = (column_named(f"{end} {part}") for part in EDGE)
+                kept &= at.is_null() | beyond(key, at) | ((key == at) & beyond(tie, last))
+        beside = look_up(
+            self._tied(self._keyed(rows)), self.edges.drop("budget", MIDDLE), self.within
+        )
+        return beside.with_columns(kept.alias(name)).drop(*EDGE, *EDGES)
 
     def words(self) -> Iterable[str]:
-        edges = self.edge_values or {}
-        high = self.prefer == "high"
-        said = [
-            f"{word} {edge:.6g}"
-            for word, edge in (
-                ("from" if high else "above", edges.get("after")),
-                ("below" if high else "up to", edges.get("before")),
-            )
-            if edge is not None
-        ]
-        found = [f"the budget ends at {self.metric} {' and '.join(said)}"] if said else []
-        if self.middle_value is not None:
-            middle = f"the middle is {self.metric} {self.middle_value:.6g}"
-            found.insert(0, f"{middle}, the median by {self.unit}")
-        return found
+        for group in self.edge_values():
+            high = self.prefer == "high"
+            said = [
+                f"{word} {edge:.6g}"
+                for word, edge in (
+                    ("from" if high else "above", group["after"]),
+                    ("below" if high else "up to", group["before"]),
+                )
+                if edge is not None
+            ]
+            where = label(group["group"], self.within)
+            what = "the budget" if self.within is None else f"{group['budget']:,} {self.unit}"
+            verb = "ends" if self.within is None else "end"
+            if group["middle"] is not None:
+                middle = f"the middle is {self.metric} {group['middle']:.6g}"
+                yield f"{where}{middle}, the median by {self.unit}"
+            if said:
+                yield f"{where}{what} {verb} at {self.metric} {' and '.join(said)}"
 
-    @property
-    def edge_values(self) -> dict[str, float | None] | None:
-        """Where it begins and ends, if it orders by value and not all fits."""
-        if self.prefer == "random" or not (self.after or self.before):
-            return None
-        edges = {"after": self.after, "before": self.before}
-        return {name: edge and _value(edge.key) for name, edge in edges.items()}
-
-    @property
-    def middle_value(self) -> float | None:
-        """Where the middle is: up to there are half of the tokens or bytes."""
-        return None if self.middle is None else _value(self.middle)
-
-    def _ordered(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """With `key` and `tie`, by which the budget is spent."""
-        order = row_hash(self.seed, "order")
+    def edge_values(self) -> list[dict[str, Any]]:
+        """{group, budget, after, before, middle}: each group's part, and the values at which it
+        begins and ends; None where it goes to the end, and in a random order."""
+        assert self.edges is not None
+        places = {name: from_sortable_bits(column_named(f"{name} key")) for name in PLACES}
         if self.prefer == "random":
-            return rows.with_columns(key=order, tie=order)
-        value, tie = metric_value(self.metric), order
+            places = dict.fromkeys(PLACES, pl.lit(None, pl.Float64))
+        values = self.edges.select("budget", **places)
+        names = group_names(self.edges["group"])
+        return [
+            {"group": name, **row}
+            for name, row in zip(names, values.iter_rows(named=True), strict=True)
+        ]
+
+    def _keyed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """With `key`, by which the budget is spent."""
+        if self.prefer == "random":
+            return rows.with_columns(key=row_hash(self.seed, "order"))
+        return rows.with_columns(key=sortable_bits(metric_value(self.metric)))
+
+    def _tied(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """With `tie`, by which it is spent among equal keys."""
+        tie = row_hash(self.seed, "order")
         if self.columns:
             # What a float64 cannot hold has an order too: that of its logarithm.
-            nats = column_named(f"nats:{self.metric}")
-            tie = pl.when(value == LARGEST).then(sortable_bits(nats)).otherwise(order)
-        return rows.with_columns(key=sortable_bits(value), tie=tie)
+            nats = sortable_bits(column_named(f"nats:{self.metric}"))
+            tie = pl.when(metric_value(self.metric) == LARGEST).then(nats).otherwise(tie)
+        return rows.with_columns(tie=tie)
 
-    def _edges(
-        self, rows: pl.LazyFrame, budget: int
-    ) -> tuple[Edge | None, Edge | None, int | None]:
-        """Where the order of the budget begins and ends, and its middle. None if all fits."""
-        weighed = rows.select("key", group=EVERYTHING, weight=column_named(self.unit))
+    def _edges(self, rows: pl.LazyFrame, budget: int) -> pl.DataFrame:
+        """Where the order of each group's budget begins and ends."""
+        weighed = rows.select("group", "key", "weight")
         counted = histogram(weighed)
-        total = int(counted["weight"].sum())
-        excess = total - budget
-        if excess <= 0:
-            return None, None, None
-        half = -(-excess // 2)
+        groups = counted.group_by("group").agg(total=pl.col("weight").sum()).sort("group")
+        groups = groups.with_columns(budget=self._parts(groups, budget))
+        excess, total = pl.col("total") - pl.col("budget"), pl.col("total")
+        half = (excess + 1) // 2
         # An edge is the first document up to and including which there are more than so much.
-        targets = {
-            "low": {"before": budget},
-            "random": {"before": budget},
+        wanted = {
+            "low": {"before": pl.col("budget")},
+            "random": {"before": pl.col("budget")},
             "high": {"after": excess - 1},
             "middle": {"after": half - 1, "before": total - half, "middle": total // 2},
         }[self.prefer]
-        wanted = sorted(set(targets.values()))
-        table = pl.DataFrame({"target": wanted}, schema={"target": pl.Int64})
-        found = select(weighed, counted, table.select("target", group=EVERYTHING))
+        short = groups.filter(excess > 0)
+        targets = [short.select("group", target=target) for target in wanted.values()]
+        all_targets = pl.concat(targets).unique()
+        near = self._tied(rows_in(rows, bins_of(counted, all_targets)))
+        rows = _held(near.select("group", "key", "tie", "weight"))
+        found = select(rows.select("group", "key", "weight"), counted, all_targets)
+        at = self._among_equals(rows, found)
+        edges = groups.select("group", "budget")
+        for place in PLACES:
+            names = {f"{place} {name}": column_named(name) for name in EDGE}
+            own = short.select("group", target=wanted.get(place, pl.lit(None, pl.Int64)))
+            own = own.join(at, on=["group", "target"], nulls_equal=True).select("group", **names)
+            edges = edges.join(own, on="group", how="left", nulls_equal=True)
+        return edges.drop("middle tie").sort("group")
+
+    def _among_equals(self, rows: pl.LazyFrame, found: pl.DataFrame) -> pl.DataFrame:
+        """[group, target, key, tie] of the edges, whose values are found."""
         if self.prefer == "random":  # the key is the tie
-            return None, Edge(found["key"].item(), found["key"].item()), None
-        # Among equal keys the ties decide: the same again, in each group of equals.
-        tied = rows.filter(pl.col("key").is_in(found["key"].unique().implode())).select(
-            group="key", key="tie", weight=self.unit
+            return found.select("group", "target", "key", tie="key")
+        # Among equal keys the ties decide: the same again, in each set of equals.
+        sets = found.select("group", "key").unique().with_row_index("set")
+        tied = rows.join(sets.lazy(), on=["group", "key"], nulls_equal=True).select(
+            "weight", group="set", key="tie"
         )
-        few = tied.head(MOST_TIED + 1).collect(engine="streaming")
-        if few.height <= MOST_TIED:
-            tied = few.lazy()
-        left = found.select("target", group="key", rest=pl.col("target") - pl.col("below"))
-        ties = select(tied, histogram(tied), left.select("group", target="rest").unique())
-        edges = left.join(ties, left_on=["group", "rest"], right_on=["group", "target"])
-        at = {
-            target: Edge(key, tie)
-            for target, key, tie in edges.select("target", "group", "key").rows()
-        }
-        ends = {name: at[target] for name, target in targets.items()}
-        middle = ends.get("middle")
-        return ends.get("after"), ends.get("before"), middle and middle.key
+        tied = _held(tied)
+        left = found.join(sets, on=["group", "key"], nulls_equal=True).with_columns(
+            rest=pl.col("target") - pl.col("below")
+        )
+        ties = select(tied, histogram(tied), left.select(group="set", target="rest").unique())
+        ties = ties.select(set="group", rest="target", tie="key")
+        return left.join(ties, on=["set", "rest"]).select("group", "target", "key", "tie")
+
+    def _parts(self, groups: pl.DataFrame, budget: int) -> pl.Series:
+        """What of the budget each group has."""
+        totals = groups["total"].to_list()
+        if self.within is None:
+            parts = [budget] * len(totals)
+        elif self.shares is None:
+            whole = sum(totals)
+            parts = [budget * total // whole if whole else 0 for total in totals]
+        else:
+            whole_share = sum(map(Fraction, self.shares.values()))
+            parts = [
+                int(budget * Fraction(self.shares[name]) / whole_share)
+                for name in self._names(groups)
+            ]
+        return pl.Series(parts, dtype=pl.Int64)
+
+    def _names(self, groups: pl.DataFrame) -> list[str]:
+        """The groups as `shares` names them. Raises ConfigError unless it has these alone."""
+        assert self.shares is not None
+        names = [NO_GROUP if name is None else name for name in group_names(groups["group"])]
+        there = dict.fromkeys(names)
+        for name in names:
+            if name not in self.shares:
+                raise ConfigError(
+                    f"{named('shares')} has none for '{name}' of column '{self.within}'",
+                    hint=f"add it: {name}=0 keeps none of it",
+                )
+        for name in self.shares:
+            if name not in there:
+                raise ConfigError(
+                    f"{named('shares')} has one for '{name}', but no document that the other rules "
+                    f"keep is of that group of '{self.within}'",
+                    hint=near_or_known(name, names[:20]),
+                )
+        return names
 
 
-def _value(key: int) -> float:
-    return float(pl.select(from_sortable_bits(pl.lit(key, pl.UInt64))).item())
+def _held(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The same rows, in memory if they are few."""
+    few = rows.head(MOST_HELD + 1).collect(engine="streaming")
+    return few.lazy() if few.height <= MOST_HELD else rows
 
 
 def make(config: FilterConfig) -> list[Rule]:
-    """The budget, if there is one."""
+    """The budget, if there is one; within groups where nothing else is, or where it is divided."""
     if config.budget is None:
         return []
-    return [Budget(*config.budget, config.chosen_metric, config.chosen_prefer, config.seed)]
+    others = [name for name, rule in config.rules().items() if rule.by_percentile]
+    divided = config.shares is not None or not (others or config.cutoffs)
+    return [
+        Budget(
+            *config.budget,
+            config.chosen_metric,
+            config.chosen_prefer,
+            config.seed,
+            config.within if divided else None,
+            config.shares if isinstance(config.shares, dict) else None,
+        )
+    ]

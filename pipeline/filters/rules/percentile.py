@@ -6,7 +6,7 @@ from typing import Self
 
 import polars as pl
 
-from pipeline.filters.config import FilterConfig
+from pipeline.filters.config import FilterConfig, Weight
 from pipeline.filters.cutoffs import find_cutoffs, lower, upper
 from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
 
@@ -19,6 +19,7 @@ class Percentile(Rule):
     low: float
     high: float
     within: str | None = None
+    weight: Weight = "documents"
     cutoffs: pl.DataFrame | None = None
     """[group, documents, low, high]: the smallest and the largest value that is kept."""
 
@@ -26,9 +27,10 @@ class Percentile(Rule):
     def metrics(self) -> tuple[str, ...]:
         return (self.metric,)
 
-    def find(self, rows: pl.LazyFrame) -> Self:
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
         ends = {"low": lower(self.low), "high": upper(self.high)}
-        return replace(self, cutoffs=find_cutoffs(rows, self.metric, self.within, ends))
+        found = find_cutoffs(rows, self.metric, self.within, ends, self.weight)
+        return replace(self, cutoffs=found)
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
         assert self.cutoffs is not None
@@ -49,4 +51,8 @@ def make(config: FilterConfig) -> list[Rule]:
     """The band, if there is one."""
     if config.percentile is None:
         return []
-    return [Percentile(config.chosen_metric, *config.percentile, config.within)]
+    return [
+        Percentile(
+            config.chosen_metric, *config.percentile, config.within, config.weight or "documents"
+        )
+    ]

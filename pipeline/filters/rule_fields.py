@@ -1,0 +1,36 @@
+"""What makes a field of FilterConfig a rule: which module makes it, and what it looks at.
+
+Owns the mark, and when a rule reads `metric`. Settings and help are made from it without Polars.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Decides:
+    """Of a field: it is a rule, which pipeline/filters/rules/`rule`.py makes of the settings."""
+
+    rule: str
+    reads_metric: Callable[[Any], bool] = lambda config: False
+    """Whether it looks at `metric`."""
+    in_groups: bool = False
+    """Whether it can look at the groups of `within` one by one."""
+    by_percentile: bool = False
+    """Whether it takes percentiles, which `weight` weighs."""
+
+
+def always(config: Any) -> bool:
+    """It always does."""
+    return True
+
+
+def if_ranked(config: Any) -> bool:
+    """A budget does, unless it is spent in a random order."""
+    return bool(config.prefer != "random")
+
+
+def if_best(config: Any) -> bool:
+    """What drops copies does, unless the first one stays."""
+    return bool(config.drop_copies != "first")

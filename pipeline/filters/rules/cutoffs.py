@@ -1,0 +1,72 @@
+"""`cutoffs`: the band between two values that a file has for each group, as CCNet (Wenzek et al.
+2020, arXiv:1911.00359) cuts every language at values of its own that are found once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import polars as pl
+
+from pipeline.errors import ConfigError, named
+from pipeline.filters.config import FilterConfig
+from pipeline.filters.cutoff_file import digest, load_table, of_groups, unused
+from pipeline.filters.record import CutoffTable
+from pipeline.filters.rule import NO_GROUP, Rule, group_names, label, look_up, metric_value
+from pipeline.runs.manifest import Value
+
+
+@dataclass(frozen=True)
+class Table(Rule):
+    """Between the `low` and the `high` of a row's group, both included; null is no bound."""
+
+    table: CutoffTable
+    cutoffs: pl.DataFrame | None = None
+    """[group, documents, low, high]"""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.table.metric,)
+
+    @property
+    def within(self) -> str | None:  # type: ignore[override]
+        return self.table.within
+
+    @property
+    def identity(self) -> dict[str, Value]:
+        return {"cut-offs": digest(self.table)}
+
+    def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
+        return replace(self, cutoffs=of_groups(rows, self.within, self.table, "low", "high"))
+
+    def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
+        assert self.cutoffs is not None
+        value, low, high = metric_value(self.table.metric), pl.col("low"), pl.col("high")
+        kept = (low.is_null() | (value >= low)) & (high.is_null() | (value <= high))
+        beside = look_up(rows, self.cutoffs.drop("documents"), self.within)
+        return beside.with_columns(kept.alias(name)).drop("low", "high")
+
+    def words(self) -> Iterable[str]:
+        assert self.cutoffs is not None
+        names = group_names(self.cutoffs["group"])
+        for name, ends in zip(names, self.cutoffs.iter_rows(named=True), strict=True):
+            pairs = (("from", ends["low"]), ("to", ends["high"]))
+            said = " ".join(f"{word} {end:.4g}" for word, end in pairs if end is not None)
+            if said:
+                yield f"{label(name, self.within)}{self.table.metric} {said}"
+        for name in unused(self.cutoffs["group"], self.table):
+            yield f"{NO_GROUP if name is None else name}: no document; its cut-offs are not used"
+
+
+def make(config: FilterConfig) -> list[Rule]:
+    """The band, if the file has one: it may be of buckets alone."""
+    table = load_table(config)
+    if table is None:
+        return []
+    if any(one.low is not None or one.high is not None for one in table.cutoffs):
+        return [Table(table)]
+    if config.buckets is None:
+        raise ConfigError(
+            f"{config.cutoffs} has neither low nor high for any group",
+            hint=f"add {named('buckets')}, if it is of buckets",
+        )
+    return []

@@ -1,0 +1,123 @@
+"""pipeline/filters/rules/budget.py within groups; without them, see test_selection.py."""
+
+from fractions import Fraction
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import ConfigError
+from pipeline.filters.rules import budget as budget_rule
+from tests.filters.test_selection import (
+    ROWS,
+    budget_order,
+    bytes_of,
+    decide,
+    is_scored,
+    scores_of,
+    tokens_of,
+)
+
+LANGS = ("en", "de", None)
+
+
+def fitting(order, budget, prefer, size_of):
+    """The documents that a budget keeps, of those in its order."""
+    start, end = 0, len(order)
+    if prefer in ("low", "random"):
+        while size_of(order[:end]) > budget:
+            end -= 1
+    elif prefer == "high":
+        while size_of(order[start:]) > budget:
+            start += 1
+    else:
+        excess = max(0, size_of(order) - budget)
+        while 2 * size_of(order[:start]) < excess:
+            start += 1
+        while 2 * size_of(order[end:]) < excess:
+            end -= 1
+    return {(row["file"], row["row"]) for row in order[start:end]}
+
+
+@settings(max_examples=150)
+@given(
+    ROWS,
+    st.integers(1, 600),
+    st.sampled_from(["low", "middle", "high", "random"]),
+    st.sampled_from(["tokens", "bytes"]),
+    st.one_of(st.none(), st.lists(st.integers(0, 4), min_size=3, max_size=3).filter(any)),
+    st.sampled_from([1, budget_rule.MOST_HELD]),
+)
+def test_each_group_has_its_part(rows, budget, prefer, unit, shares, most_held):
+    table = scores_of(rows)
+    size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
+    order = budget_order(table, "perplexity", prefer, 0)
+    there = {row["lang"] for row in order}
+    options = {}
+    if shares is not None:
+        given_to = {lang: share for lang, share in zip(LANGS, shares, strict=True) if lang in there}
+        if not any(given_to.values()):
+            return
+        options["shares"] = [f"{lang or '(none)'}={share}" for lang, share in given_to.items()]
+    with mock.patch.object(budget_rule, "MOST_HELD", most_held):
+        decided = decide(
+            table, within="lang", prefer=prefer, **{f"budget_{unit}": str(budget)}, **options
+        )
+    expected = set()
+    for lang in there:
+        own = [row for row in order if row["lang"] == lang]
+        part = (
+            Fraction(size_of(own), size_of(order))
+            if shares is None
+            else Fraction(given_to[lang], sum(given_to.values()))
+        )
+        expected |= fitting(own, int(budget * part), prefer, size_of)
+    got = {
+        (row["file"], row["row"]) for row, keep in zip(table, decided["keep"], strict=True) if keep
+    }
+    assert got == expected
+    assert size_of([row for row in table if (row["file"], row["row"]) in got]) <= budget
+
+
+def test_in_proportion_to_what_other_rules_keep():
+    rows = [("a", "en", "ok", float(i + 1), 10) for i in range(20)]
+    rows += [("a", "de", "ok", float(i + 1), 10) for i in range(10)]
+    # Of English 10 and of German 10 documents are up to 10: half of the budget each.
+    decided = decide(scores_of(rows), max=["perplexity=10"], budget_tokens="100", within="lang")
+    kept = [i for i, keep in enumerate(decided["keep"]) if keep]
+    assert kept == [0, 1, 2, 3, 4, 20, 21, 22, 23, 24]
+
+
+def test_beside_percentiles_within_groups_it_is_one_budget_unless_it_is_divided():
+    rows = [("a", "en", "ok", float(i + 1), 10) for i in range(10)]
+    rows += [("a", "de", "ok", float(i + 101), 10) for i in range(10)]
+    rules = {"percentile": "0:100", "within": "lang", "budget_tokens": "100"}
+    one = decide(scores_of(rows), **rules)["keep"].to_list()
+    assert one == [True] * 10 + [False] * 10
+    divided = decide(scores_of(rows), **rules, shares=["proportional"])["keep"].to_list()
+    assert divided == ([True] * 5 + [False] * 5) * 2
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        (["en=1"], "shares has none for 'de' of column 'lang'"),
+        (["en=1", "de=1", "fi=1"], "shares has one for 'fi', but no document"),
+        (["en=0", "de=0"], "shares has nothing but zeros"),
+        (["en"], "must be GROUP=SHARE"),
+        (["en=-1"], "shares"),
+    ],
+)
+def test_shares_are_of_the_groups_that_there_are(shares, message):
+    rows = [("a", lang, "ok", 1.0, 10) for lang in ("en", "de")]
+    with pytest.raises(ConfigError, match=message):
+        decide(scores_of(rows), budget_tokens="10", within="lang", shares=shares)
+
+
+def test_a_million_tokens_more_than_there_are():
+    rows = [("a", lang, "ok", 1.0, 10) for lang in ("en", "de")]
+    table = scores_of(rows)
+    assert all(is_scored(row, "perplexity") for row in table)
+    decided = decide(table, budget_tokens="1M", within="lang", shares=["en=1", "de=1"])
+    assert decided["keep"].all()

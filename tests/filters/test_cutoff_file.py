@@ -1,0 +1,147 @@
+"""pipeline/filters/cutoff_file.py, rules/cutoffs.py: what a dry run wrote, read again."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import filter_run
+from pipeline.errors import ConfigError, RunError
+from tests.support.runs import score_corpus
+
+LANGS = ("en", "de", None)
+
+
+@pytest.fixture(scope="module")
+def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two corpora, the second of other texts, and a run of each."""
+    folder = tmp_path_factory.mktemp("cutoffs")
+    for name, offset in (("one", 0), ("two", 3)):
+        (folder / f"{name}_data").mkdir()
+        texts = [f"{'ab ' * (i % 5 + offset)}text {i * i}" for i in range(30)]
+        langs = [LANGS[i % 3] for i in range(30)]
+        table = pa.table({"text": texts, "lang": langs, "number": [i % 2 for i in range(30)]})
+        pq.write_table(table, folder / f"{name}_data/0.parquet")
+        score_corpus(folder / f"{name}_data", folder / name, tiny_model, carry=("lang", "number"))
+    return folder
+
+
+def written(made: Path, path: Path, **rules) -> Path:
+    """A dry run's record, as --json prints it."""
+    record = filter_run(made / "one", **rules)
+    path.write_text(json.dumps({"out": None, **record.model_dump()}))
+    return path
+
+
+@pytest.mark.parametrize("within", ["lang", "number", None])
+def test_a_run_is_cut_where_another_was(made, tmp_path, within):
+    options = {} if within is None else {"within": within}
+    file = written(made, tmp_path / "c.json", percentile=(20, 70), **options)
+    again = filter_run(made / "one", cutoffs=file, by="lang", **options)
+    direct = filter_run(made / "one", percentile=(20, 70), by="lang", **options)
+    assert (again.after, again.groups) == (direct.after, direct.groups)
+    assert again.cutoffs == direct.cutoffs
+    assert again.words == direct.words
+    other = filter_run(made / "two", cutoffs=file, out=tmp_path / "out", **options)
+    assert [(c.group, c.low, c.high) for c in other.cutoffs] == [
+        (c.group, c.low, c.high) for c in direct.cutoffs
+    ]
+    own = filter_run(made / "two", percentile=(20, 70), **options)
+    assert other.after != own.after
+    # What it wrote is such a file, too.
+    third = filter_run(made / "two", cutoffs=tmp_path / "out/_filter.json", **options)
+    assert third.after == other.after
+
+
+def test_buckets_of_another_run(made, tmp_path):
+    rules = {"buckets": ("head", "middle", "tail"), "within": "lang"}
+    file = written(made, tmp_path / "c.json", **rules)
+    found = filter_run(made / "two", cutoffs=file, **rules)
+    assert [c.head for c in found.cutoffs] == [
+        c.head for c in filter_run(made / "one", **rules).cutoffs
+    ]
+    with pytest.raises(ConfigError, match="has neither low nor high"):
+        filter_run(made / "two", cutoffs=file, within="lang", max={"nll": 9e9})
+    band = written(made, tmp_path / "band.json", percentile=(0, 90), within="lang")
+    with pytest.raises(ConfigError, match="has not the end of head and middle"):
+        filter_run(made / "two", cutoffs=band, **rules)
+
+
+def table(path: Path, *groups: dict, **changes) -> Path:
+    content = {"metric": "perplexity", "rules": {"within": "lang"}, "cutoffs": groups, **changes}
+    path.write_text(json.dumps(content))
+    return path
+
+
+BOTH = [{"group": "en", "low": 1.0}, {"group": "de", "high": 9e9}]
+
+
+def test_a_table_by_hand_and_bounds_that_are_none(made, tmp_path):
+    file = table(tmp_path / "c.json", *BOTH, {"group": None, "high": 0.5})
+    found = filter_run(made / "one", cutoffs=file, within="lang", by="lang")
+    assert {g.group: g.after.documents for g in found.groups} == {"en": 10, "de": 10, None: 0}
+    assert found.words == (
+        "(none): perplexity to 0.5",
+        "de: perplexity to 9e+09",
+        "en: perplexity from 1",
+    )
+
+
+def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
+    many = [*BOTH, {"group": None}, {"group": "fi", "low": 1.0}]
+    found = filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *many), within="lang")
+    assert found.words[-1] == "fi: no document; its cut-offs are not used"
+    few = table(tmp_path / "few.json", {"group": "en", "low": 1.0}, {"group": "dee", "low": 1.0})
+    with pytest.raises(ConfigError, match=r"cutoffs has none for '\(none\)', and 1 more group"):
+        filter_run(made / "one", cutoffs=few, within="lang")
+    near = table(tmp_path / "near.json", *BOTH[:1], {"group": None}, {"group": "dee", "low": 1.0})
+    with pytest.raises(ConfigError, match="cutoffs has none for 'de'") as raised:
+        filter_run(made / "one", cutoffs=near, within="lang")
+    assert raised.value.hint == "did you mean 'dee'?"
+
+
+BAD = {
+    "another metric": ({"metric": "nll"}, {}, "has cut-offs of nll, not of perplexity"),
+    "another column": (
+        {"rules": {"within": "number"}},
+        {},
+        "has cut-offs within 'number', not within 'lang'",
+    ),
+    "of everything": ({"rules": {}}, {}, "has cut-offs of everything, not within 'lang'"),
+    "within nothing": ({}, {"within": None}, "has cut-offs within 'lang', not of everything"),
+    "twice": ({"cutoffs": BOTH * 2}, {}, "has the group '.*' more than once"),
+    "not a number": (
+        {"cutoffs": [{"group": "en", "low": "x"}]},
+        {},
+        r"cutoffs: .* is damaged: cutoffs.0.low",
+    ),
+    "no table": ({"cutoffs": 3}, {}, r"cutoffs: .* is damaged: cutoffs"),
+}
+
+
+@pytest.mark.parametrize(("changes", "options", "message"), BAD.values(), ids=BAD)
+def test_a_file_that_is_not_of_this(made, tmp_path, changes, options, message):
+    file = table(tmp_path / "c.json", *BOTH, **changes)
+    settings = {"within": "lang", **options}
+    with pytest.raises(ConfigError, match=message):
+        filter_run(made / "one", cutoffs=file, **{k: v for k, v in settings.items() if v})
+
+
+def test_no_file(made, tmp_path):
+    for path in (tmp_path / "nowhere.json", tmp_path / "no/where.json"):
+        with pytest.raises(ConfigError, match=r"cutoffs: there is no file .*where\.json"):
+            filter_run(made / "one", cutoffs=path)
+    with pytest.raises(ConfigError, match="cutoffs: "):
+        filter_run(made / "one", cutoffs=tmp_path)
+
+
+def test_an_output_goes_on_only_with_the_same_table(made, tmp_path):
+    file = table(tmp_path / "c.json", *BOTH, {"group": None})
+    rules = {"within": "lang", "out": tmp_path / "out"}
+    filter_run(made / "one", cutoffs=file, **rules)
+    assert filter_run(made / "one", cutoffs=file, **rules).after.documents == 30
+    table(file, {"group": "en", "low": 2.0}, *BOTH[1:], {"group": None})
+    with pytest.raises(RunError, match="holds the output of another filter: cut-offs"):
+        filter_run(made / "one", cutoffs=file, **rules)
