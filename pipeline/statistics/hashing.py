@@ -57,7 +57,9 @@ def place_hash(key_of: Callable[[str], str], moves: pl.Expr) -> pl.Expr:
         runs = places.struct.field("file").rle().struct
         values = np.array([start(file) for file in runs.field("value")], np.uint64)
         state = np.repeat(values, runs.field("len").to_numpy())
-        state += places.struct.field("moves").to_numpy() * np.uint64(GOLDEN)
+        # Below when/then Polars gives nulls for the rows of the other branch, and drops the answer.
+        moved = places.struct.field("moves").fill_null(0).to_numpy()
+        state += moved * np.uint64(GOLDEN)
         return pl.Series(mix(state))
 
     places = pl.struct("file", moves.cast(pl.UInt64).alias("moves"))
