@@ -34,6 +34,8 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
         "count": queries.count,
         "examples": queries.examples,
         "document": queries.document,
+        "tokens": queries.tokens,
+        "sorts": queries.sorts,
         "bins": queries.bins,
     }
     routes = [

@@ -24,10 +24,14 @@ from pipeline.explore.examples import Place, find_examples, read_document
 from pipeline.explore.rule import Asked, Decision, Unit, count_kept, decide, exported
 from pipeline.explore.run import ExploredRun
 from pipeline.filters.record import Sizes
+from pipeline.rendering.shading import EDGES, shade
+from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
+from pipeline.reports.sorting import sorts_by
 from pipeline.schema import METRICS
 
 T = TypeVar("T")
 REMEMBERED = 32
+LARGEST_ROW = 2**63 - 1
 Words = Mapping[str, str]
 
 
@@ -45,9 +49,13 @@ class Queries:
         self._one_at_a_time = asyncio.Lock()
         self._bins: dict[tuple[str, str | None], Bins] = {}
         self._decisions: dict[Asked, Decision] = {}
+        self._sorted: dict[str | None, str] = {}
 
     async def ask(self, request: Request, question: Callable[[Words], T]) -> T:
         """The answer, once earlier questions are answered. Raises Superseded, and as it does."""
+        if question in (self.about, self.document, self.tokens):
+            # Short, but for a tokenizer that takes seconds to load: no count waits for that.
+            return await asyncio.to_thread(question, request.query_params)
         async with self._one_at_a_time:
             if await request.is_disconnected():
                 raise Superseded
@@ -126,11 +134,38 @@ class Queries:
 
     def document(self, words: Words) -> dict[str, Any]:
         """One document whole."""
+        file, row = self._locator(words)
+        whole = read_document(self.run, file, row)
+        told = {"text": whole.text, "missing": whole.missing, "scores": whole.scores}
+        return {"file": file, "row": row, **told}
+
+    def tokens(self, words: Words) -> dict[str, Any]:
+        """Its tokens with their log-probabilities and how dark each is, or why there are none."""
+        whole = read_document(self.run, *self._locator(words))
+        found, missing = read_tokens(self.run.manifest, whole.text, whole.row)
+        if missing == NO_LOGPROBS:
+            missing += "; scores that have them are made with winnow score --token-logprobs"
+        spans = [[one.text, shade(one.nll), one.logprobs] for one in found or ()]
+        return {"tokens": spans, "missing": missing, "edges": EDGES}
+
+    def sorts(self, words: Words) -> dict[str, Any]:
+        """What the score sorts by, besides any quality."""
+        by = _one_of(self.run.columns, words, "by")
+        columns = () if by is None else (by,)
+        location = self.run.store.location
+
+        def look() -> str:
+            return sorts_by(self.run.rows(), columns, location).in_words()
+
+        return {"said": _remembered(self._sorted, by, look)}
+
+    def _locator(self, words: Words) -> tuple[str, int]:
         file, _, row = words.get("at", "").partition(":")
         files = self.run.manifest.files
-        if not (file.isdecimal() and row.isdecimal() and int(file) < len(files)):
+        is_one = file.isascii() and file.isdecimal() and row.isascii() and row.isdecimal()
+        if not is_one or int(file) >= len(files) or int(row) > LARGEST_ROW:
             raise ConfigError("no such document")
-        return read_document(self.run, files[int(file)].path, int(row))
+        return files[int(file)].path, int(row)
 
     def _metric_and_column(self, words: Words) -> tuple[str, str | None]:
         # By their places: a name that a page shows need not be the column's to the letter.

@@ -11,6 +11,7 @@ import polars as pl
 from pipeline.errors import ConfigError
 from pipeline.explore.rule import Decision
 from pipeline.explore.run import ExploredRun
+from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
 from pipeline.runs.ids import shown_id
@@ -118,21 +119,28 @@ def _described(
     return described
 
 
-def read_document(run: ExploredRun, file: str, row: int) -> dict[str, Any]:
-    """All scores of one document, and its whole text or the reason why there is none.
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One document: its scores, and its text or the reason why there is none."""
 
-    Raises ConfigError where the run has no such document.
-    """
-    found = run.rows().filter(pl.col("file") == file, pl.col("row") == row).head(1)
-    table = found.with_columns(shown_id(run.rows())).collect(engine="streaming")
+    scores: dict[str, Any]
+    text: str | None
+    missing: str | None
+    row: dict[str, Any]
+    """All of its score row, for `read_tokens`."""
+
+
+def read_document(run: ExploredRun, file: str, row: int) -> Whole:
+    """Raises ConfigError where the run has no such document."""
+    rows = run.rows()
+    found = rows.filter(pl.col("file") == file, pl.col("row") == row).head(1)
+    table = found.with_columns(shown_id(rows)).collect(engine="streaming")
     if not table.height:
         raise ConfigError(f"the run has no document {row} of {file}")
-    told: dict[str, Any] = {"excerpt": None, "missing": run.corpus_fault}
-    if table["text_hash"][0] is None:
-        told["missing"] = "the corpus has no text there"
-    elif run.corpus is not None:
-        texts = read_excerpts(run.corpus, run.manifest.text_column, table, characters=None)
-        told = texts[file, row]
-    names = ["status", "doc_id", *run.metrics]
-    values = {name: value for name, value in table.row(0, named=True).items() if name in names}
-    return {"file": file, "row": row, "scores": values, **told}
+    own = table.row(0, named=True)
+    text, missing = None, run.corpus_fault
+    if run.corpus is not None:
+        text, missing = read_text(run.corpus, run.manifest, file, row, own["text_hash"])
+    shown = ["status", "doc_id", *run.metrics]
+    scores = {name: value for name, value in own.items() if name in shown}
+    return Whole(scores, text, missing, own)

@@ -130,23 +130,18 @@ def _ends(sketch: Sketch, *, high: bool = False) -> tuple[float, float]:
 
 
 def read_excerpts(
-    root: Root,
-    text_column: str,
-    rows: pl.DataFrame,
-    *,
-    characters: int | None = EXCERPT_CHARACTERS,
+    root: Root, text_column: str, rows: pl.DataFrame
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Locator to `excerpt`, `is_whole` and `missing`, as an Example has them.
 
-    `rows` have `file`, `row` and `text_hash`. What cannot be read is said of its row. Without a
-    number of `characters` an excerpt is the whole text.
+    `rows` have `file`, `row` and `text_hash`. What cannot be read is said of its row.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for (file,), wanted in rows.partition_by("file", as_dict=True).items():
         hashes = dict(wanted.select("row", "text_hash").sort("row").iter_rows())
         try:
             for row, text in _texts(root, file, list(hashes), text_column):
-                found[file, row] = _excerpt(file, row, text, hashes[row], characters)
+                found[file, row] = _excerpt(file, row, text, hashes[row])
             reason = f"{file} has no such row any more"
         except (WinnowError, pa.ArrowException) as error:
             cause = error.__cause__ or error
@@ -158,16 +153,13 @@ def read_excerpts(
     return found
 
 
-def _excerpt(
-    file: str, row: int, column: pa.Array, text_hash: int | None, characters: int | None
-) -> dict[str, Any]:
+def _excerpt(file: str, row: int, column: pa.Array, text_hash: int | None) -> dict[str, Any]:
     try:
         check_texts(file, row, column, pa.array([text_hash], pa.int64()))
     except CorpusChangedError:
         return {"excerpt": None, "missing": "the text is not the one that was scored"}
     text = column.cast(pa.large_string())[0].as_py()
-    is_whole = characters is None or len(text) <= characters
-    return {"excerpt": text[:characters], "is_whole": is_whole}
+    return {"excerpt": text[:EXCERPT_CHARACTERS], "is_whole": len(text) <= EXCERPT_CHARACTERS}
 
 
 def _texts(root: Root, file: str, rows: list[int], column: str) -> Iterator[tuple[int, pa.Array]]:

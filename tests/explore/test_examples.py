@@ -82,8 +82,8 @@ def test_a_document_is_shown_as_it_was_scored(scored):
     assert text.startswith(one["excerpt"])
     assert one["group"] == source
     whole = read_document(open_run(scored.location), one["file"], one["row"])
-    assert whole["excerpt"] == text
-    assert whole["scores"]["perplexity"] == one["value"]
+    assert whole.text == text
+    assert whole.scores["perplexity"] == one["value"]
 
 
 def test_a_text_that_was_changed_is_not_shown(scored, tmp_path):
@@ -102,6 +102,7 @@ def test_a_text_that_was_changed_is_not_shown(scored, tmp_path):
 def test_a_document_without_a_text_and_one_that_is_not_there(scored):
     run = open_run(scored.location)
     row = run.rows().filter(status="null").collect().row(0, named=True)
-    assert read_document(run, row["file"], row["row"])["missing"] == "the corpus has no text there"
+    whole = read_document(run, row["file"], row["row"])
+    assert (whole.text, whole.missing) == (None, "the row has no text")
     with pytest.raises(ConfigError, match="no document 999 of"):
         read_document(run, row["file"], 999)

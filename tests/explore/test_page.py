@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.explore.run import open_run
+from pipeline.rendering.shading import EDGES
+from pipeline.reports.sorting import sorts_by
+from pipeline.runs.scores import read_scores
 from pipeline.runs.store import RunStore
 from tests.support.chromium import CHROMIUM
 from tests.support.explored import (
@@ -312,16 +316,63 @@ def test_documents_at_the_cut_are_read_with_the_keyboard(server, visit):
     page.keyboard.press("r")
     page.get_by_role("heading", name="Removed, at random").wait_for()
     first = page.locator("button.open").first.get_attribute("data-at")
-    page.keyboard.press("r")
-    page.wait_for_timeout(1500)
+    with page.expect_response("**/api/examples?*seed=1*"):
+        page.keyboard.press("r")
+    page.wait_for_timeout(300)
     assert page.locator("button.open").first.get_attribute("data-at") != first
+
+
+def test_surprise_is_shaded(server, scored, visit):
+    found = visit()
+    page = found.open(server.address + CUT + "&at=high")
+    at = page.locator("button.open").first.get_attribute("data-at")
+    page.locator("button.open").first.click()
+    whole = page.locator("pre.whole")
+    whole.wait_for()
+    text = whole.text_content()
+    page.get_by_label("Shade by surprise").wait_for(timeout=90_000)
+    spans = whole.locator("span")
+    assert "".join(spans.all_text_contents()) == whole.text_content() == text
+    file, row = (int(part) for part in at.split(":"))
+    scores = read_scores(scored.location).collect()
+    name = scored.require_manifest().files[file].path
+    own = scores.filter(file=name, row=row)["token_logprobs"][0].to_list()
+    assert spans.count() == len(own)  # bytes, each a character here
+    for i in (0, 5, len(own) - 1):
+        spans.nth(i).hover()
+        nll = float(page.locator(".value").inner_text().split(": ")[1].split()[0])
+        assert nll == pytest.approx(-own[i], rel=1e-3)
+        shade = sum(-own[i] >= edge for edge in EDGES)
+        assert spans.nth(i).get_attribute("class") == f"s{shade}"
+    spans.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert spans.nth(1).evaluate("one => one === document.activeElement")
+    assert page.locator("pre.whole span[tabindex='0']").count() == 1
+    page.locator("summary", has_text="most surprising").click()
+    listed = page.locator("details table tbody td").all_inner_texts()[:20]
+    assert float(listed[0]) == pytest.approx(-min(own), rel=1e-3)
+    assert [float(one) for one in listed] == sorted(map(float, listed), reverse=True)
+    page.get_by_label("Shade by surprise").uncheck()
+    assert spans.count() == 0
+    assert whole.text_content() == text
+
+
+def test_what_the_score_sorts_by_is_said(server, scored, visit):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#sorts").filter(has_text="differences").wait_for(timeout=30_000)
+    said = sorts_by(open_run(scored.location).rows(), ("source",), scored.location).in_words()
+    assert page.locator("#sorts").inner_text() == " ".join(said.split())
 
 
 def test_documents_of_one_group(server, visit):
     found = visit()
     page = found.open(server.address + CUT + "&at=random")
-    page.locator("#group").select_option(label="books")
-    page.wait_for_timeout(1500)
+    with page.expect_response("**/api/examples?*group=*"):
+        page.locator("#group").select_option(label="books")
+    page.wait_for_timeout(300)
     said = page.locator("#examples li p").all_inner_texts()
     assert said
     assert all(one.startswith("books · ") for one in said)
@@ -354,8 +405,9 @@ def test_a_hostile_corpus_changes_nothing(hostile, visit):
     assert page.title().startswith("Where to cut")
     assert page.locator("script").count() == 1
     assert page.locator("#groups tr").count() > 20
-    page.get_by_label("at random").check()
-    page.wait_for_timeout(1000)
+    with page.expect_response("**/api/examples?*place=random*"):
+        page.get_by_label("at random").check()
+    page.wait_for_timeout(300)
     for button in page.locator("button.open").all()[:10]:
         button.click()
         page.locator("#document pre.whole").wait_for()
@@ -415,7 +467,7 @@ def test_axe_finds_nothing_serious(server, browser, tmp_path, scheme, width):
         if opened == "document":
             page.keyboard.press("Escape")
             page.locator("button.open").first.click()
-            page.locator("pre.whole").wait_for()
+            page.get_by_label("Shade by surprise").wait_for(timeout=90_000)
         elif opened:
             page.locator("#help").click()
         result = page.evaluate("axe.run()")

@@ -4,6 +4,7 @@
 import { ask } from "./ask.js";
 import { byId, dialogOf, make } from "./dom.js";
 import { exactly, figure } from "./numbers.js";
+import { showSurprise } from "./surprise.js";
 
 /**
  * @typedef {{at: string, file: string, row: number, doc_id: string | null, group: string | null,
@@ -59,7 +60,7 @@ export function step(step) {
   all[next].scrollIntoView({ block: "nearest" });
 }
 
-/** The whole text and all scores. @param {string} at @param {HTMLElement} from */
+/** The whole text and all scores; then its tokens. @param {string} at @param {HTMLElement} from */
 async function openDocument(at, from) {
   const dialog = dialogOf("document");
   const body = byId("document-body");
@@ -69,14 +70,16 @@ async function openDocument(at, from) {
   try {
     const found = await ask("document", { at });
     byId("document-title").textContent = `${found.file}, row ${exactly(found.row)}`;
-    const text = found.excerpt === null ? make("p", { class: "note" }, found.missing ?? "no text")
-      : make("pre", { class: "whole", tabindex: 0, "aria-label": "The text" }, found.excerpt);
+    const text = found.text === null ? make("p", { class: "note" }, found.missing ?? "no text")
+      : make("pre", { class: "whole", tabindex: 0, "aria-label": "The text" }, found.text);
     const scores = Object.entries(found.scores).filter(([, value]) => value !== null);
     const rows = scores.map(([name, value]) =>
       make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, typeof value === "number" ? figure(value) : value)));
     const table = make("table", { class: "facts" }, make("caption", {}, "Scores"), make("tbody", {}, ...rows));
-    body.replaceChildren(text, table);
+    const surprise = make("div");
+    body.replaceChildren(text, surprise, table);
+    if (found.text !== null) await showSurprise(at, text, surprise);
   } catch (error) {
-    body.replaceChildren(make("p", { class: "note" }, /** @type {Error} */ (error).message));
+    body.append(make("p", { class: "note" }, /** @type {Error} */ (error).message));
   }
 }

@@ -30,6 +30,7 @@ let shape = null;
 let table = null;
 const counting = new Latest(RESTED);
 const reading = new Latest(RESTED);
+const sorting = new Latest(4 * RESTED);
 const chart = new Chart(byId("chart"), (side, place) => drag(side, place), (side, steps) => nudge(side, steps));
 
 /** @param {Error | null} error */
@@ -170,6 +171,9 @@ async function reshape() {
   table = state.by === "" ? null : new Groups(shape, state.by);
   if (!table) byId("groups").replaceChildren();
   const choices = shape.names.map((name, i) => /** @type {[string, string]} */ ([`${i}`, name]));
+  sorting.later(async (signal) => {
+    byId("sorts").textContent = (await ask("sorts", { by: about().by }, signal)).said;
+  }, complain);
   if (state.by === "" || Number(state.group) >= choices.length) state.group = "";
   fill(selectOf("group"), [["", "all groups"], ...(state.by === "" ? [] : choices)], state.group);
   changed();
