@@ -130,7 +130,7 @@ class _Token:
 
 def fail(source: str, start: int, what: str, *, hint: str | None = None) -> NoReturn:
     """Raise ConfigError with the place marked."""
-    line = f"cannot read the requirement at character {start + 1}: {plain(what)}"
+    line = f"cannot read the expression at character {start + 1}: {plain(what)}"
     raise ConfigError(f"{line}\n  {plain(source)}\n  {' ' * start}^", hint=hint)
 
 

@@ -129,7 +129,7 @@ def test_a_mistake_of_a_comparison(winnow, tmp_path):
     assert "did you mean 'increase'?" in err
     code, _, err = winnow("compare", one, two, "--fail-if", "mean(pages) > 5%", "--exit-zero")
     assert code == 2
-    assert f"{two}: cannot read the requirement at character 6: no column 'pages'" in err
+    assert f"{two}: cannot read the expression at character 6: no column 'pages'" in err
 
 
 def test_a_comparison_across_tokenizers(tmp_path):
