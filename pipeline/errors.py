@@ -142,8 +142,8 @@ EXTRA_MODULES = PAGE_MODULES | frozenset(
         *("safetensors", "torch", "transformers"),
     ]
 )
-"""What Winnow imports of all extras. A core install has none of it: reports, filters, comparisons
-and the integrity of a run do without."""
+"""What Winnow imports of all extras, beside what its backends name. A core install has none of it:
+reports, filters, comparisons and the integrity of a run do without."""
 
 
 def require_modules(what: str, *modules: str, instead: str = "") -> None:

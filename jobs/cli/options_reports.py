@@ -60,10 +60,11 @@ def report(
 
     --fail-if takes corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
     such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
-    share(CONDITION); comparisons, and, or, not; numbers like 10k, 2M, 5%. Of groups:
-    group(COLUMN, "VALUE", FIGURE), any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE),
-    increase(FIGURE), decrease(FIGURE). Ends of 95% intervals, so that chance sets off no gate:
-    low(FIGURE), high(FIGURE), as in low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
+    share(CONDITION), between(COLUMN): the share of the differences between its groups; comparisons,
+    and, or, not; numbers like 10k, 2M, 5%. Of groups: group(COLUMN, "VALUE", FIGURE),
+    any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE), increase(FIGURE),
+    decrease(FIGURE). Ends of 95% intervals, so that chance sets off no gate: low(FIGURE),
+    high(FIGURE), as in low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
 
     Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """

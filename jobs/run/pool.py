@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 USAGE_SECONDS = 5.0
 NO_PROGRESS = Progress({}, None)
+IN_ITS_CREATION = "raised in its creation task"
+"""What Ray says of an actor that could not be made, before the traceback."""
 DEATHS_AT_START = 3
 """Engines that die while loading, before any is up, until the run gives up."""
 
@@ -217,6 +219,6 @@ def get(task: Any) -> Any:
 
 def reason_of(error: Exception) -> str:
     """What happened, in a line. Ray puts the worker's traceback before what it raised."""
-    if isinstance(error, RayTaskError):
+    if isinstance(error, RayTaskError) or IN_ITS_CREATION in str(error):
         return str(error).strip().splitlines()[-1].strip()
     return first_line(error)

@@ -120,7 +120,9 @@ def check_command(
                 "the file inside it",
             )
         if name == "score" and (config is None or Path(config).is_file() or working_dir):
-            settings = {key: options[key] for key in ScoreConfig.model_fields if key in options}
+            # Before typer calls a function, arguments that were not given are an empty tuple.
+            asked = {key: options.get(key) for key in ScoreConfig.model_fields}
+            settings = {key: value for key, value in asked.items() if value != ()}
             with spelling(commands[name]):
                 load_score_config(config, settings)
 

@@ -5,13 +5,15 @@ from pipeline.rendering.formats import count, share, size
 from pipeline.rendering.page import Page, Section
 from pipeline.rendering.table import Table
 
+COLUMNS = ("documents", "kept", "tokens", "tokens kept", "text", "text kept")
+
 
 def to_page(record: FilterRecord) -> Page:
     """What is kept, and by what."""
     rows = [(_label(one.group), *_cells(one.before, one.after)) for one in record.groups]
     whole = ("all", *_cells(record.before, record.after))
     mix = Table(
-        columns=(record.by or "", "documents", "kept", "tokens", "kept", "text", "kept"),
+        columns=(record.by or "", *COLUMNS),
         rows=[*rows, whole],
         sums_up=True,
     )

@@ -84,8 +84,7 @@ def duration(seconds: float | None) -> str:
     whole = round(seconds)
     for (big, length), (small, part) in pairwise(SPANS):
         if whole >= length:
-            rest = whole % length // part
-            return f"{whole // length:,} {big}" + (f" {rest} {small}" if rest else "")
+            return f"{whole // length:,} {big} {whole % length // part} {small}"
     return f"{whole} s"
 
 

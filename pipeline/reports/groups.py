@@ -4,7 +4,7 @@ Owns which columns and which of their values are groups, and names that tell a m
 the text "(null)".
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -191,13 +191,16 @@ def value_of(name: str) -> str | None:
     return name[1:-1] if name.strip('"') in KINDS else name
 
 
-def default_columns(scores: pl.LazyFrame, manifest: Manifest) -> tuple[str, ...]:
-    """Carried columns with few distinct values, those that a person would group by."""
+def default_columns(
+    scores: pl.LazyFrame, manifest: Manifest, besides: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Carried columns with few distinct values, those that a person would group by; of those that
+    are grouped by anyway, `besides`, none."""
     kinds = scores.collect_schema()
     candidates = [
         name
         for name in manifest.carried
-        if name != manifest.text_column
+        if name not in (manifest.text_column, *besides)
         and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
     ]
     if not candidates:

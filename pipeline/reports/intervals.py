@@ -43,8 +43,9 @@ class IntervalTally:
     def by_code(self, num_scored: Integers) -> list[Intervals]:
         """Of every code, which has so many scored documents."""
         sums = self._sums.by_group()
-        flat = np.moveaxis(sums, 0, 1).reshape(NUM_BLOCKS, -1)
-        drawn = self._bootstrap.resample(flat).reshape(-1, *sums[:, 0].shape)
+        flat = np.moveaxis(sums, 0, 1).reshape(NUM_BLOCKS, len(sums) * len(RESAMPLED))
+        shape = (self._bootstrap.resamples, len(sums), len(RESAMPLED))
+        drawn = self._bootstrap.resample(flat).reshape(shape)
         return [ratio_intervals(drawn[:, code], int(num_scored[code])) for code in range(len(sums))]
 
     def whole(self, num_scored: int) -> Intervals:

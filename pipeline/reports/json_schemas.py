@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from pipeline.engine.backends import BACKENDS
+from pipeline.engine.rules import ScoringRules
 from pipeline.reports.report import Report
 
 FOLDER = Path(__file__).parents[1] / "schemas"
@@ -21,6 +23,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def json_schema(name: str) -> str:
     """The content of `schemas/NAME.schema.json`."""
     schema = MODELS[name].model_json_schema(mode="serialization")
+    # Rules are written with all that their kind of scorer has, not only what all kinds share.
+    kinds = [one.rules.model_json_schema() for one in BACKENDS]
+    schema["$defs"][ScoringRules.__name__] = {"anyOf": kinds} if len(kinds) > 1 else kinds[0]
     return json.dumps({"$schema": DIALECT} | schema, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -160,7 +160,7 @@ def build_report(
         named_baseline(baseline, manifest, requirements),
     )
 
-    usual = default_columns(scores, manifest)
+    usual = default_columns(scores, manifest, by)
     by = tuple(dict.fromkeys(by)) or usual
     counted = tuple(dict.fromkeys([*by, *labelled]))
     sorting = tuple(dict.fromkeys([*by, *usual]))

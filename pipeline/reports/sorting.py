@@ -125,6 +125,12 @@ def sorts_by(scores: pl.LazyFrame, columns: Sequence[str], run: str = "RUN") -> 
     return rank_factors(factors_of(columns, moments), run)
 
 
+def share_between(scores: pl.LazyFrame, column: str) -> float | None:
+    """Of one column, the share that a factor has."""
+    query = moments_query(scores, column_named(column).cast(pl.String))
+    return factor(column, "column", query.collect(engine="streaming"), label_of).share
+
+
 def sorting_queries(scores: pl.LazyFrame, columns: Sequence[str]) -> list[pl.LazyFrame]:
     """What `factors_of` is made of, to be collected with others."""
     values = [column_named(column).cast(pl.String) for column in columns]

@@ -13,12 +13,13 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import ConfigError
-from pipeline.reports.expressions import Call, Name, Text
+from pipeline.reports.expressions import Call, Name, Text, fail
 from pipeline.reports.figures import quantile_name
 from pipeline.reports.groups import check_dates, label_expr
 from pipeline.reports.resamples import Resamples
 from pipeline.reports.sampled import STRATUM, WEIGHT, weighed, weight_of
-from pipeline.reports.terms import Columns, Schema, columns_read, quantile_of
+from pipeline.reports.sorting import share_between
+from pipeline.reports.terms import BETWEEN, Columns, Schema, columns_of, columns_read, quantile_of
 from pipeline.runs.sample import Draw
 from pipeline.schema import LARGEST, part_schema
 from pipeline.statistics.bootstrap import Bootstrap
@@ -97,7 +98,14 @@ class Side:
         own = self.wanted.setdefault(by, {})
         if figure is None or figure.source in own:
             return
-        bound = columns.figure(figure)
+        if figure.name == BETWEEN:  # no aggregate: `measure` finds it
+            (name,) = figure.arguments
+            assert isinstance(name, Name)
+            bound = pl.lit(columns.group(name))
+            if by is not None:
+                fail(source, figure.start, "between is of all documents, not of a group's")
+        else:
+            bound = columns.figure(figure)
         if self.rows.withheld & columns_read(figure):
             self.missing[figure.source] = Missing("withheld", self.rows.why_withheld)
         own[figure.source] = figure, bound
@@ -129,7 +137,9 @@ class Side:
         for column, figures in self.wanted.items():
             exprs = {name: bound.alias(name) for name, (_, bound) in figures.items()}
             quantiles = [name for name, (figure, _) in figures.items() if quantile_of(figure)]
-            together = [one for name, one in exprs.items() if name not in quantiles]
+            between = [figure for figure, _ in figures.values() if figure.name == BETWEEN]
+            apart = {*quantiles, *(figure.source for figure in between)}
+            together = [one for name, one in exprs.items() if name not in apart]
             if column is not None:
                 together.append(pl.col("num_bytes").sum().alias(SIZE))
             groups: Groups = {} if column is not None else {None: {}}
@@ -140,6 +150,9 @@ class Side:
                     sizes.setdefault(group, row.pop(SIZE, 0) or 0)
                     values = {name: _comparable(value) for name, value in row.items()}
                     groups.setdefault(group, {}).update(values)
+            for figure in between:
+                share = share_between(self.rows.scores, *columns_of(figure))
+                groups.setdefault(None, {})[figure.source] = share
             ordered = sorted(groups, key=lambda group: (-sizes.get(group, 0), group or ""))
             self.found[column] = {group: groups[group] for group in ordered}
         for column in self.resampled.keys() & self.wanted.keys():

@@ -9,6 +9,7 @@ its baseline. Read in two steps: words before there is any run, columns once the
     increase(tokens), decrease(tokens)       against the baseline's, relative: 5% is 0.05
     low(bits_per_byte), high(...)             an end of its 95% interval, where it has one
     psi(perplexity)                          how far documents moved from the baseline's
+    between(lang)                            share of their differences between groups of a column
 """
 
 import re
@@ -43,14 +44,14 @@ COUNTED = {"tokens": "num_tokens", "bytes": "num_bytes"}
 PLAIN = (*RATIO_FIGURES, *COUNTS)
 """Figures without an argument, as report.json has them under `overall`."""
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
-PSI = "psi"
+PSI, BETWEEN = "psi", "between"
 DISTRIBUTIONS = ("perplexity", "bits_per_byte")
 """What psi is of."""
 AGAINST = ("baseline", "increase", "decrease")
 """What is made of a figure and the baseline's."""
 ENDS = ("low", "high")
 """Of a 95% interval."""
-WORDS = [*PLAIN, "p95", "mean", "share", PSI, "group", *AGAINST, *ENDS]
+WORDS = [*PLAIN, "p95", "mean", "share", BETWEEN, PSI, "group", *AGAINST, *ENDS]
 Schema = Mapping[str, pl.DataType]
 
 
@@ -124,7 +125,7 @@ def _inner(source: str, call: Call, before: int, said: str) -> Term:
 def _check_figure(source: str, call: Call) -> None:
     """Raises ConfigError where there is no such figure, or not with such arguments."""
     first = call.arguments[0] if len(call.arguments) == 1 else None
-    if QUANTILE.fullmatch(call.name) or call.name == "mean":
+    if QUANTILE.fullmatch(call.name) or call.name in ("mean", BETWEEN):
         if not isinstance(first, Name):
             fail(source, call.start, f"{call.name} takes a column: {call.name}(perplexity)")
     elif call.name == PSI:

@@ -126,7 +126,7 @@ class BlockSums:
 
     def by_group(self) -> Values:
         """Shape [num_groups, NUM_BLOCKS, num_columns]."""
-        return np.moveaxis(self._sums.reshape(-1, self._num_groups, NUM_BLOCKS), 0, -1)
+        return np.moveaxis(self._sums.reshape(len(self._sums), self._num_groups, NUM_BLOCKS), 0, -1)
 
 
 def block_sums(

@@ -137,7 +137,7 @@ def keep(folder: Path, run: str, rules: str, out: Path) -> dict[str, Any]:
     arguments = rules.format(**figures(folder)).split()
     ended = winnow("filter", folder / run, "--out", out, *arguments, "--json")
     said = json.loads(placed(ended.out, folder))
-    for name in ("out", "versions", "fingerprint", "rules"):
+    for name in ("out", "versions", "fingerprint", "rules", "words"):
         said.pop(name)
     return {"code": ended.code, "kept": kept_rows(out), "said": said}
 

@@ -167,7 +167,7 @@ def test_stdout_is_ours_alone():
 
 
 QUIET = """
-import ctypes, os, subprocess, sys
+import logging, os, subprocess, sys, warnings
 import jobs.cli.runs
 from jobs.console import screen
 from jobs.console.quiet import quiet
@@ -177,6 +177,9 @@ def noisy(*arguments, **options):
             os.write(number, b"noise")
         subprocess.run("echo noise; echo noise >&2", shell=True)
         print("noise")
+        logging.getLogger("vllm.utils").warning("noise")
+        warnings.warn("noise", FutureWarning)
+        logging.getLogger("pipeline.planning").warning("a log of ours")
         screen.say("a message of ours")
         if "fails" in arguments[0]:
             raise OSError(28, "No space left on device", "noise-free")
@@ -199,11 +202,12 @@ def test_an_engine_of_this_process_is_as_quiet_as_a_worker():
         )
         return done.returncode, done.stdout, done.stderr
 
-    assert run("works") == (0, "ours\n", "a message of ours\n")
+    said = "WARNING pipeline.planning: a log of ours\na message of ours\n"
+    assert run("works") == (0, "ours\n", said)
     code, out, err = run("fails")
     assert (code, out) == (1, "")
-    assert err.startswith("a message of ours\nError: noise-free: No space left on device\n")
-    assert run("works", WINNOW_DEBUG="1")[2].count("noise") == 5
+    assert err.startswith(f"{said}Error: noise-free: No space left on device\n")
+    assert run("works", WINNOW_DEBUG="1")[2].count("noise") == 7
 
 
 # --- the machine

@@ -53,6 +53,7 @@ BEFORE = table(("en", 20, 2.5), ("en", 20, 1.5), ("fi", 40, 1.0), ("sv", 7, 2.0)
         ('group("lang", "en", p50(perplexity))', (math.exp(2) + math.exp(3)) / 2),
         ("group(lang, '(null)', tokens)", 5),
         ("group(lang, 'fi', share(status == \"ok\"))", 1.0),
+        ("between(lang)", 1 - (0.5 / 1) / (5 / 3)),  # en 2 and 3, fi 1, none 4 nats per token
         ("baseline(tokens)", 87),
         ('baseline(group(lang, "fi", tokens))', 40),
         ('group(lang, "fi", baseline(tokens))', 40),
@@ -238,6 +239,10 @@ def test_psi_is_the_comparisons():
         ("increase(baseline(tokens)) > 1", 10, "baseline(tokens) is of two runs already", None),
         ("increase(psi(perplexity)) > 1", 10, "is of two runs already", None),
         ("psi(nll) > 1", 1, "psi takes one of two metrics", None),
+        ("between(5) > 1", 1, "between", None),
+        ("between(lnag) > 1", 9, "no column 'lnag'", "did you mean 'lang'?"),
+        ("between(tags) > 1", 9, "cannot group by 'tags'", None),
+        ('group(lang, "en", between(lang)) > 1', 19, "between is of all documents", None),
         ('group(lang, "en") > 1', 1, "group takes a column, a value and a figure", None),
         ("group(lang, en, tokens) > 1", 1, "group takes a column", None),
         ('group(lnag, "en", tokens) > 1', 7, "no column 'lnag'", "did you mean 'lang'?"),

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import watch as command
-from jobs.cli.watch import duration
 from pipeline.runs.lock import LOCK, RunLock
 from pipeline.runs.status import Commit, Watch, rate_of
 from pipeline.runs.store import RunStore
@@ -340,11 +339,3 @@ def test_what_will_never_be_a_run_is_not_waited_for(winnow, tmp_path):
         code, out, err = winnow("status", place, "--watch")
         assert (code, out) == (2, "")
         assert "not a run directory" in err
-
-
-DURATIONS = {0: "0 s", 59.6: "1 min 0 s", 3700: "1 h 1 min", 200_000: "2 d 7 h", -5: "0 s"}
-
-
-@pytest.mark.parametrize(("seconds", "text"), DURATIONS.items(), ids=str)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
