@@ -63,9 +63,10 @@ def _print_notes(
         messages.print("The rules keep every scored document.")
     if record.unscored:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in record.unscored.items())
-        fate = "kept" if config.unscored == "keep" else "dropped"
+        fate = "kept" if record.kept_unscored else "dropped"
         total = sum(record.unscored.values())
-        messages.print(f"{total:,} documents without a score are {fate}: {reasons}")
+        some = f"{record.kept_unscored:,} of " if 0 < record.kept_unscored < total else ""
+        messages.print(f"{some}{total:,} documents without a score are {fate}: {reasons}")
     for name, reason in record.unreadable.items():
         messages.print(
             f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",

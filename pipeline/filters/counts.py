@@ -55,6 +55,11 @@ class Counts:
         return int(rows["documents"].sum()), int(rows["kept_documents"].sum())
 
     @property
+    def kept_unscored(self) -> int:
+        """Documents that are kept without a score."""
+        return self.after.documents - self.scored[1]
+
+    @property
     def keeps_everything(self) -> bool:
         """Whether no scored document is dropped, and there is one."""
         scored, kept = self.scored

@@ -156,6 +156,7 @@ class Filter:
             after=self.counts.after,
             keeps_everything=self.counts.keeps_everything,
             unscored=self.counts.unscored,
+            kept_unscored=self.counts.kept_unscored,
             by=self.by,
             groups=self.counts.groups() if self.by else [],
             unreadable=manifest.unreadable,

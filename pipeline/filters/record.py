@@ -115,6 +115,8 @@ class FilterRecord(Record):
     """Every scored document is kept: the rules found nothing to drop."""
     unscored: dict[str, int]
     """Documents without a score, by status; `no_value` lack a metric, `unseen` a score row."""
+    kept_unscored: int = 0
+    """Of those, the ones that are kept."""
     by: str | None
     groups: list[GroupMix]
     unreadable: dict[str, str]

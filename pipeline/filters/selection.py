@@ -19,6 +19,8 @@ from pipeline.filters.rule import Rule
 from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named, nan_as_null
 
+MOST_LINES = 50
+"""That a rule has on a page; records have all cut-offs."""
 DECIDED = ("file", "row", "status", "by", "tokens", "bytes", "scored", "bucket", "keep")
 
 
@@ -56,8 +58,12 @@ class Selection:
         return found
 
     def words(self) -> Iterable[str]:
-        """What the rules came to, in lines for people."""
-        return (line for rule in self.rules for line in rule.words())
+        """What the rules came to, in lines for people; of very many groups the first."""
+        for rule in self.rules:
+            lines = list(rule.words())
+            yield from lines[:MOST_LINES]
+            if len(lines) > MOST_LINES:
+                yield f"and {len(lines) - MOST_LINES:,} more groups"
 
     def _mark(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         rows = rows.with_columns(bucket=pl.lit(None, pl.String))

@@ -85,6 +85,11 @@ def test_an_option_beats_the_file(winnow, made, tmp_path):
         (["--out", "x"], "no rule says which documents to keep"),
         (["--out", "x", "--max", "perplexity"], "METRIC=VALUE"),
         (["--out", "x", "--min", "perplxity=3"], "did you mean 'perplexity'?"),
+        (["--out", "x", "--where", "num_token > 3"], "did you mean 'num_tokens'?"),
+        (["--out", "x", "--where", "num_tokens >"], "at character 13"),
+        (["--out", "x", "--cutoffs", "nowhere"], "--cutoffs: there is no file nowhere"),
+        (["--out", "x", "--max", "nll=9", "--weight", "tokens"], "add --percentile or --buckets"),
+        (["--out", "x", "--budget-tokens", "9", "--shares", "a=1"], "--shares needs --within"),
         (["--out", "x", "--percentile", "1:9", "--by", "text"], "no carried column 'text' (--by)"),
     ],
 )
@@ -124,3 +129,22 @@ def test_a_clean_night_is_no_error(winnow, made, tmp_path):
     assert "The rules keep every scored document." in err
     code, out, _ = winnow(made / "run", "--dry-run", "--json", *rules)
     assert json.loads(out)["keeps_everything"] is True
+
+
+def test_rules_that_say_what_people_mean(winnow, made, tmp_path):
+    rules = ("--where", "not num_bytes > 8", "--drop-copies", "low", "--dry-run", "--json")
+    _, out, _ = winnow(made / "run", *rules)
+    assert 0 < json.loads(out)["after"]["documents"] < 28
+    _, _, err = winnow(
+        made / "run", "--where", 'status != "null"', "--unscored", "keep", "--dry-run"
+    )
+    assert "1 of 2 documents without a score are kept: 1 empty, 1 null" in err
+    cut = ("--percentile", "20:70", "--weight", "tokens", "--within", "lang")
+    _, out, _ = winnow(made / "run", *cut, "--dry-run", "--json")
+    (tmp_path / "cuts.json").write_text(out)
+    again = ("--cutoffs", tmp_path / "cuts.json", "--within", "lang", "--dry-run", "--json")
+    _, other, _ = winnow(made / "run", *again)
+    assert json.loads(other)["after"] == json.loads(out)["after"]
+    budget = ("--budget-tokens", "60", "--within", "lang", "--dry-run")
+    _, out, _ = winnow(made / "run", *budget)
+    assert out.count(" tokens end at perplexity up to ") == 3

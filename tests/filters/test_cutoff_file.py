@@ -92,7 +92,7 @@ def test_a_table_by_hand_and_bounds_that_are_none(made, tmp_path):
 def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
     many = [*BOTH, {"group": None}, {"group": "fi", "low": 1.0}]
     found = filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *many), within="lang")
-    assert found.words[-1] == "fi: no document; its cut-offs are not used"
+    assert found.words[0] == "fi: no document; its cut-offs are not used"
     few = table(tmp_path / "few.json", {"group": "en", "low": 1.0}, {"group": "dee", "low": 1.0})
     with pytest.raises(ConfigError, match=r"cutoffs has none for '\(none\)', and 1 more group"):
         filter_run(made / "one", cutoffs=few, within="lang")

@@ -105,6 +105,8 @@ def test_very_many_groups_and_groups_of_one():
             None, {"run": "x", "percentile": "0:50", "within": "lang", "weight": weight}
         )
         found = Selection.of(config).find(scores)
+        *_, last = found.words()
+        assert last == "and 199,950 more groups"
         expected = frame.select(
             pl.col("perplexity") <= pl.col("perplexity").median().over("lang")
         ).to_series()

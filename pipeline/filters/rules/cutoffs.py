@@ -47,14 +47,14 @@ class Table(Rule):
 
     def words(self) -> Iterable[str]:
         assert self.cutoffs is not None
+        for name in unused(self.cutoffs["group"], self.table):
+            yield f"{NO_GROUP if name is None else name}: no document; its cut-offs are not used"
         names = group_names(self.cutoffs["group"])
         for name, ends in zip(names, self.cutoffs.iter_rows(named=True), strict=True):
             pairs = (("from", ends["low"]), ("to", ends["high"]))
             said = " ".join(f"{word} {end:.4g}" for word, end in pairs if end is not None)
             if said:
                 yield f"{label(name, self.within)}{self.table.metric} {said}"
-        for name in unused(self.cutoffs["group"], self.table):
-            yield f"{NO_GROUP if name is None else name}: no document; its cut-offs are not used"
 
 
 def make(config: FilterConfig) -> list[Rule]:
