@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 SHELL = [block for language, block in BLOCKS if language == "sh"]
-LINES = [line.split("#")[0].strip() for block in SHELL for line in block.splitlines()]
+# What is after a lone > is the shell's, not the command's.
+LINES = [
+    re.split(r"#| > (?=[\w.]+$)", line)[0].strip() for block in SHELL for line in block.splitlines()
+]
 # What is shown with its output is written after a prompt.
 SHOWN = [
     line.removeprefix("$ ")

@@ -27,6 +27,8 @@ COMMANDS = [
     "gc",
     "compare",
     "report",
+    "show",
+    "explore",
     "filter",
     "audit",
 ]
@@ -278,7 +280,7 @@ def test_what_prints_figures_prints_json():
         for name, command in every_command().items()
         if "--json" not in {word for param in command.params for word in param.opts}
     }
-    assert without == {"schedule", "jobs logs"}  # files and logs
+    assert without == {"schedule", "jobs logs", "explore"}  # files, logs and a page
 
 
 def test_a_fault_of_ours_is_one_line_too(capsys):
