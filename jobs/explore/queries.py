@@ -18,14 +18,15 @@ from starlette.requests import Request
 from jobs.explore.export import as_command, as_toml
 from jobs.explore.shown import fit
 from pipeline.errors import ConfigError
-from pipeline.explore.bins import CELL_COLUMNS, Bins
+from pipeline.explore.bins import CELL_COLUMNS, Bins, fill_bins
 from pipeline.explore.cache import cached_bins
 from pipeline.explore.examples import Place, find_examples, read_document
-from pipeline.explore.rule import Asked, Decision, Unit, count_kept, decide, exported
+from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, count_kept, decide, exported
 from pipeline.explore.run import ExploredRun
 from pipeline.filters.record import Sizes
 from pipeline.rendering.shading import EDGES, shade
 from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
+from pipeline.reports.groups import Grouping
 from pipeline.reports.sorting import sorts_by
 from pipeline.schema import METRICS
 
@@ -49,6 +50,7 @@ class Queries:
         self._one_at_a_time = asyncio.Lock()
         self._bins: dict[tuple[str, str | None], Bins] = {}
         self._decisions: dict[Asked, Decision] = {}
+        self._narrowed: dict[tuple[str, str | None, str], Bins] = {}
         self._sorted: dict[str | None, str] = {}
 
     async def ask(self, request: Request, question: Callable[[Words], T]) -> T:
@@ -88,7 +90,18 @@ class Queries:
 
     def bins(self, words: Words) -> bytes:
         """A distribution, as the page's bins.js reads it."""
-        found = self.bins_of(*self._metric_and_column(words))
+        metric, by = self._metric_and_column(words)
+        where = words.get("where") or None
+        found = self.bins_of(metric, by)
+        narrowing = Narrowing.of(self.run, where)
+        if where is not None and narrowing is not None:
+            whole, holds = found, narrowing.holds
+            groups = Grouping(by, whole.groups)
+            found = _remembered(
+                self._narrowed,
+                (metric, by, where),
+                lambda: fill_bins(self.run, metric, groups, where=holds),
+            )
         return encode_bins(found)
 
     def count(self, words: Words) -> dict[str, Any]:
@@ -182,7 +195,7 @@ class Queries:
         if unit == "within" and by is None:
             raise ConfigError("percentiles inside each group need a column")
         low, high = (_number(words, name) for name in ("low", "high"))
-        return Asked(metric, by, cast(Unit, unit), low, high)
+        return Asked(metric, by, cast(Unit, unit), low, high, words.get("where") or None)
 
     def _decision(self, asked: Asked) -> Decision:
         return _remembered(self._decisions, asked, lambda: decide(self.run, asked))

@@ -22,7 +22,7 @@ from pipeline.reports.groups import (
     largest_query,
 )
 from pipeline.schema import LARGEST, METRICS, SCORED
-from pipeline.statistics.columns import column_named
+from pipeline.statistics.columns import column_named, nan_as_null
 
 LOG_BINS = 128
 """A factor of e."""
@@ -79,7 +79,7 @@ def fill_bins(
     scale = _scale_of(run, metric)
     found = [_no_cells()]
     for num_rows, rows in run.chunks():
-        narrowed = rows if where is None else rows.filter(where)
+        narrowed = rows if where is None else nan_as_null(rows).filter(where)
         counted = _count(narrowed, metric, scale, grouping).collect(engine="streaming")
         found.append(counted)
         progress(num_rows)

@@ -9,14 +9,14 @@ from typing import Any, Literal
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.rule import Decision
+from pipeline.explore.rule import Decision, Narrowing
 from pipeline.explore.run import ExploredRun
 from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
 from pipeline.runs.ids import shown_id
 from pipeline.schema import SCORED
-from pipeline.statistics.columns import column_named
+from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.statistics.hashing import row_hash
 
 Place = Literal["low", "high", "random"]
@@ -51,11 +51,14 @@ def find_examples(
 
     Without anything cut off, those at the end of the distribution are the kept ones.
     """
-    asked, rows = decision.asked, run.rows()
+    asked, rows = decision.asked, nan_as_null(run.rows())
+    narrowing = Narrowing.of(run, asked.where)
     value = column_named(asked.metric).cast(pl.Float64).fill_nan(None)
     scored = rows.filter(pl.col("status").is_in(SCORED) & value.is_not_null())
     if group is not None and asked.by is not None:
         scored = scored.filter(group_code(asked.by, groups) == group)
+    if narrowing is not None:
+        scored = scored.filter(narrowing.holds)
     low, high = decision.edge("low"), decision.edge("high")
     below = pl.lit(False) if low is None else value < low
     above = pl.lit(False) if high is None else value > high
@@ -88,7 +91,9 @@ def _described(
     """By locator: what a page shows of a document, and what the rule decides."""
     asked, rows = decision.asked, run.rows()
     there = rows.collect_schema()
+    narrowing = Narrowing.of(run, asked.where)
     wanted = [*NEEDED, "doc_id", asked.metric, *([asked.by] if asked.by else [])]
+    wanted += narrowing.columns if narrowing is not None else []
     near = (
         rows.select(column_named(name) for name in dict.fromkeys(wanted) if name in there)
         .filter(

@@ -16,7 +16,10 @@ from pipeline.filters.counts import Counts
 from pipeline.filters.record import Sizes
 from pipeline.filters.rules.bounds import Bounds
 from pipeline.filters.rules.percentile import Percentile
+from pipeline.filters.rules.where import Where
 from pipeline.filters.selection import Selection
+from pipeline.reports.conditions import condition
+from pipeline.reports.expressions import parse
 from pipeline.reports.groups import OTHERS, label_of
 from pipeline.statistics.columns import column_named
 
@@ -34,22 +37,31 @@ class Asked:
     unit: Unit
     low: float | None
     high: float | None
+    where: str | None = None
+    """A condition on rows: those of which it is false are cut off, too."""
 
     @property
     def has_rule(self) -> bool:
         """Whether anything is cut off."""
+        return self.is_band or self.where is not None
+
+    @property
+    def is_band(self) -> bool:
+        """Whether it has an end."""
         return self.low is not None or self.high is not None
 
     def settings(self) -> dict[str, Any]:
         """The rule as settings of a filter; nothing without one."""
-        if not self.has_rule:
-            return {}
+        found: dict[str, Any] = {} if self.where is None else {"where": self.where}
+        if not self.is_band:
+            return found
         if self.unit == "value":
             ends = {"min": self.low, "max": self.high}
-            return {name: {self.metric: end} for name, end in ends.items() if end is not None}
+            bounds = {name: {self.metric: end} for name, end in ends.items() if end is not None}
+            return found | bounds
         low = 0.0 if self.low is None else self.low
         high = 100.0 if self.high is None else self.high
-        found: dict[str, Any] = {"metric": self.metric, "percentile": (low, high)}
+        found |= {"metric": self.metric, "percentile": (low, high)}
         return found | ({"within": self.by} if self.unit == "within" else {})
 
 
@@ -91,6 +103,24 @@ def decide(run: ExploredRun, asked: Asked) -> Decision:
 def _config(run: ExploredRun, asked: Asked) -> FilterConfig:
     own = {"run": run.store.location, "partial": not run.parts.is_complete}
     return load_filter_config(None, own | asked.settings())
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """A condition on rows, ready to be asked."""
+
+    columns: list[str]
+    holds: pl.Expr
+
+    @classmethod
+    def of(cls, run: ExploredRun, where: str | None) -> "Narrowing | None":
+        """What `where` asks for. Raises ConfigError, pointing at what cannot be read."""
+        if where is None:
+            return None
+        rule = Where(where)
+        run.prepared.check((rule,))
+        kinds = run.rows().collect_schema()
+        return cls(rule.names, condition(parse(where), where, kinds, column_named))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,20 @@ def test_the_edges_of_percentiles(scored, unit):
     assert sorted(values(low.removed)) == beyond.head(MOST)["perplexity"].sort().to_list()
 
 
+def test_a_condition_narrows_both_sides(scored):
+    asked = Asked("perplexity", "source", "value", 4.8, 5.3, 'source == "code" and num_tokens > 20')
+    for place in ("low", "high", "random"):
+        told = found(scored, asked, place)
+        for one in (*told.kept, *told.removed):
+            assert one["group"] == "code"
+            assert one["num_tokens"] > 20
+    rows = open_run(scored.location).rows().filter(pl.col("num_tokens") > 20, source="code")
+    every = rows.collect()["perplexity"].sort()
+    assert values(found(scored, asked, "low").kept) == (
+        every.filter((every >= 4.8) & (every <= 5.3)).head(MOST).to_list()
+    )
+
+
 def test_without_a_cut_there_are_the_ends(scored):
     every = all_values(scored)
     low = found(scored, Asked("perplexity", None, "value", None, None), "low")

@@ -229,6 +229,45 @@ def test_typed(server, visit, filtered, unit):
     agrees(found, record)
 
 
+@pytest.mark.parametrize("unit", ["value", "within"])
+def test_narrowed_down(server, visit, filtered, unit):
+    found = visit()
+    page = found.open(server.address)
+    condition = 'not source == "books" and num_tokens > 100'
+    page.locator("#where").fill(condition)
+    page.locator("#where").press("Enter")
+    rests(found)
+    record = filtered(page.locator("#command").inner_text())
+    assert record["rules"]["where"] == condition
+    agrees(found, record)
+    page.locator("#unit").select_option(unit)
+    page.locator("#high").fill("5.2" if unit == "value" else "80")
+    page.locator("#high").press("Enter")
+    about = found.kept()
+    rests(found)
+    agrees(found, filtered(page.locator("#command").inner_text()))
+    assert abs(about - found.kept()) <= 5
+    said = page.locator("#examples li p").all_inner_texts()
+    assert said
+    assert not any(one.startswith("books") for one in said)
+    other = visit()
+    other.open(page.url)
+    assert other.kept() == found.kept()
+
+
+def test_a_condition_that_cannot_be_read_is_pointed_at(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#where").fill("sauce > 3")
+    page.locator("#where").press("Enter")
+    page.get_by_text("no column 'sauce'").wait_for()
+    page.locator("#where").fill("")
+    page.locator("#where").press("Enter")
+    rests(found)
+    assert found.kept() == 241
+    found.complaints[:] = [one for one in found.complaints if "422" not in one]
+
+
 def test_a_number_that_is_none_is_said(server, visit):
     found = visit()
     page = found.open(server.address)

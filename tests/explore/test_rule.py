@@ -20,6 +20,11 @@ RULES = {
     "percentiles": Asked("perplexity", "source", "percentile", 10.0, 87.5),
     "one percentile": Asked("num_tokens", None, "percentile", None, 33.3),
     "within": Asked("perplexity", "source", "within", 10.0, 90.0),
+    "a condition": Asked("perplexity", "source", "value", 4.8, None, 'source == "web"'),
+    "a condition alone": Asked("perplexity", "source", "value", None, None, "num_tokens > 50"),
+    "percentiles and a condition": Asked(
+        "perplexity", "source", "within", 10.0, 90.0, 'not source == "books" and num_tokens > 9'
+    ),
     "tiny": Asked("bits_per_byte", "source", "value", 5e-324, 1e300),
 }
 

@@ -10,6 +10,7 @@ import { Chart } from "./chart.js";
 import { byId, fill, inputOf, make, selectOf } from "./dom.js";
 import { showExamples } from "./examples.js";
 import { Groups, showCards, showLegend } from "./groups.js";
+import { introduce } from "./intro.js";
 import { listenToKeys } from "./keys.js";
 import { exactly, figure, typed } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
@@ -24,8 +25,11 @@ import { ends, readAddress, remember, state } from "./view.js";
 const RESTED = 250;
 /** @type {any} */
 let run = null;
-/** @type {Distribution | null} */
+/** What is drawn: of the documents that the condition leaves. @type {Distribution | null} */
 let shape = null;
+/** Of all documents: percentiles are of these. @type {Distribution | null} */
+let base = null;
+let turns = 0;
 /** @type {Groups | null} */
 let table = null;
 const counting = new Latest(RESTED);
@@ -42,12 +46,13 @@ const about = () => ({
   metric: run.metrics.findIndex((/** @type {any} */ one) => one.name === state.metric),
   by: state.by === "" ? null : run.columns.indexOf(state.by),
 });
-const asked = () => ({ ...about(), unit: state.unit, ...state.band });
+const narrow = () => ({ where: state.where || null });
+const asked = () => ({ ...about(), ...narrow(), unit: state.unit, ...state.band });
 
 /** The values at the ends, for one group or all. @param {number | null} group @returns {Band} */
 function bandOf(group) {
-  if (!shape || state.unit === "value") return state.band;
-  const own = state.unit === "within" && group !== null ? shape.groups[group] : shape.whole;
+  if (!base || state.unit === "value") return state.band;
+  const own = state.unit === "within" && group !== null ? base.groups[group] : base.whole;
   const at = (/** @type {number | null} */ end) => (end === null || !own.bins.length ? null : own.valueAt(end));
   return { low: at(state.band.low), high: at(state.band.high) };
 }
@@ -72,10 +77,10 @@ function nudge(side, steps) {
 
 /** A value in the unit of the cut: so few digits that a person would type them. @param {number} value */
 function endOf(value) {
-  if (!shape) return null;
+  if (!base) return null;
   // What is shown is what is counted and exported.
-  if (state.unit === "value") return Number(value.toPrecision(shape.scale.kind === "log" ? 4 : 6));
-  return Number(shape.whole.percentOf(value).toFixed(1));
+  if (state.unit === "value") return Number(value.toPrecision(base.scale.kind === "log" ? 4 : 6));
+  return Number(base.whole.percentOf(value).toFixed(1));
 }
 
 /** Ends do not cross. @param {Side} side @param {number | null} end */
@@ -96,7 +101,7 @@ function changed() {
 }
 
 function showBand() {
-  if (!shape) return;
+  if (!shape || !base) return;
   const whole = bandOf(null);
   const bands = shape.groups.map((_, i) => bandOf(i));
   const places = {
@@ -112,20 +117,21 @@ function showBand() {
     input.removeAttribute("aria-invalid");
   }
   byId("same").textContent = same(whole);
-  const groups = shape.groups.map((group, i) => ({ before: group.all, after: group.kept(bands[i]) }));
+  const all = base.groups;
+  const groups = shape.groups.map((group, i) => ({ before: all[i].all, after: group.kept(bands[i]) }));
   const sum = /** @type {Sizes} */ ([0, 1, 2].map((i) => groups.reduce((all, one) => all + one.after[i], 0)));
-  figures({ before: shape.whole.all, after: sum }, groups, false);
+  figures({ before: base.whole.all, after: sum }, groups, false);
   byId("exactly").textContent = "About, from the bins; counting exactly …";
   table?.draw(bands, state.size);
 }
 
 /** The same band in the other unit. @param {Band} whole */
 function same(whole) {
-  if (!shape || (state.band.low === null && state.band.high === null)) return "Nothing is cut off yet.";
+  if (!base || (state.band.low === null && state.band.high === null)) return state.where ? "" : "Nothing is cut off yet.";
   const { low, high } = whole;
   if (state.unit === "value") {
     const percent = (/** @type {number | null} */ end, /** @type {number} */ open) =>
-      end === null ? open : shape?.whole.percentOf(end) ?? open;
+      end === null ? open : base?.whole.percentOf(end) ?? open;
     return `about percentiles ${percent(low, 0).toFixed(1)} to ${percent(high, 100).toFixed(1)}`;
   }
   const of = state.unit === "within" ? "; of all together: " : ": ";
@@ -163,11 +169,17 @@ function read() {
 
 /** Another metric or column: another distribution. */
 async function reshape() {
-  const found = await askBytes("bins", about());
-  shape = new Distribution(found);
+  const turn = (turns += 1);
+  byId("exactly").textContent = "Reading the scores; counting exactly …";
+  showRule(null);
+  const whole = new Distribution(await askBytes("bins", about()));
+  const own = state.where ? new Distribution(await askBytes("bins", { ...about(), ...narrow() })) : whole;
+  if (turn !== turns) return; // another choice was made meanwhile
+  [base, shape] = [whole, own];
   byId("what").textContent = `Documents by ${state.metric}`;
   chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`);
   showLegend(shape);
+  complain(null);
   table = state.by === "" ? null : new Groups(shape, state.by);
   if (!table) byId("groups").replaceChildren();
   const choices = shape.names.map((name, i) => /** @type {[string, string]} */ ([`${i}`, name]));
@@ -185,6 +197,7 @@ function restore() {
   const metrics = names.map((/** @type {string} */ name) => [name, name]);
   fill(selectOf("metric"), metrics, state.metric);
   fill(selectOf("by"), [["", "none"], ...run.columns.map((/** @type {string} */ name) => [name, name])], state.by);
+  inputOf("where").value = state.where;
   selectOf("unit").value = state.unit;
   selectOf("size").value = `${state.size}`;
   choosePlace(state.place);
@@ -256,6 +269,10 @@ function listen() {
     changed();
   });
   chosen("group", (value) => { state.group = value; read(); });
+  inputOf("where").addEventListener("change", () => {
+    state.where = inputOf("where").value.trim();
+    reshape().catch(complain);
+  });
   for (const side of ends) inputOf(side).addEventListener("change", () => type(side));
   byId("reset").addEventListener("click", () => { state.band = { low: null, high: null }; changed(); });
   byId("places").addEventListener("change", (event) => {
@@ -272,11 +289,7 @@ function listen() {
 
 async function begin() {
   run = await ask("run");
-  document.title = `Where to cut: ${run.run}`;
-  byId("about").textContent =
-    `${exactly(run.documents)} documents of ${run.corpus}, scored by ${run.model}. Perplexity is low where the model expects the text, high where it is surprised. Drag an end of the band or type a number; below is what stays, and the documents at the cut. Nothing is written.`;
-  if (run.is_partial) byId("about").append(make("strong", { class: "note" }, " The run is not complete: this is what there is of it."));
-  if (run.no_texts) byId("about").append(make("span", { class: "note" }, ` No texts: ${run.no_texts}.`));
+  introduce(run);
   restore();
   listen();
   await reshape();

@@ -16,6 +16,8 @@ export const state = {
   unit: /** @type {Unit} */ ("value"),
   /** Which of Sizes the bars show. */
   size: 0,
+  /** A condition; empty for none. */
+  where: "",
   band: /** @type {Band} */ ({ low: null, high: null }),
   place: /** @type {Place} */ ("high"),
   /** The group whose documents are shown, by its place; empty for all. */
@@ -26,6 +28,7 @@ export const state = {
 /** Write the view into the address. */
 export function remember() {
   const words = new URLSearchParams({ metric: state.metric, by: state.by, cut: state.unit, at: state.place });
+  if (state.where) words.set("where", state.where);
   if (state.size) words.set("size", `${state.size}`);
   for (const side of ends) if (state.band[side] !== null) words.set(side, `${state.band[side]}`);
   history.replaceState(null, "", `#${words}`);
@@ -39,6 +42,7 @@ export function readAddress(run) {
   state.metric = names.includes(metric) ? metric : names[0];
   const by = words.get("by") ?? run.by ?? "";
   state.by = run.columns.includes(by) ? by : "";
+  state.where = words.get("where") ?? "";
   const unit = words.get("cut");
   state.unit = unit === "percentile" || (unit === "within" && state.by !== "") ? unit : "value";
   const place = words.get("at");
