@@ -29,10 +29,10 @@ from pipeline.filters.spelling import (
 )
 from pipeline.settings.fields import Shown
 from pipeline.settings.loading import load_settings
+from pipeline.settings.weights import UNWEIGHTED, Weight
 
 Prefer = Literal["low", "middle", "high", "random"]
 DropCopies = Literal["first", "low", "high"]
-Weight = Literal["documents", "tokens", "bytes"]
 DEFAULT_METRIC = "perplexity"
 
 
@@ -106,7 +106,7 @@ class FilterConfig(BaseModel):
         description="Take the cut-offs of each group from a file, not from percentiles: the JSON "
         "of a dry run, or the _filter.json of an output.",
     )
-    weight: Annotated[Weight | None, Shown(default="documents")] = Field(
+    weight: Annotated[Weight | None, Shown(default=UNWEIGHTED)] = Field(
         default=None, description="What percentiles are percentiles of."
     )
     within: str | None = Field(
@@ -170,7 +170,7 @@ class FilterConfig(BaseModel):
 
     @property
     def chosen_weight(self) -> Weight:
-        return self.weight or "documents"
+        return self.weight or UNWEIGHTED
 
     @property
     def budget(self) -> tuple[Literal["tokens", "bytes"], int] | None:
