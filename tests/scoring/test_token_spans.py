@@ -68,4 +68,4 @@ def test_a_byte_level_tokenizer_splits_no_character(tiny_model, text):
     assert [len(span.logprobs) for span in spans] == [len(one.encode()) for one in text]
 
 
-_tokenizer: Tokenizer | None = None
+_tokenizer: HubTokenizer | None = None
