@@ -572,7 +572,7 @@ def test_a_default_id_that_no_score_could_hold_is_told_of_and_left(caplog):
     both = footer("a", text=TEXT, id=pa.int64()), footer("b", text=TEXT, id=TEXT)
     columns, kind, _ = choose(*both)
     assert (columns.doc_id, kind) == (None, None)
-    assert "'id' is not taken as doc_id: column 'id' has types that do not go" in caplog.text
+    assert "'id' is not taken as doc_id: column 'id' has incompatible types" in caplog.text
     with pytest.raises(CorpusError, match="incompatible types"):
         choose(*both, id_column="id")
 

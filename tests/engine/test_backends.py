@@ -111,8 +111,10 @@ def test_the_library_takes_it(unigram):
     assert found["nll"].drop_nulls().to_list() == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_scores_on_ray(unigram, tmp_path, winnow):
+def test_it_scores_on_ray(unigram, tmp_path, winnow, monkeypatch):
     """From the command line to a verified run: the kind travels to the workers with the plan."""
+    # Where workers find this kind, as they would an installed one.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     corpus, run = tmp_path / "corpus", tmp_path / "run"
     corpus.mkdir()
     pq.write_table(pa.table({"text": pa.array(TEXTS, pa.string())}), corpus / "0.parquet")
