@@ -10,7 +10,8 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli.main import app
-from pipeline.schema import COLUMNS, LOCATOR_FIELDS, SCORE_FIELDS, TOKEN_FIELDS
+from pipeline.schema import LOCATOR_FIELDS, SCORE_FIELDS, TOKEN_FIELDS
+from tests.support.readme import MADE, column_rows
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -97,14 +98,7 @@ def test_the_columns_table_is_the_schema():
     named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines())))
     schema = {field.name for field in [*LOCATOR_FIELDS, *SCORE_FIELDS]}
     assert named == schema | {"doc_id", *TOKEN_FIELDS}
-    rows: list[tuple[list[str], list[str]]] = []
-    for name, column in COLUMNS.items():
-        if not column.shares_row:
-            rows.append(([], []))
-        rows[-1][0].append(f"`{name}`")
-        rows[-1][1].append(column.meaning)
-    generated = [f"| {', '.join(names)} | {'; '.join(said)} |" for names, said in rows]
-    assert [line for line in table.splitlines() if line in generated] == generated
+    assert MADE.findall(table) == [column_rows()], "make schemas writes it"
 
 
 def test_the_table_of_faults_names_real_tests():
