@@ -1,5 +1,5 @@
 """README.md says what is there: commands, options, make targets, files and columns; so does
-tests/README.md: the test of every fault.
+tests/README.md: the test of every fault; and CONTRIBUTING.md: the files to touch for a change.
 """
 
 import re
@@ -99,6 +99,13 @@ def test_the_columns_table_is_the_schema():
     schema = {field.name for field in [*LOCATOR_FIELDS, *SCORE_FIELDS]}
     assert named == schema | {"doc_id", *TOKEN_FIELDS}
     assert MADE.findall(table) == [column_rows()], "make schemas writes it"
+
+
+def test_what_to_touch_for_a_change_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    files = set(re.findall(r"`((?:pipeline|jobs|tests|infra)/[\w./]+)`", text))
+    assert len(files) > 15
+    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []
 
 
 def test_the_table_of_faults_names_real_tests():
