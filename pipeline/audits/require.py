@@ -10,20 +10,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from pipeline.reports.figures import QUANTILES, RATIO_FIGURES, quantile_name
 from pipeline.reports.requirements import Requirement
-from pipeline.schema import OWN_COLUMNS
+from pipeline.schema import OWN_COLUMNS, STATUSES
 from pipeline.settings.names import near_name
 
 COUNTS = ("num_documents", "num_tokens")
-STATUSES = ("ok", "truncated", "skipped", "empty", "null", "error")
-"""A status as a metric is the share of documents that have it."""
 QUANTILE_NAMES = tuple(quantile_name(q) for q in QUANTILES)
-FIGURES = {
+FIGURES: dict[str, str] = {
     "num_documents": "documents",
     "num_tokens": "tokens",
     **{name: f"{name}(perplexity)" for name in QUANTILE_NAMES},
     **{name: f'share(status == "{name}")' for name in STATUSES},
 }
-"""Metrics that have another name in expressions."""
+"""Metrics that have another name in expressions; a status is the share of its documents."""
 DISTRIBUTIONS = {
     "corpus_perplexity": "perplexity",
     "document_perplexity": "perplexity",

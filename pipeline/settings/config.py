@@ -110,6 +110,10 @@ class ScoringConfig(BaseModel):
         names = ("revision", "trust_remote_code", "offline")
         return {name: getattr(self, name) for name in names}
 
+    def rule_options(self) -> dict[str, Any]:
+        """What every kind of scorer notes down in its rules as it was asked for."""
+        return {name: getattr(self, name) for name in ("long_documents", "min_k_percent")}
+
 
 class ScoringSettings(TypedDict, total=False):
     """The keys of ScoringConfig but `model`, for type checkers and editors."""
