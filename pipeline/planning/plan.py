@@ -202,5 +202,5 @@ def _check_same_run(
     if changes:
         raise RunError(
             f"{store.location} holds another run: {'; '.join(changes)}",
-            hint=f"choose a new {named('out')}, or repeat the settings that started this run",
+            hint=f"choose a new {named('out')}, or use the same settings as before",
         )

@@ -118,7 +118,7 @@ def test_an_unfinished_run(tmp_path, winnow):
     assert "is not finished" in refused(winnow, store.location)
     with exploring(store.location, "--partial") as server:
         _, said = server.end()
-    assert "No texts will be shown: the corpus has no /data/corpus/a any more" in said
+    assert "No texts will be shown: /data/corpus/a is no longer in the corpus" in said
     assert "The run is not complete: what is shown is partial." in said
 
 
