@@ -183,7 +183,7 @@ def _reuse(
     other = RunStore(run)
     if reason:
         log.warning(
-            "of %s %s rows are taken over: %s",
+            "of %s %s rows are reused: %s",
             other.location,
             f"{sum(shard.num_rows for shard in kept):,}" if kept else "no",
             reason,

@@ -210,7 +210,7 @@ def test_a_plan_says_what_it_would_take_over_and_counts_the_rest(winnow, tiny_mo
     shown = " ".join(out.split())
     assert "rows reused 1 not reused 2 rows are of 0.parquet, which changed" in shown
     assert "estimated tokens 8 " in shown
-    assert "every document counted; rows taken over are left out" in shown
+    assert "every document counted; reused rows are not counted" in shown
 
     code, out, err = winnow("plan", tmp_path / "corpus", "--reuse", run)
     assert (code, out) == (2, "")

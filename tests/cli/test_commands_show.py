@@ -185,4 +185,4 @@ def test_shades_on_a_terminal(winnow, made, monkeypatch):
     assert "\x1b[30;48;2;255;" in out.getvalue()
     monkeypatch.setattr(show, "MOST_CHARACTERS", 5)
     winnow("show", made / "run", FILE, 0)
-    assert "characters more: a pipe has all of them" in out.getvalue()
+    assert "more characters: pipe the output to see all of it" in out.getvalue()
