@@ -331,7 +331,7 @@ def test_totals_of_the_run_that_do_not_add_up(store):
 
 def test_a_part_of_another_run(part, store):
     rewrite(part, run_id="another")
-    damaged(part, store, "is of another run, another; this one is ")
+    damaged(part, store, "belongs to another run, another; this one is ")
 
 
 def test_a_part_of_another_fingerprint(part, store):
