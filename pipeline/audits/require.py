@@ -73,13 +73,13 @@ class Require(Table):
     by: Column | None = None
     """A carried column: the bounds hold in each of its groups."""
     min: Number | None = None
-    """Smallest value that is good."""
+    """Smallest allowed value."""
     max: Number | None = None
-    """Largest value that is good."""
+    """Largest allowed value."""
     max_increase: Share | None = None
-    """Over the baseline, relative: 0.05 allows five percent."""
+    """Largest allowed increase over the baseline, relative: 0.05 allows 5%."""
     max_decrease: Share | None = None
-    """Under the baseline, relative."""
+    """Largest allowed decrease from the baseline, relative."""
     max_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest population stability index of the documents against the baseline's."""
     fail_if: Column | None = None

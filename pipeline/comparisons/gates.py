@@ -25,7 +25,7 @@ PER_TOKEN = frozenset(
 )
 """Columns that depend on where a tokenizer cuts a text."""
 WHY_WITHHELD = (
-    "the runs use different tokenizers: figures per token do not compare, those per byte do"
+    "the runs use different tokenizers: figures per token are not comparable, those per byte are"
 )
 
 
