@@ -154,6 +154,10 @@ def explore(
         typer.Option(help="A carried column to group by.  [default: one with few values]"),
     ] = None,
     corpus: Corpus = None,
+    judgements: Annotated[
+        str | None,
+        typer.Option(help="The file that keeps what you judge.  [default: RUN/judgements.parquet]"),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
     ] = False,
@@ -176,7 +180,7 @@ def explore(
     """Choose a cut with your own eyes: a page on this machine, in a browser.
 
     Drag the ends of a band over the distribution of any metric, see what stays of each group, read
-    the documents at the edges, and take away the filter command. Ctrl-C ends it.
+    the documents at the edges and judge some, and take away the filter command. Ctrl-C ends it.
 
     Example: winnow explore runs/first --by source
     """
@@ -186,6 +190,7 @@ def explore(
         run,
         by=by,
         corpus=corpus,
+        judgements=judgements,
         partial=partial,
         host=host,
         port=port,
