@@ -10,7 +10,8 @@ The variance is that of the ratio's linear form (Cochran 1977, 6.3), with the fi
 correction. For it, a share among few judged documents is moved towards its band's, and that
 towards all bands', by one document's weight: without it a share of 0 or 1 had no variance at all.
 The interval is Wilson's (1927) at the size of a simple sample of that variance (Korn and Graubard
-1998).
+1998). By simulation it holds the truth in 92 to 100 of 100, in 95 and more on the whole; where few
+are drawn of a band that is removed and has few good ones, in 88.
 """
 
 from collections.abc import Callable, Iterable
