@@ -143,7 +143,7 @@ def _engine() -> Iterator[Check]:
             found = f"{', '.join(cuda)} for CUDA beside torch {torch}: importing vLLM fails"
             yield Check("torch's companions", "problem", found, _uninstall(*cuda))
         else:
-            yield Check("torch's companions", "ok", "none that is built for CUDA")
+            yield Check("torch's companions", "ok", "none of them is built for CUDA")
 
 
 def _torch(torch: str | None, *, needs_cpu: bool) -> Check:
@@ -210,7 +210,7 @@ def _model(name: str) -> Iterator[Check]:
         sizes = choose_sizes(settings, this_machine())
         beyond = vocabulary_warning(VllmBackend().tokenizer(model.folder), model.vocab_size)
     except Exception as error:  # whatever an import of torch or transformers that is broken raises
-        reason = f"cannot be worked out: {first_line(error)}"
+        reason = f"cannot be determined: {first_line(error)}"
         yield Check("sizing", "warning", reason, "see vLLM and torch")
         return
     if beyond:

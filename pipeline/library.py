@@ -77,7 +77,7 @@ class Scorer:
         """
         if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
             raise CorpusError(
-                f"score takes a list of texts, not {type_name(texts)}", hint="put it into a list"
+                f"score takes a list of texts, not {type_name(texts)}", hint="put it in a list"
             )
         return pl.DataFrame(self._score(documents_of(texts)))
 
@@ -116,7 +116,7 @@ class Scorer:
             raise CorpusError(f"column '{text_column}' is {column.type}, not text")
         if taken := [name for name in self._schema.names if name in names]:
             raise CorpusError(
-                f"the table has a column '{taken[0]}' already, as the scores do",
+                f"the table already has a column '{taken[0]}', which the scores have too",
                 hint="rename or drop it, or score the column alone",
             )
         scores = self._score(documents_of_column(column))
@@ -140,7 +140,7 @@ class Scorer:
 
     def _score(self, documents: Iterable[Document]) -> pa.Table:
         if self._engine is None:
-            raise EngineError("the scorer is closed", hint="score inside of its with block")
+            raise EngineError("the scorer is closed", hint="use it inside its with block")
         recent = RecentTexts(token_columns=len(self._schema) > len(SCORE_FIELDS))
         batches = score_documents(
             batches_of(documents),

@@ -8,6 +8,7 @@ list of them reads it off there. It computes nothing.
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
@@ -20,6 +21,8 @@ SCORE_VERSION = 2
 of another number are never mixed."""
 
 Status = Literal["ok", "truncated", "skipped", "empty", "null", "error"]
+
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 SCORED: tuple[Status, ...] = ("ok", "truncated")
 """The statuses of rows that have a score."""
@@ -112,6 +115,13 @@ class Metric(Column):
     """Of a ratio: what it is called for many documents, sum nll / sum counts; else as here."""
     is_charted: bool = False
     """Reports show its quantiles and distribution over documents."""
+    is_signed: bool = False
+    """It may be negative."""
+
+
+def _one_of(words: Sequence[str]) -> str:
+    *first, last = (f"`{word}`" for word in words)
+    return f"{', '.join(first)} or {last}"
 
 
 class DocumentScore(NamedTuple):
@@ -120,7 +130,7 @@ class DocumentScore(NamedTuple):
     Arrow fields, names in filters and requirements, figures and the README follow from it.
     """
 
-    status: Annotated[Status, Column("`ok`, `truncated`, `skipped`, `empty`, `null` or `error`")]
+    status: Annotated[Status, Column(_one_of(STATUSES))]
     error: Annotated[
         str | None,
         Column(
@@ -163,6 +173,7 @@ class DocumentScore(NamedTuple):
             "mean ln p of the least likely 20% of tokens (setting `min_k_percent`): Min-K% Prob of "
             "Shi et al. 2023, for memorisation and contamination checks",
             unit="nats",
+            is_signed=True,
         ),
     ] = None
     perplexity: Annotated[

@@ -1,5 +1,5 @@
 """README.md says what is there: commands, options, make targets, files and columns; so does
-tests/README.md: the test of every fault.
+tests/README.md: the test of every fault; and CONTRIBUTING.md: the files to touch for a change.
 """
 
 import re
@@ -10,7 +10,8 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli.main import app
-from pipeline.schema import COLUMNS, LOCATOR_FIELDS, SCORE_FIELDS, TOKEN_FIELDS
+from pipeline.schema import LOCATOR_FIELDS, SCORE_FIELDS, TOKEN_FIELDS
+from tests.support.readme import MADE, column_rows
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -97,14 +98,14 @@ def test_the_columns_table_is_the_schema():
     named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines())))
     schema = {field.name for field in [*LOCATOR_FIELDS, *SCORE_FIELDS]}
     assert named == schema | {"doc_id", *TOKEN_FIELDS}
-    rows: list[tuple[list[str], list[str]]] = []
-    for name, column in COLUMNS.items():
-        if not column.shares_row:
-            rows.append(([], []))
-        rows[-1][0].append(f"`{name}`")
-        rows[-1][1].append(column.meaning)
-    generated = [f"| {', '.join(names)} | {'; '.join(said)} |" for names, said in rows]
-    assert [line for line in table.splitlines() if line in generated] == generated
+    assert MADE.findall(table) == [column_rows()], "make schemas writes it"
+
+
+def test_what_to_touch_for_a_change_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    files = set(re.findall(r"`((?:pipeline|jobs|tests|infra)/[\w./]+)`", text))
+    assert len(files) > 15
+    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []
 
 
 def test_the_table_of_faults_names_real_tests():

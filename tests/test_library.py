@@ -280,7 +280,11 @@ BAD_SETTINGS = {
     "of a run": ({"workers": 2}, "unknown key 'workers' in the settings of a Scorer", "known: "),
     "not a value": ({"dtype": "int8"}, "dtype = 'int8': must be", None),
     "too small": ({"window_tokens": 1}, "window_tokens = 1: must be", None),
-    "too large": ({"window_tokens": 5000}, "window_tokens 5000 is more than", "use 511 or less"),
+    "too large": (
+        {"window_tokens": 5000},
+        "window_tokens 5000 exceeds the maximum of",
+        "use 511 or less",
+    ),
     "no room": ({"context_tokens": 600}, "context_tokens 600 leaves", "a smaller context_tokens"),
 }
 
@@ -305,7 +309,7 @@ def test_a_model_that_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("name", ["", " "], ids=["empty", "a blank"])
 def test_a_model_without_a_name(name):
-    with pytest.raises(ModelError, match=r"^the model is an empty text$") as raised:
+    with pytest.raises(ModelError, match=r"^model is empty$") as raised:
         Scorer(name)
     assert raised.value.hint.startswith("model is a folder in Hugging Face format, or ORG")
 
@@ -332,7 +336,7 @@ BAD_TABLES = {
     "numbers": (pl.DataFrame({"text": [1]}), "column 'text' is int64, not text", None),
     "scored before": (
         pl.DataFrame({"text": ["a"], "status": ["new"]}),
-        "the table has a column 'status' already",
+        "the table already has a column 'status'",
         "rename or drop it",
     ),
     "twice": (

@@ -5,12 +5,16 @@ import typing
 import pyarrow as pa
 import pytest
 
+from pipeline.audits.require import METRICS as AUDITED
 from pipeline.schema import (
+    COLUMNS,
     LOCATOR_FIELDS,
     METRICS,
     OWN_COLUMNS,
     RATIOS,
     SCORE_FIELDS,
+    SCORED,
+    STATUSES,
     TOKEN_FIELDS,
     DocumentScore,
     Status,
@@ -55,6 +59,14 @@ def test_every_number_but_the_hash_is_a_metric(name):
 @pytest.mark.parametrize("name", RATIOS)
 def test_a_ratio_is_over_a_count_that_is_there(name):
     assert SCORES[RATIOS[name].per] == pa.field(RATIOS[name].per, pa.int64(), nullable=False)
+
+
+def test_every_status_is_named_where_statuses_are_listed():
+    """The README's line and the metrics of an audit are made of the type."""
+    assert typing.get_args(Status) == STATUSES
+    assert COLUMNS["status"].meaning == "`ok`, `truncated`, `skipped`, `empty`, `null` or `error`"
+    assert set(STATUSES) <= set(AUDITED)
+    assert set(SCORED) < set(STATUSES)
 
 
 def test_a_row_is_found_by_file_and_row():

@@ -39,7 +39,7 @@ def explore_and_serve(
         raise UsageError(
             f"{named('host')} {host} can be reached from other machines",
             hint=f"leave it out and forward the port (ssh -L), or give {named('allow_remote')}: "
-            "then whoever has the address reads the run and its texts, and judges, unencrypted",
+            "then anyone with the address can read the run and its texts, and judge, unencrypted",
         )
     from jobs.explore.app import make_app
     from jobs.explore.queries import Queries
@@ -84,13 +84,13 @@ def _tell(address: str, port: int, run: ExploredRun, host: str, *, opens: bool) 
         messages.print("The run is not complete: what is shown is partial.", style="yellow")
     if host not in LOOPBACK:
         messages.print(
-            "Whoever has this address and reaches this machine reads the run and its texts.",
+            "Anyone with this address who can reach this machine can read the run and texts.",
             style="yellow",
         )
     print(address, flush=True)
     if "SSH_CONNECTION" in os.environ and host in LOOPBACK:
         messages.print(f"From your machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE")
-    messages.print("Ctrl-C ends it.")
+    messages.print("Press Ctrl-C to stop.")
     has_screen = sys.platform in ("darwin", "win32") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

@@ -13,11 +13,11 @@ Markdown = Annotated[
     bool, typer.Option("--md", help="Print Markdown to stdout, for a comment or a summary.")
 ]
 ExitZero = Annotated[
-    bool, typer.Option("--exit-zero", help="End with exit code 0 whatever the verdict is.")
+    bool, typer.Option("--exit-zero", help="Exit with code 0 whatever the verdict.")
 ]
 Corpus = Annotated[
     str | None,
-    typer.Option(help="Where the corpus is now.  [default: where it was scored]"),
+    typer.Option(help="Current location of the corpus.  [default: where it was scored]"),
 ]
 
 

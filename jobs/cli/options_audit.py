@@ -21,7 +21,7 @@ def audit(
     ] = None,
     corpus: Annotated[
         str | None,
-        typer.Option(help="Where the corpus is now.  [default: as the file says]"),
+        typer.Option(help="Current location of the corpus.  [default: as the file says]"),
     ] = None,
     address: Annotated[
         str | None,

@@ -31,7 +31,7 @@ def submit(
     job_id: Annotated[
         str | None,
         typer.Option(
-            "--id", help="The job's own id; the same id twice is refused.  [default: a new one]"
+            "--id", help="An id for the job; an id already in use is refused.  [default: a new one]"
         ),
     ] = None,
     address: Address = LOCAL_DASHBOARD,
@@ -40,12 +40,12 @@ def submit(
     ] = False,
     working_dir: Annotated[
         Path | None,
-        typer.Option(help="A folder that is uploaded with the job, which starts in it."),
+        typer.Option(help="A folder to upload; the job starts in it."),
     ] = None,
     metadata: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="A note for people and tools, KEY=VALUE; may be repeated."
+            metavar="KEY=VALUE", help="Metadata to store with the job, KEY=VALUE; may be repeated."
         ),
     ] = None,
     entrypoint_cpus: Annotated[

@@ -33,13 +33,13 @@ def report(
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE[,VALUE...]",
-            help="Labelled documents: how well scores separate them from the rest.",
+            help="Measure how well scores separate documents with these values from the rest.",
         ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            help="End with exit code 1 if this expression is true of the run; may be repeated."
+            help="Exit with code 1 if this expression is true of the run; may be repeated."
         ),
     ] = None,
     baseline: Annotated[
@@ -47,10 +47,10 @@ def report(
     ] = None,
     corpus: Corpus = None,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
+        bool, typer.Option("--no-text", help="Leave out excerpts of documents.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Use what there is of a run with missing parts.")
+        bool, typer.Option("--partial", help="Use the parts that exist of an incomplete run.")
     ] = False,
     exit_zero: ExitZero = False,
     as_markdown: Markdown = False,
@@ -100,7 +100,7 @@ def compare(
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            help="End with exit code 1 if this is true of a run and its baseline; may be repeated."
+            help="Exit with code 1 if this is true of a run and its baseline; may be repeated."
         ),
     ] = None,
     out: Annotated[
@@ -108,10 +108,11 @@ def compare(
         typer.Option(help="A folder to write comparison.html, .json and .md into."),
     ] = None,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Leave out the beginnings of documents.")
+        bool, typer.Option("--no-text", help="Leave out excerpts of documents.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Also compare runs with missing parts.")
+        bool,
+        typer.Option("--partial", help="Also compare incomplete runs, by the parts that exist."),
     ] = False,
     resamples: Annotated[
         int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
@@ -156,31 +157,31 @@ def explore(
     corpus: Corpus = None,
     judgements: Annotated[
         str | None,
-        typer.Option(help="The file that keeps what you judge.  [default: RUN/judgements.parquet]"),
+        typer.Option(help="File to save judgements to.  [default: RUN/judgements.parquet]"),
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+        bool, typer.Option("--partial", help="Use the parts that exist of an incomplete run.")
     ] = False,
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port to listen at; 0 is one that is free.")
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
     ] = 0,
     allow_remote: Annotated[
         bool,
         typer.Option(
             "--allow-remote",
-            help="Let --host be reached from other machines: whoever has the address reads the "
-            "run and its texts, unencrypted.",
+            help="Allow a --host that other machines can reach: anyone with the address can read "
+            "the run and its texts, unencrypted.",
         ),
     ] = False,
     no_open: Annotated[
-        bool, typer.Option("--no-open", help="Print the address; open no browser.")
+        bool, typer.Option("--no-open", help="Print the address without opening a browser.")
     ] = False,
 ) -> None:
-    """Choose a cut with your own eyes: a page on this machine, in a browser.
+    """Choose a cut by eye, in a browser page served by this machine.
 
-    Drag the ends of a band over the distribution of any metric, see what stays of each group, read
-    the documents at the edges and judge some, and take away the filter command. Ctrl-C ends it.
+    Drag the ends of a band over the distribution of any metric, see what each group keeps, read
+    and judge the documents at the edges, and copy the filter command. Ctrl-C stops it.
 
     Example: winnow explore runs/first --by source
     """
@@ -204,21 +205,23 @@ def show(
     file: Annotated[
         str | None, typer.Argument(help="A file of its corpus, as reports name it.")
     ] = None,
-    row: Annotated[int | None, typer.Argument(min=0, help="The row there, counted from 0.")] = None,
+    row: Annotated[
+        int | None, typer.Argument(min=0, help="The row in that file, counted from 0.")
+    ] = None,
     doc_id: Annotated[
         str | None, typer.Option("--id", help="The document's id, instead of file and row.")
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="A carried column to show its place by group of; repeat it."),
+        typer.Option(help="Also rank it within its group of this column; may be repeated."),
     ] = None,
     corpus: Corpus = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take what there is of a run that lacks parts.")
+        bool, typer.Option("--partial", help="Use the parts that exist of an incomplete run.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one document: its scores, its place among the others, and its text.
+    """Show one document: its scores, its rank among the others, and its text.
 
     On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs.
 
@@ -227,7 +230,7 @@ def show(
     from jobs.cli.show import show_and_print
 
     if [file is None, row is None] != [doc_id is not None] * 2:
-        raise ConfigError("show needs one document", hint="name it by FILE and ROW, or by --id")
+        raise ConfigError("show needs one document", hint="give FILE and ROW, or --id")
     raise typer.Exit(
         show_and_print(
             run,

@@ -27,7 +27,7 @@ def plan(
     calibrate: Annotated[
         bool,
         typer.Option(
-            "--calibrate", help="Measure the speed of this machine: half a minute of scoring."
+            "--calibrate", help="Measure the speed of this machine by scoring for half a minute."
         ),
     ] = False,
     config: Annotated[

@@ -181,7 +181,7 @@ def _words(
     found["estimated_tokens"] = _quantity(estimate.tokens)
     found["prompt_tokens"] = f"{_quantity(estimate.prompt_tokens)}, prefixes and context included"
     found["windows"] = _quantity(estimate.windows)
-    found["source"] = estimate.source + ("; rows taken over are left out" if reused else "")
+    found["source"] = estimate.source + ("; reused rows are not counted" if reused else "")
     if speed is not None:
         found["calibration"] = (
             f"{number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)} over "

@@ -61,13 +61,13 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         what = failure.get("file") or f"shard {failure.get('shard')}"
         messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
     if success is None:
-        messages.print("Run the same command again to retry what was given up.")
+        messages.print("Run the same command again to retry what was not scored.")
     else:
         totals = success.totals
         what = "scored" if outcome.num_shards_scored else "had already scored"
         counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
         if outcome.manifest.reuse is not None:
-            counts += f"; {success.num_rows_reused:,} documents of them taken over"
+            counts += f"; {success.num_rows_reused:,} of the documents reused"
         if totals.num_rows_copied:
             counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
         messages.print(f"Done: {what} {counts}. Next: winnow report {config.out}")

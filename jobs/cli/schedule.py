@@ -33,7 +33,7 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
     if (install or uninstall) and target in ("kubernetes", "kuberay"):
         verb = "apply" if install else "delete"
         raise ConfigError(
-            f"--to {target} is only printed",
+            f"--to {target} cannot be installed or removed here: it is printed",
             hint=f"winnow schedule {file.name} --to {target} | kubectl {verb} -f -",
         )
     if uninstall:
@@ -51,7 +51,9 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
     else:
         cluster = require_cluster(config, file)
         text = file.read_text(encoding="utf-8")
-        refuse_secrets({str(file): text}, "a ConfigMap shows it to whoever may read the namespace")
+        refuse_secrets(
+            {str(file): text}, "anyone who can read the namespace can read it in the ConfigMap"
+        )
         print(render_kubernetes(config, cluster, text, target), end="")
     _say_next(config, _scheduler(config, target), messages)
     return 0
@@ -73,7 +75,7 @@ def _say_next(config: ScheduleConfig, scheduler: Scheduler, messages: Console) -
         messages.print(f"Warning: {_odd(night, config.time_zone, scheduler)}", style="yellow")
     if nights and (regular := regular_schedule(config.cron, config.zone, now)):
         messages.print(
-            f'Hint: cron = "{regular}" names a time that comes exactly once on every day in '
+            f'Hint: use cron = "{regular}", a time that occurs exactly once every day in '
             f"{config.time_zone}"
         )
 

@@ -89,12 +89,14 @@ def _print_text(found: ShownDocument) -> None:
     console.print(shown[:MOST_CHARACTERS] if cut else shown)
     if cut:
         left = count(len(shown) - MOST_CHARACTERS)
-        console.print(Text(f"... and {left} characters more: a pipe has all of them", "dim"))
+        console.print(
+            Text(f"... and {left} more characters: pipe the output to see all of it", "dim")
+        )
 
 
 def _say_what_is_missing(found: ShownDocument) -> None:
     if found.text is None:
-        hint = "; if the corpus was moved, name its place with --corpus"
+        hint = "; if the corpus was moved, give its new location with --corpus"
         scored = found.status not in ("null", "error")
         screen.say(f"No text: {found.text_missing}{hint if scored else ''}", "yellow")
     elif found.tokens is None and found.places:

@@ -86,7 +86,7 @@ def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
             # The plan may have appeared since it was looked for.
             return store.require_manifest()
         holder = read_holder(store.root)
-        waiting = "there is no run yet; waiting for winnow score to begin one"
+        waiting = "no run yet; waiting for winnow score to start it"
         if holder is not None and is_alive(holder):
             waiting = f"is not planned yet; waiting for {holder}, who is starting engines"
         if waiting != told:

@@ -162,7 +162,7 @@ def _report_error(error: Exception) -> int:
         what = f"{where}: {error.strerror}" if where else error.strerror
         hint = "fix that and run the same command again; what is finished is kept"
         if code == UsageError.exit_code:
-            hint = "choose another place, or fix that one"
+            hint = "choose another location, or fix that one"
     else:
         code, what = 1, f"{type(error).__name__}: {first_line(error)}"
         hint = "this is a bug in Winnow; WINNOW_DEBUG=1 shows where"

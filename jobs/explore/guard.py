@@ -56,18 +56,18 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
-            return _no(421, "This is not the machine that you asked for.")
+            return _no(421, "The Host header does not name this server.")
         if any(origin != f"http://{hosts[0]}" for origin in headers.getlist("origin")):
-            return _no(403, "A page of another origin asks.")
+            return _no(403, "Requests from other origins are refused.")
         is_get = scope["method"] in ("GET", "HEAD")
         if not _is_of_the_page(headers, is_get=is_get):
-            return _no(403, "Another site asks.")
+            return _no(403, "Cross-site requests are refused.")
         first, slash, _ = scope["path"].removeprefix("/").partition("/")
         if not hmac.compare_digest(first.encode(errors="replace"), self._token.encode()):
             return _no(401, "Open the address that `winnow explore` printed.")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if not is_get and kind != "application/json":
-            return _no(415, "Only application/json is taken.")
+            return _no(415, "Only application/json is accepted.")
         return None if slash else RedirectResponse(f"/{self._token}/")
 
     def _is_ours(self, host: str) -> bool:

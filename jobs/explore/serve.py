@@ -38,11 +38,11 @@ def open_port(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            hint = f"choose another {named('port')}, or leave it out: then a free one is taken"
+            hint = f"choose another {named('port')}, or leave it out to use a free one"
             raise UsageError(f"port {port} of {host} is in use", hint=hint) from None
         why = getattr(error, "strerror", None) or str(error)
         hint = f"leave {named('host')} and {named('port')} out"
-        raise UsageError(f"cannot listen at {host}, port {port}: {why}", hint=hint) from None
+        raise UsageError(f"cannot listen on {host}, port {port}: {why}", hint=hint) from None
     return sock
 
 

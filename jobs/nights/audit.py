@@ -88,7 +88,7 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
     if sample is not None and store.require_manifest().num_rows != sample.num_drawn:
         raise RunError(
             f"the sample in {nights.sample.location} belongs to another night",
-            hint=f"remove {store.location}, and this night draws a sample of its own",
+            hint=f"remove {store.location}, and a new sample is drawn for this night",
         )
     if sample is not None:
         write_draw(store, sample)

@@ -52,7 +52,7 @@ def check_cron(expression: str) -> str:
 def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> None:
     match = TERM.fullmatch(term)
     if match is None:
-        raise ValueError(f"{term!r} is not a {name}")
+        raise ValueError(f"{term!r} is not a valid {name}")
     ends = [end for end in (match["low"], match["high"]) if end is not None]
     numbers = []
     for end in ends:
@@ -62,7 +62,7 @@ def _check_term(term: str, name: str, low: int, high: int, names: list[str]) -> 
             numbers.append(int(end))
         else:
             sunday = "; Sunday is 0" if names and names[0] == "SUN" and end == "7" else ""
-            raise ValueError(f"{end} is not a {name}: {low} to {high}{sunday}")
+            raise ValueError(f"{end} is not a valid {name}: expected {low} to {high}{sunday}")
     if numbers != sorted(numbers):
         raise ValueError(f"{term!r} runs backwards")
     if match["step"] is not None:

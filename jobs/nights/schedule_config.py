@@ -67,25 +67,25 @@ class ClusterConfig(BaseModel):
     )
 
     image: Text
-    """Holds Winnow, Ray and vLLM."""
+    """Container image with Winnow, Ray and vLLM."""
     namespace: Label = "default"
-    """Where the night runs."""
+    """Kubernetes namespace that the night runs in."""
     workers: int = Field(default=1, ge=1)
-    """Pods that score."""
+    """Number of worker pods."""
     gpus_per_worker: int = Field(default=1, ge=0)
-    """GPUs of each pod that scores."""
+    """GPUs per worker pod."""
     cpus_per_worker: Quantity = "8"
-    """CPUs of each pod that scores."""
+    """CPUs per worker pod."""
     memory_per_worker: Quantity = "32Gi"
-    """Memory of each pod that scores."""
+    """Memory per worker pod."""
     volume_claim: Label | None = None
     """A PersistentVolumeClaim, mounted at /data in every pod."""
     credentials_secret: Label | None = None
     """A Secret whose keys become environment variables of every pod."""
     service_account: Label | None = None
-    """For workload identity; by default the namespace's own."""
+    """Service account of the pods, for workload identity; by default the namespace's default."""
     kubectl_image: Text = "registry.k8s.io/kubectl:v1.35.0"
-    """Creates the RayJob of a night."""
+    """Image of the container that creates the RayJob of a night."""
 
 
 class ScheduleConfig(BaseModel):
@@ -98,15 +98,15 @@ class ScheduleConfig(BaseModel):
     cron: Annotated[str, AfterValidator(check_cron)]
     """Five fields, as cron, Kubernetes and systemd all read them."""
     time_zone: Annotated[str, AfterValidator(_time_zone)]
-    """Of the five fields, and of a night's date."""
+    """Time zone of the cron fields and of a night's date."""
     name: Name = "winnow-nightly"
-    """What the jobs of the nights are called."""
+    """Name of the nightly jobs."""
     deadline_hours: float = Field(default=12.0, gt=0, le=168)
     """A night that takes longer is stopped; the next one resumes it."""
     history_success: int = Field(default=3, ge=0)
-    """Finished nights that Kubernetes keeps."""
+    """Number of finished nights that Kubernetes keeps."""
     history_failure: int = Field(default=7, ge=0)
-    """Failed nights that Kubernetes keeps."""
+    """Number of failed nights that Kubernetes keeps."""
     cluster: ClusterConfig | None = None
     """The Ray cluster of a night on Kubernetes."""
 
@@ -138,7 +138,7 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
     if config.cluster is None:
         raise ConfigError(
             f"{file} has no [schedule.cluster] table",
-            hint='it names at least image = "REGISTRY/winnow:TAG"',
+            hint='add one, with at least image = "REGISTRY/winnow:TAG"',
         )
     audit = load_audit_config(file)
     score = load_night_config(file, audit, out="runs")
@@ -161,7 +161,9 @@ def _check_in_pods(location: str, where: str, volume_claim: str | None) -> None:
     if volume_claim is not None and on_volume:
         return
     problem = (
-        "is on no volume" if on_volume else "is a path of this machine, which pods do not have"
+        "is not on a mounted volume"
+        if on_volume
+        else "is a path of this machine, which pods do not have"
     )
     raise ConfigError(
         f"{where}: {problem}",

@@ -23,7 +23,7 @@ def install_cron(config: ScheduleConfig, file: Path, folder: Path) -> str:
     cron_tz = needs_cron_tz(config)
     if cron_tz and "cronie" not in _run("crontab", "-V", may_fail=True):
         raise ConfigError(
-            f"cron goes by this machine's time zone, {machine_zone() or 'unknown'}, not by "
+            f"cron uses this machine's time zone, {machine_zone() or 'unknown'}, not by "
             f"time_zone = {config.time_zone!r}",
             hint="--to systemd takes any time zone; or set cron and time_zone to this machine's",
         )
@@ -133,6 +133,6 @@ def _run(*command: str, text: str | None = None, may_fail: bool = False) -> str:
 
 def _no_program(name: str) -> ConfigError:
     return ConfigError(
-        f"this machine has no {name}",
+        f"{name} is not installed on this machine",
         hint="without --install the schedule is printed, for another machine",
     )

@@ -76,9 +76,7 @@ METRICS = {
             ("reason",),
         ),
         MetricSpec("winnow_shard_retries_total", "counter", "Shards queued again after a failure."),
-        MetricSpec(
-            "winnow_shards_reused_total", "counter", "Shards taken over from an earlier run."
-        ),
+        MetricSpec("winnow_shards_reused_total", "counter", "Shards reused from an earlier run."),
         MetricSpec(
             "winnow_engine_restarts_total",
             "counter",

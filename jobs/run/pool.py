@@ -203,7 +203,8 @@ class WorkerPool:
             raise ClusterError(
                 f"waited {self._wait_minutes:g} minutes for {fewest} engine(s) to start, "
                 f"each with {needs}",
-                hint="free or add machines and run again (nothing is lost), or set --wait-minutes",
+                hint="free or add machines and run again (nothing is lost), or increase "
+                "--wait-minutes",
             )
 
 

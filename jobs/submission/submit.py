@@ -42,7 +42,7 @@ class Submission:
     """What follows `winnow`."""
     metadata: dict[str, str] = field(default_factory=dict)
     working_dir: Path | None = None
-    """A folder that is uploaded with the job, which starts in it."""
+    """A folder to upload; the job starts in it."""
     num_cpus: float | None = None
     num_gpus: float | None = None
     memory_bytes: int | None = None

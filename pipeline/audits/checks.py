@@ -27,12 +27,12 @@ def check_bound(
     index: int, one: Require, bound: str, asked: Requirement, judged: Judged, *, estimated: bool
 ) -> Check:
     """A bound, in each group or in the whole corpus."""
-    (term,) = asked.terms.values()
+    (figure,) = {term.figure.source for term in asked.terms.values()}
     parts = judged.parts if one.by else [judged]
-    findings = [_finding(one, bound, term.figure.source, part, estimated) for part in parts]
+    findings = [_finding(one, bound, figure, part, estimated) for part in parts]
     said = {part.reason for part in parts}
     if one.by and len(said) == 1 and None not in said:  # of no group in particular
-        findings = [_finding(one, bound, term.figure.source, judged, estimated)]
+        findings = [_finding(one, bound, figure, judged, estimated)]
     by_state: dict[State, list[Finding]] = {"fail": [], "skipped": [], "pass": []}
     for finding in findings:
         by_state[finding.state].append(finding)

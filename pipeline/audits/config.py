@@ -51,14 +51,14 @@ def _columns(value: object) -> object:
 
 
 class Webhook(Table):
-    """Where verdicts are sent. The address is a secret, and is never shown or stored."""
+    """The webhook that verdicts are posted to. Its URL is a secret: never shown or stored."""
 
     url: str | None = Field(default=None, repr=False)
-    """Where to post; a secret, so better in an environment variable."""
+    """URL to post to. It is a secret: prefer url_env."""
     url_env: Column | None = None
-    """The environment variable that holds it."""
+    """Environment variable that holds the URL."""
     format: Literal["json", "slack"] = "json"
-    """What is posted."""
+    """Format of the posted message."""
     when: Literal["always", "failure"] = "always"
     """Which verdicts are posted."""
 
@@ -80,7 +80,7 @@ class Webhook(Table):
             raise ConfigError(
                 f"the environment variable {self.url_env} is not set, the url_env of "
                 "[audit.webhook]",
-                hint="set it to the webhook's URL, or take [audit.webhook] out",
+                hint="set it to the webhook's URL, or remove [audit.webhook]",
             )
         if not _is_web(url):
             raise ConfigError(
@@ -108,7 +108,7 @@ class AuditConfig(Table):
     baseline: Column = LAST
     """A run that every night is compared with, or "last": the last night that was good."""
     by: Annotated[tuple[Column, ...], BeforeValidator(_columns)] = ()
-    """Carried columns to report, compare and keep a history by."""
+    """Carried columns to group by in the report, comparison and history."""
     sample_rows: Annotated[int, Field(ge=2)] | Literal["all"] = "all"
     """Rows to draw from the corpus and score."""
     sample_by: Column | None = None
@@ -118,9 +118,9 @@ class AuditConfig(Table):
     reuse: bool = True
     """Reuse what the night before has already scored."""
     require: tuple[Require, ...] = ()
-    """Bounds that metrics must keep, and expressions that must not be true."""
+    """Bounds on metrics, and expressions that must not be true."""
     webhook: Webhook | None = None
-    """Where verdicts are sent."""
+    """Webhook that verdicts are posted to."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -176,12 +176,12 @@ def load_night_config(
         if key in table:
             raise ConfigError(
                 f"{key} in [score] of {file} is set by the audit itself",
-                hint=f"take it out; [audit] has {instead}",
+                hint=f"remove it; [audit] has {instead}",
             )
     if audit.sampled and "limit" in table:
         raise ConfigError(
             f"limit in [score] of {file} contradicts sample_rows in [audit]",
-            hint="take limit out: a sample is drawn from every row",
+            hint="remove limit: the sample is drawn from all rows",
         )
     config = load_score_config(file, {"out": out, "address": address, "corpus": corpus})
     if "*" not in config.carry:

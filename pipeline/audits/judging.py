@@ -111,7 +111,7 @@ class Judge:
             left = len(manifest.shards) - len(self.store.done())
             self.reasons.append(
                 f"{left:,} of {len(manifest.shards):,} shards were given up; "
-                "the same command tries them again"
+                "the same command retries them"
             )
         said = [f"not scored: {what}: {reason}" for what, reason in lost.items()]
         self.reasons += said[:MOST_REASONS]
@@ -151,8 +151,8 @@ class Judge:
             if unlike is not None:
                 before = Missing("unlike", unlike)
                 self.reasons.append(
-                    f"it does not compare with the baseline {self.baseline.run}: {unlike}; "
-                    "if that is meant, set baseline in [audit] to a run like tonight's"
+                    f"it is not comparable with the baseline {self.baseline.run}: {unlike}; "
+                    "if that is intended, set baseline in [audit] to a run like tonight's"
                 )
         asked = [
             (index, one, bound, requirement)

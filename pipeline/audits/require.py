@@ -10,20 +10,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from pipeline.reports.figures import QUANTILES, RATIO_FIGURES, quantile_name
 from pipeline.reports.requirements import Requirement
-from pipeline.schema import OWN_COLUMNS
+from pipeline.schema import OWN_COLUMNS, STATUSES
 from pipeline.settings.names import near_name
 
 COUNTS = ("num_documents", "num_tokens")
-STATUSES = ("ok", "truncated", "skipped", "empty", "null", "error")
-"""A status as a metric is the share of documents that have it."""
 QUANTILE_NAMES = tuple(quantile_name(q) for q in QUANTILES)
-FIGURES = {
+FIGURES: dict[str, str] = {
     "num_documents": "documents",
     "num_tokens": "tokens",
     **{name: f"{name}(perplexity)" for name in QUANTILE_NAMES},
     **{name: f'share(status == "{name}")' for name in STATUSES},
 }
-"""Metrics that have another name in expressions."""
+"""Metrics that have another name in expressions; a status is the share of its documents."""
 DISTRIBUTIONS = {
     "corpus_perplexity": "perplexity",
     "document_perplexity": "perplexity",
@@ -75,13 +73,13 @@ class Require(Table):
     by: Column | None = None
     """A carried column: the bounds hold in each of its groups."""
     min: Number | None = None
-    """Smallest value that is good."""
+    """Smallest allowed value."""
     max: Number | None = None
-    """Largest value that is good."""
+    """Largest allowed value."""
     max_increase: Share | None = None
-    """Over the baseline, relative: 0.05 allows five percent."""
+    """Largest allowed increase over the baseline, relative: 0.05 allows 5%."""
     max_decrease: Share | None = None
-    """Under the baseline, relative."""
+    """Largest allowed decrease from the baseline, relative."""
     max_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest population stability index of the documents against the baseline's."""
     fail_if: Column | None = None

@@ -57,7 +57,7 @@ def draw_sample(
     )
     if taken := [name for name in SOURCE_COLUMNS if name in (columns.doc_id, *columns.carried)]:
         raise CorpusError(
-            f"the corpus has a column '{taken[0]}', a name that sampling needs for its own",
+            f"the corpus has a column '{taken[0]}', a name that is reserved for sampling",
             hint="leave it out of carry, or audit every row",
         )
     types = {field.name: field.type for field in carried}

@@ -33,7 +33,7 @@ def allocate(
     if (needed := sum(fewest.values())) > rows:
         raise ConfigError(
             f"sample_rows = {rows} is too few for the {len(counts):,} values of {by}",
-            hint=f"at least {needed}, for two rows of each; or another sample_by",
+            hint=f"set it to at least {needed}, two rows per value; or choose another sample_by",
         )
     shares = fewest.copy()
     left = min(rows, total) - needed

@@ -107,7 +107,7 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
     if unfinished and not partial:
         raise RunError(
             f"{unfinished[0].location} is not finished",
-            hint=f"{RESUME}; or compare what there is with {named('partial')}",
+            hint=f"{RESUME}; or compare the parts that exist with {named('partial')}",
         )
     _check_rules(subjects)
     kind = _kind(subjects)
@@ -192,7 +192,7 @@ def _check_rules(subjects: list[Subject]) -> None:
                 one = "one model" if other.model == subject.model else "two models"
                 raise RunError(
                     f"{other.name} and {subject.name} scored by different rules ({one}), so their "
-                    f"figures do not compare: {'; '.join(changes)}",
+                    f"figures are not comparable: {'; '.join(changes)}",
                     hint="score one of them again, into a new folder, by the other's rules",
                 )
 

@@ -173,7 +173,7 @@ def _measured(
     if figures.bits_per_byte is None:
         raise RunError(
             f"no document of {subject.store.location} has a score: there is nothing to compare",
-            hint="a report of the run says what became of its rows",
+            hint="a report of the run lists the status of its rows",
         )
     return Measured(
         subject=subject,

@@ -16,15 +16,16 @@ from pipeline.reports.term_values import Missing, Rows
 from pipeline.schema import METRICS
 from pipeline.statistics.bootstrap import Bootstrap
 
+OF_A_TEXT = ("bytes", "code points", "words")
+"""Units in which a text measures the same, whatever its tokens are."""
 PER_TOKEN = frozenset(
-    [
-        *(name for name, metric in METRICS.items() if "num_tokens" in (name, metric.per)),
-        *("num_skipped_tokens", "num_windows", "nll_std", "max_nll", "min_k_logprob"),
-    ]
+    name
+    for name, metric in METRICS.items()
+    if METRICS[metric.per or name].unit not in OF_A_TEXT and name != "nll"
 )
 """Columns that depend on where a tokenizer cuts a text."""
 WHY_WITHHELD = (
-    "the runs use different tokenizers: figures per token do not compare, those per byte do"
+    "the runs use different tokenizers: figures per token are not comparable, those per byte are"
 )
 
 

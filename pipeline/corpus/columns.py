@@ -115,10 +115,10 @@ def _refuse_partitions(
         column = folder.partition("=")[0]
         if column not in names and ({column, "*"} & set(asked)):
             raise CorpusError(
-                f"'{column}' is in the names of folders ({folder}/), not in the files: it cannot "
-                "be carried",
-                hint="name the columns to carry instead of '*'; or write the "
-                f"files with a column '{column}'",
+                f"'{column}' is a partition column, in folder names ({folder}/) but not in the "
+                "files: it cannot be carried",
+                hint="name the columns to carry instead of '*'; or write "
+                f"'{column}' into the files",
             )
 
 
@@ -127,7 +127,7 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
     for footer in having:
         if len(footer.schema.get_all_field_indices(name)) > 1:
             raise CorpusError(
-                f"column '{name}' is there more than once in {footer.name}",
+                f"column '{name}' appears more than once in {footer.name}",
                 hint=f"leave it out of {named('carry')}, or rewrite that file",
             )
     kinds: dict[pa.DataType, Footer] = {}

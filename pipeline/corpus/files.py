@@ -74,7 +74,7 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
     if pattern is None and "manifest.json" in found and "_SUCCESS" in found:
         raise CorpusError(
             f"{folder} is a run directory, not a corpus",
-            hint="name the corpus; or scores/ below it, if the run carries the text",
+            hint="give the corpus; or the scores/ folder of the run, if it carries the text",
         )
     if "." in found:
         raise CorpusError(f"{folder} cannot be listed: {root.fault('.')}")
@@ -107,7 +107,7 @@ def _say_what_is_left_out(folder: str, names: list[str]) -> None:
     others = sorted(name for name in names if is_other_data(name) and not is_hidden(name))
     if others:
         more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        log.warning("not Parquet, and so left out of %s: %s%s", folder, others[0], more)
+        log.warning("ignored in %s, not Parquet: %s%s", folder, others[0], more)
 
 
 def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
@@ -182,7 +182,7 @@ def _try_footer(
     except (pa.ArrowException, OSError) as error:
         if is_wrapped(name, SUFFIXES):
             return UnreadableFileError(
-                "packed as a whole, or not whole yet: unpack it, or finish its download"
+                "compressed, or an incomplete download: decompress it, or finish the download"
             )
         return UnreadableFileError(
             f"not a readable Parquet file: {first_line(error)}",
@@ -192,7 +192,7 @@ def _try_footer(
     if text_column not in schema.names and outer in schema.names and outer != text_column:
         kind = schema.field(outer).type
         return UnreadableFileError(
-            f"'{text_column}' is inside of the column '{outer}', which is {kind}",
+            f"'{text_column}' is inside the column '{outer}', which is {kind}",
             hint="a text must be a column of its own: write one with polars, such as "
             f".with_columns(text=pl.col('{outer}').struct.field('...')), and score that",
         )

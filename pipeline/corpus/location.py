@@ -58,6 +58,6 @@ def require_planned(root: Root, names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in found]:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CorpusError(
-            f"the corpus has no {root.show(missing[0])} any more{more}",
-            hint=f"if it was moved, name the new place with {named('corpus')}",
+            f"{root.show(missing[0])} is no longer in the corpus{more}",
+            hint=f"if it was moved, give its new location with {named('corpus')}",
         )

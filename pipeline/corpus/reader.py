@@ -180,7 +180,7 @@ def read_batches(
                     yield Batch(name, texts, taken)
                 row, left = row + taken.num_rows, left - taken.num_rows
         if left:
-            raise UnreadableFileError(f"{name} has {left} rows fewer than when it was planned")
+            raise UnreadableFileError(f"{name} has {left} fewer rows than when the run was planned")
 
 
 def carried_column(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:

@@ -51,8 +51,8 @@ def _is_passed_over(location: str) -> bool:
     if is_file and not name.lower().endswith(SUFFIXES):
         return True
     raise CorpusError(
-        f"{location} is hidden: names that begin with _ or . are passed over in a folder",
-        hint="name the folder that all of it is in, or put the glob in quotes; or name this alone",
+        f"{location} is hidden: in a folder, names that begin with _ or . are skipped",
+        hint="give the folder, or quote the glob; or give this path alone",
     )
 
 
@@ -68,8 +68,8 @@ def _shared(folders: Sequence[str]) -> str:
     # Of "s3://bucket/a", the first three are the bucket.
     if not parts or (parts[0].endswith(":") and len(parts) < 3):
         raise CorpusError(
-            f"{folders[0]} and {next(one for one in folders if one != folders[0])} are not in one "
-            "store",
+            f"{folders[0]} and {next(one for one in folders if one != folders[0])} are not in the "
+            "same store",
             hint="score each into a run of its own",
         )
     return "/".join(parts) or "/"

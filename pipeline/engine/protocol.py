@@ -116,7 +116,7 @@ class EngineSettings:
     architecture: str = ""
     """As config.json names it; the fused path must know."""
     tensor_parallel_size: int = 1
-    """GPUs that share the model."""
+    """GPUs per engine; the model is split across them."""
     num_threads: int | None = None
     """CPU threads; by default all that this process may use."""
     max_num_batched_tokens: int | None = None

@@ -31,8 +31,6 @@ ZERO = -(1 << 30)
 """The bin of 0, and below, on a log axis: left of all others."""
 UNSCORED = ZERO - 1
 """Of documents that have no value."""
-SIGNED = ("min_k_logprob",)
-"""The metrics of the registry that may be negative. Carried columns are looked at."""
 SIZES = ("documents", "tokens", "bytes")
 CELL_COLUMNS = ("group", "bin", *SIZES, "low", "high")
 
@@ -100,7 +98,7 @@ def _value(metric: str) -> pl.Expr:
 
 def _scale_of(run: ExploredRun, metric: str) -> Scale:
     logarithmic = Scale("log", 0.0, 1 / LOG_BINS)
-    if metric in METRICS and metric not in SIGNED:
+    if metric in METRICS and not METRICS[metric].is_signed:
         return logarithmic
     value = _value(metric)
     ends = run.rows().select(low=value.min(), high=value.max()).collect(engine="streaming")

@@ -166,7 +166,9 @@ def _plus(one: Sizes, other: Sizes) -> Sizes:
 def exported(run: ExploredRun, asked: Asked) -> dict[str, Any]:
     """All settings of the filter that keeps just what was counted. Raises ConfigError."""
     if not asked.has_rule:
-        raise ConfigError(f"nothing is cut off yet: no {named('min')}, no {named('max')}")
+        raise ConfigError(
+            f"the rule keeps every document: neither {named('min')} nor {named('max')} is set"
+        )
     config = _config(run, asked)  # refuses what filter would
     settings: dict[str, Any] = {"run": config.run, "out": None}
     if run.corpus_moved_to is not None:

@@ -29,10 +29,10 @@ from pipeline.filters.spelling import (
 )
 from pipeline.settings.fields import Shown
 from pipeline.settings.loading import load_settings
+from pipeline.settings.weights import UNWEIGHTED, Weight
 
 Prefer = Literal["low", "middle", "high", "random"]
 DropCopies = Literal["first", "low", "high"]
-Weight = Literal["documents", "tokens", "bytes"]
 DEFAULT_METRIC = "perplexity"
 
 
@@ -53,7 +53,7 @@ class FilterConfig(BaseModel):
 
     run: Annotated[str, Shown(positional=True)] = Field(description="A run directory.")
     corpus: Annotated[str | None, Shown(default="where it was scored")] = Field(
-        default=None, description="Where the corpus is now."
+        default=None, description="Current location of the corpus."
     )
     out: str | None = Field(
         default=None, description="The folder to write to; not needed for a dry run."
@@ -62,15 +62,17 @@ class FilterConfig(BaseModel):
         default=None, description="Another folder, for the documents not kept."
     )
     max: Bounds = Field(
-        default_factory=dict, description="Keep values of at most this; may be repeated."
+        default_factory=dict,
+        description="Keep documents whose METRIC is at most VALUE; may be repeated.",
     )
     min: Bounds = Field(
-        default_factory=dict, description="Keep values of at least this; may be repeated."
+        default_factory=dict,
+        description="Keep documents whose METRIC is at least VALUE; may be repeated.",
     )
     where: Annotated[str | None, Shown(form="CONDITION"), Decides("where")] = Field(
         default=None,
-        description='Keep documents of which this is true, such as \'lang == "en" and num_tokens > '
-        "50': columns, comparisons, and, or, not. What a missing value leaves open is not true.",
+        description='Keep documents where this is true, such as \'lang == "en" and num_tokens > '
+        "50': columns, comparisons, and, or, not. A null result (missing value) is not true.",
     )
     drop_copies: Annotated[DropCopies | None, Decides("copies", if_best)] = Field(
         default=None,
@@ -95,7 +97,7 @@ class FilterConfig(BaseModel):
     ] = Field(default=None, description="Keep and name buckets: head,middle,tail.")
     bucket_percentiles: Annotated[
         tuple[Percent, Percent] | None, Pair, Shown(default="terciles", form="P,P")
-    ] = Field(default=None, description="Where middle and tail begin.")
+    ] = Field(default=None, description="Percentiles at which middle and tail begin.")
     bucket_folders: bool = Field(
         default=False, description="Write one folder per bucket instead of a column."
     )
@@ -106,16 +108,17 @@ class FilterConfig(BaseModel):
         description="Take the cut-offs of each group from a file, not from percentiles: the JSON "
         "of a dry run, or the _filter.json of an output.",
     )
-    weight: Annotated[Weight | None, Shown(default="documents")] = Field(
-        default=None, description="What percentiles are percentiles of."
+    weight: Annotated[Weight | None, Shown(default=UNWEIGHTED)] = Field(
+        default=None, description="Whether percentiles are over documents, tokens or bytes."
     )
     within: str | None = Field(
-        default=None,
-        description="A carried column: percentiles, buckets and a budget inside each group.",
+        default=None, description="A carried column: percentiles, buckets and budget per group."
     )
     sample_toward: Annotated[
         tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD"), Decides("sample", always)
-    ] = Field(default=None, description="Sample with a Gaussian over the metric.")
+    ] = Field(
+        default=None, description="Sample with probability exp(-z^2/2), z = (metric - MEAN) / SD."
+    )
     budget_tokens: Annotated[Amount, Shown(form="TOKENS")] = Field(
         default=None, description="Keep at most this many tokens: 300k, 50M, 2B."
     )
@@ -124,7 +127,7 @@ class FilterConfig(BaseModel):
     )
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
         default=None,
-        description="What the budget takes first; the middle is the median by tokens or bytes.",
+        description="Which documents to keep first; middle is nearest the token or byte median.",
     )
     shares: Annotated[
         dict[str, Share] | Literal["proportional"] | None,
@@ -151,7 +154,7 @@ class FilterConfig(BaseModel):
     )
     add_columns: bool = Field(default=False, description="Also write the score columns.")
     partial: bool = Field(
-        default=False, description="Use what there is of a run with missing parts."
+        default=False, description="Use the parts that exist of an incomplete run."
     )
     force: bool = Field(default=False, description="Write even if the rules keep nothing.")
 
@@ -170,7 +173,7 @@ class FilterConfig(BaseModel):
 
     @property
     def chosen_weight(self) -> Weight:
-        return self.weight or "documents"
+        return self.weight or UNWEIGHTED
 
     @property
     def budget(self) -> tuple[Literal["tokens", "bytes"], int] | None:
@@ -223,7 +226,7 @@ def columns_of_where(config: FilterConfig) -> list[str]:
 
 
 def _check(config: FilterConfig) -> None:
-    """Rules that contradict each other, or that nothing would come of. Raises ConfigError."""
+    """Raises ConfigError for rules that contradict each other or have no effect."""
     if not config.rules():
         *others, last = map(named, RULES)
         raise ConfigError(
@@ -241,7 +244,7 @@ def _check(config: FilterConfig) -> None:
                 hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave it out",
             )
     if isinstance(config.shares, dict) and not any(config.shares.values()):
-        raise ConfigError(f"{named('shares')} has nothing but zeros", hint="give one above 0")
+        raise ConfigError(f"{named('shares')} are all 0", hint="give at least one share above 0")
     if config.weight and not any(rule.by_percentile for rule in config.rules().values()):
         raise ConfigError(
             f"{named('weight')} is given, but no rule takes percentiles",
@@ -253,13 +256,14 @@ def _check(config: FilterConfig) -> None:
         )
     own, named_by_where = config.own_metric, columns_of_where(config)
     if own and own not in [*config.metrics(), *named_by_where]:
+        second = named("minus" if config.minus else "over")
         raise ConfigError(
-            f"no rule uses the {own} of the two runs",
-            hint=f"leave out {named('metric')}, or give {named('min')} or {named('max')} of {own}",
+            f"{second} is given, but no rule uses the metric {own}",
+            hint=f"add {named('min')} or {named('max')} of {own}, or leave it out",
         )
     in_groups = any(rule.in_groups for rule in config.rules().values())
-    for first, second in (("metric", config.reads_metric), ("within", in_groups)):
-        if getattr(config, first) and not second:
+    for first, is_used in (("metric", config.reads_metric), ("within", in_groups)):
+        if getattr(config, first) and not is_used:
             raise ConfigError(
                 f"{named(first)} is given, but no rule uses it",
                 hint=f"add {' or '.join(map(named, GROUPED))}, or leave it out",

@@ -90,7 +90,7 @@ def of_groups(
         known = [_shown(name) for name in list(by_name)[:SHOWN]]
         more = f", and {len(missing) - 1:,} more groups" if len(missing) > 1 else ""
         raise ConfigError(
-            f"{named('cutoffs')} has none for '{_shown(missing[0])}'{more}",
+            f"{named('cutoffs')} has no cut-offs for '{_shown(missing[0])}'{more}",
             hint=near_or_known(_shown(missing[0]), known),
         )
     return found.with_columns(

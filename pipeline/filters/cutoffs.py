@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.filters.config import Weight
 from pipeline.filters.rule import group_value, metric_value
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.order_statistics import (
     COARSE,
@@ -93,15 +93,15 @@ def find_cutoffs(
     metric: str,
     within: str | None,
     ends: dict[str, End],
-    weight: Weight = "documents",
+    weight: Weight = UNWEIGHTED,
 ) -> pl.DataFrame:
     """[group, documents, and each end by its name]: a row for each group with a scored document,
     in order. Two passes over the rows."""
-    weights = pl.lit(1, pl.Int64) if weight == "documents" else column_named(weight)
+    weights = pl.lit(1, pl.Int64) if weight == UNWEIGHTED else column_named(weight)
     values = rows.filter("scored").select(
         group=group_value(within), key=sortable_bits(metric_value(metric)), weight=weights
     )
-    is_weighted = weight != "documents"
+    is_weighted = weight != UNWEIGHTED
     counted, groups = _sizes(values, is_weighted=is_weighted)
     sizes = groups.select("total", "squares").unique()
     sides = [

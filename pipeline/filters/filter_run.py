@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from pipeline.errors import ConfigError
-from pipeline.filters.config import DropCopies, FilterConfig, Prefer, Weight, load_filter_config
+from pipeline.filters.config import DropCopies, FilterConfig, Prefer, load_filter_config
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
 from pipeline.filters.spelling import Bucket
 from pipeline.settings.names import near_or_known
+from pipeline.settings.weights import Weight
 
 PLACES = ("run", "out", "corpus", "rejects", "minus", "over", "cutoffs")
 

@@ -63,7 +63,7 @@ class PreparedRun:
         if store.success() is None and not partial:
             raise RunError(
                 f"{store.location} is not finished",
-                hint=f"{RESUME}; or filter what there is with {named('partial')}",
+                hint=f"{RESUME}; or filter the parts that exist with {named('partial')}",
             )
         self.own_metric = "difference" if minus else "ratio" if over else None
         """The metric that the second run makes."""
@@ -202,7 +202,7 @@ def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[R
                 setting = "minus" if metric == "difference" else "over"
                 hint = f"name the run to compare with: {named(setting)} RUN_B"
             there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
-            wide = f": {schema.field(metric).type} is more than can be read" if there else ""
+            wide = f": {schema.field(metric).type} has too many digits" if there else ""
             raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
     for rule in rules:
         if rule.within is not None:
@@ -214,11 +214,13 @@ def _check_group(manifest: Manifest, setting: str, name: str) -> None:
     if name not in groupable:
         raise ConfigError(
             f"no carried column '{name}' ({named(setting)})",
-            hint=f"{near_or_known(name, groupable)}; to have others, carry them when scoring",
+            hint=f"{near_or_known(name, groupable)}; to use another column, carry it when scoring",
         )
     kind = manifest.arrow_schema().field(name).type
     if pa.types.is_nested(kind):
-        raise ConfigError(f"column '{name}' holds lists or structs: no groups ({named(setting)})")
+        raise ConfigError(
+            f"cannot group by column '{name}' ({named(setting)}): it holds lists or structs"
+        )
     try:
         check_groupable(name, kind)
     except RunError as error:

@@ -173,7 +173,7 @@ class FilterWriter:
         if unreadable:
             more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
             raise WinnowError(
-                f"{unreadable[0]}{more}; the output is not whole",
+                f"{unreadable[0]}{more}; the output is incomplete",
                 hint="repair it and run the same command again; what is written is kept",
             )
 
@@ -233,7 +233,7 @@ class FilterWriter:
             store = self._request.run.rows.store
             raise RunError(
                 f"{store.root.show(store.part_name(index))} does not have the input rows in order",
-                hint=f"verify {store.location}: that names every damaged part",
+                hint=f"verify {store.location} to list every damaged part",
             )
 
 

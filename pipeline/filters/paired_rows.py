@@ -54,7 +54,7 @@ class ScoreRows:
                 )
         if difference := _difference(self.manifest, other.manifest):
             raise RunError(
-                f"{self.store.location} and {other.store.location} are not of the same corpus: "
+                f"{self.store.location} and {other.store.location} did not score the same corpus: "
                 f"{difference}",
                 hint="score the same corpus, with the same text column and limit, in both runs",
             )
@@ -67,7 +67,7 @@ class ScoreRows:
         wrong = frame.select((~pl.all_horizontal(same)).sum()).collect(engine="streaming").item()
         if wrong:
             raise RunError(
-                f"{wrong:,} documents have another text in {other.store.location} than in "
+                f"{wrong:,} documents have different texts in {other.store.location} and "
                 f"{self.store.location}",
                 hint="the corpus was changed between the two runs; score it again",
             )

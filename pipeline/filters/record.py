@@ -181,11 +181,11 @@ def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
     if changes := differences(existing.identity, plan.identity):
         raise RunError(
             f"{root.location} holds the output of another filter: {'; '.join(changes)}",
-            hint=f"choose a new {named(setting)}, or repeat the rules that started it",
+            hint=f"choose a new {named(setting)}, or use the same rules as before",
         )
     if existing.kept != plan.kept:
         raise RunError(
-            f"{root.location} was started when the run had other scores",
+            f"{root.location} was started from scores that have changed since",
             hint=f"choose a new {named(setting)}",
         )
     return root.exists(DONE)

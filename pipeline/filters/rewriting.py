@@ -188,7 +188,7 @@ def _rewrite(
             f"it has {metadata.num_rows:,} rows, had {job.num_rows:,} when it was scored"
         )
     if job.text_column not in file.schema.names:
-        raise UnreadableFileError(f"it has no column '{job.text_column}' any more")
+        raise UnreadableFileError(f"it no longer has the column '{job.text_column}'")
     schema = file.schema
     for field in routes.added:
         schema = schema.append(field)

@@ -183,7 +183,7 @@ def _reuse(
     other = RunStore(run)
     if reason:
         log.warning(
-            "of %s %s rows are taken over: %s",
+            "of %s %s rows are reused: %s",
             other.location,
             f"{sum(shard.num_rows for shard in kept):,}" if kept else "no",
             reason,
@@ -202,5 +202,5 @@ def _check_same_run(
     if changes:
         raise RunError(
             f"{store.location} holds another run: {'; '.join(changes)}",
-            hint=f"choose a new {named('out')}, or repeat the settings that started this run",
+            hint=f"choose a new {named('out')}, or use the same settings as before",
         )

@@ -124,7 +124,7 @@ def verdict_of(ranking: list[RankedMetric]) -> str:
     if not best.separates:
         return (
             f"Nothing separates them: the best area, {best.auc:.3f} of {best.metric}, is no "
-            f"further from 0.5 than chance would take it ({best.by_chance:.3f})."
+            f"further from 0.5 than expected by chance ({best.by_chance:.3f})."
         )
     side = "higher" if best.auc > 0.5 else "lower"
     return (

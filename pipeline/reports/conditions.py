@@ -78,7 +78,11 @@ def condition(
         case Text() if _has_text(kind):
             worth, compared = value.value, as_text(compared, kind)
         case _:
-            fail(source, value.start, f"column '{named.value}' is {kind}: not to be compared so")
+            fail(
+                source,
+                value.start,
+                f"column '{named.value}' is {kind}, which cannot be compared this way",
+            )
     compares: pl.Expr = holds(compared, pl.lit(worth))
     outside = outside_calendar(column(named.value), kind)
     if outside is not None:  # before, or after, every date that can be written
@@ -95,7 +99,7 @@ def kind_of(column: Name | Text, source: str, kinds: Kinds) -> pl.DataType:
         fail(source, column.start, f"no column '{column.value}'", hint=hint)
     kind = kinds[column.value]
     if is_too_wide(kind):
-        said = f"column '{column.value}' is {kind}: more digits than can be read"
+        said = f"column '{column.value}' is {kind}, which has too many digits to be read"
         fail(source, column.start, said)
     return kind
 

@@ -37,12 +37,12 @@ def read_text(
         with open_file(root, file, [name]) as source:
             columns = [batch.column(0) for _, batch in source.rows_at(np.array([row]), [name])]
         if not columns:
-            return None, f"{file} has no row {row} any more"
+            return None, f"{file} no longer has row {row}"
         check_texts(file, row, columns[0], pa.array([text_hash], pa.int64()))
     except UnreadableFileError as error:
         cause = error.__cause__ or error
         if isinstance(cause, FileNotFoundError):
-            return None, f"{file} is not in {root.location} any more"
+            return None, f"{file} is no longer in {root.location}"
         return None, f"{file} cannot be read: {first_line(cause)}"
     except WinnowError as error:
         return None, str(error)
@@ -85,7 +85,7 @@ def _encode(manifest: Manifest, text: str) -> tuple[list[int], list[tuple[int, i
     backend = backend_of(manifest.rules)
     model = backend.load_model(ScoringConfig(model=folder, offline=True), digest_weights=False)
     if model.tokenizer_digest != manifest.fingerprint["tokenizer"]:
-        raise ModelError(f"the tokenizer in {folder} is not the one of this run any more")
+        raise ModelError(f"the tokenizer in {folder} is no longer the one of this run")
     (encoded,) = backend.tokenizer(folder).encode([text], offsets=True)
     assert encoded.offsets is not None
     return encoded.ids, encoded.offsets

@@ -142,12 +142,12 @@ def read_excerpts(
         try:
             for row, text in _texts(root, file, list(hashes), text_column):
                 found[file, row] = _excerpt(file, row, text, hashes[row])
-            reason = f"{file} has no such row any more"
+            reason = f"{file} no longer has that row"
         except (WinnowError, pa.ArrowException) as error:
             cause = error.__cause__ or error
             reason = f"{file} cannot be read: {first_line(cause)}"
             if isinstance(cause, FileNotFoundError):
-                reason = f"{file} is not in the corpus any more"
+                reason = f"{file} is no longer in the corpus"
         for row in hashes:
             found.setdefault((file, row), {"excerpt": None, "missing": reason})
     return found

@@ -264,7 +264,7 @@ def _tokens(source: str) -> list[_Token]:
         if match is None:
             start = at + len(source[at:]) - len(source[at:].lstrip())
             if source[start] in "\"'":
-                fail(source, start, "a text that does not end")
+                fail(source, start, "a string without a closing quote")
             if source[start].isdecimal():
                 number = re.match(r"[\w.%]+", source[start:])
                 fail(source, start, f"{number and number[0]!r} is not a number", hint=NUMBERS)

@@ -61,7 +61,7 @@ class Gate:
                 figure = None if term.figure.name == PSI else term.figure
                 self.run.want(one.source, figure, column)
                 if term.needs_baseline and baseline is None:
-                    said = f"{term.source} needs a baseline, and none is named"
+                    said = f"{term.source} needs a baseline, and none is given"
                     fail(one.source, term.start, said, hint=f"give {named('baseline')}")
                 if term.end is not None:
                     self.run.want_interval(column)

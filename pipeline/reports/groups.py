@@ -221,7 +221,8 @@ def check_group(column: str, manifest: Manifest) -> None:
         carried = ", ".join(manifest.carried) or "nothing"
         hint = f"did you mean '{near}'?" if near else f"this run carries {carried}"
         raise RunError(
-            f"no carried column '{column}' to group by", hint=f"{hint}; carry others when scoring"
+            f"no carried column '{column}' to group by",
+            hint=f"{hint}; to use another column, carry it when scoring",
         )
     check_groupable(column, manifest.arrow_schema().field(column).type)
 

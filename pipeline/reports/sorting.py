@@ -109,9 +109,11 @@ class SortsBy(BaseModel):
         ]
         said = [self.verdict]
         if named:
-            said.append(f"Nearly one score, which tells nothing there: {'; '.join(named)}.")
+            said.append(
+                f"Nearly constant scores, which do not rank documents there: {'; '.join(named)}."
+            )
         if self.command is not None:
-            said.append(f"To filter so: {self.command}")
+            said.append(f"To apply this: {self.command}")
         return " ".join(said)
 
 
@@ -238,10 +240,10 @@ def _said(one: Factor) -> str:
 def _nothing(ordered: list[Factor]) -> str:
     known = [one for one in ordered if one.share is not None]
     if not known:
-        return "There are no two groups of documents whose scores could be told apart."
+        return "There are no two groups of documents to compare."
     best = known[0]
     why = "little to act on" if best.is_certain else "no more than chance"
     return (
-        f"Nothing that is known of the documents sorts them: the largest share {DIFFERENCES}, "
-        f"{100 * (best.share or 0.0):.1f}% by {best.name}, is {why}."
+        f"No known property of the documents explains their scores: the largest share "
+        f"{DIFFERENCES}, {100 * (best.share or 0.0):.1f}% by {best.name}, is {why}."
     )

@@ -114,7 +114,7 @@ def separation(report: Report) -> list[Table]:
         title=f"What keeping {bounds} would remove",
         caption=f"It removes {share(one.labelled_removed)} of the labelled documents and "
         f"{share(one.rest_removed)} of the rest; no cut has a larger difference (Youden J, "
-        f"{one.youden_j:.3f}).{warning} To filter so: {one.command}",
+        f"{one.youden_j:.3f}).{warning} To apply this: {one.command}",
         columns=(found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
         rows=[
             (

@@ -80,16 +80,16 @@ def read_term(source: str, operand: Text | Name | Call) -> Term:
     """What an operand stands for, as far as words say. Raises ConfigError, with a caret."""
     match operand:
         case Text():
-            fail(source, operand.start, "a figure is a number, not a text")
+            fail(source, operand.start, "a figure is a number, not a string")
         case Name():
             return read_term(source, Call(operand.value, (), operand.start, operand.value))
     call = operand
     if call.name in AGAINST:
         inner = _inner(source, call, 0, f"{call.name} takes a figure: {call.name}(tokens)")
         if inner.needs_baseline:
-            fail(source, inner.start, f"{inner.source} is of two runs already")
+            fail(source, inner.start, f"{inner.source} already compares two runs")
         if inner.end is not None and call.name != "baseline":
-            fail(source, inner.start, f"write {inner.end}({call.name}(...)), the other way round")
+            fail(source, inner.start, f"write {inner.end}({call.name}(...)) instead")
         return replace(inner, source=call.source, start=call.start, against=call.name)
     if call.name in ENDS:
         said = f"{call.name} takes one of these figures: {', '.join(HAVE_INTERVALS)}"

@@ -11,7 +11,7 @@ from pipeline.reports.provenance import Provenance
 from pipeline.reports.report import Report
 from pipeline.reports.requirements import Finding, GroupFinding
 from pipeline.reports.sampled import Sampled
-from pipeline.schema import LARGEST
+from pipeline.schema import LARGEST, SCORED
 from pipeline.verification.verify import Verification
 
 COLUMNS = (
@@ -167,7 +167,7 @@ def notes(report: Report) -> list[str]:
     found += quantile_notes(report.overall)
     for file, reason in coverage.unreadable_files.items():
         found.append(f"Not read: {plain(file)}: {plain(reason)}")
-    unscored = {k: v for k, v in coverage.statuses.items() if k not in ("ok", "truncated")}
+    unscored = {k: v for k, v in coverage.statuses.items() if k not in SCORED}
     if unscored:
         counts = ", ".join(f"{count:,} {status}" for status, count in unscored.items())
         found.append(f"Documents without a score: {counts}.")

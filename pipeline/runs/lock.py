@@ -61,7 +61,7 @@ class RunLock:
         if held is not None and is_alive(held):
             raise RunError(
                 f"{self._root.location} is being written by {held}",
-                hint="wait for it or stop it; the lock is taken over once its holder is gone",
+                hint="wait for it to finish or stop it; its lock expires once it has stopped",
             )
         # A lock that is there and cannot be read is torn: it appears with its content, so nobody
         # who lives is still writing it.

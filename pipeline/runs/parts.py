@@ -161,7 +161,7 @@ def read_metadata(source: Any) -> pq.FileMetaData:
     size = source.size()
     tail = _read_tail(source, min(size, TAIL_BYTES))
     if len(tail) < ENDING_BYTES or not tail.endswith(MAGIC):
-        raise DamagedPartError("it does not end as Parquet does")
+        raise DamagedPartError("it does not end like a Parquet file")
     needed = _footer_bytes(tail)
     if needed > size:
         raise DamagedPartError("its footer is longer than the file")
@@ -192,7 +192,7 @@ def check_body(path: str, checksums: PartChecksums) -> None:
     with Path(path).open("rb", buffering=0) as file:
         file.seek(-ENDING_BYTES, os.SEEK_END)
         if file.tell() + ENDING_BYTES - _footer_bytes(file.read()) != checksums.body_bytes:
-            raise DamagedPartError("it has another length than it was written with")
+            raise DamagedPartError("its length is not the one recorded when it was written")
         file.seek(0)
         block = memoryview(bytearray(min(BLOCK_BYTES, checksums.body_bytes)))
         crc32, left = 0, checksums.body_bytes

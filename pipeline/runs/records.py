@@ -51,9 +51,9 @@ def form_version(newest: int, *, oldest: int = 1) -> AfterValidator:
 
     def check(found: int) -> int:
         if found > newest:
-            said = "was written by a newer Winnow, in form {found}; this one reads {newest}"
+            said = "was written by a newer Winnow, in format {found}; this one reads {newest}"
         elif found < oldest:
-            said = "was written by an older Winnow, in form {found}; this one reads {newest}"
+            said = "was written by an older Winnow, in format {found}; this one reads {newest}"
         else:
             return found
         raise PydanticCustomError(OTHER_FORM, said, {"found": found, "newest": newest})
@@ -70,7 +70,7 @@ def by_kind(find: Callable[[str], type[BaseModel] | None], *, first: str) -> Bef
         name = str(found.get("kind", first))
         kind = find(name)
         if kind is None:
-            said = "has scores of the kind {name}, which this Winnow does not know"
+            said = "has scores of the kind {name}, which this version of Winnow does not know"
             raise PydanticCustomError(OTHER_FORM, said, {"name": name})
         return kind.model_validate(found)
 

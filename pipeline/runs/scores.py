@@ -163,7 +163,7 @@ class Parts:
             pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as parquet,
         ):
             if not parquet.schema_arrow.equals(schema):
-                raise DamagedPartError("it has other columns than the run")
+                raise DamagedPartError("its columns are not those of the run")
             for group in range(parquet.num_row_groups):
                 table = parquet.read_row_group(group, columns=columns)
                 # Polars takes for granted what a damaged page header can break.
@@ -234,9 +234,9 @@ def read_footer(store: RunStore, manifest: Manifest, shard: Shard) -> PartFooter
         assert reuse is not None
         numbers[reuse.run_id] = reuse.shards[shard.id]
     if changes := differences(manifest.fingerprint, footer.fingerprint):
-        what = f"is of another fingerprint: {'; '.join(changes)}"
+        what = f"has another fingerprint: {'; '.join(changes)}"
     elif footer.run_id not in numbers and not is_reused:
-        what = f"is of another run, {footer.run_id}; this one is {manifest.run_id}"
+        what = f"belongs to another run, {footer.run_id}; this one is {manifest.run_id}"
     elif footer.shard != numbers.get(footer.run_id, footer.shard):
         what = f"has the scores of another shard, {footer.shard}"
     elif footer.totals.num_rows != shard.num_rows:
@@ -263,7 +263,7 @@ def _refuse_missing(store: RunStore, manifest: Manifest, missing: list[int]) -> 
     more = f", and {len(lost) - 1:,} more of {len(manifest.shards):,}" if len(lost) > 1 else ""
     raise RunError(
         f"{store.root.show(name)} is missing{more}",
-        hint=f"{RESUME}; or read what there is with {named('partial')}",
+        hint=f"{RESUME}; or read the parts that exist with {named('partial')}",
     )
 
 

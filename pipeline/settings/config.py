@@ -64,14 +64,17 @@ class ScoringConfig(BaseModel):
     )
     prefix: Prefix = Field(
         default="auto",
-        description="What the first token is scored against: auto is bos, else eos; none leaves "
-        "it unscored.",
+        description="Token put before each document, so that its first token is scored: auto is "
+        "bos, or else eos; none leaves the first token unscored.",
     )
     long_documents: LongDocuments = Field(
         default="window", description="What to do with documents longer than a window."
     )
     min_k_percent: float = Field(
-        default=20.0, gt=0, le=100, description="Least likely tokens that min_k_logprob averages."
+        default=20.0,
+        gt=0,
+        le=100,
+        description="Percentage of tokens, the least likely ones, that min_k_logprob averages.",
     )
     token_logprobs: bool = Field(
         default=False, description="Also write each token's log-probability, as lists."
@@ -84,14 +87,17 @@ class ScoringConfig(BaseModel):
     )
     scoring: AskedScoring = Field(
         default="auto",
-        description="Compute log-probabilities inside the worker (fused) or by the engine's "
-        "public path (prompt_logprobs); auto is fused where its parity is tested.",
+        description="Compute log-probabilities inside the engine's worker (fused) or request them "
+        "from the engine (prompt_logprobs); auto is fused for the architectures that it is tested "
+        "with.",
     )
     tensor_parallel_size: int = Field(
-        default=1, ge=1, description="GPUs of one machine that share the model."
+        default=1,
+        ge=1,
+        description="GPUs per engine; the model is split across them, on one machine.",
     )
     max_num_batched_tokens: Annotated[int | None, Shown(default="from vocabulary and memory")] = (
-        Field(default=None, ge=1, description="Tokens that an engine takes per step.")
+        Field(default=None, ge=1, description="Maximum number of tokens per engine step.")
     )
     offline: bool = Field(
         default=False,
@@ -102,13 +108,18 @@ class ScoringConfig(BaseModel):
         description="Run the Python code that comes with the model; recorded in the manifest.",
     )
     dedup: bool = Field(
-        default=True, description="Score exact copies inside a shard once; the rows are the same."
+        default=True,
+        description="Score exact copies within a shard once; the score rows are the same.",
     )
 
     def model_options(self) -> dict[str, Any]:
         """How to find the model: the keyword arguments of `load_model`."""
         names = ("revision", "trust_remote_code", "offline")
         return {name: getattr(self, name) for name in names}
+
+    def rule_options(self) -> dict[str, Any]:
+        """What every kind of scorer notes down in its rules as it was asked for."""
+        return {name: getattr(self, name) for name in ("long_documents", "min_k_percent")}
 
 
 class ScoringSettings(TypedDict, total=False):
@@ -153,7 +164,7 @@ class ScoreConfig(ScoringConfig):
         Workers | None,
         BeforeValidator(_parse_workers),
         Shown(default="one per GPU, or one per machine without GPUs"),
-    ] = Field(default=None, description="Engines to run, or MIN:MAX as machines come and go.")
+    ] = Field(default=None, description="Number of engines, or MIN:MAX as machines join and leave.")
     limit: int | None = Field(
         default=None, ge=1, description="Score only the first rows of the corpus."
     )
@@ -162,7 +173,7 @@ class ScoreConfig(ScoringConfig):
     ] = Field(default=None, ge=1, description="Estimated tokens per shard.")
     reuse: str | None = Field(
         default=None,
-        description="A run to reuse parts of, where files and fingerprint are the same.",
+        description="A run to reuse scores from, where files and fingerprint are the same.",
     )
     trace: str | None = Field(
         default=None,
@@ -178,7 +189,7 @@ class ScoreConfig(ScoringConfig):
     wait_minutes: float = Field(
         default=60,
         gt=0,
-        description="Longest wait for an engine to start, to come back, or to make progress.",
+        description="Minutes to wait for an engine to start, reconnect or make progress.",
     )
 
     @model_validator(mode="after")

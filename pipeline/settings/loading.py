@@ -78,8 +78,8 @@ def _refuse_empty(settings: dict[str, Any], kind: type[BaseModel]) -> None:
             continue
         if value == "" or (isinstance(value, tuple) and "" in value):
             raise ConfigError(
-                f"{named(key)} is an empty text",
-                hint="is a variable of the shell unset? Leave the setting out for its default",
+                f"{named(key)} is empty",
+                hint="is a shell variable unset? Leave the setting out to use its default",
             )
 
 

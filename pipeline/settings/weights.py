@@ -17,5 +17,7 @@ class Weighted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     weight: Weight = Field(
-        default=UNWEIGHTED, description="What percentiles and distributions are of."
+        default=UNWEIGHTED,
+        description="Compute percentiles and distributions over documents, or weighted by their "
+        "tokens or bytes.",
     )

@@ -116,7 +116,7 @@ class Root:
                 os.scandir(path).close()
         except OSError as error:
             if Path(path).is_symlink():
-                return f"a link that leads nowhere, to {Path(path).readlink()} ({error.strerror})"
+                return f"a broken link to {Path(path).readlink()} ({error.strerror})"
             return f"{error.strerror}"
         return "a folder, not a file" if stat.S_ISDIR(mode) else "neither a file nor a folder"
 
@@ -236,7 +236,7 @@ def open_root(location: str) -> Root:
     """
     if not location:
         raise UsageError(
-            "a location is empty", hint="is a variable of the shell unset? . is the current folder"
+            "a location is empty", hint="is a shell variable unset? Use . for the current folder"
         )
     if "://" not in location:
         path = str(Path(location).expanduser().absolute())

@@ -79,9 +79,9 @@ def refuse_hub(*locations: str | None) -> None:
         if location is not None and location.startswith("hf://"):
             _refuse_secrets(location)
             raise UsageError(
-                f"{location} is on the hub, and the hub is not asked: {named('offline')} or "
+                f"{location} is on the hub, which is not contacted: {named('offline')} or "
                 "HF_HUB_OFFLINE is set",
-                hint="name a copy in a folder or an object store, or do not ask for offline",
+                hint=f"give a copy in a folder or an object store, or leave out {named('offline')}",
             )
 
 

@@ -92,7 +92,7 @@ def explained(error: Exception, what: str, seconds: float) -> WinnowError:
     reason = reason_of(error)
     if REFUSED.search(str(error)):
         return AccessError(
-            f"{what}: the store refuses: {reason}",
+            f"{what}: the store refused access: {reason}",
             hint="check that the credentials here are still valid and allow this",
         )
     return StoreError(

@@ -133,7 +133,7 @@ def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
         row, reason = numbers[len(texts)], first_line(error.__cause__ or error)
         raise CorpusError(f"cannot read {file} row {row} to rescore it: {reason}") from error
     if len(texts) < len(numbers):
-        raise CorpusError(f"{file} has no row {numbers[len(texts)]} any more")
+        raise CorpusError(f"{file} no longer has row {numbers[len(texts)]}")
     return texts
 
 

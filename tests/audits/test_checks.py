@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.audits.checks import MOST_FINDINGS, NO_BASELINE, check_bound, check_expression
 from pipeline.audits.record import Check, Part
-from pipeline.audits.require import Require
+from pipeline.audits.require import BOUNDS, Require
 from pipeline.reports.figures import Figures
 from pipeline.reports.gate import Gate, PsiValues
 from pipeline.reports.term_values import Missing, Rows
@@ -245,3 +245,12 @@ def test_an_expression_that_cannot_be_judged_fails():
     assert "no document of the baseline has source = 'new'" in found.findings[0].detail
     [bound] = check(tonight, before, metric="num_tokens", by="source", max_increase=0.05)
     assert (bound.state, bound.num_skipped) == ("pass", 1)
+
+
+@pytest.mark.parametrize("before", [8, 12])
+def test_a_bound_may_look_at_a_figure_in_several_ways(monkeypatch, before):
+    either_way = "increase({figure}) > {limit} or decrease({figure}) > {limit}"
+    monkeypatch.setitem(BOUNDS, "max_increase", either_way)
+    [found] = check(documents(10), documents(before), metric="num_documents", max_increase=0.1)
+    assert found.state == "fail"
+    assert (found.findings[0].value, found.findings[0].baseline) == (10.0, before)

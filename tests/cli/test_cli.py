@@ -74,7 +74,7 @@ BAD_REQUESTS = {
     "not text": (["{corpus}", "--text-column", "id"], "column 'id' is int64, not text"),
     "no model": (["{corpus}", "--model", "/nowhere/model"], "no such model folder: /nowhere/model"),
     "not a model": (["{corpus}", "--model", "{corpus}"], "it has no config.json"),
-    "window too long": (["{corpus}", "--window-tokens", "5000"], "is more than"),
+    "window too long": (["{corpus}", "--window-tokens", "5000"], "exceeds the maximum"),
     "window too short": (["{corpus}", "--window-tokens", "1"], "--window-tokens = 1: must be"),
     "context too long": (["{corpus}", "--context-tokens", "511"], "leaves no room"),
     "no such dtype": (["{corpus}", "--dtype", "int8"], "--dtype = 'int8': must be"),
@@ -183,13 +183,11 @@ def test_a_dry_run_names_unreadable_files_and_what_is_reused(winnow, tiny_model,
     assert code == 0
     plan = json.loads(out)
     assert (plan["rows"], plan["rows_reused"], plan["not_reused"]) == (3, 3, None)
-    assert plan["unreadable"] == {
-        "z.parquet": "a link that leads nowhere, to gone (No such file or directory)"
-    }
+    assert plan["unreadable"] == {"z.parquet": "a broken link to gone (No such file or directory)"}
 
     (corpus / "0.parquet").unlink()
     _, out, err = winnow("score", corpus, *options, "--reuse", run)
-    assert "Unreadable: z.parquet: a link that leads nowhere" in " ".join(err.split())
+    assert "Unreadable: z.parquet: a broken link to" in " ".join(err.split())
     assert "2 rows are of 0.parquet, which changed" in " ".join(out.split())
 
 
@@ -212,7 +210,7 @@ def test_a_plan_says_what_it_would_take_over_and_counts_the_rest(winnow, tiny_mo
     shown = " ".join(out.split())
     assert "rows reused 1 not reused 2 rows are of 0.parquet, which changed" in shown
     assert "estimated tokens 8 " in shown
-    assert "every document counted; rows taken over are left out" in shown
+    assert "every document counted; reused rows are not counted" in shown
 
     code, out, err = winnow("plan", tmp_path / "corpus", "--reuse", run)
     assert (code, out) == (2, "")

@@ -124,4 +124,4 @@ def test_offline_no_run_is_on_the_hub(audits, winnow, key, monkeypatch):
     audits.file.write_text(f'{text}{rest}{key} = "hf://datasets/org/runs"\n')
     code, out, err = winnow(audits.file, "--night", NIGHT)
     assert (code, out) == (2, "")
-    assert err.startswith("Error: hf://datasets/org/runs is on the hub, and the hub is not asked")
+    assert err.startswith("Error: hf://datasets/org/runs is on the hub, which is not contacted")

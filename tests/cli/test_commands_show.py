@@ -102,9 +102,9 @@ REFUSED = {
     "a row beyond the end": (["b.parquet", 2], "b.parquet has no row 2"),
     "an id that is not there": (["--id", "none"], "no document of this run has the id 'none'"),
     "an id of two": (["--id", "twice"], f"{FILE} 6, {FILE} 7"),
-    "nothing": ([], "name it by FILE and ROW, or by --id"),
-    "a file without a row": (["b.parquet"], "name it by FILE and ROW, or by --id"),
-    "both": (["b.parquet", 0, "--id", "i1"], "name it by FILE and ROW, or by --id"),
+    "nothing": ([], "give FILE and ROW, or --id"),
+    "a file without a row": (["b.parquet"], "give FILE and ROW, or --id"),
+    "both": (["b.parquet", 0, "--id", "i1"], "give FILE and ROW, or --id"),
     "a group of nothing": (["b.parquet", 0, "--by", "lnag"], "did you mean 'lang'?"),
 }
 
@@ -156,7 +156,7 @@ def test_a_corpus_that_moved_is_named(winnow, own):
     move(own / "corpus", own / "elsewhere")
     code, _, err = winnow("show", own / "run", "a.parquet", 0)
     assert code == 1
-    assert "a.parquet is not in" in err
+    assert "a.parquet is no longer in" in err
     assert "--corpus" in err
     assert told(winnow, own / "run", "a.parquet", 0, "--corpus", own / "elsewhere")["text"]
 
@@ -172,7 +172,7 @@ def test_another_tokenizer_is_not_taken(winnow, own, tiny_model):
     assert told(winnow, own / "run", "a.parquet", 0)["tokens"]
     (own / "model/tokenizer_config.json").write_text("{}")
     _, _, err = winnow("show", own / "run", "a.parquet", 0)
-    assert f"the tokenizer in {own}/model is not the one of this run any more" in err
+    assert f"the tokenizer in {own}/model is no longer the one of this run" in err
 
 
 def test_shades_on_a_terminal(winnow, made, monkeypatch):
@@ -185,4 +185,4 @@ def test_shades_on_a_terminal(winnow, made, monkeypatch):
     assert "\x1b[30;48;2;255;" in out.getvalue()
     monkeypatch.setattr(show, "MOST_CHARACTERS", 5)
     winnow("show", made / "run", FILE, 0)
-    assert "characters more: a pipe has all of them" in out.getvalue()
+    assert "more characters: pipe the output to see all of it" in out.getvalue()

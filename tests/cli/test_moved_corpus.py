@@ -82,7 +82,7 @@ def test_a_moved_corpus_is_named(winnow, run, corpus, tmp_path, spelling):
     move(corpus, tmp_path / "archive" / "web")
     code, _, err = winnow("filter", run, "--out", tmp_path / "out", *RULE)
     assert code == 2
-    assert f"the corpus has no {corpus}/a.parquet any more (and 1 more)" in err
+    assert f"{corpus}/a.parquet is no longer in the corpus (and 1 more)" in err
     assert "name the new place with --corpus" in err
     assert not any(one["excerpt"] for one in report_of(winnow, run))
     assert not corpus_check(winnow, run)["passed"]

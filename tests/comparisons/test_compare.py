@@ -424,7 +424,7 @@ def test_an_excerpt_that_cannot_be_shown_says_why(tmp_path):
     assert not found["a.parquet", 0].is_whole
     assert found["a.parquet", 1].missing == "the text is not the one that was scored"
     assert found["a.parquet", 2].excerpt == "as it was"
-    assert found["gone.parquet", 0].missing == "gone.parquet is not in the corpus any more"
+    assert found["gone.parquet", 0].missing == "gone.parquet is no longer in the corpus"
     page = to_markdown(compare_runs(stores, resamples=FEW))
     assert f"| {'x' * 120}… |" in page
     assert "gone" in page

@@ -102,7 +102,7 @@ def test_parquet_that_is_packed_or_not_whole_is_an_unreadable_file(tmp_path, end
     (tmp_path / f"b.Parquet.{ending}").write_bytes(b"\x1f\x8b\x08")
     _, unreadable = footers_of(tmp_path)
     assert list(unreadable) == [f"b.Parquet.{ending}"]
-    assert "unpack it, or finish its download" in unreadable[f"b.Parquet.{ending}"]
+    assert "decompress it, or finish the download" in unreadable[f"b.Parquet.{ending}"]
     assert names(tmp_path / "*.parquet") == ["a.parquet"], "a glob says which are meant"
 
 
@@ -117,7 +117,7 @@ def test_documents_in_other_formats_are_told_of(tmp_path, caplog):
         (tmp_path / name).touch()
     assert names(tmp_path) == ["a.parquet"]
     [message] = caplog.messages
-    assert message.endswith(f"left out of {tmp_path}: c.jsonl.zst and 3 more")
+    assert message.endswith(f"ignored in {tmp_path}, not Parquet: c.jsonl.zst and 3 more")
 
 
 def test_a_corpus_inside_a_hidden_folder_is_found(tmp_path):
@@ -250,8 +250,8 @@ def pipe(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "reason"),
     [
-        ("x.parquet", lambda p: link(p, "gone.parquet"), "a link that leads nowhere, to gone"),
-        ("x.parquet", lambda p: link(p, "x.parquet"), "leads nowhere.*[Tt]oo many levels"),
+        ("x.parquet", lambda p: link(p, "gone.parquet"), "a broken link to gone"),
+        ("x.parquet", lambda p: link(p, "x.parquet"), "a broken link to .*[Tt]oo many levels"),
         ("x.parquet", pipe, "neither a file nor a folder"),
     ],
     ids=["dangling link", "circular link", "pipe"],
@@ -383,7 +383,7 @@ def test_every_type_of_text_is_accepted(tmp_path, kind):
 
 def test_a_text_inside_of_another_column_is_told_of(tmp_path):
     write(tmp_path / "a.parquet", message=[{"text": "x"}], **{"a.b": ["y"]})
-    with pytest.raises(CorpusError, match=r"'message\.text' is inside of the column 'mess") as r:
+    with pytest.raises(CorpusError, match=r"'message\.text' is inside the column 'mess") as r:
         footers_of(tmp_path, "message.text")
     assert "a column of its own" in r.value.hint
     assert footers_of(tmp_path, "a.b")[1] == {}
@@ -393,9 +393,11 @@ def test_a_text_inside_of_another_column_is_told_of(tmp_path):
 def test_a_column_that_is_in_the_names_of_folders_is_not_left_out_unsaid(tmp_path, asked):
     write(tmp_path / "lang=en/a.parquet", text=["x"], source=["web"])
     footers, _ = footers_of(tmp_path)
-    with pytest.raises(CorpusError, match=r"'lang' is in the names of folders \(lang=en/\)"):
+    with pytest.raises(
+        CorpusError, match=r"'lang' is a partition column, in folder names \(lang=en/\)"
+    ):
         choose(*footers, carry=asked)
-    with pytest.raises(CorpusError, match="'lang' is in the names of folders"):
+    with pytest.raises(CorpusError, match="'lang' is a partition column"):
         choose(*footers, id_column="lang")
     assert choose(*footers, carry=("source",))[0].carried == ("source",)
 
@@ -403,7 +405,9 @@ def test_a_column_that_is_in_the_names_of_folders_is_not_left_out_unsaid(tmp_pat
 def test_so_are_those_of_folders_inside_of_them(tmp_path):
     write(tmp_path / "lang=en/year=2024/a.parquet", text=["x"], lang=["en"])
     footers, _ = footers_of(tmp_path)
-    with pytest.raises(CorpusError, match=r"'year' is in the names of folders \(year=2024/\)"):
+    with pytest.raises(
+        CorpusError, match=r"'year' is a partition column, in folder names \(year=2024/\)"
+    ):
         choose(*footers, carry=("year",))
     assert choose(*footers, carry=("lang",))[0].carried == ("lang",)
 
@@ -572,7 +576,7 @@ def test_a_default_id_that_no_score_could_hold_is_told_of_and_left(caplog):
     both = footer("a", text=TEXT, id=pa.int64()), footer("b", text=TEXT, id=TEXT)
     columns, kind, _ = choose(*both)
     assert (columns.doc_id, kind) == (None, None)
-    assert "'id' is not taken as doc_id: column 'id' has types that do not go" in caplog.text
+    assert "'id' is not taken as doc_id: column 'id' has incompatible types" in caplog.text
     with pytest.raises(CorpusError, match="incompatible types"):
         choose(*both, id_column="id")
 

@@ -50,6 +50,8 @@ def test_a_place_that_is_not_there(tmp_path):
 
 def test_a_file_that_is_missing_is_named(moved):
     root = locate(str(moved), [], None)
-    with pytest.raises(CorpusError, match=rf"{moved}/c\.parquet any more \(and 1 more\)") as raised:
+    with pytest.raises(
+        CorpusError, match=rf"{moved}/c\.parquet is no longer in the corpus \(and 1 more\)"
+    ) as raised:
         require_planned(root, ["a.parquet", "c.parquet", "d.parquet"])
     assert "corpus" in raised.value.settings

@@ -232,7 +232,7 @@ def test_damage_says_which_file_and_near_which_row(tmp_path):
 
 @pytest.mark.parametrize(
     ("remaining", "reason"),
-    [(5, "5 rows fewer than when it was planned"), (12, "8 rows fewer|near row")],
+    [(5, "5 fewer rows than when the run was planned"), (12, "8 fewer rows|near row")],
     ids=["within its row group", "whole row groups gone"],
 )
 def test_a_file_that_shrank_since_the_plan_is_unreadable(tmp_path, remaining, reason):

@@ -65,7 +65,7 @@ def test_a_hidden_name_among_others_is_refused(folder, hidden):
     name = f"data/{hidden.split('/')[0]}"
     with pytest.raises(CorpusError, match=f"{name} is hidden") as raised:
         found(folder, "data/a.parquet", name)
-    assert "put the glob in quotes" in raised.value.hint
+    assert "quote the glob" in raised.value.hint
 
 
 def test_one_that_is_not_there_or_without_parquet_is_named(folder):
@@ -82,5 +82,5 @@ def test_two_stores_are_no_corpus(folder, monkeypatch):
     from pipeline.corpus import several
 
     for one, other in (("s3://one/a", "s3://two/a"), (str(folder), "s3://one/a")):
-        with pytest.raises(CorpusError, match="are not in one store"):
+        with pytest.raises(CorpusError, match="are not in the same store"):
             several._shared([one, other])

@@ -11,10 +11,12 @@ import pytest
 from pipeline import Scorer, read_scores
 from pipeline.engine import backends
 from pipeline.engine.backends import backend_for, backend_of
+from pipeline.engine.rules import ScoringRules
 from pipeline.engine.vllm.backend import VllmBackend
-from pipeline.engine.vllm.rules import CausalRules
+from pipeline.engine.vllm.rules import AS_WRITTEN, CausalRules
 from pipeline.errors import RunError
 from pipeline.runs.store import RunStore
+from pipeline.settings.config import ScoringConfig, make_scoring_config
 from pipeline.verification.verify import verify_run
 from tests.compatibility.install import FIXTURES
 from tests.support.plans import make_manifest
@@ -111,8 +113,10 @@ def test_the_library_takes_it(unigram):
     assert found["nll"].drop_nulls().to_list() == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_scores_on_ray(unigram, tmp_path, winnow):
+def test_it_scores_on_ray(unigram, tmp_path, winnow, monkeypatch):
     """From the command line to a verified run: the kind travels to the workers with the plan."""
+    # Where workers find this kind, as they would an installed one.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     corpus, run = tmp_path / "corpus", tmp_path / "run"
     corpus.mkdir()
     pq.write_table(pa.table({"text": pa.array(TEXTS, pa.string())}), corpus / "0.parquet")
@@ -158,3 +162,26 @@ def test_damaged_rules_are_named_as_before(tmp_path):
     )
     with pytest.raises(RunError, match=r"is damaged: rules\.window_tokens: "):
         store.require_manifest()
+
+
+def test_rules_have_what_was_asked_for_whatever_the_kind():
+    asked = make_scoring_config("x", {"long_documents": "skip", "min_k_percent": 7.0})
+    assert asked.rule_options().items() >= {"long_documents": "skip", "min_k_percent": 7.0}.items()
+    # Of the others automatic may be asked for: what it comes to is recorded.
+    both = ScoringConfig.model_fields.keys() & ScoringRules.model_fields.keys()
+    assert both - {"dtype", "window_tokens"} == asked.rule_options().keys()
+
+
+def test_a_rule_that_0_1_0_did_not_have_is_written_behind_its_own():
+    """Were it left out, scores by two values of it would have one fingerprint."""
+
+    class Later(CausalRules):
+        earliest: str
+
+    known = {"prefix": "bos", "prefix_token_id": 0, "window_tokens": 9, "context_tokens": 1}
+    known |= {"dtype": "float32", "long_documents": "window", "min_k_percent": 20.0}
+    written = list(Later(**known, earliest="x").model_dump())
+    assert written[-1] == "earliest"
+    assert [name for name in written if name in AS_WRITTEN] == [
+        name for name in AS_WRITTEN if name in known
+    ]

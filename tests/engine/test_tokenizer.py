@@ -154,7 +154,9 @@ def test_a_tokenizer_without_offsets_says_what_to_do(tokenizer, monkeypatch):
     """There are still tokenizers written in Python alone; this one is made to look like them."""
     slow = type("Slow", (), {"is_fast": False})()
     monkeypatch.setattr(tokenizer, "_tokenizer", slow)
-    with pytest.raises(ModelError, match="does not say which characters a token covers") as raised:
+    with pytest.raises(
+        ModelError, match="does not report which characters a token covers"
+    ) as raised:
         tokenizer.encode(["a"], offsets=True)
     assert "prefix bos or eos" in raised.value.hint
 

@@ -66,7 +66,7 @@ def test_before_anything_is_cut_off_all_that_has_a_score_stays(scored):
     mix = count_kept(run, decide(run, asked), group_of(run, "source").groups)
     assert mix.after.documents == mix.before.documents - 1 == 241
     assert mix.unscored == {"null": 1}
-    with pytest.raises(ConfigError, match="nothing is cut off yet"):
+    with pytest.raises(ConfigError, match="the rule keeps every document"):
         exported(run, asked)
 
 

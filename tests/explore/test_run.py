@@ -39,7 +39,7 @@ def test_a_corpus_that_is_gone_is_said(tmp_path):
     store = write_run(tmp_path / "run", {"a": [row(10, 10.0, 40)]})
     run = open_run(store.location)
     assert run.corpus is None
-    assert "the corpus has no /data/corpus/a any more" in (run.corpus_fault or "")
+    assert "/data/corpus/a is no longer in the corpus" in (run.corpus_fault or "")
     with pytest.raises(CorpusError):
         open_run(store.location, corpus=str(tmp_path / "nowhere"))
 

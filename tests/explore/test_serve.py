@@ -23,7 +23,7 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 def test_a_signal_ends_it(scored, number, code):
     with exploring(scored.location, "--no-open") as server:
         started = time.monotonic()
-        assert server.end(number) == (code, "Ctrl-C ends it.\n")
+        assert server.end(number) == (code, "Press Ctrl-C to stop.\n")
         assert time.monotonic() - started < 5
 
 
@@ -71,19 +71,19 @@ def test_a_port_in_use(scored, winnow):
         said = refused(winnow, scored.location, "--port", str(port))
     assert said.splitlines() == [
         f"Error: port {port} of 127.0.0.1 is in use",
-        "Hint: choose another --port, or leave it out: then a free one is taken",
+        "Hint: choose another --port, or leave it out to use a free one",
     ]
 
 
 def test_an_address_that_is_not_this_machines(scored, winnow):
     said = refused(winnow, scored.location, "--host", "192.0.2.1", "--allow-remote")
-    assert "cannot listen at 192.0.2.1, port 0" in said
+    assert "cannot listen on 192.0.2.1, port 0" in said
 
 
 def test_other_machines_are_let_in_on_request_alone(scored, winnow):
     said = refused(winnow, scored.location, "--host", "0.0.0.0")
     assert "--host 0.0.0.0 can be reached from other machines" in said
-    assert "--allow-remote: then whoever has the address reads the run" in said
+    assert "--allow-remote: then anyone with the address can read the run" in said
     with exploring(scored.location, "--host", "0.0.0.0", "--allow-remote") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("GET", server.path, headers={"Host": "192.0.2.7:80"})
@@ -93,7 +93,7 @@ def test_other_machines_are_let_in_on_request_alone(scored, winnow):
         assert connection.getresponse().status == 421
         connection.close()
         _, said = server.end()
-    assert "Whoever has this address and reaches this machine reads the run" in said
+    assert "Anyone with this address who can reach this machine can read the run" in said
 
 
 def test_over_ssh_it_says_how_to_get_there(scored):
@@ -118,7 +118,7 @@ def test_an_unfinished_run(tmp_path, winnow):
     assert "is not finished" in refused(winnow, store.location)
     with exploring(store.location, "--partial") as server:
         _, said = server.end()
-    assert "No texts will be shown: the corpus has no /data/corpus/a any more" in said
+    assert "No texts will be shown: /data/corpus/a is no longer in the corpus" in said
     assert "The run is not complete: what is shown is partial." in said
 
 

@@ -75,7 +75,7 @@ BAD = {
     "within unused": ({"max": ["nll=1"], "within": "lang"}, "within is given, but no rule"),
     "sample": ({"sample_toward": "20,0"}, "the standard deviation of sample_toward"),
     "two others": ({"percentile": "1:9", "minus": "a", "over": "b"}, "minus and over"),
-    "other unused": ({"max": ["nll=1"], "minus": "a"}, "no rule uses the difference"),
+    "other unused": ({"max": ["nll=1"], "minus": "a"}, "no rule uses the metric difference"),
     "cutoffs and percentile": (
         {"cutoffs": "x", "percentile": "1:9"},
         "cutoffs and percentile contradict",

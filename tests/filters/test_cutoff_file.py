@@ -65,7 +65,7 @@ def test_buckets_of_another_run(made, tmp_path):
     with pytest.raises(ConfigError, match="has neither low nor high"):
         filter_run(made / "two", cutoffs=file, within="lang", max={"nll": 9e9})
     band = written(made, tmp_path / "band.json", percentile=(0, 90), within="lang")
-    with pytest.raises(ConfigError, match="has not the end of head and middle"):
+    with pytest.raises(ConfigError, match="lacks the end of head or of middle"):
         filter_run(made / "two", cutoffs=band, **rules)
 
 
@@ -94,10 +94,12 @@ def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
     found = filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *many), within="lang")
     assert found.words[0] == "fi: no document; its cut-offs are not used"
     few = table(tmp_path / "few.json", {"group": "en", "low": 1.0}, {"group": "dee", "low": 1.0})
-    with pytest.raises(ConfigError, match=r"cutoffs has none for '\(none\)', and 1 more group"):
+    with pytest.raises(
+        ConfigError, match=r"cutoffs has no cut-offs for '\(none\)', and 1 more group"
+    ):
         filter_run(made / "one", cutoffs=few, within="lang")
     near = table(tmp_path / "near.json", *BOTH[:1], {"group": None}, {"group": "dee", "low": 1.0})
-    with pytest.raises(ConfigError, match="cutoffs has none for 'de'") as raised:
+    with pytest.raises(ConfigError, match="cutoffs has no cut-offs for 'de'") as raised:
         filter_run(made / "one", cutoffs=near, within="lang")
     assert raised.value.hint == "did you mean 'dee'?"
 

@@ -65,7 +65,7 @@ def test_begin(tmp_path):
     other = plan.model_copy(update={"identity": {"run": "b", "max nll": 1.0}})
     with pytest.raises(RunError, match="another filter: run a -> b"):
         begin(root, other, "--out")
-    with pytest.raises(RunError, match="other scores"):
+    with pytest.raises(RunError, match="scores that have changed since"):
         begin(root, plan.model_copy(update={"kept": {"x": (4,)}}), "--out")
     root.write_bytes(PLAN, b"{")
     with pytest.raises(RunError, match="is damaged"):

@@ -110,7 +110,7 @@ def test_a_name_is_a_name_and_never_a_pattern():
 
 BAD = {
     "lang = 'en'": "equality is ==",
-    "lang == 'en": "does not end",
+    "lang == 'en": "without a closing quote",
     "3 < num_tokens": "begins with a column",
     "p95(perplexity) > 3": "begins with a column",
     "lang": "expected a comparison",
@@ -129,9 +129,9 @@ def test_what_cannot_be_read_is_pointed_at(condition, message):
     ("condition", "message"),
     [
         ('langg == "en"', "did you mean 'lang'?"),
-        ("lang > 3", "column 'lang' is String: not to be compared so"),
-        ("perplexity == 'x'", "column 'perplexity' is Float64: not to be compared so"),
-        ("num_tokens > num_bytes", "not to be compared so"),
+        ("lang > 3", "column 'lang' is String, which cannot be compared this way"),
+        ("perplexity == 'x'", "column 'perplexity' is Float64, which cannot be compared this way"),
+        ("num_tokens > num_bytes", "which cannot be compared this way"),
     ],
 )
 def test_a_column_that_is_not_there_or_not_so(condition, message):

@@ -497,7 +497,7 @@ def test_bad_credentials_are_one_line_before_any_model(store, corpus, prefix, cr
     progress, error, hint = done.stderr.strip().splitlines()
     assert "Planning" in progress
     assert error.startswith("Error: ")
-    assert "the store refuses" in error
+    assert "the store refused access" in error
     assert prefix in error
     assert hint.startswith("Hint: ")
     assert "credentials" in hint

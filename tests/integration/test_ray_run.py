@@ -123,7 +123,7 @@ def test_modules_of_the_current_folder_shadow_nothing(config, tmp_path, monkeypa
         (folder / name).write_text("raise SystemExit('my own module')")
     monkeypatch.chdir(folder)
     relative = config.model_copy(
-        update={"corpus": "../corpus", "out": "../run", "model": os.path.relpath(config.model)}
+        update={"corpus": ("../corpus",), "out": "../run", "model": os.path.relpath(config.model)}
     )
     assert score(relative).exit_code == 0
     assert len(rows(config)) == NUM_DOCUMENTS

@@ -485,7 +485,7 @@ def test_strict_stops_at_a_link_that_leads_nowhere(corpus, tiny_model, tmp_path)
     (corpus / "d.parquet").symlink_to(tmp_path / "gone.parquet")
     manifest, _ = open_(request(corpus, tiny_model, tmp_path / "run"))
     assert list(manifest.unreadable) == ["d.parquet"]
-    with pytest.raises(CorpusError, match=r"d\.parquet: a link that leads nowhere"):
+    with pytest.raises(CorpusError, match=r"d\.parquet: a broken link to"):
         open_(request(corpus, tiny_model, tmp_path / "run", strict=True))
 
 
@@ -514,7 +514,7 @@ def test_a_folder_that_is_as_good_as_empty_is_taken(corpus, tiny_model, tmp_path
 
 def test_a_window_that_does_not_fit_the_model_is_refused(corpus, tiny_model, tmp_path):
     config = request(corpus, tiny_model, tmp_path / "run", window_tokens=MAX_TOKENS)
-    with pytest.raises(ModelError, match=f"^window_tokens {MAX_TOKENS} is more than .* takes"):
+    with pytest.raises(ModelError, match=f"^window_tokens {MAX_TOKENS} exceeds the maximum of "):
         open_(config)
 
 

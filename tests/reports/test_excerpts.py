@@ -89,9 +89,9 @@ def change_column(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (change_gone, "is not in the corpus any more"),
+        (change_gone, "is no longer in the corpus"),
         (change_torn, "cannot be read"),
-        (change_shorter, "has no such row any more|not the one that was scored"),
+        (change_shorter, "no longer has that row|not the one that was scored"),
         (change_texts, "not the one that was scored"),
         (change_column, "cannot be read"),
     ],

@@ -112,7 +112,7 @@ def test_numbers(text, value):
         ("(a < 1", 7, "expected '\\)'"),
         ("a < 1)", 6, "found '\\)'"),
         ("a = 1", 3, "'=' is not part of an expression"),
-        ("a < 'x", 5, "a text that does not end"),
+        ("a < 'x", 5, "a string without a closing quote"),
         ("a < 1,000", 6, "found ','"),
         ("a < 3kk", 5, "'3kk' is not a number"),
         ("a < 3 k", 7, "found 'k'"),

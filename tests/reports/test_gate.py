@@ -236,8 +236,8 @@ def test_psi_is_the_comparisons():
         ("incrase(tokens) > 1", 1, "no figure 'incrase'", "did you mean 'increase'?"),
         ("increase(5) > 1", 1, "increase takes a figure", None),
         ("increase(tokens, 2) > 1", 1, "increase takes a figure", None),
-        ("increase(baseline(tokens)) > 1", 10, "baseline(tokens) is of two runs already", None),
-        ("increase(psi(perplexity)) > 1", 10, "is of two runs already", None),
+        ("increase(baseline(tokens)) > 1", 10, "baseline(tokens) already compares two runs", None),
+        ("increase(psi(perplexity)) > 1", 10, "already compares two runs", None),
         ("psi(nll) > 1", 1, "psi takes one of two metrics", None),
         ("between(5) > 1", 1, "between", None),
         ("between(lnag) > 1", 9, "no column 'lnag'", "did you mean 'lang'?"),
@@ -255,7 +255,7 @@ def test_psi_is_the_comparisons():
         ("low(p95(perplexity)) > 1", 1, "low takes one of these figures", None),
         ("high(low(bits_per_byte)) > 1", 1, "high takes one of these figures", None),
         ("increase(low(bits_per_byte)) > 1", 10, "write low(increase(...))", None),
-        ("tokens > 1 and decrease(tokens) > 1", 16, "none is named", "give baseline"),
+        ("tokens > 1 and decrease(tokens) > 1", 16, "none is given", "give baseline"),
     ],
 )
 def test_mistakes_are_pointed_at(source, at, what, hint):
@@ -298,7 +298,7 @@ def test_a_report_holds_a_run_against_the_baseline_that_is_named(runs):
 
 def test_a_report_refuses_what_it_cannot_judge(runs):
     first, second = runs
-    with pytest.raises(ConfigError, match="needs a baseline, and none is named"):
+    with pytest.raises(ConfigError, match="needs a baseline, and none is given"):
         build_report(second, fail_if="increase(tokens) > 5%")
     with pytest.raises(ConfigError, match="a report makes no comparison"):
         build_report(second, fail_if="psi(perplexity) > 0.1", baseline=first)

@@ -319,7 +319,7 @@ def test_a_column_that_is_not_carried_is_refused(make, carry, asked, hint):
     )
     with pytest.raises(RunError, match=f"no carried column '{asked}' to group by") as raised:
         run.report(asked)
-    assert raised.value.hint == f"{hint}; carry others when scoring"
+    assert raised.value.hint == f"{hint}; to use another column, carry it when scoring"
 
 
 def test_columns_with_few_values_are_groups_by_default(make):
@@ -587,7 +587,7 @@ def test_types_that_are_no_groups(kind):
 def test_a_decimal_wider_than_can_be_read_is_no_figure_and_no_metric():
     [term] = Requirement.read("mean(price) > 1").terms.values()
     columns = Columns("mean(price) > 1", {"price": pl.Decimal(76, 38)}, None)
-    with pytest.raises(ConfigError, match="more digits than can be read"):
+    with pytest.raises(ConfigError, match="too many digits to be read"):
         columns.figure(term.figure)
     assert not is_metric(pa.field("price", pa.decimal256(76, 38)))
     assert is_metric(pa.field("price", pa.decimal128(38, 38)))

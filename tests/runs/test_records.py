@@ -127,11 +127,11 @@ def test_another_form_is_refused_by_its_number(name):
         with pytest.raises(RunError) as raised:
             read(name, content)
         assert str(raised.value) == (
-            f"/RUN/{name} was written by a newer Winnow, in form {newest + 1}; "
+            f"/RUN/{name} was written by a newer Winnow, in format {newest + 1}; "
             f"this one reads {newest}"
         )
         assert raised.value.hint == "use the Winnow that wrote it, or else delete it"
-    with pytest.raises(RunError, match="was written by an older Winnow, in form 0"):
+    with pytest.raises(RunError, match="was written by an older Winnow, in format 0"):
         read(name, old(name) | {key: 0})
 
 

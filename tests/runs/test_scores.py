@@ -195,7 +195,7 @@ def test_a_finished_run_that_lost_a_part_is_refused(run, read):
     with pytest.raises(RunError, match=re.escape(f"{run}/{SECOND} is missing")) as refused:
         read(run)
     assert refused.value.exit_code == 2
-    assert refused.value.hint == f"{RESUME}; or read what there is with partial"
+    assert refused.value.hint == f"{RESUME}; or read the parts that exist with partial"
 
 
 def test_what_there_is_is_marked(run):
@@ -220,7 +220,7 @@ def test_the_commands_say_the_same(run, winnow):
         code, out, err = winnow(*command)
         assert (code, out) == (2, "")
         assert f"{run}/{SECOND} is missing" in err.replace("\n", "")
-        assert err.endswith(f"{RESUME}; or read what there is with --partial\n")
+        assert err.endswith(f"{RESUME}; or read the parts that exist with --partial\n")
         assert winnow(*command, "--partial")[0] == 0
 
 
@@ -288,7 +288,7 @@ def test_bytes_put_between_body_and_footer(part, store, form):
     length = int.from_bytes(content[-8:-4], "little") + 8
     part.write_bytes(content[:-length] + b"\0" * 8 + content[-length:])
     if form == "now" and store.root.is_local:
-        damaged(part, store, "it has another length than it was written with")
+        damaged(part, store, "its length is not the one recorded when it was written")
     else:  # the footer says where each page begins: its values are as they were
         assert scores(store).height == sum(map(len, FILES.values()))
 
@@ -309,7 +309,7 @@ def test_a_row_too_few(part, store):
 
 def test_a_column_too_few(part, store):
     rewrite(part, lambda table: table.drop_columns("source"))
-    damaged(part, store, "it has other columns than the run")
+    damaged(part, store, "its columns are not those of the run")
 
 
 def test_a_footer_that_does_not_add_up_to_the_runs(part, store):
@@ -331,13 +331,13 @@ def test_totals_of_the_run_that_do_not_add_up(store):
 
 def test_a_part_of_another_run(part, store):
     rewrite(part, run_id="another")
-    damaged(part, store, "is of another run, another; this one is ")
+    damaged(part, store, "belongs to another run, another; this one is ")
 
 
 def test_a_part_of_another_fingerprint(part, store):
     fingerprint = store.require_manifest().fingerprint
     rewrite(part, fingerprint={**fingerprint, "window_tokens": 99})
-    damaged(part, store, "is of another fingerprint: window_tokens 64 -> 99")
+    damaged(part, store, "has another fingerprint: window_tokens 64 -> 99")
 
 
 def test_a_part_in_the_place_of_another(part, store):

@@ -426,7 +426,7 @@ def test_a_manifest_that_does_not_fit_names_the_key(store, path, value, message)
 def test_a_manifest_of_another_version_is_refused(store, version, age):
     put(store, "manifest.json", json.dumps({"schema_version": version}).encode())
     message = (
-        f"{store.location}/manifest.json was written by {age} Winnow, in form {version}; "
+        f"{store.location}/manifest.json was written by {age} Winnow, in format {version}; "
         f"this one reads {FORM_VERSION}"
     )
     with pytest.raises(RunError, match=re.escape(message)) as raised:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schema import LARGEST_EXPONENT, RATIOS
+from pipeline.schema import LARGEST_EXPONENT, METRICS, RATIOS
 from pipeline.scoring.fold import (
     fold_document,
     measure,
@@ -255,3 +255,12 @@ def test_the_text_hash_is_blake2b_of_8_bytes():
     expected = int.from_bytes(bytes.fromhex("d8bb14d833d59559"), "little", signed=True)
     assert measure("abc")["text_hash"] == expected
     assert measure("")["text_hash"] is not None
+
+
+@given(st.lists(st.floats(-1e3, 0), min_size=1, max_size=60))
+def test_only_a_metric_that_says_so_is_negative(values):
+    """The log axis of a page is chosen by it."""
+    score = fold(values)._asdict()
+    assert {name for name in METRICS if (score[name] or 0) < 0} <= {
+        name for name, metric in METRICS.items() if metric.is_signed
+    }

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline.scoring.tokenizer import Tokenizer
 
+from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.scoring.token_spans import merge_tokens
 
 
@@ -61,11 +61,11 @@ HARD = st.text("aé👩‍🔬हिन्दी\u0000\r\n\t 日本", max_size=3
 def test_a_byte_level_tokenizer_splits_no_character(tiny_model, text):
     """A token a byte: every span is a character, and has as many tokens as the character bytes."""
     global _tokenizer
-    _tokenizer = _tokenizer or Tokenizer(str(tiny_model))
+    _tokenizer = _tokenizer or HubTokenizer(str(tiny_model))
     (encoded,) = _tokenizer.encode([text], offsets=True)
     spans = merge_tokens(text, encoded.offsets, [-1.0] * len(encoded.ids))
     assert [span.text for span in spans] == list(text)
     assert [len(span.logprobs) for span in spans] == [len(one.encode()) for one in text]
 
 
-_tokenizer: Tokenizer | None = None
+_tokenizer: HubTokenizer | None = None

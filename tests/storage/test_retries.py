@@ -81,7 +81,7 @@ def test_what_may_pass_is_tried_again(message):
 @pytest.mark.parametrize("message", REFUSED)
 def test_a_refusal_is_not_tried_again(message, pauses):
     operation = Failing(1, OSError(message))
-    with pytest.raises(AccessError, match="reading s3://b/k: the store refuses: ") as caught:
+    with pytest.raises(AccessError, match="reading s3://b/k: the store refused access: ") as caught:
         with_retries(operation, "reading s3://b/k")
     assert operation.calls == 1
     assert pauses == []

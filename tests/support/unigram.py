@@ -95,8 +95,7 @@ class Unigram(ScorerBackend):
         return UnigramRules(
             dtype="float32",
             window_tokens=config.window_tokens or 2048,
-            long_documents=config.long_documents,
-            min_k_percent=config.min_k_percent,
+            **config.rule_options(),
         )
 
     def tokenizer(self, folder, *, trust_remote_code=False):

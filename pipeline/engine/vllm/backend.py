@@ -62,8 +62,7 @@ class VllmBackend(ScorerBackend):
             prefix_token_id=prefix.token_id,
             window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
             context_tokens=config.context_tokens,
-            long_documents=config.long_documents,
-            min_k_percent=config.min_k_percent,
+            **config.rule_options(),
             scored_bytes="exact" if in_part else None,
         )
 

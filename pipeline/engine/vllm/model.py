@@ -96,7 +96,7 @@ def load_model(
 def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str | None]:
     what = f"{named('model')} is a folder in Hugging Face format, or ORGANISATION/NAME on the hub"
     if not name.strip():
-        raise ModelError("the model is an empty text", hint=what)
+        raise ModelError(f"{named('model')} is empty", hint=what)
     folder = Path(name).expanduser().absolute()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -128,8 +128,8 @@ def _fetch(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str
             raise _not_fetched(name, error) from error
         which = name if revision is None else f"{name} at {revision}"
         raise ModelError(
-            f"{which} is not in {HF_HUB_CACHE}, and the hub is not asked: {named('offline')} or "
-            "HF_HUB_OFFLINE is set",
+            f"{which} is not in {HF_HUB_CACHE}, and the hub is not contacted: "
+            f"{named('offline')} or HF_HUB_OFFLINE is set",
             hint=f"fetch it where there is a network: hf download {name}",
         ) from error
     except Exception as error:  # the hub client raises many unrelated kinds
@@ -222,7 +222,7 @@ def choose_dtype(asked: Dtype, model: Model) -> str:
     if model.dtype in ELEMENT_BYTES:
         return model.dtype
     raise ModelError(
-        f"{model.name} names the dtype {model.dtype}, which cannot be computed in",
+        f"{model.name} has the dtype {model.dtype}, which is not supported",
         hint=f"choose one with {named('dtype')}: {', '.join(ELEMENT_BYTES)}",
     )
 
@@ -233,7 +233,7 @@ def choose_window_tokens(asked: int | None, model: Model, context_tokens: int) -
     largest = None if model.max_tokens is None else model.max_tokens - 1
     if asked is not None and largest is not None and asked > largest:
         raise ModelError(
-            f"{named('window_tokens')} {asked} is more than {model.name} takes: {largest}",
+            f"{named('window_tokens')} {asked} exceeds the maximum of {model.name}, {largest}",
             hint=f"use {largest} or less; long documents are cut into windows",
         )
     chosen = asked or min(DEFAULT_WINDOW_TOKENS, largest or DEFAULT_WINDOW_TOKENS)

@@ -12,7 +12,8 @@ AS_WRITTEN = (
     *("dtype", "prefix", "prefix_token_id", "window_tokens", "context_tokens"),
     *("long_documents", "min_k_percent", "scored_bytes"),
 )
-"""The order in which 0.1.0 wrote these keys; a manifest stays the same, byte for byte."""
+"""The order in which 0.1.0 wrote these keys; a manifest stays the same, byte for byte. Later ones
+come behind."""
 
 
 class CausalRules(ScoringRules):
@@ -32,8 +33,8 @@ class CausalRules(ScoringRules):
 
     @model_serializer(mode="wrap")
     def _in_order(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found = dump(self)
-        return {name: found[name] for name in AS_WRITTEN if name in found}
+        found: dict[str, Any] = dump(self)
+        return {name: found.pop(name) for name in AS_WRITTEN if name in found} | found
 
     def plan_windows(self, token_ids: list[int]) -> list[Window]:
         return plan_windows(

@@ -62,7 +62,7 @@ def check_engine(engine: Scores, settings: EngineSettings) -> None:
         else:
             continue
         raise ModelError(
-            f"{settings.folder} cannot be scored with: a prompt of {len(window.prompt)} random "
+            f"cannot score with {settings.folder}: a prompt of {len(window.prompt)} random "
             f"tokens gets {reason}",
             hint=f"check that the weights are whole, or try another {named('dtype')} or "
             f"{named('scoring')}",

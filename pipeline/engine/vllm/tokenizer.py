@@ -59,7 +59,7 @@ class HubTokenizer(Tokenizer):
             return []
         if offsets and not self._tokenizer.is_fast:
             raise ModelError(
-                "this tokenizer does not say which characters a token covers",
+                "this tokenizer does not report which characters a token covers",
                 hint=f"use {named('prefix')} bos or eos, and {named('long_documents')} window or "
                 "skip",
             )

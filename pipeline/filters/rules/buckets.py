@@ -11,13 +11,14 @@ from typing import Self
 import polars as pl
 
 from pipeline.errors import ConfigError, named
-from pipeline.filters.config import FilterConfig, Weight
+from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoff_file import digest, load_table, of_groups
 from pipeline.filters.cutoffs import find_cutoffs, upper
 from pipeline.filters.record import CutoffTable
 from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
 from pipeline.filters.spelling import Bucket
 from pipeline.runs.manifest import Value
+from pipeline.settings.weights import UNWEIGHTED, Weight
 
 TERCILES = (Fraction(100, 3), Fraction(200, 3))
 
@@ -30,7 +31,7 @@ class Buckets(Rule):
     kept: tuple[Bucket, ...]
     percentiles: tuple[float | Fraction, float | Fraction] = TERCILES
     within: str | None = None
-    weight: Weight = "documents"
+    weight: Weight = UNWEIGHTED
     table: CutoffTable | None = None
     """Cut-offs to take instead of percentiles."""
     cutoffs: pl.DataFrame | None = None
@@ -83,8 +84,8 @@ def make(config: FilterConfig) -> list[Rule]:
     table = load_table(config)
     if table and any(None in (one.head, one.middle) for one in table.cutoffs):
         raise ConfigError(
-            f"{config.cutoffs} has not the end of head and middle for every group",
-            hint=f"write it by a dry run with {named('buckets')}",
+            f"{config.cutoffs} lacks the end of head or of middle for some group",
+            hint=f"write it with a dry run and {named('buckets')}",
         )
     at = config.bucket_percentiles or TERCILES
     rule = Buckets(config.chosen_metric, config.buckets, at, config.within, config.chosen_weight)

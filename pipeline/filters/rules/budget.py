@@ -223,14 +223,14 @@ class Budget(Rule):
         for name in names:
             if name not in self.shares:
                 raise ConfigError(
-                    f"{named('shares')} has none for '{name}' of column '{self.within}'",
-                    hint=f"add it: {name}=0 keeps none of it",
+                    f"{named('shares')} has no share for '{name}' of column '{self.within}'",
+                    hint=f"add {name}=SHARE; {name}=0 keeps none of it",
                 )
         for name in self.shares:
             if name not in there:
                 raise ConfigError(
-                    f"{named('shares')} has one for '{name}', but no document that the other rules "
-                    f"keep is of that group of '{self.within}'",
+                    f"{named('shares')} has a share for '{name}', but the other rules keep no "
+                    f"document with that value of '{self.within}'",
                     hint=near_or_known(name, names[:20]),
                 )
         return names

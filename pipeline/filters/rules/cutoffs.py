@@ -67,6 +67,6 @@ def make(config: FilterConfig) -> list[Rule]:
     if config.buckets is None:
         raise ConfigError(
             f"{config.cutoffs} has neither low nor high for any group",
-            hint=f"add {named('buckets')}, if it is of buckets",
+            hint=f"add {named('buckets')}, if the file is from buckets",
         )
     return []

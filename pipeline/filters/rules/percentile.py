@@ -6,9 +6,10 @@ from typing import Self
 
 import polars as pl
 
-from pipeline.filters.config import FilterConfig, Weight
+from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoffs import find_cutoffs, lower, upper
 from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
+from pipeline.settings.weights import UNWEIGHTED, Weight
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Percentile(Rule):
     low: float
     high: float
     within: str | None = None
-    weight: Weight = "documents"
+    weight: Weight = UNWEIGHTED
     cutoffs: pl.DataFrame | None = None
     """[group, documents, low, high]: the smallest and the largest value that is kept."""
 
@@ -52,7 +53,5 @@ def make(config: FilterConfig) -> list[Rule]:
     if config.percentile is None:
         return []
     return [
-        Percentile(
-            config.chosen_metric, *config.percentile, config.within, config.weight or "documents"
-        )
+        Percentile(config.chosen_metric, *config.percentile, config.within, config.chosen_weight)
     ]
