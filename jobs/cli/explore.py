@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobs.console import screen
 from pipeline.errors import UsageError, named, require_modules
+from pipeline.explore.judgements import Judgements
 from pipeline.explore.run import ExploredRun, open_run
 from pipeline.reports.excerpts import METRIC
 from pipeline.reports.groups import check_group
@@ -25,6 +26,7 @@ def explore_and_serve(
     *,
     by: str | None,
     corpus: str | None,
+    judgements: str | None,
     partial: bool,
     host: str,
     port: int,
@@ -37,7 +39,7 @@ def explore_and_serve(
         raise UsageError(
             f"{named('host')} {host} can be reached from other machines",
             hint=f"leave it out and forward the port (ssh -L), or give {named('allow_remote')}: "
-            "then anyone with the address can read the run and its texts, unencrypted",
+            "then anyone with the address can read the run and its texts, and judge, unencrypted",
         )
     from jobs.explore.app import make_app
     from jobs.explore.queries import Queries
@@ -46,8 +48,9 @@ def explore_and_serve(
     opened = open_run(run, corpus=corpus, partial=partial)
     if by is not None:
         check_group(by, opened.manifest)
+    kept = Judgements(opened.store.root) if judgements is None else Judgements.at(judgements)
     sock = open_port(host, port)
-    queries = Queries(opened, by if by is not None else opened.default_column())
+    queries = Queries(opened, by if by is not None else opened.default_column(), kept)
     _fill(queries, opened)
     token = new_token()
     number = sock.getsockname()[1]

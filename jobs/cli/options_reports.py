@@ -155,6 +155,10 @@ def explore(
         typer.Option(help="A carried column to group by.  [default: one with few values]"),
     ] = None,
     corpus: Corpus = None,
+    judgements: Annotated[
+        str | None,
+        typer.Option(help="File to save judgements to.  [default: RUN/judgements.parquet]"),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Use the parts that exist of an incomplete run.")
     ] = False,
@@ -177,7 +181,7 @@ def explore(
     """Choose a cut by eye, in a browser page served by this machine.
 
     Drag the ends of a band over the distribution of any metric, see what each group keeps, read
-    the documents at the edges, and copy the filter command. Ctrl-C stops it.
+    and judge the documents at the edges, and copy the filter command. Ctrl-C stops it.
 
     Example: winnow explore runs/first --by source
     """
@@ -187,6 +191,7 @@ def explore(
         run,
         by=by,
         corpus=corpus,
+        judgements=judgements,
         partial=partial,
         host=host,
         port=port,

@@ -15,9 +15,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from jobs.explore.guard import Guard
+from jobs.explore.judge import JudgeQueries
 from jobs.explore.queries import Queries, Superseded, Words
 from jobs.explore.shown import fit
-from pipeline.errors import UsageError, WinnowError, first_line
+from pipeline.errors import ConfigError, UsageError, WinnowError, first_line
+from pipeline.settings.fields import option_of
 
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 INDEX = "index.html"
@@ -29,6 +31,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIApp:
     """Everything that is answered, behind its door."""
+    judge = JudgeQueries(queries)
     questions: dict[str, Callable[[Words], Any]] = {
         "run": queries.about,
         "count": queries.count,
@@ -37,9 +40,17 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
         "tokens": queries.tokens,
         "sorts": queries.sorts,
         "bins": queries.bins,
+        "next": judge.next,
+        "standing": judge.standing,
+        "propose": judge.propose,
     }
+    changes = {"judge": judge.judge, "undo": judge.undo}
     routes = [
         *(Route(f"/api/{name}", _answer(queries, ask)) for name, ask in questions.items()),
+        *(
+            Route(f"/api/{name}", _answer(queries, change), methods=["POST"])
+            for name, change in changes.items()
+        ),
         *(Route(f"/{name}", _file(content, kind)) for name, (content, kind) in _files().items()),
     ]
     return Guard(Starlette(routes=routes), token, is_remote=is_remote)
@@ -67,7 +78,7 @@ def _file(content: bytes, kind: str) -> Handler:
 def _answer(queries: Queries, question: Callable[[Words], Any]) -> Handler:
     async def answer(request: Request) -> Response:
         try:
-            found = await queries.ask(request, question)
+            found = await queries.ask(request, question, await _words(request))
         except Superseded:
             return Response(status_code=NO_LONGER_ASKED)
         except Exception as error:
@@ -79,10 +90,23 @@ def _answer(queries: Queries, question: Callable[[Words], Any]) -> Handler:
     return answer
 
 
+async def _words(request: Request) -> Words:
+    if request.method != "POST":
+        return request.query_params
+    try:
+        told = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
+        raise ConfigError("what was sent is no JSON object of texts")
+    return told
+
+
 def _failure(queries: Queries, error: Exception) -> Response:
     if not isinstance(error, UsageError) and queries.run.has_changed():
         return _json({"error": CHANGED, "hint": None}, 409)
     if isinstance(error, WinnowError):
+        error.spell({"judgements": option_of("judgements")})  # the others are the rule's own
         return _json({"error": str(error), "hint": error.hint}, 422)
     said = f"{type(error).__name__}: {first_line(error)}"
     return _json({"error": said, "hint": "this is a fault in Winnow, please report it"}, 500)

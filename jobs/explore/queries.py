@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError
 from pipeline.explore.bins import CELL_COLUMNS, Bins, fill_bins
 from pipeline.explore.cache import cached_bins
 from pipeline.explore.examples import Place, find_examples, read_document
+from pipeline.explore.judgements import Judgement, Judgements, Key
 from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, count_kept, decide, exported
 from pipeline.explore.run import ExploredRun
 from pipeline.filters.record import Sizes
@@ -43,8 +44,9 @@ class Superseded(Exception):
 class Queries:
     """Answers for a page, as JSON or bytes."""
 
-    def __init__(self, run: ExploredRun, by: str | None) -> None:
+    def __init__(self, run: ExploredRun, by: str | None, kept: Judgements) -> None:
         self.run = run
+        self.kept = kept
         self.by = by
         """The column that is grouped by at first."""
         self._one_at_a_time = asyncio.Lock()
@@ -53,15 +55,15 @@ class Queries:
         self._narrowed: dict[tuple[str, str | None, str], Bins] = {}
         self._sorted: dict[str | None, str] = {}
 
-    async def ask(self, request: Request, question: Callable[[Words], T]) -> T:
+    async def ask(self, request: Request, question: Callable[[Words], T], words: Words) -> T:
         """The answer, once earlier questions are answered. Raises Superseded, and as it does."""
         if question in (self.about, self.document, self.tokens):
             # Short, but for a tokenizer that takes seconds to load: no count waits for that.
-            return await asyncio.to_thread(question, request.query_params)
+            return await asyncio.to_thread(question, words)
         async with self._one_at_a_time:
             if await request.is_disconnected():
                 raise Superseded
-            return await asyncio.to_thread(question, request.query_params)
+            return await asyncio.to_thread(question, words)
 
     def about(self, _: Words) -> dict[str, Any]:
         """What the page says of the run, and offers."""
@@ -80,6 +82,7 @@ class Queries:
             ],
             "columns": run.columns,
             "by": self.by,
+            "judgements": {"file": self.kept.location, "number": len(self.kept)},
         }
 
     def bins_of(self, metric: str, by: str | None, **progress: Any) -> Bins:
@@ -106,8 +109,8 @@ class Queries:
 
     def count(self, words: Words) -> dict[str, Any]:
         """What a rule keeps, exactly, and the rule to take away."""
-        asked = self._asked(words)
-        mix = count_kept(self.run, self._decision(asked), self._groups(asked))
+        asked = self.asked(words)
+        mix = count_kept(self.run, self.decision(asked), self._groups(asked))
         found: dict[str, Any] = {
             "before": mix.before.model_dump(),
             "after": mix.after.model_dump(),
@@ -125,12 +128,12 @@ class Queries:
 
     def examples(self, words: Words) -> dict[str, Any]:
         """Documents on both sides of a rule."""
-        asked, place = self._asked(words), words.get("place", "random")
+        asked, place = self.asked(words), words.get("place", "random")
         if place not in get_args(Place):
             raise ConfigError(f"unknown place '{place}'")
         found = find_examples(
             self.run,
-            self._decision(asked),
+            self.decision(asked),
             cast(Place, place),
             groups=self._groups(asked),
             group=_whole(words, "group"),
@@ -140,6 +143,8 @@ class Queries:
         told = asdict(found)
         for one in (*told["kept"], *told["removed"]):
             one["at"] = f"{files[one['file']]}:{one['row']}"
+            key = Key(one["file"], one["row"], one.pop("text_hash"))  # no number of JavaScript's
+            one["judged"] = told_of(self.kept.get(key))
             one.setdefault("missing", None)
             if self.run.corpus_fault:
                 one["missing"] = self.run.corpus_fault
@@ -147,14 +152,14 @@ class Queries:
 
     def document(self, words: Words) -> dict[str, Any]:
         """One document whole."""
-        file, row = self._locator(words)
+        file, row = self.locator(words)
         whole = read_document(self.run, file, row)
         told = {"text": whole.text, "missing": whole.missing, "scores": whole.scores}
         return {"file": file, "row": row, **told}
 
     def tokens(self, words: Words) -> dict[str, Any]:
         """Its tokens with their log-probabilities and how dark each is, or why there are none."""
-        whole = read_document(self.run, *self._locator(words))
+        whole = read_document(self.run, *self.locator(words))
         found, missing = read_tokens(self.run.manifest, whole.text, whole.row)
         if missing == NO_LOGPROBS:
             missing += "; scores that have them are made with winnow score --token-logprobs"
@@ -172,7 +177,8 @@ class Queries:
 
         return {"said": _remembered(self._sorted, by, look)}
 
-    def _locator(self, words: Words) -> tuple[str, int]:
+    def locator(self, words: Words) -> tuple[str, int]:
+        """The file and the row of a document."""
         file, _, row = words.get("at", "").partition(":")
         files = self.run.manifest.files
         is_one = file.isascii() and file.isdecimal() and row.isascii() and row.isdecimal()
@@ -187,7 +193,8 @@ class Queries:
             raise ConfigError("no metric is named")
         return metric, _one_of(self.run.columns, words, "by")
 
-    def _asked(self, words: Words) -> Asked:
+    def asked(self, words: Words) -> Asked:
+        """The rule that a question is of. Raises ConfigError."""
         metric, by = self._metric_and_column(words)
         unit = words.get("unit", "value")
         if unit not in get_args(Unit):
@@ -197,7 +204,8 @@ class Queries:
         low, high = (_number(words, name) for name in ("low", "high"))
         return Asked(metric, by, cast(Unit, unit), low, high, words.get("where") or None)
 
-    def _decision(self, asked: Asked) -> Decision:
+    def decision(self, asked: Asked) -> Decision:
+        """The same with its cut-offs, found once."""
         return _remembered(self._decisions, asked, lambda: decide(self.run, asked))
 
     def _groups(self, asked: Asked) -> tuple[str, ...]:
@@ -212,6 +220,13 @@ def encode_bins(bins: Bins) -> bytes:
     columns = [bins.cells[name].cast(float).to_numpy() for name in CELL_COLUMNS]
     cells = np.concatenate(columns).astype("<f8")
     return b"".join([struct.pack("<I", len(head)), head, cells.tobytes()])
+
+
+def told_of(judgement: Judgement | None) -> str | None:
+    """A judgement as a page has it: good, bad or unsure; None without one."""
+    if judgement is None:
+        return None
+    return {True: "good", False: "bad", None: "unsure"}[judgement.is_good]
 
 
 K = TypeVar("K")

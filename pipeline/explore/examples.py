@@ -119,7 +119,6 @@ def _described(
     described = {}
     for row in found.iter_rows(named=True):
         at = (row["file"], row["row"])
-        del row["text_hash"]  # no number of JavaScript's
         described[at] = {**row, **excerpts.get(at, {"excerpt": None, "missing": None})}
     return described
 

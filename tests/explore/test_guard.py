@@ -3,7 +3,9 @@
 import http.client
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import polars as pl
 import pytest
 
 from jobs.explore.guard import HEADERS
@@ -135,6 +137,74 @@ def test_every_answer_has_the_headers(server, path):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_nothing_can_be_changed(server, method):
     assert ask(server, method=method, Content_Type="application/json")[0] == 405
+
+
+def post(server: Explored, name: str, body: object, **headers: str):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    sent = {"Content-Type": "application/json", **headers}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    connection.request("POST", f"{server.path}api/{name}", content, sent)
+    answer = connection.getresponse()
+    told = answer.status, answer.read()
+    connection.close()
+    return told
+
+
+GOOD = {"metric": "0", "at": "0:0", "said": "good"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        (
+            {
+                "Sec-Fetch-Site": "cross-site",
+                "Sec-Fetch-Mode": "navigate",
+                "Sec-Fetch-Dest": "document",
+            },
+            403,
+        ),
+        ({"Host": "evil.example"}, 421),
+    ],
+)
+def test_nobody_else_judges(server, scored, headers, code):
+    assert post(server, "judge", GOOD, **headers)[0] == code
+    assert not Path(scored.location, "judgements.parquet").exists()
+
+
+def test_the_pages_own_judgement_is_on_disk_when_it_is_answered(scored, tmp_path):
+    file = tmp_path / "mine.parquet"
+    with exploring(scored.location, "--judgements", str(file)) as own:
+        code, told = post(own, "judge", GOOD, Origin=f"http://127.0.0.1:{own.port}")
+        assert (code, json.loads(told)) == (200, {"at": "0:0", "judged": "good"})
+        assert pl.read_parquet(file).select("row", "is_good", "bands").rows() == [(0, True, None)]
+        assert ask(own, f"{own.path}api/judge")[0] == 405
+        code, told = post(own, "undo", {})
+        assert (code, json.loads(told)) == (200, {"at": "0:0", "judged": None})
+        assert pl.read_parquet(file).height == 0
+        assert json.loads(post(own, "undo", {})[1])["at"] is None
+        assert own.end()[0] == 130
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[]", b"null", b"[" * 100_000, b"\xff"),
+        *({**GOOD, "said": "so-so"}, {**GOOD, "said": None}, {**GOOD, "at": "0:99999"}),
+        *({**GOOD, "at": 3}, {"said": "good"}, {**GOOD, "drawn": "yes", "metric": "99"}),
+    ],
+    ids=lambda body: str(body)[:20],
+)
+def test_a_judgement_that_makes_no_sense_is_a_line(server, scored, body):
+    code, told = post(server, "judge", body)
+    assert code == 422, told
+    assert "\n" not in json.loads(told)["error"]
+    assert not Path(scored.location, "judgements.parquet").exists()
 
 
 def test_head_is_answered_without_a_body(server):

@@ -523,10 +523,11 @@ def test_every_control_is_reached_by_tab_and_has_a_name(server, visit):
     found = visit()
     page = found.open(server.address)
     reached = set()
-    for _ in range(80):
+    for _ in range(100):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id"))
     controls = {"metric", "by", "unit", "size", "handle-low", "handle-high", "low", "high"}
+    controls |= {"begin", "good", "bad", "unsure", "undo", "end", "aim", "share", "propose"}
     controls |= {"reset", "group", "copy-command", "copy-toml", "copy-address", "help", "command"}
     assert controls <= reached
     # What a screen reader is told.

@@ -122,6 +122,14 @@ def test_an_unfinished_run(tmp_path, winnow):
     assert "The run is not complete: what is shown is partial." in said
 
 
+def test_a_damaged_file_of_judgements(tmp_path, scored, winnow):
+    (tmp_path / "mine.parquet").write_bytes(b"damaged")
+    said = refused(winnow, scored.location, "--judgements", tmp_path / "mine.parquet")
+    assert "cannot read judgements of" in said
+    assert "Hint: move it away, or name another file by --judgements" in said
+    assert (tmp_path / "mine.parquet").read_bytes() == b"damaged"
+
+
 def test_no_run_and_no_such_column(tmp_path, scored, winnow):
     assert "is not a run directory" in refused(winnow, tmp_path)
     assert "no carried column 'sauce'" in refused(winnow, scored.location, "--by", "sauce")

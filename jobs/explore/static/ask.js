@@ -10,12 +10,17 @@
 async function answerTo(name, words, signal) {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(words)) if (value !== null) query.set(key, `${value}`);
+  return answered(`api/${name}?${query}`, { signal: signal ?? null });
+}
+
+/** @param {string} address @param {RequestInit} request @returns {Promise<Response>} */
+async function answered(address, request) {
   /** @type {Response} */
   let response;
   try {
-    response = await fetch(`api/${name}?${query}`, { signal: signal ?? null });
+    response = await fetch(address, request);
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (request.signal?.aborted) throw error;
     throw new Error("winnow explore does not answer: was it ended?");
   }
   if (!response.ok) {
@@ -33,6 +38,13 @@ export async function ask(name, words = {}, signal) {
 /** @param {string} name @param {Words} words @param {AbortSignal} [signal] */
 export async function askBytes(name, words, signal) {
   return (await answerTo(name, words, signal)).arrayBuffer();
+}
+
+/** Have something saved. @param {string} name @param {Words} words @returns {Promise<any>} */
+export async function tell(name, words) {
+  const said = Object.entries(words).filter(([, value]) => value !== null).map(([key, value]) => [key, `${value}`]);
+  const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(Object.fromEntries(said)) };
+  return (await answered(`api/${name}`, request)).json();
 }
 
 /** Questions of which only the latest counts, asked when the hand has rested. */

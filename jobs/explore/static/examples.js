@@ -1,7 +1,7 @@
 // @ts-check
 // Documents on both sides of the cut, to be read with the keyboard.
 
-import { ask } from "./ask.js";
+import { ask, tell } from "./ask.js";
 import { byId, dialogOf, make } from "./dom.js";
 import { exactly, figure } from "./numbers.js";
 import { showSurprise } from "./surprise.js";
@@ -9,7 +9,7 @@ import { showSurprise } from "./surprise.js";
 /**
  * @typedef {{at: string, file: string, row: number, doc_id: string | null, group: string | null,
  *   value: number, num_tokens: number, excerpt: string | null, is_whole?: boolean,
- *   missing: string | null}} Example
+ *   missing: string | null, judged: string | null}} Example
  */
 
 const TITLES = {
@@ -46,13 +46,30 @@ function item(one, metric) {
   const about = [one.group, `${exactly(one.num_tokens)} tokens`, one.doc_id, `${one.file}, row ${exactly(one.row)}`];
   const text = one.excerpt === null ? make("p", { class: "note" }, one.missing ?? "no text")
     : make("pre", {}, one.excerpt, one.is_whole ? null : make("span", { class: "soft" }, " …"));
-  return make("li", {}, button, make("p", { class: "soft" }, about.filter((word) => word).join(" · ")), text);
+  const said = [["good", "g"], ["bad", "b"]].map(([name, key]) =>
+    make("button", { type: "button", class: "said", tabindex: -1, "data-said": name, title: `key ${key}`, "aria-pressed": `${one.judged === name}` }, name));
+  return make("li", { "data-at": one.at }, button, ...said, make("p", { class: "soft" }, about.filter((word) => word).join(" · ")), text);
+}
+
+/** Save what is said of a document that a person picked, and move on. @param {HTMLElement} example @param {string} said */
+export async function judgeExample(example, said) {
+  const at = example.dataset.at ?? "";
+  example.querySelector("button")?.focus();
+  await tell("judge", { at, said });
+  mark(at, said);
+  step(1);
+}
+
+/** Show what is said of a document, where it is shown. @param {string} at @param {string | null} said */
+export function mark(at, said) {
+  for (const one of byId("examples").querySelectorAll(`li[data-at="${at}"] .said`)) {
+    one.setAttribute("aria-pressed", `${one.getAttribute("data-said") === said}`);
+  }
 }
 
 /** Move the focus to the next document, or back. @param {number} step */
 export function step(step) {
-  /** @type {HTMLButtonElement[]} */
-  const all = [...byId("examples").querySelectorAll("button")];
+  const all = /** @type {HTMLButtonElement[]} */ ([...byId("examples").querySelectorAll("button.open")]);
   if (!all.length) return;
   const now = all.findIndex((one) => one === document.activeElement);
   const next = now < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, now + step));

@@ -11,10 +11,11 @@ import { byId, fill, inputOf, make, selectOf } from "./dom.js";
 import { showExamples } from "./examples.js";
 import { Groups, showCards, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
+import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
-import { exactly, figure, typed } from "./numbers.js";
+import { exactly, typed } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
-import { ends, readAddress, remember, state } from "./view.js";
+import { ends, readAddress, remember, same, state } from "./view.js";
 
 /** @typedef {import("./bins.js").Band} Band */
 /** @typedef {import("./bins.js").Sizes} Sizes */
@@ -116,26 +117,13 @@ function showBand() {
     if (document.activeElement !== input) input.value = state.band[side] === null ? "" : `${state.band[side]}`;
     input.removeAttribute("aria-invalid");
   }
-  byId("same").textContent = same(whole);
+  byId("same").textContent = same(base, whole);
   const all = base.groups;
   const groups = shape.groups.map((group, i) => ({ before: all[i].all, after: group.kept(bands[i]) }));
   const sum = /** @type {Sizes} */ ([0, 1, 2].map((i) => groups.reduce((all, one) => all + one.after[i], 0)));
   figures({ before: base.whole.all, after: sum }, groups, false);
   byId("exactly").textContent = "About, from the bins; counting exactly …";
   table?.draw(bands, state.size);
-}
-
-/** The same band in the other unit. @param {Band} whole */
-function same(whole) {
-  if (!base || (state.band.low === null && state.band.high === null)) return state.where ? "" : "Nothing is cut off yet.";
-  const { low, high } = whole;
-  if (state.unit === "value") {
-    const percent = (/** @type {number | null} */ end, /** @type {number} */ open) =>
-      end === null ? open : base?.whole.percentOf(end) ?? open;
-    return `about percentiles ${percent(low, 0).toFixed(1)} to ${percent(high, 100).toFixed(1)}`;
-  }
-  const of = state.unit === "within" ? "; of all together: " : ": ";
-  return `${state.metric}${of}about ${low === null ? "the lowest" : figure(low)} to ${high === null ? "the highest" : figure(high)}`;
 }
 
 /** @param {import("./groups.js").Kept} whole @param {import("./groups.js").Kept[]} groups @param {boolean} isExact */
@@ -156,6 +144,7 @@ async function count(signal) {
   const unscored = /** @type {number[]} */ (Object.values(found.unscored)).reduce((a, b) => a + b, 0);
   byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
   showRule(found);
+  showStanding();
 }
 
 function read() {
@@ -284,7 +273,11 @@ function listen() {
   listenToCopy();
   window.addEventListener("hashchange", () => { restore(); reshape().catch(complain); });
   const look = (/** @type {Place} */ place) => () => { choosePlace(place); remember(); read(); };
-  listenToKeys({ c: copyCommand, r: draw, "[": look("low"), "]": look("high") });
+  const judging = listenToJudging({
+    asked,
+    cut: (side, value) => { state.band = { low: null, high: null, [side]: value }; changed(); },
+  }, run.judgements);
+  listenToKeys({ ...judging, c: copyCommand, r: draw, "[": look("low"), "]": look("high") });
 }
 
 async function begin() {

@@ -14,7 +14,7 @@ export function introduce(run) {
     `${exactly(run.documents)} documents of ${run.corpus}, scored by ${run.model}.`,
     "Perplexity is low where the model expects the text, high where it is surprised.",
     "Drag an end of the band or type a number; below is what stays, and the documents at the cut.",
-    "Nothing is written.",
+    "Nothing is written but your judgements.",
   ];
   byId("about").textContent = said.join(" ");
   if (run.is_partial) {

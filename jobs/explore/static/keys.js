@@ -9,6 +9,8 @@ const KEYS = [
   ["Enter", "its whole text"],
   ["[, ]", "documents at the lower end, at the upper end"],
   ["r", "draw at random, again"],
+  ["g, b, s", "the document is good, bad, or one cannot say; the next one comes"],
+  ["u", "take the last judgement back"],
   ["c", "copy the command"],
   ["?", "these keys"],
   ["arrows, Page Up, Page Down, Home, End", "on a handle: move it"],

@@ -1,6 +1,8 @@
 // @ts-check
 // What is chosen on the page, and the same in the part of its address that is never sent.
 
+import { figure } from "./numbers.js";
+
 /** @typedef {import("./bins.js").Band} Band */
 /** @typedef {"low" | "high"} Side */
 /** @typedef {"value" | "percentile" | "within"} Unit */
@@ -53,4 +55,17 @@ export function readAddress(run) {
     const end = Number(words.get(side) || NaN);
     state.band[side] = Number.isFinite(end) ? end : null;
   }
+}
+
+/** The same band in the other unit. @param {import("./bins.js").Distribution} base @param {Band} whole */
+export function same(base, whole) {
+  if (state.band.low === null && state.band.high === null) return state.where ? "" : "Nothing is cut off yet.";
+  const { low, high } = whole;
+  if (state.unit === "value") {
+    const percent = (/** @type {number | null} */ end, /** @type {number} */ open) =>
+      end === null ? open : base.whole.percentOf(end);
+    return `about percentiles ${percent(low, 0).toFixed(1)} to ${percent(high, 100).toFixed(1)}`;
+  }
+  const of = state.unit === "within" ? "; of all together: " : ": ";
+  return `${state.metric}${of}about ${low === null ? "the lowest" : figure(low)} to ${high === null ? "the highest" : figure(high)}`;
 }
