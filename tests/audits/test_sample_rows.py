@@ -34,7 +34,7 @@ def test_more_values_than_rows():
         ConfigError, match="sample_rows = 5 is too few for the 3 values of lang"
     ) as e:
         allocate({"a": 9, "b": 9, "c": 9}, 5, "lang")
-    assert e.value.hint.startswith("at least 6")
+    assert e.value.hint.startswith("set it to at least 6")
 
 
 def test_every_row_is_as_likely(tmp_path):
