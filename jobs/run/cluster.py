@@ -155,7 +155,10 @@ def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
     offering = [machine for machine in machines if machine.get("CPU")]
     cpus = [int(machine["CPU"]) for machine in offering]
     if not cpus:
-        raise UsageError("no machine of the cluster offers a GPU or a CPU to score with")
+        raise UsageError(
+            "no machine of the cluster offers a GPU or a CPU to score with",
+            hint="look at `ray status`; start nodes with --num-cpus or --num-gpus above 0",
+        )
     fewest, most = _range(asked, len(cpus))
     # Up to one engine per machine each gets a machine; more share them.
     each = max(1, -(-fewest // len(cpus)))

@@ -135,8 +135,8 @@ class FilterConfig(BaseModel):
         Shown(form="GROUP=SHARE", default="proportional; one budget if percentiles are within"),
     ] = Field(
         default=None,
-        description="How a budget is divided among the groups of within: proportional, or en=2 and "
-        "de=1, repeated.",
+        description="How a budget is divided among groups: proportional, or GROUP=SHARE, repeated: "
+        "en=2 and de=1 give en twice.",
     )
     seed: int = Field(default=0, description="Random seed.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(

@@ -188,7 +188,10 @@ def _rewrite(
             f"it has {metadata.num_rows:,} rows, had {job.num_rows:,} when it was scored"
         )
     if job.text_column not in file.schema.names:
-        raise UnreadableFileError(f"it no longer has the column '{job.text_column}'")
+        raise UnreadableFileError(
+            f"it has lost its text column '{job.text_column}' since it was scored; restore it, or "
+            "score the corpus again"
+        )
     schema = file.schema
     for field in routes.added:
         schema = schema.append(field)
