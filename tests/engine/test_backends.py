@@ -1,11 +1,8 @@
 """A kind of scorer is a folder and a line: a second one goes all the way, through every door."""
 
 import json
-import math
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Scorer, read_scores
@@ -21,7 +18,7 @@ from pipeline.verification.verify import verify_run
 from tests.compatibility.install import FIXTURES
 from tests.support.plans import make_manifest
 from tests.support.runs import make_run, score_corpus
-from tests.support.unigram import Table, Unigram, UnigramRules, read_counts, save_unigram
+from tests.support.unigram import Table, Unigram, UnigramRules, nll_of, save_unigram
 
 TEXTS = ["the cat sat on the mat", "", None, "zzz", "\ufeffbom", "日本語 " * 40]
 FREQUENT = b"the cat sat on the mat and the rat ate the oat"
@@ -32,11 +29,6 @@ def unigram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model of a second kind, whose line is in the list."""
     monkeypatch.setattr(backends, "BACKENDS", (Unigram(), *backends.BACKENDS))
     return save_unigram(tmp_path / "unigram", FREQUENT)
-
-
-def nll_of(text: str, model: Path) -> float:
-    counts = read_counts(str(model))
-    return -math.fsum(math.log(counts[byte] / sum(counts)) for byte in text.encode())
 
 
 def score(folder: Path, model: Path, **settings: object) -> RunStore:
@@ -111,21 +103,6 @@ def test_the_library_takes_it(unigram):
         found = scorer.score(TEXTS)
     expected = [nll_of(text, unigram) for text in TEXTS if text]
     assert found["nll"].drop_nulls().to_list() == pytest.approx(expected, rel=1e-12)
-
-
-def test_it_scores_on_ray(unigram, tmp_path, winnow, monkeypatch):
-    """From the command line to a verified run: the kind travels to the workers with the plan."""
-    # Where workers find this kind, as they would an installed one.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    corpus, run = tmp_path / "corpus", tmp_path / "run"
-    corpus.mkdir()
-    pq.write_table(pa.table({"text": pa.array(TEXTS, pa.string())}), corpus / "0.parquet")
-    code, _, err = winnow("score", corpus, "--out", run, "--model", unigram)
-    assert code == 0, err
-    rows = read_scores(run).collect()
-    found = dict(zip(TEXTS, rows["nll"], strict=True))
-    assert found["zzz"] == pytest.approx(nll_of("zzz", unigram), rel=1e-12)
-    assert winnow("verify", run)[0] == 0
 
 
 def test_a_kind_that_is_not_known_is_refused(unigram, tmp_path, monkeypatch):

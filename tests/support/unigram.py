@@ -34,6 +34,12 @@ def read_counts(folder: str) -> list[int]:
     return json.loads((Path(folder) / COUNTS).read_text())
 
 
+def nll_of(text: str, model: Path) -> float:
+    """What a text costs, counted directly."""
+    counts = read_counts(str(model))
+    return -math.fsum(math.log(counts[byte] / sum(counts)) for byte in text.encode())
+
+
 class UnigramRules(ScoringRules):
     kind: Literal["unigram"] = "unigram"
 
