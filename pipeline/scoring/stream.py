@@ -82,8 +82,8 @@ def score_batches(batches: Iterable[PreparedBatch], engine: Engine) -> Iterator[
             batch, document, position, num_scored = owners.pop(answer.key)
             if len(answer.logprobs) != num_scored:
                 raise EngineError(
-                    f"the engine returned {len(answer.logprobs)} log-probabilities for "
-                    f"{num_scored} scored tokens"
+                    f"the engine returned {len(answer.logprobs)} log-probabilities for a "
+                    f"window of {num_scored} scored tokens"
                 )
             document.logprobs[position] = answer.logprobs
             batch.num_missing -= 1
