@@ -1,8 +1,4 @@
-"""A second kind of scorer, from the command line through Ray to a verified run.
-
-Comes last of those that start Ray in the process of the tests: Ray leaves settings in the
-environment, which clusters of their own, as chaos has them, cannot bear.
-"""
+"""A second kind of scorer, from the command line through Ray to a verified run."""
 
 from pathlib import Path
 
