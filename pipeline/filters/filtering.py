@@ -191,8 +191,8 @@ def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[R
     metrics = [field.name for field in schema if is_metric(field)]
     if own_metric in schema.names:
         raise ConfigError(
-            f"the run carries a column named '{own_metric}'",
-            hint="a difference or ratio of two runs would hide it; score without carrying it",
+            f"a second run makes a column '{own_metric}', and this run carries one of that name",
+            hint=f"score the corpus again without carrying '{own_metric}', or rename it there",
         )
     metrics += [own_metric] if own_metric else []
     for metric in (metric for rule in rules for metric in rule.metrics):
