@@ -158,6 +158,24 @@ def bytes_of(rows):
     return sum(row["num_bytes"] for row in rows)
 
 
+def fitting(order, budget, prefer, size_of):
+    """The rows that a budget keeps, of those in its order."""
+    start, end = 0, len(order)
+    if prefer in ("low", "random"):
+        while size_of(order[:end]) > budget:
+            end -= 1
+    elif prefer == "high":
+        while size_of(order[start:]) > budget:
+            start += 1
+    else:
+        excess = max(0, size_of(order) - budget)
+        while 2 * size_of(order[:start]) < excess:
+            start += 1
+        while 2 * size_of(order[end:]) < excess:
+            end -= 1
+    return order[start:end]
+
+
 @settings(max_examples=200)
 @given(
     ROWS,
@@ -174,21 +192,9 @@ def test_budget(rows, budget, prefer, seed, unit, most_held):
     with mock.patch.object(budget_rule, "MOST_HELD", most_held):
         decided = decide(table, **asked, prefer=prefer, seed=seed)
     order = budget_order(table, "perplexity", prefer, seed)
-    start, end = 0, len(order)
-    if prefer in ("low", "random"):
-        while size_of(order[:end]) > budget:
-            end -= 1
-    elif prefer == "high":
-        while size_of(order[start:]) > budget:
-            start += 1
-    else:
-        excess = max(0, size_of(order) - budget)
-        while 2 * size_of(order[:start]) < excess:
-            start += 1
-        while 2 * size_of(order[end:]) < excess:
-            end -= 1
-    kept = {(row["file"], row["row"]) for row in order[start:end]}
-    assert size_of(order[start:end]) <= budget
+    fitted = fitting(order, budget, prefer, size_of)
+    kept = {(row["file"], row["row"]) for row in fitted}
+    assert size_of(fitted) <= budget
     got = {
         (row["file"], row["row"]) for row, keep in zip(table, decided["keep"], strict=True) if keep
     }
