@@ -30,7 +30,7 @@ def to_page(record: Audit) -> Page:
             has_header=False,
         )
         sections.append(Section("", [checks]))
-    against = record.baseline.run if record.baseline else "nothing: it is the first night night"
+    against = record.baseline.run if record.baseline else "nothing: no earlier night passed"
     return Page(
         title="Audit",
         sections=sections,

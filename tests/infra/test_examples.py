@@ -87,7 +87,7 @@ def test_audit(winnow, corpus, tiny_model, tmp_path, monkeypatch):
     (tmp_path / "audit.toml").write_text(text)
     code, out, err = winnow("audit", "audit.toml")
     assert code == 0, err
-    assert ": pass, held against nothing" in out
+    assert ": pass, compared with nothing: no earlier night passed" in out
 
 
 @pytest.mark.parametrize("target", ["cron", "systemd", "kubernetes", "kuberay"])
