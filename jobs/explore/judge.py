@@ -9,7 +9,8 @@ from typing import Any, Literal, cast, get_args
 
 import polars as pl
 
-from jobs.explore.queries import Queries, Words, told_of
+from jobs.explore.queries import Queries, told_of
+from jobs.explore.words import Words
 from pipeline.errors import ConfigError
 from pipeline.explore.estimate import Aim, Proposal, Quality
 from pipeline.explore.examples import read_document

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.bands import Bands, Queues, make_bands, value_of
-from pipeline.explore.bins import UNSCORED, Bins
+from pipeline.explore.bands import Bands, Queues, make_bands
+from pipeline.explore.bins import UNSCORED, Bins, value_of
 from pipeline.explore.estimate import (
     KEPT,
     REMOVED,

@@ -20,7 +20,7 @@ from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import Parts, find_parts
 from pipeline.runs.store import RunStore
-from pipeline.statistics.columns import column_named
+from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.storage.filesystem import Root
 
 CHUNK_ROWS = 2_000_000
@@ -55,8 +55,8 @@ class ExploredRun:
         return self.parts.manifest
 
     def rows(self) -> pl.LazyFrame:
-        """Every score row. Raises RunError where a part is not as it was."""
-        return self.prepared.rows.everything()
+        """Every score row; what is NaN is null. Raises RunError where a part is not as it was."""
+        return nan_as_null(self.prepared.rows.everything())
 
     def chunks(self) -> Iterator[tuple[int, pl.LazyFrame]]:
         """The same rows, some millions at a time, with how many they are."""
@@ -65,10 +65,10 @@ class ExploredRun:
             shards.append(shard)
             num_rows += self.manifest.shards[shard].num_rows
             if num_rows >= CHUNK_ROWS:
-                yield num_rows, self.parts.scan(shards)
+                yield num_rows, nan_as_null(self.parts.scan(shards))
                 shards, num_rows = [], 0
         if shards:
-            yield num_rows, self.parts.scan(shards)
+            yield num_rows, nan_as_null(self.parts.scan(shards))
 
     @property
     def num_rows(self) -> int:
