@@ -14,9 +14,9 @@ from jobs.explore.words import Words
 from pipeline.errors import ConfigError
 from pipeline.explore.estimate import Aim, Proposal, Quality
 from pipeline.explore.examples import read_document
-from pipeline.explore.judgements import Key
 from pipeline.explore.judging import Judging, Scope
 from pipeline.explore.rule import Decision
+from pipeline.runs.judgements import Key
 
 SAID = {"good": True, "bad": False, "unsure": None}
 

@@ -22,13 +22,13 @@ from pipeline.errors import ConfigError
 from pipeline.explore.bins import CELL_COLUMNS, Bins, fill_bins
 from pipeline.explore.cache import cached_bins
 from pipeline.explore.examples import Place, find_examples, read_document
-from pipeline.explore.judgements import Judgement, Judgements, Key
 from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, decide, exported, of_groups
 from pipeline.explore.run import ExploredRun
 from pipeline.rendering.shading import EDGES, shade
 from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
 from pipeline.reports.groups import Grouping
 from pipeline.reports.sorting import sorts_by
+from pipeline.runs.judgements import Judgement, Judgements, Key
 from pipeline.schema import METRICS
 
 T = TypeVar("T")

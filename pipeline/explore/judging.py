@@ -29,9 +29,9 @@ from pipeline.explore.estimate import (
     why_no_interval,
     why_none,
 )
-from pipeline.explore.judgements import Judgement, Judgements, Key
 from pipeline.explore.rule import Asked, Decision
 from pipeline.explore.run import ExploredRun
+from pipeline.runs.judgements import Judgement, Judgements, Key
 
 Scope = Literal["near", "all"]
 MOST_CUTS = 200

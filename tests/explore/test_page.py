@@ -318,7 +318,7 @@ def test_each_group_has_a_band_of_its_own(server, visit, filtered, saved):
         == page.locator("#high").input_value()
     )
     page.locator("#handle-high").press("PageUp")
-    row["code"].get_by_role("button", name="code: the band of all").click()
+    row["code"].get_by_role("button", name="as all: code").click()
     now = [one.input_value() for one in row["code"].locator("input").all()]
     assert now == ["", page.locator("#high").input_value()]
     rests(found)

@@ -89,7 +89,7 @@ export class Groups {
         drag: (side, place) => moves.drag(side, place, group), nudge: (side, steps) => moves.nudge(side, steps, group),
       });
     const handles = { low: handle("low", "lower end"), high: handle("high", "upper end") };
-    const follow = make("button", { type: "button", "aria-label": `${name}: the band of all` }, "as all");
+    const follow = make("button", { type: "button", "aria-label": `as all: ${name}` }, "as all");
     follow.addEventListener("click", () => { handles.low.focus(); moves.follow(group); });
     return { handles, fields, follow, controls: [handles.low, handles.high, fields.low, fields.high, follow] };
   }
