@@ -29,7 +29,6 @@ from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
 from pipeline.reports.groups import Grouping
 from pipeline.reports.sorting import sorts_by
 from pipeline.runs.judgements import Judgement, Judgements, Key
-from pipeline.schema import METRICS
 
 T = TypeVar("T")
 REMEMBERED = 32
@@ -69,16 +68,12 @@ class Queries:
         run, manifest = self.run, self.run.manifest
         return {
             "run": run.store.location,
-            "run_id": manifest.run_id,
             "corpus": manifest.corpus,
             "model": manifest.model.name,
             "documents": manifest.num_rows,
             "is_partial": not run.parts.is_complete,
             "no_texts": run.corpus_fault,
-            "metrics": [
-                {"name": name, "meaning": METRICS[name].meaning if name in METRICS else ""}
-                for name in run.metrics
-            ],
+            "metrics": run.metrics,
             "columns": run.columns,
             "by": self.by,
             "judgements": {"file": self.kept.location, "number": len(self.kept)},

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError
 from pipeline.explore.rule import Decision, Narrowing
-from pipeline.explore.run import ExploredRun
+from pipeline.explore.run import PLACE, ExploredRun
 from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
@@ -22,8 +22,7 @@ from pipeline.statistics.hashing import row_hash
 Place = Literal["low", "high", "random"]
 MOST = 10
 """Documents on each side."""
-LOCATED = ["file", "row"]
-NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
+NEEDED = (*PLACE, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
 """What a page shows of a document, and what every rule reads."""
 
 
@@ -83,30 +82,22 @@ def find_examples(
 
 
 def _first(rows: pl.LazyFrame, order: pl.Expr) -> pl.LazyFrame:
-    slim = rows.select(*LOCATED, order=order)
-    return slim.bottom_k(MOST, by=["order", "row"]).sort("order", "row", "file").select(LOCATED)
+    slim = rows.select(*PLACE, order=order)
+    return slim.bottom_k(MOST, by=["order", "row"]).sort("order", "row", "file").select(PLACE)
 
 
 def _described(
     run: ExploredRun, decision: Decision, chosen: pl.DataFrame
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """By locator: what a page shows of a document, and what the rule decides."""
-    asked, rows = decision.asked, run.rows()
-    there = rows.collect_schema()
+    asked, there = decision.asked, run.rows().collect_schema()
     narrowing = Narrowing.of(run, asked.where)
     wanted = [*NEEDED, "doc_id", asked.metric, *([asked.by] if asked.by else [])]
     wanted += narrowing.columns if narrowing is not None else []
-    near = (
-        rows.select(column_named(name) for name in dict.fromkeys(wanted) if name in there)
-        .filter(
-            pl.col("file").is_in(chosen["file"].unique().implode()),
-            pl.col("row").is_in(chosen["row"].unique().implode()),
-        )
-        .join(chosen.lazy().unique(), on=LOCATED, how="semi")
-        .collect(engine="streaming")
-    )
+    read = [column_named(name) for name in dict.fromkeys(wanted) if name in there]
+    near = run.at(chosen.unique(), PLACE).select(read).collect(engine="streaming")
     shown = near.select(
-        *LOCATED,
+        *PLACE,
         shown_id(near.lazy()),
         "num_tokens",
         "num_bytes",

@@ -254,15 +254,7 @@ class Judging:
         judged = pl.DataFrame(
             said, schema={**names, "is_good": pl.Boolean, "is_drawn": pl.Boolean}, orient="row"
         )
-        near = (
-            self.run.rows()
-            .filter(
-                pl.col("file").is_in(judged["file"].unique().implode()),
-                pl.col("row").is_in(judged["row"].unique().implode()),
-            )
-            .join(judged.lazy(), on=LOCATED, how="inner")
-            .collect(engine="streaming")
-        )
+        near = self.run.at(judged, LOCATED).collect(engine="streaming")
         kept = decision.kept(near.lazy()).collect()["keep"]
         shown = near.select("is_good", "is_drawn", band=bands.band(), value=value_of(bands.metric))
         return shown.with_columns(kept)

@@ -5,7 +5,7 @@ was scored again meanwhile is told from the one that was opened.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -23,6 +23,7 @@ from pipeline.runs.store import RunStore
 from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.storage.filesystem import Root
 
+PLACE = ["file", "row"]
 CHUNK_ROWS = 2_000_000
 """Rows that are read between two steps of a progress bar."""
 GLIMPSE_ROWS, GLIMPSE_PARTS = 10_000, 16
@@ -57,6 +58,12 @@ class ExploredRun:
     def rows(self) -> pl.LazyFrame:
         """Every score row; what is NaN is null. Raises RunError where a part is not as it was."""
         return nan_as_null(self.prepared.rows.everything())
+
+    def at(self, places: pl.DataFrame, keys: Sequence[str]) -> pl.LazyFrame:
+        """The rows of places by these keys, `file` and `row` among them; beside each what else is
+        told of it."""
+        files, rows = (pl.col(name).is_in(places[name].unique().implode()) for name in PLACE)
+        return self.rows().filter(files, rows).join(places.lazy(), on=keys, how="inner")
 
     def chunks(self) -> Iterator[tuple[int, pl.LazyFrame]]:
         """The same rows, some millions at a time, with how many they are."""

@@ -26,8 +26,9 @@ const SIZES = ["documents", "tokens", "bytes"];
 const SMALL = { width: 110, height: 30 };
 const LARGE = { width: 200, height: 44 };
 
-/** The figures of everything. @param {Kept} whole @param {boolean} isExact */
-export function showCards(whole, isExact) {
+/** What stays, of everything and of each group. @param {Kept} whole @param {Kept[]} groups @param {Groups | null} table @param {boolean} isExact */
+export function showFigures(whole, groups, table, isExact) {
+  table?.fill(groups, whole, isExact);
   const said = isExact ? exactly : about;
   byId("cards").replaceChildren(
     ...SIZES.map((name, i) =>

@@ -7,7 +7,7 @@ import { figure } from "./numbers.js";
 /** @typedef {"low" | "high"} Side */
 /** @typedef {"value" | "percentile" | "within" | "each"} Unit values of all, percentiles of all or in each group, values of each group */
 /** @typedef {"low" | "high" | "random"} Place */
-/** @typedef {{metrics: {name: string}[], columns: string[], by: string | null}} Run */
+/** @typedef {{metrics: string[], columns: string[], by: string | null}} Run */
 
 export const ends = /** @type {Side[]} */ (["low", "high"]);
 
@@ -48,9 +48,8 @@ export function remember() {
 /** Read it back; what the run does not have is left at its default. @param {Run} run */
 export function readAddress(run) {
   const words = new URLSearchParams(location.hash.slice(1));
-  const names = run.metrics.map((one) => one.name);
   const metric = words.get("metric") ?? "perplexity";
-  state.metric = names.includes(metric) ? metric : names[0];
+  state.metric = run.metrics.includes(metric) ? metric : run.metrics[0];
   const by = words.get("by") ?? run.by ?? "";
   state.by = run.columns.includes(by) ? by : "";
   state.where = words.get("where") ?? "";
