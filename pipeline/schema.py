@@ -134,38 +134,50 @@ class DocumentScore(NamedTuple):
     error: Annotated[
         str | None,
         Column(
-            "why, in a word: `too_long`, `too_short`, `too_large`, `nonfinite`, `not UTF-8`, "
-            "`token_out_of_vocabulary`, `engine_died` and what the engine said: `engine_died: …`"
+            "why there is no score: `too_long`, `too_short`, `too_large`, `nonfinite`, `not "
+            "UTF-8`, `token_out_of_vocabulary`, `engine_died` and what the engine said: "
+            "`engine_died: …`"
         ),
     ] = None
-    num_tokens: Annotated[int, Metric("tokens scored", unit="tokens")] = 0
+    num_tokens: Annotated[int, Metric("number of scored tokens", unit="tokens")] = 0
     num_skipped_tokens: Annotated[
-        int, Metric("tokens of the document that were not", unit="tokens", shares_row=True)
+        int, Metric("number of tokens not scored", unit="tokens", shares_row=True)
     ] = 0
-    num_bytes: Annotated[int, Metric("size of the text: UTF-8 bytes", unit="bytes")] = 0
-    num_chars: Annotated[int, Metric("code points", unit="code points", shares_row=True)] = 0
-    num_words: Annotated[int, Metric("white-space words", unit="words", shares_row=True)] = 0
+    num_bytes: Annotated[int, Metric("size of the text in UTF-8 bytes", unit="bytes")] = 0
+    num_chars: Annotated[
+        int, Metric("size in code points", unit="code points", shares_row=True)
+    ] = 0
+    num_words: Annotated[
+        int, Metric("size in words split at white space", unit="words", shares_row=True)
+    ] = 0
     num_scored_bytes: Annotated[
         int,
         Metric(
-            "bytes of the part that was scored, fewer only if tokens were skipped", unit="bytes"
+            "bytes of the scored text, fewer than `num_bytes` only if tokens were skipped",
+            unit="bytes",
         ),
     ] = 0
-    num_scored_words: Annotated[int, Metric("its words", unit="words", shares_row=True)] = 0
+    num_scored_words: Annotated[
+        int, Metric("words of the scored text", unit="words", shares_row=True)
+    ] = 0
     text_hash: Annotated[
         int | None, Column("equal texts have equal hashes: 64 bits of BLAKE2b")
     ] = None
     num_windows: Annotated[
-        int, Metric("prompts that the document took", unit="windows", shares_row=True)
+        int,
+        Metric(
+            "number of prompts that the document was scored in", unit="windows", shares_row=True
+        ),
     ] = 0
     nll: Annotated[
         float | None, Metric("sum of -ln p over the scored tokens, in nats", unit="nats")
     ] = None
     nll_std: Annotated[
-        float | None, Metric("its standard deviation over them", unit="nats", shares_row=True)
+        float | None,
+        Metric("standard deviation of -ln p over these tokens", unit="nats", shares_row=True),
     ] = None
     max_nll: Annotated[
-        float | None, Metric("the most surprising token's", unit="nats", shares_row=True)
+        float | None, Metric("-ln p of the most surprising token", unit="nats", shares_row=True)
     ] = None
     min_k_logprob: Annotated[
         float | None,
@@ -193,7 +205,7 @@ class DocumentScore(NamedTuple):
     bits_per_byte: Annotated[
         float | None,
         Metric(
-            "`nll` / ln 2 / `num_scored_bytes`: the one that compares across tokenizers",
+            "`nll` / ln 2 / `num_scored_bytes`, which compares across tokenizers",
             unit="bits",
             per="num_scored_bytes",
             is_charted=True,

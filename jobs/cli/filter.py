@@ -69,12 +69,12 @@ def _print_notes(
         messages.print(f"{some}{total:,} documents without a score are {fate}: {reasons}")
     for name, reason in record.unreadable.items():
         messages.print(
-            f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",
+            f"Neither kept nor rejected, as unreadable: {plain(name)}: {plain(reason)}",
             style="yellow",
         )
     if record.partial:
         messages.print("The run is not complete: the output is marked as partial.", style="yellow")
     if dry_run:
-        messages.print("Nothing is written.")
+        messages.print("Dry run: nothing was written.")
     else:
         messages.print(f"Wrote {config.out}")

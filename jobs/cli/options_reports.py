@@ -203,7 +203,7 @@ def explore(
 def show(
     run: Annotated[str, typer.Argument(help="A run directory.")],
     file: Annotated[
-        str | None, typer.Argument(help="A file of its corpus, as reports name it.")
+        str | None, typer.Argument(help="A file of the run's corpus, as reports name it.")
     ] = None,
     row: Annotated[
         int | None, typer.Argument(min=0, help="The row in that file, counted from 0.")
@@ -213,7 +213,9 @@ def show(
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Also rank it within its group of this column; may be repeated."),
+        typer.Option(
+            help="Also rank the document within its group of this column; may be repeated."
+        ),
     ] = None,
     corpus: Corpus = None,
     partial: Annotated[

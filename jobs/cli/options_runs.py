@@ -17,7 +17,7 @@ class PlanCommand(SettingsCommand):
         *("window_tokens", "context_tokens", "prefix", "long_documents", "min_k_percent", "dtype"),
         *("token_logprobs", "token_ids", "shard_tokens", "reuse"),
     )
-    """What shards, tokens, and the parts that can be taken over depend on."""
+    """Settings that shards, tokens and reusable parts depend on."""
 
     source = ("pipeline.settings.config", "ScoreConfig")
 

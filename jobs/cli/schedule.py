@@ -33,7 +33,7 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
     if (install or uninstall) and target in ("kubernetes", "kuberay"):
         verb = "apply" if install else "delete"
         raise ConfigError(
-            f"--to {target} cannot be installed or removed here: it is printed",
+            f"a schedule for {target} is only printed: winnow cannot install or remove it",
             hint=f"winnow schedule {file.name} --to {target} | kubectl {verb} -f -",
         )
     if uninstall:

@@ -106,7 +106,7 @@ def keep_token_private() -> str | None:
         os.fchmod(file, 0o600)
     finally:
         os.close(file)
-    return f"others could read the token in {path}: it is private now (mode 600)"
+    return f"others could read the token in {path}: the file is private now (mode 600)"
 
 
 def refuse_secrets(texts: dict[str, str], where: str) -> None:

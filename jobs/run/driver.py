@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 DEATHS_BEFORE_SEARCH = 2
 NODES_LOST = 20
-"""Machines that a shard may lose before that counts as a failed attempt."""
+"""Times that a shard may lose its machine before a loss counts as a failed attempt."""
 LONGEST_DELAY = 60.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -200,14 +200,14 @@ class Driver:
         reason = said or reason_of(error)
         if died and _lost_its_node(error) and self._nodes_lost[shard] < NODES_LOST:
             self._nodes_lost[shard] += 1
-            log.warning("shard %d lost its machine: %s", shard, reason)
+            log.warning("shard %d is scored again, as its machine was lost: %s", shard, reason)
             self._queue.append(work)
             return
         if work.rows is not None:
             if shard not in self._searches:
                 return  # given up meanwhile
             if died:
-                log.warning("shard %d, documents %d to %d: %s", shard, *work.rows, reason)
+                log.warning("shard %d, documents %d to %d failed: %s", shard, *work.rows, reason)
                 self._searches[shard].died(work.rows, said)
                 self._go_on_searching(shard)
             else:
@@ -215,7 +215,7 @@ class Driver:
             return
         self._attempts[shard] += 1
         attempts = self._attempts[shard]
-        log.warning("shard %d, attempt %d: %s", shard, attempts, reason)
+        log.warning("shard %d, attempt %d failed: %s", shard, attempts, reason)
         self._metrics.shard_failed(error, retried=attempts < self._config.max_attempts)
         if attempts >= self._config.max_attempts:
             if isinstance(error, RayTaskError) and _is_full(error.cause):

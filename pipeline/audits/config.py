@@ -40,7 +40,7 @@ from pipeline.settings.names import near_or_known
 from pipeline.storage.locations import refuse_hub
 
 LAST = "last"
-"""The baseline of a night, unless a run is named: the last night that was good."""
+"""The default baseline: the last night that passed."""
 
 
 def _columns(value: object) -> object:

@@ -17,7 +17,7 @@ from pipeline.schema import METRICS
 from pipeline.statistics.bootstrap import Bootstrap
 
 OF_A_TEXT = ("bytes", "code points", "words")
-"""Units in which a text measures the same, whatever its tokens are."""
+"""Units in which a text has the same size whatever the tokenizer."""
 PER_TOKEN = frozenset(
     name
     for name, metric in METRICS.items()

@@ -76,8 +76,8 @@ class FilterConfig(BaseModel):
     )
     drop_copies: Annotated[DropCopies | None, Decides("copies", if_best)] = Field(
         default=None,
-        description="Of equal texts that other rules keep, keep the first, or the one with the "
-        "lowest or highest metric.",
+        description="Among documents with equal texts that the other rules keep, keep only the "
+        "first, or the one with the lowest or highest metric.",
     )
     metric: Annotated[str | None, Shown(default="perplexity, or the metric of a second run")] = (
         Field(default=None, description="The metric that the rules below use.")
@@ -105,8 +105,8 @@ class FilterConfig(BaseModel):
         str | None, Shown(form="FILE"), Decides("cutoffs", always, in_groups=True)
     ] = Field(
         default=None,
-        description="Take the cut-offs of each group from a file, not from percentiles: the JSON "
-        "of a dry run, or the _filter.json of an output.",
+        description="Take the cut-offs of each group from a file instead of percentiles: the JSON "
+        "that a dry run printed, or the _filter.json of an output.",
     )
     weight: Annotated[Weight | None, Shown(default=UNWEIGHTED)] = Field(
         default=None, description="Whether percentiles are over documents, tokens or bytes."
@@ -127,16 +127,16 @@ class FilterConfig(BaseModel):
     )
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
         default=None,
-        description="Which documents to keep first; middle is nearest the token or byte median.",
+        description="What a budget keeps first; middle is nearest the token or byte median.",
     )
     shares: Annotated[
         dict[str, Share] | Literal["proportional"] | None,
         BeforeValidator(parse_shares),
-        Shown(form="GROUP=SHARE", default="proportional; one budget if percentiles are within"),
+        Shown(form="GROUP=SHARE", default="proportional; undivided with percentiles per group"),
     ] = Field(
         default=None,
         description="How a budget is divided among groups: proportional, or GROUP=SHARE, repeated: "
-        "en=2 and de=1 give en twice.",
+        "en=2 and de=1 give en twice as much as de.",
     )
     seed: int = Field(default=0, description="Random seed.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(
@@ -156,7 +156,7 @@ class FilterConfig(BaseModel):
     partial: bool = Field(
         default=False, description="Use the parts that exist of an incomplete run."
     )
-    force: bool = Field(default=False, description="Write even if the rules keep nothing.")
+    force: bool = Field(default=False, description="Write even an output without documents.")
 
     @property
     def own_metric(self) -> str | None:

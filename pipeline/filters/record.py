@@ -220,7 +220,7 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root)
             )
             raise UsageError(
                 f"{named(setting)} {root.location} {where}",
-                hint="choose a folder outside of it, or its rows would count twice next time",
+                hint="choose a folder outside the corpus, or its rows would count twice next time",
             )
     if rejects is not None:
         kept, others = open_root(out), open_root(rejects)
@@ -228,7 +228,7 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root)
             raise UsageError(
                 f"{named('out')} {kept.location} and {named('rejects')} {others.location}: one "
                 "is inside the other",
-                hint="choose two folders side by side",
+                hint="choose two folders, neither inside the other",
             )
 
 

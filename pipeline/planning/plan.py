@@ -183,9 +183,9 @@ def _reuse(
     other = RunStore(run)
     if reason:
         log.warning(
-            "of %s %s rows are reused: %s",
-            other.location,
+            "scores of %s rows are reused from %s: %s",
             f"{sum(shard.num_rows for shard in kept):,}" if kept else "no",
+            other.location,
             reason,
         )
     if not kept:

@@ -39,7 +39,7 @@ class Psi(NamedTuple):
 
 
 PsiValues = Mapping[tuple[str | None, str | None, str], Psi | Missing]
-"""(column, group, metric) to it; of all documents, column and group are None."""
+"""PSI by (column, group, metric); for all documents, column and group are None."""
 
 
 class Gate:
@@ -196,7 +196,7 @@ class _Case:
         if found is None:
             of = " of the baseline" if term.against == "baseline" else ""
             where = "" if column is None else f" with {column} = '{group}'"
-            said = f"too few documents{of}{where} have a score for an interval of {figure}"
+            said = f"too few documents{of}{where} have a score to compute an interval of {figure}"
             return Missing("unscored", said)
         return found.low if term.end == "low" else found.high
 
@@ -242,7 +242,8 @@ class _Case:
         (metric,) = term.figure.arguments
         assert isinstance(metric, Name)
         nowhere = Missing(
-            "psi", f"{term.source} has no value: no comparison covers {column or 'documents'}"
+            "psi",
+            f"{term.source} has no value: the comparison lacks {column or 'all documents'}",
         )
         return self.psi.get((column, group, metric.value), nowhere)
 

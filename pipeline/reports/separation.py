@@ -42,8 +42,8 @@ class SeparatedLabel(BaseModel):
     value: str
     num_scored: int
     auc: dict[str, float | None]
-    """Metric to ROC AUC. Above 0.5: these score higher than the rest. Null without documents on
-    both sides."""
+    """ROC AUC by metric: above 0.5, labelled documents score higher than the rest. Null unless
+    there are scored documents with and without a label."""
 
 
 class Separation(BaseModel):
@@ -53,11 +53,13 @@ class Separation(BaseModel):
     labels: list[SeparatedLabel]
     together: SeparatedLabel
     ranking: list[RankedMetric] = []
-    """Metrics, the one that separates best first. Empty where there is nothing on one side."""
+    """Metrics, the best separating one first. Empty unless there are scored documents with and
+    without a label."""
     verdict: str = ""
-    """In a sentence, whether anything separates them."""
+    """A sentence that says whether any metric separates the documents."""
     cut: Cut | None
-    """Null where there is nothing on one side, or no bound removes more of the labelled."""
+    """The best cut. Null unless there are scored documents with and without a label, and if no
+    bound removes a larger share of the labelled than of the rest."""
 
 
 @dataclass(frozen=True, slots=True)

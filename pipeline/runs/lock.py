@@ -61,7 +61,7 @@ class RunLock:
         if held is not None and is_alive(held):
             raise RunError(
                 f"{self._root.location} is being written by {held}",
-                hint="wait for it to finish or stop it; its lock expires once it has stopped",
+                hint="wait for that process or stop it; its lock expires once it has stopped",
             )
         # A lock that is there and cannot be read is torn: it appears with its content, so nobody
         # who lives is still writing it.
@@ -72,7 +72,9 @@ class RunLock:
         # Object stores have no exclusive creation here: whoever wrote last holds the lock.
         now = read_holder(self._root)
         if now is None or now.token != self._token:
-            raise RunError(f"{self._root.location} was taken by {now} at the same moment")
+            raise RunError(
+                f"{now or 'another process'} started on {self._root.location} at the same moment"
+            )
         self._beating.start()
         return self
 
@@ -90,7 +92,9 @@ class RunLock:
                 self._briefly.remove(LOCK)
         except WinnowError as failure:
             # Whatever ended the run matters more, and a lock whose heartbeat stops is taken over.
-            log.warning("the lock could not be removed: %s", failure)
+            log.warning(
+                "the lock of the run could not be removed, and expires by itself: %s", failure
+            )
         if self._root.is_local:
             # A run that never began leaves nothing behind; a folder with anything in it stays.
             try:
@@ -102,8 +106,9 @@ class RunLock:
         """Raises RunError if another driver has taken the run over."""
         if self._taken_by is not None:
             raise RunError(
-                f"{self._root.location} was taken over by {self._taken_by}",
-                hint="this driver did not renew its lock in time; the other one continues",
+                f"{self._taken_by} continues the run in {self._root.location}",
+                hint="nothing to do: this process did not renew its lock in time, so the other "
+                "one scores the rest",
             )
 
     def _holder(self) -> Holder:
@@ -136,7 +141,7 @@ class RunLock:
                     file.write(content)
         except FileExistsError:
             raise RunError(
-                f"{self._root.location} was taken by another driver at the same moment"
+                f"another driver started on {self._root.location} at the same moment"
             ) from None
         finally:
             whole.unlink(missing_ok=True)

@@ -163,7 +163,7 @@ class Parts:
             pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as parquet,
         ):
             if not parquet.schema_arrow.equals(schema):
-                raise DamagedPartError("its columns are not those of the run")
+                raise DamagedPartError("its columns differ from those in the manifest")
             for group in range(parquet.num_row_groups):
                 table = parquet.read_row_group(group, columns=columns)
                 # Polars takes for granted what a damaged page header can break.

@@ -131,7 +131,9 @@ def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
                     texts.append(text.cast(pa.large_string())[0].as_py())
     except UnreadableFileError as error:
         row, reason = numbers[len(texts)], first_line(error.__cause__ or error)
-        raise CorpusError(f"cannot read {file} row {row} to rescore it: {reason}") from error
+        raise CorpusError(
+            f"cannot read row {row} of {file} to rescore its text: {reason}"
+        ) from error
     if len(texts) < len(numbers):
         raise CorpusError(f"{file} no longer has row {numbers[len(texts)]}")
     return texts
@@ -220,9 +222,9 @@ def relative_error(value: float, reference: float) -> float:
 def judge(truth: Truth) -> Check:
     """The verdict on a sample."""
     detail = (
-        f"{truth.num_documents} documents against float32: nll off by "
-        f"{truth.largest_nll_error:.2e} at most, {truth.mean_nll_error:.2e} on average "
-        f"(tolerance {truth.tolerance:g})"
+        f"{truth.num_documents} documents rescored in float32: relative error of nll "
+        f"{truth.largest_nll_error:.2e} at most, {truth.mean_nll_error:.2e} on average (tolerance "
+        f"{truth.tolerance:g})"
     )
     return Check(name="truth", passed=truth.largest_nll_error <= truth.tolerance, detail=detail)
 

@@ -397,5 +397,5 @@ def test_quantiles_that_are_required_are_exact(audits, monkeypatch):
         own = scores.filter(pl.col("source") == finding.group)["perplexity"].drop_nulls()
         assert finding.value == pytest.approx(np.quantile(own, 0.75), rel=1e-12)
     assert record.overall.figures.quantile_error > 1
-    note = "Quantiles are read off bins"
+    note = "Quantiles come from histograms"
     assert note in (audits.runs / MONDAY / "report.md").read_text()

@@ -290,7 +290,9 @@ def test_a_fused_path_that_disagrees_is_refused_at_the_start(tiny_model, vocab_s
         scoring="fused",
         architecture="LlamaForCausalLM",
     )
-    with pytest.raises(ModelError, match=r"fused scoring .* is off: ln p of token \d of 5 is -"):
+    with pytest.raises(
+        ModelError, match=r"fused scoring .* is inaccurate: ln p of token \d of 5 is -"
+    ):
         VllmEngine(settings)
 
 

@@ -142,7 +142,7 @@ def test_small_files_that_share_a_part_are_told_of(corpus, tiny_model, tmp_path,
     assert second.reuse is not None
     assert second.reuse.shards == {}
     assert second.reuse.reason.startswith(
-        "6 rows are of b.parquet, which changed; 18 rows of unchanged files share a part with those"
+        "6 rows are in files that changed (b.parquet); 18 rows of unchanged files share a part with"
     )
     assert f"of {first.location} no rows are reused: 6 rows are" in caplog.text
 
@@ -156,8 +156,8 @@ def test_why_some_rows_are_not_taken_over(first, corpus, tiny_model, tmp_path):
     kept = sum(shard.num_rows for shard in manifest.shards if shard.id in manifest.reuse.shards)
     assert 0 < kept < manifest.num_rows
     assert manifest.reuse.reason == (
-        f"{manifest.num_rows - kept} rows are not scored there; "
-        "12 rows are of a.parquet and 1 more files, which changed"
+        f"{manifest.num_rows - kept} rows have no scores there; "
+        "12 rows are in files that changed (a.parquet and 1 more files)"
     )
 
 

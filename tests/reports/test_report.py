@@ -481,7 +481,7 @@ def test_a_page_has_one_value_of_a_quantile(make, monkeypatch):
     for text in (page, markdown):
         assert "those that a requirement asks for are exact" in text
     monkeypatch.undo()
-    assert "Quantiles are read off bins" not in to_markdown(build_report(run.store, text=False))
+    assert "Quantiles come from histograms" not in to_markdown(build_report(run.store, text=False))
 
 
 # --- names and missing values

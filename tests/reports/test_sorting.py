@@ -188,5 +188,5 @@ def test_a_script_is_guessed_of_a_sample_where_no_column_says_it(unlabelled):
     assert "guessed from the letters of a sample of 800 documents" in report.sorts_by.verdict
     for shown in (to_markdown(report), to_html(report)):
         assert "What this score sorts by" in shown
-        assert "script, guessed of 800" in shown
+        assert "script (guessed for 800)" in shown
     assert {one.name for one in build_report(unlabelled, text=False).sorts_by.factors} == {"length"}

@@ -92,7 +92,7 @@ def test_a_live_process_is_refused_by_name(any_root):
             try_to_take(any_root)
         # Whoever was refused must neither take nor remove the other's lock.
         assert any_root.read_bytes(LOCK) == before
-    assert "wait for it to finish or stop it" in raised.value.hint
+    assert "wait for that process or stop it" in raised.value.hint
 
 
 def test_a_live_process_is_refused_however_old_its_heartbeat(root):

@@ -109,24 +109,26 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
         share = max(0.3, 0.92 - logits / total)
-        left = "nothing beside it" if fused else f"{logits / 2**30:.2g} GiB left for logits"
+        left = "no extra room for logits" if fused else f"{logits / 2**30:.2g} GiB left for logits"
         memory = Choice(share, f"share of {total / 2**30:.3g} GiB; {left}", None)
     else:
         # A document holds its cache only until its last token is scored, so a few steps' worth is
         # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
         cached = settings.window_tokens + 4 * max(tokens, settings.window_tokens)
         size = max(64 << 20, cached * _kv_bytes_per_token(settings))
-        memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
+        memory = Choice(
+            size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
+        )
     threads = settings.num_threads or machine.num_cpus
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
             min(MAX_NUM_SEQS, tokens),
-            f"at most {MAX_NUM_SEQS}, and no more than tokens per step per step per step",
+            f"at most {MAX_NUM_SEQS}, and no more than there are tokens per step",
             None,
         ),
         memory=memory,
-        num_threads=Choice(threads, f"of {machine.num_cpus} CPUs this process may use", "workers"),
+        num_threads=Choice(threads, f"this process may use {machine.num_cpus} CPUs", "workers"),
     )
 
 

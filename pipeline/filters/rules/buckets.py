@@ -84,8 +84,8 @@ def make(config: FilterConfig) -> list[Rule]:
     table = load_table(config)
     if table and any(None in (one.head, one.middle) for one in table.cutoffs):
         raise ConfigError(
-            f"{config.cutoffs} lacks the end of head or of middle for some group",
-            hint=f"write it with a dry run and {named('buckets')}",
+            f"{config.cutoffs} lacks the end of the head or middle bucket for some group",
+            hint=f"write the file with a dry run and {named('buckets')}",
         )
     at = config.bucket_percentiles or TERCILES
     rule = Buckets(config.chosen_metric, config.buckets, at, config.within, config.chosen_weight)

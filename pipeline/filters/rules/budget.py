@@ -119,7 +119,7 @@ class Budget(Rule):
             verb = "ends" if self.within is None else "end"
             if group["middle"] is not None:
                 middle = f"the middle is {self.metric} {group['middle']:.6g}"
-                yield f"{where}{middle}, the median by {self.unit}"
+                yield f"{where}{middle}, the median weighted by {self.unit}"
             if said:
                 yield f"{where}{what} {verb} at {self.metric} {' and '.join(said)}"
 
