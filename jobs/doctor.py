@@ -134,7 +134,7 @@ def _engine() -> Iterator[Check]:
             _uninstall(other),
         )
     elif (gpu or cpu) != (pin := _pin(name)) and pin is not None:
-        todo = f"tested with {pin}: {_pip()} install --no-deps {name}=={pin}"
+        todo = f"Winnow is tested with {pin}: {_pip()} install --no-deps {name}=={pin}"
         yield Check("vLLM", "warning", found, todo)
     elif cpu and has_gpu():
         todo = "for the accelerator: WINNOW_ACCELERATOR=gpu infra/setup.sh in a new VENV"
@@ -148,9 +148,7 @@ def _engine() -> Iterator[Check]:
             found = f"{', '.join(cuda)} built for CUDA, torch {torch} is not: importing vLLM fails"
             yield Check("torch's companions", "problem", found, _uninstall(*cuda))
         else:
-            yield Check(
-                "torch's companions", "ok", "none of its companion packages is built for CUDA"
-            )
+            yield Check("torch's companions", "ok", "none of these packages is built for CUDA")
 
 
 def _torch(torch: str | None, *, needs_cpu: bool) -> Check:
@@ -176,7 +174,8 @@ def _ray() -> Check:
     if found is None:
         return Check("Ray", "warning", "not installed: scoring does not work", "see vLLM")
     if pin is not None and found != pin:
-        return Check("Ray", "warning", found, f"tested with {pin}: {_pip()} install ray=={pin}")
+        todo = f"Winnow is tested with {pin}: {_pip()} install ray=={pin}"
+        return Check("Ray", "warning", found, todo)
     return Check("Ray", "ok", found)
 
 

@@ -106,7 +106,7 @@ class Scorer:
         else:
             raise CorpusError(
                 f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
-                hint="collect or convert it first",
+                hint="collect a LazyFrame, or convert other data, first",
             )
         _check_column(text_column, names)
         column = table[text_column]

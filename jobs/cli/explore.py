@@ -38,8 +38,9 @@ def explore_and_serve(
     if host not in LOOPBACK and not allow_remote:
         raise UsageError(
             f"{named('host')} {host} can be reached from other machines",
-            hint=f"leave it out and forward the port (ssh -L), or give {named('allow_remote')}: "
-            "then anyone with the address can read the run and its texts, and judge, unencrypted",
+            hint=f"leave {named('host')} out and forward the port (ssh -L), or give "
+            f"{named('allow_remote')}: then anyone with the address can read the run and its "
+            "texts, and judge, unencrypted",
         )
     from jobs.explore.app import make_app
     from jobs.explore.queries import Queries

@@ -21,8 +21,8 @@ def show_config(
 ) -> None:
     """Show every setting of a command as it would take effect, and where each comes from.
 
-    An option beats an environment variable, that beats the file, that beats the default. Nothing
-    is read but the environment and the file.
+    An option beats an environment variable, which beats the file, which beats the default. Only
+    the environment and the file are read.
 
     Example: winnow config show score data/ --config nightly.toml
     """

@@ -27,7 +27,7 @@ def _shared_options(
             envvar="WINNOW_COLOR",
             callback=choose_color,
             expose_value=False,
-            help="Colours: auto is on a terminal, unless NO_COLOR is set.",
+            help="When to print colours: auto is on a terminal, unless NO_COLOR is set.",
         ),
     ] = "auto",
 ) -> None:

@@ -44,7 +44,8 @@ def dashboard_url(address: str) -> str:
     if parts.username or parts.password:
         raise UsageError(
             f"the address of {parts.hostname} has a password in it",
-            hint="Ray has token authentication: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
+            hint="remove the password; Ray authenticates by token: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH",
         )
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 

@@ -17,8 +17,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from jobs.run.cluster import WorkerSize
+from jobs.run.engine_errors import take_engine_error
 from jobs.run.isolation import PoisonSearch
-from jobs.run.last_words import take_last_words
 from jobs.run.metrics import RunMetrics
 from jobs.run.pool import POLL_SECONDS, Work, Worker, WorkerPool, get, reason_of
 from jobs.run.worker import SHARDS_IN_FLIGHT, WorkerSettings
@@ -196,7 +196,7 @@ class Driver:
 
     def _failed(self, work: Work, error: Exception) -> None:
         shard, died = work.shard, isinstance(error, RayActorError)
-        said = take_last_words(self._manifest.run_id, shard) if died else ""
+        said = take_engine_error(self._manifest.run_id, shard) if died else ""
         reason = said or reason_of(error)
         if died and _lost_its_node(error) and self._nodes_lost[shard] < NODES_LOST:
             self._nodes_lost[shard] += 1

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import ray
 
-from jobs.run.last_words import leave_last_words
+from jobs.run.engine_errors import record_engine_error
 from pipeline.engine.protocol import Engine, EngineSettings, ScorerBackend, Tokenizer, Usage
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.runs.manifest import Manifest, Totals
@@ -181,5 +181,5 @@ class ScoringActor:
             raise
         except EngineError as error:
             log.exception("the engine died on shard %d", shard)
-            leave_last_words(self._settings.manifest.run_id, shard, str(error))
+            record_engine_error(self._settings.manifest.run_id, shard, str(error))
             os._exit(ENGINE_DIED)

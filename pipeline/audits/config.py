@@ -176,7 +176,7 @@ def load_night_config(
         if key in table:
             raise ConfigError(
                 f"{key} in [score] of {file} is set by the audit itself",
-                hint=f"remove it; [audit] has {instead}",
+                hint=f"remove {key} from [score]; use {instead} in [audit]",
             )
     if audit.sampled and "limit" in table:
         raise ConfigError(

@@ -58,7 +58,7 @@ def draw_sample(
     if taken := [name for name in SOURCE_COLUMNS if name in (columns.doc_id, *columns.carried)]:
         raise CorpusError(
             f"the corpus has a column '{taken[0]}', a name that is reserved for sampling",
-            hint="leave it out of carry, or audit every row",
+            hint="leave the column out of carry, or audit every row",
         )
     types = {field.name: field.type for field in carried}
     kind = types.get(by) if by else None

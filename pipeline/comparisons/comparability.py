@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from pipeline.comparisons.names import short_names, told_apart
+from pipeline.comparisons.names import distinct_names, short_names
 from pipeline.errors import RunError, named
 from pipeline.runs.manifest import Manifest, differences
 from pipeline.runs.scores import is_complete
@@ -121,7 +121,7 @@ def _subjects(stores: list[RunStore]) -> list[Subject]:
     manifests = [store.require_manifest() for store in stores]
     models = _numbered(manifests, _model)
     datasets = _numbered(manifests, _files)
-    names = told_apart([store.location for store in stores])
+    names = distinct_names([store.location for store in stores])
     model_names = _model_names(manifests, models)
     corpora = short_names(manifest.corpus for manifest in manifests)
     return [

@@ -88,7 +88,7 @@ class FilterConfig(BaseModel):
         Shown(form="LOW:HIGH"),
         Decides("percentile", always, in_groups=True, by_percentile=True),
     ] = Field(
-        default=None, description="Keep the band between two percentiles, bounds included: 10:90."
+        default=None, description="Keep documents between two percentiles, ends included: 10:90."
     )
     buckets: Annotated[
         tuple[Bucket, ...] | None,
@@ -138,7 +138,7 @@ class FilterConfig(BaseModel):
         description="How a budget is divided among groups: proportional, or GROUP=SHARE, repeated: "
         "en=2 and de=1 give en twice as much as de.",
     )
-    seed: int = Field(default=0, description="Random seed.")
+    seed: int = Field(default=0, description="Random seed of samples, random order and ties.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(
         default=None,
         description="A second run of the same corpus, for the metric difference: bits per byte "
@@ -203,7 +203,7 @@ RULES = {
     for mark in field.metadata
     if isinstance(mark, Decides)
 }
-"""The fields that are rules."""
+"""Names of the fields that are rules."""
 WEIGHED = [name for name, rule in RULES.items() if rule.by_percentile]
 GROUPED = [name for name, rule in RULES.items() if rule.in_groups]
 

@@ -126,7 +126,7 @@ class Filter:
 
     config: FilterConfig
     corpus: Root
-    """Where it lies now."""
+    """Current location of the corpus."""
     run: PreparedRun
     selection: Selection
     counts: Counts
@@ -277,5 +277,5 @@ def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint=f"loosen them, or write the empty output with {named('force')}",
+            hint=f"loosen the rules, or write the empty output with {named('force')}",
         )

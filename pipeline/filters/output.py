@@ -49,7 +49,7 @@ UNSCORED = "unscored"
 NO_OUTPUT = -1
 
 OnRows = Callable[[int, int], None]
-"""Called with the number of rows done and the number of all."""
+"""A function called with the number of rows done and the number of all rows."""
 
 
 class FilterWriter:

@@ -81,7 +81,7 @@ class Gate:
         judged = []
         for one in self.requirements:
             whole = Judged()
-            whole.is_true = _Case(self, one, psi or {}, whole).truth(one.tree)
+            whole.is_true = _Case(self, one, psi or {}, whole).evaluate(one.tree)
             judged.append(whole)
         return judged
 
@@ -100,7 +100,7 @@ class _Case:
     psi: PsiValues
     into: Judged
 
-    def truth(self, tree: Tree) -> bool | None:
+    def evaluate(self, tree: Tree) -> bool | None:
         """Kleene's logic: unknown unless the known parts decide."""
         match tree:
             case Comparison():
@@ -109,10 +109,10 @@ class _Case:
                     None if left is None or right is None else bool(SIGNS[tree.sign](left, right))
                 )
             case Junction():
-                verdicts = [self.truth(part) for part in tree.parts]
+                verdicts = [self.evaluate(part) for part in tree.parts]
                 return _decide(verdicts, deciding=tree.word == "or")
             case Negation():
-                verdict = self.truth(tree.part)
+                verdict = self.evaluate(tree.part)
                 return None if verdict is None else not verdict
             case Anywhere():
                 return self.anywhere(tree)
@@ -123,7 +123,7 @@ class _Case:
         for group in self.groups(tree):
             part = Judged(column, group)
             case = _Case(self.gate, self.requirement, self.psi, part)
-            part.is_true = case.truth(tree.part)
+            part.is_true = case.evaluate(tree.part)
             parts.append(part)
         self.into.parts += parts
         for part in parts:

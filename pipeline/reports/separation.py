@@ -1,7 +1,7 @@
 """How well scores separate labelled documents from the rest.
 
 Owns the request and reading the two sides. For users who have labels for part of a corpus and ask
-whether perplexity reflects them. Areas are areas.py's, the cut is cuts.py's.
+whether perplexity reflects them. Areas are areas.py's, the cut is best_cut.py's.
 
 ROC AUC is the probability that a labelled document scores higher than one of the rest, ties
 counting half: the Mann-Whitney U statistic over the number of pairs (Hanley and McNeil 1982). It
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from pipeline.errors import ConfigError, named
 from pipeline.reports.areas import PairCounts, RankedMetric, rank_metrics, verdict_of
-from pipeline.reports.cuts import Cut, best_cut
+from pipeline.reports.best_cut import Cut, best_cut
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
 from pipeline.schema import RATIOS

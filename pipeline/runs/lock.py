@@ -36,9 +36,10 @@ class Holder(Record):
     host: str
     pid: Annotated[int, Field(ge=0, lt=2**31)]
     process_started: FiniteFloat
-    """Seconds since the epoch; a recycled process id has another."""
+    """Start of the process in seconds since the epoch; a later process with the same id has
+    another."""
     heartbeat: FiniteFloat
-    """Seconds since the epoch, by the holder's clock."""
+    """Time of the last heartbeat in seconds since the epoch, by the holder's clock."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -141,7 +142,8 @@ class RunLock:
                     file.write(content)
         except FileExistsError:
             raise RunError(
-                f"another driver started on {self._root.location} at the same moment"
+                f"another process started on {self._root.location} at the same moment",
+                hint="wait for that process, or stop it and run the same command again",
             ) from None
         finally:
             whole.unlink(missing_ok=True)

@@ -83,9 +83,9 @@ class Parts:
     store: RunStore
     manifest: Manifest
     found: dict[int, Part]
-    """By shard, in order."""
+    """Parts by shard, in order."""
     is_complete: bool
-    """The run is finished, and no part is missing."""
+    """Whether the run is finished and no part is missing."""
 
     def scan(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
         """The rows of these shards, in the order given; without, all rows. As `stored`, but for

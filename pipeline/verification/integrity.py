@@ -1,7 +1,7 @@
 """Does a run hold every input row once, in order, unaltered? No model is needed to know.
 
 Owns comparing every part's rows with the frozen plan, with themselves and with `_SUCCESS`. Whether
-a part's bytes are whole is runs/scores.py's; whether the numbers are true, truth.py's.
+a part's bytes are whole is runs/scores.py's; whether the numbers are right, rescoring.py's.
 """
 
 import math

@@ -138,7 +138,7 @@ const proposeCut = () => inTurn(async () => {
     place.replaceChildren(
       proposal("By the estimate", found.likely, side),
       proposal("To be on the safe side", found.sure, side),
-      make("p", { class: "soft" }, "With this end alone cut off; on the safe side the whole interval serves the aim. The cut is chosen by the same judgements that the interval is from, so it promises a little too much: judge more near the cut, and look again."));
+      make("p", { class: "soft" }, "The figures assume that only this end is cut off; on the safe side, the whole interval reaches the target. The cut is chosen by the judgements that its interval is computed from, so both are a little too good: judge more documents near the cut, and propose again."));
   } catch (error) {
     place.replaceChildren(make("p", { class: "note" }, /** @type {Error} */ (error).message));
   }

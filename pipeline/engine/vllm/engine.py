@@ -53,7 +53,7 @@ SAMPLING: dict[str, Any] = {
 
 
 _Request = tuple[str, list[int], Any]
-"""Id, prompt, and vLLM's parameters."""
+"""Request id, prompt, and vLLM's parameters."""
 
 
 @dataclass(slots=True)

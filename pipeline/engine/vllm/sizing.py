@@ -28,11 +28,11 @@ LARGEST_CPU_STEP = 4096
 LARGEST_GPU_STEP = 16384
 MAX_NUM_SEQS = 256
 PLUGIN = "winnow"
-"""Our entry point in vLLM's general plugins."""
+"""Name of our entry point among vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
 """Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
-"""New objects that start a garbage collection, as `gc.set_threshold` has it."""
+"""Number of new objects after which garbage is collected, as for `gc.set_threshold`."""
 COLLECT_BEFORE = gc.get_threshold()
 
 # Minutes of work: a cluster and a machine with a GPU are a hundred times faster.
@@ -44,9 +44,9 @@ class Machine(NamedTuple):
     """What an engine may use of this machine."""
 
     gpu_bytes: int | None
-    """Memory of an accelerator; None where there is none."""
+    """Bytes of memory of the accelerator; None without one."""
     free_bytes: int
-    """Of main memory, what is not taken."""
+    """Bytes of free main memory."""
     num_cpus: int
 
 

@@ -35,7 +35,7 @@ class Buckets(Rule):
     table: CutoffTable | None = None
     """Cut-offs to take instead of percentiles."""
     cutoffs: pl.DataFrame | None = None
-    """[group, documents, head, middle]: the largest value of each."""
+    """Columns [group, documents, head, middle]: the largest value of each bucket."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Buckets(Rule):
         ends = self.cutoffs.select("head", "middle").iter_rows()
         for name, (head, middle) in zip(names, ends, strict=True):
             where = f"{label(name, self.within)}{self.metric}"
-            yield f"{where} head up to {head:.4g}, middle up to {middle:.4g}"
+            yield f"{where}: head up to {head:.4g}, middle up to {middle:.4g}"
 
 
 def make(config: FilterConfig) -> list[Rule]:

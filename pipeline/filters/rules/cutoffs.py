@@ -21,7 +21,7 @@ class Table(Rule):
 
     table: CutoffTable
     cutoffs: pl.DataFrame | None = None
-    """[group, documents, low, high]"""
+    """Columns [group, documents, low, high]."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

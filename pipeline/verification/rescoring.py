@@ -139,7 +139,7 @@ def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
     return texts
 
 
-def measure_truth(
+def rescore_sample(
     sample: list[Sampled],
     reference: Reference,
     *,
@@ -233,9 +233,9 @@ def judge_noise(noise: NoiseFloor, dtype: str) -> Check:
     """The verdict on the noise floor: a limit for float32, a figure for the others."""
     limit = NOISE_TOLERANCES.get(dtype)
     detail = (
-        f"{noise.num_documents} documents scored alone instead of in a batch: nll differs by "
-        f"{noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on average "
-        + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
+        f"{noise.num_documents} documents scored alone instead of in a batch: relative difference "
+        f"of nll {noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on "
+        "average " + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
     )
     passed = limit is None or noise.largest_nll_difference <= limit
     return Check(name="noise floor", passed=passed, detail=detail)
