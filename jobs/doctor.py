@@ -209,7 +209,7 @@ def _model(name: str) -> Iterator[Check]:
     scoring = VllmBackend().choose_path("auto", model)
     tested = "is" if scoring == "fused" else "is not"
     found = f"{scoring}: {model.architecture} {tested} an architecture tested with fused scoring"
-    yield Check("scoring path", "ok", found, "--scoring overrides")
+    yield Check("scoring path", "ok", found, "choose another with --scoring")
     asked = (model.folder, dtype, window_tokens, model.vocab_size)
     settings = EngineSettings(*asked, scoring=scoring, architecture=model.architecture)
     try:
@@ -223,7 +223,7 @@ def _model(name: str) -> Iterator[Check]:
         yield Check("vocabulary", "warning", beyond, "use the model's own tokenizer")
     for key, choice in sizes._asdict().items():
         value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
-        todo = f"{option_of(choice.setting)} overrides" if choice.setting else ""
+        todo = f"set it with {option_of(choice.setting)}" if choice.setting else ""
         yield Check(key.replace("_", " "), "ok", f"{value}: {choice.reason}", todo)
 
 

@@ -16,7 +16,7 @@ config_app = typer.Typer(
 @config_app.command("show", cls=Command, context_settings={"allow_interspersed_args": False})
 def show_config(
     context: typer.Context,
-    command: Annotated[list[str], typer.Argument(help="A command and its options.")],
+    command: Annotated[list[str], typer.Argument(help="A command with settings, and its options.")],
     as_json: Json = False,
 ) -> None:
     """Show every setting of a command as it would take effect, and where each comes from.

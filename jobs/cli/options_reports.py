@@ -116,7 +116,7 @@ def compare(
         typer.Option("--partial", help="Also compare incomplete runs, by the parts that exist."),
     ] = False,
     resamples: Annotated[
-        int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
+        int, typer.Option(min=100, max=10_000, help="Number of bootstrap resamples.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     exit_zero: ExitZero = False,

@@ -200,7 +200,7 @@ class Queries:
         if unit not in get_args(Unit):
             raise ConfigError(f"unknown unit '{unit}'")
         if unit == "within" and by is None:
-            raise ConfigError("percentiles inside each group need a column")
+            raise ConfigError("percentiles in each group need a column to group by")
         low, high = (_number(words, name) for name in ("low", "high"))
         return Asked(metric, by, cast(Unit, unit), low, high, words.get("where") or None)
 

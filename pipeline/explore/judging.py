@@ -186,7 +186,8 @@ class Judging:
         bands = self.bands(decision.asked.metric)
         if bands.metric != decision.asked.metric:
             raise ConfigError(
-                f"documents were drawn by {bands.metric}: choose that metric to get a proposal"
+                f"the judged documents were drawn by {bands.metric}: choose that metric for a "
+                "proposal"
             )
         rows = self._rows(decision, bands)
         cells = self._bins_of(bands.metric).cells.filter(pl.col("bin") != UNSCORED).sort("bin")

@@ -152,7 +152,9 @@ class FilterConfig(BaseModel):
     unscored: Literal["keep", "drop"] = Field(
         default="drop", description="What to do with documents without a score."
     )
-    add_columns: bool = Field(default=False, description="Also write the score columns.")
+    add_columns: bool = Field(
+        default=False, description=("Also write the score columns to the output.")
+    )
     partial: bool = Field(
         default=False, description="Use the parts that exist of an incomplete run."
     )

@@ -107,7 +107,7 @@ class Side:
                 fail(
                     source,
                     figure.start,
-                    "between covers all documents and cannot be asked of a group",
+                    "between covers all documents and cannot be used for a group",
                 )
         else:
             bound = columns.figure(figure)

@@ -242,7 +242,7 @@ def test_psi_is_the_comparisons():
         ("between(5) > 1", 1, "between", None),
         ("between(lnag) > 1", 9, "no column 'lnag'", "did you mean 'lang'?"),
         ("between(tags) > 1", 9, "cannot group by 'tags'", None),
-        ('group(lang, "en", between(lang)) > 1', 19, "between is of all documents", None),
+        ('group(lang, "en", between(lang)) > 1', 19, "between covers all documents", None),
         ('group(lang, "en") > 1', 1, "group takes a column, a value and a figure", None),
         ("group(lang, en, tokens) > 1", 1, "group takes a column", None),
         ('group(lnag, "en", tokens) > 1', 7, "no column 'lnag'", "did you mean 'lang'?"),
