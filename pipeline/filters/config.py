@@ -152,9 +152,7 @@ class FilterConfig(BaseModel):
     unscored: Literal["keep", "drop"] = Field(
         default="drop", description="What to do with documents without a score."
     )
-    add_columns: bool = Field(
-        default=False, description=("Also write the score columns to the output.")
-    )
+    add_columns: bool = Field(default=False, description="Also write the score columns.")
     partial: bool = Field(
         default=False, description="Use the parts that exist of an incomplete run."
     )

@@ -38,7 +38,10 @@ def run_rows(store: RunStore) -> Rows:
 def baseline_rows(store: RunStore, run: Manifest) -> Rows | Missing:
     """Those of the baseline of a run, or why they do not do."""
     if found := scored_unlike(store.require_manifest(), run):
-        said = f"the baseline {store.location} was scored with other settings: {'; '.join(found)}"
+        said = (
+            f"the baseline {store.location} was scored with another model or settings: "
+            f"{'; '.join(found)}"
+        )
         return Missing("unlike", said)
     return run_rows(store)
 

@@ -187,7 +187,7 @@ def sorts_by(report: Report) -> Table:
 
 
 def _factor_name(one: Factor) -> str:
-    return f"script (guessed for {count(one.num_scored)})" if one.kind == "script" else one.name
+    return f"script, guessed for {count(one.num_scored)}" if one.kind == "script" else one.name
 
 
 def _share(one: Factor) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def test_dry_run_shows_the_mix_and_writes_nothing(winnow, made, tmp_path):
     assert "(none)" in out
     assert "2 documents without a score are dropped: 1 empty, 1 null" in err
     assert "Neither kept nor rejected: torn.parquet" in err
-    assert "Nothing is written." in err
+    assert "Dry run: nothing was written." in err
     assert not (tmp_path / "o").exists()
 
 
@@ -118,7 +118,7 @@ def test_a_budget_says_where_it_ends(winnow, made, prefer):
     middle = json.loads(out)["budget_middle"]
     assert (middle is None) == (prefer != "middle")
     if middle is not None:
-        assert f"the middle is perplexity {middle:.6g}, the median by bytes" in table
+        assert f"the middle is perplexity {middle:.6g}, the median weighted by bytes" in table
         assert edges[0] <= middle <= edges[1]
 
 

@@ -96,7 +96,7 @@ def test_what_comes_of_nothing_is_without_bound():
     assert (change(1.0, 0.0), change(1.0, 0.0, -1)) == (LARGEST, -LARGEST)
     found = check('increase(share(status == "error")) > 5', NOW, baseline=BEFORE)
     assert (found.failed, found.judged) == (True, True)
-    assert 'increase(share(status == "error")) = without bound' in outcome(found)
+    assert 'increase(share(status == "error")) = unbounded' in outcome(found)
 
 
 def test_any_names_the_groups_that_decide():
@@ -310,4 +310,4 @@ def test_a_report_holds_nothing_against_another_model(runs, tmp_path):
     other = write_run(tmp_path / "other", {"a": [row(10, 20.0, 40)]}, weights="b" * 64)
     found = build_report(runs[1], fail_if="increase(tokens) > 5%", baseline=other, text=False)
     assert not found.requirements[0].judged
-    assert "was scored in another way: weights" in found.requirements[0].reason
+    assert "was scored with another model or settings: weights" in found.requirements[0].reason

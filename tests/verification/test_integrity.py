@@ -55,7 +55,7 @@ def test_a_part_is_missing(store):
 def test_a_part_too_many(store):
     target = Path(store.root.full(store.part_name(999)))
     target.write_bytes(first_part(store).read_bytes())
-    assert "1 are not of this run" in failed(store)["parts"]
+    assert "1 do not belong to the run" in failed(store)["parts"]
 
 
 def test_a_flipped_bit_in_a_page(store):
