@@ -172,7 +172,7 @@ def _is_cpu(number: str) -> bool:
 def _ray() -> Check:
     found, pin = installed_version("ray"), _pin("ray")
     if found is None:
-        return Check("Ray", "warning", "not installed: scoring does not work", "see vLLM")
+        return Check("Ray", "warning", "not installed: scoring does not work", "see the line vLLM")
     if pin is not None and found != pin:
         todo = f"Winnow is tested with {pin}: {_pip()} install ray=={pin}"
         return Check("Ray", "warning", found, todo)
@@ -181,7 +181,7 @@ def _ray() -> Check:
 
 def _cluster(address: str) -> Iterator[Check]:
     if installed_version("ray") is None:
-        yield Check("cluster", "problem", "Ray is not installed", "see Ray")
+        yield Check("cluster", "problem", "Ray is not installed", "see the line Ray")
         return
     import ray
 
@@ -217,7 +217,7 @@ def _model(name: str) -> Iterator[Check]:
         beyond = vocabulary_warning(VllmBackend().tokenizer(model.folder), model.vocab_size)
     except Exception as error:  # whatever an import of torch or transformers that is broken raises
         reason = f"cannot be determined: {first_line(error)}"
-        yield Check("sizing", "warning", reason, "see vLLM and torch")
+        yield Check("sizing", "warning", reason, "see the lines vLLM and torch")
         return
     if beyond:
         yield Check("vocabulary", "warning", beyond, "use the model's own tokenizer")
@@ -248,7 +248,10 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
         yield Check("model", "problem", found, todo)
     elif needed > 0.8 * free:
         yield Check(
-            "model", "warning", f"{found}: little memory is left to compute with", "see sizes"
+            "model",
+            "warning",
+            (f"{found}: little memory is left"),
+            "see the sizes below",
         )
     else:
         yield Check("model", "ok", found)

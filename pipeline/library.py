@@ -77,7 +77,8 @@ class Scorer:
         """
         if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
             raise CorpusError(
-                f"score takes a list of texts, not {type_name(texts)}", hint="put it in a list"
+                f"score takes a list of texts, not {type_name(texts)}",
+                hint="put the text in a list",
             )
         return pl.DataFrame(self._score(documents_of(texts)))
 

@@ -101,7 +101,8 @@ def compare(
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            help="Exit with code 1 if this is true of a run and its baseline; may be repeated."
+            help="Exit with code 1 if this expression is true of a run and its baseline; may be "
+            "repeated."
         ),
     ] = None,
     out: Annotated[
@@ -208,7 +209,7 @@ def show(
         str | None, typer.Argument(help="A file of the run's corpus, as reports name it.")
     ] = None,
     row: Annotated[
-        int | None, typer.Argument(min=0, help="The row in that file, counted from 0.")
+        int | None, typer.Argument(min=0, help="The row in FILE, counted from 0.")
     ] = None,
     doc_id: Annotated[
         str | None, typer.Option("--id", help="The document's id, instead of file and row.")

@@ -29,7 +29,9 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
     folder = Path.cwd()
     config = load_schedule(file)
     if install and uninstall:
-        raise ConfigError("--install and --uninstall contradict each other")
+        raise ConfigError(
+            "--install and --uninstall contradict each other", hint="give one of them"
+        )
     if (install or uninstall) and target in ("kubernetes", "kuberay"):
         verb = "apply" if install else "delete"
         raise ConfigError(

@@ -92,7 +92,7 @@ def keep_token_private() -> str | None:
     if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         path = Path(named)
         if path.is_file() and path.stat().st_mode & stat.S_IROTH:
-            return f"everyone on this machine can read the token in {path}: chmod 600 it"
+            return f"everyone on this machine can read the token in {path}: run chmod 600 {path}"
         return None
     path = Path.home() / ".ray" / "auth_token"
     try:

@@ -146,8 +146,8 @@ class FilterConfig(BaseModel):
     )
     over: Annotated[str | None, Shown(form="RUN")] = Field(
         default=None,
-        description="A second run of the same corpus, for the metric ratio: bits per byte over "
-        "that run's.",
+        description="A second run of the same corpus, for the metric ratio: bits per byte divided "
+        "by that run's.",
     )
     unscored: Literal["keep", "drop"] = Field(
         default="drop", description="What to do with documents without a score."
@@ -156,7 +156,7 @@ class FilterConfig(BaseModel):
     partial: bool = Field(
         default=False, description="Use the parts that exist of an incomplete run."
     )
-    force: bool = Field(default=False, description="Write even an output without documents.")
+    force: bool = Field(default=False, description="Write the output even if it is empty.")
 
     @property
     def own_metric(self) -> str | None:

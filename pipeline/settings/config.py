@@ -60,7 +60,9 @@ class ScoringConfig(BaseModel):
         default=None, ge=2, description="Longest prompt in tokens, prefix and context included."
     )
     context_tokens: int = Field(
-        default=1, ge=1, description="Tokens that each later window repeats as context."
+        default=1,
+        ge=1,
+        description=("Tokens of a long document that each later window repeats as context."),
     )
     prefix: Prefix = Field(
         default="auto",

@@ -79,7 +79,7 @@ TRAPS = {
         "problem",
         "uninstall -y torchvision torchaudio torchcodec",
     ),
-    "no Ray": ({"ray": None}, "Ray", "warning", "see vLLM"),
+    "no Ray": ({"ray": None}, "Ray", "warning", "see the line vLLM"),
     "another Ray": ({"ray": "2.48.0"}, "Ray", "warning", "ray==2.60.0"),
 }  # fmt: skip
 
