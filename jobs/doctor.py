@@ -127,12 +127,7 @@ def _engine() -> Iterator[Check]:
         yield Check("vLLM", "warning", "not installed: reports work, scoring does not", todo)
         return
     if gpu and cpu:
-        yield Check(
-            "vLLM",
-            "problem",
-            f"{found}: two builds of the same module are installed",
-            _uninstall(other),
-        )
+        yield Check("vLLM", "problem", f"{found}: two builds of vLLM", _uninstall(other))
     elif (gpu or cpu) != (pin := _pin(name)) and pin is not None:
         todo = f"Winnow is tested with {pin}: {_pip()} install --no-deps {name}=={pin}"
         yield Check("vLLM", "warning", found, todo)
@@ -247,12 +242,7 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)
     elif needed > 0.8 * free:
-        yield Check(
-            "model",
-            "warning",
-            (f"{found}: little memory is left"),
-            "see the sizes below",
-        )
+        yield Check("model", "warning", f"{found}: little memory left", "see the sizes below")
     else:
         yield Check("model", "ok", found)
 
