@@ -210,7 +210,7 @@ def _rewrite(
         for index, batch in batches:
             if stopped.is_set():
                 raise WinnowError(
-                    "writing was stopped", hint=("run the same command again to continue")
+                    "writing was stopped", hint="run the same command again to continue"
                 )
             writers[index].write(batch)
             written[index] += batch.num_rows

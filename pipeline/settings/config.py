@@ -62,7 +62,7 @@ class ScoringConfig(BaseModel):
     context_tokens: int = Field(
         default=1,
         ge=1,
-        description=("Tokens of a long document that each later window repeats as context."),
+        description="Tokens of a long document that each later window repeats as context.",
     )
     prefix: Prefix = Field(
         default="auto",
