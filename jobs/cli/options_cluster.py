@@ -130,7 +130,7 @@ def job_logs(
     follow: Annotated[
         bool,
         typer.Option(
-            "--follow", "-f", help="Follow until the job ends; the exit code is the job's."
+            "--follow", "-f", help="Follow the log until the job ends; the exit code is the job's."
         ),
     ] = False,
     address: Address = LOCAL_DASHBOARD,

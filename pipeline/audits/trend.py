@@ -56,7 +56,7 @@ FIGURES = ("num_documents", "num_tokens", "corpus_perplexity", "bits_per_byte", 
 def write_trend(
     nights: Nights, history: pl.DataFrame, audit: AuditConfig, reused: Reused | None = None
 ) -> None:
-    """Draw the nights and write the page; `reused` is what the latest took over."""
+    """Draw the nights and write the page; `reused` is what the latest night reused."""
     page = to_html(history, audit, nights.root.location, reused)
     nights.root.write_bytes(TREND, page.encode())
 

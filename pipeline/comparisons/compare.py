@@ -173,7 +173,7 @@ def _measured(
     if figures.bits_per_byte is None:
         raise RunError(
             f"no document of {subject.store.location} has a score: there is nothing to compare",
-            hint="a report of the run lists the status of its rows",
+            hint="winnow report lists why its rows have no score",
         )
     return Measured(
         subject=subject,

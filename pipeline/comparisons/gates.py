@@ -1,4 +1,4 @@
-"""Requirements on the runs of a comparison: each run is held against its own baseline.
+"""Requirements on the runs of a comparison: each run is compared with its own baseline.
 
 Owns which figures of two tokenizers compare, and where psi comes from.
 """
@@ -30,7 +30,7 @@ WHY_WITHHELD = (
 
 
 class Gates:
-    """A gate for each run that is held against another. Raises ConfigError, naming the run."""
+    """A gate for each run that is compared with another. Raises ConfigError, naming the run."""
 
     def __init__(
         self,

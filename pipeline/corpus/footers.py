@@ -74,7 +74,7 @@ def _bounds(metadata: pq.FileMetaData, index: int, *, is_unsigned: bool) -> Boun
 
 
 def _read(source: Any) -> bytes:
-    """The footer and what is behind it: all of a file that Parquet needs to be told apart."""
+    """The footer and what follows it: what identifies a Parquet file."""
     size = source.size()
     content = _last(source, size, min(size, FIRST_READ))
     length = TAIL + int.from_bytes(content[-TAIL:-4], "little")

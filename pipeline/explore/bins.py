@@ -56,7 +56,7 @@ class Bins:
 
 
 def group_of(run: ExploredRun, by: str | None) -> Grouping:
-    """The groups that are told apart. Raises RunError for a column that has none."""
+    """The groups that are counted separately. Raises RunError for a column that has none."""
     if by is None:
         return Grouping(None, ("",))
     check_group(by, run.manifest)

@@ -2,7 +2,7 @@
 
 Owns which judgements count. Drawn ones of the bands that the run has now do; those that a person
 picked, those drawn when the run had other scores, and those of texts that are no longer there do
-not, and are told apart.
+not, and are counted separately.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""The run that another is held against, by a report or an audit.
+"""The run that another is compared with, by a report or an audit.
 
 Owns what makes figures of two runs incomparable where one model and one set of rules is meant.
 """

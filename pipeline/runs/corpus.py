@@ -2,7 +2,7 @@
 
 Owns the order of the questions. A file whose size, footer and time agree with the plan is trusted
 unread; of any other the documents are compared with the score rows, text by text, and only that
-decides. Columns other than the text are compared where a part would be taken over with them.
+decides. Columns other than the text are compared where a part would be reused with them.
 """
 
 from collections.abc import Collection, Iterable

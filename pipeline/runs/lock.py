@@ -92,7 +92,7 @@ class RunLock:
             if held is not None and held.token == self._token:
                 self._briefly.remove(LOCK)
         except WinnowError as failure:
-            # Whatever ended the run matters more, and a lock whose heartbeat stops is taken over.
+            # Whatever ended the run matters more, and a lock whose heartbeat stops expires.
             log.warning(
                 "the lock of the run could not be removed, and expires by itself: %s", failure
             )

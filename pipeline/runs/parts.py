@@ -154,7 +154,7 @@ class PartWriter:
 
 
 def read_metadata(source: Any) -> pq.FileMetaData:
-    """A part's Parquet footer, held against its CRC32 before anything interprets it.
+    """A part's Parquet footer, checked by its CRC32 before anything interprets it.
 
     Raises DamagedPartError, and what pyarrow raises for a footer that has no CRC32.
     """

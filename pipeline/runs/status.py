@@ -164,7 +164,7 @@ class Watch:
                 totals = footer.totals
                 self._totals[shard] = totals
                 modified = there[shard].mtime
-                # A part that was taken over from another run says nothing of the speed of this one.
+                # A part that was reused from another run says nothing of the speed of this one.
                 if footer.run_id == self._manifest.run_id and modified is not None:
                     at = modified.timestamp()
                     text_bytes = self._manifest.shards[shard].text_bytes

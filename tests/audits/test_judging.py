@@ -56,7 +56,7 @@ def test_nights_follow_each_other(audits):
 
     scorer = Scorer()
     second = audits.night(TUESDAY, scorer)
-    assert scorer.num_scored == 0, "nothing changed, so everything is taken over"
+    assert scorer.num_scored == 0, "nothing changed, so everything is reused"
     assert (second.verdict, second.baseline.night) == ("pass", MONDAY)
     assert second.reuse.num_rows == second.overall.figures.num_documents == 24
     assert second.overall == first.overall
