@@ -30,7 +30,7 @@ WHY_WITHHELD = (
 
 
 class Gates:
-    """A gate for each run that is compared with another. Raises ConfigError, naming the run."""
+    """A gate for each run that is compared. Raises ConfigError, naming the run."""
 
     def __init__(
         self,

@@ -92,7 +92,7 @@ def choose_columns(
 
 
 def _default_id(footers: list[Footer]) -> str | None:
-    """The id column if none is named; a candidate that cannot be shown is left out, with a warning."""
+    """The id column if none is named; one that cannot be shown is left out, with a warning."""
     everywhere = set.intersection(*(set(footer.schema.names) for footer in footers))
     name = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
     if name is None:

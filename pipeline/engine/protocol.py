@@ -124,7 +124,7 @@ class EngineSettings:
 
 
 class ScorerBackend(ABC):
-    """A kind of scorer: what a model of it is, how it scores, and what its scores are compared with.
+    """A kind of scorer: its models, how it scores, and what its scores are compared with.
 
     Small and without state: it travels to workers, and each method imports what it needs.
     """

@@ -107,7 +107,7 @@ def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
 
 
 def largest_groups(sizes: dict[str, int]) -> list[str]:
-    """The groups that are shown separately: the largest, in bytes of text; then OTHERS, if needed."""
+    """The groups that are shown: the largest, in bytes of text; then OTHERS, if needed."""
     largest = sorted(sizes, key=lambda name: (-sizes[name], name))
     rest = [OTHERS] if len(largest) > MOST_GROUPS_SHOWN else []
     return largest[:MOST_GROUPS_SHOWN] + rest
