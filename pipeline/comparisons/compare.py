@@ -63,8 +63,9 @@ def compare_runs(
 
     `by` are columns that every run carries. `fail_if` are expressions that must not be true of any
     run but the baseline; increase(...) and the like compare it with its baseline. `out` is a folder
-    to write comparison.html, .json and .md into; without, nothing is written. `text` has beginnings of the documents that moved most, read where each run was scored. `partial` lets in
-    runs that are not complete. `on_run` is called with the name of each run as it is read.
+    to write comparison.html, .json and .md into; without, nothing is written. `text` has beginnings
+    of the documents that moved most, read where each run was scored. `partial` lets in runs that
+    are not complete. `on_run` is called with the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
