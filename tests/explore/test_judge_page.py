@@ -135,7 +135,7 @@ def test_an_example_is_judged_and_does_not_count(run, visit):  # noqa: F811
         page.locator("#examples li").nth(2).get_by_text("bad").click()
         page.get_by_text("Saved: bad.").wait_for()
         assert said(page)[1].startswith("0 judgements of drawn documents count")
-        assert "2 that you picked" in said(page)[1]
+        assert "2 judgements of documents that you picked" in said(page)[1]
         saved = pl.read_parquet(run / "judgements.parquet")
         assert saved["bands"].to_list() == [None, None]
         page.reload()
