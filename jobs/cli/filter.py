@@ -69,7 +69,7 @@ def _print_notes(
         messages.print(f"{some}{total:,} documents without a score are {fate}: {reasons}")
     for name, reason in record.unreadable.items():
         messages.print(
-            f"Neither kept nor rejected, as unreadable: {plain(name)}: {plain(reason)}",
+            f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",
             style="yellow",
         )
     if record.partial:
