@@ -161,7 +161,7 @@ class Queries:
         document = read_document(self.run, *self.locator(words))
         found, missing = read_tokens(self.run.manifest, document.text, document.row)
         if missing == NO_LOGPROBS:
-            missing += "; scores that have them are made with winnow score --token-logprobs"
+            missing += "; winnow score --token-logprobs, into a new run, stores them"
         spans = [[one.text, shade(one.nll), one.logprobs] for one in found or ()]
         return {"tokens": spans, "missing": missing, "edges": EDGES}
 
@@ -189,7 +189,7 @@ class Queries:
         # By their places: a name that a page shows need not be the column's to the letter.
         metric = one_of(self.run.metrics, words, "metric")
         if metric is None:
-            raise ConfigError("no metric is named")
+            raise ConfigError("the request names no metric")
         return metric, one_of(self.run.columns, words, "by")
 
     def asked(self, words: Words) -> Asked:
@@ -199,7 +199,7 @@ class Queries:
         if unit not in get_args(Unit):
             raise ConfigError(f"unknown unit '{unit}'")
         if unit in ("within", "each") and by is None:
-            raise ConfigError("a cut inside each group needs a column")
+            raise ConfigError("cut-offs in each group need a column to group by")
         band = (number(words.get("low")), number(words.get("high")))
         asked = Asked(metric, by, cast(Unit, unit), *band, words.get("where") or None)
         if unit == "each":

@@ -30,8 +30,8 @@ from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named
 
 Unit = Literal["value", "percentile", "within", "each"]
-"""What the ends of a band are: values, percentiles, percentiles inside each group, or values of
-each group's own."""
+"""Whether the two ends of a band are values, percentiles, percentiles within each group, or values
+for each group."""
 Side = Literal["low", "high"]
 Band = tuple[float | None, float | None]
 """None where it is open."""
@@ -44,12 +44,12 @@ class Asked:
 
     metric: str
     by: str | None
-    """The column whose groups are told apart."""
+    """The column to group documents by."""
     unit: Unit
     low: float | None
     high: float | None
     where: str | None = None
-    """A condition on rows: those of which it is false are cut off, too."""
+    """A condition on rows; rows for which it is not true are dropped, too."""
     each: tuple[tuple[str, Band], ...] = ()
     """Of the unit `each`: every one of the bins' groups, with its band."""
 

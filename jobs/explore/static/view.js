@@ -75,6 +75,6 @@ export function same(base, whole) {
     const others = state.unit === "each" && state.own.size ? `; ${state.own.size} of the groups have a band of their own` : "";
     return `about percentiles ${percent(low, 0).toFixed(1)} to ${percent(high, 100).toFixed(1)}${others}`;
   }
-  const of = state.unit === "within" ? "; of all together: " : ": ";
+  const of = state.unit === "within" ? ", all groups together: " : ": ";
   return `${state.metric}${of}about ${low === null ? "the lowest" : figure(low)} to ${high === null ? "the highest" : figure(high)}`;
 }
