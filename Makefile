@@ -60,9 +60,9 @@ bench-reports: $(READY)  ## report and filter against bare Polars; ten million m
 bench-explore: $(READY)  ## the page of winnow explore: start, frame, exact count; ten million made-up rows
 	$(PY) -m tests.benchmarks.bench_explore
 
-schemas: $(READY)  ## regenerate pipeline/schemas/*.json, and the README's table of columns
+schemas: $(READY)  ## regenerate pipeline/schemas/*.json, docs/reference and docs/library.md
 	$(PY) -m pipeline.reports.json_schemas
-	$(PY) -m tests.support.readme
+	$(PY) -m tests.support.reference
 
 screenshots: $(READY)  ## docs/*.png, from the run of the demo
 	$(PY) -m tests.support.screenshots
