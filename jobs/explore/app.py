@@ -44,7 +44,12 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
         "standing": judge.standing,
         "propose": judge.propose,
     }
-    changes = {"judge": judge.judge, "undo": judge.undo}
+    # The last one only loads a model; no page of somebody else's can send it.
+    changes: dict[str, Callable[[Words], Any]] = {
+        "judge": judge.judge,
+        "undo": judge.undo,
+        "score": queries.score,
+    }
     routes = [
         *(Route(f"/api/{name}", _answer(queries, ask)) for name, ask in questions.items()),
         *(
