@@ -62,13 +62,18 @@ class Queries:
         """The answer, once earlier questions are answered. Raises Superseded, and as it does."""
         if iscoroutinefunction(question):
             return await question(words)
+
+        def answer() -> Any:
+            self.run.rows()  # finds a part that was written anew
+            return question(words)
+
         if question in (self.about, self.document, self.tokens):
             # Short, but for a tokenizer that takes seconds to load: no count waits for that.
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
         async with self._one_at_a_time:
             if await request.is_disconnected():
                 raise Superseded
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
 
     def about(self, _: Words) -> dict[str, Any]:
         """What the page says of the run, and offers."""
