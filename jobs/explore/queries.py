@@ -219,7 +219,7 @@ class Queries:
         # By their places: a name that a page shows need not be the column's to the letter.
         metric = _one_of(self.run.metrics, words, "metric")
         if metric is None:
-            raise ConfigError("no metric is named")
+            raise ConfigError("the request names no metric")
         return metric, _one_of(self.run.columns, words, "by")
 
     def asked(self, words: Words) -> Asked:
@@ -229,7 +229,7 @@ class Queries:
         if unit not in get_args(Unit):
             raise ConfigError(f"unknown unit '{unit}'")
         if unit == "within" and by is None:
-            raise ConfigError("percentiles inside each group need a column")
+            raise ConfigError("percentiles in each group need a column to group by")
         low, high = (_number(words, name) for name in ("low", "high"))
         return Asked(metric, by, cast(Unit, unit), low, high, words.get("where") or None)
 
