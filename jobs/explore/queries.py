@@ -10,17 +10,19 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 from starlette.requests import Request
 
+from jobs.explore.engine import EngineProcess
 from jobs.explore.export import as_command, as_toml
 from jobs.explore.shown import fit
 from pipeline.errors import ConfigError
 from pipeline.explore.bins import CELL_COLUMNS, Bins, fill_bins
 from pipeline.explore.cache import cached_bins
-from pipeline.explore.examples import Place, find_examples, read_document
+from pipeline.explore.examples import Place, Whole, find_examples, read_document
 from pipeline.explore.judgements import Judgement, Judgements, Key
 from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, count_kept, decide, exported
 from pipeline.explore.run import ExploredRun
@@ -29,7 +31,7 @@ from pipeline.rendering.shading import EDGES, shade
 from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
 from pipeline.reports.groups import Grouping
 from pipeline.reports.sorting import sorts_by
-from pipeline.schema import METRICS
+from pipeline.schema import METRICS, SCORED
 
 T = TypeVar("T")
 REMEMBERED = 32
@@ -47,6 +49,7 @@ class Queries:
     def __init__(self, run: ExploredRun, by: str | None, kept: Judgements) -> None:
         self.run = run
         self.kept = kept
+        self.engine = EngineProcess(run.store.location, run.manifest)
         self.by = by
         """The column that is grouped by at first."""
         self._one_at_a_time = asyncio.Lock()
@@ -55,15 +58,22 @@ class Queries:
         self._narrowed: dict[tuple[str, str | None, str], Bins] = {}
         self._sorted: dict[str | None, str] = {}
 
-    async def ask(self, request: Request, question: Callable[[Words], T], words: Words) -> T:
+    async def ask(self, request: Request, question: Callable[[Words], Any], words: Words) -> Any:
         """The answer, once earlier questions are answered. Raises Superseded, and as it does."""
+        if iscoroutinefunction(question):
+            return await question(words)
+
+        def answer() -> Any:
+            self.run.rows()  # finds a part that was written anew
+            return question(words)
+
         if question in (self.about, self.document, self.tokens):
             # Short, but for a tokenizer that takes seconds to load: no count waits for that.
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
         async with self._one_at_a_time:
             if await request.is_disconnected():
                 raise Superseded
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
 
     def about(self, _: Words) -> dict[str, Any]:
         """What the page says of the run, and offers."""
@@ -160,9 +170,28 @@ class Queries:
     def tokens(self, words: Words) -> dict[str, Any]:
         """Its tokens with their log-probabilities and how dark each is, or why there are none."""
         whole = read_document(self.run, *self.locator(words))
-        found, missing = read_tokens(self.run.manifest, whole.text, whole.row)
-        if missing == NO_LOGPROBS:
-            missing += "; winnow score --token-logprobs, into a new run, stores them"
+        told = self._shades(whole, whole.row)
+        if told["missing"] != NO_LOGPROBS:
+            return told
+        lacks = self.engine.missing
+        if lacks is not None:
+            told["missing"] += f"; {lacks}"
+            return told
+        model = self.run.manifest.model.name
+        return {**told, "scorer": {"model": model, "is_loaded": self.engine.is_loaded}}
+
+    async def score(self, words: Words) -> dict[str, Any]:
+        """The same of a run that did not store them, by its model, which is loaded if need be."""
+        at = self.locator(words)
+        whole = await asyncio.to_thread(read_document, self.run, *at)
+        if whole.text is None or whole.row["status"] not in SCORED:
+            return self._shades(whole, whole.row)
+        scored = await self.engine.score(whole.text)
+        told = await asyncio.to_thread(self._shades, whole, {**whole.row, **scored})
+        return {**told, "nll": scored["nll"], "stored_nll": whole.row["nll"]}
+
+    def _shades(self, whole: Whole, row: dict[str, Any]) -> dict[str, Any]:
+        found, missing = read_tokens(self.run.manifest, whole.text, row)
         spans = [[one.text, shade(one.nll), one.logprobs] for one in found or ()]
         return {"tokens": spans, "missing": missing, "edges": EDGES}
 
