@@ -19,5 +19,5 @@ class Weighted(BaseModel):
     weight: Weight = Field(
         default=UNWEIGHTED,
         description="Compute percentiles and distributions over documents, or weighted by their "
-        "tokens or bytes.",
+        "tokens or bytes: those by group and by length, too, and where thresholds are tried.",
     )
