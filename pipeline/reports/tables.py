@@ -55,7 +55,8 @@ def _no_interval(groups: Sequence[Group]) -> str:
     alone = sum(group.figures.num_scored < FEWEST_DOCUMENTS for group in groups)
     if not alone:
         return ""
-    return f" {alone:,} of {len(groups):,} groups have fewer than two documents: no interval."
+    have = "has" if alone == 1 else "have"
+    return f" {alone:,} of {len(groups):,} groups {have} fewer than two documents: no interval."
 
 
 def requirements(report: Report) -> list[Table]:
