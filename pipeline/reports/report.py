@@ -231,7 +231,7 @@ def build_report(
         ],
         sorts_by=rank_factors([*factors_of(sorting, moments), scripts], store.location),
         lengths=measured.lengths,
-        thresholds=threshold_curve(measured.sketches["perplexity"]),
+        thresholds=threshold_curve(measured.sketches["perplexity"], weight),
         duplicates=duplicates,
         examples=examples,
         separation=separate_labels(scores, labels, groupings[labels.column], store.location)
