@@ -16,8 +16,9 @@ from starlette.types import ASGIApp
 
 from jobs.explore.guard import Guard
 from jobs.explore.judge import JudgeQueries
-from jobs.explore.queries import Queries, Superseded, Words
+from jobs.explore.queries import Queries, Superseded
 from jobs.explore.shown import fit
+from jobs.explore.words import Words
 from pipeline.errors import ConfigError, RunError, UsageError, WinnowError, first_line
 from pipeline.settings.fields import option_of
 
@@ -35,6 +36,7 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
     questions: dict[str, Callable[[Words], Any]] = {
         "run": queries.about,
         "count": queries.count,
+        "cutoffs": queries.cutoffs,
         "examples": queries.examples,
         "document": queries.document,
         "tokens": queries.tokens,
