@@ -98,6 +98,8 @@ class Model:
     config_digest: str
     weights_digest: str
     tokenizer_digest: str
+    quantization: str | None = None
+    """How the weights are stored, in words; None where they are plain numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from pipeline.engine.protocol import (
     Tokenizer,
 )
 from pipeline.engine.rules import ModelRecord, ScoringRules
-from pipeline.engine.vllm.fused import ARCHITECTURES
 from pipeline.engine.vllm.rules import CausalRules
 from pipeline.errors import ModelError, named
 from pipeline.settings.config import AskedScoring, ScoringConfig
@@ -63,19 +62,13 @@ class VllmBackend(ScorerBackend):
             window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
             context_tokens=config.context_tokens,
             **config.rule_options(),
+            quantization=model.quantization,
             scored_bytes="exact" if in_part else None,
         )
 
     def choose_path(self, asked: AskedScoring, model: Model) -> ScoringPath:
-        tested = model.architecture in ARCHITECTURES
-        if asked == "fused" and not tested:
-            raise ModelError(
-                f"fused scoring is not tested for {model.architecture}",
-                hint=f"use {named('scoring')} auto or prompt_logprobs",
-            )
-        if asked == "auto":
-            return "fused" if tested else "prompt_logprobs"
-        return asked
+        # Any model that vLLM generates with has what it takes; the engine checks at its start.
+        return "fused" if asked == "auto" else asked
 
     def tokenizer(self, folder: str, *, trust_remote_code: bool = False) -> Tokenizer:
         from pipeline.engine.vllm.tokenizer import HubTokenizer

@@ -18,6 +18,7 @@ from weakref import WeakSet
 import numpy as np
 
 from pipeline.engine.protocol import Engine, EngineSettings, Usage
+from pipeline.engine.vllm.fused import pooling_model
 from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
     engine_arguments,
@@ -118,6 +119,8 @@ class VllmEngine(Engine):
         arguments = engine_arguments(settings)
         self.step_tokens: int = arguments["max_num_batched_tokens"]
         try:
+            if self._fused:
+                arguments["hf_overrides"]["architectures"] = [pooling_model(settings)]
             llm = LLM(**arguments)
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
             raise ModelError(

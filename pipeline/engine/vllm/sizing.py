@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from pipeline.engine.protocol import EngineSettings
-from pipeline.engine.vllm.fused import PREFIX
+from pipeline.engine.vllm.fused import ORIGINAL
 
 # Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
 # one byte for the comparison that ranks the token.
@@ -221,7 +221,7 @@ def _loads_our_plugin() -> bool:
 def _fused_arguments(architecture: str) -> dict[str, Any]:
     # head_dtype: pooling models compute their head in float32 unless told otherwise; the same
     # dtype on both paths gives the same scores.
-    overrides = {"architectures": [PREFIX + architecture], "head_dtype": "model"}
+    overrides = {ORIGINAL: architecture, "head_dtype": "model"}
     return {"runner": "pooling", "hf_overrides": overrides}
 
 
@@ -231,7 +231,9 @@ def _kv_bytes_per_token(settings: EngineSettings) -> int:
     config = AutoConfig.from_pretrained(
         settings.folder, trust_remote_code=settings.trust_remote_code
     ).get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    # A model without attention has none.
+    heads = getattr(config, "num_attention_heads", None) or 1
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads = getattr(config, "num_key_value_heads", None) or heads
     element = 4 if settings.dtype == "float32" else 2
     return int(2 * config.num_hidden_layers * heads * size * element)
