@@ -18,7 +18,6 @@ from typing import Literal, NamedTuple
 
 import psutil
 
-from jobs.demo.model import cache_folder
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.model import (
@@ -33,6 +32,7 @@ from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
 from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
+from pipeline.storage.cache import cache_folder
 from pipeline.storage.filesystem import open_root
 
 Status = Literal["ok", "warning", "problem"]

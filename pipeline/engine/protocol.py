@@ -168,6 +168,14 @@ class ScorerBackend(ABC):
     def tokenizer(self, folder: str, *, trust_remote_code: bool = False) -> Tokenizer:
         """The model's own. Raises ModelError."""
 
+    def variants(self, settings: EngineSettings) -> list[EngineSettings]:
+        """The same engine in the ways that are worth measuring, the default first."""
+        return [settings]
+
+    def prefer(self, settings: EngineSettings) -> None:
+        """Start engines of this model on this machine so, where nothing else is asked for."""
+        return
+
     @abstractmethod
     def engine(self, settings: EngineSettings) -> Engine:
         """Load the model. Raises ModelError if it cannot be scored with."""

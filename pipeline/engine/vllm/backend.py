@@ -62,8 +62,8 @@ class VllmBackend(ScorerBackend):
             window_tokens=choose_window_tokens(config.window_tokens, model, config.context_tokens),
             context_tokens=config.context_tokens,
             **config.rule_options(),
-            quantization=model.quantization,
             scored_bytes="exact" if in_part else None,
+            quantization=model.quantization,
         )
 
     def choose_path(self, asked: AskedScoring, model: Model) -> ScoringPath:
@@ -74,6 +74,22 @@ class VllmBackend(ScorerBackend):
         from pipeline.engine.vllm.tokenizer import HubTokenizer
 
         return HubTokenizer(folder, trust_remote_code=trust_remote_code)
+
+    def variants(self, settings: EngineSettings) -> list[EngineSettings]:
+        from pipeline.engine.vllm.measured import steps_to_try
+        from pipeline.engine.vllm.sizing import SMALLEST_STEP, choose_sizes, this_machine
+
+        if settings.max_num_batched_tokens is not None:
+            return [settings]
+        # As it would be if nothing had been measured.
+        sizes = choose_sizes(settings, this_machine()._replace(device=""))
+        return steps_to_try(settings, int(sizes.step_tokens.value), SMALLEST_STEP)
+
+    def prefer(self, settings: EngineSettings) -> None:
+        from pipeline.engine.vllm.measured import remember_step
+        from pipeline.engine.vllm.sizing import this_machine
+
+        remember_step(settings, this_machine().device)
 
     def engine(self, settings: EngineSettings) -> Engine:
         from pipeline.engine.vllm.engine import VllmEngine

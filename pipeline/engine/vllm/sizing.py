@@ -7,8 +7,10 @@ of [step tokens, vocabulary], so the step is sized here from the vocabulary and 
 The fused path makes its logits a few rows at a time, inside that profile.
 """
 
+import contextlib
 import gc
 import os
+import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import psutil
 
 from pipeline.engine.protocol import EngineSettings
 from pipeline.engine.vllm.fused import ORIGINAL
+from pipeline.engine.vllm.measured import remembered_step
 
 # Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
 # one byte for the comparison that ranks the token.
@@ -48,6 +51,8 @@ class Machine(NamedTuple):
     free_bytes: int
     """Of main memory, what is not taken."""
     num_cpus: int
+    device: str = ""
+    """Its name, if this is the machine; what was measured on it counts."""
 
 
 class Choice(NamedTuple):
@@ -82,9 +87,18 @@ def this_machine() -> Machine:
     """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
-    gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
-    free_bytes = psutil.virtual_memory().available
-    return Machine(gpu_bytes, free_bytes, len(os.sched_getaffinity(0)))
+    gpu_bytes, device = None, _cpu_name()
+    if torch.cuda.is_available():
+        gpu_bytes, device = torch.cuda.mem_get_info()[1], torch.cuda.get_device_name()
+    free_bytes, num_cpus = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
+    return Machine(gpu_bytes, free_bytes, num_cpus, f"{device}, {num_cpus} CPUs")
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(": ")[2]
+    return platform.machine()
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
@@ -105,6 +119,9 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
             f"logits of a step take {LOGITS_BYTES} bytes for each of {settings.vocab_size:,} "
             f"vocabulary entries per token, and may take {room / 2**30:.2g} GiB"
         )
+    measured = remembered_step(settings, machine.device)
+    if measured and measured < tokens and not settings.max_num_batched_tokens:
+        tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
