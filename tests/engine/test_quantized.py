@@ -1,11 +1,13 @@
 """Quantized checkpoints: recognised, scored as what their weights stand for, and recorded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from pydantic import BaseModel, ValidationError, model_validator
 from transformers import AutoModelForCausalLM
 
 from pipeline.engine.protocol import EngineSettings, ScoringPath
@@ -15,6 +17,7 @@ from pipeline.engine.vllm.model import load_model, weight_bytes
 from pipeline.engine.vllm.quantization import quantization_of
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.engine.vllm.rules import CausalRules
+from pipeline.engine.vllm.startup_check import HINT, cannot_start
 from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import ModelError
 from pipeline.schema import Window
@@ -142,6 +145,30 @@ def test_a_reference_that_cannot_be_loaded_says_so(form: str, needed: str, tmp_p
     with pytest.raises(ModelError, match=f"to rescore: .* requires {needed}") as refused:
         ReferenceScorer(record(tmp_path / "model"), RULES)
     assert str(refused.value.hint).startswith("check integrity alone")
+
+
+def test_a_refusal_says_what_vllm_says(tmp_path: Path):
+    class Config(BaseModel):
+        dtype: int
+
+        @model_validator(mode="after")
+        def _refuse(self) -> None:
+            raise ValueError("torch.float32 is not supported for quantization method awq.")
+
+    save_quantized(tmp_path / "model", "AWQ")
+    settings = EngineSettings(str(tmp_path / "model"), "float32", WINDOW_TOKENS, 258)
+    with pytest.raises(ValidationError) as raised:
+        Config(dtype=1)
+    found = cannot_start(settings, raised.value)
+    assert str(found) == (
+        f"vLLM cannot score with {settings.folder}, quantized as awq W4: torch.float32 is not "
+        "supported for quantization method awq."
+    )
+    assert "before it was quantized" in str(found.hint)
+    plain = replace(settings, folder=f"{settings.folder}-plain")
+    found = cannot_start(plain, RuntimeError("no kernel\nat all"))
+    assert str(found) == f"vLLM cannot score with {plain.folder}: no kernel"
+    assert found.hint == HINT
 
 
 def test_rules_name_it_and_go_on_as_a_run_was_begun():

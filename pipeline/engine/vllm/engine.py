@@ -26,7 +26,12 @@ from pipeline.engine.vllm.sizing import (
     prepare_process,
     unfreeze_gc,
 )
-from pipeline.engine.vllm.startup_check import HINT, check_engine, check_windows, find_disagreement
+from pipeline.engine.vllm.startup_check import (
+    cannot_start,
+    check_engine,
+    check_windows,
+    find_disagreement,
+)
 from pipeline.errors import (
     ENGINE_FAILED,
     EngineError,
@@ -123,10 +128,7 @@ class VllmEngine(Engine):
                 arguments["hf_overrides"]["architectures"] = [pooling_model(settings)]
             llm = LLM(**arguments)
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
-            raise ModelError(
-                f"vLLM cannot score with {settings.folder}: {first_line(error)}",
-                hint=HINT,
-            ) from error
+            raise cannot_start(settings, error) from error
         self._llm: Any = llm.llm_engine
         self._prompt: Any = tokens_input
         self._sampling = SamplingParams(**SAMPLING)

@@ -164,6 +164,8 @@ def _sharded_vocabulary(model: Any, states: torch.Tensor, targets: torch.Tensor)
 
 def find_logits_processor(model: Any) -> Any:
     """A model's own, which in a multi-modal one is its language model's."""
+    if hasattr(model, "logits_processor"):
+        return model.logits_processor
     return next(one for one in model.modules() if isinstance(one, LogitsProcessor))
 
 
