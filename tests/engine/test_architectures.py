@@ -13,10 +13,12 @@ import transformers
 
 from pipeline.engine.protocol import EngineSettings, ScoringPath
 from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.sizing import _kv_bytes_per_token
 from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.engine.windows import plan_windows
+from pipeline.errors import ModelError
 from pipeline.schema import Window
-from tests.support.architectures import TINY, Tiny
+from tests.support.architectures import LAYERS_IN_TURN, TINY, Tiny
 from tests.support.tiny import save_tokenizer
 
 WINDOW_TOKENS = 96
@@ -105,3 +107,38 @@ def reference(model: Any, window: Window) -> np.ndarray:
     with torch.no_grad():
         table = torch.log_softmax(model(ids).logits[0].double(), dim=-1)
     return table[:-1].gather(1, ids[0, 1:, None])[window.num_context - 1 :, 0].numpy()
+
+
+def test_a_class_that_cannot_be_imported_says_why(tiny_model: Path, monkeypatch):
+    # Models of text and images are, where torchvision is missing; so is Qwen3.5 of text alone.
+    from vllm import ModelRegistry
+
+    monkeypatch.setattr(ModelRegistry, "models", dict(ModelRegistry.models))
+    ModelRegistry.register_model("NoSuchForCausalLM", "no_such_module:NoSuchForCausalLM")
+    settings = EngineSettings(
+        str(tiny_model),
+        "float32",
+        WINDOW_TOKENS,
+        258,
+        scoring="fused",
+        architecture="NoSuchForCausalLM",
+    )
+    with pytest.raises(ModelError, match="No module named 'no_such_module'"):
+        VllmEngine(settings)
+
+
+def test_layers_that_differ_are_counted_each(tmp_path: Path):
+    values = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = transformers.Gemma4TextConfig(
+        num_hidden_layers=3,
+        layer_types=LAYERS_IN_TURN,
+        head_dim=16,
+        global_head_dim=32,
+        num_global_key_value_heads=1,
+        **values,
+    )
+    config.save_pretrained(tmp_path)
+    settings = EngineSettings(str(tmp_path), "float32", WINDOW_TOKENS, 258)
+    assert _kv_bytes_per_token(settings) == 2 * 4 * (16 + 16 + 32)
+    transformers.MambaConfig(hidden_size=64, num_hidden_layers=2).save_pretrained(tmp_path)
+    assert _kv_bytes_per_token(settings) == 2 * 4 * 2 * 64

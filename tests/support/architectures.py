@@ -79,7 +79,7 @@ TINY: dict[str, Tiny] = {
         | {"logits_scaling": 8.0, "residual_multiplier": 0.5, "embedding_multiplier": 2.0}
         | {"attention_multiplier": 0.2},
     ),
-    "Phi": Tiny("PhiForCausalLM", COMMON),
+    "Phi": Tiny("PhiForCausalLM", COMMON, False),
     "Qwen3 MoE": Tiny(
         "Qwen3MoeForCausalLM",
         WIDE | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},

@@ -18,7 +18,7 @@ from weakref import WeakSet
 import numpy as np
 
 from pipeline.engine.protocol import Engine, EngineSettings, Usage
-from pipeline.engine.vllm.fused import pooling_model
+from pipeline.engine.vllm.fused import import_failure, pooling_model
 from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
     engine_arguments,
@@ -128,7 +128,8 @@ class VllmEngine(Engine):
                 arguments["hf_overrides"]["architectures"] = [pooling_model(settings)]
             llm = LLM(**arguments)
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
-            raise cannot_start(settings, error) from error
+            cause = import_failure(settings.architecture) or error
+            raise cannot_start(settings, cause) from error
         self._llm: Any = llm.llm_engine
         self._prompt: Any = tokens_input
         self._sampling = SamplingParams(**SAMPLING)

@@ -50,6 +50,18 @@ def pooling_model(settings: EngineSettings) -> str:
     return f"{PREFIX}{config.architecture}"
 
 
+def import_failure(architecture: str) -> Exception | None:
+    """Why vLLM's own class of an architecture cannot be imported: vLLM only logs it."""
+    from vllm import ModelRegistry
+
+    try:
+        if architecture in ModelRegistry.models:
+            ModelRegistry.models[architecture].load_model_cls()
+    except Exception as error:  # whatever a module raises that lacks what it needs
+        return error
+    return None
+
+
 def __getattr__(name: str) -> Any:
     """The pooling model of an architecture, made at first use (PEP 562)."""
     if not name.startswith(PREFIX):

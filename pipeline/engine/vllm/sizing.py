@@ -248,9 +248,14 @@ def _kv_bytes_per_token(settings: EngineSettings) -> int:
     config = AutoConfig.from_pretrained(
         settings.folder, trust_remote_code=settings.trust_remote_code
     ).get_text_config()
-    # A model without attention has none.
-    heads = getattr(config, "num_attention_heads", None) or 1
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    heads = getattr(config, "num_key_value_heads", None) or heads
+    # Of some models layers differ, and the configuration of all refuses to say.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
     element = 4 if settings.dtype == "float32" else 2
-    return int(2 * config.num_hidden_layers * heads * size * element)
+    return int(2 * element * sum(map(_layer_elements, layers)))
+
+
+def _layer_elements(config: Any) -> int:
+    """Keys of a token in a layer, or its values."""
+    heads = getattr(config, "num_attention_heads", None) or 1  # without attention there are none
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int((getattr(config, "num_key_value_heads", None) or heads) * size)
