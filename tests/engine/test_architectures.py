@@ -115,14 +115,8 @@ def test_a_class_that_cannot_be_imported_says_why(tiny_model: Path, monkeypatch)
 
     monkeypatch.setattr(ModelRegistry, "models", dict(ModelRegistry.models))
     ModelRegistry.register_model("NoSuchForCausalLM", "no_such_module:NoSuchForCausalLM")
-    settings = EngineSettings(
-        str(tiny_model),
-        "float32",
-        WINDOW_TOKENS,
-        258,
-        scoring="fused",
-        architecture="NoSuchForCausalLM",
-    )
+    options = {"scoring": "fused", "architecture": "NoSuchForCausalLM"}
+    settings = EngineSettings(str(tiny_model), "float32", WINDOW_TOKENS, 258, **options)
     with pytest.raises(ModelError, match="No module named 'no_such_module'"):
         VllmEngine(settings)
 
