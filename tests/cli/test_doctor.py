@@ -80,7 +80,7 @@ TRAPS = {
         "problem",
         "uninstall -y torchvision torchaudio torchcodec",
     ),
-    "no Ray": ({"ray": None}, "Ray", "warning", "see vLLM"),
+    "no Ray": ({"ray": None}, "Ray", "warning", "see the line vLLM"),
     "another Ray": ({"ray": "2.48.0"}, "Ray", "warning", "ray==2.60.0"),
 }  # fmt: skip
 
@@ -167,7 +167,7 @@ def test_any_architecture_is_fused(tiny_model, tmp_path):
 def test_a_quantized_model_is_named(tmp_path):
     save_quantized(tmp_path / "model", "GPTQ")
     check = checks(model=str(tmp_path / "model"))["model"]
-    assert check.found.startswith("LlamaForCausalLM, gptq W4, ")
+    assert check.found.startswith("LlamaForCausalLM, gptq W4 takes ")
 
 
 def test_a_torch_that_cannot_be_imported(tiny_model, monkeypatch):

@@ -26,7 +26,7 @@ FLOATS = frozenset(["BF16", "F16", "F32", "F64"])
 """As safetensors names them."""
 DEFAULT_WINDOW_TOKENS = 2048
 LARGEST_HEADER = 100 << 20
-"""Of a safetensors file, in bytes; the format's own limit."""
+"""Largest header of a safetensors file in bytes: the format's own limit."""
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -53,7 +53,7 @@ def load_model(
     `digest_weights`, which reads all of them, that digest is empty.
     """
     folder, commit = _find_folder(name, revision, offline=offline)
-    config = _read_config(folder)
+    config = read_config(folder)
     if _names_code(config) and not trust_remote_code:
         raise ModelError(
             f"{name} brings its own Python code (auto_map in config.json)",
@@ -134,7 +134,7 @@ def _fetch(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str
         raise ModelError(
             f"{which} is not in {HF_HUB_CACHE}, and the hub is not contacted: "
             f"{named('offline')} or HF_HUB_OFFLINE is set",
-            hint=f"fetch it where there is a network: hf download {name}",
+            hint=f"download the model on a machine with a network: hf download {name}",
         ) from error
     except Exception as error:  # the hub client raises many unrelated kinds
         raise _not_fetched(name, error) from error
@@ -148,7 +148,7 @@ def _not_fetched(name: str, error: Exception) -> ModelError:
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -9,16 +9,15 @@ Here every prompt is sent twice in one step: once to be scored, once for all of 
 pooler cuts out by vLLM's own offsets. The scored tokens are looked up on this side.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.model import read_config
 from pipeline.engine.vllm.quantization import quantization_of
 from pipeline.errors import (
     ENGINE_FAILED,
@@ -54,12 +53,11 @@ class Scores(Protocol):
 
 def cannot_start(settings: EngineSettings, error: Exception) -> ModelError:
     """Why vLLM did not take a model, in its own words."""
-    config = json.loads((Path(settings.folder) / "config.json").read_bytes())
-    quantized = quantization_of(config)
+    quantized = quantization_of(read_config(Path(settings.folder)))
     what = f"{settings.folder}, quantized as {quantized}" if quantized else settings.folder
-    reason = first_line(error)
-    if isinstance(error, ValidationError):  # whose first line says only how many reasons there are
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+    # The first line of pydantic's says only how many reasons there are.
+    _, _, refused = str(error).partition("Value error, ")
+    reason = refused.partition(" [type=")[0] or first_line(error)
     hint = HINT
     if quantized:
         hint = f"try another {named('dtype')}, a machine that vLLM has kernels for it on, or the "
@@ -131,7 +129,7 @@ def find_disagreement(
         worst = int(np.argmax(errors))  # of a NaN, if there is one
         if not errors[worst] <= TOLERANCES[dtype]:
             return (
-                f"is off: ln p of token {positions[worst] + 1} of {num_tokens} is "
-                f"{answer[worst]:.6g}, the model's own row says {expected[worst]:.6g}"
+                f"is inaccurate: ln p of token {positions[worst] + 1} of {num_tokens} is "
+                f"{answer[worst]:.6g}, and by the model's unfused output {expected[worst]:.6g}"
             )
     return None
