@@ -18,7 +18,9 @@ from jobs.explore.guard import Guard
 from jobs.explore.judge import JudgeQueries
 from jobs.explore.queries import Queries, Superseded, Words
 from jobs.explore.shown import fit
+from jobs.explore.two import TwoQueries
 from pipeline.errors import ConfigError, UsageError, WinnowError, first_line
+from pipeline.explore.pairs import TwoRuns
 from pipeline.settings.fields import option_of
 
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
@@ -29,9 +31,11 @@ NO_LONGER_ASKED = 499
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIApp:
+def make_app(
+    queries: Queries, token: str, *, two: TwoRuns | None = None, is_remote: bool = False
+) -> ASGIApp:
     """Everything that is answered, behind its door."""
-    judge = JudgeQueries(queries)
+    judge, beside = JudgeQueries(queries), TwoQueries(queries, two)
     questions: dict[str, Callable[[Words], Any]] = {
         "run": queries.about,
         "count": queries.count,
@@ -43,6 +47,9 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
         "next": judge.next,
         "standing": judge.standing,
         "propose": judge.propose,
+        "two": beside.about,
+        "outline": beside.outline,
+        "density": beside.density,
     }
     changes = {"judge": judge.judge, "undo": judge.undo}
     routes = [

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.rule import Decision, Narrowing
+from pipeline.explore.rule import LOCATED, Decision, Narrowing, columns_read
 from pipeline.explore.run import ExploredRun
 from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
@@ -22,9 +22,6 @@ from pipeline.statistics.hashing import row_hash
 Place = Literal["low", "high", "random"]
 MOST = 10
 """Documents on each side."""
-LOCATED = ["file", "row"]
-NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
-"""What a page shows of a document, and what every rule reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +88,9 @@ def _described(
     """By locator: what a page shows of a document, and what the rule decides."""
     asked, rows = decision.asked, run.rows()
     there = rows.collect_schema()
-    narrowing = Narrowing.of(run, asked.where)
-    wanted = [*NEEDED, "doc_id", asked.metric, *([asked.by] if asked.by else [])]
-    wanted += narrowing.columns if narrowing is not None else []
+    wanted = dict.fromkeys([*columns_read(run, asked), "doc_id"])
     near = (
-        rows.select(column_named(name) for name in dict.fromkeys(wanted) if name in there)
+        rows.select(column_named(name) for name in wanted if name in there)
         .filter(
             pl.col("file").is_in(chosen["file"].unique().implode()),
             pl.col("row").is_in(chosen["row"].unique().implode()),
@@ -136,7 +131,7 @@ class Whole:
 
 def read_document(run: ExploredRun, file: str, row: int) -> Whole:
     """Raises ConfigError where the run has no such document."""
-    rows = run.rows()
+    rows = run.parts.scan()
     found = rows.filter(pl.col("file") == file, pl.col("row") == row).head(1)
     table = found.with_columns(shown_id(rows)).collect(engine="streaming")
     if not table.height:

@@ -30,8 +30,9 @@ from pipeline.explore.estimate import (
     why_none,
 )
 from pipeline.explore.judgements import Judgement, Judgements, Key
-from pipeline.explore.rule import Asked, Decision
+from pipeline.explore.rule import Asked, Decision, columns_read
 from pipeline.explore.run import ExploredRun
+from pipeline.statistics.columns import column_named
 
 Scope = Literal["near", "all"]
 MOST_CUTS = 200
@@ -254,8 +255,10 @@ class Judging:
         judged = pl.DataFrame(
             said, schema={**names, "is_good": pl.Boolean, "is_drawn": pl.Boolean}, orient="row"
         )
+        read = dict.fromkeys([*columns_read(self.run, decision.asked), bands.metric])
         near = (
             self.run.rows()
+            .select(map(column_named, read))
             .filter(
                 pl.col("file").is_in(judged["file"].unique().implode()),
                 pl.col("row").is_in(judged["row"].unique().implode()),

@@ -1,11 +1,13 @@
 // @ts-check
 // The bars, and the two handles over them.
 //
-// Owns drawing on a canvas and what pointer and keys do to a handle. Every document stays as a pale
-// bar behind what is kept. What a band means is the caller's: it gives one for each group.
+// Owns drawing on a canvas. Every document stays as a pale bar behind what is kept. What a band means
+// is the caller's: it gives one for each group.
 
-import { figure, about } from "./numbers.js";
 import { make } from "./dom.js";
+import { makeHandle } from "./handle.js";
+import { figure, about } from "./numbers.js";
+import { drawOutline, outlineOf } from "./outline.js";
 
 /** @typedef {import("./bins.js").Distribution} Distribution */
 /** @typedef {import("./bins.js").Band} Band */
@@ -18,16 +20,15 @@ const NARROW = 520;
 const MOST_BARS = 220;
 const COLOURS = 10;
 const PALE = 0.22;
-const STEP = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
 
 /** Colours of the theme, read once: asking for one makes the browser lay out the page. */
 /** @type {Map<string, string>} */
 const colours = new Map();
-const dark = matchMedia("(prefers-color-scheme: dark)");
+export const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", () => colours.clear());
 
 /** A colour of the style sheet. @param {string} name */
-function themed(name) {
+export function themed(name) {
   const known = colours.get(name);
   if (known !== undefined) return known;
   const found = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -120,6 +121,8 @@ export class Chart {
     this.holder = holder;
     /** @type {Distribution | null} */
     this.shape = null;
+    /** @type {Distribution | null} */
+    this.outline = null;
     this.size = 0;
     /** @type {Band[]} */
     this.bands = [];
@@ -128,8 +131,12 @@ export class Chart {
     dark.addEventListener("change", () => this.#resized());
   }
 
-  /** @param {Distribution} shape @param {number} size which of Sizes is drawn @param {string} label */
-  show(shape, size, label) {
+  /**
+   * @param {Distribution} shape @param {number} size which of Sizes is drawn @param {string} label
+   * @param {Distribution | null} outline of a second run
+   */
+  show(shape, size, label, outline = this.outline) {
+    this.outline = outline;
     this.shape = shape;
     this.size = size;
     this.canvas.setAttribute("aria-label", label);
@@ -160,7 +167,8 @@ export class Chart {
     this.bars = barsOf(this.shape, this.width, this.size);
     const sums = new Float64Array(this.bars.count);
     for (const own of this.bars.totals) for (let i = 0; i < sums.length; i += 1) sums[i] += own[i];
-    this.top = Math.max(1e-9, ...sums) * 1.1;
+    this.line = this.outline && outlineOf(this.shape, this.outline, this.bars, this.size);
+    this.top = Math.max(1e-9, ...sums, ...(this.line ?? [])) * 1.1;
     this.#draw();
   }
 
@@ -173,6 +181,8 @@ export class Chart {
     const groups = shape.groups.map((_, i) => i);
     const gap = width < NARROW || (width * bars.perBar) / shape.span < 3 ? 0 : 1;
     drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top ?? 1, groups, gap });
+    const each = (width * bars.perBar) / shape.span;
+    if (this.line) drawOutline(pen, this.line, themed("--fg"), { each, height: HEIGHT, top: this.top ?? 1 });
     for (const side of /** @type {Side[]} */ (["low", "high"])) {
       const x = LEFT + this.places[side] * width;
       this.handles[side].style.transform = `translateX(${x}px)`;
@@ -217,36 +227,13 @@ export class Chart {
    * @param {(side: Side, place: number) => void} moved @param {(side: Side, steps: number) => void} nudged
    */
   #handle(side, moved, nudged) {
-    const handle = make("div", {
-      class: `handle ${side}`,
-      id: `handle-${side}`,
-      role: "slider",
-      tabindex: 0,
-      "aria-label": side === "low" ? "Lower end" : "Upper end",
-      "aria-orientation": "horizontal",
-      "aria-valuemin": 0,
-      "aria-valuemax": 1000,
-    });
-    handle.addEventListener("pointerdown", (event) => {
-      handle.setPointerCapture(event.pointerId);
-      handle.focus();
-      event.preventDefault();
-    });
-    handle.addEventListener("pointermove", (event) => {
-      if (!handle.hasPointerCapture(event.pointerId)) return;
+    const pointed = (/** @type {PointerEvent} */ event) => {
       const { left } = this.holder.getBoundingClientRect();
       const place = (event.clientX - left - LEFT) / (this.width ?? 1);
       moved(side, Math.min(1, Math.max(0, place)));
-    });
-    handle.addEventListener("keydown", (event) => {
-      if (event.key === "Home") moved(side, 0);
-      else if (event.key === "End") moved(side, 1);
-      else if (event.key in STEP) {
-        nudged(side, STEP[/** @type {keyof typeof STEP} */ (event.key)] * (event.shiftKey ? 10 : 1));
-      } else return;
-      event.preventDefault();
-    });
-    return handle;
+    };
+    const label = side === "low" ? "Lower end" : "Upper end";
+    return makeHandle(side, `handle-${side}`, label, { pointed, ended: moved, nudged });
   }
 }
 
@@ -256,8 +243,11 @@ function niceStep(least) {
   return power * ([1, 2, 5].find((one) => one * power >= least) ?? 10);
 }
 
-/** Values to write below the bars, the rounder ones first in line. @param {Distribution} shape */
-function ticksOf(shape) {
+/**
+ * Values to write below the bars, the rounder ones first in line.
+ * @param {Pick<Distribution, "scale" | "hasZero" | "zeroBins" | "span" | "valueOf">} shape
+ */
+export function ticksOf(shape) {
   const [low, high] = [shape.valueOf(0), shape.valueOf(1)];
   const found = [];
   if (shape.scale.kind === "log") {

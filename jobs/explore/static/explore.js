@@ -15,6 +15,7 @@ import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
 import { exactly, typed } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
+import { Two } from "./two.js";
 import { ends, readAddress, remember, same, state } from "./view.js";
 
 /** @typedef {import("./bins.js").Band} Band */
@@ -31,6 +32,8 @@ let shape = null;
 /** Of all documents: percentiles are of these. @type {Distribution | null} */
 let base = null;
 let turns = 0;
+/** @type {Two} */
+let two;
 /** @type {Groups | null} */
 let table = null;
 const counting = new Latest(RESTED);
@@ -111,7 +114,9 @@ function showBand() {
   };
   const unit = state.unit === "value" ? state.metric : "percent";
   const said = (/** @type {number | null} */ end) => (end === null ? "open" : `${end} ${unit}`);
-  chart.cut(bands, places, { low: said(state.band.low), high: said(state.band.high) });
+  const words = { low: said(state.band.low), high: said(state.band.high) };
+  chart.cut(bands, places, words);
+  two.cut(whole, places, words);
   for (const side of ends) {
     const input = inputOf(side);
     if (document.activeElement !== input) input.value = state.band[side] === null ? "" : `${state.band[side]}`;
@@ -163,10 +168,12 @@ async function reshape() {
   showRule(null);
   const whole = new Distribution(await askBytes("bins", about()));
   const own = state.where ? new Distribution(await askBytes("bins", { ...about(), ...narrow() })) : whole;
+  const outline = await two.reshape({ ...about(), ...narrow() }, state.metric);
   if (turn !== turns) return; // another choice was made meanwhile
   [base, shape] = [whole, own];
   byId("what").textContent = `Documents by ${state.metric}`;
-  chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`);
+  if (outline) shape.cover(outline);
+  chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`, outline);
   showLegend(shape);
   complain(null);
   table = state.by === "" ? null : new Groups(shape, state.by);
@@ -181,7 +188,7 @@ async function reshape() {
 }
 
 function restore() {
-  readAddress(run);
+  readAddress(run, two.metric);
   const names = run.metrics.map((/** @type {any} */ one) => one.name);
   const metrics = names.map((/** @type {string} */ name) => [name, name]);
   fill(selectOf("metric"), metrics, state.metric);
@@ -282,6 +289,7 @@ function listen() {
 
 async function begin() {
   run = await ask("run");
+  two = new Two(await ask("two"), (side, value) => setEnd(side, value === null ? null : endOf(value)), drag, nudge);
   introduce(run);
   restore();
   listen();

@@ -36,12 +36,12 @@ export function remember() {
   history.replaceState(null, "", `#${words}`);
 }
 
-/** Read it back; what the run does not have is left at its default. @param {Run} run */
-export function readAddress(run) {
+/** Read it back; what the run does not have is left at its default. @param {Run} run @param {string} first the metric */
+export function readAddress(run, first) {
   const words = new URLSearchParams(location.hash.slice(1));
   const names = run.metrics.map((one) => one.name);
-  const metric = words.get("metric") ?? "perplexity";
-  state.metric = names.includes(metric) ? metric : names[0];
+  const metric = words.get("metric") ?? first;
+  state.metric = names.includes(metric) ? metric : first;
   const by = words.get("by") ?? run.by ?? "";
   state.by = run.columns.includes(by) ? by : "";
   state.where = words.get("where") ?? "";
