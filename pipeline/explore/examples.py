@@ -11,6 +11,7 @@ import polars as pl
 from pipeline.errors import ConfigError
 from pipeline.explore.rule import LOCATED, Decision, Narrowing, columns_read
 from pipeline.explore.run import ExploredRun
+from pipeline.filters.paired_rows import PAIRED
 from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
@@ -142,4 +143,8 @@ def read_document(run: ExploredRun, file: str, row: int) -> Whole:
         text, missing = read_text(run.corpus, run.manifest, file, row, own["text_hash"])
     shown = ["status", "doc_id", *run.metrics]
     scores = {name: value for name, value in own.items() if name in shown}
+    if run.other is not None and run.prepared.own_metrics:
+        beside = run.other.parts.scan().filter(pl.col("file") == file, pl.col("row") == row)
+        value = beside.select(PAIRED).head(1).collect(engine="streaming").item()
+        scores[f"{PAIRED} in {run.other.store.location}"] = value
     return Whole(scores, text, missing, own)

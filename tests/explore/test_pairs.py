@@ -10,6 +10,8 @@ import pytest
 from jobs.explore.export import as_command, as_toml
 from pipeline.errors import ConfigError, RunError
 from pipeline.explore.bins import fill_bins, group_of
+from pipeline.explore.judgements import Judgements
+from pipeline.explore.judging import Judging
 from pipeline.explore.pairs import MOST_CELLS, find_density, open_two
 from pipeline.explore.rule import Asked, count_kept, decide, exported
 from tests.support.made_runs import row, unscored, write_run
@@ -182,3 +184,17 @@ def test_nothing_scored_is_no_error(tmp_path):
         write_run(tmp_path / name, {"f": [unscored()] * 2}, weights=name * 64)
     found = find_density(open_two(str(tmp_path / "a"), str(tmp_path / "b")), "difference")
     assert found.counts.sum() == 0
+
+
+def test_a_difference_is_judged(scored, other, tmp_path):
+    run = open_two(scored.location, other.location).run
+    kept = Judgements.at(str(tmp_path / "said.parquet"))
+    judging = Judging(run, kept, lambda metric: fill_bins(run, metric, group_of(run, None)))
+    decision = decide(run, Asked("difference", None, "value", None, 0.2))
+    for _ in range(40):
+        draw = judging.next(decision, "all")
+        assert draw is not None
+        judging.judge(draw.key, draw.key.row % 3 > 0, drawn_by="difference")
+    standing = judging.standing(decision)
+    assert (standing.metric, standing.num_drawn) == ("difference", 40)
+    assert standing.quality.precision is not None

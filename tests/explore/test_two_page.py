@@ -162,6 +162,14 @@ def test_a_line_is_where_the_documents_of_its_value_are(pair, visit):  # noqa: F
     page.get_by_role("heading", name="Removed, just below it").wait_for()
     values = [float(text.split()[0]) for text in page.locator("button.open").all_inner_texts()]
     assert max(values[10:]) < 0 <= min(values[:10])
+    page.locator("button.open").first.click()
+    page.locator("#document th", has_text=re.compile("^bits_per_byte in ")).wait_for()
+    told = {
+        row.locator("th").inner_text().partition(" in ")[0::2]: row.locator("td").inner_text()
+        for row in page.locator("#document tr").all()
+    }
+    [one, two] = (float(told[key]) for key in told if key[0] == "bits_per_byte")
+    assert abs(one - two) == pytest.approx(values[0], abs=0.002)
 
 
 def test_another_corpus_is_an_outline(apart, visit, filtered):  # noqa: F811

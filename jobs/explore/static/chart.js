@@ -5,13 +5,13 @@
 // is the caller's: it gives one for each group.
 
 import { make } from "./dom.js";
-import { makeHandle } from "./handle.js";
+import { makeHandle, moveHandle } from "./handle.js";
 import { figure, about } from "./numbers.js";
 import { drawOutline, outlineOf } from "./outline.js";
+import { ends } from "./view.js";
 
 /** @typedef {import("./bins.js").Distribution} Distribution */
 /** @typedef {import("./bins.js").Band} Band */
-/** @typedef {"low" | "high"} Side */
 
 const HEIGHT = 260;
 const BELOW = 22;
@@ -109,14 +109,16 @@ export function penOf(canvas, width, height) {
 
 /** The bars of all groups with an axis, and a handle at each end of the band. */
 export class Chart {
-  /**
-   * @param {HTMLElement} holder
-   * @param {(side: Side, place: number) => void} moved a handle is now at a place from 0 to 1
-   * @param {(side: Side, steps: number) => void} nudged by the keyboard
-   */
-  constructor(holder, moved, nudged) {
+  /** @param {HTMLElement} holder @param {import("./handle.js").Moves} moves */
+  constructor(holder, moves) {
     this.canvas = make("canvas", { role: "img" });
-    this.handles = { low: this.#handle("low", moved, nudged), high: this.#handle("high", moved, nudged) };
+    const placeOf = (/** @type {PointerEvent} */ event) =>
+      (event.clientX - holder.getBoundingClientRect().left - LEFT) / (this.width ?? 1);
+    this.handles = {
+      low: makeHandle("low", "Lower end", placeOf, moves),
+      high: makeHandle("high", "Upper end", placeOf, moves),
+    };
+    for (const side of ends) this.handles[side].id = `handle-${side}`;
     holder.replaceChildren(this.canvas, this.handles.low, this.handles.high);
     this.holder = holder;
     /** @type {Distribution | null} */
@@ -127,6 +129,7 @@ export class Chart {
     /** @type {Band[]} */
     this.bands = [];
     this.places = { low: 0, high: 1 };
+    this.said = { low: "", high: "" };
     new ResizeObserver(() => this.#resized()).observe(holder);
     dark.addEventListener("change", () => this.#resized());
   }
@@ -152,11 +155,7 @@ export class Chart {
   cut(bands, places, said) {
     this.bands = bands;
     this.places = places;
-    for (const side of /** @type {Side[]} */ (["low", "high"])) {
-      const handle = this.handles[side];
-      handle.setAttribute("aria-valuenow", `${Math.round(places[side] * 1000)}`);
-      handle.setAttribute("aria-valuetext", said[side]);
-    }
+    this.said = said;
     this.#draw();
   }
 
@@ -183,9 +182,8 @@ export class Chart {
     drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top ?? 1, groups, gap });
     const each = (width * bars.perBar) / shape.span;
     if (this.line) drawOutline(pen, this.line, themed("--fg"), { each, height: HEIGHT, top: this.top ?? 1 });
-    for (const side of /** @type {Side[]} */ (["low", "high"])) {
-      const x = LEFT + this.places[side] * width;
-      this.handles[side].style.transform = `translateX(${x}px)`;
+    for (const side of ends) {
+      moveHandle(this.handles[side], this.places[side], LEFT + this.places[side] * width, this.said[side]);
     }
   }
 
@@ -220,20 +218,6 @@ export class Chart {
       pen.fillText(text, Math.max(half - LEFT, x), HEIGHT + 18);
     }
     pen.stroke();
-  }
-
-  /**
-   * @param {Side} side
-   * @param {(side: Side, place: number) => void} moved @param {(side: Side, steps: number) => void} nudged
-   */
-  #handle(side, moved, nudged) {
-    const pointed = (/** @type {PointerEvent} */ event) => {
-      const { left } = this.holder.getBoundingClientRect();
-      const place = (event.clientX - left - LEFT) / (this.width ?? 1);
-      moved(side, Math.min(1, Math.max(0, place)));
-    };
-    const label = side === "low" ? "Lower end" : "Upper end";
-    return makeHandle(side, `handle-${side}`, label, { pointed, ended: moved, nudged });
   }
 }
 

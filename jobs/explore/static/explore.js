@@ -39,7 +39,7 @@ let table = null;
 const counting = new Latest(RESTED);
 const reading = new Latest(RESTED);
 const sorting = new Latest(4 * RESTED);
-const chart = new Chart(byId("chart"), (side, place) => drag(side, place), (side, steps) => nudge(side, steps));
+const chart = new Chart(byId("chart"), { drag, nudge });
 
 /** @param {Error | null} error */
 const complain = (error) =>
@@ -289,7 +289,7 @@ function listen() {
 
 async function begin() {
   run = await ask("run");
-  two = new Two(await ask("two"), (side, value) => setEnd(side, value === null ? null : endOf(value)), drag, nudge);
+  two = new Two(await ask("two"), (side, value) => setEnd(side, value === null ? null : endOf(value)), nudge);
   introduce(run);
   restore();
   listen();

@@ -1,22 +1,22 @@
 // @ts-check
-// A handle at an end of the band: what pointer and keys do to it.
+// A handle at an end of a band: what pointer and keys do to it.
 
 import { make } from "./dom.js";
 
 /** @typedef {import("./view.js").Side} Side */
+/** @typedef {{drag: (side: Side, place: number) => void, nudge: (side: Side, steps: number) => void}} Moves
+ *   to a place from 0 to 1; by steps of the keyboard */
 
 const STEP = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
 
 /**
- * An end of the band, to be dragged or moved by keys.
- * @param {Side} side @param {string} id @param {string} label
- * @param {{pointed: (event: PointerEvent) => void, ended: (side: Side, place: number) => void,
- *   nudged: (side: Side, steps: number) => void}} then
+ * @param {Side} side @param {string} label
+ * @param {(event: PointerEvent) => number} placeOf where a pointer is on the axis, from 0 to 1
+ * @param {Moves} moves
  */
-export function makeHandle(side, id, label, { pointed, ended, nudged }) {
+export function makeHandle(side, label, placeOf, { drag, nudge }) {
   const handle = make("div", {
     class: `handle ${side}`,
-    id,
     role: "slider",
     tabindex: 0,
     "aria-label": label,
@@ -30,15 +30,21 @@ export function makeHandle(side, id, label, { pointed, ended, nudged }) {
     event.preventDefault();
   });
   handle.addEventListener("pointermove", (event) => {
-    if (handle.hasPointerCapture(event.pointerId)) pointed(event);
+    if (handle.hasPointerCapture(event.pointerId)) drag(side, Math.min(1, Math.max(0, placeOf(event))));
   });
   handle.addEventListener("keydown", (event) => {
-    if (event.key === "Home") ended(side, 0);
-    else if (event.key === "End") ended(side, 1);
-    else if (event.key in STEP) {
-      nudged(side, STEP[/** @type {keyof typeof STEP} */ (event.key)] * (event.shiftKey ? 10 : 1));
-    } else return;
+    if (event.key === "Home") drag(side, 0);
+    else if (event.key === "End") drag(side, 1);
+    else if (event.key in STEP) nudge(side, STEP[/** @type {keyof typeof STEP} */ (event.key)] * (event.shiftKey ? 10 : 1));
+    else return;
     event.preventDefault();
   });
   return handle;
+}
+
+/** @param {HTMLElement} handle @param {number} place from 0 to 1 @param {number} x in pixels @param {string} said */
+export function moveHandle(handle, place, x, said) {
+  handle.setAttribute("aria-valuenow", `${Math.round(place * 1000)}`);
+  handle.setAttribute("aria-valuetext", said);
+  handle.style.transform = `translateX(${x}px)`;
 }

@@ -27,23 +27,27 @@ const APART = { low: -0.15, high: 0.15 };
 export class Scatter {
   /**
    * @param {HTMLElement} holder
-   * @param {(side: Side, value: number | null) => void} moved by the pointer; null is to the end
-   * @param {(side: Side, place: number) => void} ended to 0 or 1, by the keyboard
-   * @param {(side: Side, steps: number) => void} nudged by the keyboard
+   * @param {(side: Side, value: number | null) => void} moved null is to the end
+   * @param {import("./handle.js").Moves["nudge"]} nudge
    */
-  constructor(holder, moved, ended, nudged) {
+  constructor(holder, moved, nudge) {
     this.holder = holder;
     this.canvas = make("canvas", { role: "img" });
-    const handleOf = (/** @type {Side} */ side) =>
-      makeHandle(side, `scatter-${side}`, `${side === "low" ? "Lower" : "Upper"} line`, {
-        pointed: (event) => moved(side, this.#valueAt(event)), ended, nudged });
-    this.handles = { low: handleOf("low"), high: handleOf("high") };
+    const drag = (/** @type {Side} */ side, /** @type {number} */ place) =>
+      moved(side, place === (side === "low" ? 0 : 1) ? null : this.#valueOf(place));
+    const placeOf = (/** @type {PointerEvent} */ event) => this.#placeOf(event);
+    this.handles = {
+      low: makeHandle("low", "Lower line", placeOf, { drag, nudge }),
+      high: makeHandle("high", "Upper line", placeOf, { drag, nudge }),
+    };
+    for (const side of ends) this.handles[side].id = `scatter-${side}`;
     holder.replaceChildren(this.canvas, this.handles.low, this.handles.high);
     /** @type {Band} */
     this.band = { low: null, high: null };
     this.metric = "";
     this.size = 0;
-    this.side = 0;
+    this.side = 1;
+    this.scale = /** @type {import("./bins.js").Scale} */ ({ kind: "linear", start: 0, width: 1 });
     new ResizeObserver(() => this.#draw()).observe(holder);
     dark.addEventListener("change", () => this.#draw(true));
   }
@@ -53,7 +57,6 @@ export class Scatter {
     const { header, numbers } = framed(buffer);
     this.metric = metric;
     this.side = header.side;
-    /** @type {import("./bins.js").Scale} */
     this.scale = header.scale;
     this.counts = numbers;
     this.canvas.setAttribute("aria-label", label);
@@ -74,31 +77,39 @@ export class Scatter {
     return this.metric !== "difference" && this.metric !== "ratio";
   }
 
-  /** How far right of the diagonal, or of the left side, the line of a value is. @param {number | null} value @param {Side} side */
-  #offsetOf(value, side) {
-    const least = this.isUpright ? 0 : -1;
-    if (value === null || !this.scale) return side === "low" ? least : 1;
-    const { kind, start, width } = this.scale;
-    const at = (kind === "log" ? Math.log(Math.max(0, value)) : value) - (this.isUpright ? start : 0);
-    return Math.min(1, Math.max(least, at / (width * this.side)));
+  /** The least that a line can be right of the diagonal, or of the left side; the most is 1. */
+  get least() {
+    return this.isUpright ? 0 : -1;
   }
 
-  /** The value of the line through a point; null at the end. @param {PointerEvent} event */
-  #valueAt(event) {
+  /** How far right it is. @param {number | null} value @param {Side} side */
+  #offsetOf(value, side) {
+    if (value === null) return side === "low" ? this.least : 1;
+    const { kind, start, width } = this.scale;
+    const at = (kind === "log" ? Math.log(Math.max(0, value)) : value) - (this.isUpright ? start : 0);
+    return Math.min(1, Math.max(this.least, at / (width * this.side)));
+  }
+
+  /** Of the line through a point, from 0 to 1. @param {PointerEvent} event */
+  #placeOf(event) {
     const { left, top } = this.holder.getBoundingClientRect();
     const across = (event.clientX - left - LEFT) / this.size;
     const up = 1 - (event.clientY - top) / this.size;
-    const offset = this.isUpright ? across : across - up;
-    if (!this.scale || offset >= 1 || offset <= (this.isUpright ? 0 : -1)) return null;
+    return ((this.isUpright ? across : across - up) - this.least) / (1 - this.least);
+  }
+
+  /** The value of its line. @param {number} place */
+  #valueOf(place) {
     const { kind, start, width } = this.scale;
+    const offset = this.least + place * (1 - this.least);
     const at = offset * width * this.side + (this.isUpright ? start : 0);
     return kind === "log" ? Math.exp(at) : at;
   }
 
   /** @param {boolean} [anew] the dots, too */
   #draw(anew = false) {
-    const { counts, scale, holder } = this;
-    if (!counts || !scale || !holder.clientWidth) return;
+    const { counts, holder } = this;
+    if (!counts || !holder.clientWidth) return;
     if (anew || !this.image) this.image = imageOf(counts, this.side);
     const image = this.image;
     this.size = Math.min(MOST, holder.clientWidth - LEFT - RIGHT);
@@ -159,7 +170,6 @@ export class Scatter {
   /** @param {CanvasRenderingContext2D} pen */
   #axes(pen) {
     const { size, side, scale } = this;
-    if (!scale) return;
     const { kind, start, width } = scale;
     const span = width * side;
     const axis = { scale, hasZero: false, zeroBins: 0, span: side,

@@ -12,12 +12,11 @@ export class Two {
   /**
    * @param {Other} other what the server says of it; empty without one
    * @param {ConstructorParameters<typeof Scatter>[1]} moved
-   * @param {ConstructorParameters<typeof Scatter>[2]} ended
-   * @param {ConstructorParameters<typeof Scatter>[3]} nudged
+   * @param {ConstructorParameters<typeof Scatter>[2]} nudge
    */
-  constructor(other, moved, ended, nudged) {
+  constructor(other, moved, nudge) {
     this.other = other;
-    this.scatter = other.is_paired ? new Scatter(byId("scatter"), moved, ended, nudged) : null;
+    this.scatter = other.is_paired ? new Scatter(byId("scatter"), moved, nudge) : null;
     this.asking = new Latest(0);
     byId("two").hidden = !other.said;
   }
@@ -38,12 +37,17 @@ export class Two {
     const missing = other.missing[Number(words.metric)];
     const say = (/** @type {string} */ more) => (byId("said").textContent = `${other.said}${more}`);
     say(missing === null ? "" : ` Of ${metric} nothing is drawn for ${other.names[1]}: ${missing}.`);
-    byId("scatter").hidden = !scatter || missing !== null;
+    // Until its documents are there, the lines are of another metric.
+    byId("scatter").inert = true;
+    if (missing !== null) byId("scatter").hidden = true;
     if (missing !== null) return null;
     const failed = (/** @type {Error} */ error) => say(` ${error.message}`);
     const label = `Documents by ${isMade ? "bits_per_byte" : metric} in ${other.names.join(" and ")}`;
     this.asking.later(async (signal) => {
-      if (scatter) scatter.show(await askBytes("density", words, signal), metric, label);
+      if (!scatter) return;
+      const found = await askBytes("density", words, signal);
+      byId("scatter").hidden = byId("scatter").inert = false;
+      scatter.show(found, metric, label);
     }, failed);
     if (isMade) return null;
     return askBytes("outline", words).then((found) => new Distribution(found)).catch((error) => (failed(error), null));
