@@ -33,7 +33,14 @@ def report(
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE[,VALUE...]",
-            help="Measure how well scores separate documents with these values from the rest.",
+            help="Measure how well scores separate documents with these values from the rest; or, "
+            "by 'judgement', those judged bad in winnow explore from the good ones.",
+        ),
+    ] = None,
+    judgements: Annotated[
+        str | None,
+        typer.Option(
+            help="File of --separate judgement.  [default: RUN/judgements.parquet]", metavar="FILE"
         ),
     ] = None,
     fail_if: Annotated[
@@ -76,6 +83,7 @@ def report(
         run,
         by=tuple(by or ()),
         separate=separate,
+        judgements=judgements,
         fail_if=tuple(fail_if or ()),
         baseline=baseline,
         text=not no_text,

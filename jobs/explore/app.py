@@ -16,9 +16,10 @@ from starlette.types import ASGIApp
 
 from jobs.explore.guard import Guard
 from jobs.explore.judge import JudgeQueries
-from jobs.explore.queries import Queries, Superseded, Words
+from jobs.explore.queries import Queries, Superseded
 from jobs.explore.shown import fit
 from jobs.explore.two import TwoQueries
+from jobs.explore.words import Words
 from pipeline.errors import ConfigError, UsageError, WinnowError, first_line
 from pipeline.explore.pairs import TwoRuns
 from pipeline.settings.fields import option_of
@@ -39,6 +40,7 @@ def make_app(
     questions: dict[str, Callable[[Words], Any]] = {
         "run": queries.about,
         "count": queries.count,
+        "cutoffs": queries.cutoffs,
         "examples": queries.examples,
         "document": queries.document,
         "tokens": queries.tokens,

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from jobs.explore.queries import Queries, Words, encode, encode_bins
+from jobs.explore.queries import Queries, encode, encode_bins
+from jobs.explore.words import Words
 from pipeline.errors import ConfigError
 from pipeline.explore.bins import fill_bins, group_of
 from pipeline.explore.cache import cached_bins

@@ -17,7 +17,7 @@ from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
 from pipeline.runs.ids import shown_id
 from pipeline.schema import SCORED
-from pipeline.statistics.columns import column_named, nan_as_null
+from pipeline.statistics.columns import column_named
 from pipeline.statistics.hashing import row_hash
 
 Place = Literal["low", "high", "random"]
@@ -49,15 +49,17 @@ def find_examples(
 
     Without anything cut off, those at the end of the distribution are the kept ones.
     """
-    asked, rows = decision.asked, nan_as_null(run.rows())
+    asked, rows = decision.asked, run.rows()
     narrowing = Narrowing.of(run, asked.where)
     value = column_named(asked.metric).cast(pl.Float64).fill_nan(None)
     scored = rows.filter(pl.col("status").is_in(SCORED) & value.is_not_null())
+    name = None
     if group is not None and asked.by is not None:
+        name = groups[group]
         scored = scored.filter(group_code(asked.by, groups) == group)
     if narrowing is not None:
         scored = scored.filter(narrowing.holds)
-    low, high = decision.edge("low"), decision.edge("high")
+    low, high = decision.edge("low", name), decision.edge("high", name)
     below = pl.lit(False) if low is None else value < low
     above = pl.lit(False) if high is None else value > high
     inside, chance = scored.filter(~(below | above)), row_hash(seed, "explore")

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.bands import Bands, Queues, make_bands, value_of
-from pipeline.explore.bins import UNSCORED, Bins
+from pipeline.explore.bands import Bands, Queues, make_bands
+from pipeline.explore.bins import UNSCORED, Bins, value_of
 from pipeline.explore.estimate import (
     KEPT,
     REMOVED,
@@ -29,9 +29,9 @@ from pipeline.explore.estimate import (
     why_no_interval,
     why_none,
 )
-from pipeline.explore.judgements import Judgement, Judgements, Key
 from pipeline.explore.rule import Asked, Decision, columns_read
 from pipeline.explore.run import ExploredRun
+from pipeline.runs.judgements import Judgement, Judgements, Key
 from pipeline.statistics.columns import column_named
 
 Scope = Literal["near", "all"]

@@ -14,8 +14,7 @@ import polars as pl
 from pipeline.comparisons.comparability import recognise
 from pipeline.comparisons.gates import PER_TOKEN, WHY_WITHHELD
 from pipeline.errors import RunError
-from pipeline.explore.bands import value_of
-from pipeline.explore.bins import Scale
+from pipeline.explore.bins import Scale, value_of
 from pipeline.explore.rule import Narrowing
 from pipeline.explore.run import ExploredRun, open_run
 from pipeline.filters.filtering import PreparedRun

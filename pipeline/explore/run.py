@@ -20,7 +20,7 @@ from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import Parts, find_parts
 from pipeline.runs.store import RunStore
-from pipeline.statistics.columns import column_named
+from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.storage.filesystem import Root
 
 CHUNK_ROWS = 2_000_000
@@ -57,8 +57,8 @@ class ExploredRun:
         return self.parts.manifest
 
     def rows(self) -> pl.LazyFrame:
-        """Every score row. Raises RunError where a part is not as it was."""
-        return self.prepared.rows.everything()
+        """Every score row; what is NaN is null. Raises RunError where a part is not as it was."""
+        return nan_as_null(self.prepared.rows.everything())
 
     def chunks(self) -> Iterator[tuple[int, pl.LazyFrame]]:
         """The same rows, some millions at a time, with how many they are."""
@@ -67,10 +67,10 @@ class ExploredRun:
             shards.append(shard)
             num_rows += self.manifest.shards[shard].num_rows
             if num_rows >= CHUNK_ROWS:
-                yield num_rows, self.prepared.rows.of(shards)
+                yield num_rows, nan_as_null(self.prepared.rows.of(shards))
                 shards, num_rows = [], 0
         if shards:
-            yield num_rows, self.prepared.rows.of(shards)
+            yield num_rows, nan_as_null(self.prepared.rows.of(shards))
 
     def identity_of(self, metric: str) -> str:
         """Of the scores that a metric comes from: of both runs, where it is made of both."""

@@ -46,6 +46,26 @@ class SeparatedLabel(BaseModel):
     both sides."""
 
 
+class JudgedDraws(BaseModel):
+    """What judgements the figures rest on, and what those stand for."""
+
+    num_good: int
+    num_bad: int
+    """Drawn at random and judged so: these count, each for its share of its band."""
+    metric: str
+    """Of the bands that were drawn from."""
+    num_bands: int
+    """With judged draws."""
+    num_documents: int
+    """In these bands."""
+    num_unsure: int
+    """Drawn, and the person could not say."""
+    num_others: int
+    """Picked by a person, or drawn from other bands."""
+    num_elsewhere: int
+    """Of texts that the run does not have."""
+
+
 class Separation(BaseModel):
     """How well metrics separate labelled documents from the rest."""
 
@@ -58,6 +78,9 @@ class Separation(BaseModel):
     """In a sentence, whether anything separates them."""
     cut: Cut | None
     """Null where there is nothing on one side, or no bound removes more of the labelled."""
+    judged: JudgedDraws | None = None
+    """Of judgements; the label is then `bad`, the rest what is judged good, and the numbers of the
+    cut are estimates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +144,8 @@ def separate_labels(
         sum(sketch.num_documents for (_, code), sketch in by_metric[FIRST].items() if code == index)
         for index in range(len(labels.values) + 1)
     ]
-    ranking = rank_metrics(duels, {metric: areas[0] for metric, areas in aucs.items()})
+    whole_areas = {metric: areas[0] for metric, areas in aucs.items()}
+    ranking = rank_metrics(whole_areas, lambda metric: duels[metric].by_chance())
     chosen = next((one for one in ranking if one.metric in by_metric), None)
     cut = best_cut(by_metric[chosen.metric], chosen, run) if chosen else None
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,10 +11,10 @@ import pytest
 from jobs.explore.export import as_command, as_toml
 from pipeline.errors import ConfigError, RunError
 from pipeline.explore.bins import fill_bins, group_of
-from pipeline.explore.judgements import Judgements
 from pipeline.explore.judging import Judging
 from pipeline.explore.pairs import MOST_CELLS, find_density, open_two
-from pipeline.explore.rule import Asked, count_kept, decide, exported
+from pipeline.explore.rule import Asked, decide, exported
+from pipeline.runs.judgements import Judgements
 from tests.support.made_runs import row, unscored, write_run
 
 RULES = {
@@ -26,16 +27,31 @@ RULES = {
     "a condition alone": Asked(
         "perplexity", None, "value", None, None, "ratio > 1 and num_tokens > 9"
     ),
+    "each its own": Asked(
+        "difference",
+        "source",
+        "each",
+        None,
+        None,
+        None,
+        (("web", (-0.1, 0.2)), ("books", (None, 0.1)), ("code", (None, None)), ("(null)", (0, 1))),
+    ),
     "neither": Asked("perplexity", "source", "value", 4.8, None),
 }
 
 
 @pytest.mark.parametrize("form", ["command", "toml"])
 @pytest.mark.parametrize("asked", RULES.values(), ids=RULES)
-def test_what_is_taken_away_keeps_what_was_counted(scored, other, winnow, tmp_path, asked, form):
+def test_what_is_taken_away_keeps_what_was_counted(
+    scored, other, winnow, tmp_path, monkeypatch, asked, form
+):
     two = open_two(scored.location, other.location)
-    mix = count_kept(two.run, decide(two.run, asked), group_of(two.run, asked.by).groups)
+    decision = decide(two.run, asked)
+    mix = two.run.prepared.mix(decision.selection, by=asked.by)
     settings = exported(two.run, asked)
+    if asked.file is not None:
+        monkeypatch.chdir(tmp_path)
+        Path(asked.file).write_text(decision.table.model_dump_json(exclude_defaults=True))
     arguments = shlex.split(as_command(settings) or "")[1:]
     if form == "toml":
         file = tmp_path / "cut.toml"
@@ -146,7 +162,8 @@ def test_figures_per_token_of_two_tokenizers_are_not_drawn_together(tmp_path):
     assert "different tokenizers" in two.said
     assert "per token" in str(two.why_not("perplexity"))
     assert two.why_not("bits_per_byte") is None
-    kept = count_kept(two.run, decide(two.run, Asked("difference", None, "value", None, 0.1)), ())
+    decision = decide(two.run, Asked("difference", None, "value", None, 0.1))
+    kept = two.run.prepared.mix(decision.selection)
     assert kept.after.documents == 3
 
 

@@ -152,11 +152,12 @@ def test_a_line_is_where_the_documents_of_its_value_are(pair, visit):  # noqa: F
     found = visit()
     page = found.open(f"{pair.address}#metric=difference&by=&low=0&at=low")
     drawn(page)
-    page.wait_for_timeout(300)
-    box = page.locator("#scatter").bounding_box()
-    grip = page.locator("#scatter-low").bounding_box()
-    across = (grip["x"] + 22 - box["x"] - 46) / (box["height"] - 24)
-    up = 1 - (grip["y"] + 22 - box["y"]) / (box["height"] - 24)
+    across, up = page.evaluate(
+        """() => { const [box, grip] = ["scatter", "scatter-low"].map(
+          (id) => document.getElementById(id).getBoundingClientRect());
+        const size = box.height - 24;
+        return [(grip.x + 22 - box.x - 46) / size, 1 - (grip.y + 22 - box.y) / size]; }"""
+    )
     assert across == pytest.approx(up, abs=0.01)  # 0 is the diagonal
     assert inked(page, 0.5, 0.5)
     page.get_by_role("heading", name="Removed, just below it").wait_for()
@@ -215,6 +216,7 @@ def test_what_two_tokenizers_do_not_share_is_said(scored, tiny_model, tmp_path, 
         page.locator("#metric").select_option("difference")
         page.locator("#scatter").wait_for()
         drawn(page)
+        page.close()  # it asks no more when there is nobody to answer
 
 
 def test_the_same_run_twice_is_a_diagonal(scored, visit):  # noqa: F811
@@ -227,6 +229,7 @@ def test_the_same_run_twice_is_a_diagonal(scored, visit):  # noqa: F811
             pull(page, "#scatter-high", -100, 100)
             rests(found)
             assert found.kept() == 241
+            page.close()
 
 
 def test_a_hostile_corpus_changes_nothing(tiny_model, tmp_path, visit):  # noqa: F811
@@ -245,12 +248,14 @@ def test_a_hostile_corpus_changes_nothing(tiny_model, tmp_path, visit):  # noqa:
         pull(page, "#scatter-high", -100, 100)
         rests(found)
         assert not re.search("[\u202e\u2066\x1b]", page.locator("main").inner_text())
+        page.close()
 
 
 def test_without_a_second_run_nothing_is_said_of_one(scored, visit):  # noqa: F811
     with exploring(scored.location, "--no-open") as server:
         page = visit().open(server.address)
         assert not page.locator("#two").is_visible()
+        page.close()
 
 
 @pytest.mark.parametrize("which", ["pair", "apart"])
