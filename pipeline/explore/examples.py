@@ -9,8 +9,8 @@ from typing import Any, Literal
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.rule import LOCATED, Decision, Narrowing, columns_read
-from pipeline.explore.run import ExploredRun
+from pipeline.explore.rule import Decision, Narrowing, columns_read
+from pipeline.explore.run import PLACE, ExploredRun
 from pipeline.filters.paired_rows import PAIRED
 from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
@@ -22,7 +22,7 @@ from pipeline.statistics.hashing import row_hash
 
 Place = Literal["low", "high", "random"]
 MOST = 10
-"""Documents on each side."""
+"""Number of documents on each side of the cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +81,20 @@ def find_examples(
 
 
 def _first(rows: pl.LazyFrame, order: pl.Expr) -> pl.LazyFrame:
-    slim = rows.select(*LOCATED, order=order)
-    return slim.bottom_k(MOST, by=["order", "row"]).sort("order", "row", "file").select(LOCATED)
+    slim = rows.select(*PLACE, order=order)
+    return slim.bottom_k(MOST, by=["order", "row"]).sort("order", "row", "file").select(PLACE)
 
 
 def _described(
     run: ExploredRun, decision: Decision, chosen: pl.DataFrame
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """By locator: what a page shows of a document, and what the rule decides."""
-    asked, rows = decision.asked, run.rows()
-    there = rows.collect_schema()
+    asked, there = decision.asked, run.rows().collect_schema()
     wanted = dict.fromkeys([*columns_read(run, asked), "doc_id"])
-    near = (
-        rows.select(column_named(name) for name in wanted if name in there)
-        .filter(
-            pl.col("file").is_in(chosen["file"].unique().implode()),
-            pl.col("row").is_in(chosen["row"].unique().implode()),
-        )
-        .join(chosen.lazy().unique(), on=LOCATED, how="semi")
-        .collect(engine="streaming")
-    )
+    read = [column_named(name) for name in wanted if name in there]
+    near = run.at(chosen.unique(), PLACE).select(read).collect(engine="streaming")
     shown = near.select(
-        *LOCATED,
+        *PLACE,
         shown_id(near.lazy()),
         "num_tokens",
         "num_bytes",
@@ -129,7 +121,7 @@ class Whole:
     text: str | None
     missing: str | None
     row: dict[str, Any]
-    """All of its score row, for `read_tokens`."""
+    """The whole score row, for `read_tokens`."""
 
 
 def read_document(run: ExploredRun, file: str, row: int) -> Whole:

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError, named
 from pipeline.explore.bins import value_of
-from pipeline.explore.run import ExploredRun
+from pipeline.explore.run import PLACE, ExploredRun
 from pipeline.filters.config import FilterConfig, load_filter_config
 from pipeline.filters.counts import SIZES, Mix
 from pipeline.filters.record import Cutoffs, CutoffTable
@@ -30,14 +30,13 @@ from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named
 
 Unit = Literal["value", "percentile", "within", "each"]
-"""What the ends of a band are: values, percentiles, percentiles inside each group, or values of
-each group's own."""
+"""Whether the two ends of a band are values, percentiles, percentiles within each group, or values
+for each group."""
 Side = Literal["low", "high"]
 Band = tuple[float | None, float | None]
 """None where it is open."""
 OPEN = {"low": float("-inf"), "high": float("inf")}
-LOCATED = ("file", "row")
-NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
+NEEDED = (*PLACE, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
 """What a page shows of a document, and what every rule reads."""
 
 
@@ -47,12 +46,12 @@ class Asked:
 
     metric: str
     by: str | None
-    """The column whose groups are told apart."""
+    """The column to group documents by."""
     unit: Unit
     low: float | None
     high: float | None
     where: str | None = None
-    """A condition on rows: those of which it is false are cut off, too."""
+    """A condition on rows; rows for which it is not true are dropped, too."""
     each: tuple[tuple[str, Band], ...] = ()
     """Of the unit `each`: every one of the bins' groups, with its band."""
 

@@ -134,7 +134,7 @@ class Filter:
 
     config: FilterConfig
     corpus: Root
-    """Where it lies now."""
+    """Current location of the corpus."""
     run: PreparedRun
     selection: Selection
     counts: Counts
@@ -199,8 +199,10 @@ def _check_columns(manifest: Manifest, own_metrics: Sequence[str], rules: Sequen
     metrics = [field.name for field in schema if is_metric(field)]
     if taken := [name for name in own_metrics if name in schema.names]:
         raise ConfigError(
-            f"a second run makes a column '{taken[0]}', and this run carries one of that name",
-            hint=f"score the corpus again without carrying '{taken[0]}', or rename it there",
+            f"the second run adds a metric '{taken[0]}', but this run carries a column of that "
+            "name",
+            hint=f"score the corpus again without carrying '{taken[0]}', or rename the column in "
+            "the corpus",
         )
     metrics += own_metrics
     for metric in (metric for rule in rules for metric in rule.metrics):
@@ -208,7 +210,7 @@ def _check_columns(manifest: Manifest, own_metrics: Sequence[str], rules: Sequen
             hint = near_or_known(metric, metrics)
             if metric in ("difference", "ratio"):
                 setting = "minus" if metric == "difference" else "over"
-                hint = f"name the run to compare with: {named(setting)} RUN_B"
+                hint = f"give a second run of the same corpus: {named(setting)} RUN_B"
             there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
             wide = f": {schema.field(metric).type} has too many digits" if there else ""
             raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
@@ -283,5 +285,5 @@ def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint=f"loosen them, or write the empty output with {named('force')}",
+            hint=f"loosen the rules, or write the empty output with {named('force')}",
         )

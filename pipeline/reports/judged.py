@@ -18,7 +18,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError, named
 from pipeline.reports.areas import RankedMetric, chance_of, rank_metrics, verdict_of
-from pipeline.reports.cuts import Cut, Removed, cut_between
+from pipeline.reports.best_cut import Cut, Removed, cut_between
 from pipeline.reports.separation import JudgedDraws, SeparatedLabel, Separation
 from pipeline.runs.judgements import Judgements, Key
 from pipeline.runs.store import RunStore

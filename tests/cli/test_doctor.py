@@ -49,7 +49,9 @@ def test_this_environment_is_fit(tiny_model, tmp_path):
     found = checks(model=str(tiny_model), store=str(tmp_path))
     assert {check.status for check in found.values()} == {"ok"}
     assert version("torch") in found["torch"].found
-    assert found["scoring path"].found.startswith("fused: LlamaForCausalLM is among")
+    assert found["scoring path"].found.startswith(
+        "fused: LlamaForCausalLM is an architecture tested"
+    )
     assert found["step tokens"].found.startswith("4,096: the largest step on a CPU")
 
 
@@ -79,7 +81,7 @@ TRAPS = {
         "problem",
         "uninstall -y torchvision torchaudio torchcodec",
     ),
-    "no Ray": ({"ray": None}, "Ray", "warning", "see vLLM"),
+    "no Ray": ({"ray": None}, "Ray", "warning", "see the line vLLM"),
     "another Ray": ({"ray": "2.48.0"}, "Ray", "warning", "ray==2.60.0"),
 }  # fmt: skip
 
@@ -160,7 +162,7 @@ def test_an_architecture_without_a_fused_path(tiny_model, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["OlmoForCausalLM"]}))
     found = checks(model=str(folder))["scoring path"].found
-    assert found.startswith("prompt_logprobs: OlmoForCausalLM is not among")
+    assert found.startswith("prompt_logprobs: OlmoForCausalLM is not an architecture tested")
 
 
 def test_a_torch_that_cannot_be_imported(tiny_model, monkeypatch):

@@ -18,10 +18,10 @@ async function answered(address, request) {
     response = await fetch(address, request);
   } catch (error) {
     if (request.signal?.aborted) throw error;
-    throw new Error("winnow explore does not answer: was it ended?");
+    throw new Error("winnow explore does not answer: was it stopped?");
   }
   if (!response.ok) {
-    const why = await response.json().catch(() => ({ error: `it answers ${response.status}`, hint: null }));
+    const why = await response.json().catch(() => ({ error: `winnow explore answered with status ${response.status}`, hint: null }));
     throw new Error(why.hint ? `${why.error} (${why.hint})` : why.error);
   }
   return response;

@@ -10,7 +10,7 @@ import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
 import { byId, fill, inputOf, make, selectOf } from "./dom.js";
 import { showExamples } from "./examples.js";
-import { Groups, showCards, showLegend } from "./groups.js";
+import { Groups, showFigures, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
 import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
@@ -47,7 +47,7 @@ const complain = (error) =>
 
 /** The question's words for a distribution; columns are named by their places. */
 const about = () => ({
-  metric: run.metrics.findIndex((/** @type {any} */ one) => one.name === state.metric),
+  metric: run.metrics.indexOf(state.metric),
   by: state.by === "" ? null : run.columns.indexOf(state.by),
 });
 const narrow = () => ({ where: state.where || null });
@@ -99,15 +99,9 @@ function showBand() {
   const all = base.groups;
   const groups = shape.groups.map((group, i) => ({ before: all[i].all, after: group.kept(bands[i]) }));
   const sum = /** @type {Sizes} */ ([0, 1, 2].map((i) => groups.reduce((all, one) => all + one.after[i], 0)));
-  figures({ before: base.whole.all, after: sum }, groups, false);
-  byId("exactly").textContent = "About, from the bins; counting exactly …";
+  showFigures({ before: base.whole.all, after: sum }, groups, table, false);
+  byId("exactly").textContent = "Estimated from the bins; counting exactly …";
   table?.draw(bands, state.size);
-}
-
-/** @param {import("./groups.js").Kept} whole @param {import("./groups.js").Kept[]} groups @param {boolean} isExact */
-function figures(whole, groups, isExact) {
-  showCards(whole, isExact);
-  table?.fill(groups, whole, isExact);
 }
 
 /** @param {AbortSignal} signal */
@@ -118,7 +112,7 @@ async function count(signal) {
   const sizes = (/** @type {any} */ one) => /** @type {Sizes} */ ([one.documents, one.tokens, one.bytes]);
   complain(null);
   const groups = found.groups.map((/** @type {Sizes[]} */ [before, after]) => ({ before, after }));
-  figures({ before: sizes(found.before), after: sizes(found.after) }, groups, true);
+  showFigures({ before: sizes(found.before), after: sizes(found.after) }, groups, table, true);
   const unscored = /** @type {number[]} */ (Object.values(found.unscored)).reduce((a, b) => a + b, 0);
   byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
   showRule(found, words);
@@ -168,10 +162,9 @@ function makeTable() {
 
 function restore() {
   readAddress(run, two.metric);
-  const names = run.metrics.map((/** @type {any} */ one) => one.name);
-  const metrics = names.map((/** @type {string} */ name) => [name, name]);
-  fill(selectOf("metric"), metrics, state.metric);
-  fill(selectOf("by"), [["", "none"], ...run.columns.map((/** @type {string} */ name) => [name, name])], state.by);
+  const choices = (/** @type {string[]} */ names) => names.map((name) => /** @type {[string, string]} */ ([name, name]));
+  fill(selectOf("metric"), choices(run.metrics), state.metric);
+  fill(selectOf("by"), [["", "none"], ...choices(run.columns)], state.by);
   inputOf("where").value = state.where;
   selectOf("unit").value = state.unit;
   selectOf("size").value = `${state.size}`;

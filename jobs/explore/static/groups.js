@@ -26,8 +26,9 @@ const SIZES = ["documents", "tokens", "bytes"];
 const SMALL = { width: 110, height: 30 };
 const LARGE = { width: 200, height: 44 };
 
-/** The figures of everything. @param {Kept} whole @param {boolean} isExact */
-export function showCards(whole, isExact) {
+/** What stays, of everything and of each group. @param {Kept} whole @param {Kept[]} groups @param {Groups | null} table @param {boolean} isExact */
+export function showFigures(whole, groups, table, isExact) {
+  table?.fill(groups, whole, isExact);
   const said = isExact ? exactly : about;
   byId("cards").replaceChildren(
     ...SIZES.map((name, i) =>
@@ -69,7 +70,7 @@ export class Groups {
     const heads = ["distribution", "documents", "kept", "share", "of tokens", "of bytes", "mix"];
     const how = moves ? " Drag or type the band of each; the arrows up and down go from field to field." : "";
     const table = make("table", {},
-      make("caption", {}, make("span", {}, `How much of each group stays, and its part in the mix: before above, after below.${how}`)),
+      make("caption", {}, make("span", {}, `How much of each group stays, and its share of the mix: upper bar before the cut, lower bar after.${how}`)),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, column), ...heads.map((one) => make("th", { scope: "col" }, one)))),
       body);
     const box = make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `Groups by ${column}` }, table);

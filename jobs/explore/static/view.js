@@ -7,7 +7,7 @@ import { figure } from "./numbers.js";
 /** @typedef {"low" | "high"} Side */
 /** @typedef {"value" | "percentile" | "within" | "each"} Unit values of all, percentiles of all or in each group, values of each group */
 /** @typedef {"low" | "high" | "random"} Place */
-/** @typedef {{metrics: {name: string}[], columns: string[], by: string | null}} Run */
+/** @typedef {{metrics: string[], columns: string[], by: string | null}} Run */
 
 export const ends = /** @type {Side[]} */ (["low", "high"]);
 
@@ -48,9 +48,8 @@ export function remember() {
 /** Read it back; what the run does not have is left at its default. @param {Run} run @param {string} first the metric */
 export function readAddress(run, first) {
   const words = new URLSearchParams(location.hash.slice(1));
-  const names = run.metrics.map((one) => one.name);
   const metric = words.get("metric") ?? first;
-  state.metric = names.includes(metric) ? metric : first;
+  state.metric = run.metrics.includes(metric) ? metric : first;
   const by = words.get("by") ?? run.by ?? "";
   state.by = run.columns.includes(by) ? by : "";
   state.where = words.get("where") ?? "";
@@ -76,6 +75,6 @@ export function same(base, whole) {
     const others = state.unit === "each" && state.own.size ? `; ${state.own.size} of the groups have a band of their own` : "";
     return `about percentiles ${percent(low, 0).toFixed(1)} to ${percent(high, 100).toFixed(1)}${others}`;
   }
-  const of = state.unit === "within" ? "; of all together: " : ": ";
+  const of = state.unit === "within" ? ", all groups together: " : ": ";
   return `${state.metric}${of}about ${low === null ? "the lowest" : figure(low)} to ${high === null ? "the highest" : figure(high)}`;
 }

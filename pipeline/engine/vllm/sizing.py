@@ -28,11 +28,11 @@ LARGEST_CPU_STEP = 4096
 LARGEST_GPU_STEP = 16384
 MAX_NUM_SEQS = 256
 PLUGIN = "winnow"
-"""Our entry point in vLLM's general plugins."""
+"""Name of our entry point among vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
 """Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
-"""New objects that start a garbage collection, as `gc.set_threshold` has it."""
+"""Number of new objects after which garbage is collected, as for `gc.set_threshold`."""
 COLLECT_BEFORE = gc.get_threshold()
 
 # Minutes of work: a cluster and a machine with a GPU are a hundred times faster.
@@ -44,9 +44,9 @@ class Machine(NamedTuple):
     """What an engine may use of this machine."""
 
     gpu_bytes: int | None
-    """Memory of an accelerator; None where there is none."""
+    """Bytes of memory of the accelerator; None without one."""
     free_bytes: int
-    """Of main memory, what is not taken."""
+    """Bytes of free main memory."""
     num_cpus: int
 
 
@@ -109,24 +109,26 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
         share = max(0.3, 0.92 - logits / total)
-        left = "nothing beside it" if fused else f"{logits / 2**30:.2g} GiB left for logits"
+        left = "no extra room for logits" if fused else f"{logits / 2**30:.2g} GiB left for logits"
         memory = Choice(share, f"share of {total / 2**30:.3g} GiB; {left}", None)
     else:
         # A document holds its cache only until its last token is scored, so a few steps' worth is
         # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
         cached = settings.window_tokens + 4 * max(tokens, settings.window_tokens)
         size = max(64 << 20, cached * _kv_bytes_per_token(settings))
-        memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
+        memory = Choice(
+            size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
+        )
     threads = settings.num_threads or machine.num_cpus
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
             min(MAX_NUM_SEQS, tokens),
-            f"at most {MAX_NUM_SEQS}, and no more than tokens per step per step per step",
+            f"at most {MAX_NUM_SEQS}, and no more than there are tokens per step",
             None,
         ),
         memory=memory,
-        num_threads=Choice(threads, f"of {machine.num_cpus} CPUs this process may use", "workers"),
+        num_threads=Choice(threads, f"this process may use {machine.num_cpus} CPUs", "workers"),
     )
 
 
