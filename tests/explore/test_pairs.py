@@ -192,7 +192,7 @@ def test_the_same_run_twice(scored):
 def test_one_model_by_two_rules_is_refused(tmp_path):
     write_run(tmp_path / "a", {"f": [row(10, 10.0, 40)]})
     write_run(tmp_path / "b", {"f": [row(10, 10.0, 40)]}, window_tokens=32)
-    with pytest.raises(RunError, match="different rules"):
+    with pytest.raises(RunError, match="different settings"):
         open_two(str(tmp_path / "a"), str(tmp_path / "b"))
 
 

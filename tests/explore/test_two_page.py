@@ -88,7 +88,7 @@ def test_lines_are_dragged_by_the_pointer(pair, other, visit, filtered, metric, 
     drawn(page)
     assert found.kept() == 241
     pull(page, "#scatter-high", -140, 140)
-    assert page.locator("#exactly").inner_text().startswith("About")
+    assert page.locator("#exactly").inner_text().startswith("Estimated")
     pull(page, "#scatter-low", 140, -140)
     rests(found)
     assert 0 < found.kept() < 241
