@@ -238,11 +238,18 @@ def show(
     partial: Annotated[
         bool, typer.Option("--partial", help="Use the parts that exist of an incomplete run.")
     ] = False,
+    score_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--score-tokens", help="Load the run's model to score its tokens, if need be."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show one document: its scores, its rank among the others, and its text.
 
-    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs.
+    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs or
+    with --score-tokens.
 
     Example: winnow show runs/first web/0001.parquet 42 --by source
     """
@@ -259,6 +266,7 @@ def show(
             by=tuple(by or ()),
             corpus=corpus,
             partial=partial,
+            score_tokens=score_tokens,
             as_json=as_json,
         )
     )

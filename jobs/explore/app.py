@@ -20,7 +20,7 @@ from jobs.explore.queries import Queries, Superseded
 from jobs.explore.shown import fit
 from jobs.explore.two import TwoQueries
 from jobs.explore.words import Words
-from pipeline.errors import ConfigError, UsageError, WinnowError, first_line
+from pipeline.errors import ConfigError, RunError, UsageError, WinnowError, first_line
 from pipeline.explore.pairs import TwoRuns
 from pipeline.settings.fields import option_of
 
@@ -53,7 +53,12 @@ def make_app(
         "outline": beside.outline,
         "density": beside.density,
     }
-    changes = {"judge": judge.judge, "undo": judge.undo}
+    # The last one only loads a model; no page of somebody else's can send it.
+    changes: dict[str, Callable[[Words], Any]] = {
+        "judge": judge.judge,
+        "undo": judge.undo,
+        "score": queries.score,
+    }
     routes = [
         *(Route(f"/api/{name}", _answer(queries, ask)) for name, ask in questions.items()),
         *(
@@ -112,7 +117,8 @@ async def _words(request: Request) -> Words:
 
 
 def _failure(queries: Queries, error: Exception) -> Response:
-    if not isinstance(error, UsageError) and queries.run.has_changed():
+    is_asked_wrongly = isinstance(error, UsageError) and not isinstance(error, RunError)
+    if not is_asked_wrongly and queries.run.has_changed():
         return _json({"error": CHANGED, "hint": None}, 409)
     if isinstance(error, WinnowError):
         error.spell({"judgements": option_of("judgements")})  # the others are the rule's own

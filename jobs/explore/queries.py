@@ -10,19 +10,21 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 from starlette.requests import Request
 
+from jobs.explore.engine import EngineProcess
 from jobs.explore.export import as_command, as_toml
 from jobs.explore.shown import fit
 from jobs.explore.words import Words, bands, number, one_of, whole
 from pipeline.errors import ConfigError
 from pipeline.explore.bins import CELL_COLUMNS, Bins, fill_bins
 from pipeline.explore.cache import cached_bins
-from pipeline.explore.examples import Place, find_examples, read_document
+from pipeline.explore.examples import Place, Whole, find_examples, read_document
 from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, decide, exported, of_groups
 from pipeline.explore.run import ExploredRun
 from pipeline.rendering.shading import EDGES, shade
@@ -30,6 +32,7 @@ from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
 from pipeline.reports.groups import Grouping
 from pipeline.reports.sorting import sorts_by
 from pipeline.runs.judgements import Judgement, Judgements, Key
+from pipeline.schema import SCORED
 
 T = TypeVar("T")
 REMEMBERED = 32
@@ -46,6 +49,7 @@ class Queries:
     def __init__(self, run: ExploredRun, by: str | None, kept: Judgements) -> None:
         self.run = run
         self.kept = kept
+        self.engine = EngineProcess(run.store.location, run.manifest)
         self.by = by
         """The column that is grouped by at first."""
         self._one_at_a_time = asyncio.Lock()
@@ -54,15 +58,22 @@ class Queries:
         self._narrowed: dict[tuple[str, str | None, str], Bins] = {}
         self._sorted: dict[str | None, str] = {}
 
-    async def ask(self, request: Request, question: Callable[[Words], T], words: Words) -> T:
+    async def ask(self, request: Request, question: Callable[[Words], Any], words: Words) -> Any:
         """The answer, once earlier questions are answered. Raises Superseded, and as it does."""
+        if iscoroutinefunction(question):
+            return await question(words)
+
+        def answer() -> Any:
+            self.run.rows()  # finds a part that was written anew
+            return question(words)
+
         if question in (self.about, self.document, self.tokens):
             # Short, but for a tokenizer that takes seconds to load: no count waits for that.
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
         async with self._one_at_a_time:
             if await request.is_disconnected():
                 raise Superseded
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
 
     def about(self, _: Words) -> dict[str, Any]:
         """What the page says of the run, and offers."""
@@ -160,9 +171,28 @@ class Queries:
     def tokens(self, words: Words) -> dict[str, Any]:
         """Its tokens with their log-probabilities and how dark each is, or why there are none."""
         document = read_document(self.run, *self.locator(words))
-        found, missing = read_tokens(self.run.manifest, document.text, document.row)
-        if missing == NO_LOGPROBS:
-            missing += "; winnow score --token-logprobs, into a new run, stores them"
+        told = self._shades(document, document.row)
+        if told["missing"] != NO_LOGPROBS:
+            return told
+        lacks = self.engine.missing
+        if lacks is not None:
+            told["missing"] += f"; {lacks}"
+            return told
+        model = self.run.manifest.model.name
+        return {**told, "scorer": {"model": model, "is_loaded": self.engine.is_loaded}}
+
+    async def score(self, words: Words) -> dict[str, Any]:
+        """The same of a run that did not store them, by its model, which is loaded if need be."""
+        at = self.locator(words)
+        document = await asyncio.to_thread(read_document, self.run, *at)
+        if document.text is None or document.row["status"] not in SCORED:
+            return self._shades(document, document.row)
+        scored = await self.engine.score(document.text)
+        told = await asyncio.to_thread(self._shades, document, {**document.row, **scored})
+        return {**told, "nll": scored["nll"], "stored_nll": document.row["nll"]}
+
+    def _shades(self, document: Whole, row: dict[str, Any]) -> dict[str, Any]:
+        found, missing = read_tokens(self.run.manifest, document.text, row)
         spans = [[one.text, shade(one.nll), one.logprobs] for one in found or ()]
         return {"tokens": spans, "missing": missing, "edges": EDGES}
 

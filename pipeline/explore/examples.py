@@ -71,7 +71,7 @@ def find_examples(
         pair = [_first(inside, -order), _first(scored.filter(above), order)]
     else:
         pair = [_first(inside, chance), _first(scored.filter(below | above), chance)]
-    chosen = [one.collect(engine="streaming") for one in pair]
+    chosen = pl.collect_all(pair, engine="streaming")  # one pass for both
     told = _described(run, decision, pl.concat(chosen))
     # The rule itself has the last word on each.
     kept, removed = ([told[at] for at in one.iter_rows()] for one in chosen)

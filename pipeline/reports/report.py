@@ -235,7 +235,7 @@ def build_report(
         ],
         sorts_by=rank_factors([*factors_of(sorting, moments), scripts], store.location),
         lengths=measured.lengths,
-        thresholds=threshold_curve(measured.sketches["perplexity"]),
+        thresholds=threshold_curve(measured.sketches["perplexity"], weight),
         duplicates=duplicates,
         examples=examples,
         separation=separate_judged(scores, store, judgements)

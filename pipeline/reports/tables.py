@@ -55,7 +55,9 @@ def _no_interval(groups: Sequence[Group]) -> str:
     alone = sum(group.figures.num_scored < FEWEST_DOCUMENTS for group in groups)
     if not alone:
         return ""
-    return f" {alone:,} of {len(groups):,} groups have fewer than two documents and so no interval."
+    have = "has" if alone == 1 else "have"
+    few = "fewer than two documents and so no interval"
+    return f" {alone:,} of {len(groups):,} groups {have} {few}."
 
 
 def requirements(report: Report) -> list[Table]:

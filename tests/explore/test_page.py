@@ -25,9 +25,11 @@ from tests.support.explored import (
     Explored,
     explored_run,
     exploring,
+    make_texts,
     npm_package,
     why_no_browser,
 )
+from tests.support.fake_engine import LOAD_SECONDS, MODULE
 from tests.support.reports import HOSTILE
 
 REASON = why_no_browser()
@@ -509,6 +511,26 @@ def test_surprise_is_shaded(server, scored, visit):
     page.get_by_label("Shade by surprise").uncheck()
     assert spans.count() == 0
     assert whole.text_content() == text
+
+
+def test_tokens_are_scored_when_asked_for(tiny_model, tmp_path, visit):
+    store = explored_run(tmp_path, tiny_model, make_texts(40))
+    # An engine that says so while it loads, and answers as the one that scored the run.
+    slow = {LOAD_SECONDS: "3"}
+    with exploring(store.location, "--no-open", module=MODULE, **slow) as server:
+        found = visit()
+        page = found.open(server.address)
+        page.locator("button.open").first.click()
+        page.get_by_role("button", name="Score its tokens now").click(timeout=90_000)
+        page.get_by_text("Loading").wait_for()
+        page.get_by_label("Shade by surprise").wait_for(timeout=90_000)
+        said = page.locator("#document").inner_text()
+        [(now, stored)] = re.findall(r"Scored now: (\S+) nats in all; the run has (\S+)\.", said)
+        assert now == stored
+        assert page.locator("pre.whole span.s1").count()
+        page.keyboard.press("Escape")
+        page.locator("button.open").nth(1).click()  # it is loaded: nobody is asked again
+        page.get_by_label("Shade by surprise").wait_for(timeout=20_000)
 
 
 def test_what_the_score_sorts_by_is_said(server, scored, visit):
