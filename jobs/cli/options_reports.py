@@ -161,9 +161,7 @@ def compare(
 
 def explore(
     run: Annotated[str, typer.Argument(help="A run directory.")],
-    other: Annotated[
-        str | None, typer.Argument(help="A second run, to choose a cut by both.")
-    ] = None,
+    other: Annotated[str | None, typer.Argument(help="A second run, to cut by both.")] = None,
     by: Annotated[
         str | None,
         typer.Option(help="A carried column to group by.  [default: one with few values]"),
@@ -195,9 +193,8 @@ def explore(
     """Choose the cut-offs of a filter by eye, in a browser page served by this machine.
 
     Drag the ends of a band over the distribution of any metric, see what each group keeps, read
-    and judge the documents at the edges, and copy the filter command. With a second run of the same
-    corpus, cut by difference or ratio on a scatter of both; of another, see its distribution as an
-    outline. Ctrl-C stops it.
+    and judge the documents at the edges, and copy the filter command. With a second run, cut by
+    both on a scatter, or see another corpus as an outline. Ctrl-C stops it.
 
     Example: winnow explore runs/first --by source
     """

@@ -64,7 +64,7 @@ class ExploredRun:
     def at(self, places: pl.DataFrame, keys: Sequence[str]) -> pl.LazyFrame:
         """The rows of places by these keys, `file` and `row` among them; beside each what else is
         told of it."""
-        files, rows = (pl.col(name).is_in(places[name].unique().implode()) for name in PLACE)
+        files, rows = (column_named(name).is_in(places[name].unique().implode()) for name in PLACE)
         return self.rows().filter(files, rows).join(places.lazy(), on=keys, how="inner")
 
     def chunks(self) -> Iterator[tuple[int, pl.LazyFrame]]:
