@@ -163,8 +163,7 @@ def explore(
     run: Annotated[str, typer.Argument(help="A run directory.")],
     other: Annotated[str | None, typer.Argument(help="A second run, to cut by both.")] = None,
     by: Annotated[
-        str | None,
-        typer.Option(help="A carried column to group by.  [default: one with few values]"),
+        str | None, typer.Option(help="Carried column to group by.  [default: one with few values]")
     ] = None,
     corpus: Corpus = None,
     judgements: Annotated[
@@ -192,9 +191,8 @@ def explore(
 ) -> None:
     """Choose the cut-offs of a filter by eye, in a browser page served by this machine.
 
-    Drag the ends of a band over the distribution of any metric, see what each group keeps, read
-    and judge the documents at the edges, and copy the filter command. With a second run, cut by
-    both on a scatter, or see another corpus as an outline. Ctrl-C stops it.
+    Drag a band over the distribution of any metric, or over a scatter of two runs, see what each
+    group keeps, read and judge documents, and copy the filter command. Ctrl-C stops it.
 
     Example: winnow explore runs/first --by source
     """
