@@ -92,11 +92,13 @@ function setEnd(side, end) {
   changed();
 }
 
-/** Handles, figures and the table follow from the bins; then the server is asked. */
+/** Handles, figures and the table follow from the bins; then the server is asked. What was said of
+ * the cut before is marked as old at once, however long the answer takes. */
 function changed() {
   if (!shape) return;
   showRule(null);
   showBand();
+  showStanding();
   counting.later(count, complain);
   read();
 }
@@ -144,7 +146,6 @@ async function count(signal) {
   const unscored = /** @type {number[]} */ (Object.values(found.unscored)).reduce((a, b) => a + b, 0);
   byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
   showRule(found);
-  showStanding();
 }
 
 function read() {
