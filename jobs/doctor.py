@@ -18,7 +18,6 @@ from typing import Literal, NamedTuple
 
 import psutil
 
-from jobs.demo.model import cache_folder
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.model import (
@@ -33,6 +32,7 @@ from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
 from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
+from pipeline.storage.cache import cache_folder
 from pipeline.storage.filesystem import open_root
 
 Status = Literal["ok", "warning", "problem"]
@@ -202,8 +202,7 @@ def _model(name: str) -> Iterator[Check]:
     window_tokens = choose_window_tokens(None, model, 1)
     yield from _guarded("model", _weights(model, dtype))
     scoring = VllmBackend().choose_path("auto", model)
-    tested = "is" if scoring == "fused" else "is not"
-    found = f"{scoring}: {model.architecture} {tested} an architecture tested with fused scoring"
+    found = f"{scoring}: log-probabilities of {model.architecture} are made inside vLLM's worker"
     yield Check("scoring path", "ok", found, "choose another with --scoring")
     asked = (model.folder, dtype, window_tokens, model.vocab_size)
     settings = EngineSettings(*asked, scoring=scoring, architecture=model.architecture)
@@ -237,7 +236,8 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
             free, where = this_machine().gpu_bytes or free, "GPU memory"
         except ImportError:
             where = "free memory (without torch the GPU cannot be asked)"
-    found = f"{model.architecture} takes {size(needed)} in {dtype}, of {size(free)} {where}"
+    what = ", ".join(filter(None, (model.architecture, model.quantization)))
+    found = f"{what} takes {size(needed)} in {dtype}, of {size(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)

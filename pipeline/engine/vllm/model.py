@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.protocol import Model
+from pipeline.engine.vllm.quantization import quantization_of
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Dtype
 
@@ -21,6 +22,8 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
 PART_NAME = re.compile(r"(.*-)\d{5}-of-(\d{5})\.safetensors")
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+FLOATS = frozenset(["BF16", "F16", "F32", "F64"])
+"""As safetensors names them."""
 DEFAULT_WINDOW_TOKENS = 2048
 LARGEST_HEADER = 100 << 20
 """Largest header of a safetensors file in bytes: the format's own limit."""
@@ -50,7 +53,7 @@ def load_model(
     `digest_weights`, which reads all of them, that digest is empty.
     """
     folder, commit = _find_folder(name, revision, offline=offline)
-    config = _read_config(folder)
+    config = read_config(folder)
     if _names_code(config) and not trust_remote_code:
         raise ModelError(
             f"{name} brings its own Python code (auto_map in config.json)",
@@ -90,6 +93,7 @@ def load_model(
         config_digest=_digest([folder / "config.json", *code]),
         weights_digest=_digest(weights) if digest_weights else "",
         tokenizer_digest=_digest(tokenizer),
+        quantization=quantization_of(config),
     )
 
 
@@ -144,7 +148,7 @@ def _not_fetched(name: str, error: Exception) -> ModelError:
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -247,14 +251,20 @@ def choose_window_tokens(asked: int | None, model: Model, context_tokens: int) -
 
 
 def weight_bytes(folder: str, dtype: str) -> int:
-    """Memory that the weights take once they are loaded, in bytes. Damaged files count nothing."""
-    elements = 0
+    """Memory that the weights take once they are loaded, in bytes. Damaged files count nothing.
+
+    Floats are loaded in `dtype`; quantized weights stay as they are stored.
+    """
+    total = 0
     for file in Path(folder).glob("*.safetensors"):
         if find_damage(file) is None:
             with file.open("rb") as content:
                 header = json.loads(content.read(struct.unpack("<Q", content.read(8))[0]))
-            elements += sum(math.prod(one["shape"]) for key, one in header.items() if key[0] != "_")
-    return elements * ELEMENT_BYTES[dtype]
+            for one in (one for key, one in header.items() if key[0] != "_"):
+                begin, end = one["data_offsets"]
+                is_float = one["dtype"] in FLOATS
+                total += math.prod(one["shape"]) * ELEMENT_BYTES[dtype] if is_float else end - begin
+    return total
 
 
 def find_damage(file: Path) -> str | None:

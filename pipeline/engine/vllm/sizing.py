@@ -7,15 +7,18 @@ of [step tokens, vocabulary], so the step is sized here from the vocabulary and 
 The fused path makes its logits a few rows at a time, inside that profile.
 """
 
+import contextlib
 import gc
 import os
+import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
 from pipeline.engine.protocol import EngineSettings
-from pipeline.engine.vllm.fused import PREFIX
+from pipeline.engine.vllm.fused import ORIGINAL
+from pipeline.engine.vllm.measured import remembered_step
 
 # Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
 # one byte for the comparison that ranks the token.
@@ -48,6 +51,8 @@ class Machine(NamedTuple):
     free_bytes: int
     """Bytes of free main memory."""
     num_cpus: int
+    device: str = ""
+    """Its name, if this is the machine; what was measured on it counts."""
 
 
 class Choice(NamedTuple):
@@ -82,9 +87,18 @@ def this_machine() -> Machine:
     """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
-    gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
-    free_bytes = psutil.virtual_memory().available
-    return Machine(gpu_bytes, free_bytes, len(os.sched_getaffinity(0)))
+    gpu_bytes, device = None, _cpu_name()
+    if torch.cuda.is_available():
+        gpu_bytes, device = torch.cuda.mem_get_info()[1], torch.cuda.get_device_name()
+    free_bytes, num_cpus = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
+    return Machine(gpu_bytes, free_bytes, num_cpus, f"{device}, {num_cpus} CPUs")
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(": ")[2]
+    return platform.machine()
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
@@ -105,6 +119,9 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
             f"logits of a step take {LOGITS_BYTES} bytes for each of {settings.vocab_size:,} "
             f"vocabulary entries per token, and may take {room / 2**30:.2g} GiB"
         )
+    measured = remembered_step(settings, machine.device)
+    if measured and measured < tokens and not settings.max_num_batched_tokens:
+        tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
@@ -223,7 +240,7 @@ def _loads_our_plugin() -> bool:
 def _fused_arguments(architecture: str) -> dict[str, Any]:
     # head_dtype: pooling models compute their head in float32 unless told otherwise; the same
     # dtype on both paths gives the same scores.
-    overrides = {"architectures": [PREFIX + architecture], "head_dtype": "model"}
+    overrides = {ORIGINAL: architecture, "head_dtype": "model"}
     return {"runner": "pooling", "hf_overrides": overrides}
 
 
@@ -233,7 +250,14 @@ def _kv_bytes_per_token(settings: EngineSettings) -> int:
     config = AutoConfig.from_pretrained(
         settings.folder, trust_remote_code=settings.trust_remote_code
     ).get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    # Of some models layers differ, and the configuration of all refuses to say.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
     element = 4 if settings.dtype == "float32" else 2
-    return int(2 * config.num_hidden_layers * heads * size * element)
+    return int(2 * element * sum(map(_layer_elements, layers)))
+
+
+def _layer_elements(config: Any) -> int:
+    """Keys of a token in a layer, or its values."""
+    heads = getattr(config, "num_attention_heads", None) or 1  # without attention there are none
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int((getattr(config, "num_key_value_heads", None) or heads) * size)
