@@ -77,11 +77,13 @@ const movesOfAll = {
 };
 const chart = new Chart(byId("chart"), movesOfAll);
 
-/** Handles, figures and the table follow from the bins; then the server is asked. */
+/** Handles, figures and the table follow from the bins; then the server is asked. What was said of
+ * the cut before is marked as old at once, however long the answer takes. */
 function changed() {
   if (!shape) return;
   showRule(null);
   showBand();
+  showStanding();
   counting.later(count, complain);
   read();
 }
@@ -116,7 +118,6 @@ async function count(signal) {
   const unscored = /** @type {number[]} */ (Object.values(found.unscored)).reduce((a, b) => a + b, 0);
   byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
   showRule(found, words);
-  showStanding();
 }
 
 function read() {
