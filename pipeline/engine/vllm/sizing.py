@@ -15,17 +15,22 @@ from typing import Any, NamedTuple
 import psutil
 
 from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.fitting import (
+    LARGEST_GPU_STEP,
+    LOGITS_BYTES,
+    fitting_step,
+    gpu_share,
+    model_bytes,
+    require_fit,
+)
 from pipeline.engine.vllm.fused import PREFIX
+from pipeline.engine.vllm.shape import read_shape
 
-# Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
-# one byte for the comparison that ranks the token.
-LOGITS_BYTES = 8
 CPU_LOGITS_BYTES = 1 << 30
 GPU_LOGITS_BYTES = 4 << 30
 MEMORY_SHARE = 8
 SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
-LARGEST_GPU_STEP = 16384
 MAX_NUM_SEQS = 256
 PLUGIN = "winnow"
 """Our entry point in vLLM's general plugins."""
@@ -105,10 +110,16 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
             f"logits of a step take {LOGITS_BYTES} bytes for each of {settings.vocab_size:,} "
             f"vocabulary entries per token, and may take {room / 2**30:.2g} GiB"
         )
+    shape = read_shape(settings.folder) if on_gpu else None
+    if shape is not None and not settings.max_num_batched_tokens:
+        weights = model_bytes(settings.folder, settings.dtype, shape)
+        fitting = fitting_step(shape, weights, settings, total, tokens)
+        if fitting < tokens:
+            tokens, why = fitting, "what the weights leave room for"
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
-        share = max(0.3, 0.92 - logits / total)
+        share = gpu_share(total, logits)
         left = "nothing beside it" if fused else f"{logits / 2**30:.2g} GiB left for logits"
         memory = Choice(share, f"share of {total / 2**30:.3g} GiB; {left}", None)
     else:
@@ -122,7 +133,7 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
             min(MAX_NUM_SEQS, tokens),
-            f"at most {MAX_NUM_SEQS}, and no more than tokens per step per step per step",
+            f"at most {MAX_NUM_SEQS}, and no more than a step has tokens",
             None,
         ),
         memory=memory,
@@ -178,8 +189,13 @@ def unfreeze_gc() -> None:
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """The arguments of `vllm.LLM`, sized for this machine."""
+    """The arguments of `vllm.LLM`, sized for this machine.
+
+    Raises ModelError if the model is certain not to fit on its GPUs.
+    """
     machine = this_machine()
+    if machine.gpu_bytes is not None:
+        require_fit(settings, machine.gpu_bytes)
     sizes = choose_sizes(settings, machine)
     if machine.gpu_bytes is not None:
         sizing: dict[str, Any] = {"gpu_memory_utilization": sizes.memory.value}
