@@ -9,6 +9,7 @@ Two paths, one answer: "fused" reduces logits to log-probabilities inside the wo
 
 import threading
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -222,7 +223,8 @@ class VllmEngine(Engine):
     def _parameters(self, window: Window, *, whole_rows: bool = False) -> Any:
         if not self._fused:
             return self._sampling
-        options = {"num_context": window.num_context, "whole_rows": whole_rows}
+        ids = array("i", window.prompt).tobytes()
+        options = {"num_context": window.num_context, "whole_rows": whole_rows, "token_ids": ids}
         return self._pooling(task="token_classify", extra_kwargs=options)
 
     def _check_fused(self, settings: EngineSettings) -> None:
