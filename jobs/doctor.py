@@ -29,7 +29,7 @@ from pipeline.engine.vllm.model import (
     load_model,
     weight_bytes,
 )
-from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, this_machine
+from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, has_mps, this_machine
 from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
 from pipeline.rendering.formats import size
@@ -109,7 +109,13 @@ def _accelerator() -> Check:
     except (OSError, subprocess.SubprocessError) as error:
         todo = "check the driver: `nvidia-smi` must work"
         return Check("accelerator", "warning", f"present, but nvidia-smi fails: {error}", todo)
-    return Check("accelerator", "ok", "; ".join(told.split("\n")).strip("; "))
+    gpus = "; ".join(told.split("\n")).strip("; ")
+    if has_mps():
+        return Check(
+            "accelerator", "ok", f"{gpus}; MPS on: engines that share one run side by side"
+        )
+    todo = f"for {option_of('engines_per_gpu')} above 1: nvidia-cuda-mps-control -d, before Ray"
+    return Check("accelerator", "ok", f"{gpus}; MPS off: engines that share one take turns", todo)
 
 
 def _pin(package: str) -> str | None:

@@ -114,7 +114,7 @@ def _run(
                 driver = Driver(
                     config, manifest, store, size, settings, listener, metrics, lock.check, trace
                 )
-                listener.phase(f"Loading the model into {size.fewest} engine(s)")
+                listener.phase(f"Loading the model into {size.in_words()}")
                 driver.start()
                 # Frozen only now: a model that cannot be used leaves nothing behind.
                 if is_new:
@@ -145,6 +145,7 @@ def _worker_settings(
         num_threads=size.num_threads,
         max_num_batched_tokens=config.max_num_batched_tokens,
         tensor_parallel_size=config.tensor_parallel_size,
+        engines_per_gpu=size.engines_per_gpu,
     )
     return WorkerSettings(
         run,

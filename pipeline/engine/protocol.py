@@ -138,6 +138,8 @@ class ScorerBackend(ABC):
     reference_modules: tuple[str, ...] = ()
     """The same of its reference."""
     packages: tuple[str, ...] = ()
+    engines_per_gpu: int = 1
+    """Engines that share a GPU, and its memory."""
     """Distributions whose versions take part in a score."""
 
     @abstractmethod

@@ -114,7 +114,16 @@ def test_a_driver_that_does_not_answer(installed, monkeypatch, tmp_path):
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'H100, 81559 MiB, 580.65'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert checks()["accelerator"] == Check("accelerator", "ok", "H100, 81559 MiB, 580.65")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    found = checks()["accelerator"]
+    assert found.found == "H100, 81559 MiB, 580.65; MPS off: engines that share one take turns"
+    assert found.todo == "for --engines-per-gpu above 1: nvidia-cuda-mps-control -d, before Ray"
+    (tmp_path / "control").touch()
+    assert checks()["accelerator"] == Check(
+        "accelerator",
+        "ok",
+        "H100, 81559 MiB, 580.65; MPS on: engines that share one run side by side",
+    )
 
 
 # --- models

@@ -121,7 +121,9 @@ def require_fit(settings: EngineSettings, total: int, device: Device | None = No
         return
     need = memory_need(shape, weights, settings, SMALLEST_GPU_STEP, num_gpus)
     usable = gpu_share(total, need.logits) * total
-    where = device.name if device else f"a GPU of {_gib(total)}"
+    engines = settings.engines_per_gpu
+    what = "a GPU of" if engines == 1 else f"a GPU that {engines} engines share, each with"
+    where = device.name if device else f"{what} {_gib(total)}"
     split = f" on each of {num_gpus} GPUs" if num_gpus > 1 else ""
     raise ModelError(
         f"{settings.folder} does not fit on {where}: weights of {_gib(need.weights)} and the cache "
@@ -132,6 +134,8 @@ def require_fit(settings: EngineSettings, total: int, device: Device | None = No
 
 def what_would_fit(shape: Shape, weights: int, settings: EngineSettings, total: int) -> str:
     """What to type, or to use, instead."""
+    if settings.engines_per_gpu > 1:
+        return f"use fewer {named('engines_per_gpu')}"
     advice = []
     for num_gpus in ENGINE_GPUS:
         splits = num_gpus > settings.tensor_parallel_size and shape.heads % num_gpus == 0

@@ -32,6 +32,9 @@ MEMORY_SHARE = 8
 SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
 MAX_NUM_SEQS = 256
+SMALL_MODEL_BYTES = 2 << 30
+"""Of weights: about a billion parameters in 16 bits."""
+ENGINES_OF_SMALL_MODELS = 2
 PLUGIN = "winnow"
 """Our entry point in vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
@@ -78,6 +81,26 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
 
 
+def has_mps() -> bool:
+    """Whether processes on this machine's GPUs compute side by side, not in turns."""
+    folder = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")
+    return (Path(folder) / "control").exists()
+
+
+def choose_engines_per_gpu(asked: int | str, weight_bytes: int, gpus_per_engine: int = 1) -> Choice:
+    """How many engines share a GPU; one engine of a small model leaves it waiting for the host."""
+    if asked != "auto":
+        value, why = int(asked), "as asked"
+    elif gpus_per_engine > 1:
+        value, why = 1, "an engine has several GPUs"
+    else:
+        small = weight_bytes < SMALL_MODEL_BYTES
+        value = ENGINES_OF_SMALL_MODELS if small else 1
+        where = "below" if small else "not below"
+        why = f"weights of {weight_bytes / 2**30:.2g} GiB, {where} {SMALL_MODEL_BYTES >> 30} GiB"
+    return Choice(value, why, "engines_per_gpu")
+
+
 def default_shard_tokens(address: str | None = None) -> int:
     """The size of a shard where none is asked for, on a cluster or on this machine."""
     return GPU_SHARD_TOKENS if address or has_gpu() else CPU_SHARD_TOKENS
@@ -95,7 +118,8 @@ def this_machine() -> Machine:
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
     """Every size with its reason: what an engine is started with."""
     fused, on_gpu = settings.scoring == "fused", machine.gpu_bytes is not None
-    total = machine.gpu_bytes if machine.gpu_bytes is not None else machine.free_bytes
+    engines = settings.engines_per_gpu
+    total = machine.gpu_bytes // engines if machine.gpu_bytes is not None else machine.free_bytes
     most_bytes = GPU_LOGITS_BYTES if on_gpu else CPU_LOGITS_BYTES
     largest = LARGEST_GPU_STEP if on_gpu else LARGEST_CPU_STEP
     room = min(most_bytes, total // MEMORY_SHARE)
@@ -121,12 +145,11 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
         share = gpu_share(total, logits)
         left = "nothing beside it" if fused else f"{logits / 2**30:.2g} GiB left for logits"
-        memory = Choice(share, f"share of {total / 2**30:.3g} GiB; {left}", None)
+        whole = f"{engines * total / 2**30:.3g} GiB"
+        shared = f", of {engines} engines" if engines > 1 else ""
+        memory = Choice(share / engines, f"share of {whole}{shared}; {left}", None)
     else:
-        # A document holds its cache only until its last token is scored, so a few steps' worth is
-        # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
-        cached = settings.window_tokens + 4 * max(tokens, settings.window_tokens)
-        size = max(64 << 20, cached * _kv_bytes_per_token(settings))
+        size, cached = _cache_bytes(settings, tokens)
         memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
     threads = settings.num_threads or machine.num_cpus
     return Sizes(
@@ -195,10 +218,14 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     """
     machine = this_machine()
     if machine.gpu_bytes is not None:
-        require_fit(settings, machine.gpu_bytes)
+        require_fit(settings, machine.gpu_bytes // settings.engines_per_gpu)
     sizes = choose_sizes(settings, machine)
     if machine.gpu_bytes is not None:
         sizing: dict[str, Any] = {"gpu_memory_utilization": sizes.memory.value}
+        if settings.engines_per_gpu > 1:
+            # vLLM would measure what is free while the others are starting.
+            cache, _ = _cache_bytes(settings, int(sizes.step_tokens.value))
+            sizing["kv_cache_memory_bytes"] = cache
     else:
         sizing = {"enforce_eager": True, "kv_cache_memory_bytes": int(sizes.memory.value)}
         if _loads_our_plugin():
@@ -239,6 +266,16 @@ def _fused_arguments(architecture: str) -> dict[str, Any]:
     # dtype on both paths gives the same scores.
     overrides = {"architectures": [PREFIX + architecture], "head_dtype": "model"}
     return {"runner": "pooling", "hf_overrides": overrides}
+
+
+def _cache_bytes(settings: EngineSettings, step_tokens: int) -> tuple[int, int]:
+    """The size of a cache of keys and values, and for how many tokens that is.
+
+    A document holds its cache only until its last token is scored, so a few steps' worth is plenty;
+    vLLM would take gigabytes and on a CPU fill them with zeros at start-up.
+    """
+    cached = settings.window_tokens + 4 * max(step_tokens, settings.window_tokens)
+    return max(64 << 20, cached * _kv_bytes_per_token(settings)), cached
 
 
 def _kv_bytes_per_token(settings: EngineSettings) -> int:
