@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import psutil
 
-from jobs.demo.model import cache_folder
 from jobs.gpu_plan import Status, plan_on_gpu, rows_of
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
@@ -35,6 +34,7 @@ from pipeline.planning.identity import installed_version, vocabulary_warning
 from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
 from pipeline.storage.filesystem import open_root
+from pipeline.storage.locations import cache_folder
 
 OLDEST_PYTHON = (3, 11)
 DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")

@@ -8,6 +8,7 @@ machine's identity, as each store's own tools find them.
 import os
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -139,3 +140,14 @@ def _azure(rest: str) -> tuple[fs.FileSystem, str]:
         **options,
     )
     return filesystem, path
+
+
+def cache_folder() -> Path:
+    """Where Winnow keeps what it fetched or measured; safe to delete.
+
+    `$WINNOW_CACHE`, else `$XDG_CACHE_HOME/winnow`, else `~/.cache/winnow`.
+    """
+    if folder := os.environ.get("WINNOW_CACHE"):
+        return Path(folder).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "winnow"

@@ -18,7 +18,8 @@ from weakref import WeakSet
 
 import numpy as np
 
-from pipeline.engine.protocol import Engine, EngineSettings, Usage
+from pipeline.engine.protocol import NO_WORK, Engine, EngineSettings, Usage, Work
+from pipeline.engine.vllm.roofline import Meter
 from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
     engine_arguments,
@@ -91,6 +92,7 @@ class VllmEngine(Engine):
         self._next_id = 0
         self._busy_seconds = 0.0
         self._stepped: tuple[float, float] | None = None
+        self._meter: Meter | None = None
         self._tracer: Tracer | None = None
         self._advancing: Future[list[Any]] | None = None
         with STARTING_OR_ENDING:
@@ -104,6 +106,7 @@ class VllmEngine(Engine):
             self.close()
             raise
         self._busy_seconds, self._stepped = 0.0, None
+        self._meter = self._thread.submit(Meter, settings).result()
 
     def _start(self, settings: EngineSettings) -> None:
         prepare_process(settings.num_threads)
@@ -148,6 +151,10 @@ class VllmEngine(Engine):
             return Usage(0.0, 0.0)
         first, last = self._stepped
         return Usage(self._busy_seconds, last - first)
+
+    def take_work(self) -> Work:
+        """What the model needed and the device could have done since the last call."""
+        return self._meter.take(self.usage().seconds) if self._meter else NO_WORK
 
     def trace(self, tracer: Tracer) -> None:
         """From now on, record when this engine computes."""
@@ -255,6 +262,8 @@ class VllmEngine(Engine):
     def _deliver(self, output: Any) -> None:
         caller, key, window = self._waiting.pop(output.request_id)
         self._in_flight_tokens -= len(window.prompt)
+        if self._meter is not None:
+            self._meter.add(window)
         caller.outstanding -= 1
         caller.arrived.append(WindowScore(key, self._logprobs(output, window)))
 
