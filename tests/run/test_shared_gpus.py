@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import read_scores
+from pipeline.engine import backends
 from pipeline.engine.protocol import Engine, EngineSettings
 from tests.support.unigram import Unigram, save_unigram
 
@@ -67,7 +68,7 @@ def corpus(tmp_path) -> tuple[Path, Path]:
         (1, "3", {"0": 3}, "3 engine(s), 3 per GPU: as asked"),
     ],
 )
-def test_engines_share_gpus(corpus, tmp_path, gpus, asked, seen, said):
+def test_engines_share_gpus(corpus, tmp_path, monkeypatch, gpus, asked, seen, said):
     folder, model = corpus
     run, notes = tmp_path / "run", tmp_path / "notes"
     options = ("--out", run, "--model", model, "--engines-per-gpu", asked, "--shard-tokens", "50")
@@ -77,6 +78,7 @@ def test_engines_share_gpus(corpus, tmp_path, gpus, asked, seen, said):
     found = [json.loads(note.read_text()) for note in notes.iterdir()]
     assert Counter(device for device, _ in found) == seen
     assert {engines for _, engines in found} == {max(seen.values())}
+    monkeypatch.setattr(backends, "BACKENDS", (Unigram(), *backends.BACKENDS))
     assert len(read_scores(run).collect()) == len(TEXTS)
 
 
