@@ -85,7 +85,7 @@ def rows_of(sizes: Sizes) -> Iterator[tuple[str, str, str]]:
     """Each size: its name, the value with its reason, and what overrides it."""
     for key, choice in sizes._asdict().items():
         value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
-        todo = f"{option_of(choice.setting)} overrides" if choice.setting else ""
+        todo = f"set it with {option_of(choice.setting)}" if choice.setting else ""
         yield key.replace("_", " "), f"{value}: {choice.reason}", todo
 
 

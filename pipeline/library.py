@@ -77,7 +77,8 @@ class Scorer:
         """
         if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
             raise CorpusError(
-                f"score takes a list of texts, not {type_name(texts)}", hint="put it in a list"
+                f"score takes a list of texts, not {type_name(texts)}",
+                hint="put the text in a list",
             )
         return pl.DataFrame(self._score(documents_of(texts)))
 
@@ -106,7 +107,7 @@ class Scorer:
         else:
             raise CorpusError(
                 f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
-                hint="collect or convert it first",
+                hint="collect a LazyFrame, or convert other data, first",
             )
         _check_column(text_column, names)
         column = table[text_column]

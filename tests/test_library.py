@@ -344,8 +344,8 @@ BAD_TABLES = {
         "the column 'text' more than once",
         None,
     ),
-    "lazy": (pl.LazyFrame({"text": ["a"]}), "not polars.LazyFrame", "collect or convert"),
-    "a dictionary": ({"text": ["a"]}, "not dict", "collect or convert"),
+    "lazy": (pl.LazyFrame({"text": ["a"]}), "not polars.LazyFrame", "collect a LazyFrame"),
+    "a dictionary": ({"text": ["a"]}, "not dict", "collect a LazyFrame"),
 }
 
 

@@ -177,7 +177,7 @@ def _words(
     """The estimate and its sources, as names and values."""
     found: dict[str, Any] = {"estimated_tokens": _tokens(plan, estimate)}
     if estimate is None:
-        return found | {"source": f"{GUESS}; --model counts a sample"}
+        return found | {"source": f"{GUESS}; with --model a sample is counted"}
     found["estimated_tokens"] = _quantity(estimate.tokens)
     found["prompt_tokens"] = f"{_quantity(estimate.prompt_tokens)}, prefixes and context included"
     found["windows"] = _quantity(estimate.windows)
@@ -185,7 +185,7 @@ def _words(
     if speed is not None:
         found["calibration"] = (
             f"{number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)} over "
-            f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; start-up not counted"
+            f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; without start-up"
         )
     return found
 

@@ -12,7 +12,7 @@ from pipeline.reports.document import ShownDocument, show_document
 from pipeline.reports.document_text import NO_LOGPROBS
 
 MOST_CHARACTERS = 20_000
-"""Of a text on a terminal, which a book would scroll away; a pipe takes all."""
+"""Characters of a text that are shown on a terminal; a pipe gets all of them."""
 
 
 def show_and_print(
@@ -54,7 +54,7 @@ def _to_page(found: ShownDocument) -> Page:
         if value is not None
     ]
     places = Table(
-        columns=("place among", Words("metric"), "value", "percentile", "lower", "higher"),
+        columns=("rank among", Words("metric"), "value", "percentile", "lower", "higher"),
         rows=[
             (
                 "all scored" if one.by is None else f"{one.by} {one.group}",

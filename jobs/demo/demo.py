@@ -24,7 +24,7 @@ from pipeline.reports.output import print_report, write_report
 from pipeline.reports.report import Report, build_report
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig
-from pipeline.storage.locations import cache_folder
+from pipeline.storage.cache import cache_folder
 
 
 def run_demo(folder: Path) -> int:

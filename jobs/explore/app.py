@@ -23,7 +23,7 @@ from pipeline.settings.fields import option_of
 
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 INDEX = "index.html"
-CHANGED = "the run was scored again or moved meanwhile; start winnow explore again"
+CHANGED = "the run was scored again or moved since winnow explore started; start it again"
 NO_LONGER_ASKED = 499
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -98,7 +98,7 @@ async def _words(request: Request) -> Words:
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
-        raise ConfigError("what was sent is no JSON object of texts")
+        raise ConfigError("the request body is not a JSON object of strings")
     return told
 
 

@@ -162,7 +162,7 @@ class Queries:
         whole = read_document(self.run, *self.locator(words))
         found, missing = read_tokens(self.run.manifest, whole.text, whole.row)
         if missing == NO_LOGPROBS:
-            missing += "; scores that have them are made with winnow score --token-logprobs"
+            missing += "; winnow score --token-logprobs, into a new run, stores them"
         spans = [[one.text, shade(one.nll), one.logprobs] for one in found or ()]
         return {"tokens": spans, "missing": missing, "edges": EDGES}
 
@@ -190,7 +190,7 @@ class Queries:
         # By their places: a name that a page shows need not be the column's to the letter.
         metric = _one_of(self.run.metrics, words, "metric")
         if metric is None:
-            raise ConfigError("no metric is named")
+            raise ConfigError("the request names no metric")
         return metric, _one_of(self.run.columns, words, "by")
 
     def asked(self, words: Words) -> Asked:
@@ -200,7 +200,7 @@ class Queries:
         if unit not in get_args(Unit):
             raise ConfigError(f"unknown unit '{unit}'")
         if unit == "within" and by is None:
-            raise ConfigError("percentiles inside each group need a column")
+            raise ConfigError("percentiles in each group need a column to group by")
         low, high = (_number(words, name) for name in ("low", "high"))
         return Asked(metric, by, cast(Unit, unit), low, high, words.get("where") or None)
 

@@ -28,9 +28,9 @@ from pipeline.statistics.quantile import position
 
 METRIC = "bits_per_byte"
 RULES = ((10, 90), (0, 90))
-"""Percentile bands, as a filter keeps them."""
+"""Percentile bands whose documents are compared, as a filter keeps them."""
 FEWEST = 3
-"""Documents that a rank correlation is of."""
+"""Smallest number of documents for a rank correlation."""
 
 
 class Overlap(BaseModel):
@@ -42,7 +42,7 @@ class Overlap(BaseModel):
     num_kept: int
     num_kept_by_both: int
     jaccard: float | None
-    """Kept by both over kept by either; null where neither keeps any."""
+    """Documents kept by both / documents kept by either; null if neither keeps any."""
 
 
 class Agreement(BaseModel):
@@ -50,11 +50,12 @@ class Agreement(BaseModel):
 
     num_compared: int
     spearman: float | None
-    """Rank correlation, -1 to 1; null of fewer than three documents, or where one model scores all
-    alike."""
+    """Rank correlation, -1 to 1; null for fewer than three documents, and if one model gives all
+    the same score."""
     interval: Interval | None
     overlaps: list[Overlap]
-    """In a group: of the same cut-offs, those of all compared documents."""
+    """Overlaps of what each band keeps; within a group, with the cut-offs of all compared
+    documents."""
 
 
 class GroupAgreement(BaseModel):
@@ -69,7 +70,7 @@ class ModelAgreement(BaseModel):
 
     overall: Agreement
     groups: dict[str, list[GroupAgreement]]
-    """Column to groups, those that agree least first."""
+    """Groups by column, those that agree least first."""
 
 
 def agree(

@@ -20,7 +20,7 @@ from pipeline.statistics.hashing import row_hash
 
 NUM_BANDS = 10
 QUEUED = 256
-"""Documents of a band that are put in order at a time."""
+"""Number of documents of a band that are put in random order at a time."""
 ORDER_SEED = 0
 
 
@@ -29,10 +29,10 @@ class Bands:
     """The strata of draws."""
 
     scores: str
-    """The identity of the run's."""
+    """Identity of the run's scores."""
     metric: str
     starts: tuple[float, ...]
-    """The smallest value in each."""
+    """Smallest value of each band."""
     documents: tuple[int, ...]
 
     @property

@@ -25,12 +25,12 @@ from pipeline.schema import LARGEST, METRICS, SCORED
 from pipeline.statistics.columns import column_named, nan_as_null
 
 LOG_BINS = 128
-"""A factor of e."""
+"""Bins per factor of e."""
 LINEAR_BINS = 512
 ZERO = -(1 << 30)
-"""The bin of 0, and below, on a log axis: left of all others."""
+"""Bin of values of 0 and below on a log axis: to the left of all others."""
 UNSCORED = ZERO - 1
-"""Of documents that have no value."""
+"""Bin of documents without a value."""
 SIZES = ("documents", "tokens", "bytes")
 CELL_COLUMNS = ("group", "bin", *SIZES, "low", "high")
 
@@ -50,13 +50,13 @@ class Bins:
 
     scale: Scale
     groups: tuple[str, ...]
-    """Names, the largest first; one empty name where rows are not grouped."""
+    """Names of groups, the largest first; one empty name if rows are not grouped."""
     cells: pl.DataFrame
-    """CELL_COLUMNS: one row for each bin of a group that has documents."""
+    """Columns CELL_COLUMNS, with one row for each bin of a group that has documents."""
 
 
 def group_of(run: ExploredRun, by: str | None) -> Grouping:
-    """The groups that are told apart. Raises RunError for a column that has none."""
+    """The groups that are counted separately. Raises RunError for a column that has none."""
     if by is None:
         return Grouping(None, ("",))
     check_group(by, run.manifest)

@@ -21,10 +21,10 @@ from pipeline.statistics.hashing import row_hash
 
 Place = Literal["low", "high", "random"]
 MOST = 10
-"""Documents on each side."""
+"""Number of documents on each side of the cut."""
 LOCATED = ["file", "row"]
 NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
-"""What a page shows of a document, and what every rule reads."""
+"""Columns that a page shows of a document, and those that every rule reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Whole:
     text: str | None
     missing: str | None
     row: dict[str, Any]
-    """All of its score row, for `read_tokens`."""
+    """The whole score row, for `read_tokens`."""
 
 
 def read_document(run: ExploredRun, file: str, row: int) -> Whole:

@@ -24,7 +24,7 @@ from pipeline.reports.groups import OTHERS, label_of
 from pipeline.statistics.columns import column_named
 
 Unit = Literal["value", "percentile", "within"]
-"""What the two ends of a band are: values, percentiles, or percentiles inside each group."""
+"""Whether the two ends of a band are values, percentiles, or percentiles within each group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Asked:
 
     metric: str
     by: str | None
-    """The column whose groups are told apart."""
+    """The column to group documents by."""
     unit: Unit
     low: float | None
     high: float | None
     where: str | None = None
-    """A condition on rows: those of which it is false are cut off, too."""
+    """A condition on rows; rows for which it is not true are dropped, too."""
 
     @property
     def has_rule(self) -> bool:
@@ -130,7 +130,7 @@ class Mix:
     before: Sizes
     after: Sizes
     groups: dict[str, tuple[Sizes, Sizes]]
-    """Before and after, by the names of the bins' groups."""
+    """Sizes before and after the rule, by group name."""
     unscored: dict[str, int]
     """Documents that no rule could decide, by reason; they are dropped."""
 

@@ -26,7 +26,7 @@ from pipeline.storage.filesystem import Root
 CHUNK_ROWS = 2_000_000
 """Rows that are read between two steps of a progress bar."""
 GLIMPSE_ROWS, GLIMPSE_PARTS = 10_000, 16
-"""Rows of a part, and parts, that may show whether a column has few values."""
+"""Rows of a part, and parts, that are looked at to see whether a column has few values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class ExploredRun:
     """A run as it was when it was opened."""
 
     prepared: PreparedRun
-    """What rules are asked of."""
+    """The prepared run that rules are applied to."""
     identity: str
-    """Of its scores: another one after any part was scored anew."""
+    """Identity of the scores; it changes when any part is scored anew."""
     corpus: Root | None
     corpus_moved_to: str | None
     corpus_fault: str | None
-    """Why texts cannot be shown, if they cannot."""
+    """Why texts cannot be shown; None if they can."""
 
     @property
     def parts(self) -> Parts:

@@ -76,8 +76,8 @@ class FilterConfig(BaseModel):
     )
     drop_copies: Annotated[DropCopies | None, Decides("copies", if_best)] = Field(
         default=None,
-        description="Of equal texts that other rules keep, keep the first, or the one with the "
-        "lowest or highest metric.",
+        description="Among documents with equal texts that the other rules keep, keep only the "
+        "first, or the one with the lowest or highest metric.",
     )
     metric: Annotated[str | None, Shown(default="perplexity, or the metric of a second run")] = (
         Field(default=None, description="The metric that the rules below use.")
@@ -88,7 +88,7 @@ class FilterConfig(BaseModel):
         Shown(form="LOW:HIGH"),
         Decides("percentile", always, in_groups=True, by_percentile=True),
     ] = Field(
-        default=None, description="Keep the band between two percentiles, bounds included: 10:90."
+        default=None, description="Keep documents between two percentiles, ends included: 10:90."
     )
     buckets: Annotated[
         tuple[Bucket, ...] | None,
@@ -105,8 +105,8 @@ class FilterConfig(BaseModel):
         str | None, Shown(form="FILE"), Decides("cutoffs", always, in_groups=True)
     ] = Field(
         default=None,
-        description="Take the cut-offs of each group from a file, not from percentiles: the JSON "
-        "of a dry run, or the _filter.json of an output.",
+        description="Take the cut-offs of each group from a file instead of percentiles: the JSON "
+        "that a dry run printed, or the _filter.json of an output.",
     )
     weight: Annotated[Weight | None, Shown(default=UNWEIGHTED)] = Field(
         default=None, description="Whether percentiles are over documents, tokens or bytes."
@@ -127,18 +127,18 @@ class FilterConfig(BaseModel):
     )
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
         default=None,
-        description="Which documents to keep first; middle is nearest the token or byte median.",
+        description="What a budget keeps first; middle is nearest the token or byte median.",
     )
     shares: Annotated[
         dict[str, Share] | Literal["proportional"] | None,
         BeforeValidator(parse_shares),
-        Shown(form="GROUP=SHARE", default="proportional; one budget if percentiles are within"),
+        Shown(form="GROUP=SHARE", default="proportional; undivided with percentiles per group"),
     ] = Field(
         default=None,
         description="How a budget is divided among groups: proportional, or GROUP=SHARE, repeated: "
-        "en=2 and de=1 give en twice.",
+        "en=2 and de=1 give en twice as much as de.",
     )
-    seed: int = Field(default=0, description="Random seed.")
+    seed: int = Field(default=0, description="Random seed of samples, random order and ties.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(
         default=None,
         description="A second run of the same corpus, for the metric difference: bits per byte "
@@ -146,8 +146,8 @@ class FilterConfig(BaseModel):
     )
     over: Annotated[str | None, Shown(form="RUN")] = Field(
         default=None,
-        description="A second run of the same corpus, for the metric ratio: bits per byte over "
-        "that run's.",
+        description="A second run of the same corpus, for the metric ratio: bits per byte divided "
+        "by that run's.",
     )
     unscored: Literal["keep", "drop"] = Field(
         default="drop", description="What to do with documents without a score."
@@ -156,7 +156,7 @@ class FilterConfig(BaseModel):
     partial: bool = Field(
         default=False, description="Use the parts that exist of an incomplete run."
     )
-    force: bool = Field(default=False, description="Write even if the rules keep nothing.")
+    force: bool = Field(default=False, description="Write the output even if it is empty.")
 
     @property
     def own_metric(self) -> str | None:
@@ -203,7 +203,7 @@ RULES = {
     for mark in field.metadata
     if isinstance(mark, Decides)
 }
-"""The fields that are rules."""
+"""Names of the fields that are rules."""
 WEIGHED = [name for name, rule in RULES.items() if rule.by_percentile]
 GROUPED = [name for name, rule in RULES.items() if rule.in_groups]
 

@@ -26,8 +26,8 @@ class Mix(NamedTuple):
     before: Sizes
     after: Sizes
     groups: pl.DataFrame
-    """[by, documents, tokens, bytes] and the same three `kept_`, the largest group first. Documents
-    without a score row are in none."""
+    """Columns [by, documents, tokens, bytes] and the same three with `kept_`, the largest group
+    first. Documents without a score row are in none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,10 @@ class Counts:
     """What there is and what is kept, by file, status and bucket too."""
 
     cells: pl.DataFrame
-    """[file, by, status, scored, bucket, documents, tokens, bytes] and the same three `kept_`."""
+    """Columns [file, by, status, scored, bucket, documents, tokens, bytes] and the last three with
+    `kept_`."""
     unseen: dict[str, int]
-    """Documents of each file that have no score row."""
+    """Number of documents without a score row, by file."""
     keep_unseen: bool
 
     @property

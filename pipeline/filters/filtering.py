@@ -126,7 +126,7 @@ class Filter:
 
     config: FilterConfig
     corpus: Root
-    """Where it lies now."""
+    """Current location of the corpus."""
     run: PreparedRun
     selection: Selection
     counts: Counts
@@ -191,8 +191,10 @@ def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[R
     metrics = [field.name for field in schema if is_metric(field)]
     if own_metric in schema.names:
         raise ConfigError(
-            f"a second run makes a column '{own_metric}', and this run carries one of that name",
-            hint=f"score the corpus again without carrying '{own_metric}', or rename it there",
+            f"the second run adds a metric '{own_metric}', but this run carries a column of that "
+            "name",
+            hint=f"score the corpus again without carrying '{own_metric}', or rename the column in "
+            "the corpus",
         )
     metrics += [own_metric] if own_metric else []
     for metric in (metric for rule in rules for metric in rule.metrics):
@@ -200,7 +202,7 @@ def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[R
             hint = near_or_known(metric, metrics)
             if metric in ("difference", "ratio"):
                 setting = "minus" if metric == "difference" else "over"
-                hint = f"name the run to compare with: {named(setting)} RUN_B"
+                hint = f"give a second run of the same corpus: {named(setting)} RUN_B"
             there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
             wide = f": {schema.field(metric).type} has too many digits" if there else ""
             raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
@@ -275,5 +277,5 @@ def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint=f"loosen them, or write the empty output with {named('force')}",
+            hint=f"loosen the rules, or write the empty output with {named('force')}",
         )

@@ -37,7 +37,7 @@ LONGEST = 8
 DOCUMENTS_AHEAD = 64
 
 Moment = tuple[float, int]
-"""Seconds, and the prompt tokens answered since the moment before."""
+"""Seconds, and the prompt tokens answered since the previous moment."""
 
 
 class Calibration(BaseModel):
@@ -46,7 +46,8 @@ class Calibration(BaseModel):
     tokens_per_second: float
     """Prompt tokens, prefixes and repeated context included."""
     spread: float
-    """Half the 95% interval of it, relative, by the spread over chunks; 1 where one is all."""
+    """Half the 95% interval of the speed, relative to it, from the spread over chunks; 1 with a
+    single chunk."""
     num_chunks: int
     num_tokens: int
     seconds: float

@@ -15,9 +15,9 @@ from pipeline.statistics.bootstrap import CONFIDENCE
 from pipeline.statistics.sketches import Floats
 
 MOST_WAITING = 1 << 24
-"""Values of a metric that wait to be ranked: 128 MiB."""
+"""Values of a metric that are held before they are ranked: 128 MiB."""
 CHANCE = 1.96
-"""Standard deviations around 0.5 that hold 95% of areas where there is no difference."""
+"""Standard deviations around 0.5 within which 95% of areas lie if there is no difference."""
 FEW = 20
 
 
@@ -27,11 +27,11 @@ class RankedMetric(BaseModel):
     metric: str
     auc: float
     strength: float
-    """max(auc, 1 - auc): 0.5 is none, 1 separates all."""
+    """max(auc, 1 - auc): 0.5 is no separation, 1 is a perfect one."""
     by_chance: float
-    """95% of areas would be no further from 0.5 if there were no difference."""
+    """How far from 0.5 chance alone puts 95% of areas."""
     separates: bool
-    """The area is further from 0.5 than that."""
+    """Whether the area is further from 0.5 than `by_chance`."""
 
 
 class PairCounts:
@@ -119,15 +119,18 @@ def rank_metrics(
 def verdict_of(ranking: list[RankedMetric]) -> str:
     """Whether anything separates them, in a sentence."""
     if not ranking:
-        return "There is nothing to compare: no scored document on one of the two sides."
+        return (
+            "There is nothing to compare: no labelled document, or no other document, has a score."
+        )
     best = ranking[0]
     if not best.separates:
         return (
-            f"Nothing separates them: the best area, {best.auc:.3f} of {best.metric}, is no "
-            f"further from 0.5 than expected by chance ({best.by_chance:.3f})."
+            f"No metric separates labelled documents from the rest: the best area, {best.auc:.3f} "
+            f"of {best.metric}, is no further from 0.5 than chance can make it "
+            f"({best.by_chance:.3f})."
         )
     side = "higher" if best.auc > 0.5 else "lower"
     return (
-        f"{best.metric} separates them best: a labelled document scores {side} than another in "
-        f"{best.strength:.0%} of pairs."
+        f"{best.metric} separates best: a labelled document scores {side} than an unlabelled one "
+        f"in {best.strength:.0%} of pairs."
     )

@@ -18,7 +18,7 @@ from pipeline.statistics.weighted import counts_of, share_below
 HISTOGRAM_BINS = 60
 ECDF_POINTS = 200
 LENGTH_BINS_PER_UNIT = 2
-"""Bins of the number of tokens, a factor of e."""
+"""Bins of the number of tokens per factor of e."""
 ALL = "all"
 
 
@@ -27,11 +27,12 @@ class Histogram(BaseModel):
 
     metric: str
     by: str | None
-    """The column that the series divide by."""
+    """The column that divides the documents into series."""
     edges: list[float]
-    """Bin edges, in the metric's own unit; one more than bins. A bin has its lower edge."""
+    """Bin edges in the metric's own unit, one more than there are bins. A bin includes its lower
+    edge."""
     documents: dict[str, list[int]]
-    """Series to documents per bin."""
+    """Documents per bin, by series."""
     tokens: dict[str, list[int]]
     bytes: dict[str, list[int]] = {}
 
@@ -48,17 +49,16 @@ class Ecdf(BaseModel):
     at: list[float]
     """Values of the metric, ascending."""
     below: dict[str, list[float]]
-    """Series to the share of its documents below each value, or of their tokens or bytes; it ends
-    with 1."""
+    """Share of each series' documents, tokens or bytes below each value of `at`; it ends with 1."""
 
 
 class LengthBand(BaseModel):
     """The perplexities of documents of about one length."""
 
     low: int
-    """Fewest scored tokens, included."""
+    """Smallest number of scored tokens in the band."""
     high: int
-    """Most scored tokens, included."""
+    """Largest number of scored tokens in the band."""
     num_documents: int
     p5: float
     p25: float

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 MOST_CLUSTERS = 10
 MOST_AT_A_TIME = 100_000_000
-"""Documents whose hashes are held, each in 16 bytes while they are sorted."""
+"""Documents whose hashes are held at a time; sorting takes 16 bytes for each."""
 ROWS_AT_A_TIME = 1 << 18
 SIEVE_BITS = 26
 """One byte for each leading-bit prefix of a hash: 64 MiB."""
@@ -25,10 +25,10 @@ class Cluster(BaseModel):
 
     num_documents: int
     num_tokens: int
-    """Of one of them."""
+    """Scored tokens of one of the copies."""
     num_bytes: int
     file: str
-    """With `row`: one of them, the first in the order of the scores."""
+    """Together with `row`: the first of the copies in the order of the scores."""
     row: int
 
 
@@ -38,9 +38,9 @@ class Duplicates(BaseModel):
     num_documents: int
     num_distinct: int
     num_copies: int
-    """Documents less distinct texts: what keeping one of each would remove."""
+    """Documents minus distinct texts: what keeping one of each would remove."""
     copied_tokens: int
-    """Scored tokens in those copies."""
+    """Scored tokens in the `num_copies` documents."""
     copied_bytes: int
     largest: list[Cluster]
 

@@ -22,9 +22,9 @@ class Measured:
 
     overall: Figures
     sketches: dict[str, Sketch]
-    """By metric, of all documents."""
+    """Distribution sketches of all documents, by metric."""
     groups: dict[str, GroupTables]
-    """By column."""
+    """Groups and their figures, by column."""
     lengths: list[LengthBand]
 
 

@@ -110,7 +110,7 @@ def _distributions(report: Report) -> list[Chart]:
         if histogram.by is not None:
             each = f"Each {histogram.by} by itself"
             if len(histogram.documents) > 1:
-                scaled = "Every row is as high as its own fullest bin."
+                scaled = "Each row is scaled to its own fullest bin."
                 drawn.append(
                     Chart(
                         f"{each}: {metric}{of}",
@@ -130,7 +130,7 @@ def _distributions(report: Report) -> list[Chart]:
             Chart(
                 f"Cumulative distribution of {metric}{of}",
                 partial(ecdf_svg, ecdf, weight),
-                f"The share of {weight} that lie below.",
+                f"The share of {weight} below each value.",
             )
         )
     return drawn

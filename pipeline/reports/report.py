@@ -67,7 +67,7 @@ class Coverage(BaseModel):
     num_shards_done: int
     statuses: dict[str, int]
     errors: dict[str, int]
-    """Reasons of rows that were skipped or failed."""
+    """Number of rows by the reason why they were skipped or failed."""
     unreadable_files: dict[str, str]
     given_up: list[dict[str, Any]]
 
@@ -78,25 +78,26 @@ class Report(BaseModel):
     report_version: int = REPORT_VERSION
     generated_at: str
     complete: bool
-    """False: the run is not finished or lost a part, and everything here is of what there is."""
+    """False if the run is not finished or lost a part: the report then covers only the parts that
+    exist."""
     sample: Sampled | None
-    """What the run is a sample of: then `overall`, `groups` and `requirements` are estimates of the
-    whole corpus from weighted rows, and everything else is of the sampled rows."""
+    """Set if the run scored a sample: `overall`, `groups` and `requirements` are then estimates for
+    the whole corpus from weighted rows, and everything else covers the sampled rows only."""
     weight: Weight = UNWEIGHTED
-    """What quantiles and distribution functions are of."""
+    """Whether quantiles and distribution functions are over documents, tokens or bytes."""
     intervals: Intervals | None = None
-    """How the intervals of `overall` and `groups` were found; of a sample `sample` says it."""
+    """How the intervals of `overall` and `groups` were computed; for a sample, see `sample`."""
     overall: Figures
     groups: dict[str, list[Group]]
-    """Column to groups, from the least to the most surprising."""
+    """Groups by column, ordered from the least to the most surprising."""
     histograms: list[Histogram]
     ecdfs: list[Ecdf]
     sorts_by: SortsBy
-    """How much of the differences between documents lies between groups of them."""
+    """How much of the variance of document scores lies between groups of documents."""
     lengths: list[LengthBand]
     """Perplexity by number of tokens, from the shortest documents to the longest."""
     thresholds: list[Threshold]
-    """What keeping documents at or below a perplexity would keep, by ascending perplexity."""
+    """What keeping only documents at or below a perplexity would keep, by ascending perplexity."""
     duplicates: Duplicates
     examples: list[Example]
     """Documents at the low end, at the quantiles and at the high end of perplexity."""

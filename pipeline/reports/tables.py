@@ -25,7 +25,7 @@ from pipeline.reports.wording import (
 from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
 
 TABLE_STEP = 10
-"""Cuts of the curve to one of the table."""
+"""The table shows every so many cuts of the curve."""
 
 
 def by_group(report: Report) -> list[Table]:
@@ -55,7 +55,7 @@ def _no_interval(groups: Sequence[Group]) -> str:
     alone = sum(group.figures.num_scored < FEWEST_DOCUMENTS for group in groups)
     if not alone:
         return ""
-    return f" {alone:,} of {len(groups):,} groups have fewer than two documents: no interval."
+    return f" {alone:,} of {len(groups):,} groups have fewer than two documents and so no interval."
 
 
 def requirements(report: Report) -> list[Table]:
@@ -64,7 +64,7 @@ def requirements(report: Report) -> list[Table]:
         (one.expression, Marked(verdict(one), "bad" if one.failed else "good"), values_of(one))
         for one in report.requirements
     ]
-    caption = "The run fails if an expression is true of it, or cannot be judged."
+    caption = "The run fails if an expression is true or cannot be judged."
     columns = ("fail if", Whole(""), Words("found"))
     return (
         [Table(title="Requirements", caption=caption, columns=columns, rows=rows)] if rows else []
@@ -74,7 +74,11 @@ def requirements(report: Report) -> list[Table]:
 def _also(found: Separation) -> str:
     """The other metrics, from the best to the worst."""
     ranked = [f"{one.metric} {one.strength:.3f}" for one in found.ranking]
-    return f" Areas, or 1 less them: {', '.join(ranked)}." if len(ranked) > 1 else ""
+    return (
+        f" Separation by metric (the area, or 1 - area if below 0.5): {', '.join(ranked)}."
+        if len(ranked) > 1
+        else ""
+    )
 
 
 def separation(report: Report) -> list[Table]:
@@ -112,9 +116,9 @@ def separation(report: Report) -> list[Table]:
     warning = f" Note: {one.warning}." if one.warning else ""
     cut = Table(
         title=f"What keeping {bounds} would remove",
-        caption=f"It removes {share(one.labelled_removed)} of the labelled documents and "
-        f"{share(one.rest_removed)} of the rest; no cut has a larger difference (Youden J, "
-        f"{one.youden_j:.3f}).{warning} To apply this: {one.command}",
+        caption=f"This rule removes {share(one.labelled_removed)} of the labelled documents and "
+        f"{share(one.rest_removed)} of the rest; no other cut-off has a larger difference (Youden "
+        f"J, {one.youden_j:.3f}).{warning} To apply the rule: {one.command}",
         columns=(found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
         rows=[
             (
@@ -150,7 +154,7 @@ def thresholds(report: Report) -> list[Table]:
     ]
     columns = ("perplexity", "documents", "of documents", "of tokens", "of bytes")
     title = f"What a threshold keeps{of_rows(report)}"
-    caption = "Of scored documents, those at or below the cut."
+    caption = "Scored documents with at most this perplexity, and their share of all."
     return [Table(title=title, caption=caption, columns=columns, rows=rows)] if rows else []
 
 
@@ -160,7 +164,7 @@ def duplicates(report: Report) -> list[Table]:
         (f"{c.file} row {c.row}", count(c.num_documents), count(c.num_tokens), size(c.num_bytes))
         for c in report.duplicates.largest
     ]
-    columns = ("one of them", "documents", "tokens each", "bytes each")
+    columns = ("first copy", "documents", "tokens each", "bytes each")
     title = f"Exact duplicates{of_rows(report)}"
     return [Table(title=title, caption=copies(report), columns=columns, rows=rows)] if rows else []
 
@@ -183,7 +187,7 @@ def sorts_by(report: Report) -> Table:
 
 
 def _factor_name(one: Factor) -> str:
-    return f"script, guessed of {count(one.num_scored)}" if one.kind == "script" else one.name
+    return f"script, guessed for {count(one.num_scored)}" if one.kind == "script" else one.name
 
 
 def _share(one: Factor) -> tuple[str, str]:

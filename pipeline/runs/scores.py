@@ -6,7 +6,7 @@ What a part's bytes are checked with is parts.py's.
 A local part that has checksums is read once up to its footer, in a process, before Polars may open
 it: every flipped bit of it is found. Parts of Winnow 0.1.0, and parts on object stores, which would
 have to be fetched whole for that, are read by pyarrow, row group by row group: the content of each
-page is held against its checksum, and the sums of the columns that are read against the footer,
+page is checked by its checksum, and the sums of the columns that are read against the footer,
 which has a checksum of its own unless 0.1.0 wrote it. Not covered there is what changes neither:
 values that keep their sum, and come of a header between the pages that is damaged on its way.
 """
@@ -83,9 +83,9 @@ class Parts:
     store: RunStore
     manifest: Manifest
     found: dict[int, Part]
-    """By shard, in order."""
+    """Parts by shard, in order."""
     is_complete: bool
-    """The run is finished, and no part is missing."""
+    """Whether the run is finished and no part is missing."""
 
     def scan(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
         """The rows of these shards, in the order given; without, all rows. As `stored`, but for
@@ -154,7 +154,7 @@ class Parts:
         return register_io_source(frames, schema=schema)
 
     def _tables(self, shard: int, columns: list[str]) -> Iterator[pa.Table]:
-        """A table per row group; once all are read, their sums are held against the footer."""
+        """A table per row group; once all are read, their sums are compared with the footer."""
         store, schema = self.store, self.manifest.arrow_schema()
         stated, sums = self.found[shard].totals, Sums()
         with (
@@ -163,7 +163,7 @@ class Parts:
             pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as parquet,
         ):
             if not parquet.schema_arrow.equals(schema):
-                raise DamagedPartError("its columns are not those of the run")
+                raise DamagedPartError("its columns differ from those in the manifest")
             for group in range(parquet.num_row_groups):
                 table = parquet.read_row_group(group, columns=columns)
                 # Polars takes for granted what a damaged page header can break.

@@ -8,7 +8,6 @@ machine's identity, as each store's own tools find them.
 import os
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -70,7 +69,7 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
         reason = first_line(error)
         raise UsageError(
             f"cannot open {location}: {reason}",
-            hint="local paths, s3://, gs://, az:// and hf:// are understood",
+            hint="give a local path, or a URI with s3://, gs://, az:// or hf://",
         ) from error
 
 
@@ -140,14 +139,3 @@ def _azure(rest: str) -> tuple[fs.FileSystem, str]:
         **options,
     )
     return filesystem, path
-
-
-def cache_folder() -> Path:
-    """Where Winnow keeps what it fetched or measured; safe to delete.
-
-    `$WINNOW_CACHE`, else `$XDG_CACHE_HOME/winnow`, else `~/.cache/winnow`.
-    """
-    if folder := os.environ.get("WINNOW_CACHE"):
-        return Path(folder).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "winnow"

@@ -50,7 +50,9 @@ def test_this_environment_is_fit(tiny_model, tmp_path):
     found = checks(model=str(tiny_model), store=str(tmp_path))
     assert {check.status for check in found.values()} == {"ok"}
     assert version("torch") in found["torch"].found
-    assert found["scoring path"].found.startswith("fused: LlamaForCausalLM is among")
+    assert found["scoring path"].found.startswith(
+        "fused: LlamaForCausalLM is an architecture tested"
+    )
     assert found["step tokens"].found.startswith("4,096: the largest step on a CPU")
 
 
@@ -80,7 +82,7 @@ TRAPS = {
         "problem",
         "uninstall -y torchvision torchaudio torchcodec",
     ),
-    "no Ray": ({"ray": None}, "Ray", "warning", "see vLLM"),
+    "no Ray": ({"ray": None}, "Ray", "warning", "see the line vLLM"),
     "another Ray": ({"ray": "2.48.0"}, "Ray", "warning", "ray==2.60.0"),
 }  # fmt: skip
 
@@ -116,13 +118,13 @@ def test_a_driver_that_does_not_answer(installed, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     found = checks()["accelerator"]
-    assert found.found == "H100, 81559 MiB, 580.65; MPS off: engines that share one take turns"
+    assert found.found == "H100, 81559 MiB, 580.65; MPS off: engines on one GPU take turns"
     assert found.todo == "for --engines-per-gpu above 1: nvidia-cuda-mps-control -d, before Ray"
     (tmp_path / "control").touch()
     assert checks()["accelerator"] == Check(
         "accelerator",
         "ok",
-        "H100, 81559 MiB, 580.65; MPS on: engines that share one run side by side",
+        "H100, 81559 MiB, 580.65; MPS on: engines on one GPU run side by side",
     )
 
 
@@ -170,7 +172,7 @@ def test_an_architecture_without_a_fused_path(tiny_model, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["OlmoForCausalLM"]}))
     found = checks(model=str(folder))["scoring path"].found
-    assert found.startswith("prompt_logprobs: OlmoForCausalLM is not among")
+    assert found.startswith("prompt_logprobs: OlmoForCausalLM is not an architecture tested")
 
 
 def test_a_torch_that_cannot_be_imported(tiny_model, monkeypatch):

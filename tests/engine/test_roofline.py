@@ -203,7 +203,7 @@ def test_a_damaged_record_of_peaks_is_made_anew(monkeypatch, tmp_path, damage):
     (tmp_path / roofline.PEAKS).write_text(damage)
     monkeypatch.setattr(roofline, "measure_peak", lambda _: 3e9)
     assert peak_of(settings(), 2) == 3e9
-    assert list(json.loads((tmp_path / roofline.PEAKS).read_text()).values()) == [3e9]
+    assert 3e9 in json.loads((tmp_path / roofline.PEAKS).read_text()).values()
 
 
 def test_a_cache_folder_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):

@@ -93,7 +93,7 @@ def test_other_machines_are_let_in_on_request_alone(scored, winnow):
         assert connection.getresponse().status == 421
         connection.close()
         _, said = server.end()
-    assert "Anyone with this address who can reach this machine can read the run" in said
+    assert "Anyone who has this address and reaches this machine can read the run" in said
 
 
 def test_over_ssh_it_says_how_to_get_there(scored):
@@ -119,7 +119,7 @@ def test_an_unfinished_run(tmp_path, winnow):
     with exploring(store.location, "--partial") as server:
         _, said = server.end()
     assert "No texts will be shown: /data/corpus/a is no longer in the corpus" in said
-    assert "The run is not complete: what is shown is partial." in said
+    assert "The run is not complete: only the documents scored so far are shown." in said
 
 
 def test_a_damaged_file_of_judgements(tmp_path, scored, winnow):
@@ -144,6 +144,6 @@ def test_a_run_that_is_scored_again_meanwhile(scored, tmp_path):
         connection.request("GET", f"{server.path}api/count?metric=0&low=4.8")
         answer = connection.getresponse()
         assert answer.status == 409
-        assert b"the run was scored again or moved meanwhile" in answer.read()
+        assert b"the run was scored again or moved since winnow explore started" in answer.read()
         connection.close()
         assert server.end()[0] == 130

@@ -52,7 +52,7 @@ def test_a_planted_confound_is_found_and_what_to_type(planted):
     assert best.groups[0].perplexity == pytest.approx(math.exp(own[1].mean()))
     assert best.groups[0].spread == pytest.approx(own[1].std(ddof=1))
     assert found.verdict.startswith(f"{100 * best.share:.0f}% of the differences in log perplexity")
-    assert "are between languages: cut within lang." in found.verdict
+    assert "are between languages: filter within lang." in found.verdict
     words = shlex.split(found.command)
     assert words[:3] == ["winnow", "filter", "my runs/first"]
     assert FilterConfig(run=words[2], percentile=(10, 90), within=words[6])
@@ -91,7 +91,7 @@ def test_many_small_groups_that_differ_are_told_and_no_reason_to_cut():
     found = sorts_by(scores_of(nats, site=site), ["site"])
     assert found.factors[0].matters
     assert found.command is None
-    assert "too few documents each to cut within" in found.verdict
+    assert "too few documents each to filter within" in found.verdict
 
 
 def test_length_is_looked_at_always():
@@ -102,8 +102,8 @@ def test_length_is_looked_at_always():
     nats += 0.5 * (lang == "de")
     found = sorts_by(scores_of(nats, tokens, lang=lang), ["lang"])
     assert [one.name for one in found.factors] == ["length", "lang"]
-    assert "go with the length of documents" in found.verdict
-    assert "cut within lang" in found.verdict
+    assert "are explained by document length" in found.verdict
+    assert "filter within lang" in found.verdict
     assert found.factors[0].groups[0].value == "666 to 1,096 tokens"
 
 
@@ -188,5 +188,5 @@ def test_a_script_is_guessed_of_a_sample_where_no_column_says_it(unlabelled):
     assert "guessed from the letters of a sample of 800 documents" in report.sorts_by.verdict
     for shown in (to_markdown(report), to_html(report)):
         assert "What this score sorts by" in shown
-        assert "script, guessed of 800" in shown
+        assert "script, guessed for 800" in shown
     assert {one.name for one in build_report(unlabelled, text=False).sorts_by.factors} == {"length"}

@@ -21,10 +21,10 @@ async function answered(address, request) {
     response = await fetch(address, request);
   } catch (error) {
     if (request.signal?.aborted) throw error;
-    throw new Error("winnow explore does not answer: was it ended?");
+    throw new Error("winnow explore does not answer: was it stopped?");
   }
   if (!response.ok) {
-    const said = await response.json().catch(() => ({ error: `it answers ${response.status}`, hint: null }));
+    const said = await response.json().catch(() => ({ error: `winnow explore answered with status ${response.status}`, hint: null }));
     throw new Error(said.hint ? `${said.error} (${said.hint})` : said.error);
   }
   return response;

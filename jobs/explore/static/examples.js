@@ -27,8 +27,8 @@ export function showExamples(found, place, metric, isOpen) {
   const [kept, removed] = TITLES[place];
   const first = isOpen && place !== "random" ? OPEN[place] : kept;
   byId("examples").replaceChildren(
-    side(first, found.kept, metric, "None is kept."),
-    side(removed, found.removed, metric, "None is removed here."),
+    side(first, found.kept, metric, "No document is kept."),
+    side(removed, found.removed, metric, "No document is removed here."),
   );
 }
 

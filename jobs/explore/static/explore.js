@@ -122,7 +122,7 @@ function showBand() {
   const groups = shape.groups.map((group, i) => ({ before: all[i].all, after: group.kept(bands[i]) }));
   const sum = /** @type {Sizes} */ ([0, 1, 2].map((i) => groups.reduce((all, one) => all + one.after[i], 0)));
   figures({ before: base.whole.all, after: sum }, groups, false);
-  byId("exactly").textContent = "About, from the bins; counting exactly …";
+  byId("exactly").textContent = "Estimated from the bins; counting exactly …";
   table?.draw(bands, state.size);
 }
 

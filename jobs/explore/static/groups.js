@@ -52,7 +52,7 @@ export class Groups {
     }
     const heads = ["distribution", "documents", "kept", "share", "of tokens", "of bytes", "mix"];
     const table = make("table", {},
-      make("caption", {}, make("span", {}, "How much of each group stays, and its part in the mix: before above, after below.")),
+      make("caption", {}, make("span", {}, "How much of each group stays, and its share of the mix: upper bar before the cut, lower bar after.")),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, column), ...heads.map((one) => make("th", { scope: "col" }, one)))),
       body);
     const box = make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `Groups by ${column}` }, table);

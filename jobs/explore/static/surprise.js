@@ -31,7 +31,7 @@ function said([text, , logprobs]) {
  * @param {string} at @param {HTMLElement} shown the text @param {HTMLElement} below where what is said of it goes
  */
 export async function showSurprise(at, shown, below) {
-  below.replaceChildren(make("p", { class: "soft", role: "status" }, "Looking at its tokens; the first time its tokenizer is loaded …"));
+  below.replaceChildren(make("p", { class: "soft", role: "status" }, "Reading the tokens; the first time, the model's tokenizer is loaded …"));
   const found = await ask("tokens", { at });
   if (!shown.isConnected) return;
   /** @type {Token[]} */
@@ -41,7 +41,7 @@ export async function showSurprise(at, shown, below) {
     return;
   }
   const plain = shown.textContent ?? "";
-  const line = make("p", { class: "soft value", role: "status" }, "Point at a token, or move with the arrows.");
+  const line = make("p", { class: "soft value", role: "status" }, "Point at a token, or move with the arrow keys, to see its surprise.");
   const toggle = make("input", { type: "checkbox", id: "shaded", checked: true });
   const spans = tokens.slice(0, MOST_SHADED).map((token, i) =>
     make("span", { class: `s${token[1]}`, "data-i": i, tabindex: i ? -1 : 0 }, token[0]));

@@ -15,7 +15,7 @@ export function showRule(counted) {
   byId("command").textContent =
     rule.command ??
     (rule.toml
-      ? "The metric's name cannot be written in an option: take the TOML."
+      ? "The metric's name cannot be written in an option: copy the TOML instead."
       : "Nothing is cut off yet: drag an end of the band, or type a number.");
   byId("toml").textContent = rule.toml ?? "";
 }

@@ -66,6 +66,6 @@ export function same(base, whole) {
       end === null ? open : base.whole.percentOf(end);
     return `about percentiles ${percent(low, 0).toFixed(1)} to ${percent(high, 100).toFixed(1)}`;
   }
-  const of = state.unit === "within" ? "; of all together: " : ": ";
+  const of = state.unit === "within" ? ", all groups together: " : ": ";
   return `${state.metric}${of}about ${low === null ? "the lowest" : figure(low)} to ${high === null ? "the highest" : figure(high)}`;
 }

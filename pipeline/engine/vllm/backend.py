@@ -54,7 +54,7 @@ class VllmBackend(ScorerBackend):
             )
         in_part = prefix.token_id is None or config.long_documents == "truncate"
         if in_part:
-            # Part of a document is left unscored: its bytes must be told apart. Fails early if not.
+            # Part of a document is left unscored: its bytes must be known. Fails early if not.
             tokenizer.encode(["a"], offsets=True)
         return CausalRules(
             dtype=choose_dtype(config.dtype, model),

@@ -55,7 +55,7 @@ SAMPLING: dict[str, Any] = {
 
 
 _Request = tuple[str, list[int], Any]
-"""Id, prompt, and vLLM's parameters."""
+"""Request id, prompt, and vLLM's parameters."""
 
 
 @dataclass(slots=True)
@@ -273,7 +273,7 @@ def _prompt_logprobs(output: Any, window: Window) -> Logprobs:
     flat = output.prompt_logprobs
     if flat is None or flat.token_ids != window.prompt[1:]:
         raise EngineError(
-            "the engine returned log-probabilities of tokens that are not the window's"
+            "the engine returned log-probabilities of other tokens than those of the window"
         )
     return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
 

@@ -20,8 +20,8 @@ ARCHITECTURES = (
     "Gemma2ForCausalLM",
     "MistralForCausalLM",
 )
-"""Those that tests/test_architectures.py scores both ways. Not among them: architectures that vLLM
-runs through transformers' own classes."""
+"""Architectures that tests/test_architectures.py scores both ways; those that vLLM runs through
+transformers' own classes are left out."""
 
 
 def register() -> None:

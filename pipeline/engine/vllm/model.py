@@ -23,7 +23,7 @@ PART_NAME = re.compile(r"(.*-)\d{5}-of-(\d{5})\.safetensors")
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 DEFAULT_WINDOW_TOKENS = 2048
 LARGEST_HEADER = 100 << 20
-"""Of a safetensors file, in bytes; the format's own limit."""
+"""Largest header of a safetensors file in bytes: the format's own limit."""
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 CONFIG_FILE = ("config.json",)
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py")
@@ -139,7 +139,7 @@ def _fetch(
         raise ModelError(
             f"{which} is not in {HF_HUB_CACHE}, and the hub is not contacted: "
             f"{named('offline')} or HF_HUB_OFFLINE is set",
-            hint=f"fetch it where there is a network: hf download {name}",
+            hint=f"download the model on a machine with a network: hf download {name}",
         ) from error
     except Exception as error:  # the hub client raises many unrelated kinds
         raise _not_fetched(name, error) from error

@@ -32,9 +32,9 @@ the prompt, as bytes of C ints."""
 CPU_LOGITS_BYTES = 64 << 20
 GPU_LOGITS_BYTES = 1 << 30
 BYTES_PER_LOGIT = 6
-"""As the model makes them, 2 bytes, and in float32."""
+"""Bytes of a logit as the model computes it (2) and in float32 (4)."""
 CPU_PIECE_BYTES = 4 << 20
-"""Of logits in float32, small enough to stay in a CPU's cache."""
+"""Bytes of a piece of float32 logits, small enough to stay in a CPU's cache."""
 
 
 class LogprobPooler(Pooler):

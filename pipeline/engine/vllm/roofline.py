@@ -10,7 +10,6 @@ folder, as a machine that is busy reaches less.
 
 import contextlib
 import json
-import os
 import platform
 import threading
 import time
@@ -22,7 +21,7 @@ from pipeline.engine.devices import find_device
 from pipeline.engine.protocol import NO_WORK, EngineSettings, Work
 from pipeline.engine.vllm.shape import Shape, read_shape
 from pipeline.schema import Window
-from pipeline.storage.locations import cache_folder
+from pipeline.storage.cache import recall, remember
 
 PEAKS = "cpu-peaks.json"
 PRODUCT = (2048, 2048, 2048)
@@ -143,17 +142,11 @@ def measure_peak(dtype: str, clock: Any = time.perf_counter) -> float:
 def _best_seen(dtype: str, num_threads: int, found: float) -> float:
     """The best of now and every time before, of this processor, dtype and number of threads."""
     key = f"{_processor()}, {dtype}, {num_threads} threads"
-    path = cache_folder() / PEAKS
-    seen: dict[str, float] = {}
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        seen = {name: float(peak) for name, peak in json.loads(path.read_bytes()).items()}
-    if (best := seen.get(key, 0.0)) >= found:
+    seen = recall(PEAKS) or {}
+    best = seen.get(key)
+    if isinstance(best, float) and best >= found:
         return best
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(seen | {key: found}, indent=2))
-        scratch.replace(path)
+    remember(PEAKS, seen | {key: found})
     return found
 
 

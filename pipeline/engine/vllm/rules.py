@@ -12,8 +12,8 @@ AS_WRITTEN = (
     *("dtype", "prefix", "prefix_token_id", "window_tokens", "context_tokens"),
     *("long_documents", "min_k_percent", "scored_bytes"),
 )
-"""The order in which 0.1.0 wrote these keys; a manifest stays the same, byte for byte. Later ones
-come behind."""
+"""The order in which 0.1.0 wrote these keys, so that a manifest stays the same byte for byte. Later
+keys follow."""
 
 
 class CausalRules(ScoringRules):

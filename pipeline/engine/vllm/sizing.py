@@ -36,11 +36,11 @@ SMALL_MODEL_BYTES = 2 << 30
 """Of weights: about a billion parameters in 16 bits."""
 ENGINES_OF_SMALL_MODELS = 2
 PLUGIN = "winnow"
-"""Our entry point in vLLM's general plugins."""
+"""Name of our entry point among vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
 """Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
-"""New objects that start a garbage collection, as `gc.set_threshold` has it."""
+"""Number of new objects after which garbage is collected, as for `gc.set_threshold`."""
 COLLECT_BEFORE = gc.get_threshold()
 
 # Minutes of work: a cluster and a machine with a GPU are a hundred times faster.
@@ -52,9 +52,9 @@ class Machine(NamedTuple):
     """What an engine may use of this machine."""
 
     gpu_bytes: int | None
-    """Memory of an accelerator; None where there is none."""
+    """Bytes of memory of the accelerator; None without one."""
     free_bytes: int
-    """Of main memory, what is not taken."""
+    """Bytes of free main memory."""
     num_cpus: int
 
 
@@ -144,23 +144,25 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
         share = gpu_share(total, logits)
-        left = "nothing beside it" if fused else f"{logits / 2**30:.2g} GiB left for logits"
+        left = "no extra room for logits" if fused else f"{logits / 2**30:.2g} GiB left for logits"
         whole = f"{engines * total / 2**30:.3g} GiB"
         shared = f", of {engines} engines" if engines > 1 else ""
         memory = Choice(share / engines, f"share of {whole}{shared}; {left}", None)
     else:
         size, cached = _cache_bytes(settings, tokens)
-        memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
+        memory = Choice(
+            size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
+        )
     threads = settings.num_threads or machine.num_cpus
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
             min(MAX_NUM_SEQS, tokens),
-            f"at most {MAX_NUM_SEQS}, and no more than a step has tokens",
+            f"at most {MAX_NUM_SEQS}, and no more than there are tokens per step",
             None,
         ),
         memory=memory,
-        num_threads=Choice(threads, f"of {machine.num_cpus} CPUs this process may use", "workers"),
+        num_threads=Choice(threads, f"this process may use {machine.num_cpus} CPUs", "workers"),
     )
 
 

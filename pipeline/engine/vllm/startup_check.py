@@ -105,7 +105,7 @@ def find_disagreement(
         worst = int(np.argmax(errors))  # of a NaN, if there is one
         if not errors[worst] <= TOLERANCES[dtype]:
             return (
-                f"is off: ln p of token {positions[worst] + 1} of {num_tokens} is "
-                f"{answer[worst]:.6g}, the model's own row says {expected[worst]:.6g}"
+                f"is inaccurate: ln p of token {positions[worst] + 1} of {num_tokens} is "
+                f"{answer[worst]:.6g}, and by the model's unfused output {expected[worst]:.6g}"
             )
     return None

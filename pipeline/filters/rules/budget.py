@@ -43,7 +43,8 @@ from pipeline.statistics.order_statistics import (
 )
 
 MOST_HELD = 1 << 22
-"""Most documents near an edge of the budget that are held in memory; more are read again."""
+"""Largest number of documents near an edge of the budget that are held in memory; more are read
+again."""
 EDGE = {"key": pl.UInt64, "tie": pl.UInt64}
 ENDS = ("after", "before")
 PLACES = (*ENDS, "middle")
@@ -62,7 +63,7 @@ class Budget(Rule):
     seed: int = 0
     within: str | None = None
     shares: dict[str, float] | None = None
-    """Of each group of `within`, in any unit; None is in proportion."""
+    """Share of each group of `within`, in any unit; None is proportional to size."""
     edges: pl.DataFrame | None = None
     """[group, budget, EDGES, MIDDLE]: a place in the order of the budget is `key`, then `tie`. What
     is kept lies after one edge, before the other; null is its end. The middle is there where it is
@@ -115,13 +116,13 @@ class Budget(Rule):
                 if edge is not None
             ]
             where = label(group["group"], self.within)
-            what = "the budget" if self.within is None else f"{group['budget']:,} {self.unit}"
-            verb = "ends" if self.within is None else "end"
+            whole = self.within is None
+            what = "the budget" if whole else f"a budget of {group['budget']:,} {self.unit}"
             if group["middle"] is not None:
                 middle = f"the middle is {self.metric} {group['middle']:.6g}"
-                yield f"{where}{middle}, the median by {self.unit}"
+                yield f"{where}{middle}, the median weighted by {self.unit}"
             if said:
-                yield f"{where}{what} {verb} at {self.metric} {' and '.join(said)}"
+                yield f"{where}{what} keeps {self.metric} {' and '.join(said)}"
 
     def edge_values(self) -> list[dict[str, Any]]:
         """{group, budget, after, before, middle}: each group's part, and the values at which it

@@ -27,7 +27,7 @@ class Copies(Rule):
     stays: DropCopies
     metric: str
     dropped: dict[str, Mask] | None = None
-    """By file, and row in it, up to the last one that is dropped."""
+    """Whether a row is dropped, by file and row, up to the last row that is."""
 
     of_kept: ClassVar[int] = 1
 

@@ -33,22 +33,21 @@ class Cut(BaseModel):
 
     metric: str = "perplexity"
     low: float | None = None
-    """Smallest value that is kept; null where there is no such bound."""
+    """Smallest value that is kept; null if there is no lower bound."""
     high: float | None = None
-    """Largest value that is kept."""
+    """Largest value that is kept; null if there is no upper bound."""
     perplexity: float | None
-    """`high`, where the metric is perplexity."""
+    """The value of `high` if the metric is perplexity; otherwise null."""
     youden_j: float
-    """Share of labelled documents that the cut removes, less the share of the others that it
-    removes (Youden 1950)."""
+    """`labelled_removed` minus `rest_removed` (Youden 1950)."""
     labelled_removed: float = 0.0
     """Share of the labelled documents that the cut removes."""
     rest_removed: float = 0.0
-    """The same of the rest."""
+    """Share of the documents without a label that the cut removes."""
     warning: str | None = None
-    """What to know before it is used."""
+    """What to know before the cut is used; null if nothing."""
     command: str = ""
-    """What to type to filter so."""
+    """The `winnow filter` command that applies the cut."""
     removed: list[Removed]
 
 
@@ -124,5 +123,5 @@ def _warning(shares: list[float], *, is_certain: bool) -> str | None:
         if share >= NEARLY_ALL
     ]
     if not is_certain:
-        said.append("the difference may be chance")
+        said.append("the separation may be chance")
     return "; ".join(said) or None
