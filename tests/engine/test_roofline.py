@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jobs.run.score import finish_run
 from pipeline.engine.protocol import EngineSettings, Work
 from pipeline.engine.vllm import roofline
+from pipeline.engine.vllm.engine import VllmEngine
 from pipeline.engine.vllm.roofline import Meter, measure_peak, operations_of, peak_of
 from pipeline.runs.manifest import Reuse, Totals
 from pipeline.schema import Window
@@ -157,6 +160,56 @@ def test_a_run_says_what_its_engines_reached(tmp_path, tiny_model, counting):
     reuse = Reuse(run=store.location, run_id=manifest.run_id, shards=shards)
     other = manifest.model_copy(update={"run_id": "0" * 32, "reuse": reuse})
     assert finish_run(store, other, Totals(), 1.0, 1.0).mfu is None
+
+
+class Stepping:
+    """What an engine needs of vLLM: every prompt is finished by the next step."""
+
+    engine_core = SimpleNamespace(shutdown=lambda: None)
+
+    def __init__(self) -> None:
+        self.added = []
+
+    def add_request(self, request_id, prompt, params):
+        size = len(prompt) - params.extra_kwargs["num_context"]
+        outputs = SimpleNamespace(data=torch.full((size,), -1.0))
+        self.added.append(SimpleNamespace(request_id=request_id, outputs=outputs, finished=True))
+
+    def step(self):
+        time.sleep(0.01)
+        added, self.added = self.added, []
+        return added
+
+
+def test_an_engine_counts_what_it_scores_and_not_its_checks(monkeypatch, tiny_model):
+    """vLLM itself is not started: tests/engine/test_engine.py does that."""
+
+    def start(engine, _):
+        engine._fused, engine.step_tokens, engine._llm = True, 64, Stepping()
+        engine._prompt, engine._pooling = list, SimpleNamespace
+
+    monkeypatch.setattr(VllmEngine, "_start", start)
+    monkeypatch.setattr(VllmEngine, "_check_fused", lambda *_: None)
+    monkeypatch.setattr(roofline, "peak_of", lambda *_: 1e9)
+    monkeypatch.setattr("pipeline.engine.vllm.engine.unfreeze_gc", lambda: None)
+    engine = VllmEngine(
+        settings(folder=str(tiny_model), dtype="float32", scoring="fused", vocab_size=258)
+    )
+    assert engine.take_work() == (0, 0)
+    windows = [Window([1, 2, 3, 4], 1), Window([5, 6], 1)]
+    assert len(list(engine.score(enumerate(windows)))) == 2
+    operations = operations_of(str(tiny_model))
+    first = engine.take_work()
+    assert first.flops == sum(operations.of(window) for window in windows)
+    assert first.peak_flops == pytest.approx(1e9 * engine.usage().seconds)
+    assert first.peak_flops >= 1e7
+    # Since then: nothing, and after another step what that was.
+    assert engine.take_work() == (0, 0)
+    list(engine.score([(0, windows[1])]))
+    second = engine.take_work()
+    assert second.flops == operations.of(windows[1])
+    assert first.peak_flops + second.peak_flops == pytest.approx(1e9 * engine.usage().seconds)
+    engine.close()
 
 
 def test_an_engine_that_counts_nothing_has_no_utilization(tmp_path, tiny_model):
