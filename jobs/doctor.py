@@ -28,7 +28,8 @@ from pipeline.engine.vllm.model import (
     load_model,
     weight_bytes,
 )
-from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, has_mps, this_machine
+from pipeline.engine.vllm.sharing import has_mps
+from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
 from pipeline.rendering.formats import size
@@ -211,8 +212,7 @@ def _model(name: str) -> Iterator[Check]:
     window_tokens = choose_window_tokens(None, model, 1)
     yield from _guarded("model", _weights(model, dtype))
     scoring = VllmBackend().choose_path("auto", model)
-    tested = "is" if scoring == "fused" else "is not"
-    found = f"{scoring}: {model.architecture} {tested} an architecture tested with fused scoring"
+    found = f"{scoring}: log-probabilities of {model.architecture} are made inside vLLM's worker"
     yield Check("scoring path", "ok", found, "choose another with --scoring")
     asked = (model.folder, dtype, window_tokens, model.vocab_size)
     settings = EngineSettings(*asked, scoring=scoring, architecture=model.architecture)
@@ -244,7 +244,8 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
             free, where = this_machine().gpu_bytes or free, "GPU memory"
         except ImportError:
             where = "free memory (without torch the GPU cannot be asked)"
-    found = f"{model.architecture} takes {size(needed)} in {dtype}, of {size(free)} {where}"
+    what = ", ".join(filter(None, (model.architecture, model.quantization)))
+    found = f"{what} takes {size(needed)} in {dtype}, of {size(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)

@@ -9,7 +9,7 @@ list of them reads it off there. It computes nothing.
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import numpy as np
@@ -97,9 +97,7 @@ class Column:
     """What a score column holds."""
 
     meaning: str
-    """Meaning in words, as Markdown, from which the reference in the README is made."""
-    shares_row: bool = field(default=False, kw_only=True)
-    """Whether the reference shows the column in one row with the previous column."""
+    """Meaning in words, as Markdown; docs/reference/columns.md is made from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +127,7 @@ def _one_of(words: Sequence[str]) -> str:
 class DocumentScore(NamedTuple):
     """One score row, without its locator, and the registry of what its columns are.
 
-    Arrow fields, names in filters and requirements, figures and the README follow from it.
+    Arrow fields, names in filters and requirements, figures and docs/reference follow from it.
     """
 
     status: Annotated[Status, Column(_one_of(STATUSES))]
@@ -142,16 +140,10 @@ class DocumentScore(NamedTuple):
         ),
     ] = None
     num_tokens: Annotated[int, Metric("number of scored tokens", unit="tokens")] = 0
-    num_skipped_tokens: Annotated[
-        int, Metric("number of tokens not scored", unit="tokens", shares_row=True)
-    ] = 0
+    num_skipped_tokens: Annotated[int, Metric("number of tokens not scored", unit="tokens")] = 0
     num_bytes: Annotated[int, Metric("size of the text in UTF-8 bytes", unit="bytes")] = 0
-    num_chars: Annotated[
-        int, Metric("size in code points", unit="code points", shares_row=True)
-    ] = 0
-    num_words: Annotated[
-        int, Metric("size in words split at white space", unit="words", shares_row=True)
-    ] = 0
+    num_chars: Annotated[int, Metric("size in code points", unit="code points")] = 0
+    num_words: Annotated[int, Metric("size in words split at white space", unit="words")] = 0
     num_scored_bytes: Annotated[
         int,
         Metric(
@@ -159,28 +151,24 @@ class DocumentScore(NamedTuple):
             unit="bytes",
         ),
     ] = 0
-    num_scored_words: Annotated[
-        int, Metric("words of the scored text", unit="words", shares_row=True)
-    ] = 0
+    num_scored_words: Annotated[int, Metric("words of the scored text", unit="words")] = 0
     text_hash: Annotated[
         int | None, Column("equal texts have equal hashes: 64 bits of BLAKE2b")
     ] = None
     num_windows: Annotated[
         int,
-        Metric(
-            "number of prompts that the document was scored in", unit="windows", shares_row=True
-        ),
+        Metric("number of prompts that the document was scored in", unit="windows"),
     ] = 0
     nll: Annotated[
         float | None, Metric("sum of -ln p over the scored tokens, in nats", unit="nats")
     ] = None
     nll_std: Annotated[
         float | None,
-        Metric("standard deviation of -ln p over these tokens", unit="nats", shares_row=True),
+        Metric("standard deviation of -ln p over these tokens", unit="nats"),
     ] = None
-    max_nll: Annotated[
-        float | None, Metric("-ln p of the most surprising token", unit="nats", shares_row=True)
-    ] = None
+    max_nll: Annotated[float | None, Metric("-ln p of the most surprising token", unit="nats")] = (
+        None
+    )
     min_k_logprob: Annotated[
         float | None,
         Metric(
@@ -202,7 +190,7 @@ class DocumentScore(NamedTuple):
     ] = None
     bits_per_token: Annotated[
         float | None,
-        Metric("`nll` / ln 2 / `num_tokens`", unit="bits", per="num_tokens", shares_row=True),
+        Metric("`nll` / ln 2 / `num_tokens`", unit="bits", per="num_tokens"),
     ] = None
     bits_per_byte: Annotated[
         float | None,

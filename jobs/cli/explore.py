@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobs.console import screen
 from pipeline.errors import UsageError, named, require_modules
-from pipeline.explore.judgements import Judgements
 from pipeline.explore.run import ExploredRun, open_run
 from pipeline.reports.excerpts import METRIC
 from pipeline.reports.groups import check_group
+from pipeline.runs.judgements import Judgements
 
 if TYPE_CHECKING:
     from jobs.explore.queries import Queries

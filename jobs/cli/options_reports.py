@@ -33,7 +33,14 @@ def report(
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE[,VALUE...]",
-            help="Measure how well scores separate documents with these values from the rest.",
+            help="Measure how well scores separate documents with these values from the rest; or, "
+            "by 'judgement', those judged bad in winnow explore from the good ones.",
+        ),
+    ] = None,
+    judgements: Annotated[
+        str | None,
+        typer.Option(
+            help="File of --separate judgement.  [default: RUN/judgements.parquet]", metavar="FILE"
         ),
     ] = None,
     fail_if: Annotated[
@@ -77,6 +84,7 @@ def report(
         run,
         by=tuple(by or ()),
         separate=separate,
+        judgements=judgements,
         fail_if=tuple(fail_if or ()),
         baseline=baseline,
         text=not no_text,
@@ -224,11 +232,18 @@ def show(
     partial: Annotated[
         bool, typer.Option("--partial", help="Use the parts that exist of an incomplete run.")
     ] = False,
+    score_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--score-tokens", help="Load the run's model to score its tokens, if need be."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show one document: its scores, its rank among the others, and its text.
 
-    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs.
+    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs or
+    with --score-tokens.
 
     Example: winnow show runs/first web/0001.parquet 42 --by source
     """
@@ -245,6 +260,7 @@ def show(
             by=tuple(by or ()),
             corpus=corpus,
             partial=partial,
+            score_tokens=score_tokens,
             as_json=as_json,
         )
     )

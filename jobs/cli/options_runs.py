@@ -27,7 +27,9 @@ def plan(
     calibrate: Annotated[
         bool,
         typer.Option(
-            "--calibrate", help="Measure the speed of this machine by scoring for half a minute."
+            "--calibrate",
+            help="Measure the speed of this machine by scoring for half a minute at each of a few "
+            "step sizes, and keep the fastest.",
         ),
     ] = False,
     config: Annotated[

@@ -9,13 +9,14 @@ from typing import Any, Literal, cast, get_args
 
 import polars as pl
 
-from jobs.explore.queries import Queries, Words, told_of
+from jobs.explore.queries import Queries, told_of
+from jobs.explore.words import Words
 from pipeline.errors import ConfigError
 from pipeline.explore.estimate import Aim, Proposal, Quality
 from pipeline.explore.examples import read_document
-from pipeline.explore.judgements import Key
 from pipeline.explore.judging import Judging, Scope
 from pipeline.explore.rule import Decision
+from pipeline.runs.judgements import Key
 
 SAID = {"good": True, "bad": False, "unsure": None}
 

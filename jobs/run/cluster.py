@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import ray
 
 from jobs.run.auth import keep_token_private
-from pipeline.engine.vllm.sizing import choose_engines_per_gpu
+from pipeline.engine.vllm.sharing import choose_engines_per_gpu
 from pipeline.errors import UsageError, first_line
 from pipeline.planning.identity import installed_version
 from pipeline.settings.config import ScoreConfig, Workers

@@ -7,14 +7,13 @@ the ranks of all others included, is added up by block and resampled, on Fisher'
 two sorts of the documents and no sort for each resample.
 """
 
-from fractions import Fraction
-from math import ceil, floor
-
 import numpy as np
+import polars as pl
 from pydantic import BaseModel
 
 from pipeline.comparisons.matching import Matched
 from pipeline.comparisons.samples import Sample
+from pipeline.filters.rules.percentile import Percentile
 from pipeline.statistics.bootstrap import (
     Blocks,
     Bootstrap,
@@ -24,7 +23,6 @@ from pipeline.statistics.bootstrap import (
     block_sums,
     interval,
 )
-from pipeline.statistics.quantile import position
 
 METRIC = "bits_per_byte"
 RULES = ((10, 90), (0, 90))
@@ -120,14 +118,10 @@ def _by_disagreement(group: GroupAgreement) -> tuple[float, str]:
 
 
 def _kept(values: Values, low: int, high: int) -> Mask:
-    """Rows between two percentiles, bounds included, by the outermost values inside of them."""
-    if not len(values):
-        return np.zeros(0, np.bool_)
-    first = ceil(position(Fraction(low, 100), len(values)))
-    last = floor(position(Fraction(high, 100), len(values)))
-    ordered = np.sort(values)
-    inside: Mask = (values >= ordered[first]) & (values <= ordered[last])
-    return inside
+    """What the rule of a filter keeps."""
+    rows = pl.LazyFrame({f"metric:{METRIC}": values}).with_columns(scored=True)
+    rule = Percentile(METRIC, low, high).find(rows)
+    return rule.mark(rows, "kept").collect()["kept"].to_numpy()
 
 
 def _overlap(rule: tuple[int, int], baseline: Mask, run: Mask) -> Overlap:

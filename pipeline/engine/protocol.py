@@ -119,6 +119,8 @@ class Model:
     config_digest: str
     weights_digest: str
     tokenizer_digest: str
+    quantization: str | None = None
+    """How the weights are stored, in words; None where they are plain numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,14 @@ class ScorerBackend(ABC):
     @abstractmethod
     def tokenizer(self, folder: str, *, trust_remote_code: bool = False) -> Tokenizer:
         """The model's own. Raises ModelError."""
+
+    def variants(self, settings: EngineSettings) -> list[EngineSettings]:
+        """The same engine in the ways that are worth measuring, the default first."""
+        return [settings]
+
+    def prefer(self, settings: EngineSettings) -> None:
+        """Start engines of this model on this machine so, where nothing else is asked for."""
+        return
 
     @abstractmethod
     def engine(self, settings: EngineSettings) -> Engine:

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.bands import Bands, Queues, make_bands, value_of
-from pipeline.explore.bins import UNSCORED, Bins
+from pipeline.explore.bands import Bands, Queues, make_bands
+from pipeline.explore.bins import UNSCORED, Bins, value_of
 from pipeline.explore.estimate import (
     KEPT,
     REMOVED,
@@ -29,9 +29,9 @@ from pipeline.explore.estimate import (
     why_no_interval,
     why_none,
 )
-from pipeline.explore.judgements import Judgement, Judgements, Key
 from pipeline.explore.rule import Asked, Decision
 from pipeline.explore.run import ExploredRun
+from pipeline.runs.judgements import Judgement, Judgements, Key
 
 Scope = Literal["near", "all"]
 MOST_CUTS = 200
@@ -256,15 +256,7 @@ class Judging:
         judged = pl.DataFrame(
             said, schema={**names, "is_good": pl.Boolean, "is_drawn": pl.Boolean}, orient="row"
         )
-        near = (
-            self.run.rows()
-            .filter(
-                pl.col("file").is_in(judged["file"].unique().implode()),
-                pl.col("row").is_in(judged["row"].unique().implode()),
-            )
-            .join(judged.lazy(), on=LOCATED, how="inner")
-            .collect(engine="streaming")
-        )
+        near = self.run.at(judged, LOCATED).collect(engine="streaming")
         kept = decision.kept(near.lazy()).collect()["keep"]
         shown = near.select("is_good", "is_drawn", band=bands.band(), value=value_of(bands.metric))
         return shown.with_columns(kept)

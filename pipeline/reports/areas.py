@@ -6,6 +6,7 @@ approximation of U, and of very few documents by the number of orders that they 
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -64,14 +65,7 @@ class PairCounts:
 
     def by_chance(self) -> float:
         """How far from 0.5 the area of all labels together may be without any difference."""
-        labelled = sum(map(len, self._ranked))
-        if (
-            labelled + self._num_rest < FEW
-            and 2 / math.comb(labelled + self._num_rest, labelled) > 1 - CONFIDENCE
-        ):
-            return 0.5  # even the clearest order of so few is no more than chance
-        spread = (labelled + self._num_rest + 1) / (12 * labelled * self._num_rest)
-        return min(0.5, CHANCE * math.sqrt(spread))
+        return chance_of(sum(map(len, self._ranked)), self._num_rest)
 
     def _fight(self) -> None:
         # By Polars, on all cores; many at a time, since labelled documents are looked up in them.
@@ -93,15 +87,23 @@ def _doubled_wins(found: Floats, rest: Floats) -> int:
     return doubled if few is found else 2 * len(found) * len(rest) - doubled
 
 
+def chance_of(labelled: float, rest: float) -> float:
+    """How far from 0.5 an area may be without any difference between so many and so many."""
+    few = math.floor(labelled), math.floor(rest)
+    if sum(few) < FEW and 2 / math.comb(sum(few), few[0]) > 1 - CONFIDENCE:
+        return 0.5  # even the clearest order of so few is no more than chance
+    return min(0.5, CHANCE * math.sqrt((labelled + rest + 1) / (12 * labelled * rest)))
+
+
 def rank_metrics(
-    duels: dict[str, PairCounts], areas: dict[str, float | None]
+    areas: dict[str, float | None], by_chance: Callable[[str], float]
 ) -> list[RankedMetric]:
     """Metrics with the area of all labels together, the one that separates best first."""
     ranking = []
     for metric, area in areas.items():
         if area is None:
             continue
-        chance = duels[metric].by_chance()
+        chance = by_chance(metric)
         strength = max(area, 1 - area)
         ranking.append(
             RankedMetric(

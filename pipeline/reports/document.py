@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from pipeline.errors import RunError, named
-from pipeline.reports.document_text import read_text, read_tokens
+from pipeline.reports.document_text import ScoreText, read_text, read_tokens
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import check_dates, check_group, label_of
 from pipeline.runs.corpus import open_corpus
@@ -75,12 +75,14 @@ def show_document(
     by: tuple[str, ...] = (),
     corpus: str | None = None,
     partial: bool = False,
+    score_text: ScoreText | None = None,
 ) -> ShownDocument:
     """A document, named by its file and row or by its id.
 
     `by` are carried columns in whose groups it has a place, too; `corpus` is where the corpus lies
-    now; `partial` takes what there is of a run whose parts are not all there. Raises RunError where
-    there is no such document or no such run.
+    now; `partial` takes what there is of a run whose parts are not all there; `score_text` scores
+    its tokens where the run did not store that. Raises RunError where there is no such document or
+    no such run.
     """
     store = run if isinstance(run, RunStore) else RunStore(str(run))
     manifest = store.require_manifest()
@@ -97,7 +99,7 @@ def show_document(
         file, row = _find_id(scores, manifest, doc_id)
     found = _find_row(parts, file, row)
     text, text_missing = read_text(root, manifest, file, row, found["text_hash"])
-    tokens, tokens_missing = read_tokens(manifest, text, found)
+    tokens, tokens_missing = read_tokens(manifest, text, found, score_text)
     return ShownDocument(
         run=store.location,
         file=file,

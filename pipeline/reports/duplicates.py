@@ -97,12 +97,17 @@ def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> tuple[int, pl.Dat
 
 
 def likely_copies(
-    texts: pl.LazyFrame, turn: int, num_turns: int, *columns: str
+    texts: pl.LazyFrame,
+    turn: int,
+    num_turns: int,
+    *columns: str,
+    among: pl.LazyFrame | None = None,
 ) -> tuple[int, pl.DataFrame]:
     """Of the texts whose turn it is: how many, and, in order, [text_hash, and the columns] of those
-    that are there more than once. Another text that begins like a copy comes through too."""
-    own = texts.filter(pl.col("text_hash") % num_turns == turn) if num_turns > 1 else texts
-    hashes = _sorted_hashes(own)
+    that are there more than once; of these only those `among` some of the texts, if it is given.
+    Another text that begins like a copy comes through too."""
+    is_own = pl.col("text_hash") % num_turns == turn if num_turns > 1 else pl.lit(True)
+    hashes = _sorted_hashes(texts.filter(is_own))
     repeated = hashes.filter(hashes == hashes.shift()).unique()
     num_documents = len(hashes)
     del hashes
@@ -110,7 +115,9 @@ def likely_copies(
     sieve[_beginnings(repeated)] = True
     likely = pl.concat(
         batch.filter(pl.Series(sieve[_beginnings(batch["text_hash"])]))
-        for batch in _batches(own, "text_hash", *columns)
+        for batch in _batches(
+            (texts if among is None else among).filter(is_own), "text_hash", *columns
+        )
     )
     return num_documents, likely
 

@@ -140,7 +140,10 @@ def _lengths(report: Report) -> list[Chart]:
     if not report.lengths:
         return []
     title = f"Perplexity by length{wording.of_rows(report)}"
-    text = "The line is the median, the bands the middle half and the middle 90% of the documents."
+    text = (
+        "The line is the median, the bands the middle half and the middle 90% of the "
+        f"{report.weight}."
+    )
     return [Chart(title, partial(lengths_svg, report.lengths), text)]
 
 

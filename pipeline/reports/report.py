@@ -34,6 +34,7 @@ from pipeline.reports.groups import (
     grouping_of,
     largest_query,
 )
+from pipeline.reports.judged import is_judged, separate_judged
 from pipeline.reports.measurement import measure
 from pipeline.reports.provenance import Provenance, provenance_of
 from pipeline.reports.requirements import Finding, Requirement
@@ -112,6 +113,7 @@ def build_report(
     *,
     by: str | Sequence[str] = (),
     separate: str | None = None,
+    judgements: str | None = None,
     fail_if: str | Sequence[str] = (),
     baseline: RunStore | str | Path | None = None,
     text: bool = True,
@@ -123,13 +125,14 @@ def build_report(
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
-    tell from the rest; `fail_if` are expressions that must not be true of the run, `baseline` the
-    run that their baseline(...), increase(...) and decrease(...) are of; `text` shows the
-    beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`;
-    `partial` takes what there is of a run whose parts are not all there; `weight` is what quantiles
-    and distributions are of. Figures of many documents
-    are made from sums: perplexity is exp(sum of nll / sum of tokens), nll in nats. Raises RunError
-    where there is no run or it is not whole, ConfigError for what cannot be asked of it,
+    tell from the rest, or `judgement`, those that a person judged bad from the good ones, in the
+    run's own file or that of `judgements`; `fail_if` are expressions that must not be true of the
+    run, `baseline` the run that their baseline(...), increase(...) and decrease(...) are of; `text`
+    shows the beginnings of documents, read where they were scored or, if the corpus was moved, in
+    `corpus`; `partial` takes what there is of a run whose parts are not all there; `weight` is what
+    quantiles and distributions are of. Figures of many documents are made from sums: perplexity is
+    exp(sum of nll / sum of tokens), nll in nats. Raises RunError where
+    there is no run or it is not whole, ConfigError for what cannot be asked of it,
     CorpusError where `corpus` is no place for its corpus.
 
     >>> from pipeline import build_report
@@ -149,7 +152,8 @@ def build_report(
     draw = read_draw(store)
     scores = weighed(parts.scan(), None)
     weighed_scores = weighed(parts.scan(), draw)
-    labels = parse_labels(separate) if separate else None
+    of_judgements = is_judged(separate, judgements)
+    labels = parse_labels(separate) if separate and not of_judgements else None
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):
         check_group(column, manifest)
@@ -231,10 +235,12 @@ def build_report(
         ],
         sorts_by=rank_factors([*factors_of(sorting, moments), scripts], store.location),
         lengths=measured.lengths,
-        thresholds=threshold_curve(measured.sketches["perplexity"]),
+        thresholds=threshold_curve(measured.sketches["perplexity"], weight),
         duplicates=duplicates,
         examples=examples,
-        separation=separate_labels(scores, labels, groupings[labels.column], store.location)
+        separation=separate_judged(scores, store, judgements)
+        if of_judgements
+        else separate_labels(scores, labels, groupings[labels.column], store.location)
         if labels
         else None,
         requirements=findings,

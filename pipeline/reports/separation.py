@@ -46,6 +46,26 @@ class SeparatedLabel(BaseModel):
     there are scored documents with and without a label."""
 
 
+class JudgedDraws(BaseModel):
+    """What judgements the figures rest on, and what those stand for."""
+
+    num_good: int
+    num_bad: int
+    """Drawn at random and judged so: these count, each for its share of its band."""
+    metric: str
+    """Of the bands that were drawn from."""
+    num_bands: int
+    """With judged draws."""
+    num_documents: int
+    """In these bands."""
+    num_unsure: int
+    """Drawn, and the person could not say."""
+    num_others: int
+    """Picked by a person, or drawn from other bands."""
+    num_elsewhere: int
+    """Of texts that the run does not have."""
+
+
 class Separation(BaseModel):
     """How well metrics separate labelled documents from the rest."""
 
@@ -60,6 +80,9 @@ class Separation(BaseModel):
     cut: Cut | None
     """The best cut. Null unless there are scored documents with and without a label, and if no
     bound removes a larger share of the labelled than of the rest."""
+    judged: JudgedDraws | None = None
+    """Of judgements; the label is then `bad`, the rest what is judged good, and the numbers of the
+    cut are estimates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +146,8 @@ def separate_labels(
         sum(sketch.num_documents for (_, code), sketch in by_metric[FIRST].items() if code == index)
         for index in range(len(labels.values) + 1)
     ]
-    ranking = rank_metrics(duels, {metric: areas[0] for metric, areas in aucs.items()})
+    whole_areas = {metric: areas[0] for metric, areas in aucs.items()}
+    ranking = rank_metrics(whole_areas, lambda metric: duels[metric].by_chance())
     chosen = next((one for one in ranking if one.metric in by_metric), None)
     cut = best_cut(by_metric[chosen.metric], chosen, run) if chosen else None
 

@@ -248,8 +248,8 @@ def _nothing(ordered: list[Factor]) -> str:
     if not known:
         return "There are no two groups of documents whose scores could be compared."
     best = known[0]
-    why = "too small to act on" if best.is_certain else "no more than chance"
+    why = "is too small to act on" if best.is_certain else "could be chance"
     return (
         f"No known property of the documents explains their scores: the largest share "
-        f"{DIFFERENCES}, {100 * (best.share or 0.0):.1f}% by {best.name}, is {why}."
+        f"{DIFFERENCES}, {100 * (best.share or 0.0):.1f}% by {best.name}, {why}."
     )

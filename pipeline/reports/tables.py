@@ -55,7 +55,9 @@ def _no_interval(groups: Sequence[Group]) -> str:
     alone = sum(group.figures.num_scored < FEWEST_DOCUMENTS for group in groups)
     if not alone:
         return ""
-    return f" {alone:,} of {len(groups):,} groups have fewer than two documents and so no interval."
+    have = "has" if alone == 1 else "have"
+    few = "fewer than two documents and so no interval"
+    return f" {alone:,} of {len(groups):,} groups {have} {few}."
 
 
 def requirements(report: Report) -> list[Table]:
@@ -81,6 +83,28 @@ def _also(found: Separation) -> str:
     )
 
 
+def _draws(found: Separation) -> str:
+    """What of the judgements counts, and for what."""
+    own = found.judged
+    if own is None:
+        return ""
+    others = [
+        f"{count(number)} {what}"
+        for number, what in (
+            (own.num_unsure, "nobody could say"),
+            (own.num_others, "were picked, or drawn from other bands"),
+            (own.num_elsewhere, "are of other texts"),
+        )
+        if number
+    ]
+    left_out = f"; left out: {', '.join(others)}" if others else ""
+    return (
+        f" From {count(own.num_bad)} random draws judged bad and {count(own.num_good)} judged "
+        f"good, each for its share of one of {own.num_bands} bands of {own.metric}, together "
+        f"{count(own.num_documents)} documents{left_out}."
+    )
+
+
 def separation(report: Report) -> list[Table]:
     """How well scores find labelled documents, and what the suggested cut would do."""
     found = report.separation
@@ -90,9 +114,9 @@ def separation(report: Report) -> list[Table]:
     many = len(found.labels) > 1
     areas = Table(
         title=f"How well scores find labels of {found.column}{of_rows(report)}",
-        caption="ROC AUC: the chance that a document with the label scores higher than one with "
-        "none of the labels. 1 or 0 is a perfect separation, 0.5 is chance. "
-        f"{found.verdict}{_also(found)}",
+        caption="ROC AUC: the chance that a document with the label scores higher than one "
+        f"{'with none of the labels' if found.judged is None else 'that is judged good'}. 1 or 0 "
+        f"is a perfect separation, 0.5 is chance. {found.verdict}{_also(found)}{_draws(found)}",
         columns=(
             found.column,
             "scored",
@@ -118,7 +142,8 @@ def separation(report: Report) -> list[Table]:
         title=f"What keeping {bounds} would remove",
         caption=f"This rule removes {share(one.labelled_removed)} of the labelled documents and "
         f"{share(one.rest_removed)} of the rest; no other cut-off has a larger difference (Youden "
-        f"J, {one.youden_j:.3f}).{warning} To apply the rule: {one.command}",
+        f"J, {one.youden_j:.3f}).{' Numbers are estimates.' * (found.judged is not None)}{warning} "
+        f"To apply the rule: {one.command}",
         columns=(found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
         rows=[
             (

@@ -180,7 +180,9 @@ def _short(value: Value) -> str:
     text = str(value)
     if isinstance(value, list):
         more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
-        text = ",".join(value[:MOST_NAMED]) + more
+        # Two names, or one with a comma in it.
+        shown = (f'"{one}"' if "," in str(one) else str(one) for one in value[:MOST_NAMED])
+        text = ",".join(shown) + more
     return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
 
 

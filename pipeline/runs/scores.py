@@ -34,7 +34,7 @@ from pipeline.runs.manifest import (
     add_totals,
     differences,
 )
-from pipeline.runs.metrics import comparable
+from pipeline.runs.metrics import comparable, may_overflow
 from pipeline.runs.parts import DamagedPartError, Sums, check_body, differing_sum
 from pipeline.runs.store import RESUME, SCORE_AGAIN, SUCCESS, WRITE_AGAIN, RunStore
 from pipeline.schema import Shard
@@ -45,6 +45,8 @@ ROW_GROUPS_AHEAD = 2
 
 _whole: dict[str, tuple[int, int, int]] = {}
 """Local parts that this process found whole: inode, size and time of modification."""
+_overflowing: dict[str, frozenset[str]] = {}
+"""The metrics of these parts that are to be made `comparable`."""
 
 
 def read_scores(run: str | Path, *, partial: bool = False) -> pl.LazyFrame:
@@ -90,7 +92,12 @@ class Parts:
     def scan(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
         """The rows of these shards, in the order given; without, all rows. As `stored`, but for
         metrics that overflow: they are `comparable`."""
-        return comparable(self.stored(shards))
+        shards = list(self.found) if shards is None else shards
+        rows = self.stored(shards)
+        if not all(self._can_be_checked(shard) for shard in shards):
+            return comparable(rows)
+        paths = (self.store.root.full(self.store.part_name(shard)) for shard in shards)
+        return comparable(rows, frozenset[str]().union(*(_overflowing[path] for path in paths)))
 
     def stored(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
         """The rows as they are on disk.
@@ -125,6 +132,7 @@ class Parts:
                 checksums = self.found[shard].checksums
                 assert checksums is not None
                 check_body(path, checksums)
+                _overflowing[path] = may_overflow(pq.read_metadata(path))
                 _whole[path] = identity
 
     def _empty(self) -> pl.DataFrame:

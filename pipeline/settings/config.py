@@ -99,8 +99,8 @@ class ScoringConfig(BaseModel):
     scoring: AskedScoring = Field(
         default="auto",
         description="Compute log-probabilities inside the engine's worker (fused) or request them "
-        "from the engine (prompt_logprobs); auto is fused for the architectures that it is tested "
-        "with.",
+        "from the engine (prompt_logprobs); auto is fused, which is "
+        "checked at every start.",
     )
     tensor_parallel_size: int = Field(
         default=1,

@@ -31,7 +31,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 """Largest relative error of a document's nll against float32, by the dtype of the run.
 
 float32 differs by the order of summation alone. The halves differ by rounding in every layer:
-bfloat16 keeps 8 bits, and short documents have few tokens to average over (see the README for what
+bfloat16 keeps 8 bits, and short documents have few tokens to average over (docs/numbers.md has what
 was measured).
 """
 NOISE_TOLERANCES = {"float32": 1e-5}

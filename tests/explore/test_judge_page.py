@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from pipeline.explore.bins import fill_bins, group_of
-from pipeline.explore.judgements import Judgements
 from pipeline.explore.judging import Judging
 from pipeline.explore.rule import Asked, decide
 from pipeline.explore.run import open_run
+from pipeline.runs.judgements import Judgements
 from tests.explore.test_page import Visit, browser, visit  # noqa: F401
 from tests.support.explored import Explored, exploring, why_no_browser
 

@@ -133,6 +133,34 @@ def test_labels_that_are_all_one_and_scores_that_are():
         assert found.verdict.startswith("There are no two groups")
 
 
+def test_a_name_is_no_pattern():
+    """`src` is one value for all: whoever takes `^src$` for a pattern finds no groups."""
+    nats = np.random.default_rng(8).normal(3, 1, 400)
+    columns = {
+        "src": ["x"] * 400,
+        "^src$": (nats > 3).astype(str),
+        "*": [f"{i % 3}" for i in range(400)],
+    }
+    found = sorts_by(scores_of(nats, **columns), list(columns))
+    shares = {one.name: one.share for one in found.factors}
+    assert shares["^src$"] > 0.4
+    assert shares["src"] is None
+    assert shares["*"] < 0.05
+    assert "--within '^src$'" in found.command
+
+
+def test_a_million_groups():
+    random = np.random.default_rng(9)
+    site = np.arange(2_000_000) // 2
+    nats = random.normal(3, 1, 1_000_000)[site] + random.normal(0, 1, 2_000_000)
+    (best, _) = sorts_by(scores_of(nats, site=site), ["site"]).factors
+    assert best.num_groups == 1_000_000
+    assert best.share == pytest.approx(0.5, abs=0.01)
+    assert best.interval.low < 0.5 < best.interval.high
+    assert len(best.groups) == 50
+    assert not best.can_be_cut_within
+
+
 def test_nothing_scored():
     frame = pl.DataFrame(
         {"nll": [None], "num_tokens": [0], "lang": ["en"]}, schema_overrides={"nll": pl.Float64}
@@ -151,6 +179,12 @@ def test_nothing_scored():
         ("모든 인간은 태어날 때부터 자유로우며", "Hangul"),
         ("सभी मनुष्यों को गौरव और अधिकारों", "Devanagari"),
         ("มนุษย์ทั้งหลายเกิดมามีอิสระ", "Thai"),
+        ("Hello, мир и люди всей земли", "Cyrillic"),
+        ("GREEK: Όλοι οι άνθρωποι", "Greek"),  # noqa: RUF001
+        ("人" * 9 + "の", "Kana"),
+        ("人" * 19 + "の", "Han"),
+        ("1a" + "2345678 " * 9, "Latin"),
+        ("a" * 251 + "я" * 900, "Latin"),
         ("1234 !? 567", "no letters"),
         ("", "no letters"),
     ],

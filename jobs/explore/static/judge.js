@@ -3,7 +3,7 @@
 // cut that serves an aim. The score of a document is not shown, so that it does not judge.
 
 import { Latest, ask, tell } from "./ask.js";
-import { byId, inputOf, make, selectOf } from "./dom.js";
+import { byId, inputOf, make, selectOf, textOf } from "./dom.js";
 import { judgeExample, mark } from "./examples.js";
 import { exactly, figure, typed } from "./numbers.js";
 
@@ -50,8 +50,7 @@ async function drawNext() {
   waiting = found.at;
   byId("begin").hidden = waiting !== null;
   byId("drawn").replaceChildren(...(waiting === null ? [make("p", { class: "soft" }, "All documents to draw from are judged.")] : [
-    found.text === null ? make("p", { class: "note" }, found.missing ?? "no text")
-      : make("pre", { class: "drawn", tabindex: 0, "aria-label": "The text to judge" }, found.text),
+    textOf(found.text, found.missing, { class: "drawn", tabindex: 0, "aria-label": "The text to judge" }),
     make("p", { class: "soft" }, `${found.file}, row ${exactly(found.row)}`,
       found.judged ? `; you judged it ${found.judged} before, but not at random: judge it again` : ""),
   ]));

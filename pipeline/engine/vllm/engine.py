@@ -19,6 +19,7 @@ from weakref import WeakSet
 import numpy as np
 
 from pipeline.engine.protocol import NO_WORK, Engine, EngineSettings, Usage, Work
+from pipeline.engine.vllm.fused import import_failure, pooling_model
 from pipeline.engine.vllm.roofline import Meter
 from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
@@ -27,7 +28,12 @@ from pipeline.engine.vllm.sizing import (
     prepare_process,
     unfreeze_gc,
 )
-from pipeline.engine.vllm.startup_check import HINT, check_engine, check_windows, find_disagreement
+from pipeline.engine.vllm.startup_check import (
+    cannot_start,
+    check_engine,
+    check_windows,
+    find_disagreement,
+)
 from pipeline.errors import (
     ENGINE_FAILED,
     EngineError,
@@ -52,7 +58,6 @@ SAMPLING: dict[str, Any] = {
     "max_tokens": 1,
     "temperature": 0.0,
 }
-
 
 _Request = tuple[str, list[int], Any]
 """Request id, prompt, and vLLM's parameters."""
@@ -122,12 +127,12 @@ class VllmEngine(Engine):
         arguments = engine_arguments(settings)
         self.step_tokens: int = arguments["max_num_batched_tokens"]
         try:
+            if self._fused:
+                arguments["hf_overrides"]["architectures"] = [pooling_model(settings)]
             llm = LLM(**arguments)
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
-            raise ModelError(
-                f"vLLM cannot score with {settings.folder}: {first_line(error)}",
-                hint=HINT,
-            ) from error
+            cause = import_failure(settings.architecture) or error
+            raise cannot_start(settings, cause) from error
         self._llm: Any = llm.llm_engine
         self._prompt: Any = tokens_input
         self._sampling = SamplingParams(**SAMPLING)
@@ -256,16 +261,14 @@ class VllmEngine(Engine):
                 hint=f"use {named('scoring')} prompt_logprobs",
             )
 
-    def _logprobs(self, output: Any, window: Window) -> Logprobs:
-        return (_pooled if self._fused else _prompt_logprobs)(output, window)
-
     def _deliver(self, output: Any) -> None:
         caller, key, window = self._waiting.pop(output.request_id)
         self._in_flight_tokens -= len(window.prompt)
         if self._meter is not None:
             self._meter.add(window)
         caller.outstanding -= 1
-        caller.arrived.append(WindowScore(key, self._logprobs(output, window)))
+        logprobs = (_pooled if self._fused else _prompt_logprobs)(output, window)
+        caller.arrived.append(WindowScore(key, logprobs))
 
 
 def _prompt_logprobs(output: Any, window: Window) -> Logprobs:

@@ -7,8 +7,10 @@ of [step tokens, vocabulary], so the step is sized here from the vocabulary and 
 The fused path makes its logits a few rows at a time, inside that profile.
 """
 
+import contextlib
 import gc
 import os
+import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,8 @@ from pipeline.engine.vllm.fitting import (
     model_bytes,
     require_fit,
 )
-from pipeline.engine.vllm.fused import PREFIX
+from pipeline.engine.vllm.fused import ORIGINAL
+from pipeline.engine.vllm.measured import remembered_step
 from pipeline.engine.vllm.shape import read_shape
 
 CPU_LOGITS_BYTES = 1 << 30
@@ -32,9 +35,6 @@ MEMORY_SHARE = 8
 SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
 MAX_NUM_SEQS = 256
-SMALL_MODEL_BYTES = 2 << 30
-"""Of weights: about a billion parameters in 16 bits."""
-ENGINES_OF_SMALL_MODELS = 2
 PLUGIN = "winnow"
 """Name of our entry point among vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
@@ -56,6 +56,8 @@ class Machine(NamedTuple):
     free_bytes: int
     """Bytes of free main memory."""
     num_cpus: int
+    device: str = ""
+    """Its name, if this is the machine; what was measured on it counts."""
 
 
 class Choice(NamedTuple):
@@ -81,26 +83,6 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
 
 
-def has_mps() -> bool:
-    """Whether processes on this machine's GPUs compute side by side, not in turns."""
-    folder = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")
-    return (Path(folder) / "control").exists()
-
-
-def choose_engines_per_gpu(asked: int | str, weight_bytes: int, gpus_per_engine: int = 1) -> Choice:
-    """How many engines share a GPU; one engine of a small model leaves it waiting for the host."""
-    if asked != "auto":
-        value, why = int(asked), "as asked"
-    elif gpus_per_engine > 1:
-        value, why = 1, "an engine has several GPUs"
-    else:
-        small = weight_bytes < SMALL_MODEL_BYTES
-        value = ENGINES_OF_SMALL_MODELS if small else 1
-        where = "below" if small else "not below"
-        why = f"weights of {weight_bytes / 2**30:.2g} GiB, {where} {SMALL_MODEL_BYTES >> 30} GiB"
-    return Choice(value, why, "engines_per_gpu")
-
-
 def default_shard_tokens(address: str | None = None) -> int:
     """The size of a shard where none is asked for, on a cluster or on this machine."""
     return GPU_SHARD_TOKENS if address or has_gpu() else CPU_SHARD_TOKENS
@@ -110,9 +92,18 @@ def this_machine() -> Machine:
     """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
-    gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
-    free_bytes = psutil.virtual_memory().available
-    return Machine(gpu_bytes, free_bytes, len(os.sched_getaffinity(0)))
+    gpu_bytes, device = None, _cpu_name()
+    if torch.cuda.is_available():
+        gpu_bytes, device = torch.cuda.mem_get_info()[1], torch.cuda.get_device_name()
+    free_bytes, num_cpus = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
+    return Machine(gpu_bytes, free_bytes, num_cpus, f"{device}, {num_cpus} CPUs")
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(": ")[2]
+    return platform.machine()
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
@@ -140,6 +131,9 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         fitting = fitting_step(shape, weights, settings, total, tokens)
         if fitting < tokens:
             tokens, why = fitting, "what the weights leave room for"
+    measured = remembered_step(settings, machine.device)
+    if measured and measured < tokens and not settings.max_num_batched_tokens:
+        tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
@@ -266,7 +260,7 @@ def _loads_our_plugin() -> bool:
 def _fused_arguments(architecture: str) -> dict[str, Any]:
     # head_dtype: pooling models compute their head in float32 unless told otherwise; the same
     # dtype on both paths gives the same scores.
-    overrides = {"architectures": [PREFIX + architecture], "head_dtype": "model"}
+    overrides = {ORIGINAL: architecture, "head_dtype": "model"}
     return {"runner": "pooling", "hf_overrides": overrides}
 
 
@@ -286,7 +280,14 @@ def _kv_bytes_per_token(settings: EngineSettings) -> int:
     config = AutoConfig.from_pretrained(
         settings.folder, trust_remote_code=settings.trust_remote_code
     ).get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    # Of some models layers differ, and the configuration of all refuses to say.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
     element = 4 if settings.dtype == "float32" else 2
-    return int(2 * config.num_hidden_layers * heads * size * element)
+    return int(2 * element * sum(map(_layer_elements, layers)))
+
+
+def _layer_elements(config: Any) -> int:
+    """Keys of a token in a layer, or its values."""
+    heads = getattr(config, "num_attention_heads", None) or 1  # without attention there are none
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int((getattr(config, "num_key_value_heads", None) or heads) * size)

@@ -94,15 +94,15 @@ class Budget(Rule):
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
         assert self.edges is not None
-        key, tie, kept = pl.col("key"), pl.col("tie"), pl.lit(True)
+        key, kept = pl.col("key"), pl.lit(True)
         for end, beyond in (("after", operator.gt), ("before", operator.lt)):
             if self.edges[f"{end} key"].null_count() < self.edges.height:
                 at, last = (column_named(f"{end} {part}") for part in EDGE)
-                kept &= at.is_null() | beyond(key, at) | ((key == at) & beyond(tie, last))
-        beside = look_up(
-            self._tied(self._keyed(rows)), self.edges.drop("budget", MIDDLE), self.within
-        )
-        return beside.with_columns(kept.alias(name)).drop(*EDGE, *EDGES)
+                # A tie is computed only where it decides: a hash of every row costs a fifth more.
+                in_order = beyond(pl.when(key == at).then(self._tie()), last)
+                kept &= at.is_null() | beyond(key, at) | in_order.fill_null(False)
+        beside = look_up(self._keyed(rows), self.edges.drop("budget", MIDDLE), self.within)
+        return beside.with_columns(kept.alias(name)).drop("key", *EDGES)
 
     def words(self) -> Iterable[str]:
         for group in self.edge_values():
@@ -144,14 +144,14 @@ class Budget(Rule):
             return rows.with_columns(key=row_hash(self.seed, "order"))
         return rows.with_columns(key=sortable_bits(metric_value(self.metric)))
 
-    def _tied(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """With `tie`, by which it is spent among equal keys."""
+    def _tie(self) -> pl.Expr:
+        """What it is spent by among equal keys."""
         tie = row_hash(self.seed, "order")
         if self.columns:
             # What a float64 cannot hold has an order too: that of its logarithm.
             nats = sortable_bits(column_named(f"nats:{self.metric}"))
             tie = pl.when(metric_value(self.metric) == LARGEST).then(nats).otherwise(tie)
-        return rows.with_columns(tie=tie)
+        return tie
 
     def _edges(self, rows: pl.LazyFrame, budget: int) -> pl.DataFrame:
         """Where the order of each group's budget begins and ends."""
@@ -171,8 +171,8 @@ class Budget(Rule):
         short = groups.filter(excess > 0)
         targets = [short.select("group", target=target) for target in wanted.values()]
         all_targets = pl.concat(targets).unique()
-        near = self._tied(rows_in(rows, bins_of(counted, all_targets)))
-        rows = _held(near.select("group", "key", "tie", "weight"))
+        near = rows_in(rows, bins_of(counted, all_targets))
+        rows = _held(near.select("group", "key", "weight", tie=self._tie()))
         found = select(rows.select("group", "key", "weight"), counted, all_targets)
         at = self._among_equals(rows, found)
         edges = groups.select("group", "budget")
