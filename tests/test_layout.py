@@ -32,7 +32,17 @@ FLOORS = {
         "library",
         "__init__",
     ),
-    "jobs": ("console", "run", "submission", "nights", "demo", "doctor", "explore", "cli"),
+    "jobs": (
+        "console",
+        "run",
+        "submission",
+        "nights",
+        "demo",
+        "gpu_plan",
+        "doctor",
+        "explore",
+        "cli",
+    ),
 }
 """The rooms of each package, from the ground up: imports go to the left only."""
 DRAWERS = {"utils", "common", "helpers", "misc"}

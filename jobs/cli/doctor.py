@@ -2,7 +2,8 @@
 
 from jobs.cli.runs import print_json
 from jobs.console import screen
-from jobs.doctor import examine
+from jobs.doctor import examine, examine_gpu
+from pipeline.errors import ConfigError, named
 from pipeline.rendering.table import Marked, Table, Tone, Whole, Words
 from pipeline.rendering.terminal import print_table
 
@@ -10,10 +11,19 @@ TONES: dict[str, Tone] = {"ok": "good", "warning": "warning", "problem": "bad"}
 
 
 def examine_and_print(
-    model: str | None, address: str | None, store: str | None, *, as_json: bool
+    model: str | None, gpu: str | None, address: str | None, store: str | None, *, as_json: bool
 ) -> int:
-    """Every check in a table. The exit code: 1 if there is a problem."""
-    checks = list(examine(model=model, address=address, store=store))
+    """Every check in a table. The exit code: 1 if there is a problem. Raises ConfigError."""
+    if gpu is not None and model is None:
+        raise ConfigError(
+            f"{named('gpu')} plans for a model, and none is named",
+            hint=f"add {named('model')}: a folder with a config.json, or a name on the hub",
+        )
+    checks = list(
+        examine(model=model, address=address, store=store)
+        if model is None or gpu is None
+        else examine_gpu(model, gpu)
+    )
     fit = all(check.status != "problem" for check in checks)
     if as_json:
         print_json({"fit": fit, "checks": [check._asdict() for check in checks]})

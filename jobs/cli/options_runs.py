@@ -146,6 +146,13 @@ def doctor(
     model: Annotated[
         str | None, typer.Option(help="Also check a model, and show the sizes it would get.")
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead, plan for the model on such a GPU, from its config.json alone: "
+            "a100-80gb, h100, h200, b200, l4, l40s, rtx4090, ..."
+        ),
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Also check a Ray cluster.")] = None,
     store: Annotated[
         str | None, typer.Option(help="Also check that a folder or URI can be listed and read.")
@@ -154,10 +161,11 @@ def doctor(
 ) -> None:
     """Check whether this machine can score, and say how to fix what is missing.
 
-    The exit code is 1 if there is a problem.
+    With --gpu no GPU is needed, and no weights: whether the model fits, on how many, and the sizes
+    of its engine. The exit code is 1 if there is a problem.
 
     Example: winnow doctor --model HuggingFaceTB/SmolLM2-135M
     """
     from jobs.cli.doctor import examine_and_print
 
-    raise typer.Exit(examine_and_print(model, address, store, as_json=as_json))
+    raise typer.Exit(examine_and_print(model, gpu, address, store, as_json=as_json))

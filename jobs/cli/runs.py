@@ -53,6 +53,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
                 "totals": success.totals.model_dump() if success else None,
                 "tokens_per_second": success.tokens_per_second if success else None,
                 "engine_idle_share": success.engine_idle_share if success else None,
+                "mfu": success.mfu if success else None,
             }
         )
         return outcome.exit_code

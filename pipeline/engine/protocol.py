@@ -28,6 +28,27 @@ class Usage(NamedTuple):
     seconds: float
 
 
+class Work(NamedTuple):
+    """Floating-point operations: what a model needed, and what its device could have done."""
+
+    flops: float = 0.0
+    peak_flops: float = 0.0
+    """The device's peak times seconds; 0 where it is not known."""
+
+
+NO_WORK = Work()
+
+
+def work_done(engine: object) -> Work:
+    """What an engine has done since this was last asked for; nothing, if it is none that counts.
+
+    Time that it waited belongs to what it did next.
+    """
+    take_work = getattr(engine, "take_work", None)
+    work: Work = take_work() if take_work is not None else NO_WORK
+    return work
+
+
 class Engine(Protocol):
     """Anything that scores windows."""
 
@@ -119,6 +140,8 @@ class EngineSettings:
     """Architecture as config.json names it; fused scoring needs it."""
     tensor_parallel_size: int = 1
     """GPUs per engine; the model is split across them."""
+    engines_per_gpu: int = 1
+    """Engines that share a GPU, and its memory."""
     num_threads: int | None = None
     """CPU threads; by default as many as this process may use."""
     max_num_batched_tokens: int | None = None

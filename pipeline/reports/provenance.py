@@ -33,6 +33,8 @@ class Provenance(BaseModel):
     documents_per_second: float | None
     engine_idle_share: float | None
     """Share of the engines' time between their first and last step that they spent waiting."""
+    mfu: float | None
+    """Model FLOPs utilization: what the model needed of the devices' floating-point peak."""
     num_rows_copied: int | None
     """Rows that took the score of an equal text in their shard instead of being scored again."""
     verification: Verification | None
@@ -63,6 +65,7 @@ def provenance_of(store: RunStore, manifest: Manifest, success: Success | None) 
         tokens_per_second=tokens_per_second,
         documents_per_second=documents_per_second,
         engine_idle_share=success.engine_idle_share if success else None,
+        mfu=success.mfu if success else None,
         num_rows_copied=success.totals.num_rows_copied if success else None,
         verification=read_verification(store),
     )

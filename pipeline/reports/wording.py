@@ -153,6 +153,8 @@ def summary(report: Report) -> list[str]:
     said.append(copies(report))
     if report.provenance.engine_idle_share is not None:
         said.append(f"Engines idle: {idle(report.provenance.engine_idle_share)}.")
+    if report.provenance.mfu is not None:
+        said.append(f"MFU: {utilization(report.provenance.mfu)}.")
     return said
 
 
@@ -245,6 +247,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("tokens", _estimated(source)),
         ("throughput", throughput),
         ("engines idle", idle(source.engine_idle_share)),
+        ("MFU", utilization(source.mfu)),
         ("scored once", _copied(source.num_rows_copied)),
         ("intervals", about_intervals(report)),
         ("versions", versions),
@@ -260,6 +263,13 @@ def idle(idle_share: float | None) -> str:
     if idle_share is None:
         return "not measured"
     return f"{share(idle_share)} of the time between their first and last step"
+
+
+def utilization(mfu: float | None) -> str:
+    """How near to the limit of their devices engines came."""
+    if mfu is None:
+        return "not measured"
+    return f"{share(mfu)} of peak floating point, counting what the model itself asks for"
 
 
 def _copied(num_rows: int | None) -> str:

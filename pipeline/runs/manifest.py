@@ -215,11 +215,20 @@ class Totals(Record):
     statuses: dict[str, Count] = Field(default_factory=dict)
     seconds: FiniteFloat = 0.0
     """Worker time spent on the shards, summed over workers."""
+    flops: FiniteFloat = 0.0
+    """Floating-point operations that the model needed; 0 where they are not counted."""
+    peak_flops: FiniteFloat = 0.0
+    """What the devices could have done in that time, at their peak."""
 
     @property
     def num_tokens_computed(self) -> int:
         """Scored tokens that an engine computed."""
         return self.num_tokens - self.num_tokens_copied
+
+    @property
+    def mfu(self) -> float | None:
+        """Model FLOPs utilization: of the devices' peak, what the model needed of it."""
+        return self.flops / self.peak_flops if self.peak_flops > 0 else None
 
 
 def add_totals(parts: Iterable[Totals]) -> Totals:
@@ -239,6 +248,8 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
         num_tokens_copied=sum(part.num_tokens_copied for part in parts),
         statuses=dict(sorted(statuses.items())),
         seconds=math.fsum(part.seconds for part in parts),
+        flops=math.fsum(part.flops for part in parts),
+        peak_flops=math.fsum(part.peak_flops for part in parts),
     )
 
 
@@ -285,3 +296,6 @@ class Success(Record):
     """Computed tokens per second of worker time, start-up excluded; copies are not counted."""
     engine_idle_share: FiniteFloat | None = None
     """Share of the engines' time between their first and last step that they spent waiting."""
+    mfu: FiniteFloat | None = None
+    """Model FLOPs utilization of what this run scored: what the model needed of the devices' peak.
+    None where the operations or the peak are not known."""

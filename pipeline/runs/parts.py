@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.engine.protocol import NO_WORK, Work
 from pipeline.runs.manifest import PartChecksums, PartFooter, Totals, Value
 
 FOOTER_KEY = "winnow"
@@ -25,6 +26,8 @@ ROW_GROUP_ROWS = 1 << 16
 ROW_GROUP_BYTES = 64 << 20
 SUMMED = ("num_tokens", "num_skipped_tokens", "num_bytes", "num_windows", "nll")
 """Columns whose sums are in the footer."""
+NOT_OF_ROWS = ("seconds", *Work._fields)
+"""What of a part's totals its rows do not tell."""
 SUM_TOLERANCE = 1e-9
 """Relative tolerance of nll, which may have been summed in another order; counts must be equal."""
 
@@ -124,7 +127,12 @@ class PartWriter:
             self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def close(
-        self, run_id: str, shard: int, fingerprint: dict[str, Value], seconds: float
+        self,
+        run_id: str,
+        shard: int,
+        fingerprint: dict[str, Value],
+        seconds: float,
+        work: Work = NO_WORK,
     ) -> Totals:
         """Write what is pending and the footer."""
         self._flush()
@@ -132,6 +140,7 @@ class PartWriter:
             num_rows=sum(self._statuses.values()),
             statuses=dict(sorted(self._statuses.items())),
             seconds=seconds,
+            **work._asdict(),
             **self._sums,
         )
         # Every page is in the sink: a row group that is written is closed.
@@ -204,9 +213,9 @@ def check_body(path: str, checksums: PartChecksums) -> None:
 
 
 def differing_sum(stated: Totals, found: Totals) -> str | None:
-    """Which sum over rows is not the same; None if all are. Time is not a sum over rows."""
+    """Which sum over rows is not the same; None if all are. Time and work are none."""
     for field in Totals.model_fields:
-        if field == "seconds":
+        if field in NOT_OF_ROWS:
             continue
         recorded, seen = getattr(stated, field), getattr(found, field)
         same = (

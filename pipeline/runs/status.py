@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from pyarrow import fs
 from pydantic import BaseModel
 
+from pipeline.engine.protocol import NO_WORK, Work
 from pipeline.errors import RunError
 from pipeline.runs.lock import LOCK, Holder, is_alive, read_holder
 from pipeline.runs.manifest import Manifest, Totals
@@ -62,6 +63,8 @@ class Snapshot(BaseModel):
     tokens_done: int
     rows_per_second: float | None
     tokens_per_second: float | None
+    mfu: float | None
+    """Model FLOPs utilization of the same parts."""
     eta_seconds: float | None
     """Seconds until the remaining shards are done, by the bytes of their text; shards given up are
     left out."""
@@ -76,7 +79,7 @@ class Snapshot(BaseModel):
 
     def same_as(self, other: "Snapshot | None") -> bool:
         """Whether nothing has happened between the two."""
-        changing = {"at", "rows_per_second", "tokens_per_second", "eta_seconds"}
+        changing = {"at", "rows_per_second", "tokens_per_second", "mfu", "eta_seconds"}
         return other is not None and self.model_dump(exclude=changing) == other.model_dump(
             exclude=changing
         )
@@ -92,6 +95,7 @@ class Commit(NamedTuple):
     rows: int
     tokens: int
     text_bytes: int
+    work: Work = NO_WORK
 
 
 class Rate(NamedTuple):
@@ -100,6 +104,7 @@ class Rate(NamedTuple):
     rows: float
     tokens: float
     text_bytes: float
+    mfu: float | None
 
 
 class Watch:
@@ -137,6 +142,7 @@ class Watch:
             tokens_done=sum(part.num_tokens for part in self._totals.values()),
             rows_per_second=rate.rows if rate else None,
             tokens_per_second=rate.tokens if rate else None,
+            mfu=rate.mfu if rate else None,
             eta_seconds=self._eta(rate, failures),
             driver=str(holder) if driven else None,
             given_up=len(failures),
@@ -168,9 +174,9 @@ class Watch:
                 if footer.run_id == self._manifest.run_id and modified is not None:
                     at = modified.timestamp()
                     text_bytes = self._manifest.shards[shard].text_bytes
-                    self._commits[shard] = Commit(
-                        at, at - totals.seconds, totals.num_rows, totals.num_tokens, text_bytes
-                    )
+                    done = (totals.num_rows, totals.num_tokens, text_bytes)
+                    work = Work(totals.flops, totals.peak_flops)
+                    self._commits[shard] = Commit(at, at - totals.seconds, *done, work)
 
     def _footer(self, shard: int) -> Any:
         try:
@@ -219,8 +225,10 @@ def rate_of(commits: list[Commit], now: float) -> Rate | None:
     seconds = max(moments[-1], now - longest) - begin
     if seconds <= 0:
         return None
+    peak = sum(commit.work.peak_flops for commit in counted)
     return Rate(
         sum(commit.rows for commit in counted) / seconds,
         sum(commit.tokens for commit in counted) / seconds,
         sum(commit.text_bytes for commit in counted) / seconds,
+        sum(commit.work.flops for commit in counted) / peak if peak > 0 else None,
     )

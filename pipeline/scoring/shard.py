@@ -20,7 +20,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from pipeline.corpus.reader import Batch, read_batches
-from pipeline.engine.protocol import Engine, Tokenizer
+from pipeline.engine.protocol import Engine, Tokenizer, work_done
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import RunStore
@@ -82,7 +82,8 @@ def score_shard(
 
         def finish() -> Totals:
             seconds = time.monotonic() - started
-            totals = part.close(manifest.run_id, task.shard.id, manifest.fingerprint, seconds)
+            about = (manifest.run_id, task.shard.id, manifest.fingerprint)
+            totals = part.close(*about, seconds, work_done(engine))
             commit.close()
             return totals
 

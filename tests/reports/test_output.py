@@ -298,12 +298,16 @@ def test_every_page_says_how_idle_the_engines_were_and_what_was_scored_once():
     report = make_report()
     for page in (to_markdown(report), to_html(report)):
         assert "6.2% of the time between their first and last step" in page
+        assert "37.5% of peak floating point" in page
         assert "3 documents took the score of an equal text" in page
     unknown = report.provenance.model_copy(
-        update={"engine_idle_share": None, "num_rows_copied": None}
+        update={"engine_idle_share": None, "mfu": None, "num_rows_copied": None}
     )
     older = report.model_copy(update={"provenance": unknown})
     assert "Engines idle" not in printed(older)
+    assert "MFU" in printed(report)
+    assert "MFU" not in printed(older)
+    assert "| MFU | not measured |" in to_markdown(older)
     assert "| engines idle | not measured |" in to_markdown(older)
 
 

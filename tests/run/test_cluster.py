@@ -78,6 +78,22 @@ def test_a_group_of_gpus_that_no_machine_has(machines):
         size_workers(config(tensor_parallel_size=4))
 
 
+def test_engines_share_gpus_only_where_there_are_some(machines):
+    machines({"CPU": 8.0, "memory": 64.0 * GIB})
+    with pytest.raises(UsageError, match="--engines-per-gpu 2 needs a GPU") as raised:
+        size_workers(config(engines_per_gpu=2))
+    assert "--workers" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(("weight_gib", "engines"), [(1.9, 2), (2.1, 1)])
+def test_how_many_share_a_gpu_is_the_models_size(machines, weight_gib, engines):
+    machines({"CPU": 8.0, "GPU": 2.0})
+    found = size_workers(config(engines_per_gpu="auto"), int(weight_gib * GIB))
+    assert (found.most, found.engines_per_gpu) == (2 * engines, engines)
+    assert f"{engines} per GPU: weights of {weight_gib} GiB" in found.in_words()
+    assert size_workers(config(), int(weight_gib * GIB)).in_words() == "2 engine(s)"
+
+
 def test_no_machine_to_score_on(machines):
     machines({"memory": 64.0 * GIB})
     with pytest.raises(UsageError, match="offers a GPU or a CPU"):
@@ -112,11 +128,35 @@ def test_memory_for_the_weights(machines, workers, weight_gib, fits):
             {"tensor_parallel_size": 2},
             (3, 3, 1, 2, None),
         ),
+        ([{"CPU": 8.0, "GPU": 3.0}], {"engines_per_gpu": 2}, (6, 6, 0.5, 0.5, None)),
+        ([{"CPU": 8.0, "GPU": 3.0}], {"engines_per_gpu": "auto"}, (6, 6, 0.5, 0.5, None)),
+        (
+            [{"CPU": 8.0, "GPU": 4.0}],
+            {"engines_per_gpu": "auto", "tensor_parallel_size": 2},
+            (2, 2, 1, 2, None),
+        ),
+        (
+            [{"CPU": 8.0, "GPU": 4.0}],
+            {"engines_per_gpu": 4, "workers": Workers(1, 20)},
+            (1, 20, 0.25, 0.25, None),
+        ),
+        ([{"CPU": 8.0}, {"CPU": 4.0}], {"engines_per_gpu": "auto"}, (2, 2, 4, 0, 4)),
         ([{"CPU": 8.0}, {"CPU": 4.0}], {}, (2, 2, 4, 0, 4)),
         ([{"CPU": 8.0}], {"workers": Workers(2, 6)}, (2, 6, 4, 0, 4)),
         ([{"CPU": 2.0}], {"workers": Workers(4, 4)}, (4, 4, 0.5, 0, 1)),
     ],
-    ids=["a GPU each", "two GPUs each", "a machine each", "two a machine", "halves of a core"],
+    ids=[
+        "a GPU each",
+        "two GPUs each",
+        "half a GPU each",
+        "half a GPU each, by the model",
+        "two GPUs each, by the tensor parallel size",
+        "a quarter of a GPU each, as machines join",
+        "a machine each, with nothing to share",
+        "a machine each",
+        "two a machine",
+        "halves of a core",
+    ],
 )
 def test_sizes(machines, resources, settings, expected):
     machines(*resources)

@@ -50,7 +50,13 @@ def value(recorded: dict[tuple[str, frozenset], float], name: str, **labels: str
 def totals(**statuses: int) -> Totals:
     rows = sum(statuses.values())
     return Totals(
-        num_rows=rows, num_tokens=100 * rows, num_bytes=450 * rows, statuses=statuses, seconds=4.0
+        num_rows=rows,
+        num_tokens=100 * rows,
+        num_bytes=450 * rows,
+        statuses=statuses,
+        seconds=4.0,
+        flops=rows * 1e12,
+        peak_flops=8e12,
     )
 
 
@@ -93,6 +99,7 @@ def test_rate_of_a_worker_is_of_its_last_shard(recorded):
     run.shard_done(totals(ok=10), 0)
     assert value(recorded, "winnow_worker_tokens_per_second", worker="0") == 1000 / 4
     assert value(recorded, "winnow_worker_tokens_per_second", worker="1") == 1000 / 12
+    assert value(recorded, "winnow_worker_mfu", worker="1") == 10 / 8
     # Two commits at the same instant have no rate; the last one stays.
     run.shard_done(totals(ok=10), 0)
     assert value(recorded, "winnow_worker_tokens_per_second", worker="0") == 1000 / 4

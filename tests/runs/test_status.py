@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import watch as command
+from pipeline.engine.protocol import Work
 from pipeline.runs.lock import LOCK, RunLock
 from pipeline.runs.status import Commit, Watch, rate_of
 from pipeline.runs.store import RunStore
@@ -141,6 +142,19 @@ def test_the_rate(parts, now, tokens):
     assert rate.tokens == pytest.approx(tokens)
     assert rate.rows == pytest.approx(tokens / 100)
     assert rate.text_bytes == pytest.approx(tokens * 4)
+
+
+def test_the_utilization_is_that_of_the_same_parts():
+    """Weighted by what the devices could have done; parts of an older Winnow tell nothing."""
+    old, *new = commits(10, 20, 30)
+    done = [Work(1e12, 4e12), Work(5e12, 8e12)]
+    counted = [part._replace(work=work) for part, work in zip(new, done, strict=True)]
+    rate = rate_of([old, *counted], 30)
+    assert rate is not None
+    assert rate.mfu == 0.5
+    rate = rate_of([old], 10)
+    assert rate is not None
+    assert rate.mfu is None
 
 
 def test_the_rate_is_of_late():

@@ -102,6 +102,7 @@ def test_every_setting_can_be_in_the_file(file):
         "shard_tokens": 1000,
         "scoring": "fused",
         "tensor_parallel_size": 2,
+        "engines_per_gpu": "auto",
         "max_num_batched_tokens": 100,
         "offline": True,
         "trust_remote_code": True,
@@ -122,6 +123,24 @@ def test_every_setting_can_be_in_the_file(file):
     # Each of them differs from its default, so each of them was taken from the file.
     defaults = {key: field.get_default() for key, field in ScoreConfig.model_fields.items()}
     assert [key for key, value in defaults.items() if getattr(found, key) == value] == []
+
+
+@pytest.mark.parametrize("value", ["auto", "2", 1])
+def test_engines_per_gpu(value):
+    found = load(**REQUIRED, engines_per_gpu=value).engines_per_gpu
+    assert str(found) == str(value)
+
+
+@pytest.mark.parametrize("value", [0, "0", "-1", "two", True, 1.5])
+def test_engines_per_gpu_that_are_none(value):
+    with pytest.raises(ConfigError, match=r"engines_per_gpu.* at least 1, or auto"):
+        load(**REQUIRED, engines_per_gpu=value)
+
+
+def test_an_engine_of_several_gpus_shares_none():
+    with pytest.raises(ConfigError, match="engines_per_gpu 2 needs tensor_parallel_size 1"):
+        load(**REQUIRED, engines_per_gpu=2, tensor_parallel_size=2)
+    assert load(**REQUIRED, engines_per_gpu="auto", tensor_parallel_size=2)
 
 
 def toml(value: object) -> str:

@@ -211,6 +211,7 @@ def make_report(
             tokens_per_second=1234.5,
             documents_per_second=12.5,
             engine_idle_share=0.0625,
+            mfu=0.375,
             num_rows_copied=3,
             verification=None,
         ),

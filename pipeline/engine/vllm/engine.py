@@ -9,6 +9,7 @@ Two paths, one answer: "fused" reduces logits to log-probabilities inside the wo
 
 import threading
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from weakref import WeakSet
 
 import numpy as np
 
-from pipeline.engine.protocol import Engine, EngineSettings, Usage
+from pipeline.engine.protocol import NO_WORK, Engine, EngineSettings, Usage, Work
 from pipeline.engine.vllm.fused import import_failure, pooling_model
+from pipeline.engine.vllm.roofline import Meter
 from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
     engine_arguments,
@@ -56,7 +58,6 @@ SAMPLING: dict[str, Any] = {
     "max_tokens": 1,
     "temperature": 0.0,
 }
-
 
 _Request = tuple[str, list[int], Any]
 """Request id, prompt, and vLLM's parameters."""
@@ -96,6 +97,7 @@ class VllmEngine(Engine):
         self._next_id = 0
         self._busy_seconds = 0.0
         self._stepped: tuple[float, float] | None = None
+        self._meter: Meter | None = None
         self._tracer: Tracer | None = None
         self._advancing: Future[list[Any]] | None = None
         with STARTING_OR_ENDING:
@@ -109,6 +111,7 @@ class VllmEngine(Engine):
             self.close()
             raise
         self._busy_seconds, self._stepped = 0.0, None
+        self._meter = self._thread.submit(Meter, settings).result()
 
     def _start(self, settings: EngineSettings) -> None:
         prepare_process(settings.num_threads)
@@ -153,6 +156,10 @@ class VllmEngine(Engine):
             return Usage(0.0, 0.0)
         first, last = self._stepped
         return Usage(self._busy_seconds, last - first)
+
+    def take_work(self) -> Work:
+        """What the model needed and the device could have done since the last call."""
+        return self._meter.take(self.usage().seconds) if self._meter else NO_WORK
 
     def trace(self, tracer: Tracer) -> None:
         """From now on, record when this engine computes."""
@@ -228,7 +235,8 @@ class VllmEngine(Engine):
     def _parameters(self, window: Window, *, whole_rows: bool = False) -> Any:
         if not self._fused:
             return self._sampling
-        options = {"num_context": window.num_context, "whole_rows": whole_rows}
+        ids = array("i", window.prompt).tobytes()
+        options = {"num_context": window.num_context, "whole_rows": whole_rows, "token_ids": ids}
         return self._pooling(task="token_classify", extra_kwargs=options)
 
     def _check_fused(self, settings: EngineSettings) -> None:
@@ -253,14 +261,14 @@ class VllmEngine(Engine):
                 hint=f"use {named('scoring')} prompt_logprobs",
             )
 
-    def _logprobs(self, output: Any, window: Window) -> Logprobs:
-        return (_pooled if self._fused else _prompt_logprobs)(output, window)
-
     def _deliver(self, output: Any) -> None:
         caller, key, window = self._waiting.pop(output.request_id)
         self._in_flight_tokens -= len(window.prompt)
+        if self._meter is not None:
+            self._meter.add(window)
         caller.outstanding -= 1
-        caller.arrived.append(WindowScore(key, self._logprobs(output, window)))
+        logprobs = (_pooled if self._fused else _prompt_logprobs)(output, window)
+        caller.arrived.append(WindowScore(key, logprobs))
 
 
 def _prompt_logprobs(output: Any, window: Window) -> Logprobs:

@@ -28,6 +28,9 @@ DEFAULT_WINDOW_TOKENS = 2048
 LARGEST_HEADER = 100 << 20
 """Largest header of a safetensors file in bytes: the format's own limit."""
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+CONFIG_FILE = ("config.json",)
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py")
+"""What is fetched. No *.bin and *.pt: pickled weights are code."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -46,13 +49,16 @@ def load_model(
     trust_remote_code: bool,
     offline: bool = False,
     digest_weights: bool = True,
+    config_only: bool = False,
 ) -> Model:
     """Find the folder that `name` means and identify it. Raises ModelError.
 
     With `offline` the hub is not contacted: a name is looked up in the cache. Without
-    `digest_weights`, which reads all of them, that digest is empty.
+    `digest_weights`, which reads all of them, that digest is empty. With `config_only` nothing but
+    config.json has to be there, or is fetched: enough to plan, not to score.
     """
-    folder, commit = _find_folder(name, revision, offline=offline)
+    wanted = CONFIG_FILE if config_only else MODEL_FILES
+    folder, commit = _find_folder(name, revision, offline=offline, wanted=wanted)
     config = read_config(folder)
     if _names_code(config) and not trust_remote_code:
         raise ModelError(
@@ -60,14 +66,15 @@ def load_model(
             hint=f"read that code, then allow it with {named('trust_remote_code')}",
         )
     weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
+    if not weights and not config_only:
         raise ModelError(
             f"{folder} has no *.safetensors weights",
             hint="convert the checkpoint to safetensors; pickled weights are not loaded",
         )
-    _require_shards(folder, weights)
+    if not config_only:
+        _require_shards(folder, weights)
     tokenizer = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
-    if not tokenizer:
+    if not tokenizer and not config_only:
         raise ModelError(f"{folder} has no tokenizer (tokenizer.json or tokenizer.model)")
     text = config.get("text_config") or config
     architectures = config.get("architectures") or ["unknown"]
@@ -91,13 +98,15 @@ def load_model(
         vocab_size=vocab_size,
         max_tokens=min(lengths) if lengths else None,
         config_digest=_digest([folder / "config.json", *code]),
-        weights_digest=_digest(weights) if digest_weights else "",
-        tokenizer_digest=_digest(tokenizer),
+        weights_digest=_digest(weights) if digest_weights and not config_only else "",
+        tokenizer_digest=_digest(tokenizer) if not config_only else "",
         quantization=quantization_of(config),
     )
 
 
-def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str | None]:
+def _find_folder(
+    name: str, revision: str | None, *, offline: bool, wanted: tuple[str, ...]
+) -> tuple[Path, str | None]:
     what = f"{named('model')} is a folder in Hugging Face format, or ORGANISATION/NAME on the hub"
     if not name.strip():
         raise ModelError(f"{named('model')} is empty", hint=what)
@@ -113,19 +122,19 @@ def _find_folder(name: str, revision: str | None, *, offline: bool) -> tuple[Pat
         raise ModelError(f"{name} is a file, not a model folder")
     if not HUB_NAME.fullmatch(name) or name.startswith("."):
         raise ModelError(f"no such model folder: {name}", hint=what)
-    return _fetch(name, revision, offline=offline)
+    return _fetch(name, revision, offline=offline, wanted=wanted)
 
 
-def _fetch(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str | None]:
+def _fetch(
+    name: str, revision: str | None, *, offline: bool, wanted: tuple[str, ...]
+) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        # No *.bin and *.pt: pickled weights are code.
-        wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.py"]
         found = snapshot_download(
-            name, revision=revision, allow_patterns=wanted, local_files_only=offline
+            name, revision=revision, allow_patterns=list(wanted), local_files_only=offline
         )
     except LocalEntryNotFoundError as error:
         if not (offline or HF_HUB_OFFLINE):

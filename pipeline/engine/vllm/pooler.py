@@ -3,13 +3,19 @@
 Runs once per step over all prompts of the step, each of them whole or a chunk. Logits are made a
 few rows at a time and never kept; with tensor parallelism each rank reduces its part of the
 vocabulary and two numbers per row are exchanged, never a row of logits.
+
+A request brings its token ids itself. vLLM would hand them over as a matrix, zero-filled at every
+step, of requests times the longest prompt: titles beside documents of 30,000 tokens, in steps of
+16,384 tokens, make that 10 MB on average and 59 MB at worst (8 and 84 ms of a step of 40 ms).
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from vllm.distributed import (
     get_tensor_model_parallel_world_size,
     tensor_model_parallel_all_gather,
@@ -21,7 +27,9 @@ from vllm.v1.pool.metadata import PoolingCursor, PoolingMetadata
 TASK = "token_classify"
 NUM_CONTEXT = "num_context"
 WHOLE_ROWS = "whole_rows"
-"""Keys of a request's extra_kwargs: leading tokens not to score; answer with whole rows instead."""
+TOKEN_IDS = "token_ids"
+"""Keys of a request's extra_kwargs: leading tokens not to score; answer with whole rows instead;
+the prompt, as bytes of C ints."""
 CPU_LOGITS_BYTES = 64 << 20
 GPU_LOGITS_BYTES = 1 << 30
 BYTES_PER_LOGIT = 6
@@ -45,7 +53,7 @@ class LogprobPooler(Pooler):
         return {TASK}
 
     def get_pooling_updates(self, task: str) -> PoolingParamsUpdate:
-        return PoolingParamsUpdate(requires_token_ids=True)
+        return PoolingParamsUpdate()
 
     def forward(
         self, hidden_states: torch.Tensor, pooling_metadata: PoolingMetadata
@@ -55,8 +63,8 @@ class LogprobPooler(Pooler):
         lengths = cursor.num_scheduled_tokens_cpu.tolist()
         ends = cursor.seq_lens_cpu.tolist()
         prompt_lengths = cursor.prompt_lens_cpu.tolist()
-        ids = pooling_metadata.prompt_token_ids_cpu
         options = [params.extra_kwargs or {} for params in pooling_metadata.pooling_params]
+        ids = [_token_ids(*each) for each in zip(options, prompt_lengths, strict=True)]
 
         rows, targets = scored_rows(
             lengths, ends, prompt_lengths, [option.get(NUM_CONTEXT, 1) for option in options], ids
@@ -124,7 +132,7 @@ def scored_rows(
     ends: Sequence[int],
     prompt_lengths: Sequence[int],
     contexts: Sequence[int],
-    ids: torch.Tensor,
+    ids: Sequence[NDArray[np.intc]],
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Each prompt's rows of this step that predict a scored token, and these tokens.
 
@@ -138,12 +146,18 @@ def scored_rows(
         # The state at position p predicts the token at p + 1; the last one predicts no token of
         # the prompt, and the target of a chunk's last row is in the next chunk.
         first = max(start, contexts[index] - 1)
-        target = ids[index, first + 1 : min(end, prompt_lengths[index] - 1) + 1].long()
+        target = ids[index][first + 1 : min(end, prompt_lengths[index] - 1) + 1]
         row = offset + first - start
         rows.append(torch.arange(row, row + len(target)))
-        targets.append(target)
+        targets.append(torch.from_numpy(target.astype(np.int64)))
         offset += length
     return rows, targets
+
+
+def _token_ids(option: Mapping[str, Any], prompt_length: int) -> NDArray[np.intc]:
+    """A prompt's; of vLLM's memory profile, whose requests have none, zeros."""
+    sent = option.get(TOKEN_IDS)
+    return np.zeros(prompt_length, np.intc) if sent is None else np.frombuffer(sent, np.intc)
 
 
 def _whole_vocabulary(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

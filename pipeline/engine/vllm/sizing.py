@@ -17,18 +17,23 @@ from typing import Any, NamedTuple
 import psutil
 
 from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.fitting import (
+    LARGEST_GPU_STEP,
+    LOGITS_BYTES,
+    fitting_step,
+    gpu_share,
+    model_bytes,
+    require_fit,
+)
 from pipeline.engine.vllm.fused import ORIGINAL
 from pipeline.engine.vllm.measured import remembered_step
+from pipeline.engine.vllm.shape import read_shape
 
-# Per token and vocabulary entry of a step: logits in 2 or 4 bytes, their float32 log-softmax, and
-# one byte for the comparison that ranks the token.
-LOGITS_BYTES = 8
 CPU_LOGITS_BYTES = 1 << 30
 GPU_LOGITS_BYTES = 4 << 30
 MEMORY_SHARE = 8
 SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
-LARGEST_GPU_STEP = 16384
 MAX_NUM_SEQS = 256
 PLUGIN = "winnow"
 """Name of our entry point among vLLM's general plugins."""
@@ -104,7 +109,8 @@ def _cpu_name() -> str:
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
     """Every size with its reason: what an engine is started with."""
     fused, on_gpu = settings.scoring == "fused", machine.gpu_bytes is not None
-    total = machine.gpu_bytes if machine.gpu_bytes is not None else machine.free_bytes
+    engines = settings.engines_per_gpu
+    total = machine.gpu_bytes // engines if machine.gpu_bytes is not None else machine.free_bytes
     most_bytes = GPU_LOGITS_BYTES if on_gpu else CPU_LOGITS_BYTES
     largest = LARGEST_GPU_STEP if on_gpu else LARGEST_CPU_STEP
     room = min(most_bytes, total // MEMORY_SHARE)
@@ -119,20 +125,25 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
             f"logits of a step take {LOGITS_BYTES} bytes for each of {settings.vocab_size:,} "
             f"vocabulary entries per token, and may take {room / 2**30:.2g} GiB"
         )
+    shape = read_shape(settings.folder) if on_gpu else None
+    if shape is not None and not settings.max_num_batched_tokens:
+        weights = model_bytes(settings.folder, settings.dtype, shape)
+        fitting = fitting_step(shape, weights, settings, total, tokens)
+        if fitting < tokens:
+            tokens, why = fitting, "what the weights leave room for"
     measured = remembered_step(settings, machine.device)
     if measured and measured < tokens and not settings.max_num_batched_tokens:
         tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
-        share = max(0.3, 0.92 - logits / total)
+        share = gpu_share(total, logits)
         left = "no extra room for logits" if fused else f"{logits / 2**30:.2g} GiB left for logits"
-        memory = Choice(share, f"share of {total / 2**30:.3g} GiB; {left}", None)
+        whole = f"{engines * total / 2**30:.3g} GiB"
+        shared = f", of {engines} engines" if engines > 1 else ""
+        memory = Choice(share / engines, f"share of {whole}{shared}; {left}", None)
     else:
-        # A document holds its cache only until its last token is scored, so a few steps' worth is
-        # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
-        cached = settings.window_tokens + 4 * max(tokens, settings.window_tokens)
-        size = max(64 << 20, cached * _kv_bytes_per_token(settings))
+        size, cached = _cache_bytes(settings, tokens)
         memory = Choice(
             size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
         )
@@ -197,11 +208,20 @@ def unfreeze_gc() -> None:
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """The arguments of `vllm.LLM`, sized for this machine."""
+    """The arguments of `vllm.LLM`, sized for this machine.
+
+    Raises ModelError if the model is certain not to fit on its GPUs.
+    """
     machine = this_machine()
+    if machine.gpu_bytes is not None:
+        require_fit(settings, machine.gpu_bytes // settings.engines_per_gpu)
     sizes = choose_sizes(settings, machine)
     if machine.gpu_bytes is not None:
         sizing: dict[str, Any] = {"gpu_memory_utilization": sizes.memory.value}
+        if settings.engines_per_gpu > 1:
+            # vLLM would measure what is free while the others are starting.
+            cache, _ = _cache_bytes(settings, int(sizes.step_tokens.value))
+            sizing["kv_cache_memory_bytes"] = cache
     else:
         sizing = {"enforce_eager": True, "kv_cache_memory_bytes": int(sizes.memory.value)}
         if _loads_our_plugin():
@@ -242,6 +262,16 @@ def _fused_arguments(architecture: str) -> dict[str, Any]:
     # dtype on both paths gives the same scores.
     overrides = {ORIGINAL: architecture, "head_dtype": "model"}
     return {"runner": "pooling", "hf_overrides": overrides}
+
+
+def _cache_bytes(settings: EngineSettings, step_tokens: int) -> tuple[int, int]:
+    """The size of a cache of keys and values, and for how many tokens that is.
+
+    A document holds its cache only until its last token is scored, so a few steps' worth is plenty;
+    vLLM would take gigabytes and on a CPU fill them with zeros at start-up.
+    """
+    cached = settings.window_tokens + 4 * max(step_tokens, settings.window_tokens)
+    return max(64 << 20, cached * _kv_bytes_per_token(settings)), cached
 
 
 def _kv_bytes_per_token(settings: EngineSettings) -> int:
