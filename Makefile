@@ -5,8 +5,8 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-soak test-parity chaos check check-infra format bench bench-overhead bench-growth \
-    bench-peers bench-reports bench-explore bench-gpu check-gpu schemas screenshots lock clean
+.PHONY: demo test test-architectures test-soak test-parity chaos check check-infra check-gpu format bench \
+    bench-overhead bench-growth bench-peers bench-reports bench-explore bench-gpu schemas screenshots lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
@@ -18,6 +18,9 @@ test: $(READY) .venv-faults/.ready  ## the test suite, with real vLLM, Ray and o
 test-soak: $(READY) .venv-faults/.ready  ## slow: faults that take minutes to cause and to wait for
 	$(PY) -m pytest -m soak tests/integration/test_faults.py
 	$(PY) -m pytest -m soak --ignore tests/integration/test_faults.py
+
+test-architectures: $(READY)  ## slow: tiny models of every architecture and quantization that is known to work
+	$(PY) -m pytest -m "not soak" -rA tests/engine/test_architectures.py tests/engine/test_quantized.py
 
 test-parity: $(READY) .venv-lm-eval/.ready  ## slow: the trained model against lm-evaluation-harness and itself
 	$(PY) -m pytest -m parity -s tests/parity
@@ -73,9 +76,9 @@ bench-reports: $(READY)  ## report and filter against bare Polars; ten million m
 bench-explore: $(READY)  ## the page of winnow explore: start, frame, exact count; ten million made-up rows
 	$(PY) -m tests.benchmarks.bench_explore
 
-schemas: $(READY)  ## regenerate pipeline/schemas/*.json, and the README's table of columns
+schemas: $(READY)  ## regenerate pipeline/schemas/*.json, docs/reference and docs/library.md
 	$(PY) -m pipeline.reports.json_schemas
-	$(PY) -m tests.support.readme
+	$(PY) -m tests.support.reference
 
 screenshots: $(READY)  ## docs/*.png, from the run of the demo
 	$(PY) -m tests.support.screenshots

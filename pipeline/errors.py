@@ -23,7 +23,7 @@ import re
 from importlib.util import find_spec
 
 SETTING = re.compile("\ue000(\\w+)\ue001")
-"""Marks around the name: characters for private use, which no message has otherwise."""
+"""Marks around the name of a setting: private-use characters, which no message has otherwise."""
 
 
 def named(setting: str) -> str:
@@ -111,7 +111,7 @@ class EngineError(WinnowError):
 
 
 ENGINE_FAILED = "the engine failed"
-"""Precedes an engine's own message."""
+"""Prefix of an engine's own message."""
 
 
 class EngineMemoryError(EngineError):
@@ -134,7 +134,7 @@ def first_line(error: BaseException) -> str:
 
 INSTALL = "pip install 'winnow-ppl[cpu]', or 'winnow-ppl[gpu]' on a machine with a GPU"
 PAGE_MODULES = frozenset(["starlette", "uvicorn"])
-"""What Winnow imports of the extra `explore`; `cpu` and `gpu` bring it too."""
+"""Modules of the extra `explore`; `cpu` and `gpu` include it."""
 INSTALL_PAGE = "pip install 'winnow-ppl[explore]'"
 EXTRA_MODULES = PAGE_MODULES | frozenset(
     [

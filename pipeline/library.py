@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from pipeline.corpus.files import is_text
 from pipeline.corpus.reader import batches_of, documents_of, documents_of_column, type_name
-from pipeline.engine.backends import backend_for
-from pipeline.engine.protocol import Engine
+from pipeline.engine.backends import backend_for, backend_of
+from pipeline.engine.protocol import Engine, EngineSettings
+from pipeline.engine.rules import ScoringRules
 from pipeline.errors import CorpusError, EngineError, require_modules
-from pipeline.planning.identity import asked_engine
+from pipeline.planning.identity import asked_engine, engine_settings, require_model
+from pipeline.runs.store import RunStore
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
 from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.rows import score_columns
@@ -46,16 +48,46 @@ class Scorer:
         backend = backend_for(config.model)
         require_modules("Scorer", *backend.modules)
         found = backend.load_model(config, digest_weights=False)
-        self.rules = backend.plan_rules(config, found)
+        rules = backend.plan_rules(config, found)
+        tokens = [name for name in TOKEN_FIELDS if getattr(config, name)]
+        self._start(asked_engine(config, found, rules), rules, tokens, dedup=config.dedup)
+
+    @classmethod
+    def of_run(cls, run: str | Path, *, trust_remote_code: bool = False) -> Self:
+        """The model and the rules of a run: a text has the score that it has there, within the
+        noise of the dtype, with `token_logprobs` and `token_ids`.
+
+        Raises RunError where there is no run, ModelError if the model in its folder is another one
+        now or cannot be scored with, MissingExtraError where no engine is installed.
+
+        >>> scorer = Scorer.of_run("runs/first")
+        >>> scorer.score(["The cat sat on the mat."])["token_logprobs"].list.len()[0] > 5
+        True
+        """
+        manifest = RunStore(str(run)).require_manifest()
+        require_modules("Scorer", *backend_of(manifest.rules).modules)
+        require_model(manifest, to_score=True, trust_remote_code=trust_remote_code)
+        scorer = cls.__new__(cls)
+        scorer._start(engine_settings(manifest), manifest.rules, list(TOKEN_FIELDS))
+        return scorer
+
+    def _start(
+        self,
+        settings: EngineSettings,
+        rules: ScoringRules,
+        tokens: list[str],
+        *,
+        dedup: bool = True,
+    ) -> None:
+        backend = backend_of(rules)
+        self.rules = rules
         """What the settings come to for this model, nothing left automatic."""
-        trusted = config.trust_remote_code
-        self._tokenizer = backend.tokenizer(found.folder, trust_remote_code=trusted)
-        self._vocab_size = found.vocab_size
-        self._dedup = config.dedup
-        tokens = [kind for name, kind in TOKEN_FIELDS.items() if getattr(config, name)]
-        self._schema = pa.schema([*SCORE_FIELDS, *tokens])
-        asked = asked_engine(config, found, self.rules)
-        self._engine: Engine | None = backend.engine(asked)
+        trusted = settings.trust_remote_code
+        self._tokenizer = backend.tokenizer(settings.folder, trust_remote_code=trusted)
+        self._vocab_size = settings.vocab_size
+        self._dedup = dedup
+        self._schema = pa.schema([*SCORE_FIELDS, *(TOKEN_FIELDS[name] for name in tokens)])
+        self._engine: Engine | None = backend.engine(settings)
 
     def score(self, texts: Iterable[str | None]) -> pl.DataFrame:
         """Score texts: a row each, in order, with the score columns of a run.
@@ -77,7 +109,8 @@ class Scorer:
         """
         if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
             raise CorpusError(
-                f"score takes a list of texts, not {type_name(texts)}", hint="put it in a list"
+                f"score takes a list of texts, not {type_name(texts)}",
+                hint="put the text in a list",
             )
         return pl.DataFrame(self._score(documents_of(texts)))
 
@@ -106,7 +139,7 @@ class Scorer:
         else:
             raise CorpusError(
                 f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
-                hint="collect or convert it first",
+                hint="collect a LazyFrame, or convert other data, first",
             )
         _check_column(text_column, names)
         column = table[text_column]

@@ -9,7 +9,7 @@ list of them reads it off there. It computes nothing.
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import numpy as np
@@ -17,15 +17,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 SCORE_VERSION = 2
-"""What a score means and which columns it has; in every fingerprint, as `schema_version`. Scores
-of another number are never mixed."""
+"""Number of the meaning and columns of a score, in every fingerprint as `schema_version`. Scores
+with different numbers are never mixed."""
 
 Status = Literal["ok", "truncated", "skipped", "empty", "null", "error"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 SCORED: tuple[Status, ...] = ("ok", "truncated")
-"""The statuses of rows that have a score."""
+"""Statuses of rows that have a score."""
 
 Logprobs = npt.NDArray[np.float64]
 """Natural-log probabilities, one per scored token, in document order."""
@@ -35,19 +35,19 @@ class Span(NamedTuple):
     """Consecutive row groups of one file."""
 
     file: int
-    """Index into the manifest's files; in a ShardTask into its own."""
+    """Index of the file in the manifest; in a ShardTask, in the task's own list."""
     row_groups: tuple[int, ...]
     first_row: int
     """0-based row, in the file, of the first row group's first row."""
     num_rows: int
-    """Rows to take, from `first_row` on; fewer than the row groups hold where there is a limit."""
+    """Rows from `first_row` on; fewer than the row groups hold if there is a limit."""
 
 
 class Shard(NamedTuple):
     """The unit of work, of loss and of commit: one shard makes one part."""
 
     id: int
-    """Its place in the plan, from 0; names its part."""
+    """Number of the shard in the plan, from 0; it names the part."""
     spans: tuple[Span, ...]
     num_rows: int
     text_bytes: int
@@ -65,10 +65,10 @@ class Document:
     """One input row."""
 
     row: int
-    """0-based position in its file."""
+    """0-based row in the file."""
     text: str | None
     error: str | None = None
-    """Why the text cannot be scored, when it cannot; it is not looked at then."""
+    """Why the text cannot be scored; None if it can."""
 
 
 class Window(NamedTuple):
@@ -80,14 +80,14 @@ class Window(NamedTuple):
 
     prompt: list[int]
     num_context: int
-    """Leading tokens that are given, not scored; at least 1."""
+    """Number of leading tokens that are context and not scored; at least 1."""
 
 
 class WindowScore(NamedTuple):
     """What the engine answers for one window."""
 
     key: int
-    """The key the window was handed in with."""
+    """Key that the window was passed with."""
     logprobs: Logprobs
     """Shape [len(prompt) - num_context]."""
 
@@ -97,9 +97,7 @@ class Column:
     """What a score column holds."""
 
     meaning: str
-    """In words, as Markdown: the reference in the README is made of it."""
-    shares_row: bool = field(default=False, kw_only=True)
-    """In the reference it stands in one row with the column before."""
+    """Meaning in words, as Markdown; docs/reference/columns.md is made from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +106,17 @@ class Metric(Column):
 
     unit: str = ""
     per: str | None = None
-    """Of a ratio: the column of counts that `nll` is over. Null where that is 0."""
+    """For a ratio: the column of counts that `nll` is divided by; null if the count is 0."""
     is_perplexity: bool = False
-    """Of a ratio: e to its power, null where a float64 cannot hold that; else it is in bits."""
+    """For a ratio: whether the metric is exp of it, null beyond a float64; otherwise it is in
+    bits."""
     total: str | None = None
-    """Of a ratio: what it is called for many documents, sum nll / sum counts; else as here."""
+    """For a ratio: the name of the figure of many documents, sum nll / sum counts, if it
+    differs."""
     is_charted: bool = False
-    """Reports show its quantiles and distribution over documents."""
+    """Whether reports show its quantiles and distribution over documents."""
     is_signed: bool = False
-    """It may be negative."""
+    """Whether the metric may be negative."""
 
 
 def _one_of(words: Sequence[str]) -> str:
@@ -127,46 +127,48 @@ def _one_of(words: Sequence[str]) -> str:
 class DocumentScore(NamedTuple):
     """One score row, without its locator, and the registry of what its columns are.
 
-    Arrow fields, names in filters and requirements, figures and the README follow from it.
+    Arrow fields, names in filters and requirements, figures and docs/reference follow from it.
     """
 
     status: Annotated[Status, Column(_one_of(STATUSES))]
     error: Annotated[
         str | None,
         Column(
-            "why, in a word: `too_long`, `too_short`, `too_large`, `nonfinite`, `not UTF-8`, "
-            "`token_out_of_vocabulary`, `engine_died` and what the engine said: `engine_died: …`"
+            "why there is no score: `too_long`, `too_short`, `too_large`, `nonfinite`, `not "
+            "UTF-8`, `token_out_of_vocabulary`, `engine_died` and what the engine said: "
+            "`engine_died: …`"
         ),
     ] = None
-    num_tokens: Annotated[int, Metric("tokens scored", unit="tokens")] = 0
-    num_skipped_tokens: Annotated[
-        int, Metric("tokens of the document that were not", unit="tokens", shares_row=True)
-    ] = 0
-    num_bytes: Annotated[int, Metric("size of the text: UTF-8 bytes", unit="bytes")] = 0
-    num_chars: Annotated[int, Metric("code points", unit="code points", shares_row=True)] = 0
-    num_words: Annotated[int, Metric("white-space words", unit="words", shares_row=True)] = 0
+    num_tokens: Annotated[int, Metric("number of scored tokens", unit="tokens")] = 0
+    num_skipped_tokens: Annotated[int, Metric("number of tokens not scored", unit="tokens")] = 0
+    num_bytes: Annotated[int, Metric("size of the text in UTF-8 bytes", unit="bytes")] = 0
+    num_chars: Annotated[int, Metric("size in code points", unit="code points")] = 0
+    num_words: Annotated[int, Metric("size in words split at white space", unit="words")] = 0
     num_scored_bytes: Annotated[
         int,
         Metric(
-            "bytes of the part that was scored, fewer only if tokens were skipped", unit="bytes"
+            "bytes of the scored text, fewer than `num_bytes` only if tokens were skipped",
+            unit="bytes",
         ),
     ] = 0
-    num_scored_words: Annotated[int, Metric("its words", unit="words", shares_row=True)] = 0
+    num_scored_words: Annotated[int, Metric("words of the scored text", unit="words")] = 0
     text_hash: Annotated[
         int | None, Column("equal texts have equal hashes: 64 bits of BLAKE2b")
     ] = None
     num_windows: Annotated[
-        int, Metric("prompts that the document took", unit="windows", shares_row=True)
+        int,
+        Metric("number of prompts that the document was scored in", unit="windows"),
     ] = 0
     nll: Annotated[
         float | None, Metric("sum of -ln p over the scored tokens, in nats", unit="nats")
     ] = None
     nll_std: Annotated[
-        float | None, Metric("its standard deviation over them", unit="nats", shares_row=True)
+        float | None,
+        Metric("standard deviation of -ln p over these tokens", unit="nats"),
     ] = None
-    max_nll: Annotated[
-        float | None, Metric("the most surprising token's", unit="nats", shares_row=True)
-    ] = None
+    max_nll: Annotated[float | None, Metric("-ln p of the most surprising token", unit="nats")] = (
+        None
+    )
     min_k_logprob: Annotated[
         float | None,
         Metric(
@@ -188,12 +190,12 @@ class DocumentScore(NamedTuple):
     ] = None
     bits_per_token: Annotated[
         float | None,
-        Metric("`nll` / ln 2 / `num_tokens`", unit="bits", per="num_tokens", shares_row=True),
+        Metric("`nll` / ln 2 / `num_tokens`", unit="bits", per="num_tokens"),
     ] = None
     bits_per_byte: Annotated[
         float | None,
         Metric(
-            "`nll` / ln 2 / `num_scored_bytes`: the one that compares across tokenizers",
+            "`nll` / ln 2 / `num_scored_bytes`, which compares across tokenizers",
             unit="bits",
             per="num_scored_bytes",
             is_charted=True,
@@ -233,31 +235,32 @@ SCORE_FIELDS = [field for field, _ in _REGISTERED]
 """The columns of DocumentScore on disk."""
 
 COLUMNS = {field.name: column for field, column in _REGISTERED}
-"""What each of them holds."""
+"""Meaning of each score column."""
 
 METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column, Metric)}
-"""Those that filters and requirements may name as numbers."""
+"""Columns that filters and requirements may use as numbers."""
 
 RATIOS = {name: metric for name, metric in METRICS.items() if metric.per is not None}
-"""Those that are derived from `nll` and a count, all "higher is more surprising"."""
+"""Metrics derived from `nll` and a count; higher is more surprising."""
 
 COUNTS = tuple(dict.fromkeys(str(metric.per) for metric in RATIOS.values()))
-"""What those are over."""
+"""Counts that the ratios are divided by."""
 
 LARGEST = sys.float_info.max
 LARGEST_EXPONENT = math.log(LARGEST)
-"""Of e, for which a float64 can hold the power."""
+"""Largest exponent of e whose power fits into a float64."""
 
 TOKEN_FIELDS = {
     "token_logprobs": pa.field("token_logprobs", pa.list_(pa.float32())),
     "token_ids": pa.field("token_ids", pa.list_(pa.int32())),
 }
-"""One list per document, one value per scored token, in document order; only if asked for."""
+"""Token columns: one list per document with one value per scored token, in order; written on
+request only."""
 
 OWN_COLUMNS = frozenset(
     ["doc_id", *TOKEN_FIELDS, *(field.name for field in LOCATOR_FIELDS + SCORE_FIELDS)]
 )
-"""Names a carried column may not take."""
+"""Names that a carried column may not have."""
 
 
 def part_schema(

@@ -1,5 +1,5 @@
-"""README.md says what is there: commands, options, make targets, files and columns; so does
-tests/README.md: the test of every fault; and CONTRIBUTING.md: the files to touch for a change.
+"""The pages say what is there: commands, options, make targets, files, columns, links; so do
+tests/README.md, the test of every fault, and CONTRIBUTING.md, the files to touch for a change.
 """
 
 import re
@@ -10,76 +10,116 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli.main import app
-from pipeline.schema import LOCATOR_FIELDS, SCORE_FIELDS, TOKEN_FIELDS
-from tests.support.readme import MADE, column_rows
+from pipeline.schema import OWN_COLUMNS
+from tests.support.reference import BESIDE, COLUMNS, DOCS, PAGES
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-SHELL = [block for language, block in BLOCKS if language == "sh"]
-# What is after a lone > is the shell's, not the command's.
-LINES = [
-    re.split(r"#| > (?=[\w.]+$)", line)[0].strip() for block in SHELL for line in block.splitlines()
-]
-# What is shown with its output is written after a prompt.
-SHOWN = [
-    line.removeprefix("$ ")
-    for _, block in BLOCKS
-    for line in block.splitlines()
-    if line[:2] == "$ "
-]
-COMMANDS = [line for line in LINES if line] + SHOWN
+README = ROOT / "README.md"
+WRITTEN = [README, *sorted(page for page in DOCS.glob("*.md") if page.name not in PAGES)]
+"""By hand."""
+EVERY_PAGE = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), ROOT / "infra/README.md"]
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+MOST_LINES = {README: 160}
 
 
-PICTURES = re.findall(r'(?:src|srcset)="([^"]+)"|!\[[^]]+\]\(([^)]+)\)', README)
-MOST_LINES = 300
+def commands_of(page: Path) -> list[str]:
+    """Every line of its shell blocks, without comments; what is shown with output has a prompt."""
+    lines = []
+    for language, block in BLOCK.findall(page.read_text()):
+        for line in block.splitlines():
+            if language == "sh" or line.startswith("$ "):
+                # What is after a lone > is the shell's, not the command's.
+                lines.append(re.split(r" *#| > (?=[\w.]+$)", line.removeprefix("$ "))[0].strip())
+    return [line for line in lines if line]
 
 
-def test_the_readme_can_be_read_in_one_go():
-    assert len(README.splitlines()) < MOST_LINES
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.stem)
+def test_a_page_can_be_read_in_one_go(page: Path):
+    assert len(page.read_text().splitlines()) <= MOST_LINES.get(page, 200)
 
 
-def test_pictures_are_there_and_small():
-    names = ["".join(found) for found in PICTURES]
-    assert "docs/report.png" in names
-    for name in names:
-        content = (ROOT / name).read_bytes()
-        assert content.startswith(b"\x89PNG\r\n\x1a\n"), name
-        assert len(content) < 300_000, name
-    assert {f"docs/{file.name}" for file in (ROOT / "docs").iterdir()} == set(names)
+def test_made_pages_are_not_stale():
+    for name, made in PAGES.items():
+        assert (DOCS / name).read_text() == made(), f"{name}: make schemas writes it"
 
 
-def test_every_picture_has_words_for_who_cannot_see_it():
-    tags = re.findall(r"<img[^>]*>", README)
+def test_every_column_has_its_row():
+    assert BESIDE.keys() | COLUMNS.keys() == OWN_COLUMNS
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path):
+    text = BLOCK.sub("", page.read_text())
+    links = re.findall(r"\]\(([^)#\s]*)(#[^)]*)?\)", text)
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    for link, anchor in [*links, *((picture, "") for picture in pictures)]:
+        if link.startswith("http"):
+            continue
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor[1:] in slugs, anchor
+
+
+def test_every_page_is_reached_from_the_first():
+    reached, found = {README.resolve()}, [README]
+    while found:
+        page = found.pop()
+        for link in re.findall(r"\]\(([^)#\s]+\.md)", page.read_text()):
+            target = (page.parent / link).resolve()
+            if not link.startswith("http") and target not in reached:
+                reached.add(target)
+                found.append(target)
+    assert {page.resolve() for page in DOCS.rglob("*.md")} <= reached
+
+
+def test_pictures_are_small_and_have_words_for_who_cannot_see_them():
+    text = "".join(page.read_text() for page in EVERY_PAGE)
+    names = {
+        Path(name).name
+        for name in re.findall(r'(?:src|srcset)="([^"]+)"|!\[[^]]{30,}\]\(([^)]+)\)', text)
+        for name in name
+        if name
+    }
+    assert names == {file.name for file in DOCS.glob("*.png")}
+    for file in DOCS.glob("*.png"):
+        assert file.read_bytes().startswith(b"\x89PNG\r\n\x1a\n"), file
+        assert file.stat().st_size < 300_000, file
+    tags = re.findall(r"<img[^>]*>", text)
     assert tags
     for tag in tags:
         assert re.search(r'alt="[^"]{40,}"', tag), tag
 
 
-@pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.parametrize(
+    "line", sorted({line for page in EVERY_PAGE for line in commands_of(page)})
+)
 def test_every_command_exists(line: str):
     program, *arguments = shlex.split(line)
     if program == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert arguments[0] in targets
-        return
-    assert program == "winnow"
-    name, *rest = arguments
-    group = get_command(app)
-    command = group.commands[name]
-    # Parses as the real one does; an unknown option or a missing argument raises.
-    command.make_context(name, rest)
+        assert {one for one in arguments if "=" not in one} <= set(targets)
+    elif program == "winnow":
+        command, *rest = arguments
+        # Parses as the real one does; an unknown option or a missing argument raises.
+        get_command(app).commands[command].make_context(command, rest)
+    else:
+        assert program in ("kubectl", "docker", "ray", "export", "promtool")
 
 
-def test_the_options_table_names_real_options():
-    known = {option for p in get_command(app).commands["score"].params for option in p.opts}
-    for row in re.findall(r"^\| (`--.*?) \|", README, re.MULTILINE):
-        for option in re.findall(r"--[a-z-]+", row):
-            assert option in known
+def test_the_table_of_rules_names_real_options():
+    known = {option for p in get_command(app).commands["filter"].params for option in p.opts}
+    rows = re.findall(r"^\| (`--.*?) \|", (DOCS / "choose-a-cut.md").read_text(), re.MULTILINE)
+    named = {option for row in rows for option in re.findall(r"--[a-z-]+", row)}
+    assert len(named) > 10
+    assert named <= known
 
 
 def test_the_tree_names_every_module_and_package():
-    tree = next(block for _, block in BLOCKS if "READ FIRST" in block)
+    blocks = BLOCK.findall((DOCS / "extending.md").read_text())
+    tree = next(block for _, block in blocks if "READ FIRST" in block)
     tops = [ROOT / "pipeline", ROOT / "jobs"]
     modules = {path.name for top in tops for path in top.glob("*.py")} - {"__init__.py"}
     packages = {path.parent.name + "/" for top in tops for path in top.glob("*/__init__.py")}
@@ -92,20 +132,11 @@ def test_the_tree_names_every_module_and_package():
     }
 
 
-def test_the_columns_table_is_the_schema():
-    start = README.index("| column | meaning |")
-    table = README[start : README.index("\n\n", start)]
-    named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines())))
-    schema = {field.name for field in [*LOCATOR_FIELDS, *SCORE_FIELDS]}
-    assert named == schema | {"doc_id", *TOKEN_FIELDS}
-    assert MADE.findall(table) == [column_rows()], "make schemas writes it"
-
-
-def test_what_to_touch_for_a_change_is_there():
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    files = set(re.findall(r"`((?:pipeline|jobs|tests|infra)/[\w./]+)`", text))
-    assert len(files) > 15
-    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_are_there(page: Path):
+    files = set(re.findall(r"`((?:pipeline|jobs|tests|infra)/[\w./*-]+)`", page.read_text()))
+    assert [name for name in sorted(files) if not any(ROOT.glob(name))] == []
+    assert page.name != "CONTRIBUTING.md" or len(files) > 15
 
 
 def test_the_table_of_faults_names_real_tests():

@@ -276,7 +276,7 @@ OPENERS = {
     "pipeline/runs/parts.py": "footers of parts",
     "pipeline/runs/scores.py": "THE reader of scores",
     "pipeline/audits/history.py": "its own table",
-    "pipeline/explore/judgements.py": "its own table",
+    "pipeline/runs/judgements.py": "its own table",
 }
 
 

@@ -49,7 +49,7 @@ def pip(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -57,10 +57,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(sources: Path) -> Path:
     how = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", "dist")
-    made = pip("wheel", *how, ".", cwd=folder)
+    made = pip("wheel", *how, ".", cwd=sources)
     assert made.returncode == 0, made.stderr
-    [found] = (folder / "dist").glob("*.whl")
+    [found] = (sources / "dist").glob("*.whl")
     return found
 
 
@@ -126,6 +131,21 @@ def test_the_wheel_has_every_file_of_the_packages(wheel):
     assert {name.split("/")[0] for name in held - expected} == {
         f"winnow_ppl-{version('winnow-ppl')}.dist-info"
     }
+
+
+def test_the_sdist_makes_the_same_wheel(sources, wheel, tmp_path):
+    code = "from setuptools.build_meta import build_sdist; print(build_sdist('dist'))"
+    made = call(sys.executable, "-c", code, cwd=sources)
+    assert made.returncode == 0, made.stderr
+    sdist = sources / "dist" / made.stdout.split()[-1]
+    how = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path)
+    again = pip("wheel", *how, sdist, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    names = [set(zipfile.ZipFile(one).namelist()) for one in (wheel, tmp_path / wheel.name)]
+    assert names[0] == names[1]
+    if (twine := shutil.which("twine")) is not None:
+        checked = call(twine, "check", "--strict", wheel, sdist, cwd=tmp_path)
+        assert checked.returncode == 0, checked.stdout
 
 
 def test_templates_are_found_where_they_are_installed(full, tmp_path):

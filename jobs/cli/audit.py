@@ -30,7 +30,7 @@ def audit_and_print(
         said = f"Warning: the webhook call failed: {record.webhook.error}"
         messages.print(plain(said), style="yellow")
     if not is_new:
-        said = f"Already decided; delete {record.run}/audit.json to decide again."
+        said = f"This night is already decided; delete {record.run}/audit.json to decide it again."
         messages.print(said, style="dim")
     else:
         messages.print(f"Wrote {record.run}/audit.json")

@@ -77,7 +77,7 @@ def submit_and_print(
     if left := settings_left_behind(arguments[0]):
         _warn(
             messages,
-            f"{', '.join(left)} is not sent to the cluster: give the job options or a --config",
+            f"not sent to the cluster: {', '.join(left)}; set them by options or a --config file",
         )
     try:
         cluster = _cluster(address, messages, wait_seconds)

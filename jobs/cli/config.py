@@ -35,10 +35,10 @@ TABLES: dict[str, dict[str, type[BaseModel]]] = {
     "audit": {"score": ScoreConfig, "audit": AuditConfig, "schedule": ScheduleConfig},
     "schedule": {"score": ScoreConfig, "audit": AuditConfig, "schedule": ScheduleConfig},
 }
-"""What of its file each command reads; the others have options alone."""
+"""The tables of a configuration file that each command reads; other commands have only options."""
 NOT_SETTINGS = frozenset(["config", "dry_run", "as_json", "as_markdown"])
 OF_THE_NIGHT = ("out", "reuse")
-"""Keys of [score] that an audit chooses."""
+"""Keys of [score] that an audit sets itself."""
 HIDDEN = "(hidden)"
 
 
@@ -46,11 +46,12 @@ class Setting(NamedTuple):
     """One setting as it would take effect."""
 
     table: str | None
-    """Of the file; None for what only an option can be."""
+    """Table of the configuration file; None for a setting that is only an option."""
     name: str
     value: Any
     origin: str
-    """Which option, environment variable or line of which file; default, or not set."""
+    """Where the value comes from: an option, an environment variable, a line of a file, default, or
+    not set."""
     help: str
 
 
@@ -62,7 +63,7 @@ def show_settings(
     known = sorted(one for one in commands if not hasattr(commands[one], "commands"))
     if name not in known:
         raise ConfigError(
-            f"{name!r} is not a command with settings", hint=near_or_known(name, known)
+            f"{name!r} is not a command that has settings", hint=near_or_known(name, known)
         )
     context = commands[name].make_context(name, rest, parent=root)
     settings = _settings(name, context)

@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobs.console import screen
 from pipeline.errors import UsageError, named, require_modules
-from pipeline.explore.judgements import Judgements
 from pipeline.explore.run import ExploredRun, open_run
 from pipeline.reports.excerpts import METRIC
 from pipeline.reports.groups import check_group
+from pipeline.runs.judgements import Judgements
 
 if TYPE_CHECKING:
     from jobs.explore.queries import Queries
@@ -38,8 +38,9 @@ def explore_and_serve(
     if host not in LOOPBACK and not allow_remote:
         raise UsageError(
             f"{named('host')} {host} can be reached from other machines",
-            hint=f"leave it out and forward the port (ssh -L), or give {named('allow_remote')}: "
-            "then anyone with the address can read the run and its texts, and judge, unencrypted",
+            hint=f"leave {named('host')} out and forward the port (ssh -L), or give "
+            f"{named('allow_remote')}: then anyone with the address can read the run and its "
+            "texts, and judge, unencrypted",
         )
     from jobs.explore.app import make_app
     from jobs.explore.queries import Queries
@@ -81,15 +82,19 @@ def _tell(address: str, port: int, run: ExploredRun, host: str, *, opens: bool) 
     if run.corpus_fault:
         messages.print(f"No texts will be shown: {run.corpus_fault}", style="yellow")
     if not run.parts.is_complete:
-        messages.print("The run is not complete: what is shown is partial.", style="yellow")
+        messages.print(
+            "The run is not complete: only the documents scored so far are shown.", style="yellow"
+        )
     if host not in LOOPBACK:
         messages.print(
-            "Anyone with this address who can reach this machine can read the run and texts.",
+            "Anyone who has this address and reaches this machine can read the run and its texts.",
             style="yellow",
         )
     print(address, flush=True)
     if "SSH_CONNECTION" in os.environ and host in LOOPBACK:
-        messages.print(f"From your machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE")
+        messages.print(
+            f"To open the page from your machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE"
+        )
     messages.print("Press Ctrl-C to stop.")
     has_screen = sys.platform in ("darwin", "win32") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")

@@ -75,6 +75,6 @@ def _print_notes(
     if record.partial:
         messages.print("The run is not complete: the output is marked as partial.", style="yellow")
     if dry_run:
-        messages.print("Nothing is written.")
+        messages.print("Dry run: nothing was written.")
     else:
         messages.print(f"Wrote {config.out}")

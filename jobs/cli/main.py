@@ -3,7 +3,6 @@
 stdout is data, stderr progress and errors. How a command ends is console/ending.py's.
 """
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -47,12 +46,14 @@ def main() -> NoReturn:
 @app.callback(invoke_without_command=True)
 def root(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", show_envvar=False)
+        bool, typer.Option("--version", help="Print the version and commit.", show_envvar=False)
     ] = False,
 ) -> None:
     """Score text corpora with a language model, and act on the scores."""
     if show_version:
-        print(version("winnow-ppl"))
+        from jobs.console.version import version_line
+
+        print(version_line())
         raise typer.Exit
 
 

@@ -35,9 +35,9 @@ def audit(
 ) -> None:
     """Audit a corpus for one night: score, report, compare with the last good night, check.
 
-    Exit code 0: every requirement of [[audit.require]] is met. 1: one is not, or something could
-    not be scored; stderr says why. Repeat the command to resume a stopped night; a decided
-    night is not run again.
+    The exit code is 0 if every requirement of [[audit.require]] is met, and 1 if one is not or
+    something could not be scored; stderr says why. Repeat the command to resume a stopped night;
+    a night with a verdict is not run again.
 
     Example: winnow audit nightly.toml
     """

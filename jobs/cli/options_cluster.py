@@ -65,10 +65,10 @@ def submit(
 ) -> None:
     """Run a winnow command as a job on a Ray cluster, and follow it until it ends.
 
-    What the job prints goes to stderr and its id to stdout; the exit code is the job's, and 143 if
-    it was stopped. Ctrl-C leaves the job running. It gets neither this machine's environment
-    variables nor files outside --working-dir, and runs the Winnow of the `python` on the PATH that
-    Ray was started with: winnow doctor --address HOST:6379 checks it on every node.
+    What the job prints goes to stderr and its id to stdout. The exit code is the job's, or 143 if
+    the job was stopped. Ctrl-C leaves the job running. The job gets neither this machine's
+    environment variables nor files outside --working-dir. It runs the Winnow of the `python` on the
+    PATH that Ray was started with, which winnow doctor --address HOST:6379 checks on every node.
 
     Example: winnow submit --id nightly -- score s3://corpora/web --out s3://runs/web --model org/m
     """
@@ -93,9 +93,7 @@ def submit(
     )
 
 
-jobs_app = typer.Typer(
-    help="Jobs on a Ray cluster: list, follow and stop them.", no_args_is_help=True
-)
+jobs_app = typer.Typer(help="List, follow and stop jobs on a Ray cluster.", no_args_is_help=True)
 
 
 @jobs_app.command("list", cls=Command)
@@ -132,7 +130,7 @@ def job_logs(
     follow: Annotated[
         bool,
         typer.Option(
-            "--follow", "-f", help="Follow until the job ends; the exit code is the job's."
+            "--follow", "-f", help="Follow the log until the job ends; the exit code is the job's."
         ),
     ] = False,
     address: Address = LOCAL_DASHBOARD,
@@ -172,11 +170,12 @@ def schedule(
         bool, typer.Option("--uninstall", help="Remove the installed schedule.")
     ] = False,
 ) -> None:
-    """Print a schedule that runs `winnow audit CONFIG` every night: cron, systemd or Kubernetes.
+    """Print a schedule for cron, systemd or Kubernetes that runs `winnow audit CONFIG` every night.
 
     Nights do not overlap and are stopped at their deadline. cron and systemd start them in the
-    current folder. kubernetes is a CronJob that creates one RayJob per night; kuberay is a
-    RayCronJob, which is alpha. Nights that a clock change skips, delays or starts twice are named.
+    current folder. --to kubernetes prints a CronJob that creates one RayJob per night, --to kuberay
+    a RayCronJob, which is alpha. Nights that a clock change skips, delays or starts twice are
+    listed as warnings.
 
     Example: winnow schedule nightly.toml --to kubernetes | kubectl apply -f -
     """

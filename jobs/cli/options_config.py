@@ -16,13 +16,13 @@ config_app = typer.Typer(
 @config_app.command("show", cls=Command, context_settings={"allow_interspersed_args": False})
 def show_config(
     context: typer.Context,
-    command: Annotated[list[str], typer.Argument(help="A command and its options.")],
+    command: Annotated[list[str], typer.Argument(help="A command with settings, and its options.")],
     as_json: Json = False,
 ) -> None:
     """Show every setting of a command as it would take effect, and where each comes from.
 
-    An option beats an environment variable, that beats the file, that beats the default. Nothing
-    is read but the environment and the file.
+    An option beats an environment variable, which beats the file, which beats the default. Only
+    the environment and the file are read.
 
     Example: winnow config show score data/ --config nightly.toml
     """

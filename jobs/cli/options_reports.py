@@ -33,7 +33,14 @@ def report(
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE[,VALUE...]",
-            help="Measure how well scores separate documents with these values from the rest.",
+            help="Measure how well scores separate documents with these values from the rest; or, "
+            "by 'judgement', those judged bad in winnow explore from the good ones.",
+        ),
+    ] = None,
+    judgements: Annotated[
+        str | None,
+        typer.Option(
+            help="File of --separate judgement.  [default: RUN/judgements.parquet]", metavar="FILE"
         ),
     ] = None,
     fail_if: Annotated[
@@ -58,13 +65,14 @@ def report(
 ) -> None:
     """Write RUN/report.html, .json and .md, and print the table by group.
 
-    --fail-if takes corpus_perplexity, bits_per_byte, word_perplexity and the means over documents
-    such as document_perplexity; documents, tokens, bytes, p95(COLUMN), mean(COLUMN),
-    share(CONDITION), between(COLUMN): the share of the differences between its groups; comparisons,
-    and, or, not; numbers like 10k, 2M, 5%. Of groups: group(COLUMN, "VALUE", FIGURE),
-    any(COLUMN, CONDITION). Against --baseline: baseline(FIGURE), increase(FIGURE),
-    decrease(FIGURE). Ends of 95% intervals, so that chance sets off no gate: low(FIGURE),
-    high(FIGURE), as in low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
+    --fail-if compares figures with numbers like 200, 10k, 2M or 5%, joined by and, or, not. Figures
+    are corpus_perplexity, bits_per_byte, word_perplexity and means over documents such as
+    document_perplexity; documents, tokens, bytes; p95(COLUMN), mean(COLUMN), share(CONDITION); and
+    between(COLUMN), the share of the variance of log perplexity between the groups of a column.
+    group(COLUMN, "VALUE", FIGURE) is a figure of one group; any(COLUMN, CONDITION) is true if the
+    condition is true of any group. baseline(FIGURE), increase(FIGURE) and decrease(FIGURE) compare
+    with --baseline. low(FIGURE) and high(FIGURE) are the ends of a 95% interval, which keep chance
+    from failing a run: low(increase(bits_per_byte)) > 2%. What cannot be judged fails.
 
     Example: winnow report runs/first --by source --fail-if 'any(source, p95(perplexity) > 200)'
     """
@@ -76,6 +84,7 @@ def report(
         run,
         by=tuple(by or ()),
         separate=separate,
+        judgements=judgements,
         fail_if=tuple(fail_if or ()),
         baseline=baseline,
         text=not no_text,
@@ -100,7 +109,8 @@ def compare(
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            help="Exit with code 1 if this is true of a run and its baseline; may be repeated."
+            help="Exit with code 1 if this expression is true of a run and its baseline; may be "
+            "repeated."
         ),
     ] = None,
     out: Annotated[
@@ -115,7 +125,7 @@ def compare(
         typer.Option("--partial", help="Also compare incomplete runs, by the parts that exist."),
     ] = False,
     resamples: Annotated[
-        int, typer.Option(min=100, max=10_000, help="Bootstrap resamples for the intervals.")
+        int, typer.Option(min=100, max=10_000, help="Number of bootstrap resamples.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     exit_zero: ExitZero = False,
@@ -124,10 +134,11 @@ def compare(
 ) -> None:
     """Compare runs: datasets, models, checkpoints in order, or last night with tonight.
 
-    Shifts of figures and quantiles with intervals, KS, PSI and Wasserstein distances, by group and,
-    where documents match, document by document. Runs of one model by different rules are refused.
-    Across tokenizers perplexities are not comparable: then bits per byte rank the runs.
-    --fail-if takes what `winnow report --fail-if` does, and psi(perplexity), psi(bits_per_byte).
+    It shows changes of figures and quantiles with intervals, and KS, PSI and Wasserstein distances,
+    by group and, where documents match, document by document. Runs of one model with different
+    scoring settings are refused. Perplexities of different tokenizers are not comparable; bits per
+    byte rank such runs. --fail-if takes the expressions of `winnow report --fail-if`, and
+    psi(perplexity) and psi(bits_per_byte).
 
     Example: winnow compare runs/first runs/second --fail-if 'increase(bits_per_byte) > 5%'
     """
@@ -178,7 +189,7 @@ def explore(
         bool, typer.Option("--no-open", help="Print the address without opening a browser.")
     ] = False,
 ) -> None:
-    """Choose a cut by eye, in a browser page served by this machine.
+    """Choose the cut-offs of a filter by eye, in a browser page served by this machine.
 
     Drag the ends of a band over the distribution of any metric, see what each group keeps, read
     and judge the documents at the edges, and copy the filter command. Ctrl-C stops it.
@@ -203,27 +214,36 @@ def explore(
 def show(
     run: Annotated[str, typer.Argument(help="A run directory.")],
     file: Annotated[
-        str | None, typer.Argument(help="A file of its corpus, as reports name it.")
+        str | None, typer.Argument(help="A file of the run's corpus, as reports name it.")
     ] = None,
     row: Annotated[
-        int | None, typer.Argument(min=0, help="The row in that file, counted from 0.")
+        int | None, typer.Argument(min=0, help="The row in FILE, counted from 0.")
     ] = None,
     doc_id: Annotated[
         str | None, typer.Option("--id", help="The document's id, instead of file and row.")
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Also rank it within its group of this column; may be repeated."),
+        typer.Option(
+            help="Also rank the document within its group of this column; may be repeated."
+        ),
     ] = None,
     corpus: Corpus = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Use the parts that exist of an incomplete run.")
     ] = False,
+    score_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--score-tokens", help="Load the run's model to score its tokens, if need be."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show one document: its scores, its rank among the others, and its text.
 
-    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs.
+    On a terminal, tokens are shaded by how surprising each is, if the run has --token-logprobs or
+    with --score-tokens.
 
     Example: winnow show runs/first web/0001.parquet 42 --by source
     """
@@ -240,6 +260,7 @@ def show(
             by=tuple(by or ()),
             corpus=corpus,
             partial=partial,
+            score_tokens=score_tokens,
             as_json=as_json,
         )
     )
@@ -264,10 +285,10 @@ def filter_corpus(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Rewrite the corpus that a run scored, keeping what every rule given keeps.
+    """Rewrite the corpus that a run scored, with only the documents that every given rule keeps.
 
-    The output has the corpus's file names, columns, row order and codecs, and _filter.json with
-    the cut-offs. Repeat the command to resume if it was stopped.
+    The output has the corpus's file names, columns, row order and codecs, and a _filter.json with
+    the cut-offs. Repeat a stopped command to resume it.
 
     Example: winnow filter runs/first --out filtered/ --percentile 10:90 --within source
     """

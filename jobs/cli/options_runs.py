@@ -17,7 +17,7 @@ class PlanCommand(SettingsCommand):
         *("window_tokens", "context_tokens", "prefix", "long_documents", "min_k_percent", "dtype"),
         *("token_logprobs", "token_ids", "shard_tokens", "reuse"),
     )
-    """What shards, tokens, and the parts that can be taken over depend on."""
+    """Settings that shards, tokens and reusable parts depend on."""
 
     source = ("pipeline.settings.config", "ScoreConfig")
 
@@ -27,7 +27,9 @@ def plan(
     calibrate: Annotated[
         bool,
         typer.Option(
-            "--calibrate", help="Measure the speed of this machine by scoring for half a minute."
+            "--calibrate",
+            help="Measure the speed of this machine by scoring for half a minute at each of a few "
+            "step sizes, and keep the fastest.",
         ),
     ] = False,
     config: Annotated[
@@ -36,10 +38,10 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what scoring a corpus would take: files, rows, bytes, shards, tokens, hours, money.
+    """Show what scoring a corpus would take: files, rows, bytes, shards, tokens, hours and cost.
 
-    Reads only footers; with --model also a sample of the documents, to estimate the tokens. With
-    --reuse, tokens, hours and money are of what that run does not have yet.
+    It reads only footers, and with --model also a sample of the documents to estimate the tokens.
+    With --reuse, tokens, hours and cost cover only what that run has not scored yet.
 
     Example: winnow plan data/ --model HuggingFaceTB/SmolLM2-135M --calibrate
     """
@@ -61,10 +63,10 @@ def status(
     ] = 5.0,
     as_json: Json = False,
 ) -> None:
-    """Show how far a run is: shards and rows done, who runs it, what was given up.
+    """Show the progress of a run: shards and rows done, its process, and what was given up.
 
-    --watch works on any machine that sees the run, and adds speed and time left; off a terminal it
-    prints a line per change, with --json an object per update.
+    --watch works on any machine that can read the run, and adds speed and time left. If the output
+    is not a terminal it prints one line per change, and with --json one object per update.
 
     Example: winnow status runs/first --watch
     """
@@ -86,7 +88,7 @@ def gc(
 ) -> None:
     """Remove the unfinished files that killed workers left in a run.
 
-    They are never read; they only take space. Example: winnow gc runs/first --dry-run
+    These files are never read and only take space. Example: winnow gc runs/first --dry-run
     """
     from jobs.cli.runs import remove_and_print
 
@@ -116,10 +118,11 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check that a run is whole and that its scores are true.
+    """Check that a run is whole and that its scores are correct.
 
-    Integrity: every input row once and in order, page checksums, fingerprints, totals, the corpus
-    unchanged. Truth: a sample rescored with a plain transformers float32 forward pass.
+    It checks that every input row is there once and in order, page checksums, fingerprints, totals,
+    and that the corpus is unchanged. Then it rescores a sample of documents with a plain float32
+    forward pass of transformers and compares.
 
     Example: winnow verify runs/first --sample 50
     """
@@ -156,10 +159,10 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check whether this machine is fit to score, and say what to do where it is not.
+    """Check whether this machine can score, and say how to fix what is missing.
 
     With --gpu no GPU is needed, and no weights: whether the model fits, on how many, and the sizes
-    of its engine. Exit code 1 if there is a problem.
+    of its engine. The exit code is 1 if there is a problem.
 
     Example: winnow doctor --model HuggingFaceTB/SmolLM2-135M
     """

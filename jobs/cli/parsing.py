@@ -27,7 +27,7 @@ def _shared_options(
             envvar="WINNOW_COLOR",
             callback=choose_color,
             expose_value=False,
-            help="Colours: auto is on a terminal, unless NO_COLOR is set.",
+            help="When to print colours: auto is on a terminal, unless NO_COLOR is set.",
         ),
     ] = "auto",
 ) -> None:
@@ -62,9 +62,9 @@ class SettingsCommand(Command):
     """
 
     source: tuple[str, str]
-    """The module of the model, and its name."""
+    """Module and name of the settings model."""
     only: tuple[str, ...] = ()
-    """The fields that are options; all if none is named."""
+    """Fields of the model that are options; all of them if none is named."""
     _params: list[Any]
     _settings: list[Any] | None
 

@@ -4,6 +4,7 @@ Owns what is printed, and measuring an engine if asked.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pipeline.engine.protocol import Model, Tokenizer
 from pipeline.engine.rules import ScoringRules
 from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.errors import ConfigError
-from pipeline.planning.calibration import Calibration
+from pipeline.planning.calibration import Trial, calibrate, fastest
 from pipeline.planning.cost import Cost, PlanConfig, Span, WorkerKind, cost_of, load_plan_config
 from pipeline.planning.estimate import Estimate, Quantity, Sample
 from pipeline.planning.identity import asked_engine
@@ -38,6 +39,7 @@ from pipeline.settings.loading import has_table, load_settings, read_table
 
 GUESS = f"{BYTES_PER_TOKEN} bytes per token, of {TEXT_BYTES}"
 THIS_MACHINE = "this machine"
+STEP = "step_tokens"
 
 
 def print_plan(
@@ -71,7 +73,7 @@ def print_plan(
     unreadable = dict(plan.unreadable)
     estimate: Estimate | None = None
     costs: list[Cost] = []
-    speed: Calibration | None = None
+    trials: list[Trial] = []
     if config.model:
         backend = backend_for(config.model)
         model = backend.load_model(config)
@@ -80,7 +82,7 @@ def print_plan(
         if config.reuse is not None:
             kept, reason = find_reuse(config, plan, model, rules)
             facts |= reused_facts(kept, reason)
-        estimate, costs, speed = _priced(
+        estimate, costs, trials = _priced(
             config, prices, plan, model, rules, kept, calibrating=calibrating
         )
         unreadable |= estimate.unreadable
@@ -92,7 +94,11 @@ def print_plan(
                 "estimated_tokens": _tokens(plan, estimate),
                 "source": estimate.source if estimate else GUESS,
                 "estimate": estimate.model_dump() if estimate else None,
-                "calibration": speed.model_dump() if speed else None,
+                "calibration": fastest(trials).speed.model_dump() if trials else None,
+                "trials": [
+                    {STEP: one.settings.max_num_batched_tokens, **one.speed.model_dump()}
+                    for one in trials
+                ],
                 "costs": [cost.model_dump() for cost in costs],
                 "unreadable": unreadable,
             }
@@ -101,7 +107,7 @@ def print_plan(
         facts["file_bytes"] = size(facts["file_bytes"])
         facts["text_bytes"] = f"{size(plan.text_bytes)}: {TEXT_BYTES}"
         reused = bool(facts.get("rows_reused"))
-        print_facts(facts | _words(plan, estimate, speed, reused=reused), as_json=False)
+        print_facts(facts | _words(plan, estimate, trials, reused=reused), as_json=False)
         if costs:
             print_table(_table(costs), screen.data())
     print_unreadable(unreadable)
@@ -133,7 +139,7 @@ def _priced(
     reused: Sequence[Shard],
     *,
     calibrating: bool,
-) -> tuple[Estimate, list[Cost], Calibration | None]:
+) -> tuple[Estimate, list[Cost], list[Trial]]:
     """The tokens of a plan, and what they come to on each kind of worker; this machine last."""
     messages = screen.messages()
     trusted = config.trust_remote_code
@@ -145,26 +151,28 @@ def _priced(
         cost_of(estimate.prompt_tokens, name, kind, currency=prices.currency)
         for name, kind in prices.workers.items()
     ]
-    speed = None
+    trials: list[Trial] = []
     if calibrating:
         with quiet(), messages.status("Measuring this machine"):
-            speed = _calibrate(config, model, rules, tokenizer, sample)
+            trials = _calibrate(config, model, rules, tokenizer, sample)
+        speed = fastest(trials).speed
         kind = WorkerKind(tokens_per_second=speed.tokens_per_second)
         tokens, currency = estimate.prompt_tokens, prices.currency
         costs.append(cost_of(tokens, THIS_MACHINE, kind, spread=speed.spread, currency=currency))
-    return estimate, costs, speed
+    return estimate, costs, trials
 
 
 def _calibrate(
     config: ScoreConfig, model: Model, rules: ScoringRules, tokenizer: Tokenizer, sample: Sample
-) -> Calibration:
-    from pipeline.planning.calibration import calibrate
-
-    engine = backend_of(rules).engine(asked_engine(config, model, rules))
-    try:
-        return calibrate(engine, tokenizer, rules, sample, vocab_size=model.vocab_size)
-    finally:
-        engine.close()
+) -> list[Trial]:
+    backend, trials = backend_of(rules), list[Trial]()
+    for settings in backend.variants(asked_engine(config, model, rules)):
+        with closing(backend.engine(settings)) as engine:
+            speed = calibrate(engine, tokenizer, rules, sample, vocab_size=model.vocab_size)
+        trials.append(Trial(settings, speed))
+    if len(trials) > 1:
+        backend.prefer(fastest(trials).settings)
+    return trials
 
 
 def _tokens(plan: CorpusPlan, estimate: Estimate | None) -> int:
@@ -172,22 +180,34 @@ def _tokens(plan: CorpusPlan, estimate: Estimate | None) -> int:
 
 
 def _words(
-    plan: CorpusPlan, estimate: Estimate | None, speed: Calibration | None, *, reused: bool
+    plan: CorpusPlan, estimate: Estimate | None, trials: list[Trial], *, reused: bool
 ) -> dict[str, Any]:
     """The estimate and its sources, as names and values."""
     found: dict[str, Any] = {"estimated_tokens": _tokens(plan, estimate)}
     if estimate is None:
-        return found | {"source": f"{GUESS}; --model counts a sample"}
+        return found | {"source": f"{GUESS}; with --model a sample is counted"}
     found["estimated_tokens"] = _quantity(estimate.tokens)
     found["prompt_tokens"] = f"{_quantity(estimate.prompt_tokens)}, prefixes and context included"
     found["windows"] = _quantity(estimate.windows)
     found["source"] = estimate.source + ("; reused rows are not counted" if reused else "")
-    if speed is not None:
+    if trials:
+        chosen, speed = fastest(trials)
         found["calibration"] = (
             f"{number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)} over "
-            f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; start-up not counted"
+            f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; without start-up"
         )
+        if len(trials) > 1:
+            tried = ", ".join(map(_trial, trials))
+            found[STEP] = (
+                f"{count(chosen.max_num_batched_tokens)}, of {tried}; engines of this model on "
+                "this machine take it from now on"
+            )
     return found
+
+
+def _trial(one: Trial) -> str:
+    speed, tokens = one.speed, one.settings.max_num_batched_tokens
+    return f"{count(tokens)} ({number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)})"
 
 
 def _quantity(found: Quantity) -> str:

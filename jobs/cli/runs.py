@@ -28,8 +28,8 @@ from pipeline.runs.store import RunStore
 from pipeline.schema import Shard
 from pipeline.settings.config import ScoreConfig
 
-TEXT_BYTES = "uncompressed bytes of the text column, encoding included"
-"""From footers; neither the size of the texts nor that of the files."""
+TEXT_BYTES = "uncompressed bytes of the text column as encoded in Parquet"
+"""What the figure is, as footers have it: neither the size of the texts nor that of the files."""
 
 
 def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
@@ -61,10 +61,10 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         what = failure.get("file") or f"shard {failure.get('shard')}"
         messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
     if success is None:
-        messages.print("Run the same command again to retry what was not scored.")
+        messages.print("Run the same command again to retry the documents that were not scored.")
     else:
         totals = success.totals
-        what = "scored" if outcome.num_shards_scored else "had already scored"
+        what = "scored" if outcome.num_shards_scored else "the run had already scored"
         counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
         if outcome.manifest.reuse is not None:
             counts += f"; {success.num_rows_reused:,} of the documents reused"

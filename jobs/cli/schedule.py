@@ -29,11 +29,13 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
     folder = Path.cwd()
     config = load_schedule(file)
     if install and uninstall:
-        raise ConfigError("--install and --uninstall contradict each other")
+        raise ConfigError(
+            "--install and --uninstall contradict each other", hint="give one of them"
+        )
     if (install or uninstall) and target in ("kubernetes", "kuberay"):
         verb = "apply" if install else "delete"
         raise ConfigError(
-            f"--to {target} cannot be installed or removed here: it is printed",
+            f"a schedule for {target} is only printed: winnow cannot install or remove it",
             hint=f"winnow schedule {file.name} --to {target} | kubectl {verb} -f -",
         )
     if uninstall:

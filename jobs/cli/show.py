@@ -1,8 +1,12 @@
 """What `winnow show` prints: a document's scores, its place, and its text shaded by surprise."""
 
+from typing import Any
+
 from rich.text import Text
 
 from jobs.console import screen
+from jobs.console.quiet import quiet
+from pipeline.library import Scorer
 from pipeline.rendering.formats import count, number, share
 from pipeline.rendering.page import Page, Section
 from pipeline.rendering.shading import legend, readable, shaded
@@ -12,7 +16,7 @@ from pipeline.reports.document import ShownDocument, show_document
 from pipeline.reports.document_text import NO_LOGPROBS
 
 MOST_CHARACTERS = 20_000
-"""Of a text on a terminal, which a book would scroll away; a pipe takes all."""
+"""Characters of a text that are shown on a terminal; a pipe gets all of them."""
 
 
 def show_and_print(
@@ -24,11 +28,27 @@ def show_and_print(
     by: tuple[str, ...],
     corpus: str | None,
     partial: bool,
+    score_tokens: bool,
     as_json: bool,
 ) -> int:
     """Find a document and print it. The exit code: 1 if its text is not to be had."""
-    with screen.messages().status("Reading scores"):
-        found = show_document(run, file, row, doc_id=doc_id, by=by, corpus=corpus, partial=partial)
+    with screen.messages().status("Reading scores") as status:
+
+        def score_text(text: str) -> dict[str, Any]:
+            status.update("Loading the run's model to score the tokens")
+            with quiet(), Scorer.of_run(run) as scorer:
+                return scorer.score([text]).row(0, named=True)
+
+        found = show_document(
+            run,
+            file,
+            row,
+            doc_id=doc_id,
+            by=by,
+            corpus=corpus,
+            partial=partial,
+            score_text=score_text if score_tokens else None,
+        )
     if as_json:
         print(found.model_dump_json(indent=2))
     else:
@@ -54,7 +74,7 @@ def _to_page(found: ShownDocument) -> Page:
         if value is not None
     ]
     places = Table(
-        columns=("place among", Words("metric"), "value", "percentile", "lower", "higher"),
+        columns=("rank among", Words("metric"), "value", "percentile", "lower", "higher"),
         rows=[
             (
                 "all scored" if one.by is None else f"{one.by} {one.group}",
@@ -101,7 +121,7 @@ def _say_what_is_missing(found: ShownDocument) -> None:
         screen.say(f"No text: {found.text_missing}{hint if scored else ''}", "yellow")
     elif found.tokens is None and found.places:
         hint = (
-            ": winnow score --token-logprobs, into a new run, stores them"
+            ": --score-tokens scores them now, winnow score --token-logprobs stores them"
             if found.tokens_missing == NO_LOGPROBS
             else ""
         )

@@ -86,9 +86,9 @@ def _planned(store: RunStore, interval: float, messages: Console) -> Manifest:
             # The plan may have appeared since it was looked for.
             return store.require_manifest()
         holder = read_holder(store.root)
-        waiting = "no run yet; waiting for winnow score to start it"
+        waiting = "there is no run yet; waiting for winnow score to start one"
         if holder is not None and is_alive(holder):
-            waiting = f"is not planned yet; waiting for {holder}, who is starting engines"
+            waiting = f"the run is not planned yet; waiting for {holder}, which is starting engines"
         if waiting != told:
             messages.print(f"{plain(store.location)}: {plain(waiting)}")
         told = waiting
@@ -103,7 +103,7 @@ def require_planned(store: RunStore) -> Manifest:
     if holder is not None and is_alive(holder):
         raise RunError(
             f"{store.location} is not planned yet: {holder} is starting engines",
-            hint="the plan is written once the model is loaded; --watch waits for it",
+            hint="the plan is written once the model is loaded; wait for it with --watch",
         )
     return manifest or store.require_manifest()
 

@@ -28,11 +28,11 @@ from pipeline.errors import UsageError, WinnowError, first_line, missing_extra
 INTERRUPTED = 130
 TERMINATED = 143
 OUTPUT_CLOSED = 141
-"""As a program that SIGPIPE ended: the reader of its output closed the pipe."""
+"""The exit code of a program that SIGPIPE ended: the reader closed the output pipe."""
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 done with findings, or with something given up and recorded; 2 the "
-    "request cannot be carried out; 130 and 143 interrupted and terminated, 141 the output "
-    "pipe closed: run it again."
+    "Exit codes: 0: done. 1: done with findings, or with something given up and recorded. 2: the "
+    "request cannot be carried out. 130 (interrupted), 143 (terminated) and 141 (output pipe "
+    "closed): run the command again."
 )
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
@@ -96,7 +96,7 @@ def _have_a_home() -> None:
         home = tempfile.mkdtemp(prefix="winnow-home-")
         atexit.register(shutil.rmtree, home, ignore_errors=True)
         os.environ["HOME"] = home
-        screen.say("Warning: HOME is not set: nothing is cached beyond this command", "yellow")
+        screen.say("Warning: HOME is not set: caches are lost when this command ends", "yellow")
 
 
 def run_command(command: Callable[[], Any]) -> NoReturn:
@@ -160,12 +160,12 @@ def _report_error(error: Exception) -> int:
         code = UsageError.exit_code if error.errno in USAGE_ERRNOS else 1
         where = error.filename or ("stdout" if _stdout_fails() else None)
         what = f"{where}: {error.strerror}" if where else error.strerror
-        hint = "fix that and run the same command again; what is finished is kept"
+        hint = "fix the cause and run the same command again; what is finished is kept"
         if code == UsageError.exit_code:
-            hint = "choose another location, or fix that one"
+            hint = "choose another location, or check its permissions"
     else:
         code, what = 1, f"{type(error).__name__}: {first_line(error)}"
-        hint = "this is a bug in Winnow; WINNOW_DEBUG=1 shows where"
+        hint = "this is a bug in Winnow, please report it; WINNOW_DEBUG=1 shows where"
     with contextlib.suppress(BrokenPipeError):
         screen.say(f"Error: {what}", style="bold red")
         if hint:

@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline.rendering.escaping import plain
 
 AS_WIDE_AS_NEEDED = 1 << 20
-"""Columns of what is no terminal: whoever reads a log or a pipe breaks lines as they like."""
+"""Width of output that is not a terminal: readers of a log or a pipe break lines themselves."""
 Color = Literal["auto", "always", "never"]
 _color: Color = "auto"
 

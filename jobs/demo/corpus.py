@@ -23,11 +23,11 @@ ROW_GROUPS_PER_FILE = 3
 SHORTEST = 400
 LONGEST = 2200
 LONG_TOPIC = "exceptions", "formatstrings", "assignment"
-"""Reference topics taken whole although they need more than one window, the first there is."""
+"""Reference topics that are longer than one window; the first that exists is taken whole."""
 
 
 NOISE = "shuffled words", "random characters", "base64"
-"""The sources that are noise, not language."""
+"""Sources that are noise instead of language."""
 
 
 class Row(NamedTuple):

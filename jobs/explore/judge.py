@@ -9,13 +9,14 @@ from typing import Any, Literal, cast, get_args
 
 import polars as pl
 
-from jobs.explore.queries import Queries, Words, told_of
+from jobs.explore.queries import Queries, told_of
+from jobs.explore.words import Words
 from pipeline.errors import ConfigError
 from pipeline.explore.estimate import Aim, Proposal, Quality
 from pipeline.explore.examples import read_document
-from pipeline.explore.judgements import Key
 from pipeline.explore.judging import Judging, Scope
 from pipeline.explore.rule import Decision
+from pipeline.runs.judgements import Key
 
 SAID = {"good": True, "bad": False, "unsure": None}
 
@@ -59,7 +60,7 @@ class JudgeQueries:
         except ValueError:
             share = -1.0
         if aim not in get_args(Aim) or side not in ("low", "high") or not 0 < share <= 1:
-            raise ConfigError("an aim is a percentage above 0, at most 100")
+            raise ConfigError("the target must be a percentage above 0 and at most 100")
         decision, end = self._decision(words), cast(Literal["low", "high"], side)
         pair = self._judging.propose(decision, end, cast(Aim, aim), share)
         likely, sure = (_told(one) for one in pair)
@@ -68,12 +69,12 @@ class JudgeQueries:
     def judge(self, words: Words) -> dict[str, Any]:
         """Save what is said of a document."""
         if words.get("said") not in SAID:
-            raise ConfigError("a document is good, bad or unsure")
+            raise ConfigError("a judgement must be good, bad or unsure")
         file, row = self._queries.locator(words)
         own = self._run.rows().filter(pl.col("file") == file, pl.col("row") == row)
         found = own.select("text_hash").head(1).collect(engine="streaming")["text_hash"].to_list()
         if not found or found[0] is None:
-            raise ConfigError("there is no text to judge")
+            raise ConfigError("this document has no text to judge")
         drawn_by = self._decision(words).asked.metric if words.get("drawn") == "yes" else None
         key = Key(file, row, found[0])
         self._judging.judge(key, SAID[words["said"]], drawn_by=drawn_by)

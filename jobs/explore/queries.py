@@ -8,33 +8,34 @@ than three in turn.
 import asyncio
 import json
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 from starlette.requests import Request
 
+from jobs.explore.engine import EngineProcess
 from jobs.explore.export import as_command, as_toml
 from jobs.explore.shown import fit
+from jobs.explore.words import Words, bands, number, one_of, whole
 from pipeline.errors import ConfigError
 from pipeline.explore.bins import CELL_COLUMNS, Bins, fill_bins
 from pipeline.explore.cache import cached_bins
-from pipeline.explore.examples import Place, find_examples, read_document
-from pipeline.explore.judgements import Judgement, Judgements, Key
-from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, count_kept, decide, exported
+from pipeline.explore.examples import Place, Whole, find_examples, read_document
+from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, decide, exported, of_groups
 from pipeline.explore.run import ExploredRun
-from pipeline.filters.record import Sizes
 from pipeline.rendering.shading import EDGES, shade
 from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
 from pipeline.reports.groups import Grouping
 from pipeline.reports.sorting import sorts_by
-from pipeline.schema import METRICS
+from pipeline.runs.judgements import Judgement, Judgements, Key
+from pipeline.schema import SCORED
 
 T = TypeVar("T")
 REMEMBERED = 32
 LARGEST_ROW = 2**63 - 1
-Words = Mapping[str, str]
 
 
 class Superseded(Exception):
@@ -47,6 +48,7 @@ class Queries:
     def __init__(self, run: ExploredRun, by: str | None, kept: Judgements) -> None:
         self.run = run
         self.kept = kept
+        self.engine = EngineProcess(run.store.location, run.manifest)
         self.by = by
         """The column that is grouped by at first."""
         self._one_at_a_time = asyncio.Lock()
@@ -55,31 +57,34 @@ class Queries:
         self._narrowed: dict[tuple[str, str | None, str], Bins] = {}
         self._sorted: dict[str | None, str] = {}
 
-    async def ask(self, request: Request, question: Callable[[Words], T], words: Words) -> T:
+    async def ask(self, request: Request, question: Callable[[Words], Any], words: Words) -> Any:
         """The answer, once earlier questions are answered. Raises Superseded, and as it does."""
+        if iscoroutinefunction(question):
+            return await question(words)
+
+        def answer() -> Any:
+            self.run.rows()  # finds a part that was written anew
+            return question(words)
+
         if question in (self.about, self.document, self.tokens):
             # Short, but for a tokenizer that takes seconds to load: no count waits for that.
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
         async with self._one_at_a_time:
             if await request.is_disconnected():
                 raise Superseded
-            return await asyncio.to_thread(question, words)
+            return await asyncio.to_thread(answer)
 
     def about(self, _: Words) -> dict[str, Any]:
         """What the page says of the run, and offers."""
         run, manifest = self.run, self.run.manifest
         return {
             "run": run.store.location,
-            "run_id": manifest.run_id,
             "corpus": manifest.corpus,
             "model": manifest.model.name,
             "documents": manifest.num_rows,
             "is_partial": not run.parts.is_complete,
             "no_texts": run.corpus_fault,
-            "metrics": [
-                {"name": name, "meaning": METRICS[name].meaning if name in METRICS else ""}
-                for name in run.metrics
-            ],
+            "metrics": run.metrics,
             "columns": run.columns,
             "by": self.by,
             "judgements": {"file": self.kept.location, "number": len(self.kept)},
@@ -98,8 +103,7 @@ class Queries:
         found = self.bins_of(metric, by)
         narrowing = Narrowing.of(self.run, where)
         if where is not None and narrowing is not None:
-            whole, holds = found, narrowing.holds
-            groups = Grouping(by, whole.groups)
+            holds, groups = narrowing.holds, Grouping(by, found.groups)
             found = _remembered(
                 self._narrowed,
                 (metric, by, where),
@@ -110,21 +114,27 @@ class Queries:
     def count(self, words: Words) -> dict[str, Any]:
         """What a rule keeps, exactly, and the rule to take away."""
         asked = self.asked(words)
-        mix = count_kept(self.run, self.decision(asked), self._groups(asked))
+        mix = self.run.prepared.mix(self.decision(asked).selection, by=asked.by)
         found: dict[str, Any] = {
             "before": mix.before.model_dump(),
             "after": mix.after.model_dump(),
-            "groups": [
-                [_numbers(before), _numbers(after)] for before, after in mix.groups.values()
-            ],
+            "groups": of_groups(mix, self._groups(asked)) if asked.by else [],
             "unscored": mix.unscored,
             "command": None,
             "toml": None,
+            "file": asked.file,
         }
         if asked.has_rule:
             settings = exported(self.run, asked)
             found |= {"command": as_command(settings), "toml": as_toml(settings)}
         return found
+
+    def cutoffs(self, words: Words) -> bytes:
+        """The file that the rule reads, where each group has a band of its own."""
+        table = self.decision(self.asked(words)).table
+        if table is None:
+            raise ConfigError("no group has a band of its own")
+        return table.model_dump_json(indent=1, exclude_defaults=True).encode()
 
     def examples(self, words: Words) -> dict[str, Any]:
         """Documents on both sides of a rule."""
@@ -136,8 +146,8 @@ class Queries:
             self.decision(asked),
             cast(Place, place),
             groups=self._groups(asked),
-            group=_whole(words, "group"),
-            seed=_whole(words, "seed") or 0,
+            group=whole(words, "group"),
+            seed=whole(words, "seed") or 0,
         )
         files = {file.path: at for at, file in enumerate(self.run.manifest.files)}
         told = asdict(found)
@@ -153,22 +163,41 @@ class Queries:
     def document(self, words: Words) -> dict[str, Any]:
         """One document whole."""
         file, row = self.locator(words)
-        whole = read_document(self.run, file, row)
-        told = {"text": whole.text, "missing": whole.missing, "scores": whole.scores}
+        found = read_document(self.run, file, row)
+        told = {"text": found.text, "missing": found.missing, "scores": found.scores}
         return {"file": file, "row": row, **told}
 
     def tokens(self, words: Words) -> dict[str, Any]:
         """Its tokens with their log-probabilities and how dark each is, or why there are none."""
-        whole = read_document(self.run, *self.locator(words))
-        found, missing = read_tokens(self.run.manifest, whole.text, whole.row)
-        if missing == NO_LOGPROBS:
-            missing += "; scores that have them are made with winnow score --token-logprobs"
+        document = read_document(self.run, *self.locator(words))
+        told = self._shades(document, document.row)
+        if told["missing"] != NO_LOGPROBS:
+            return told
+        lacks = self.engine.missing
+        if lacks is not None:
+            told["missing"] += f"; {lacks}"
+            return told
+        model = self.run.manifest.model.name
+        return {**told, "scorer": {"model": model, "is_loaded": self.engine.is_loaded}}
+
+    async def score(self, words: Words) -> dict[str, Any]:
+        """The same of a run that did not store them, by its model, which is loaded if need be."""
+        at = self.locator(words)
+        document = await asyncio.to_thread(read_document, self.run, *at)
+        if document.text is None or document.row["status"] not in SCORED:
+            return self._shades(document, document.row)
+        scored = await self.engine.score(document.text)
+        told = await asyncio.to_thread(self._shades, document, {**document.row, **scored})
+        return {**told, "nll": scored["nll"], "stored_nll": document.row["nll"]}
+
+    def _shades(self, document: Whole, row: dict[str, Any]) -> dict[str, Any]:
+        found, missing = read_tokens(self.run.manifest, document.text, row)
         spans = [[one.text, shade(one.nll), one.logprobs] for one in found or ()]
         return {"tokens": spans, "missing": missing, "edges": EDGES}
 
     def sorts(self, words: Words) -> dict[str, Any]:
         """What the score sorts by, besides any quality."""
-        by = _one_of(self.run.columns, words, "by")
+        by = one_of(self.run.columns, words, "by")
         columns = () if by is None else (by,)
         location = self.run.store.location
 
@@ -188,10 +217,10 @@ class Queries:
 
     def _metric_and_column(self, words: Words) -> tuple[str, str | None]:
         # By their places: a name that a page shows need not be the column's to the letter.
-        metric = _one_of(self.run.metrics, words, "metric")
+        metric = one_of(self.run.metrics, words, "metric")
         if metric is None:
-            raise ConfigError("no metric is named")
-        return metric, _one_of(self.run.columns, words, "by")
+            raise ConfigError("the request names no metric")
+        return metric, one_of(self.run.columns, words, "by")
 
     def asked(self, words: Words) -> Asked:
         """The rule that a question is of. Raises ConfigError."""
@@ -199,10 +228,15 @@ class Queries:
         unit = words.get("unit", "value")
         if unit not in get_args(Unit):
             raise ConfigError(f"unknown unit '{unit}'")
-        if unit == "within" and by is None:
-            raise ConfigError("percentiles inside each group need a column")
-        low, high = (_number(words, name) for name in ("low", "high"))
-        return Asked(metric, by, cast(Unit, unit), low, high, words.get("where") or None)
+        if unit in ("within", "each") and by is None:
+            raise ConfigError("cut-offs in each group need a column to group by")
+        band = (number(words.get("low")), number(words.get("high")))
+        asked = Asked(metric, by, cast(Unit, unit), *band, words.get("where") or None)
+        if unit == "each":
+            own = bands(words.get("own"))
+            each = tuple((name, own.get(i, band)) for i, name in enumerate(self._groups(asked)))
+            asked = replace(asked, each=each)
+        return asked
 
     def decision(self, asked: Asked) -> Decision:
         """The same with its cut-offs, found once."""
@@ -238,25 +272,3 @@ def _remembered(memory: dict[K, T], key: K, make: Callable[[], T]) -> T:
         if len(memory) > REMEMBERED:
             del memory[next(iter(memory))]
     return memory[key]
-
-
-def _numbers(sizes: Sizes) -> list[int]:
-    return [sizes.documents, sizes.tokens, sizes.bytes]
-
-
-def _whole(words: Words, name: str) -> int | None:
-    word = words.get(name, "")
-    return int(word) if word.isascii() and word.isdecimal() else None
-
-
-def _one_of(names: list[str], words: Words, name: str) -> str | None:
-    at = _whole(words, name)
-    return names[at] if at is not None and at < len(names) else None
-
-
-def _number(words: Words, name: str) -> float | None:
-    word = words.get(name)
-    try:
-        return float(word) if word else None
-    except ValueError:
-        raise ConfigError(f"{word!r} is not a number") from None

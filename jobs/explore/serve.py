@@ -23,7 +23,7 @@ from pipeline.errors import UsageError, named
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TOKEN_BYTES = 24
 GRACE_SECONDS = 1
-"""What an answer that is under way at the end has left."""
+"""Seconds that a response in progress has left when the server stops."""
 
 
 def open_port(host: str, port: int) -> socket.socket:

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.rendering.escaping import UNFIT
 
 LAYOUT = "\n\t"
-"""Characters of control that a page lays out."""
+"""Control characters that a page uses for layout."""
 
 
 def fit(value: Any) -> Any:

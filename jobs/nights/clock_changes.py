@@ -31,9 +31,9 @@ class OddNight(NamedTuple):
     """A night that does not start exactly once at its time, because the clocks change."""
 
     planned: datetime
-    """The first time that the schedule names on that day, without a zone."""
+    """The first time that the schedule names on that day, without a time zone."""
     exists: bool
-    """False if the clocks jump over that time, True if it comes twice."""
+    """False if the clocks skip this time, True if it occurs twice."""
     starts: tuple[datetime, ...]
 
 

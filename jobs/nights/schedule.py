@@ -139,5 +139,5 @@ def _systemd_word(word: str) -> str:
 
 def _one_line(text: str) -> str:
     if not text.isprintable():
-        raise ConfigError(f"a path in {text!r} cannot be put in a schedule")
+        raise ConfigError(f"a schedule cannot hold the line break or control character in {text!r}")
     return text

@@ -30,7 +30,7 @@ from pipeline.settings.names import near_name
 LONGEST_NAME = 30
 """KubeRay takes 47 characters, and a CronJob adds eleven."""
 DATA_FOLDER = "/data"
-"""Where pods have the volume_claim; also in templates/pod.yaml.j2."""
+"""Mount point of volume_claim in pods; templates/pod.yaml.j2 has it, too."""
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 

@@ -23,7 +23,7 @@ def install_cron(config: ScheduleConfig, file: Path, folder: Path) -> str:
     cron_tz = needs_cron_tz(config)
     if cron_tz and "cronie" not in _run("crontab", "-V", may_fail=True):
         raise ConfigError(
-            f"cron uses this machine's time zone, {machine_zone() or 'unknown'}, not by "
+            f"cron on this machine starts by its time zone ({machine_zone() or 'unknown'}), not by "
             f"time_zone = {config.time_zone!r}",
             hint="--to systemd takes any time zone; or set cron and time_zone to this machine's",
         )
@@ -31,7 +31,7 @@ def install_cron(config: ScheduleConfig, file: Path, folder: Path) -> str:
     kept = _without_block(_crontab(), config.name)
     begin, end = _marks(config.name)
     _run("crontab", "-", text=f"{kept}{begin}\n{line.rstrip()}\n{end}\n")
-    return f"{config.name} is in the crontab"
+    return f"{config.name} was added to the crontab"
 
 
 def uninstall_cron(config: ScheduleConfig) -> str:
@@ -39,7 +39,7 @@ def uninstall_cron(config: ScheduleConfig) -> str:
     before = _crontab()
     after = _without_block(before, config.name)
     if after == before:
-        return f"{config.name} is not in the crontab"
+        return f"{config.name} is not in the crontab: nothing to remove"
     _run("crontab", "-", text=after)
     return f"{config.name} was removed from the crontab"
 
@@ -54,8 +54,8 @@ def install_systemd(config: ScheduleConfig, file: Path, folder: Path) -> str:
     _run("systemctl", "--user", "daemon-reload")
     _run("systemctl", "--user", "enable", "--now", f"{config.name}.timer")
     return (
-        f"{config.name}.timer is on in {units}; loginctl enable-linger lets it run while you are "
-        "logged out"
+        f"{config.name}.timer is enabled in {units}; loginctl enable-linger lets it run while you "
+        "are logged out"
     )
 
 
@@ -63,7 +63,7 @@ def uninstall_systemd(config: ScheduleConfig) -> str:
     """Stop the timer and delete the units; what was done."""
     units = [_units_folder() / f"{config.name}.{kind}" for kind in ("timer", "service")]
     if not any(unit.exists() for unit in units):
-        return f"{config.name} is not among the units in {_units_folder()}"
+        return f"{config.name} is not among the units in {_units_folder()}: nothing to remove"
     _run("systemctl", "--user", "disable", "--now", f"{config.name}.timer", may_fail=True)
     for unit in units:
         unit.unlink(missing_ok=True)
@@ -134,5 +134,5 @@ def _run(*command: str, text: str | None = None, may_fail: bool = False) -> str:
 def _no_program(name: str) -> ConfigError:
     return ConfigError(
         f"{name} is not installed on this machine",
-        hint="without --install the schedule is printed, for another machine",
+        hint="leave out --install to print the schedule for another machine",
     )

@@ -44,7 +44,8 @@ def dashboard_url(address: str) -> str:
     if parts.username or parts.password:
         raise UsageError(
             f"the address of {parts.hostname} has a password in it",
-            hint="Ray has token authentication: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
+            hint="remove the password; Ray authenticates by token: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH",
         )
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
@@ -91,7 +92,7 @@ def keep_token_private() -> str | None:
     if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         path = Path(named)
         if path.is_file() and path.stat().st_mode & stat.S_IROTH:
-            return f"everyone on this machine can read the token in {path}: chmod 600 it"
+            return f"everyone on this machine can read the token in {path}: run chmod 600 {path}"
         return None
     path = Path.home() / ".ray" / "auth_token"
     try:
@@ -106,7 +107,7 @@ def keep_token_private() -> str | None:
         os.fchmod(file, 0o600)
     finally:
         os.close(file)
-    return f"others could read the token in {path}: it is private now (mode 600)"
+    return f"others could read the token in {path}: the file is private now (mode 600)"
 
 
 def refuse_secrets(texts: dict[str, str], where: str) -> None:

@@ -38,11 +38,11 @@ class WorkerSize:
     fewest: int
     """Engines to wait for before the first shard is dispatched."""
     most: int
-    """Engines to ask for; those that find no room start as machines join."""
+    """Engines to request; those for which there is no room start as machines join."""
     num_cpus: float
     num_gpus: float
     num_threads: int | None
-    """Threads of a CPU engine; None on a GPU."""
+    """Threads per CPU engine; None on a GPU."""
 
 
 @contextlib.contextmanager
@@ -69,8 +69,10 @@ def _connected(address: str | None) -> Iterator[None]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             if "Version mismatch" in str(error):
                 raise UsageError(
-                    f"the cluster at {address} differs: {' '.join(str(error).split())}",
-                    hint="install its Ray and Python here, or run in it: winnow submit -- ...",
+                    f"the cluster at {address} runs another Ray or Python: "
+                    f"{' '.join(str(error).split())}",
+                    hint="install the same versions here, or run on the cluster: winnow submit -- "
+                    "...",
                 ) from error
             raise UsageError(
                 f"no Ray cluster answers at {address}: {first_line(error)}", hint=LOCAL_HINT
@@ -157,7 +159,7 @@ def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
     if not cpus:
         raise UsageError(
             "no machine of the cluster offers a GPU or a CPU to score with",
-            hint="look at `ray status`; start nodes with --num-cpus or --num-gpus above 0",
+            hint="see `ray status`; start nodes with --num-cpus or --num-gpus above 0",
         )
     fewest, most = _range(asked, len(cpus))
     # Up to one engine per machine each gets a machine; more share them.

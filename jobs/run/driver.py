@@ -17,8 +17,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from jobs.run.cluster import WorkerSize
+from jobs.run.engine_errors import take_engine_error
 from jobs.run.isolation import PoisonSearch
-from jobs.run.last_words import take_last_words
 from jobs.run.metrics import RunMetrics
 from jobs.run.pool import POLL_SECONDS, Work, Worker, WorkerPool, get, reason_of
 from jobs.run.worker import SHARDS_IN_FLIGHT, WorkerSettings
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 DEATHS_BEFORE_SEARCH = 2
 NODES_LOST = 20
-"""Machines that a shard may lose before that counts as a failed attempt."""
+"""Times that a shard may lose its machine before a loss counts as a failed attempt."""
 LONGEST_DELAY = 60.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -196,18 +196,18 @@ class Driver:
 
     def _failed(self, work: Work, error: Exception) -> None:
         shard, died = work.shard, isinstance(error, RayActorError)
-        said = take_last_words(self._manifest.run_id, shard) if died else ""
+        said = take_engine_error(self._manifest.run_id, shard) if died else ""
         reason = said or reason_of(error)
         if died and _lost_its_node(error) and self._nodes_lost[shard] < NODES_LOST:
             self._nodes_lost[shard] += 1
-            log.warning("shard %d lost its machine: %s", shard, reason)
+            log.warning("shard %d is scored again, as its machine was lost: %s", shard, reason)
             self._queue.append(work)
             return
         if work.rows is not None:
             if shard not in self._searches:
                 return  # given up meanwhile
             if died:
-                log.warning("shard %d, documents %d to %d: %s", shard, *work.rows, reason)
+                log.warning("shard %d, documents %d to %d failed: %s", shard, *work.rows, reason)
                 self._searches[shard].died(work.rows, said)
                 self._go_on_searching(shard)
             else:
@@ -215,7 +215,7 @@ class Driver:
             return
         self._attempts[shard] += 1
         attempts = self._attempts[shard]
-        log.warning("shard %d, attempt %d: %s", shard, attempts, reason)
+        log.warning("shard %d, attempt %d failed: %s", shard, attempts, reason)
         self._metrics.shard_failed(error, retried=attempts < self._config.max_attempts)
         if attempts >= self._config.max_attempts:
             if isinstance(error, RayTaskError) and _is_full(error.cause):

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from pipeline.runs.manifest import Manifest
 
 FAN_OUT = 8
-"""Parts that a deadly part is cut into, all in flight at once: starting an engine costs more
-than scoring a part."""
+"""Number of pieces that a range of documents that killed an engine is cut into, all in flight at
+once: starting an engine costs more than scoring a piece."""
 CONFIRMATIONS = 2
 """Deaths of a document alone before it is blamed: a machine may die too."""
 FUTILE_DEATHS = 64
@@ -102,11 +102,11 @@ class PoisonSearch:
         said = Counter(filter(None, self.poison.values())).most_common(1)
         reason = f": {said[0][0]}" if said else ""
         if self.is_hopeless:
-            return f"{self._num_deaths} engines died and none of it was scored{reason}"
+            return f"{self._num_deaths} engines died without scoring a document{reason}"
         num = len(self.poison)
-        doubtful = f", {self.num_doubtful:,} of them not tried alone" if self.num_doubtful else ""
-        what = "a document kills" if num == 1 else f"{num:,} documents kill"
-        return f"{what} the engine{doubtful}{reason}"
+        doubtful = f" ({self.num_doubtful:,} not tried alone)" if self.num_doubtful else ""
+        what = f"a document{doubtful} kills" if num == 1 else f"{num:,} documents{doubtful} kill"
+        return f"{what} the engine{reason}"
 
     def record(self, manifest: Manifest, shard: int) -> dict[str, Any]:
         """What of a shard is not scored, for `failed/`."""

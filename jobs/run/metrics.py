@@ -39,7 +39,7 @@ class MetricSpec:
     kind: Literal["counter", "gauge", "histogram"]
     description: str
     labels: tuple[str, ...] = ()
-    """Beside RUN_LABELS, which every metric has."""
+    """Labels in addition to RUN_LABELS, which every metric has."""
 
     @property
     def scraped_names(self) -> frozenset[str]:
@@ -51,7 +51,7 @@ class MetricSpec:
 
 
 RUN_LABELS = ("run", "model")
-"""The id in the run's manifest, and the model as it was asked for."""
+"""The run id of the manifest, and the model as the user named it."""
 
 METRICS = {
     spec.name: spec
@@ -190,7 +190,7 @@ class RunMetrics:
 
     @_swallowed
     def reused(self, num_shards: int) -> None:
-        """Shards were taken over from an earlier run instead of scored."""
+        """Shards were reused from an earlier run instead of scored."""
         self._add("winnow_shards_reused_total", num_shards)
 
     def _metric(self, name: str) -> Any:

@@ -26,9 +26,9 @@ POLL_SECONDS = 0.5
 USAGE_SECONDS = 5.0
 NO_PROGRESS = Progress({}, None)
 IN_ITS_CREATION = "raised in its creation task"
-"""What Ray says of an actor that could not be made, before the traceback."""
+"""Ray's words, before the traceback, for an actor that could not be created."""
 DEATHS_AT_START = 3
-"""Engines that die while loading, before any is up, until the run gives up."""
+"""Engines that may die while loading, before any is up, until the run gives up."""
 
 
 class Work(NamedTuple):
@@ -52,7 +52,7 @@ class Worker:
     """The progress request that is not answered yet."""
     progress: Progress = field(default_factory=lambda: NO_PROGRESS)
     last_progress_at: float = field(default_factory=time.monotonic)
-    """When it last made progress, or was given work."""
+    """When the worker last made progress or was given work."""
     step_tokens: int | None = None
 
     @property
@@ -96,7 +96,7 @@ class WorkerPool:
                     if deaths >= DEATHS_AT_START:
                         raise ClusterError(
                             f"the engine dies while it loads the model: {reason_of(error)}",
-                            hint="check that each machine has enough memory for it",
+                            hint="check that each machine has enough memory for the model",
                         ) from error
             self._check_deadline(fewest=self._size.fewest)
 
@@ -115,7 +115,9 @@ class WorkerPool:
         half = (worker.step_tokens or 0) // 2
         smaller = half >= SMALLEST_STEP
         if smaller:
-            log.warning("out of memory with steps of %d tokens: trying %d", 2 * half, half)
+            log.warning(
+                "out of memory with steps of %d tokens: trying steps of %d tokens", 2 * half, half
+            )
             engine = replace(worker.settings.engine, max_num_batched_tokens=half)
             worker.settings = replace(worker.settings, engine=engine)
         ray.kill(worker.actor)
@@ -132,7 +134,7 @@ class WorkerPool:
                 self._ask_for_progress(worker)
                 self._end_if_stuck(worker)
             except RayActorError as error:
-                log.info("an engine is unavailable: %s", reason_of(error))
+                log.info("an engine died and is started again: %s", reason_of(error))
                 self.restart(worker)
         self._check_deadline(fewest=1)
 

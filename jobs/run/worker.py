@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import ray
 
-from jobs.run.last_words import leave_last_words
+from jobs.run.engine_errors import record_engine_error
 from pipeline.engine.protocol import Engine, EngineSettings, ScorerBackend, Tokenizer, Usage
 from pipeline.errors import EngineError, EngineMemoryError
 from pipeline.runs.manifest import Manifest, Totals
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MakeEngine = Callable[[EngineSettings], Engine]
 SHARDS_IN_FLIGHT = 2
-"""One is scored while the next is read and tokenized."""
+"""Shards per worker: one is scored while the next is read and tokenized."""
 ENGINE_DIED = 70
 
 
@@ -37,11 +37,12 @@ class WorkerSettings:
 
     run: str
     manifest: Manifest
-    """Without the plan: that of a large corpus is gigabytes, and a worker needs its own shards."""
+    """The manifest without the plan, which takes gigabytes for a large corpus; a worker needs only
+    its own shards."""
     engine: EngineSettings
     backend: ScorerBackend
     make_engine: MakeEngine
-    """The backend's, but in tests."""
+    """Makes the engine; the backend's own except in tests."""
     dedup: bool = True
     trace: bool = False
 
@@ -50,10 +51,10 @@ class Progress(NamedTuple):
     """What an actor has done so far; any change in it shows that the actor is alive."""
 
     shards: dict[int, tuple[int, int]]
-    """(documents, tokens) done of each shard now in work."""
+    """(documents, tokens) done of each shard in work."""
     busy_seconds: float | None
     spans: tuple[Span, ...] = ()
-    """Since the last time; empty unless the run is traced."""
+    """Spans since the last report; empty unless the run is traced."""
     num_spans_lost: int = 0
 
 
@@ -180,5 +181,5 @@ class ScoringActor:
             raise
         except EngineError as error:
             log.exception("the engine died on shard %d", shard)
-            leave_last_words(self._settings.manifest.run_id, shard, str(error))
+            record_engine_error(self._settings.manifest.run_id, shard, str(error))
             os._exit(ENGINE_DIED)

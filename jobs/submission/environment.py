@@ -53,7 +53,7 @@ class Found:
 
     node: str
     role: str
-    """driver, where a job's command runs, or workers, where engines run."""
+    """driver (where a job's command runs) or workers (where engines run)."""
     versions: dict[str, str]
     faults: tuple[str, ...]
     """Why a job would fail here."""

@@ -62,7 +62,7 @@ class Job:
     ended: float | None
     message: str
     exit_code: int | None
-    """The command's own where it is known; None while the job runs."""
+    """Exit code of the job's command, if known; None while the job runs."""
     metadata: dict[str, str]
 
     @property
@@ -140,7 +140,7 @@ class Cluster:
             return
         raise UsageError(
             f"job {job_id} was submitted before: {there.state}",
-            hint=f"winnow jobs logs {job_id} prints its log; a new job needs another --id",
+            hint=f"winnow jobs logs {job_id} prints its log; choose another --id for a new job",
         )
 
     def job(self, job_id: str) -> Job:
@@ -177,7 +177,7 @@ class Cluster:
             if time.monotonic() - told > STOP_SECONDS[job.state]:
                 raise WinnowError(
                     f"job {job_id} was asked to stop and is still {job.state}",
-                    hint="it waits for CPUs, GPUs or memory, and ends as soon as it gets them"
+                    hint="the job waits for CPUs, GPUs or memory, and ends as soon as it gets them"
                     if job.state == "pending"
                     else f"winnow jobs status {job_id} shows whether it ends",
                 )

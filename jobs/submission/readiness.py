@@ -24,7 +24,7 @@ def reason(error: BaseException | None) -> str:
     if isinstance(error, requests.Timeout) or "timed out" in said:
         return "it does not answer"
     if "agent" in said:
-        return "it has no agent yet"
+        return "the dashboard has no job agent yet"
     if found := re.search(r"(?:status code )?(50\d)\b", said):
         return f"it answers HTTP {found[1]}"
     return "the connection broke"

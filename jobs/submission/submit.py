@@ -24,7 +24,7 @@ from pipeline.settings.names import near_name
 
 SHOWN = "everyone who can reach the dashboard can read it"
 PYTHON = "python -P -m jobs.cli"
-"""The installed command, not a folder called jobs where the job starts."""
+"""Runs the installed command, never a folder called jobs where the job starts."""
 INNER_FOLDER = "working-dir"
 """Ray puts the folder that it uploads ahead of the standard library on the path of every process of
 the job, its own included. So the user's files travel one level below, in a folder with a name that
@@ -86,7 +86,8 @@ def check_id(job_id: str) -> str:
     if not ID_RULE.fullmatch(job_id):
         raise UsageError(
             f"{job_id!r} cannot be a job's id",
-            hint="up to 100 letters, digits, dots, dashes and underscores; a letter or digit first",
+            hint="use up to 100 letters, digits, dots, dashes and underscores, a letter or digit "
+            "first",
         )
     return job_id
 
@@ -116,8 +117,8 @@ def check_command(
         if config is not None and not Path(config).is_absolute() and working_dir is None:
             raise ConfigError(
                 f"the job would not find {config}",
-                hint=f"--working-dir {Path(config).parent} uploads the folder; give the path of "
-                "the file inside it",
+                hint=f"upload its folder with --working-dir {Path(config).parent}, and give the "
+                "path of the file inside that folder",
             )
         if name == "score" and (config is None or Path(config).is_file() or working_dir):
             # Before typer calls a function, arguments that were not given are an empty tuple.

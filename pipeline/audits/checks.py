@@ -19,8 +19,8 @@ from pipeline.reports.wording import values_of
 MOST_FINDINGS = 20
 NO_BASELINE = Missing("no baseline", "there is no baseline yet")
 NOT_ASKED = frozenset([NO_BASELINE.kind, "group", "baseline group", "baseline column"])
-"""Why a bound is skipped. An expression fails for all but the first: were the first night to fail
-for want of a good one, there would never be one."""
+"""Kinds of missing values for which a bound is skipped. An expression is skipped only without a
+baseline: if the first night failed for want of one, there would never be one."""
 
 
 def check_bound(
@@ -102,14 +102,14 @@ def _words(
     if chance is not None:
         over = " over the sampled rows" if estimated else ""
         return (
-            f"the distribution of {name}{over} has a PSI of {value:.3g} against the baseline "
-            f"({chance:.2g} may be chance)"
+            f"the distribution of {name}{over} has a PSI of {value:.3g} against the baseline (up "
+            f"to {chance:.2g} may be chance)"
         )
     now = f"{name} {'is estimated at' if estimated else 'is'} {number(value)}"
     if was is None:
         return now
     if not was:
-        return f"{now}, none in the baseline"
+        return f"{now}, and 0 in the baseline"
     return f"{now}, {(value - was) / abs(was):+.2%} from the baseline's {number(was)}"
 
 

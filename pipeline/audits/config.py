@@ -40,7 +40,7 @@ from pipeline.settings.names import near_or_known
 from pipeline.storage.locations import refuse_hub
 
 LAST = "last"
-"""The baseline of a night, unless a run is named: the last night that was good."""
+"""The default baseline: the last night that passed."""
 
 
 def _columns(value: object) -> object:
@@ -176,7 +176,7 @@ def load_night_config(
         if key in table:
             raise ConfigError(
                 f"{key} in [score] of {file} is set by the audit itself",
-                hint=f"remove it; [audit] has {instead}",
+                hint=f"remove {key} from [score]; use {instead} in [audit]",
             )
     if audit.sampled and "limit" in table:
         raise ConfigError(

@@ -17,14 +17,14 @@ from pipeline.reports.figures import RATIO_FIGURES
 log = logging.getLogger(__name__)
 
 MOST_GROUPS = 50
-"""Groups of a column that have a row, the largest ones."""
+"""Number of groups of a column that have a row: the largest ones."""
 ENDS = [
     f"{name}_{end}"
     for name, (_, kind) in RATIO_FIGURES.items()
     if kind == "micro"
     for end in ("low", "high")
 ]
-"""Of 95% intervals, where a sample has them."""
+"""Columns with the ends of 95% intervals; only nights that scored a sample have them."""
 SCHEMA = pl.Schema(
     {
         "night": pl.Date(),
@@ -101,5 +101,7 @@ def _read(nights: Nights) -> pl.DataFrame:
         pass
     except pl.exceptions.PolarsError as error:
         reason = first_line(error)
-        log.warning("%s/%s is rebuilt: %s", nights.root.location, HISTORY, reason)
+        log.warning(
+            "rebuilding %s/%s, which cannot be read: %s", nights.root.location, HISTORY, reason
+        )
     return pl.concat([SCHEMA.to_frame(), *(rows_of(record) for record in nights.records())])

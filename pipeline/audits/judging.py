@@ -44,7 +44,7 @@ def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | 
     if store.success() is None:
         raise RunError(
             f"{store.location}, the baseline in [audit], is not finished",
-            hint="finish it, or name another run",
+            hint="finish that run, or name another in [audit]",
         )
     return Baseline(run=store.location, night=None)
 
@@ -110,8 +110,8 @@ class Judge:
         if not finished:
             left = len(manifest.shards) - len(self.store.done())
             self.reasons.append(
-                f"{left:,} of {len(manifest.shards):,} shards were given up; "
-                "the same command retries them"
+                f"{left:,} of {len(manifest.shards):,} shards were given up; run the same command "
+                "again to retry them"
             )
         said = [f"not scored: {what}: {reason}" for what, reason in lost.items()]
         self.reasons += said[:MOST_REASONS]
@@ -139,7 +139,7 @@ class Judge:
         comparison, unlike = None, None
         if self.baseline is None:
             self.notes.append(
-                "There is no baseline yet: requirements relative to one are not checked."
+                "There is no baseline yet: requirements relative to a baseline are not checked."
             )
         else:
             try:
@@ -151,8 +151,9 @@ class Judge:
             if unlike is not None:
                 before = Missing("unlike", unlike)
                 self.reasons.append(
-                    f"it is not comparable with the baseline {self.baseline.run}: {unlike}; "
-                    "if that is intended, set baseline in [audit] to a run like tonight's"
+                    f"this night is not comparable with the baseline {self.baseline.run}: "
+                    f"{unlike}; if the change is intended, set baseline in [audit] to a run with "
+                    "the same settings"
                 )
         asked = [
             (index, one, bound, requirement)

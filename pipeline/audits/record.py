@@ -23,7 +23,7 @@ class Part(Record):
 
     figures: Figures
     statuses: dict[str, float]
-    """Status to the share of documents that have it."""
+    """Share of documents by status."""
 
     def value(self, metric: str) -> float | None:
         """A metric of a requirement; None where nothing was scored."""
@@ -47,11 +47,11 @@ class Finding(Record):
     """One value that a bound was checked against."""
 
     group: str | None
-    """None: the whole corpus."""
+    """The group that was checked; None for the whole corpus."""
     state: State
     value: float | None
     baseline: float | None = None
-    """The baseline's value, of bounds that are relative to it."""
+    """The baseline's value, for bounds relative to it."""
     detail: str
     """The finding in words."""
 
@@ -60,24 +60,25 @@ class Check(Record):
     """One bound of one requirement, or its expression."""
 
     requirement: int
-    """Which [[audit.require]], from 1."""
+    """Number of the [[audit.require]] table, from 1."""
     metric: str | None
-    """None, as `limit`, of an expression."""
+    """The metric that is bounded; None for an expression, and so is `limit`."""
     by: str | None
     bound: str
-    """fail_if of an expression."""
+    """Name of the bound; fail_if for an expression."""
     limit: float | None
     expression: str | None = None
-    """What must not be true; None: a night of Winnow 0.1.0."""
+    """The expression that must not be true; None in a night of Winnow 0.1.0."""
     outcome: Outcome | None = None
-    """Of an expression: its figures, and the groups that decided."""
+    """Outcome of an expression: its figures, and the groups that decided."""
     state: State
     num_failed: int
-    """Groups, or the whole corpus."""
+    """Number of failed groups; 0 or 1 for the whole corpus."""
     num_passed: int
     num_skipped: int
     findings: list[Finding]
-    """Of groups, the first that failed or were skipped; of the whole corpus, the one there is."""
+    """By group, the first findings that failed or were skipped; for the whole corpus, the only
+    one."""
 
 
 class Baseline(Record):
@@ -85,9 +86,10 @@ class Baseline(Record):
 
     run: str
     night: str | None
-    """None: a run that was named."""
+    """Date of the baseline night; None if a run was named."""
     differences: list[str] = Field(default_factory=list)
-    """What makes scores differ other than the text: `key was -> is`. Then nothing compares."""
+    """Differences other than the text that change scores, as `key was -> is`; if there are any,
+    nothing is compared."""
 
 
 class Reused(Record):
@@ -118,22 +120,22 @@ class Audit(Record):
 
     audit_version: Annotated[int, form_version(AUDIT_VERSION)] = AUDIT_VERSION
     night: str
-    """YYYY-MM-DD."""
+    """Date of the night, YYYY-MM-DD."""
     verdict: Verdict
     reasons: list[str]
-    """Why it failed."""
+    """Reasons why the night failed."""
     notes: list[str]
     complete: bool
-    """False: shards were given up, and running the night again retries them."""
+    """False if shards were given up; running the night again retries them."""
     generated_at: str
     run: str
     run_id: str
     corpus: str
     model: str
     overall: Part
-    """Of the whole corpus; estimated from weighted rows where it was sampled."""
+    """Figures of the whole corpus; estimates from weighted rows if a sample was scored."""
     groups: dict[str, dict[str, Part]]
-    """Column to group, the largest groups first."""
+    """Groups by column, the largest groups first."""
     checks: list[Check]
     baseline: Baseline | None
     reuse: Reused | None

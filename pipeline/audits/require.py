@@ -28,7 +28,7 @@ DISTRIBUTIONS = {
     **dict.fromkeys(QUANTILE_NAMES, "perplexity"),
     "bits_per_byte": "bits_per_byte",
 }
-"""Metric to the one whose distribution over documents its `max_psi` is about."""
+"""The distribution over documents that `max_psi` of a metric compares."""
 METRICS = tuple(dict.fromkeys([*DISTRIBUTIONS, *RATIO_FIGURES, *COUNTS, *STATUSES]))
 BOUNDS = {
     "min": "{figure} < {limit}",
@@ -37,7 +37,7 @@ BOUNDS = {
     "max_decrease": "decrease({figure}) > {limit}",
     "max_psi": "psi({distribution}) > {limit}",
 }
-"""Bound to the expression that is true where it is not kept."""
+"""Expression by bound; it is true if the bound is violated."""
 FAIL_IF = "fail_if"
 
 

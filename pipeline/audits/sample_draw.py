@@ -39,7 +39,7 @@ class SampleRecord(Draw):
 
     corpus: str
     unreadable: dict[str, str]
-    """Files that nothing could be drawn from, and why."""
+    """Files from which no row could be drawn, each with the reason."""
 
 
 def draw_sample(
@@ -58,7 +58,7 @@ def draw_sample(
     if taken := [name for name in SOURCE_COLUMNS if name in (columns.doc_id, *columns.carried)]:
         raise CorpusError(
             f"the corpus has a column '{taken[0]}', a name that is reserved for sampling",
-            hint="leave it out of carry, or audit every row",
+            hint="leave the column out of carry, or audit every row",
         )
     types = {field.name: field.type for field in carried}
     kind = types.get(by) if by else None
@@ -108,7 +108,7 @@ def draw_sample(
 
 def read_sample_record(target: Root) -> SampleRecord:
     """The record of the sample that is there. Raises RunError."""
-    hint = "remove the unfinished night's folder; the sample is drawn again"
+    hint = "remove the folder of this unfinished night and audit again: a new sample is drawn"
     record = load(target, RECORD, SampleRecord, hint=hint)
     if record is None:
         raise RunError(f"{target.show(RECORD)} is missing", hint=hint)

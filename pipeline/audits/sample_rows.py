@@ -19,7 +19,7 @@ from pipeline.storage.filesystem import Root
 
 BATCH_ROWS = 1 << 16
 FEWEST_OF_STRATUM = 2
-"""One row does not show how much its stratum varies."""
+"""Smallest number of rows per stratum: a single row does not show how much the stratum varies."""
 
 
 def allocate(

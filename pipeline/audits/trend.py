@@ -30,15 +30,15 @@ CHARTS = {
 METRIC_OF = {"error_share": "error"}
 """Columns whose metric has another name in requirements."""
 AXIS_TITLES = {"error_share": "share not scored"}
-"""Where what is drawn is too long to stand beside a chart."""
+"""Axis titles of charts whose label is too long to stand beside the chart."""
 COUNTED = frozenset(["num_documents"])
-"""Whole numbers: half a document is no tick."""
+"""Columns of whole numbers: an axis must not have a tick at half a document."""
 MOST_TICKS = 10
 HEIGHT = 220
 NEAR = 1.5
-"""Bounds up to so many times beyond the values are drawn."""
+"""Bounds are drawn up to this many times beyond the values."""
 MOST_NIGHTS = 400
-"""The newest that are drawn."""
+"""Number of nights that are drawn: the newest ones."""
 MOST_LISTED = 60
 ABOUT_QUANTILES = (
     f"Median and p95 of a night of more than {FINE_ROWS:,} documents lie within "
@@ -56,7 +56,7 @@ FIGURES = ("num_documents", "num_tokens", "corpus_perplexity", "bits_per_byte", 
 def write_trend(
     nights: Nights, history: pl.DataFrame, audit: AuditConfig, reused: Reused | None = None
 ) -> None:
-    """Draw the nights and write the page; `reused` is what the latest took over."""
+    """Draw the nights and write the page; `reused` is what the latest night reused."""
     page = to_html(history, audit, nights.root.location, reused)
     nights.root.write_bytes(TREND, page.encode())
 
@@ -75,8 +75,8 @@ def _to_page(history: pl.DataFrame, audit: AuditConfig, title: str, reused: Reus
     latest = whole.row(-1, named=True)
     num_failed = whole.filter(pl.col("verdict") == "fail").height
     about = (
-        "A cross is a night that failed; a dashed line is a bound that is required, where it is "
-        f"near; a bar is the 95% interval of a sample. {ABOUT_QUANTILES}"
+        "A cross is a night that failed; a dashed line is a required bound, drawn where it is "
+        f"near the values; a bar is the 95% interval of a sample. {ABOUT_QUANTILES}"
     )
     taken = [reused.in_words()] if reused else []
     figures = Section("Night by night", [*taken, *_charts(history, whole, audit), about])

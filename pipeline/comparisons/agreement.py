@@ -7,14 +7,13 @@ the ranks of all others included, is added up by block and resampled, on Fisher'
 two sorts of the documents and no sort for each resample.
 """
 
-from fractions import Fraction
-from math import ceil, floor
-
 import numpy as np
+import polars as pl
 from pydantic import BaseModel
 
 from pipeline.comparisons.matching import Matched
 from pipeline.comparisons.samples import Sample
+from pipeline.filters.rules.percentile import Percentile
 from pipeline.statistics.bootstrap import (
     Blocks,
     Bootstrap,
@@ -24,13 +23,12 @@ from pipeline.statistics.bootstrap import (
     block_sums,
     interval,
 )
-from pipeline.statistics.quantile import position
 
 METRIC = "bits_per_byte"
 RULES = ((10, 90), (0, 90))
-"""Percentile bands, as a filter keeps them."""
+"""Percentile bands whose documents are compared, as a filter keeps them."""
 FEWEST = 3
-"""Documents that a rank correlation is of."""
+"""Smallest number of documents for a rank correlation."""
 
 
 class Overlap(BaseModel):
@@ -42,7 +40,7 @@ class Overlap(BaseModel):
     num_kept: int
     num_kept_by_both: int
     jaccard: float | None
-    """Kept by both over kept by either; null where neither keeps any."""
+    """Documents kept by both / documents kept by either; null if neither keeps any."""
 
 
 class Agreement(BaseModel):
@@ -50,11 +48,12 @@ class Agreement(BaseModel):
 
     num_compared: int
     spearman: float | None
-    """Rank correlation, -1 to 1; null of fewer than three documents, or where one model scores all
-    alike."""
+    """Rank correlation, -1 to 1; null for fewer than three documents, and if one model gives all
+    the same score."""
     interval: Interval | None
     overlaps: list[Overlap]
-    """In a group: of the same cut-offs, those of all compared documents."""
+    """Overlaps of what each band keeps; within a group, with the cut-offs of all compared
+    documents."""
 
 
 class GroupAgreement(BaseModel):
@@ -69,7 +68,7 @@ class ModelAgreement(BaseModel):
 
     overall: Agreement
     groups: dict[str, list[GroupAgreement]]
-    """Column to groups, those that agree least first."""
+    """Groups by column, those that agree least first."""
 
 
 def agree(
@@ -119,14 +118,10 @@ def _by_disagreement(group: GroupAgreement) -> tuple[float, str]:
 
 
 def _kept(values: Values, low: int, high: int) -> Mask:
-    """Rows between two percentiles, bounds included, by the outermost values inside of them."""
-    if not len(values):
-        return np.zeros(0, np.bool_)
-    first = ceil(position(Fraction(low, 100), len(values)))
-    last = floor(position(Fraction(high, 100), len(values)))
-    ordered = np.sort(values)
-    inside: Mask = (values >= ordered[first]) & (values <= ordered[last])
-    return inside
+    """What the rule of a filter keeps."""
+    rows = pl.LazyFrame({f"metric:{METRIC}": values}).with_columns(scored=True)
+    rule = Percentile(METRIC, low, high).find(rows)
+    return rule.mark(rows, "kept").collect()["kept"].to_numpy()
 
 
 def _overlap(rule: tuple[int, int], baseline: Mask, run: Mask) -> Overlap:

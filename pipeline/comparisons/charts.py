@@ -20,7 +20,7 @@ from pipeline.statistics.bootstrap import Interval
 
 ROW_PIXELS = 30
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-"""Line patterns in turn: runs can be distinguished without colour."""
+"""Line patterns, used in turn so that runs can be distinguished without colour."""
 
 
 def distributions_svg(percentiles: dict[str, list[float]], metric: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from pipeline.comparisons.names import short_names, told_apart
+from pipeline.comparisons.names import distinct_names, short_names
 from pipeline.errors import RunError, named
 from pipeline.runs.manifest import Manifest, differences
 from pipeline.runs.scores import is_complete
@@ -28,13 +28,13 @@ nightly      one model over one place whose files have changed: in the order giv
 matrix       both models and datasets vary
 """
 TREND: tuple[Kind, ...] = ("checkpoints", "nightly")
-"""The kinds whose runs follow each other."""
+"""Kinds whose runs follow each other in time."""
 
 MODEL_KEYS = ("model_config", "weights", "tokenizer")
 RULES = ("prefix", "prefix_token_id", "window_tokens", "context_tokens", "long_documents")
-"""One model's scores compare only where all of these are equal."""
+"""Fingerprint keys that must be equal for scores of one model to be comparable."""
 MODELS_OWN_RULES = ("prefix", "window_tokens", "context_tokens")
-"""Models may have to differ in these: one may lack the room or the token that another has."""
+"""Keys that may differ between models: one may lack the room or the token that another has."""
 TOKENIZERS_DIFFER = (
     "These runs use different tokenizers, so their perplexities are not comparable: "
     "compare bits per byte."
@@ -48,7 +48,7 @@ class FilesChanged(BaseModel):
     added: int
     removed: int
     changed: int
-    """Other size, time or number of rows."""
+    """Files with another size, footer or number of rows."""
     unchanged: int
 
 
@@ -62,13 +62,14 @@ class Subject:
     store: RunStore
     manifest: Manifest
     name: str
-    """As much of the location as distinguishes it from the others."""
+    """The part of the location that distinguishes the run from the others."""
     complete: bool
     model: int
     dataset: int
-    """By files of the same names, sizes and numbers of rows, and by the text column."""
+    """Identity of the corpus: names, sizes and numbers of rows of its files, and the text
+    column."""
     place: int
-    """The same dataset, or the same location whatever its files are now."""
+    """Identity of the corpus, or of its location if the files have changed."""
     model_name: str
     dataset_name: str
 
@@ -100,7 +101,7 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
     if len(stores) < FEWEST_RUNS:
         raise RunError(
             "one run alone cannot be compared",
-            hint="name two runs or more; a report describes one run",
+            hint="give two runs or more; winnow report describes one run",
         )
     # A finished run that lost a part is refused as its scores are read: the part is named there.
     unfinished = [one.store for one in subjects if not one.complete and one.store.success() is None]
@@ -120,7 +121,7 @@ def _subjects(stores: list[RunStore]) -> list[Subject]:
     manifests = [store.require_manifest() for store in stores]
     models = _numbered(manifests, _model)
     datasets = _numbered(manifests, _files)
-    names = told_apart([store.location for store in stores])
+    names = distinct_names([store.location for store in stores])
     model_names = _model_names(manifests, models)
     corpora = short_names(manifest.corpus for manifest in manifests)
     return [
@@ -191,9 +192,10 @@ def _check_rules(subjects: list[Subject]) -> None:
             if changes := differences(old, new):
                 one = "one model" if other.model == subject.model else "two models"
                 raise RunError(
-                    f"{other.name} and {subject.name} scored by different rules ({one}), so their "
-                    f"figures are not comparable: {'; '.join(changes)}",
-                    hint="score one of them again, into a new folder, by the other's rules",
+                    f"{other.name} and {subject.name} ({one}) were scored with different settings, "
+                    f"so their figures are not comparable: {'; '.join(changes)}",
+                    hint="score one of the two again, into a new folder, with the settings of the "
+                    "other",
                 )
 
 
@@ -250,13 +252,18 @@ def _notes(question: Question) -> list[str]:
         values = {one.name: one.manifest.fingerprint.get(key) for one in subjects}
         if len(set(values.values())) > 1:
             said = ", ".join(f"{name} {value}" for name, value in values.items())
-            why = "small differences may be rounding" if key == "dtype" else "models may need it"
+            why = (
+                "small differences may be rounding"
+                if key == "dtype"
+                else "this alone can change figures"
+            )
             notes.append(f"{key} differs ({said}): {why}.")
     whole = [one.name for one in subjects if one.manifest.rules.counts_whole_characters]
     if 0 < len(whole) < len(subjects):
         notes.append(
-            f"{' and '.join(whole)}: a character that was scored in part counts with all of its "
-            "bytes, as Winnow 0.1.0 counted, so bits per byte are a little smaller."
+            f"In {' and '.join(whole)} a character that was scored in part counts with all of its "
+            "bytes, as in Winnow 0.1.0, so bits per byte are slightly lower than in the other "
+            "runs."
         )
     limits = {one.name: one.manifest.request["limit"] for one in subjects}
     if len(set(limits.values())) > 1:

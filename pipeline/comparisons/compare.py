@@ -62,10 +62,10 @@ def compare_runs(
     """Compare runs with a baseline: the first, if none is given.
 
     `by` are columns that every run carries. `fail_if` are expressions that must not be true of any
-    run but the baseline; increase(...) and the like are against what it is held against. `out` is a
-    folder to write comparison.html, .json and .md into; without, nothing is written. `text` has
-    beginnings of the documents that moved most, read where each run was scored. `partial` lets in
-    runs that are not complete. `on_run` is called with the name of each run as it is read.
+    run but the baseline; increase(...) and the like compare it with its baseline. `out` is a folder
+    to write comparison.html, .json and .md into; without, nothing is written. `text` has beginnings
+    of the documents that moved most, read where each run was scored. `partial` lets in runs that
+    are not complete. `on_run` is called with the name of each run as it is read.
 
     >>> from pipeline import compare_runs
     >>> comparison = compare_runs(["runs/first", "runs/first"], by="source", out="compared")
@@ -173,7 +173,7 @@ def _measured(
     if figures.bits_per_byte is None:
         raise RunError(
             f"no document of {subject.store.location} has a score: there is nothing to compare",
-            hint="a report of the run lists the status of its rows",
+            hint="winnow report lists why its rows have no score",
         )
     return Measured(
         subject=subject,

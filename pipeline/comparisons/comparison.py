@@ -26,9 +26,9 @@ class Change(BaseModel):
     value: float | None
     difference: float | None
     relative: float | None
-    """The difference over the baseline's figure."""
+    """The difference divided by the baseline's figure."""
     interval: Interval | None = None
-    """Of the difference, where one is estimated."""
+    """95% interval of the difference; null if none is estimated."""
 
 
 class Shift(BaseModel):
@@ -37,12 +37,13 @@ class Shift(BaseModel):
     num_scored_baseline: int
     num_scored: int
     changes: dict[str, Change]
-    """perplexity (of the corpus), bits_per_byte and word_perplexity, those that compare."""
+    """Changes of the comparable figures: perplexity (of the corpus), bits_per_byte and
+    word_perplexity."""
     quantiles: dict[str, dict[str, Change]]
-    """Metric to p1, ..., p99 over documents."""
+    """Changes of p1, ..., p99 over documents, by metric."""
     distances: dict[str, Distances]
-    """log_perplexity (nats per token) and bits_per_byte, over documents; those that compare, where
-    both sides have documents with a score."""
+    """Distances between the distributions over documents of log_perplexity (nats per token) and
+    bits_per_byte: of those that are comparable, if both runs have scored documents."""
 
 
 class GroupShift(BaseModel):
@@ -56,17 +57,17 @@ class RunShift(BaseModel):
     """How a run differs from the one it is compared with."""
 
     run: str
-    """By name, as all that follow."""
+    """Name of the run; all runs below are given by name."""
     baseline: str
     overall: Shift
     groups: dict[str, list[GroupShift]]
-    """Column to groups, those with the largest change of the figure that ranks first."""
+    """Shifts of groups by column, those with the largest change of the ranking figure first."""
     files: FilesChanged | None
-    """What happened to the files, where both runs are of one location."""
+    """How the files changed; null unless both runs are of one location."""
     pairing: Pairing | None
-    """Document by document, where both runs have the same documents."""
+    """Comparison document by document; null if the runs have no documents in common."""
     agreement: ModelAgreement | None = None
-    """How two models rank those documents, where the runs are of two."""
+    """How alike two models rank the paired documents; null for runs of one model."""
 
 
 class ComparedRun(BaseModel):
@@ -75,20 +76,21 @@ class ComparedRun(BaseModel):
     run: str
     """The run directory."""
     name: str
-    """As much of it as distinguishes it from the others."""
+    """The part of the location that distinguishes the run from the others."""
     model: str
     corpus: str
     tokenizer: str
-    """Digest."""
+    """Digest of the tokenizer."""
     dtype: str
     complete: bool
     sample: Sampled | None
-    """What the run is a sample of: figures, groups and percentiles are estimates of it."""
+    """Set if the run scored a sample: figures, groups and percentiles are then estimates for the
+    corpus."""
     figures: Figures
     intervals: dict[str, Interval | None]
-    """Of the figures that compare, as shifts have them; a sample's are its estimates'."""
+    """95% intervals of the comparable figures; for a sample, those of its estimates."""
     percentiles: dict[str, list[float]]
-    """Figure to the 0th, 1st, ..., 100th percentile over documents, of those that compare."""
+    """The 0th, 1st, ..., 100th percentile over documents, by comparable figure."""
     groups: dict[str, list[Group]]
 
 
@@ -115,7 +117,7 @@ class Matrix(BaseModel):
     models: list[str]
     datasets: list[str]
     cells: list[list[Cell | None]]
-    """A row per model, a column per dataset; null where no run has both."""
+    """One row per model and one column per dataset; null if no run has this model and dataset."""
 
 
 class RunFinding(Finding):
@@ -123,7 +125,7 @@ class RunFinding(Finding):
 
     run: str
     baseline: str
-    """What it is held against."""
+    """Name of the run that `run` is compared with."""
 
 
 class Comparison(BaseModel):
@@ -133,7 +135,7 @@ class Comparison(BaseModel):
     generated_at: str
     kind: Kind
     ranked_by: str
-    """perplexity, or bits_per_byte where tokenizers differ."""
+    """perplexity, or bits_per_byte if the tokenizers differ."""
     baseline: str
     by: list[str]
     notes: list[str]

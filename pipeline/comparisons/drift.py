@@ -20,10 +20,12 @@ Sorted = npt.NDArray[np.float64]
 
 CHUNK = 1 << 20
 MOST_EXACT = 1000
-"""Up to this many values per side the p-value of KS is exact; beyond, the limit law is as good."""
+"""Values per side up to which the p-value of KS is exact; beyond, the limit distribution is as
+good."""
 PSI_BINS = 10
 PSI_FEWEST = 0.5
-"""Documents that an empty bin counts as, for the index takes the logarithm of its share."""
+"""Number of documents that an empty bin counts as, since the index takes the logarithm of its
+share."""
 PSI_LEVEL = 0.95
 
 
@@ -32,9 +34,9 @@ class Psi(BaseModel):
 
     value: float
     num_bins: int
-    """Fewer than ten where many documents share one value."""
+    """Number of bins: fewer than ten if many documents share one value."""
     by_chance: float
-    """Exceeded by one in twenty pairs of samples, of these sizes, of one population."""
+    """The value that one in twenty pairs of samples of these sizes from one population exceeds."""
 
 
 class Distances(BaseModel):
@@ -43,8 +45,8 @@ class Distances(BaseModel):
     ks_statistic: float
     """Largest difference of the two distribution functions, 0 to 1."""
     paired: bool = False
-    """Never: these are of two sets of documents, whichever are in both. The test of pairs is
-    `wilcoxon_p_value` of `pairing`."""
+    """Always false: the distances compare two sets of documents, whichever are in both. The test of
+    pairs is `wilcoxon_p_value` of `pairing`."""
     ks_p_value: float
     """Chance of a difference as large between samples of one population. With many documents small
     differences are significant: read the size."""

@@ -1,4 +1,4 @@
-"""Requirements on the runs of a comparison: each run is held against its own baseline.
+"""Requirements on the runs of a comparison: each run is compared with its own baseline.
 
 Owns which figures of two tokenizers compare, and where psi comes from.
 """
@@ -17,7 +17,7 @@ from pipeline.schema import METRICS
 from pipeline.statistics.bootstrap import Bootstrap
 
 OF_A_TEXT = ("bytes", "code points", "words")
-"""Units in which a text measures the same, whatever its tokens are."""
+"""Units in which a text has the same size whatever the tokenizer."""
 PER_TOKEN = frozenset(
     name
     for name, metric in METRICS.items()
@@ -30,7 +30,7 @@ WHY_WITHHELD = (
 
 
 class Gates:
-    """A gate for each run that is held against another. Raises ConfigError, naming the run."""
+    """A gate for each run that is compared. Raises ConfigError, naming the run."""
 
     def __init__(
         self,

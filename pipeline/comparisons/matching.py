@@ -33,11 +33,11 @@ class PairedBy(BaseModel):
     """Documents of the same text in both runs, by what paired them."""
 
     locator: int
-    """File and row."""
+    """Documents paired by file and row."""
     doc_id: int
-    """An id that is unique in both runs."""
+    """Documents paired by an id that is unique in both runs."""
     text_hash: int
-    """The text alone; of a text with copies as many as both runs have."""
+    """Documents paired by text alone; of repeated texts, as many as both runs have."""
 
 
 @dataclass(frozen=True, slots=True)

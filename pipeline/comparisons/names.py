@@ -17,7 +17,7 @@ def short_names(locations: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def told_apart(locations: list[str]) -> list[str]:
+def distinct_names(locations: list[str]) -> list[str]:
     """Short names; a location that is given again is numbered."""
     short = short_names(locations)
     seen: Counter[str] = Counter()

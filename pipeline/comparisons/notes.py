@@ -31,8 +31,8 @@ def confounded(
                 "one by one."
             )
         notes.append(
-            f"{subject.name} and {other.name} differ in model and in text: "
-            f"what moved is due to either.{shared}"
+            f"{subject.name} and {other.name} differ in model and in text: a change may come from "
+            f"either.{shared}"
         )
     return notes
 
@@ -41,8 +41,8 @@ def on_samples(question: Question, draws: list[Draw | None]) -> list[str]:
     """Notes on runs that are of some of their corpus's rows."""
     return [
         f"{subject.name} is a sample, {draw.num_drawn:,} of {draw.num_rows:,} rows: its figures, "
-        "quantiles and their changes are estimated of the corpus; distances (KS, PSI, moved) and "
-        "documents one by one are of the sampled rows."
+        "quantiles and their changes are estimates for the corpus; distances (KS, PSI, moved) and "
+        "paired documents cover the sampled rows only."
         for subject, draw in zip(question.subjects, draws, strict=True)
         if draw is not None
     ]

@@ -30,9 +30,10 @@ METRIC = "bits_per_byte"
 NUM_MOVED = 10
 CHUNK = 1 << 20
 Excerpts = Callable[[pl.DataFrame], dict[tuple[str, int], dict[str, Any]]]
-"""Score rows to `excerpt`, `is_whole` and `missing` of each, by file and row."""
+"""A function from score rows to `excerpt`, `is_whole` and `missing` of each, by file and row."""
 MOST_EXACT = 1000
-"""Up to this many differences SciPy's test, exact where it can be; beyond, the limit law."""
+"""Differences up to which SciPy's test is used, exact where it can be; beyond, the limit
+distribution."""
 
 
 class Moved(BaseModel):
@@ -41,35 +42,38 @@ class Moved(BaseModel):
     file: str
     row: int
     doc_id: str | None
-    """As text; null where the corpus has none."""
+    """The id as text; null if the corpus has none."""
     num_scored_bytes: int
     baseline: float
     value: float
     difference: float
     excerpt: str | None = None
-    """The beginning of the text, from the run's corpus. Null: not asked for, or see `missing`."""
+    """The beginning of the text, from the run's corpus. Null if excerpts were not requested, or for
+    the reason in `missing`."""
     is_whole: bool = False
     """Whether the excerpt is the whole text."""
     missing: str | None = None
-    """Why there is no excerpt although it was asked for."""
+    """Why a requested excerpt could not be read."""
 
 
 class Pairing(BaseModel):
     """What became of every document that both runs have."""
 
     num_matched: int
-    """Documents in both runs, by file and row, by id or by text: those with the same text, and
-    those whose text was edited."""
+    """Number of documents in both runs, paired by file and row, by id or by text: those with the
+    same text, and those whose text was edited."""
     paired_by: PairedBy
-    """What paired those with the same text."""
+    """How the documents with the same text were paired."""
     num_only_in_baseline: int
     num_only_in_run: int
     num_texts_changed: int
-    """Documents of the same id, or place, and another text; they are in nothing that follows."""
+    """Number of documents with the same id or place and another text; all numbers below leave them
+    out."""
     num_not_scored: int
-    """Documents of the same text that one run or both have no score of; nor are they."""
+    """Number of documents with the same text that lack a score in one run or both; all numbers
+    below leave them out."""
     num_compared: int
-    """Documents of the same text with a score in both runs: the matched without those two."""
+    """Number of documents with the same text and a score in both runs."""
     num_rose: int
     num_fell: int
     num_equal: int
@@ -77,10 +81,10 @@ class Pairing(BaseModel):
     mean_difference: float | None
     """Mean over the compared documents, in bits per byte; every document weighs the same."""
     interval: Interval | None
-    """Of the mean difference."""
+    """95% interval of the mean difference."""
     wilcoxon_p_value: float | None
-    """Signed-rank test of Wilcoxon 1945 that documents are as likely to rise as to fall, equal
-    ones left out. Null where none moved."""
+    """p-value of the signed-rank test (Wilcoxon 1945) that documents are as likely to rise as to
+    fall, ties left out. Null if no document moved."""
     rose_most: list[Moved]
     fell_most: list[Moved]
 

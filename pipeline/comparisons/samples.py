@@ -42,16 +42,16 @@ class Sample:
     key: npt.NDArray[np.int64]
     """The locator: the file's number << ROW_BITS | row."""
     text_hash: npt.NDArray[np.int64]
-    """0 of a missing text."""
+    """Hash of the text; 0 if there is no text."""
     nll: Values
-    """Nats; NaN where the row has no score."""
+    """Negative log-likelihood in nats; NaN if the row has no score."""
     num_tokens: npt.NDArray[np.uint32]
     num_scored_bytes: npt.NDArray[np.uint32]
     num_scored_words: npt.NDArray[np.uint32]
     weight: Values | None = None
-    """Rows of the corpus that each stands for, in a run over a sample."""
+    """Rows of the corpus that each row stands for, if the run scored a sample."""
     groups: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
-    """Column to positions in its list of groups."""
+    """By column, the position of each row in the list of groups."""
 
     def scored(self) -> Mask:
         """Rows that count: with a score, of at least one token and byte."""

@@ -22,7 +22,7 @@ from pipeline.rendering.table import Marked, Table, Whole, Words
 from pipeline.reports.wording import values_of, verdict
 
 SHOWN_CHARACTERS = 120
-"""Of a text in a cell; comparison.json has more."""
+"""Characters of a text in a table cell; comparison.json has more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +30,11 @@ class Compared(Table):
     """A table of a comparison, and what is drawn beside it."""
 
     key: str
-    """What it is of: runs, trend, matrix, shift, requirements, files, pairs, agreement, groups,
-    quantiles or moved."""
+    """What the section shows: runs, trend, matrix, shift, requirements, files, pairs, agreement,
+    groups, quantiles or moved."""
     on_terminal: bool = True
     changes: dict[str, Change] = field(default_factory=dict)
-    """Names to changes of `unit`, for a chart."""
+    """Changes in `unit` by name, for a chart."""
     unit: str = ""
 
 
@@ -43,7 +43,7 @@ def requirements_section(found: list[RunFinding]) -> Compared:
     return Compared(
         key="requirements",
         title="Requirements",
-        caption="A run fails if an expression is true of it, or cannot be judged.",
+        caption="A run fails if an expression is true or cannot be judged.",
         columns=("run", Words("fail if"), Whole(""), Words("found")),
         rows=[
             (
@@ -67,7 +67,7 @@ def files_section(shifts: list[RunShift]) -> Compared:
     return Compared(
         key="files",
         title="Files since the baseline",
-        columns=("run", "added", "removed", "changed", "as they were"),
+        columns=("run", "added", "removed", "changed", "unchanged"),
         rows=rows,
     )
 
@@ -99,9 +99,9 @@ def pairs_section(shifts: list[RunShift]) -> Compared:
     return Compared(
         key="pairs",
         title="Document by document",
-        caption="Bits per byte of the documents compared: in both runs, with the same text and a "
-        "score in each. Paired by file and row, else by doc_id, else by text: copies of a text in "
-        "order, as many as both have.",
+        caption="Bits per byte of documents with the same text and a score in both runs. "
+        "Documents are paired by file and row, else by doc_id, else by text (repeated texts in "
+        "order).",
         columns=(
             "run",
             Words("paired"),
@@ -137,9 +137,9 @@ def agreement_section(shifts: list[RunShift]) -> Compared:
     return Compared(
         key="agreement",
         title="Agreement of models",
-        caption="Over the documents compared, by bits per byte: Spearman's rank correlation with "
-        "the baseline, and of what a percentile rule keeps by either model, the share that it "
-        "keeps by both (Jaccard). Groups: by the same cut-offs.",
+        caption="For the documents compared, by bits per byte: Spearman's rank correlation with "
+        "the baseline, and the overlap of what a percentile band keeps by each model: kept by "
+        "both / kept by either (Jaccard). Groups use the same cut-offs.",
         columns=(
             "run",
             Words("documents"),
@@ -160,7 +160,7 @@ def _agreement(found: Agreement) -> tuple[str, ...]:
 def moved_sections(shift: RunShift, pairing: Pairing) -> list[Compared]:
     """The documents that moved most, up and down."""
     return [
-        _moved(f"{shift.run} against {shift.baseline}, documents that {word} most", moved)
+        _moved(f"{shift.run} against {shift.baseline}, documents whose score {word} most", moved)
         for word, moved in (("rose", pairing.rose_most), ("fell", pairing.fell_most))
         if moved
     ]
@@ -170,7 +170,7 @@ def _moved(title: str, moved: list[Moved]) -> Compared:
     return Compared(
         key="moved",
         title=title,
-        caption="In bits per byte.",
+        caption="Scores and their changes in bits per byte.",
         columns=(
             "file",
             Words("text"),

@@ -35,9 +35,9 @@ PERPLEXITY = "perplexity"
 BITS = "bits_per_byte"
 WORD = "word_perplexity"
 NAMES = {PERPLEXITY: "corpus_perplexity", BITS: BITS, WORD: WORD}
-"""Figure to its name among those of a report."""
+"""Name of each figure in a report."""
 DISTRIBUTIONS = {PERPLEXITY: "log_perplexity", BITS: BITS}
-"""Figure to the metric of documents whose distribution goes with it."""
+"""The document metric whose distribution belongs to each figure."""
 WHOLE = ("", "")
 Part = tuple[str, str]
 """(column, group), or WHOLE."""
@@ -52,13 +52,13 @@ class Measured:
     figures: Figures
     groups: dict[str, list[Group]]
     sampled: Sampled | None = None
-    """What the run is a sample of: figures and groups are estimates of it."""
+    """Set if the run scored a sample: figures and groups are then estimates for the corpus."""
     num_resampled: dict[Part, int] = field(default_factory=dict)
-    """Part to the documents that its interval is of."""
+    """Number of documents behind the interval of each part."""
     resampled: dict[Part, dict[str, Values]] = field(default_factory=dict)
-    """Part to figure to its value in each resample, shape [resamples]."""
+    """Values in each resample by part and figure, shape [resamples]."""
     percentiles: dict[str, list[float]] = field(default_factory=dict)
-    """Figure to the 0th, 1st, ..., 100th percentile over documents."""
+    """The 0th, 1st, ..., 100th percentile over documents, by figure."""
 
     def part(self, part: Part) -> Figures | None:
         """The figures of a part; None where the run has no such group."""

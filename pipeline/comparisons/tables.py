@@ -46,22 +46,22 @@ TITLES: dict[Kind, str] = {
 LABELS = {PERPLEXITY: "perplexity", BITS: "bits/byte", WORD: "per word"}
 MOST_CARDS = 6
 PAIR = 2
-"""A trend of two runs says what their shift says."""
+"""A trend of so many runs would only repeat their shift, and is left out."""
 DISTANCE_COLUMNS = ("KS", "unpaired p", "PSI", "by chance", "moved")
 TERMS = (
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
     ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
-    ("95% interval", "range of the figure, had other documents been drawn"),
-    ("change", "the run minus what it is compared with: above 0 is more surprising"),
+    ("95% interval", "95% interval of the figure, had other documents been drawn"),
+    ("change", "the run minus the run it is compared with: above 0 is more surprising"),
     ("KS", "Kolmogorov-Smirnov: largest gap of the two distribution functions over documents, 0-1"),
-    ("unpaired p", "p-value of KS; with many documents even a small change has a small one"),
+    ("unpaired p", "p-value of KS; with many documents even a small change has a small p-value"),
     ("PSI", "population stability index over the baseline's deciles: 0.1 is small, 0.25 large"),
-    ("by chance", "what PSI exceeds in 5% of cases where nothing changed"),
-    ("Wilcoxon p", "p-value of the signed-rank test: small if documents moved to one side"),
+    ("by chance", "the PSI that chance alone exceeds in 5% of cases"),
+    ("Wilcoxon p", "p-value of the signed-rank test: small if scores moved to one side"),
     ("Spearman", "1 where two models rank documents alike, 0 where their ranks are unrelated"),
-    ("overlap", "documents that a rule keeps by both models, of those that it keeps by either"),
-    ("moved", "Wasserstein-1: how far documents moved, in nats per token or bits per byte"),
+    ("overlap", "documents that a percentile band keeps by both models / by either"),
+    ("moved", "Wasserstein-1: mean move of the distribution, in nats per token or bits per byte"),
 )
 
 
@@ -140,7 +140,7 @@ def _trend(comparison: Comparison) -> Compared:
     return Compared(
         key="trend",
         title="Trend",
-        caption=f"{label} from run to run; changes with their 95% intervals.",
+        caption=f"{label} from run to run, and its changes with 95% intervals.",
         columns=("run", label, "from previous", "95% interval", "from first", "95% interval"),
         rows=[
             (
@@ -194,8 +194,8 @@ def _shifts(comparison: Comparison) -> Compared:
     return Compared(
         key="shift",
         title="Shift from the baseline",
-        caption="Changes of the whole corpus with their 95% intervals, paired where documents are "
-        "in both; KS, PSI and moved are unpaired: of both sets of documents.",
+        caption="Changes of the whole corpus with 95% intervals, from paired documents where both "
+        "runs have them; KS, PSI and moved compare the two sets of documents unpaired.",
         columns=("run", Words("figure"), "change", "95% interval", "%", *DISTANCE_COLUMNS),
         rows=rows,
         changes={shift.run: shift.overall.changes[ranked] for shift in comparison.shifts},

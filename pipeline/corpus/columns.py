@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 DEFAULT_ID_COLUMNS = ("doc_id", "id")
 OFFSET = re.compile(r"[+-]\d\d:?\d\d")
 MOST_DIGITS = 38
-"""Of a decimal that Polars can read."""
+"""Largest precision of a decimal that Polars can read."""
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 LISTS: tuple[tuple[Callable[[pa.DataType], bool], Callable[..., pa.DataType]], ...] = (
     (pa.types.is_list, pa.list_),
@@ -81,8 +81,9 @@ def choose_columns(
         )
     if taken := [name for name in carry if name in OWN_COLUMNS]:
         raise CorpusError(
-            f"column '{taken[0]}' cannot be carried: the scores have a column of that name",
-            hint="name the columns to carry instead of '*', or rename it in the corpus",
+            f"column '{taken[0]}' cannot be carried into the scores: they have a column of that "
+            "name themselves",
+            hint="name the columns to carry instead of '*', or rename the column in the corpus",
         )
     read = [*([id_column] if id_column else []), *carry]
     fields = {name: _unified_field(footers, name) for name in read}
@@ -91,7 +92,7 @@ def choose_columns(
 
 
 def _default_id(footers: list[Footer]) -> str | None:
-    """The column that is the id if none is named: one that cannot be is told of, and none."""
+    """The id column if none is named; one that cannot be shown is left out, with a warning."""
     everywhere = set.intersection(*(set(footer.schema.names) for footer in footers))
     name = next((name for name in DEFAULT_ID_COLUMNS if name in everywhere), None)
     if name is None:
@@ -102,7 +103,7 @@ def _default_id(footers: list[Footer]) -> str | None:
     except CorpusError as error:
         why = str(error)
     if why is not None:
-        log.warning("column '%s' is not taken as doc_id: %s", name, why)
+        log.warning("column '%s' is not used as doc_id: %s", name, why)
         return None
     return name
 
@@ -115,8 +116,8 @@ def _refuse_partitions(
         column = folder.partition("=")[0]
         if column not in names and ({column, "*"} & set(asked)):
             raise CorpusError(
-                f"'{column}' is a partition column, in folder names ({folder}/) but not in the "
-                "files: it cannot be carried",
+                f"column '{column}' is in the folder names ({folder}/) but not in the files, so it "
+                "cannot be carried into the scores",
                 hint="name the columns to carry instead of '*'; or write "
                 f"'{column}' into the files",
             )
@@ -149,8 +150,8 @@ def _unified_field(footers: list[Footer], name: str) -> pa.Field:
         lost = f"; {merged.type} cannot hold every {next(iter(seen))}" if merged else ""
         raise CorpusError(
             f"column '{name}' has incompatible types: {', '.join(where[:3])}{lost}",
-            hint=f"leave it out of {named('carry')}, name another {named('id_column')}, or rewrite "
-            "those files",
+            hint=f"leave the column out of {named('carry')}, choose another {named('id_column')}, "
+            "or rewrite those files",
         )
     _refuse_far(having, name)
     return merged
@@ -188,9 +189,9 @@ def _refuse_far(footers: list[Footer], name: str) -> None:
         kind, bounds = footer.schema.field(name).type, footer.bounds.get(name)
         if bounds is not None and is_far(kind, bounds):
             raise CorpusError(
-                f"column '{name}' of {footer.name} cannot be carried: it has a {kind} that is "
-                "outside the calendar",
-                hint=f"leave it out of {named('carry')}, or rewrite that file",
+                f"column '{name}' of {footer.name} cannot be carried into the scores: it has a "
+                f"{kind} outside the calendar",
+                hint=f"leave the column out of {named('carry')}, or rewrite that file",
             )
 
 
@@ -203,7 +204,7 @@ def _not_shown(footers: list[Footer], name: str) -> str | None:
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if pa.types.is_nested(kind) or pa.types.is_duration(kind):
-            return f"its values are {kind} in {footer.name}, which cannot be an id"
+            return f"its values in {footer.name} are of type {kind}"
     return None
 
 
@@ -212,7 +213,7 @@ def _carried_type(name: str, footer: Footer) -> pa.DataType:
 
     def refuse(what: str) -> CorpusError:
         return CorpusError(
-            f"column '{name}' of {footer.name} cannot be carried: it has {what}",
+            f"column '{name}' of {footer.name} cannot be carried into the scores: it has {what}",
             hint="name the columns to carry instead of '*', or rewrite that file",
         )
 
@@ -226,7 +227,9 @@ def _carried_type(name: str, footer: Footer) -> pa.DataType:
                 raise refuse(f"the unknown time zone '{kind.tz}'")
         if pa.types.is_decimal256(kind):
             if kind.precision > MOST_DIGITS:
-                raise refuse(f"{kind.precision} digits, where {MOST_DIGITS} can be read back")
+                raise refuse(
+                    f"decimals of {kind.precision} digits, and at most {MOST_DIGITS} are possible"
+                )
             return pa.decimal128(kind.precision, kind.scale)
         return kind
 

@@ -41,17 +41,18 @@ class Footer:
     info: fs.FileInfo
     schema: pa.Schema
     row_groups: tuple[tuple[int, int], ...]
-    """(rows, uncompressed bytes of the text column) of each."""
+    """(rows, uncompressed bytes of the text column) of each row group."""
     digest: str | None = None
-    """Of the footer's bytes."""
+    """Digest of the footer's bytes."""
     bounds: dict[str, Bounds] = field(default_factory=dict)
-    """The ends of whole numbers, dates and timestamps, by the statistics in the footer."""
+    """Smallest and largest values of columns of integers, dates and timestamps, from the statistics
+    in the footer."""
 
 
 SUFFIXES = ".parquet", ".pq", ".parq"
-"""In small letters or large."""
+"""File name endings of a corpus, in upper or lower case."""
 FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.parquet')"
-"""What many corpora are before they are Parquet, as a hint."""
+"""A hint for corpora that are still JSON lines."""
 
 
 def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
@@ -69,12 +70,13 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
     except UnicodeError as error:
         raise CorpusError(
             f"a file name below {folder} is not UTF-8",
-            hint="rename it, or name the files one by one",
+            hint="rename the file, or give the files one by one",
         ) from error
     if pattern is None and "manifest.json" in found and "_SUCCESS" in found:
         raise CorpusError(
             f"{folder} is a run directory, not a corpus",
-            hint="give the corpus; or the scores/ folder of the run, if it carries the text",
+            hint="give the folder of the corpus; or the scores/ folder of the run, if it carries "
+            "the text",
         )
     if "." in found:
         raise CorpusError(f"{folder} cannot be listed: {root.fault('.')}")
@@ -107,7 +109,7 @@ def _say_what_is_left_out(folder: str, names: list[str]) -> None:
     others = sorted(name for name in names if is_other_data(name) and not is_hidden(name))
     if others:
         more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        log.warning("ignored in %s, not Parquet: %s%s", folder, others[0], more)
+        log.warning("%s: ignoring files that are not Parquet: %s%s", folder, others[0], more)
 
 
 def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
@@ -192,8 +194,8 @@ def _try_footer(
     if text_column not in schema.names and outer in schema.names and outer != text_column:
         kind = schema.field(outer).type
         return UnreadableFileError(
-            f"'{text_column}' is inside the column '{outer}', which is {kind}",
-            hint="a text must be a column of its own: write one with polars, such as "
+            f"text column '{text_column}' is a field of the column '{outer}' ({kind})",
+            hint="the text must be a column of its own: write one with polars, such as "
             f".with_columns(text=pl.col('{outer}').struct.field('...')), and score that",
         )
     if text_column not in schema.names:

@@ -13,9 +13,9 @@ MAGIC = b"PAR1"
 TAIL = 8
 """Bytes behind a footer: its length, little-endian, and the magic number."""
 MOST_STATISTICS = 4096
-"""Looked at per file, so that a plan of a large corpus stays a matter of footers."""
+"""Column statistics that are read per file, so that planning a large corpus stays cheap."""
 FIRST_READ = 64 << 10
-"""What pyarrow reads first, too: the footers of most files."""
+"""Bytes that are read first, as pyarrow does: they hold the footers of most files."""
 
 
 def read_footer(root: Root, name: str) -> tuple[pq.FileMetaData, pa.Schema, str]:
@@ -74,7 +74,7 @@ def _bounds(metadata: pq.FileMetaData, index: int, *, is_unsigned: bool) -> Boun
 
 
 def _read(source: Any) -> bytes:
-    """The footer and what is behind it: all of a file that Parquet needs to be told apart."""
+    """The footer and what follows it: what identifies a Parquet file."""
     size = source.size()
     content = _last(source, size, min(size, FIRST_READ))
     length = TAIL + int.from_bytes(content[-TAIL:-4], "little")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import UnreadableFileError
 
 MOST_MICROSECONDS = (2**63 - 1) // 1000
-"""Either side of 1970; what is beyond has no number of nanoseconds."""
+"""Distance from 1970 beyond which a timestamp does not fit into nanoseconds."""
 
 
 def has_int96(metadata: pq.FileMetaData) -> bool:

@@ -33,14 +33,14 @@ def locate(scored: str, names: Sequence[str], moved_to: str | None) -> Root:
     try:
         root, name, _ = open_corpus_root(moved_to)
     except CorpusError as error:
-        hint = f"{named('corpus')} names where the corpus of this run is now"
+        hint = f"give the current location of the run's corpus with {named('corpus')}"
         raise CorpusError(str(error), hint=hint) from None
     if name is None:
         return root
     if len(names) != 1:
         raise CorpusError(
-            f"{named('corpus')} {moved_to} is one file, and the run has {len(names)}",
-            hint="name the folder that they are in",
+            f"{named('corpus')} {moved_to} is one file, and the corpus of the run has {len(names)}",
+            hint="give the folder that holds these files",
         )
     return RenamedFile(root.filesystem, root.path, root.location, names[0], name)
 
@@ -59,5 +59,5 @@ def require_planned(root: Root, names: Sequence[str]) -> None:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CorpusError(
             f"{root.show(missing[0])} is no longer in the corpus{more}",
-            hint=f"if it was moved, give its new location with {named('corpus')}",
+            hint=f"if the corpus was moved, give its new location with {named('corpus')}",
         )

@@ -6,12 +6,12 @@ import re
 GLOB_CHARACTERS = frozenset("*?[")
 PACKED = r"\.(gz|gzip|zst|zstd|bz2|xz|lz4|zip|br|7z)"
 WRAPPED = re.compile(rf"(.+)({PACKED}|\.(part|partial|incomplete|crdownload|download|filepart))")
-"""Packed as a whole, or a download that is not finished."""
+"""Matches the name of a file that is compressed as a whole, or of an unfinished download."""
 OTHER_DATA = re.compile(
     rf".+\.((jsonl|ndjson|csv|tsv|arrow|feather|orc|avro|warc|wet|tar)({PACKED})?"
     rf"|(json|txt){PACKED}|tgz)"
 )
-"""Formats in which documents are kept; `.json` and `.txt` are more often about them."""
+"""Suffixes of other document formats; `.json` and `.txt` files are more often about documents."""
 
 
 def is_hidden(name: str) -> bool:

@@ -20,9 +20,9 @@ EXACT_INTEGERS: dict[pa.DataType, int] = {
     pa.float32(): 2**24,
     pa.float64(): 2**53,
 }
-"""Every integer up to here, of either sign, is a number of this type."""
+"""Every integer up to this size, of either sign, is a number of this type."""
 LATEST = 262_000 * 366 * DAY
-"""Seconds from 1970 either way to a date that aborts the process when Polars writes it."""
+"""Seconds from 1970, either way, beyond which Polars aborts the process when it writes a date."""
 
 
 def holds(to: pa.DataType, kind: pa.DataType, bounds: Bounds | None = None) -> bool:

@@ -190,7 +190,7 @@ def carried_column(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
     except pa.ArrowException as error:
         raise UnreadableFileError(
             f"{batch.file}, near row {batch.documents[0].row}: column '{column}' cannot be carried "
-            f"as {kind}: {first_line(error)}"
+            f"into the scores as {kind}: {first_line(error)}"
         ) from error
 
 

@@ -51,8 +51,8 @@ def _is_passed_over(location: str) -> bool:
     if is_file and not name.lower().endswith(SUFFIXES):
         return True
     raise CorpusError(
-        f"{location} is hidden: in a folder, names that begin with _ or . are skipped",
-        hint="give the folder, or quote the glob; or give this path alone",
+        f"{location} is a hidden file: names that begin with _ or . are skipped in a corpus",
+        hint="give the folder instead, or quote the glob; or give this file alone",
     )
 
 
@@ -70,6 +70,6 @@ def _shared(folders: Sequence[str]) -> str:
         raise CorpusError(
             f"{folders[0]} and {next(one for one in folders if one != folders[0])} are not in the "
             "same store",
-            hint="score each into a run of its own",
+            hint="score each of them into a run of its own",
         )
     return "/".join(parts) or "/"

@@ -19,7 +19,7 @@ LOGS = {
     "Hudi": re.compile(r"/\.hoodie/"),
 }
 FOLDERS = {"_delta_log": "Delta Lake", "metadata": "Iceberg", ".hoodie": "Hudi"}
-"""Of the logs, in the table's own folder."""
+"""Folders of a table format's log, in the table's own folder."""
 INNER = re.compile(r"data|[^/]*=[^/]*")
 """Folders in which tables have their files: Iceberg's own, and those of partitions."""
 

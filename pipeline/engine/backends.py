@@ -8,9 +8,10 @@ from pipeline.engine.rules import ScoringRules
 from pipeline.engine.vllm.backend import VllmBackend
 
 BACKENDS: tuple[ScorerBackend, ...] = (VllmBackend(),)
-"""A model is of the first kind that takes it; the last takes what is left."""
+"""Kinds of scorers, in the order in which they are tried; a model belongs to the first that accepts
+it, and the last accepts all."""
 FIRST_KIND = "causal"
-"""Of rules that do not say: there was no other when 0.1.0 wrote them."""
+"""Kind of rules that do not name one: 0.1.0 knew no other."""
 
 
 def backend_for(model: str) -> ScorerBackend:

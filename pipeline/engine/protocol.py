@@ -15,10 +15,10 @@ from pipeline.schema import Window, WindowScore
 from pipeline.settings.config import AskedScoring, ScoringConfig
 
 INTEGRITY_ALONE = f"check integrity alone with {named('sample')} 0"
-"""What can be done where a model cannot be run."""
+"""A hint for machines that cannot run the model."""
 ScoringPath = Literal["fused", "prompt_logprobs"]
-"""How an engine makes log-probabilities, where it has a choice: inside the worker, or by its public
-path."""
+"""How an engine computes log-probabilities, if it has a choice: inside its worker, or by its public
+interface."""
 
 
 class Usage(NamedTuple):
@@ -48,7 +48,7 @@ class Encoded(NamedTuple):
 
     ids: list[int]
     offsets: list[tuple[int, int]] | None
-    """Half-open character range of each token, if asked for."""
+    """Half-open character range of each token, if requested."""
 
 
 class Tokenizer(Protocol):
@@ -88,16 +88,18 @@ class Model:
     """As the user gave it."""
     folder: str
     revision: str | None
-    """Commit of a model that came from the hub."""
+    """Commit, if the model came from the hub."""
     architecture: str
     dtype: str
-    """What the checkpoint names."""
+    """Data type that the checkpoint names."""
     vocab_size: int
     max_tokens: int | None
-    """Positions the model was built for."""
+    """Number of positions that the model was built for."""
     config_digest: str
     weights_digest: str
     tokenizer_digest: str
+    quantization: str | None = None
+    """How the weights are stored, in words; None where they are plain numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,31 +116,31 @@ class EngineSettings:
     trust_remote_code: bool = False
     scoring: ScoringPath | None = "prompt_logprobs"
     architecture: str = ""
-    """As config.json names it; the fused path must know."""
+    """Architecture as config.json names it; fused scoring needs it."""
     tensor_parallel_size: int = 1
     """GPUs per engine; the model is split across them."""
     num_threads: int | None = None
-    """CPU threads; by default all that this process may use."""
+    """CPU threads; by default as many as this process may use."""
     max_num_batched_tokens: int | None = None
-    """Tokens a step; by default what model and machine allow."""
+    """Tokens per step; by default as many as model and machine allow."""
 
 
 class ScorerBackend(ABC):
-    """A kind of scorer: what a model of it is, how it scores, and what its scores are held against.
+    """A kind of scorer: its models, how it scores, and what its scores are compared with.
 
     Small and without state: it travels to workers, and each method imports what it needs.
     """
 
     kind: str
-    """Its name in records."""
+    """Name of the kind in records."""
     rules: type[ScoringRules]
-    """Of this kind."""
+    """Class of the scoring rules of this kind."""
     modules: tuple[str, ...] = ()
-    """What its engine imports beside Winnow's own requirements."""
+    """Modules that the engine imports beside Winnow's own requirements."""
     reference_modules: tuple[str, ...] = ()
-    """The same of its reference."""
+    """Modules that the reference imports beside Winnow's own requirements."""
     packages: tuple[str, ...] = ()
-    """Distributions whose versions take part in a score."""
+    """Distributions whose versions can change a score."""
 
     @abstractmethod
     def takes(self, model: str) -> bool:
@@ -165,6 +167,14 @@ class ScorerBackend(ABC):
     @abstractmethod
     def tokenizer(self, folder: str, *, trust_remote_code: bool = False) -> Tokenizer:
         """The model's own. Raises ModelError."""
+
+    def variants(self, settings: EngineSettings) -> list[EngineSettings]:
+        """The same engine in the ways that are worth measuring, the default first."""
+        return [settings]
+
+    def prefer(self, settings: EngineSettings) -> None:
+        """Start engines of this model on this machine so, where nothing else is asked for."""
+        return
 
     @abstractmethod
     def engine(self, settings: EngineSettings) -> Engine:

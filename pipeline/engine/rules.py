@@ -32,15 +32,16 @@ class ScoringRules(BaseModel):
     model_config = _AS_RECORDED
 
     kind: ClassVar[str]
-    """Of scorer. A kind that is not `causal` has it as a field, so that its records tell."""
+    """Kind of scorer. Rules of a kind other than `causal` have it as a field, so that records name
+    it."""
 
     dtype: str
     window_tokens: int
-    """The longest prompt."""
+    """Number of tokens of the longest prompt."""
     long_documents: str
     """window, truncate or skip."""
     min_k_percent: float
-    """Share of tokens, the least likely ones, that `min_k_logprob` is the mean of."""
+    """Percentage of tokens, the least likely ones, that `min_k_logprob` averages."""
 
     def plan_windows(self, token_ids: list[int]) -> list[Window]:
         """The prompts of a document, in order; empty if there is nothing to score."""

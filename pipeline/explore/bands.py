@@ -12,15 +12,14 @@ from hashlib import blake2b
 import numpy as np
 import polars as pl
 
-from pipeline.explore.bins import UNSCORED, Bins
+from pipeline.explore.bins import UNSCORED, Bins, value_of
 from pipeline.explore.run import ExploredRun
-from pipeline.schema import LARGEST, SCORED
-from pipeline.statistics.columns import column_named
+from pipeline.schema import SCORED
 from pipeline.statistics.hashing import row_hash
 
 NUM_BANDS = 10
 QUEUED = 256
-"""Documents of a band that are put in order at a time."""
+"""Number of documents of a band that are put in random order at a time."""
 ORDER_SEED = 0
 
 
@@ -29,10 +28,10 @@ class Bands:
     """The strata of draws."""
 
     scores: str
-    """The identity of the run's."""
+    """Identity of the run's scores."""
     metric: str
     starts: tuple[float, ...]
-    """The smallest value in each."""
+    """Smallest value of each band."""
     documents: tuple[int, ...]
 
     @property
@@ -46,11 +45,6 @@ class Bands:
         value = value_of(self.metric)
         found = sum((value >= start for start in self.starts[1:]), pl.lit(0, pl.Int64))
         return pl.when(pl.col("status").is_in(SCORED) & value.is_not_null()).then(found)
-
-
-def value_of(metric: str) -> pl.Expr:
-    """As the bins have it."""
-    return column_named(metric).cast(pl.Float64).fill_nan(None).clip(-LARGEST, LARGEST)
 
 
 def make_bands(run: ExploredRun, metric: str, bins: Bins) -> Bands:

@@ -13,6 +13,7 @@ from typing import Literal
 import polars as pl
 
 from pipeline.explore.run import ExploredRun
+from pipeline.filters.counts import SIZES
 from pipeline.reports.groups import (
     Grouping,
     check_dates,
@@ -22,16 +23,15 @@ from pipeline.reports.groups import (
     largest_query,
 )
 from pipeline.schema import LARGEST, METRICS, SCORED
-from pipeline.statistics.columns import column_named, nan_as_null
+from pipeline.statistics.columns import column_named
 
 LOG_BINS = 128
-"""A factor of e."""
+"""Bins per factor of e."""
 LINEAR_BINS = 512
 ZERO = -(1 << 30)
-"""The bin of 0, and below, on a log axis: left of all others."""
+"""Bin of values of 0 and below on a log axis: to the left of all others."""
 UNSCORED = ZERO - 1
-"""Of documents that have no value."""
-SIZES = ("documents", "tokens", "bytes")
+"""Bin of documents without a value."""
 CELL_COLUMNS = ("group", "bin", *SIZES, "low", "high")
 
 
@@ -50,13 +50,13 @@ class Bins:
 
     scale: Scale
     groups: tuple[str, ...]
-    """Names, the largest first; one empty name where rows are not grouped."""
+    """Names of groups, the largest first; one empty name if rows are not grouped."""
     cells: pl.DataFrame
-    """CELL_COLUMNS: one row for each bin of a group that has documents."""
+    """Columns CELL_COLUMNS, with one row for each bin of a group that has documents."""
 
 
 def group_of(run: ExploredRun, by: str | None) -> Grouping:
-    """The groups that are told apart. Raises RunError for a column that has none."""
+    """The groups that are counted separately. Raises RunError for a column that has none."""
     if by is None:
         return Grouping(None, ("",))
     check_group(by, run.manifest)
@@ -77,7 +77,7 @@ def fill_bins(
     scale = _scale_of(run, metric)
     found = [_no_cells()]
     for num_rows, rows in run.chunks():
-        narrowed = rows if where is None else nan_as_null(rows).filter(where)
+        narrowed = rows if where is None else rows.filter(where)
         counted = _count(narrowed, metric, scale, grouping).collect(engine="streaming")
         found.append(counted)
         progress(num_rows)
@@ -91,7 +91,8 @@ def fill_bins(
     return Bins(scale, grouping.groups, cells.select(CELL_COLUMNS))
 
 
-def _value(metric: str) -> pl.Expr:
+def value_of(metric: str) -> pl.Expr:
+    """Of a metric, in score rows: null where there is none."""
     value = column_named(metric).cast(pl.Float64).fill_nan(None)
     return value.clip(-LARGEST, LARGEST)
 
@@ -100,7 +101,7 @@ def _scale_of(run: ExploredRun, metric: str) -> Scale:
     logarithmic = Scale("log", 0.0, 1 / LOG_BINS)
     if metric in METRICS and not METRICS[metric].is_signed:
         return logarithmic
-    value = _value(metric)
+    value = value_of(metric)
     ends = run.rows().select(low=value.min(), high=value.max()).collect(engine="streaming")
     low, high = ends.row(0)
     if low is None or low >= 0:
@@ -110,7 +111,7 @@ def _scale_of(run: ExploredRun, metric: str) -> Scale:
 
 
 def _count(rows: pl.LazyFrame, metric: str, scale: Scale, grouping: Grouping) -> pl.LazyFrame:
-    value = pl.when(pl.col("status").is_in(SCORED)).then(_value(metric))
+    value = pl.when(pl.col("status").is_in(SCORED)).then(value_of(metric))
     if scale.kind == "log":
         place = pl.when(value > 0).then((value.log() / scale.width).floor()).otherwise(ZERO)
     else:

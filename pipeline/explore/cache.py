@@ -19,7 +19,7 @@ from pipeline.explore.run import ExploredRun
 FORM = 1
 DIGEST_BYTES = 16
 FEWEST_ROWS = 500_000
-"""Fewer are counted before a page is drawn."""
+"""Runs with fewer rows are not cached: they are counted before a page is drawn."""
 
 
 def cached_bins(

@@ -37,11 +37,11 @@ class Sample:
     """By band (first axis), and by whether the rule keeps (second: REMOVED, KEPT)."""
 
     documents: Counts
-    """All there are."""
+    """Number of all documents, by band and by whether the cut keeps them."""
     judged: Counts
-    """Drawn at random and judged."""
+    """Number of documents drawn at random and judged, likewise."""
     good: Counts
-    """Those judged good."""
+    """Number of drawn documents judged good, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Proposal:
     """A cut, and what it does."""
 
     cut: float | None
-    """None: nothing need be cut off."""
+    """Value to cut at; None if nothing needs to be cut off."""
     quality: Quality
 
 
@@ -76,7 +76,7 @@ def why_none(sample: Sample) -> str | None:
     bare = int((there & (sample.judged.sum(axis=1) == 0)).sum())
     if not bare:
         return None
-    return f"{bare} of {int(there.sum())} bands have no judged draw yet: draw over all"
+    return f"{bare} of {int(there.sum())} score bands have no judged document yet: draw from all"
 
 
 def why_no_interval(sample: Sample) -> str | None:
@@ -84,10 +84,14 @@ def why_no_interval(sample: Sample) -> str | None:
     of_band = sample.judged.sum(axis=1)
     num_judged = int(of_band.sum())
     if num_judged < FEWEST:
-        return f"an interval needs {FEWEST} judged draws, there are {num_judged}"
+        return f"an interval needs {FEWEST} judged documents, and {num_judged} are judged"
     there = sample.documents.sum(axis=1) > 0
     few = int((of_band[there] < np.minimum(FEWEST_OF_BAND, sample.documents.sum(1)[there])).sum())
-    return f"an interval needs {FEWEST_OF_BAND} of each band; {few} have fewer" if few else None
+    return (
+        f"an interval needs {FEWEST_OF_BAND} judged documents per score band, and {few} have fewer"
+        if few
+        else None
+    )
 
 
 def estimate(sample: Sample) -> Quality:

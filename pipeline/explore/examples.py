@@ -10,21 +10,20 @@ import polars as pl
 
 from pipeline.errors import ConfigError
 from pipeline.explore.rule import Decision, Narrowing
-from pipeline.explore.run import ExploredRun
+from pipeline.explore.run import PLACE, ExploredRun
 from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
 from pipeline.runs.ids import shown_id
 from pipeline.schema import SCORED
-from pipeline.statistics.columns import column_named, nan_as_null
+from pipeline.statistics.columns import column_named
 from pipeline.statistics.hashing import row_hash
 
 Place = Literal["low", "high", "random"]
 MOST = 10
-"""Documents on each side."""
-LOCATED = ["file", "row"]
-NEEDED = (*LOCATED, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
-"""What a page shows of a document, and what every rule reads."""
+"""Number of documents on each side of the cut."""
+NEEDED = (*PLACE, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
+"""Columns that a page shows of a document, and those that every rule reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +50,17 @@ def find_examples(
 
     Without anything cut off, those at the end of the distribution are the kept ones.
     """
-    asked, rows = decision.asked, nan_as_null(run.rows())
+    asked, rows = decision.asked, run.rows()
     narrowing = Narrowing.of(run, asked.where)
     value = column_named(asked.metric).cast(pl.Float64).fill_nan(None)
     scored = rows.filter(pl.col("status").is_in(SCORED) & value.is_not_null())
+    name = None
     if group is not None and asked.by is not None:
+        name = groups[group]
         scored = scored.filter(group_code(asked.by, groups) == group)
     if narrowing is not None:
         scored = scored.filter(narrowing.holds)
-    low, high = decision.edge("low"), decision.edge("high")
+    low, high = decision.edge("low", name), decision.edge("high", name)
     below = pl.lit(False) if low is None else value < low
     above = pl.lit(False) if high is None else value > high
     inside, chance = scored.filter(~(below | above)), row_hash(seed, "explore")
@@ -71,7 +72,7 @@ def find_examples(
         pair = [_first(inside, -order), _first(scored.filter(above), order)]
     else:
         pair = [_first(inside, chance), _first(scored.filter(below | above), chance)]
-    chosen = [one.collect(engine="streaming") for one in pair]
+    chosen = pl.collect_all(pair, engine="streaming")  # one pass for both
     told = _described(run, decision, pl.concat(chosen))
     # The rule itself has the last word on each.
     kept, removed = ([told[at] for at in one.iter_rows()] for one in chosen)
@@ -81,30 +82,22 @@ def find_examples(
 
 
 def _first(rows: pl.LazyFrame, order: pl.Expr) -> pl.LazyFrame:
-    slim = rows.select(*LOCATED, order=order)
-    return slim.bottom_k(MOST, by=["order", "row"]).sort("order", "row", "file").select(LOCATED)
+    slim = rows.select(*PLACE, order=order)
+    return slim.bottom_k(MOST, by=["order", "row"]).sort("order", "row", "file").select(PLACE)
 
 
 def _described(
     run: ExploredRun, decision: Decision, chosen: pl.DataFrame
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """By locator: what a page shows of a document, and what the rule decides."""
-    asked, rows = decision.asked, run.rows()
-    there = rows.collect_schema()
+    asked, there = decision.asked, run.rows().collect_schema()
     narrowing = Narrowing.of(run, asked.where)
     wanted = [*NEEDED, "doc_id", asked.metric, *([asked.by] if asked.by else [])]
     wanted += narrowing.columns if narrowing is not None else []
-    near = (
-        rows.select(column_named(name) for name in dict.fromkeys(wanted) if name in there)
-        .filter(
-            pl.col("file").is_in(chosen["file"].unique().implode()),
-            pl.col("row").is_in(chosen["row"].unique().implode()),
-        )
-        .join(chosen.lazy().unique(), on=LOCATED, how="semi")
-        .collect(engine="streaming")
-    )
+    read = [column_named(name) for name in dict.fromkeys(wanted) if name in there]
+    near = run.at(chosen.unique(), PLACE).select(read).collect(engine="streaming")
     shown = near.select(
-        *LOCATED,
+        *PLACE,
         shown_id(near.lazy()),
         "num_tokens",
         "num_bytes",
@@ -131,7 +124,7 @@ class Whole:
     text: str | None
     missing: str | None
     row: dict[str, Any]
-    """All of its score row, for `read_tokens`."""
+    """The whole score row, for `read_tokens`."""
 
 
 def read_document(run: ExploredRun, file: str, row: int) -> Whole:

@@ -2,7 +2,7 @@
 
 Owns which judgements count. Drawn ones of the bands that the run has now do; those that a person
 picked, those drawn when the run had other scores, and those of texts that are no longer there do
-not, and are told apart.
+not, and are counted separately.
 """
 
 import random
@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.bands import Bands, Queues, make_bands, value_of
-from pipeline.explore.bins import UNSCORED, Bins
+from pipeline.explore.bands import Bands, Queues, make_bands
+from pipeline.explore.bins import UNSCORED, Bins, value_of
 from pipeline.explore.estimate import (
     KEPT,
     REMOVED,
@@ -29,9 +29,9 @@ from pipeline.explore.estimate import (
     why_no_interval,
     why_none,
 )
-from pipeline.explore.judgements import Judgement, Judgements, Key
 from pipeline.explore.rule import Asked, Decision
 from pipeline.explore.run import ExploredRun
+from pipeline.runs.judgements import Judgement, Judgements, Key
 
 Scope = Literal["near", "all"]
 MOST_CUTS = 200
@@ -45,7 +45,8 @@ class Draw:
     key: Key
     band: int
     before: Judgement | None
-    """What was said of it when it was picked, or of other scores."""
+    """The earlier judgement of a document that a person had chosen, or that was drawn by other
+    scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,19 @@ class Standing:
     """What the judgements say of a rule."""
 
     metric: str
-    """The bands' own."""
+    """The metric that the bands divide."""
     num_bands: int
     num_drawn: int
-    """That enter the figures."""
+    """Number of judgements that the figures are computed from."""
     num_unsure: int
-    """Drawn, and nobody could say."""
+    """Number of drawn documents judged unsure."""
     num_others: int
-    """Picked by a person, or drawn from other scores."""
+    """Number of judged documents that a person chose, or that were drawn by other scores."""
     num_elsewhere: int
-    """Of texts that the run does not have."""
+    """Number of judgements of texts that the run does not have."""
     quality: Quality
     missing: str | None
-    """What lacks for figures, or for an interval."""
+    """What is missing for the figures or for their intervals; None if nothing."""
 
 
 class Judging:
@@ -185,7 +186,8 @@ class Judging:
         bands = self.bands(decision.asked.metric)
         if bands.metric != decision.asked.metric:
             raise ConfigError(
-                f"draws were made from bands of {bands.metric}: choose that metric for a proposal"
+                f"the judged documents were drawn by {bands.metric}: choose that metric for a "
+                "proposal"
             )
         rows = self._rows(decision, bands)
         cells = self._bins_of(bands.metric).cells.filter(pl.col("bin") != UNSCORED).sort("bin")
@@ -254,15 +256,7 @@ class Judging:
         judged = pl.DataFrame(
             said, schema={**names, "is_good": pl.Boolean, "is_drawn": pl.Boolean}, orient="row"
         )
-        near = (
-            self.run.rows()
-            .filter(
-                pl.col("file").is_in(judged["file"].unique().implode()),
-                pl.col("row").is_in(judged["row"].unique().implode()),
-            )
-            .join(judged.lazy(), on=LOCATED, how="inner")
-            .collect(engine="streaming")
-        )
+        near = self.run.at(judged, LOCATED).collect(engine="streaming")
         kept = decision.kept(near.lazy()).collect()["keep"]
         shown = near.select("is_good", "is_drawn", band=bands.band(), value=value_of(bands.metric))
         return shown.with_columns(kept)

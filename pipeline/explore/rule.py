@@ -4,41 +4,60 @@ Owns that translation, in both directions: what is counted is decided by filters
 that are taken away decide the same. Which document is kept is nowhere else asked here.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any, Literal
 
 import polars as pl
 
 from pipeline.errors import ConfigError, named
+from pipeline.explore.bins import value_of
 from pipeline.explore.run import ExploredRun
 from pipeline.filters.config import FilterConfig, load_filter_config
-from pipeline.filters.counts import Counts
-from pipeline.filters.record import Sizes
+from pipeline.filters.counts import SIZES, Mix
+from pipeline.filters.record import Cutoffs, CutoffTable
+from pipeline.filters.rule import group_names
 from pipeline.filters.rules.bounds import Bounds
+from pipeline.filters.rules.cutoffs import Table
 from pipeline.filters.rules.percentile import Percentile
 from pipeline.filters.rules.where import Where
 from pipeline.filters.selection import Selection
 from pipeline.reports.conditions import condition
 from pipeline.reports.expressions import parse
-from pipeline.reports.groups import OTHERS, label_of
+from pipeline.reports.groups import OTHERS, group_code, label_expr
+from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named
 
-Unit = Literal["value", "percentile", "within"]
-"""What the two ends of a band are: values, percentiles, or percentiles inside each group."""
+Unit = Literal["value", "percentile", "within", "each"]
+"""Whether the two ends of a band are values, percentiles, percentiles within each group, or values
+for each group."""
+Side = Literal["low", "high"]
+Band = tuple[float | None, float | None]
+"""None where it is open."""
+OPEN = {"low": float("-inf"), "high": float("inf")}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A band of one metric."""
+    """A band of one metric, or one for each group."""
 
     metric: str
     by: str | None
-    """The column whose groups are told apart."""
+    """The column to group documents by."""
     unit: Unit
     low: float | None
     high: float | None
     where: str | None = None
-    """A condition on rows: those of which it is false are cut off, too."""
+    """A condition on rows; rows for which it is not true are dropped, too."""
+    each: tuple[tuple[str, Band], ...] = ()
+    """Of the unit `each`: every one of the bins' groups, with its band."""
+
+    def ends(self, side: Side) -> list[float]:
+        """The ends on this side, of all bands that are not open there."""
+        at = ("low", "high").index(side)
+        bands = [band for _, band in self.each] if self.unit == "each" else [(self.low, self.high)]
+        return [end for band in bands if (end := band[at]) is not None]
 
     @property
     def has_rule(self) -> bool:
@@ -48,7 +67,15 @@ class Asked:
     @property
     def is_band(self) -> bool:
         """Whether it has an end."""
-        return self.low is not None or self.high is not None
+        return bool(self.ends("low") or self.ends("high"))
+
+    @property
+    def file(self) -> str | None:
+        """What the file of cut-offs is called, if the rule needs one: another rule's is another."""
+        if self.unit != "each" or not self.is_band:
+            return None
+        content = json.dumps([self.metric, self.by, self.each])
+        return f"cutoffs-{blake2b(content.encode(), digest_size=4).hexdigest()}.json"
 
     def settings(self) -> dict[str, Any]:
         """The rule as settings of a filter; nothing without one."""
@@ -59,9 +86,12 @@ class Asked:
             ends = {"min": self.low, "max": self.high}
             bounds = {name: {self.metric: end} for name, end in ends.items() if end is not None}
             return found | bounds
+        found["metric"] = self.metric
+        if self.unit == "each":
+            return found | {"within": self.by, "cutoffs": self.file}
         low = 0.0 if self.low is None else self.low
         high = 100.0 if self.high is None else self.high
-        found |= {"metric": self.metric, "percentile": (low, high)}
+        found["percentile"] = (low, high)
         return found | ({"within": self.by} if self.unit == "within" else {})
 
 
@@ -76,28 +106,60 @@ class Decision:
         """[keep] of score rows, in their order."""
         return self.selection.decide(rows).select("keep")
 
-    def edge(self, side: Literal["low", "high"]) -> pl.Expr | None:
-        """The value at an end of the band, for each row that of its group; None if it is open."""
-        given = self.asked.low if side == "low" else self.asked.high
-        if given is None:
+    def edge(self, side: Side, group: str | None = None) -> pl.Expr | None:
+        """The value at an end of the band, for each row that of its group; None if it is open, of
+        the rows of `group` alone if one is named."""
+        asked = self.asked
+        if group is not None and asked.unit == "each":
+            asked = replace(asked, each=tuple(one for one in asked.each if one[0] == group))
+        given = asked.ends(side)
+        if not given:
             return None
-        if self.asked.unit == "value":
-            return pl.lit(given)
-        [found] = (one.cutoffs for one in self.selection.rules if isinstance(one, Percentile))
+        if asked.unit == "value":
+            return pl.lit(given[0])
+        [found] = (
+            one.cutoffs for one in self.selection.rules if isinstance(one, Percentile | Table)
+        )
         assert found is not None
-        if self.asked.unit == "percentile":
-            return pl.lit(found[side][0] if found.height else None, pl.Float64)
-        assert self.asked.by is not None
-        group = column_named(self.asked.by)
-        return group.replace_strict(found["group"], found[side], default=None)
+        ends = found[side].fill_null(OPEN[side])
+        if asked.unit == "percentile":
+            return pl.lit(ends[0] if found.height else None, pl.Float64)
+        assert asked.by is not None
+        return column_named(asked.by).replace_strict(found["group"], ends, default=None)
+
+    @property
+    def table(self) -> CutoffTable | None:
+        """The cut-offs of each group, where they are the group's own."""
+        return next((one.table for one in self.selection.rules if isinstance(one, Table)), None)
 
 
 def decide(run: ExploredRun, asked: Asked) -> Decision:
     """Find the cut-offs: of percentiles two passes over the scores. Raises ConfigError."""
-    # Before anything is cut off a document needs a value to be kept.
-    open_band = Selection((Bounds(asked.metric),))
-    selection = Selection.of(_config(run, asked)) if asked.has_rule else open_band
+    if not asked.has_rule:
+        # Before anything is cut off a document needs a value to be kept.
+        selection = Selection((Bounds(asked.metric),))
+    elif asked.file is None:
+        selection = Selection.of(_config(run, asked))
+    else:
+        beside = replace(asked, each=())
+        rules = Selection.of(_config(run, beside)).rules if beside.has_rule else ()
+        selection = Selection((*rules, Table(_table(run, asked))))
     return Decision(asked, run.prepared.find(selection))
+
+
+def _table(run: ExploredRun, asked: Asked) -> CutoffTable:
+    """Every group of the run, with its band: those that the bins do not tell apart share one."""
+    assert asked.by is not None
+    rows = run.rows().filter(pl.col("status").is_in(SCORED), value_of(asked.metric).is_not_null())
+    found = rows.select(group=column_named(asked.by)).unique().collect(engine="streaming")
+    labels = found.sort("group").select("group", label=label_expr("group"))
+    bands = dict(asked.each)
+    cutoffs = {}
+    for name, label in zip(group_names(labels["group"]), labels["label"], strict=True):
+        low, high = bands[label] if label in bands else bands[OTHERS]
+        cutoffs[name] = Cutoffs(group=name, low=low, high=high)
+    within = {"within": asked.by}
+    return CutoffTable(metric=asked.metric, rules=within, cutoffs=tuple(cutoffs.values()))
 
 
 def _config(run: ExploredRun, asked: Asked) -> FilterConfig:
@@ -123,44 +185,14 @@ class Narrowing:
         return cls(rule.names, condition(parse(where), where, kinds, column_named))
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """Exactly what there is, and what is kept."""
-
-    before: Sizes
-    after: Sizes
-    groups: dict[str, tuple[Sizes, Sizes]]
-    """Before and after, by the names of the bins' groups."""
-    unscored: dict[str, int]
-    """Documents that no rule could decide, by reason; they are dropped."""
-
-
-def count_kept(run: ExploredRun, decision: Decision, groups: tuple[str, ...]) -> Mix:
-    """What a rule keeps, exactly, in one pass. `groups` are those of the bins."""
-    by = decision.asked.by
-    counts = run.prepared.count(decision.selection, by=by)
-    return Mix(counts.before, counts.after, _by_name(counts, groups, by), counts.unscored)
-
-
-def _by_name(
-    counts: Counts, names: tuple[str, ...], by: str | None
-) -> dict[str, tuple[Sizes, Sizes]]:
-    if by is None:
-        return {}
-    found = {name: (_ZERO, _ZERO) for name in names}
-    for one in counts.groups():
-        label = label_of(one.group)
-        name = label if label in found else OTHERS
-        before, after = found[name]
-        found[name] = (_plus(before, one.before), _plus(after, one.after))
-    return found
-
-
-_ZERO = Sizes(documents=0, tokens=0, bytes=0)
-
-
-def _plus(one: Sizes, other: Sizes) -> Sizes:
-    return Sizes(**{name: size + getattr(other, name) for name, size in one})
+def of_groups(mix: Mix, groups: tuple[str, ...]) -> list[tuple[list[int], list[int]]]:
+    """What there is and what is kept of each of the bins' groups, as SIZES."""
+    code = group_code("by", groups)
+    sums = mix.groups.group_by(code=code).agg(pl.col("^(kept_)?(documents|tokens|bytes)$").sum())
+    found = {code: sizes for code, *sizes in sums.iter_rows()}
+    none = [0] * 2 * len(SIZES)
+    sizes = [found.get(code, none) for code in range(len(groups))]
+    return [(one[: len(SIZES)], one[len(SIZES) :]) for one in sizes]
 
 
 def exported(run: ExploredRun, asked: Asked) -> dict[str, Any]:

@@ -5,7 +5,7 @@ was scored again meanwhile is told from the one that was opened.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -20,13 +20,14 @@ from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import Parts, find_parts
 from pipeline.runs.store import RunStore
-from pipeline.statistics.columns import column_named
+from pipeline.statistics.columns import column_named, nan_as_null
 from pipeline.storage.filesystem import Root
 
+PLACE = ["file", "row"]
 CHUNK_ROWS = 2_000_000
 """Rows that are read between two steps of a progress bar."""
 GLIMPSE_ROWS, GLIMPSE_PARTS = 10_000, 16
-"""Rows of a part, and parts, that may show whether a column has few values."""
+"""Rows of a part, and parts, that are looked at to see whether a column has few values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,13 @@ class ExploredRun:
     """A run as it was when it was opened."""
 
     prepared: PreparedRun
-    """What rules are asked of."""
+    """The prepared run that rules are applied to."""
     identity: str
-    """Of its scores: another one after any part was scored anew."""
+    """Identity of the scores; it changes when any part is scored anew."""
     corpus: Root | None
     corpus_moved_to: str | None
     corpus_fault: str | None
-    """Why texts cannot be shown, if they cannot."""
+    """Why texts cannot be shown; None if they can."""
 
     @property
     def parts(self) -> Parts:
@@ -55,8 +56,14 @@ class ExploredRun:
         return self.parts.manifest
 
     def rows(self) -> pl.LazyFrame:
-        """Every score row. Raises RunError where a part is not as it was."""
-        return self.prepared.rows.everything()
+        """Every score row; what is NaN is null. Raises RunError where a part is not as it was."""
+        return nan_as_null(self.prepared.rows.everything())
+
+    def at(self, places: pl.DataFrame, keys: Sequence[str]) -> pl.LazyFrame:
+        """The rows of places by these keys, `file` and `row` among them; beside each what else is
+        told of it."""
+        files, rows = (pl.col(name).is_in(places[name].unique().implode()) for name in PLACE)
+        return self.rows().filter(files, rows).join(places.lazy(), on=keys, how="inner")
 
     def chunks(self) -> Iterator[tuple[int, pl.LazyFrame]]:
         """The same rows, some millions at a time, with how many they are."""
@@ -65,10 +72,10 @@ class ExploredRun:
             shards.append(shard)
             num_rows += self.manifest.shards[shard].num_rows
             if num_rows >= CHUNK_ROWS:
-                yield num_rows, self.parts.scan(shards)
+                yield num_rows, nan_as_null(self.parts.scan(shards))
                 shards, num_rows = [], 0
         if shards:
-            yield num_rows, self.parts.scan(shards)
+            yield num_rows, nan_as_null(self.parts.scan(shards))
 
     @property
     def num_rows(self) -> int:

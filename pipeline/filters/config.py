@@ -1,7 +1,7 @@
-"""The settings of a filter: the rules, how they are written, which contradict each other.
+"""The settings of a filter: the rules, and what they are called.
 
-Owns the checks that need no run; how values are written is spelling.py's. A field that is a rule
-says so by `Decides`; what the rule does is the module's that it names.
+How values are written is spelling.py's, which rules contradict each other contradictions.py's. A
+field that is a rule says so by `Decides`; what the rule does is the module's that it names.
 
     [filter]
     run = "runs/first"
@@ -16,10 +16,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.errors import ConfigError, named
+from pipeline.filters.contradictions import check_rules
 from pipeline.filters.rule_fields import Decides, always, if_best, if_ranked
 from pipeline.filters.spelling import (
-    BUCKETS,
     Bucket,
     parse_bounds,
     parse_count,
@@ -76,8 +75,8 @@ class FilterConfig(BaseModel):
     )
     drop_copies: Annotated[DropCopies | None, Decides("copies", if_best)] = Field(
         default=None,
-        description="Of equal texts that other rules keep, keep the first, or the one with the "
-        "lowest or highest metric.",
+        description="Among documents with equal texts that the other rules keep, keep only the "
+        "first, or the one with the lowest or highest metric.",
     )
     metric: Annotated[str | None, Shown(default="perplexity, or the metric of a second run")] = (
         Field(default=None, description="The metric that the rules below use.")
@@ -88,7 +87,7 @@ class FilterConfig(BaseModel):
         Shown(form="LOW:HIGH"),
         Decides("percentile", always, in_groups=True, by_percentile=True),
     ] = Field(
-        default=None, description="Keep the band between two percentiles, bounds included: 10:90."
+        default=None, description="Keep documents between two percentiles, ends included: 10:90."
     )
     buckets: Annotated[
         tuple[Bucket, ...] | None,
@@ -105,8 +104,8 @@ class FilterConfig(BaseModel):
         str | None, Shown(form="FILE"), Decides("cutoffs", always, in_groups=True)
     ] = Field(
         default=None,
-        description="Take the cut-offs of each group from a file, not from percentiles: the JSON "
-        "of a dry run, or the _filter.json of an output.",
+        description="Take the cut-offs of each group from a file instead of percentiles: the JSON "
+        "that a dry run printed, or the _filter.json of an output.",
     )
     weight: Annotated[Weight | None, Shown(default=UNWEIGHTED)] = Field(
         default=None, description="Whether percentiles are over documents, tokens or bytes."
@@ -127,18 +126,18 @@ class FilterConfig(BaseModel):
     )
     prefer: Annotated[Prefer | None, Shown(default="low")] = Field(
         default=None,
-        description="Which documents to keep first; middle is nearest the token or byte median.",
+        description="What a budget keeps first; middle is nearest the token or byte median.",
     )
     shares: Annotated[
         dict[str, Share] | Literal["proportional"] | None,
         BeforeValidator(parse_shares),
-        Shown(form="GROUP=SHARE", default="proportional; one budget if percentiles are within"),
+        Shown(form="GROUP=SHARE", default="proportional; undivided with percentiles per group"),
     ] = Field(
         default=None,
         description="How a budget is divided among groups: proportional, or GROUP=SHARE, repeated: "
-        "en=2 and de=1 give en twice.",
+        "en=2 and de=1 give en twice as much as de.",
     )
-    seed: int = Field(default=0, description="Random seed.")
+    seed: int = Field(default=0, description="Random seed of samples, random order and ties.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(
         default=None,
         description="A second run of the same corpus, for the metric difference: bits per byte "
@@ -146,8 +145,8 @@ class FilterConfig(BaseModel):
     )
     over: Annotated[str | None, Shown(form="RUN")] = Field(
         default=None,
-        description="A second run of the same corpus, for the metric ratio: bits per byte over "
-        "that run's.",
+        description="A second run of the same corpus, for the metric ratio: bits per byte divided "
+        "by that run's.",
     )
     unscored: Literal["keep", "drop"] = Field(
         default="drop", description="What to do with documents without a score."
@@ -156,7 +155,7 @@ class FilterConfig(BaseModel):
     partial: bool = Field(
         default=False, description="Use the parts that exist of an incomplete run."
     )
-    force: bool = Field(default=False, description="Write even if the rules keep nothing.")
+    force: bool = Field(default=False, description="Write the output even if it is empty.")
 
     @property
     def own_metric(self) -> str | None:
@@ -203,98 +202,12 @@ RULES = {
     for mark in field.metadata
     if isinstance(mark, Decides)
 }
-"""The fields that are rules."""
-WEIGHED = [name for name, rule in RULES.items() if rule.by_percentile]
-GROUPED = [name for name, rule in RULES.items() if rule.in_groups]
+"""Names of the fields that are rules."""
 
 
 def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConfig:
     """Merge `options` over the file's [filter] table. Raises ConfigError."""
     given = {key: value for key, value in options.items() if value not in (None, [], ())}
     config = load_settings(FilterConfig, "filter", file, given)
-    _check(config)
+    check_rules(config, RULES)
     return config
-
-
-def columns_of_where(config: FilterConfig) -> list[str]:
-    """The columns that `where` names. Raises ConfigError, pointing at what cannot be read."""
-    if config.where is None:
-        return []
-    from pipeline.filters.rules.where import Where  # with Polars: not to show settings
-
-    return Where(config.where).names
-
-
-def _check(config: FilterConfig) -> None:
-    """Raises ConfigError for rules that contradict each other or have no effect."""
-    if not config.rules():
-        *others, last = map(named, RULES)
-        raise ConfigError(
-            "no rule says which documents to keep", hint=f"give {', '.join(others)} or {last}"
-        )
-    if config.budget_tokens and config.budget_bytes:
-        raise ConfigError(
-            f"{named('budget_tokens')} and {named('budget_bytes')} contradict each other",
-            hint="give one of them",
-        )
-    for name in ("prefer", "shares"):
-        if getattr(config, name) and config.budget is None:
-            raise ConfigError(
-                f"{named(name)} needs a budget",
-                hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave it out",
-            )
-    if isinstance(config.shares, dict) and not any(config.shares.values()):
-        raise ConfigError(f"{named('shares')} are all 0", hint="give at least one share above 0")
-    if config.weight and not any(rule.by_percentile for rule in config.rules().values()):
-        raise ConfigError(
-            f"{named('weight')} is given, but no rule takes percentiles",
-            hint=f"add {' or '.join(map(named, WEIGHED))}, or leave it out",
-        )
-    if config.minus and config.over:
-        raise ConfigError(
-            f"{named('minus')} and {named('over')} contradict each other", hint="give one of them"
-        )
-    own, named_by_where = config.own_metric, columns_of_where(config)
-    if own and own not in [*config.metrics(), *named_by_where]:
-        second = named("minus" if config.minus else "over")
-        raise ConfigError(
-            f"{second} is given, but no rule uses the metric {own}",
-            hint=f"add {named('min')} or {named('max')} of {own}, or leave it out",
-        )
-    in_groups = any(rule.in_groups for rule in config.rules().values())
-    for first, is_used in (("metric", config.reads_metric), ("within", in_groups)):
-        if getattr(config, first) and not is_used:
-            raise ConfigError(
-                f"{named(first)} is given, but no rule uses it",
-                hint=f"add {' or '.join(map(named, GROUPED))}, or leave it out",
-            )
-    for other in ("percentile", "bucket_percentiles"):
-        if config.cutoffs and getattr(config, other):
-            raise ConfigError(
-                f"{named('cutoffs')} and {named(other)} contradict each other",
-                hint="give one of them: the file has the values already",
-            )
-    for option, needed in (
-        ("bucket_percentiles", "buckets"),
-        ("bucket_folders", "buckets"),
-        ("shares", "within"),
-    ):
-        if getattr(config, option) and getattr(config, needed) is None:
-            shown, wanted = named(option), named(needed)
-            raise ConfigError(f"{shown} needs {wanted}", hint=f"add {wanted}, or leave it out")
-    for name in ("percentile", "bucket_percentiles"):
-        low, high = getattr(config, name) or (0, 100)
-        if low > high:
-            raise ConfigError(f"{named(name)} {low:g}:{high:g}: LOW must not exceed HIGH")
-    if config.sample_toward and config.sample_toward[1] <= 0:
-        raise ConfigError(f"the standard deviation of {named('sample_toward')} must be above 0")
-    if not (config.buckets is None or config.buckets):
-        raise ConfigError(
-            f"{named('buckets')} names no bucket", hint=f"known: {', '.join(BUCKETS)}"
-        )
-    for metric in config.min.keys() & config.max.keys():
-        if config.min[metric] > config.max[metric]:
-            raise ConfigError(
-                f"no {metric} is both at least {config.min[metric]:g} "
-                f"and at most {config.max[metric]:g}"
-            )

@@ -26,8 +26,10 @@ class Mix(NamedTuple):
     before: Sizes
     after: Sizes
     groups: pl.DataFrame
-    """[by, documents, tokens, bytes] and the same three `kept_`, the largest group first. Documents
-    without a score row are in none."""
+    """Columns [by, documents, tokens, bytes] and the same three with `kept_`, the largest group
+    first. Documents without a score row are in none."""
+    unscored: dict[str, int]
+    """Number of documents that no rule could decide, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,10 @@ class Counts:
     """What there is and what is kept, by file, status and bucket too."""
 
     cells: pl.DataFrame
-    """[file, by, status, scored, bucket, documents, tokens, bytes] and the same three `kept_`."""
+    """Columns [file, by, status, scored, bucket, documents, tokens, bytes] and the last three with
+    `kept_`."""
     unseen: dict[str, int]
-    """Documents of each file that have no score row."""
+    """Number of documents without a score row, by file."""
     keep_unseen: bool
 
     @property
@@ -68,14 +71,9 @@ class Counts:
     @property
     def unscored(self) -> dict[str, int]:
         """Documents that no rule could decide, by reason."""
-        rows = self.cells.filter(~pl.col("scored")).with_columns(
-            reason=pl.when(pl.col("status").is_in(SCORED))
-            .then(pl.lit(NO_VALUE))
-            .otherwise(pl.col("status"))
-        )
-        found = rows.group_by("reason").agg(pl.col("documents").sum()).sort("reason")
+        found = by_reason(self.cells.lazy(), pl.col("documents").sum())
         unseen = sum(self.unseen.values())
-        return dict(found.iter_rows()) | ({UNSEEN: unseen} if unseen else {})
+        return found | ({UNSEEN: unseen} if unseen else {})
 
     def groups(self) -> list[GroupMix]:
         """Every group, the largest first. Documents without a score row are in none."""
@@ -121,7 +119,22 @@ def add_up(rows: pl.LazyFrame, *, has_groups: bool) -> pl.DataFrame:
     return rows.select(sums).collect(engine="streaming").with_columns(by=pl.lit(None, pl.String))
 
 
-def mix_of(before: pl.DataFrame, after: pl.DataFrame, num_unseen: int, *, keep_unseen: bool) -> Mix:
+def by_reason(rows: pl.LazyFrame, documents: pl.Expr) -> dict[str, int]:
+    """Of rows [status, scored, ...] those that no rule could decide."""
+    is_known = pl.col("status").is_in(SCORED)
+    reason = pl.when(is_known).then(pl.lit(NO_VALUE)).otherwise(pl.col("status"))
+    found = rows.filter(~pl.col("scored")).group_by(reason=reason).agg(documents)
+    return dict(found.sort("reason").collect(engine="streaming").iter_rows())
+
+
+def mix_of(
+    before: pl.DataFrame,
+    after: pl.DataFrame,
+    unscored: dict[str, int],
+    num_unseen: int,
+    *,
+    keep_unseen: bool,
+) -> Mix:
     """Both as `add_up` gives them; `num_unseen` documents have no score row."""
     kept = after.rename({name: f"kept_{name}" for name in SIZES})
     groups = before.join(kept, on="by", how="left", nulls_equal=True).with_columns(
@@ -131,6 +144,7 @@ def mix_of(before: pl.DataFrame, after: pl.DataFrame, num_unseen: int, *, keep_u
         _sizes(before, num_unseen),
         _sizes(after, num_unseen if keep_unseen else 0),
         _largest_first(groups),
+        unscored | ({UNSEEN: num_unseen} if num_unseen else {}),
     )
 
 

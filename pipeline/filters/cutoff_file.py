@@ -31,7 +31,7 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     if config.cutoffs is None:
         return None
     folder, _, name = config.cutoffs.rpartition("/")
-    hint = "name what a dry run printed as JSON, or the _filter.json of an output"
+    hint = "give the JSON that a dry run printed, or the _filter.json of an output"
     try:
         root = open_root(folder or ("/" if config.cutoffs.startswith("/") else "."))
         table = load(root, name, CutoffTable, hint=hint)
@@ -51,7 +51,8 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1) or [("", 1)]
     if times > 1:
         raise ConfigError(
-            f"{config.cutoffs} has the group '{_shown(twice)}' more than once", hint="delete one"
+            f"{config.cutoffs} has the group '{_shown(twice)}' more than once",
+            hint="delete one of the two entries",
         )
     return table
 
@@ -59,7 +60,7 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
 def _of(setting: str, value: str | None) -> str:
     if setting == "metric":
         return f"of {value}"
-    return "of everything" if value is None else f"within '{value}'"
+    return "of all documents" if value is None else f"per group of '{value}'"
 
 
 def _shown(group: str | None) -> str:

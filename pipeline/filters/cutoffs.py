@@ -27,7 +27,7 @@ from pipeline.statistics.order_statistics import (
 from pipeline.statistics.quantile import Window, window
 
 DOUBTFUL = 1e-9
-"""Of the distance between values: a mean nearer to one of them is computed exactly."""
+"""Share of the distance between two values: a mean nearer to one of them is computed exactly."""
 PLACES: dict[str, Callable[[Window], int]] = {
     "first": lambda over: over.start // over.scale,
     "last": lambda over: -(-over.end // over.scale) - 1,

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from pipeline.corpus.columns import plain_schema
 
 GROUP_BYTES = 256 << 20
-"""A row group ends here at the latest, however many rows the file's own have."""
+"""Bytes after which a row group ends at the latest, however many rows those of the corpus file
+have."""
 ARROW_SCHEMA = b"ARROW:schema"
 
 

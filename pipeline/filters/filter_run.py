@@ -86,6 +86,9 @@ def filter_run(
     given |= {key: str(given[key]) for key in PLACES if given.get(key) is not None}
     config = load_filter_config(None, given)
     if config.rejects is not None and config.out is None:
-        raise ConfigError("rejects needs out", hint="give both, or neither to write nothing")
+        raise ConfigError(
+            "rejects is given, but out is not",
+            hint="give both to write both folders, or neither to write nothing",
+        )
     request = decide(config, by=by)
     return request.record() if config.out is None else FilterWriter(request, config.out).write()

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.corpus.location import require_planned
 from pipeline.errors import ConfigError, RunError, named
 from pipeline.filters.config import FilterConfig
-from pipeline.filters.counts import Counts, Mix, add_up, count, mix_of
+from pipeline.filters.counts import Counts, Mix, add_up, by_reason, count, mix_of
 from pipeline.filters.paired_rows import ScoreRows
 from pipeline.filters.record import ENDS, BudgetPart, Cutoffs, FilterRecord, check_apart
 from pipeline.filters.rule import Rule, group_names
@@ -74,6 +74,7 @@ class PreparedRun:
             self.rows.pair(ScoreRows(self.other, self.other.require_manifest()))
         self._scores = self.rows.everything()
         self._before: dict[str | None, pl.DataFrame] = {}
+        self._unscored: dict[frozenset[str], dict[str, int]] = {}
 
     def check(self, rules: Sequence[Rule]) -> None:
         """Raises ConfigError for what the scores lack."""
@@ -90,16 +91,22 @@ class PreparedRun:
 
     def mix(self, selection: Selection, *, by: str | None = None) -> Mix:
         """How many documents, tokens and bytes are kept, of all and of each group of a column: one
-        pass over what the rules read, and the first time one for what there is."""
+        pass over what the rules read; the first time one for what there is, and of other metrics
+        one for what has none."""
         if by not in self._before:
             self._check_by(by)
             rows = prepare((), self._scores, by)
             self._before[by] = add_up(rows, has_groups=by is not None)
         before = self._before[by]
+        metrics = frozenset(metric for rule in selection.rules for metric in rule.metrics)
+        if metrics not in self._unscored:
+            rows = prepare(selection.rules, self._scores)
+            self._unscored[metrics] = by_reason(rows, pl.len().cast(pl.Int64))
         kept = selection.decide(self._scores, by).filter("keep")
         return mix_of(
             before,
             add_up(kept, has_groups=by is not None),
+            self._unscored[metrics],
             sum(file.num_rows for file in self.manifest.files) - int(before["documents"].sum()),
             keep_unseen=selection.unscored == "keep",
         )
@@ -126,7 +133,7 @@ class Filter:
 
     config: FilterConfig
     corpus: Root
-    """Where it lies now."""
+    """Current location of the corpus."""
     run: PreparedRun
     selection: Selection
     counts: Counts
@@ -191,8 +198,10 @@ def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[R
     metrics = [field.name for field in schema if is_metric(field)]
     if own_metric in schema.names:
         raise ConfigError(
-            f"a second run makes a column '{own_metric}', and this run carries one of that name",
-            hint=f"score the corpus again without carrying '{own_metric}', or rename it there",
+            f"the second run adds a metric '{own_metric}', but this run carries a column of that "
+            "name",
+            hint=f"score the corpus again without carrying '{own_metric}', or rename the column in "
+            "the corpus",
         )
     metrics += [own_metric] if own_metric else []
     for metric in (metric for rule in rules for metric in rule.metrics):
@@ -200,7 +209,7 @@ def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[R
             hint = near_or_known(metric, metrics)
             if metric in ("difference", "ratio"):
                 setting = "minus" if metric == "difference" else "over"
-                hint = f"name the run to compare with: {named(setting)} RUN_B"
+                hint = f"give a second run of the same corpus: {named(setting)} RUN_B"
             there = metric in manifest.carried and pa.types.is_decimal(schema.field(metric).type)
             wide = f": {schema.field(metric).type} has too many digits" if there else ""
             raise ConfigError(f"no metric '{metric}' in the scores{wide}", hint=hint)
@@ -275,5 +284,5 @@ def _check_outcome(config: FilterConfig, counts: Counts) -> None:
     if not kept and not config.force:
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint=f"loosen them, or write the empty output with {named('force')}",
+            hint=f"loosen the rules, or write the empty output with {named('force')}",
         )

@@ -49,7 +49,7 @@ UNSCORED = "unscored"
 NO_OUTPUT = -1
 
 OnRows = Callable[[int, int], None]
-"""Called with the number of rows done and the number of all."""
+"""A function called with the number of rows done and the number of all rows."""
 
 
 class FilterWriter:
@@ -174,7 +174,7 @@ class FilterWriter:
             more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
             raise WinnowError(
                 f"{unreadable[0]}{more}; the output is incomplete",
-                hint="repair it and run the same command again; what is written is kept",
+                hint="repair the file and run the same command again; what is written is kept",
             )
 
     def _added_columns(self) -> pa.Schema:

@@ -30,7 +30,8 @@ class Sizes(Record):
 
     documents: int
     tokens: int
-    """Of the run's tokenizer, tokens without a score included; 0 where it did not tokenize."""
+    """Tokens by the run's tokenizer, those without a score included; 0 for documents that the run
+    did not tokenize."""
     bytes: int
 
 
@@ -47,11 +48,11 @@ class Cutoffs(Record):
 
     group: str | None
     documents: int = 0
-    """Scored ones."""
+    """Number of scored documents of the group."""
     low: float | None = None
     high: float | None = None
     head: float | None = None
-    """Largest value of the bucket."""
+    """Largest value of the bucket `head`."""
     middle: float | None = None
 
 
@@ -60,7 +61,7 @@ class CutoffTable(Record):
 
     metric: str
     rules: dict[str, Any] = Field(default_factory=dict)
-    """Of these `within`, the column of the groups."""
+    """The rules that were given; only `within`, the column of the groups, is read."""
     cutoffs: tuple[Cutoffs, ...]
 
     @property
@@ -70,7 +71,7 @@ class CutoffTable(Record):
 
 
 ENDS = ("low", "high", "head", "middle")
-"""The cut-offs of a group."""
+"""Names of the cut-offs of a group."""
 
 
 class BudgetPart(Record):
@@ -82,7 +83,7 @@ class BudgetPart(Record):
     after: float | None
     before: float | None
     middle: float | None = None
-    """As `budget_middle`."""
+    """The median of the group, as `budget_middle` for all documents."""
 
 
 class FilterRecord(Record):
@@ -92,35 +93,37 @@ class FilterRecord(Record):
     run: str
     run_id: str
     fingerprint: dict[str, Value]
-    """Of the run's scores."""
+    """Fingerprint of the run's scores."""
     corpus: str
     rules: dict[str, Any]
-    """As given, with defaults; `seed` is one of them."""
+    """The rules as given, with defaults and `seed`."""
     metric: str | None
-    """What percentiles, buckets, sample and preference looked at."""
+    """The metric that percentiles, buckets, sample and budget used."""
     partial: bool
-    """The run lacked parts: documents that it had not scored count as unscored."""
+    """True if the run lacked parts: documents that it had not scored count as unscored."""
     cutoffs: list[Cutoffs]
     budget_edges: dict[str, float | None] | None
-    """Values at which the budget begins and ends, where it orders by value and is not divided."""
+    """Values at which the budget begins and ends, if it orders by value and is not divided."""
     budgets: tuple[BudgetPart, ...] = ()
-    """Of each group, where it is divided among groups."""
+    """Each group's part of the budget, if it is divided among groups."""
     budget_middle: float | None = None
-    """The median by tokens or bytes of what it chooses from, where it prefers the middle."""
+    """Median, weighted by tokens or bytes, of the documents that the budget chooses from, if it
+    prefers the middle."""
     words: tuple[str, ...] = ()
-    """What the rules came to, in lines for people."""
+    """Cut-offs and budgets of the rules as lines for people."""
     before: Sizes
     after: Sizes
     keeps_everything: bool = False
-    """Every scored document is kept: the rules found nothing to drop."""
+    """True if every scored document is kept."""
     unscored: dict[str, int]
     """Documents without a score, by status; `no_value` lack a metric, `unseen` a score row."""
     kept_unscored: int = 0
-    """Of those, the ones that are kept."""
+    """Number of unscored documents that are kept."""
     by: str | None
     groups: list[GroupMix]
     unreadable: dict[str, str]
-    """Corpus files that the run could not read: neither kept nor rejected."""
+    """Corpus files that the run could not read, with the reason; their documents are neither kept
+    nor rejected."""
     versions: dict[str, str]
 
 
@@ -129,9 +132,9 @@ class FilterPlan(Record):
 
     filter_version: FormVersion = FILTER_VERSION
     identity: dict[str, Value]
-    """What decides the output."""
+    """Everything that decides the output."""
     kept: dict[str, tuple[int, ...]]
-    """Rows of each corpus file in each output."""
+    """Number of rows of each corpus file in each output."""
 
 
 def identify(
@@ -185,7 +188,7 @@ def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
         )
     if existing.kept != plan.kept:
         raise RunError(
-            f"{root.location} was started from scores that have changed since",
+            f"the output in {root.location} was started from scores that have changed since",
             hint=f"choose a new {named(setting)}",
         )
     return root.exists(DONE)
@@ -220,7 +223,7 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root)
             )
             raise UsageError(
                 f"{named(setting)} {root.location} {where}",
-                hint="choose a folder outside of it, or its rows would count twice next time",
+                hint="choose a folder outside the corpus, or its rows would count twice next time",
             )
     if rejects is not None:
         kept, others = open_root(out), open_root(rejects)
@@ -228,7 +231,7 @@ def check_apart(manifest: Manifest, out: str, rejects: str | None, corpus: Root)
             raise UsageError(
                 f"{named('out')} {kept.location} and {named('rejects')} {others.location}: one "
                 "is inside the other",
-                hint="choose two folders side by side",
+                hint="choose two folders, neither inside the other",
             )
 
 

@@ -33,7 +33,7 @@ TEXT_HASH = "text hash"
 """Beside the route and the added columns, one of which may be `text_hash`."""
 
 Routes = npt.NDArray[np.int8]
-"""For each row the index of its output, or -1 for none. Shape [rows]."""
+"""For each row the index of its output, or -1 if it goes nowhere. Shape [rows]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Stretch:
 
     shard: int
     offset: int
-    """Of its first row in the shard."""
+    """Position of its first row in the shard."""
     first_row: int
     num_rows: int
 
@@ -67,7 +67,7 @@ class FileJob:
     text_column: str
     num_rows: int
     stretches: tuple[Stretch, ...]
-    """In order; rows between them were not scored."""
+    """Stretches in the order of their rows; rows between them were not scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,9 @@ def _rewrite(
         stack.callback(batches.close)
         for index, batch in batches:
             if stopped.is_set():
-                raise WinnowError("stopped", hint="run the same command again to continue")
+                raise WinnowError(
+                    "writing was stopped", hint="run the same command again to continue"
+                )
             writers[index].write(batch)
             written[index] += batch.num_rows
     return written

@@ -18,21 +18,21 @@ from pipeline.runs.manifest import Value
 from pipeline.statistics.columns import column_named
 
 NO_GROUP = "(none)"
-"""What the documents without a value are called, where a group is a word."""
+"""Name of the group of documents without a value."""
 
 
 class Rule(ABC):
     """One way of filtering; it never changes."""
 
     of_kept: ClassVar[int] = 0
-    """Above 0: its cut-offs depend on what the rules with a lower number keep."""
+    """If above 0, the cut-offs depend on what the rules with a lower number keep."""
     of_unscored: ClassVar[bool] = False
-    """Whether it also decides documents without a score, as far as it can tell."""
+    """Whether the rule also decides documents without a score, as far as possible."""
     within: str | None = None
-    """The column whose groups it looks at one by one."""
+    """The column whose groups the rule treats one by one."""
     cutoffs: pl.DataFrame | None = None
-    """[group, documents, ...] as they are recorded; None until they are found, or where none are
-    computed."""
+    """Columns [group, documents, ...] as recorded; None until they are found, or if the rule has
+    none."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

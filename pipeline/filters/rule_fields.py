@@ -14,11 +14,11 @@ class Decides:
 
     rule: str
     reads_metric: Callable[[Any], bool] = lambda config: False
-    """Whether it looks at `metric`."""
+    """Whether the rule reads `metric`."""
     in_groups: bool = False
-    """Whether it can look at the groups of `within` one by one."""
+    """Whether the rule can treat the groups of `within` one by one."""
     by_percentile: bool = False
-    """Whether it takes percentiles, which `weight` weighs."""
+    """Whether the rule takes percentiles, which `weight` weighs."""
 
 
 def always(config: Any) -> bool:

@@ -20,7 +20,7 @@ from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named, nan_as_null
 
 MOST_LINES = 50
-"""That a rule has on a page; records have all cut-offs."""
+"""Largest number of lines of a rule on a page; records have all cut-offs."""
 DECIDED = ("file", "row", "status", "by", "tokens", "bytes", "scored", "bucket", "keep")
 
 

@@ -34,18 +34,18 @@ class WorkerKind(_Table):
     """What one worker of a kind does and costs."""
 
     tokens_per_second: float = Field(gt=0, allow_inf_nan=False)
-    """Of one worker: prompts, prefixes and repeated context included."""
+    """Speed of one worker in prompt tokens, prefixes and repeated context included."""
     price_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Of one worker."""
+    """Price of one worker."""
     count: int = Field(default=1, ge=1)
-    """Workers side by side; hours are divided by it, the price is not."""
+    """Number of workers side by side; it divides the hours, not the price."""
 
 
 class PlanConfig(_Table):
     """The [plan] table."""
 
     currency: str = ""
-    """What prices are in."""
+    """Currency of the prices."""
     workers: dict[str, WorkerKind] = Field(default_factory=dict)
     """Kinds of workers, by a name of your own."""
 
@@ -64,11 +64,12 @@ class Cost(BaseModel):
     worker: str
     count: int
     tokens_per_second: float
-    """Of one worker."""
+    """Speed of one worker."""
     spread: float
-    """Half the 95% interval of tokens_per_second, relative; 0 where it is given, not measured."""
+    """Half the 95% interval of tokens_per_second, relative to it; 0 if the speed was given instead
+    of measured."""
     hours: Span
-    """From the first shard to the last, with `count` workers."""
+    """Hours from the first shard to the last, with `count` workers."""
     price: Span | None
     currency: str
 

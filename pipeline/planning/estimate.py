@@ -40,7 +40,7 @@ CONFIDENCE = 0.95
 NUM_ZONES = 32
 DOCUMENTS_A_DRAW = 16
 WHOLE_BYTES = 2 << 20
-"""Of text; a corpus up to here is counted, not sampled."""
+"""Bytes of text up to which a corpus is counted instead of sampled."""
 READERS = 8
 
 
@@ -56,16 +56,17 @@ class Estimate(BaseModel):
     """What scoring a corpus comes to."""
 
     tokens: Quantity
-    """Scored tokens."""
+    """Number of scored tokens."""
     prompt_tokens: Quantity
-    """Tokens that engines compute: scored ones, prefixes, and context that windows repeat."""
+    """Number of tokens that engines compute: scored ones, prefixes, and context that windows
+    repeat."""
     windows: Quantity
     is_exact: bool
-    """Every document was counted."""
+    """True if every document was counted."""
     num_row_groups: int
-    """Read for it."""
+    """Number of row groups that were read."""
     num_documents: int
-    """Tokenized for it; each once, however often it was drawn."""
+    """Number of documents that were tokenized; each counts once, however often it was drawn."""
     seed: int
     source: str
     """How the figures were made, for people."""
@@ -89,7 +90,7 @@ class Unit(NamedTuple):
     first_row: int
     num_rows: int
     num_bytes: int
-    """Of the text column, as the footer has it: uncompressed, but encoded."""
+    """Bytes of the text column by the footer: uncompressed, but encoded."""
 
 
 class Work(NamedTuple):
@@ -107,7 +108,7 @@ class Drawn(NamedTuple):
     """What reading a row group for some draws gave."""
 
     ratios: list[Work]
-    """Of each draw, per byte of the unit."""
+    """Ratio per byte of the unit, for each draw."""
     texts: list[str]
 
 
@@ -157,10 +158,8 @@ def estimate_work(
         is_exact=False,
         num_row_groups=len(draws),
         num_documents=len(texts),
-        source=(
-            f"{len(texts):,} documents tokenized, drawn by their bytes from {len(draws):,} of "
-            f"{len(units):,} row groups, seed {seed}"
-        ),
+        source=f"{len(texts):,} documents tokenized, drawn by their bytes from {len(draws):,} of "
+        f"{len(units):,} row groups, seed {seed}",
     ), sample
 
 

@@ -1,11 +1,13 @@
 """What a score depends on: the fingerprint, the versions, and the engine that a run asks for."""
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from pipeline.engine.backends import BACKENDS, backend_of
 from pipeline.engine.protocol import EngineSettings, Model, Tokenizer
 from pipeline.engine.rules import ScoringRules
+from pipeline.errors import ModelError
 from pipeline.runs.manifest import Manifest, Value
 from pipeline.schema import SCORE_VERSION
 from pipeline.settings.config import ScoringConfig
@@ -52,6 +54,32 @@ def engine_settings(manifest: Manifest, **sizing: Any) -> EngineSettings:
         architecture=model.architecture,
         **sizing,
     )
+
+
+TOKENIZER = "tokenizer"
+MODEL_KEYS = {
+    "model_config": "configuration of the model",
+    "weights": "model",
+    TOKENIZER: "tokenizer",
+}
+"""Of a fingerprint, and what people call it."""
+
+
+def require_model(manifest: Manifest, *, to_score: bool, trust_remote_code: bool = False) -> Model:
+    """The run's model, if what lies in its folder is still the same. Raises ModelError.
+
+    Unless it is `to_score`, its tokenizer alone matters, and weights are not read.
+    """
+    folder = manifest.model.folder
+    if not Path(folder).is_dir():
+        raise ModelError(f"the model's folder, with its tokenizer, is not here: {folder}")
+    config = ScoringConfig(model=folder, offline=True, trust_remote_code=trust_remote_code)
+    found = backend_of(manifest.rules).load_model(config, digest_weights=to_score)
+    now = fingerprint(found, manifest.rules, manifest.text_column)
+    for key, name in MODEL_KEYS.items():
+        if (to_score or key == TOKENIZER) and now[key] != manifest.fingerprint[key]:
+            raise ModelError(f"the {name} in {folder} is no longer the one of this run")
+    return found
 
 
 def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str, Value]:

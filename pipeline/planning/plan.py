@@ -161,7 +161,7 @@ def estimate_plan(
 def find_reuse(
     config: ScoreConfig, plan: CorpusPlan, model: Model, rules: ScoringRules
 ) -> tuple[list[Shard], str]:
-    """What a plan takes over of the run that `reuse` names, and why not all of it, if not all.
+    """What a plan reuses of the run that `reuse` names, and why not all of it, if not all.
 
     Raises RunError where there is no run.
     """
@@ -179,13 +179,13 @@ def find_reuse(
 def _reuse(
     run: str, plan: CorpusPlan, kept: list[Shard], reason: str
 ) -> tuple[tuple[Shard, ...], Reuse]:
-    """The shards of a run that takes over what it can of another."""
+    """The shards of a run that reuses what it can of another."""
     other = RunStore(run)
     if reason:
         log.warning(
-            "of %s %s rows are reused: %s",
-            other.location,
+            "scores of %s rows are reused from %s: %s",
             f"{sum(shard.num_rows for shard in kept):,}" if kept else "no",
+            other.location,
             reason,
         )
     if not kept:

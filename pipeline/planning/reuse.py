@@ -48,9 +48,9 @@ def find_reusable(
     had = manifest.fingerprint | manifest.request | elsewhere
     changes = differences(had, identity | request)
     if not changes and manifest.part_schema != part_schema:
-        changes = ["the columns it carries have other types"]
+        changes = ["its carried columns have other types"]
     if not changes and request.get("limit") is not None:
-        changes = ["a run with a limit reuses nothing"]
+        changes = ["a run with a limit on rows reuses no scores"]
     if changes:
         return [], "; ".join(changes)
     places = {footer.name: index for index, footer in enumerate(footers)}
@@ -85,7 +85,7 @@ def find_reusable(
             carried=True,
         )
         for error in differ.values():
-            log.info("scored again: %s", error)
+            log.info("scoring a changed file again: %s", error)
         has_changed |= {index for index in asked if manifest.files[index].path in differ}
     kept = []
     for shard in candidates:
@@ -107,18 +107,18 @@ def _why_not_all(
         return ""
     reasons = []
     if unscored := sum(shard.num_rows for shard in left if shard.id not in done):
-        reasons.append(f"{unscored:,} rows are not scored there")
+        reasons.append(f"{unscored:,} rows have no scores there")
     spans = [span for shard in left if shard.id in done for span in shard.spans]
     if changed := sorted({span.file for span in spans} & has_changed):
         rows = sum(span.num_rows for span in spans if span.file in has_changed)
         more = f" and {len(changed) - 1:,} more files" if len(changed) > 1 else ""
         reasons.append(
-            f"{rows:,} rows are of {manifest.files[changed[0]].path}{more}, which changed"
+            f"{rows:,} rows are in files that changed ({manifest.files[changed[0]].path}{more})"
         )
     if shared := sum(span.num_rows for span in spans if span.file not in has_changed):
         reasons.append(
-            f"{shared:,} rows of unchanged files share a part with those "
-            "(a part is reused whole; a smaller shard_tokens makes smaller ones)"
+            f"{shared:,} rows of unchanged files share a part with rows of changed files (parts "
+            "are reused whole; a smaller shard_tokens makes smaller parts)"
         )
     return "; ".join(reasons)
 

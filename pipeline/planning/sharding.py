@@ -26,7 +26,7 @@ class CorpusPlan:
     unreadable: dict[str, str]
     shards: tuple[Shard, ...]
     shard_bytes: int
-    """Most text in a shard."""
+    """Largest number of bytes of text in a shard."""
 
     @property
     def num_rows(self) -> int:

@@ -18,7 +18,7 @@ NONE = "-"
 UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 SPANS = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
 SHORTEST = 0.001
-"""Seconds; nobody measures less."""
+"""Shortest duration in seconds that is shown as a number."""
 
 
 def count(value: int | None) -> str:

@@ -17,7 +17,7 @@ class Chart:
 
     title: str
     draw: Callable[[], str]
-    """Makes the SVG, of vl-convert, which escapes the text in it; called where it is seen."""
+    """Makes the SVG with vl-convert, which escapes its text; called when the chart is shown."""
     description: str = ""
 
 
@@ -35,17 +35,17 @@ class Excerpt:
     """A document, or how it begins."""
 
     place: str
-    """Why it is shown: its quantile."""
+    """Why the document is shown: its quantile."""
     document: str
-    """Where it lies."""
+    """File and row of the document."""
     doc_id: str | None
     about: str
-    """Its scores."""
+    """Scores of the document."""
     lines: Sequence[str]
 
 
 Block = Table | Chart | Sequence[Excerpt] | str
-"""A string is a paragraph."""
+"""A block of a page; a string is a paragraph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,14 @@ class Page:
     subtitle: str = ""
     cards: Sequence[Card] = ()
     summary: Sequence[str] = ()
-    """Sentences with the figures of the cards, for where there are no cards."""
+    """Sentences with the figures of the cards, for formats without cards."""
     notes: Sequence[str] = ()
     """What a reader must know before believing the numbers."""
     sections: Sequence[Section]
     provenance: Table | None = None
     """Where the numbers come from; see `facts_table`."""
     terms: Sequence[tuple[str, str]] = field(default=())
-    """What the columns mean."""
+    """Meanings of the columns."""
 
 
 def section_of(table: Table, *charts: Chart, on_terminal: bool = True) -> Section:

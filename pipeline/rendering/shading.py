@@ -11,7 +11,8 @@ from rich.text import Text
 from pipeline.rendering.escaping import plain
 
 EDGES = (1.0, 2.0, 4.0, 6.0, 8.0)
-"""-ln p from which on a shade is the next darker one: a chance of 37%, 14%, 1.8%, 0.25%, 0.034%."""
+"""Values of -ln p at which the next darker shade begins: chances of 37%, 14%, 1.8%, 0.25%,
+0.034%."""
 STYLES = (
     "",
     "black on #ffe3cc",

@@ -40,15 +40,15 @@ class Table:
     title: str = ""
     caption: str = ""
     columns: tuple[str, ...]
-    """Names, which need not differ: `Words`, `Whole`, or else numbers."""
+    """Names, which may repeat: `Words`, `Whole`, or else columns of numbers."""
     rows: Sequence[Sequence[str]]
-    """Cells, as many as columns; the first names the row."""
+    """Rows of as many cells as columns; the first cell names the row."""
     has_header: bool = True
-    """Whether there is anything to say above the columns; Markdown cannot do without."""
+    """Whether the column names are shown; Markdown always shows them."""
     sums_up: bool = False
-    """Whether the last row is of everything."""
+    """Whether the last row is a total."""
     narrow: tuple[int, ...] | None = None
-    """The columns for a terminal that has not enough room for all; None: all of them."""
+    """Columns that are shown on a terminal too narrow for all; None shows all."""
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.title

@@ -18,9 +18,9 @@ from pipeline.rendering.page import Page
 from pipeline.rendering.table import Marked, Table
 
 NARROWEST = 12
-"""Characters of a line that a column of words keeps."""
+"""Smallest width in characters of a column of words."""
 GAPS = (2, 1)
-"""Spaces between columns, and where there is little room."""
+"""Spaces between columns, usually and if there is little room."""
 STYLES = {"good": "green", "warning": "yellow", "bad": "bold red", None: ""}
 
 

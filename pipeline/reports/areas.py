@@ -6,6 +6,7 @@ approximation of U, and of very few documents by the number of orders that they 
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -15,9 +16,9 @@ from pipeline.statistics.bootstrap import CONFIDENCE
 from pipeline.statistics.sketches import Floats
 
 MOST_WAITING = 1 << 24
-"""Values of a metric that wait to be ranked: 128 MiB."""
+"""Values of a metric that are held before they are ranked: 128 MiB."""
 CHANCE = 1.96
-"""Standard deviations around 0.5 that hold 95% of areas where there is no difference."""
+"""Standard deviations around 0.5 within which 95% of areas lie if there is no difference."""
 FEW = 20
 
 
@@ -27,11 +28,11 @@ class RankedMetric(BaseModel):
     metric: str
     auc: float
     strength: float
-    """max(auc, 1 - auc): 0.5 is none, 1 separates all."""
+    """max(auc, 1 - auc): 0.5 is no separation, 1 is a perfect one."""
     by_chance: float
-    """95% of areas would be no further from 0.5 if there were no difference."""
+    """How far from 0.5 chance alone puts 95% of areas."""
     separates: bool
-    """The area is further from 0.5 than that."""
+    """Whether the area is further from 0.5 than `by_chance`."""
 
 
 class PairCounts:
@@ -64,14 +65,7 @@ class PairCounts:
 
     def by_chance(self) -> float:
         """How far from 0.5 the area of all labels together may be without any difference."""
-        labelled = sum(map(len, self._ranked))
-        if (
-            labelled + self._num_rest < FEW
-            and 2 / math.comb(labelled + self._num_rest, labelled) > 1 - CONFIDENCE
-        ):
-            return 0.5  # even the clearest order of so few is no more than chance
-        spread = (labelled + self._num_rest + 1) / (12 * labelled * self._num_rest)
-        return min(0.5, CHANCE * math.sqrt(spread))
+        return chance_of(sum(map(len, self._ranked)), self._num_rest)
 
     def _fight(self) -> None:
         # By Polars, on all cores; many at a time, since labelled documents are looked up in them.
@@ -93,15 +87,23 @@ def _doubled_wins(found: Floats, rest: Floats) -> int:
     return doubled if few is found else 2 * len(found) * len(rest) - doubled
 
 
+def chance_of(labelled: float, rest: float) -> float:
+    """How far from 0.5 an area may be without any difference between so many and so many."""
+    few = math.floor(labelled), math.floor(rest)
+    if sum(few) < FEW and 2 / math.comb(sum(few), few[0]) > 1 - CONFIDENCE:
+        return 0.5  # even the clearest order of so few is no more than chance
+    return min(0.5, CHANCE * math.sqrt((labelled + rest + 1) / (12 * labelled * rest)))
+
+
 def rank_metrics(
-    duels: dict[str, PairCounts], areas: dict[str, float | None]
+    areas: dict[str, float | None], by_chance: Callable[[str], float]
 ) -> list[RankedMetric]:
     """Metrics with the area of all labels together, the one that separates best first."""
     ranking = []
     for metric, area in areas.items():
         if area is None:
             continue
-        chance = duels[metric].by_chance()
+        chance = by_chance(metric)
         strength = max(area, 1 - area)
         ranking.append(
             RankedMetric(
@@ -119,15 +121,18 @@ def rank_metrics(
 def verdict_of(ranking: list[RankedMetric]) -> str:
     """Whether anything separates them, in a sentence."""
     if not ranking:
-        return "There is nothing to compare: no scored document on one of the two sides."
+        return (
+            "There is nothing to compare: no labelled document, or no other document, has a score."
+        )
     best = ranking[0]
     if not best.separates:
         return (
-            f"Nothing separates them: the best area, {best.auc:.3f} of {best.metric}, is no "
-            f"further from 0.5 than expected by chance ({best.by_chance:.3f})."
+            f"No metric separates labelled documents from the rest: the best area, {best.auc:.3f} "
+            f"of {best.metric}, is no further from 0.5 than chance can make it "
+            f"({best.by_chance:.3f})."
         )
     side = "higher" if best.auc > 0.5 else "lower"
     return (
-        f"{best.metric} separates them best: a labelled document scores {side} than another in "
-        f"{best.strength:.0%} of pairs."
+        f"{best.metric} separates best: a labelled document scores {side} than an unlabelled one "
+        f"in {best.strength:.0%} of pairs."
     )

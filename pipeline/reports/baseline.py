@@ -1,4 +1,4 @@
-"""The run that another is held against, by a report or an audit.
+"""The run that another is compared with, by a report or an audit.
 
 Owns what makes figures of two runs incomparable where one model and one set of rules is meant.
 """
@@ -14,7 +14,7 @@ from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
 
 IGNORED_FINGERPRINT_KEYS = frozenset(["min_k_percent", "text_column", "scored_bytes"])
-"""What neither the model is nor the rules are."""
+"""Fingerprint keys that belong neither to the model nor to the rules."""
 
 
 def scored_unlike(baseline: Manifest, run: Manifest) -> list[str]:
@@ -38,7 +38,10 @@ def run_rows(store: RunStore) -> Rows:
 def baseline_rows(store: RunStore, run: Manifest) -> Rows | Missing:
     """Those of the baseline of a run, or why they do not do."""
     if found := scored_unlike(store.require_manifest(), run):
-        said = f"the baseline {store.location} was scored in another way: {'; '.join(found)}"
+        said = (
+            f"the baseline {store.location} was scored with another model or settings: "
+            f"{'; '.join(found)}"
+        )
         return Missing("unlike", said)
     return run_rows(store)
 
@@ -51,13 +54,14 @@ def named_baseline(
     Raises ConfigError for what no report can judge.
     """
     for one in requirements:
-        one.refuse_psi("a report makes no comparison", "`winnow compare` and audits judge psi")
+        one.refuse_psi("a report cannot compute psi", "use psi in `winnow compare` or in an audit")
     if baseline is None:
         return None
     if not any(one.needs_baseline for one in requirements):
         raise ConfigError(
             f"{named('baseline')} is given, but no requirement uses it",
-            hint=f"leave it out, or give {named('fail_if')} with increase(...) or baseline(...)",
+            hint=f"leave {named('baseline')} out, or give {named('fail_if')} with increase(...) or "
+            "baseline(...)",
         )
     store = baseline if isinstance(baseline, RunStore) else RunStore(str(baseline))
     return baseline_rows(store, manifest)

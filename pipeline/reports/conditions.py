@@ -81,7 +81,7 @@ def condition(
             fail(
                 source,
                 value.start,
-                f"column '{named.value}' is {kind}, which cannot be compared this way",
+                f"column '{named.value}' is of type {kind} and cannot be compared with this value",
             )
     compares: pl.Expr = holds(compared, pl.lit(worth))
     outside = outside_calendar(column(named.value), kind)

@@ -5,7 +5,6 @@ sketch, so every count is exact.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ from pydantic import BaseModel
 
 from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.sketches import Binned, Integers, Sketch, SketchTally
-from pipeline.statistics.weighted import counts_of, share_below
+from pipeline.statistics.weighted import counts_of, quantile_of, share_below
 
 HISTOGRAM_BINS = 60
 ECDF_POINTS = 200
 LENGTH_BINS_PER_UNIT = 2
-"""Bins of the number of tokens, a factor of e."""
+"""Bins of the number of tokens per factor of e."""
+BAND_QUANTILES = (("p5", 0.05), ("p25", 0.25), ("p50", 0.5), ("p75", 0.75), ("p95", 0.95))
 ALL = "all"
 
 
@@ -27,11 +27,12 @@ class Histogram(BaseModel):
 
     metric: str
     by: str | None
-    """The column that the series divide by."""
+    """The column that divides the documents into series."""
     edges: list[float]
-    """Bin edges, in the metric's own unit; one more than bins. A bin has its lower edge."""
+    """Bin edges in the metric's own unit, one more than there are bins. A bin includes its lower
+    edge."""
     documents: dict[str, list[int]]
-    """Series to documents per bin."""
+    """Documents per bin, by series."""
     tokens: dict[str, list[int]]
     bytes: dict[str, list[int]] = {}
 
@@ -48,17 +49,16 @@ class Ecdf(BaseModel):
     at: list[float]
     """Values of the metric, ascending."""
     below: dict[str, list[float]]
-    """Series to the share of its documents below each value, or of their tokens or bytes; it ends
-    with 1."""
+    """Share of each series' documents, tokens or bytes below each value of `at`; it ends with 1."""
 
 
 class LengthBand(BaseModel):
-    """The perplexities of documents of about one length."""
+    """The perplexities of documents of about one length, weighed as the report weighs."""
 
     low: int
-    """Fewest scored tokens, included."""
+    """Smallest number of scored tokens in the band."""
     high: int
-    """Most scored tokens, included."""
+    """Largest number of scored tokens in the band."""
     num_documents: int
     p5: float
     p25: float
@@ -130,30 +130,31 @@ def _added(at: Integers, counts: Integers, size: int) -> list[int]:
 class LengthTally:
     """The sketch of perplexity by length: never all points, whatever the number of documents."""
 
-    def __init__(self, resolution: int) -> None:
+    def __init__(self, resolution: int, weight: Weight = UNWEIGHTED) -> None:
+        """`weight` is what the bands' quantiles are of."""
         self._sketches = SketchTally(resolution)
+        self._weight = weight
 
     def add(self, rows: dict[str, Any], binned: dict[str, Binned]) -> None:
         """Count rows, one array element each; `binned` are the metrics."""
         tokens = rows["num_tokens"]
         # A document without a token has no perplexity, and so is in no band.
         lengths = np.floor(np.log(np.maximum(tokens, 1)) * LENGTH_BINS_PER_UNIT).astype(np.int64)
-        self._sketches.add(lengths, binned["perplexity"])
+        is_weighted = self._weight != UNWEIGHTED
+        weights = (tokens, rows["num_bytes"]) if is_weighted else (None, None)
+        self._sketches.add(lengths, binned["perplexity"], *weights)
 
     def bands(self) -> list[LengthBand]:
         """From the shortest to the longest."""
         bands = []
         for length, sketch in self._sketches.sketches().items():
             low, high = length_ends(length)
-            values = _quantiles(sketch, (0.05, 0.25, 0.5, 0.75, 0.95))
-            bands.append(
-                LengthBand(
-                    low=low,
-                    high=high,
-                    num_documents=sketch.num_documents,
-                    **dict(zip(("p5", "p25", "p50", "p75", "p95"), values, strict=True)),
+            found = [(name, quantile_of(sketch, q, self._weight)) for name, q in BAND_QUANTILES]
+            values = {name: value for name, value in found if value is not None}
+            if values:
+                bands.append(
+                    LengthBand(low=low, high=high, num_documents=sketch.num_documents, **values)
                 )
-            )
         return bands
 
 
@@ -161,7 +162,3 @@ def length_ends(band: int) -> tuple[int, int]:
     """The fewest and the most tokens of a band."""
     low, high = (math.ceil(math.exp((band + i) / LENGTH_BINS_PER_UNIT)) for i in (0, 1))
     return low, high - 1
-
-
-def _quantiles(sketch: Sketch, at: Sequence[float]) -> list[float]:
-    return [value for q in at if (value := sketch.value_at(q)) is not None]

@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from pipeline.errors import RunError, named
-from pipeline.reports.document_text import read_text, read_tokens
+from pipeline.reports.document_text import ScoreText, read_text, read_tokens
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import check_dates, check_group, label_of
 from pipeline.runs.corpus import open_corpus
@@ -33,16 +33,15 @@ class Place(BaseModel):
 
     metric: str
     by: str | None
-    """A carried column; null: among all documents of the run."""
+    """The carried column of the group; null if the rank is among all documents of the run."""
     group: str | None
-    """Its value there."""
+    """The document's value of `by`."""
     num_documents: int
     num_below: int
     num_equal: int
-    """Itself included."""
+    """Number of documents with the same value, this one included."""
     rank: float | None
-    """0 is the lowest, 1 the highest: the q of which its value is the quantile. Null where all are
-    alike."""
+    """Rank of the value: 0 is the lowest, 1 the highest. Null if all values are equal."""
 
 
 class ShownDocument(BaseModel):
@@ -57,14 +56,14 @@ class ShownDocument(BaseModel):
     metrics: dict[str, int | float | None]
     carried: dict[str, str | None]
     places: list[Place]
-    """Empty of a document without a score."""
+    """Ranks of the document by each metric; empty if it has no score."""
     text: str | None
     text_missing: str | None
-    """Why there is no text, if there is none."""
+    """Why the text cannot be shown; null if it is shown."""
     tokens: list[TokenSpan] | None
-    """Stretches that make up the text."""
+    """Spans that make up the text, each with the log-probabilities of its tokens."""
     tokens_missing: str | None
-    """Why there are none."""
+    """Why there are no spans; null if there are."""
 
 
 def show_document(
@@ -76,12 +75,14 @@ def show_document(
     by: tuple[str, ...] = (),
     corpus: str | None = None,
     partial: bool = False,
+    score_text: ScoreText | None = None,
 ) -> ShownDocument:
     """A document, named by its file and row or by its id.
 
     `by` are carried columns in whose groups it has a place, too; `corpus` is where the corpus lies
-    now; `partial` takes what there is of a run whose parts are not all there. Raises RunError where
-    there is no such document or no such run.
+    now; `partial` takes what there is of a run whose parts are not all there; `score_text` scores
+    its tokens where the run did not store that. Raises RunError where there is no such document or
+    no such run.
     """
     store = run if isinstance(run, RunStore) else RunStore(str(run))
     manifest = store.require_manifest()
@@ -98,7 +99,7 @@ def show_document(
         file, row = _find_id(scores, manifest, doc_id)
     found = _find_row(parts, file, row)
     text, text_missing = read_text(root, manifest, file, row, found["text_hash"])
-    tokens, tokens_missing = read_tokens(manifest, text, found)
+    tokens, tokens_missing = read_tokens(manifest, text, found, score_text)
     return ShownDocument(
         run=store.location,
         file=file,
@@ -133,7 +134,7 @@ def _check_file(manifest: Manifest, file: str) -> None:
 def _find_id(scores: pl.LazyFrame, manifest: Manifest, doc_id: str) -> tuple[str, int]:
     """File and row of the only document with an id. Raises RunError."""
     if "doc_id" not in scores.collect_schema():
-        raise RunError("this run has no ids", hint="name the document by its file and row")
+        raise RunError("this run has no ids", hint="give the file and row of the document")
     rows = (
         scores.select("file", "row", shown_id(scores))
         .filter(pl.col("doc_id") == doc_id)
@@ -141,14 +142,14 @@ def _find_id(scores: pl.LazyFrame, manifest: Manifest, doc_id: str) -> tuple[str
         .collect(engine="streaming")
     )
     if not rows.height:
-        hint = f"ids are those of column '{manifest.id_column}'"
+        hint = f"ids come from column '{manifest.id_column}' of the corpus"
         raise RunError(f"no document of this run has the id '{doc_id}'", hint=hint)
     if rows.height > 1:
         listed = [f"{file} {row}" for file, row, _ in rows.head(MOST_LISTED).iter_rows()]
         more = ", ..." if rows.height > MOST_LISTED else ""
         raise RunError(
             f"several documents have the id '{doc_id}': {', '.join(listed)}{more}",
-            hint=f"name one of them by file and row instead of {named('doc_id')}",
+            hint=f"give file and row of one of these instead of {named('doc_id')}",
         )
     file, row, _ = rows.row(0)
     return file, row
@@ -171,7 +172,9 @@ def _find_row(parts: Parts, file: str, row: int) -> dict[str, Any]:
         None,
     )
     if shard is None:
-        raise RunError(f"row {row} of {file} is not among the {manifest.num_rows:,} of this run")
+        raise RunError(
+            f"row {row} of {file} is not among the {manifest.num_rows:,} rows of this run"
+        )
     if shard not in parts.found:
         reasons = [one["reason"] for one in parts.store.failures() if one.get("shard") == shard]
         why = f"was given up: {reasons[0]}" if reasons else "is not scored"

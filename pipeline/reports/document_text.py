@@ -4,7 +4,7 @@ Owns reading them back: a text from the corpus, which is shown only if it is the
 scored, and its tokens by the tokenizer that the run used, if it is still the same.
 """
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,16 @@ import pyarrow as pa
 from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import documents_of_column, open_file
 from pipeline.engine.backends import backend_of
-from pipeline.errors import (
-    ModelError,
-    UnreadableFileError,
-    WinnowError,
-    first_line,
-    require_modules,
-)
+from pipeline.errors import UnreadableFileError, WinnowError, first_line, require_modules
+from pipeline.planning.identity import require_model
 from pipeline.runs.manifest import Manifest
+from pipeline.schema import SCORED
 from pipeline.scoring.token_spans import TokenSpan, merge_tokens
-from pipeline.settings.config import ScoringConfig
 from pipeline.storage.filesystem import Root
 
 NO_LOGPROBS = "the run has no log-probabilities of tokens"
+ScoreText = Callable[[str], dict[str, Any]]
+"""A text to its score row, with TOKEN_FIELDS: `Scorer.of_run` has it."""
 
 
 def read_text(
@@ -53,21 +50,29 @@ def read_text(
 
 
 def read_tokens(
-    manifest: Manifest, text: str | None, found: dict[str, Any]
+    manifest: Manifest,
+    text: str | None,
+    found: dict[str, Any],
+    score_text: ScoreText | None = None,
 ) -> tuple[list[TokenSpan] | None, str | None]:
-    """The text in its tokens, or why they are not to be had."""
-    if "token_logprobs" not in found:
-        return None, NO_LOGPROBS
-    logprobs = found["token_logprobs"]
-    if logprobs is None:
+    """The text in its tokens, or why they are not to be had.
+
+    `score_text` is asked where the run did not store log-probabilities of tokens.
+    """
+    if found["status"] not in SCORED:
         return None, "the document has no score"
     if text is None:
         return None, "there is no text"
     try:
+        if "token_logprobs" not in found:
+            if score_text is None:
+                return None, NO_LOGPROBS
+            found = score_text(text)
         ids, offsets = _encode(manifest, text)
     except WinnowError as error:
         return None, str(error)
     # What stands in for a prefix is not scored; a document that was cut lacks its last tokens.
+    logprobs = found["token_logprobs"]
     first = manifest.rules.first_scored(ids)
     end = first + len(logprobs)
     if end > len(ids) or found.get("token_ids") not in (None, ids[first:end]):
@@ -78,14 +83,8 @@ def read_tokens(
 
 def _encode(manifest: Manifest, text: str) -> tuple[list[int], list[tuple[int, int]]]:
     """Ids and offsets by the run's own tokenizer. Raises ModelError, MissingExtraError."""
-    folder = manifest.model.folder
-    if not Path(folder).is_dir():
-        raise ModelError(f"the model's folder, with its tokenizer, is not here: {folder}")
     require_modules("splitting a text into tokens", "transformers")
-    backend = backend_of(manifest.rules)
-    model = backend.load_model(ScoringConfig(model=folder, offline=True), digest_weights=False)
-    if model.tokenizer_digest != manifest.fingerprint["tokenizer"]:
-        raise ModelError(f"the tokenizer in {folder} is no longer the one of this run")
-    (encoded,) = backend.tokenizer(folder).encode([text], offsets=True)
+    folder = require_model(manifest, to_score=False).folder
+    (encoded,) = backend_of(manifest.rules).tokenizer(folder).encode([text], offsets=True)
     assert encoded.offsets is not None
     return encoded.ids, encoded.offsets

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 MOST_CLUSTERS = 10
 MOST_AT_A_TIME = 100_000_000
-"""Documents whose hashes are held, each in 16 bytes while they are sorted."""
+"""Documents whose hashes are held at a time; sorting takes 16 bytes for each."""
 ROWS_AT_A_TIME = 1 << 18
 SIEVE_BITS = 26
 """One byte for each leading-bit prefix of a hash: 64 MiB."""
@@ -25,10 +25,10 @@ class Cluster(BaseModel):
 
     num_documents: int
     num_tokens: int
-    """Of one of them."""
+    """Scored tokens of one of the copies."""
     num_bytes: int
     file: str
-    """With `row`: one of them, the first in the order of the scores."""
+    """Together with `row`: the first of the copies in the order of the scores."""
     row: int
 
 
@@ -38,9 +38,9 @@ class Duplicates(BaseModel):
     num_documents: int
     num_distinct: int
     num_copies: int
-    """Documents less distinct texts: what keeping one of each would remove."""
+    """Documents minus distinct texts: what keeping one of each would remove."""
     copied_tokens: int
-    """Scored tokens in those copies."""
+    """Scored tokens in the `num_copies` documents."""
     copied_bytes: int
     largest: list[Cluster]
 
@@ -97,12 +97,17 @@ def _copied(texts: pl.LazyFrame, turn: int, num_turns: int) -> tuple[int, pl.Dat
 
 
 def likely_copies(
-    texts: pl.LazyFrame, turn: int, num_turns: int, *columns: str
+    texts: pl.LazyFrame,
+    turn: int,
+    num_turns: int,
+    *columns: str,
+    among: pl.LazyFrame | None = None,
 ) -> tuple[int, pl.DataFrame]:
     """Of the texts whose turn it is: how many, and, in order, [text_hash, and the columns] of those
-    that are there more than once. Another text that begins like a copy comes through too."""
-    own = texts.filter(pl.col("text_hash") % num_turns == turn) if num_turns > 1 else texts
-    hashes = _sorted_hashes(own)
+    that are there more than once; of these only those `among` some of the texts, if it is given.
+    Another text that begins like a copy comes through too."""
+    is_own = pl.col("text_hash") % num_turns == turn if num_turns > 1 else pl.lit(True)
+    hashes = _sorted_hashes(texts.filter(is_own))
     repeated = hashes.filter(hashes == hashes.shift()).unique()
     num_documents = len(hashes)
     del hashes
@@ -110,7 +115,9 @@ def likely_copies(
     sieve[_beginnings(repeated)] = True
     likely = pl.concat(
         batch.filter(pl.Series(sieve[_beginnings(batch["text_hash"])]))
-        for batch in _batches(own, "text_hash", *columns)
+        for batch in _batches(
+            (texts if among is None else among).filter(is_own), "text_hash", *columns
+        )
     )
     return num_documents, likely
 

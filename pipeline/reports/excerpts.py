@@ -24,14 +24,15 @@ NUM_EXTREMES = 5
 EXCERPT_CHARACTERS = 300
 METRIC = "perplexity"
 NEAR = 32
-"""Documents above a quantile among which to find the nearest, were they evenly spread."""
+"""How many documents just above a quantile are searched for the nearest one, if they were evenly
+spread."""
 
 
 class Example(BaseModel):
     """A document that stands for its place in the distribution of perplexity."""
 
     place: str
-    """lowest, p1, ..., p99 or highest."""
+    """The place in the distribution: lowest, p1, ..., p99 or highest."""
     file: str
     row: int
     doc_id: str | None
@@ -39,11 +40,12 @@ class Example(BaseModel):
     perplexity: float
     bits_per_byte: float | None
     excerpt: str | None
-    """The first EXCERPT_CHARACTERS of the text. Null: not asked for, or see `missing`."""
+    """The first EXCERPT_CHARACTERS of the text. Null if excerpts were not requested, or for the
+    reason in `missing`."""
     is_whole: bool = False
     """Whether the excerpt is the whole text."""
     missing: str | None = None
-    """Why there is no excerpt although it was asked for."""
+    """Why a requested excerpt could not be read."""
 
 
 LOCATED = [METRIC, "file", "row"]

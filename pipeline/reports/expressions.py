@@ -42,7 +42,7 @@ SIGNS: dict[str, Callable[[Any, Any], Any]] = {
 SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "%": 0.01}
 NUMBERS = "numbers are like 200, 1.5, 1e-3, 10k, 2M, 1B, 5%"
 DEEPEST = 50
-"""Parentheses and nots inside of each other."""
+"""Greatest depth of nested parentheses and nots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Number:
 
     value: float
     start: int
-    """Where it begins in the source; so in every node."""
+    """Where the number begins in the source; every node has this field."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,13 @@ SUMS = {
     **{f"means of {count}": np.float64 for count in COUNTS},
     **{f"documents with {count}": np.int64 for count in COUNTS},
 }
-"""What figures are made of; those of two sets of rows add up. Counts are of scored documents, and
-so are the means, nll / count of each document that has any."""
+"""The sums that figures are computed from; sums of two sets of rows add up. Counts cover scored
+documents, and so do the means: nll / count of each document with a count above 0."""
 RATIO_FIGURES: dict[str, tuple[str, Literal["micro", "macro"]]] = {
     **{metric.total or name: (name, "micro") for name, metric in RATIOS.items()},
     **{f"document_{name}": (name, "macro") for name in RATIOS},
 }
-"""Figure of many documents to its metric, and which average of it it is."""
+"""Maps a figure to its metric and to the kind of average: micro or macro."""
 ROWS_AT_A_TIME = 1 << 18
 BLOCK = "bootstrap block"
 EMPTY = SketchTally(FINE).whole()
@@ -59,9 +59,9 @@ class Average(BaseModel):
     micro: float | None
     """sum nll / sum counts: every token, byte or word weighs the same."""
     macro: float | None
-    """Mean over documents, of a perplexity of its logarithm: every document weighs the same."""
+    """Mean over documents (for a perplexity, of its logarithm): every document weighs the same."""
     count: int
-    """Sum of the count that the metric is over."""
+    """Sum of the count that the metric is divided by."""
 
 
 class Figures(BaseModel):
@@ -71,11 +71,11 @@ class Figures(BaseModel):
     """Rows, scored or not."""
     num_scored: int
     num_tokens: int
-    """Scored tokens."""
+    """Number of scored tokens."""
     num_bytes: int
     """UTF-8 bytes of all rows."""
     nll: float
-    """Nats."""
+    """Sum of -ln p over the scored tokens, in nats."""
     corpus_perplexity: float | None
     """exp(sum nll / sum tokens): every token weighs the same."""
     document_perplexity: float | None
@@ -84,16 +84,16 @@ class Figures(BaseModel):
     bits_per_byte: float | None
     """sum nll / ln 2 / sum of scored bytes."""
     averages: dict[str, Average] = {}
-    """Every metric that is a ratio, those above among them; 0.1.0 did not note them down."""
+    """Averages of every ratio metric, those above included; reports of 0.1.0 have none."""
     intervals: dict[str, Interval | None] = {}
-    """The 95% interval of corpus_perplexity and of the other sums over sums, by name. Null of fewer
-    than two scored documents; empty where none was asked for, as in 0.1.0."""
+    """95% intervals by figure, for corpus_perplexity and the other ratios of sums. Null with fewer
+    than two scored documents; empty if none were requested, as in 0.1.0."""
     quantiles: dict[str, dict[str, float]]
-    """Metric to {p1, ..., p99}, over documents; in a report that is weighted by tokens or bytes,
-    over those."""
+    """Quantiles {p1, ..., p99} by metric, over documents; in a report weighted by tokens or bytes,
+    over tokens or bytes."""
     quantile_error: float | None = None
-    """No quantile is further from the exact one than this share of it; those that a requirement
-    asks for are exact. Null where it was not noted down."""
+    """Largest relative error of a quantile; quantiles that a requirement uses are exact. Null if
+    the report did not record it."""
 
     def average(self, figure: str) -> float | None:
         """One of RATIO_FIGURES."""
@@ -123,9 +123,9 @@ class Tallied(NamedTuple):
     """The code by which rows are grouped when they are added up."""
 
     code: pl.Expr
-    """A whole number for each row, 0 or more."""
+    """The group of each row as a whole number, 0 or more."""
     num_codes: int
-    """Codes are below it."""
+    """Number of groups; every code is below it."""
 
 
 class Tally:

@@ -39,7 +39,7 @@ class Psi(NamedTuple):
 
 
 PsiValues = Mapping[tuple[str | None, str | None, str], Psi | Missing]
-"""(column, group, metric) to it; of all documents, column and group are None."""
+"""PSI by (column, group, metric); for all documents, column and group are None."""
 
 
 class Gate:
@@ -81,7 +81,7 @@ class Gate:
         judged = []
         for one in self.requirements:
             whole = Judged()
-            whole.is_true = _Case(self, one, psi or {}, whole).truth(one.tree)
+            whole.is_true = _Case(self, one, psi or {}, whole).evaluate(one.tree)
             judged.append(whole)
         return judged
 
@@ -100,7 +100,7 @@ class _Case:
     psi: PsiValues
     into: Judged
 
-    def truth(self, tree: Tree) -> bool | None:
+    def evaluate(self, tree: Tree) -> bool | None:
         """Kleene's logic: unknown unless the known parts decide."""
         match tree:
             case Comparison():
@@ -109,10 +109,10 @@ class _Case:
                     None if left is None or right is None else bool(SIGNS[tree.sign](left, right))
                 )
             case Junction():
-                verdicts = [self.truth(part) for part in tree.parts]
+                verdicts = [self.evaluate(part) for part in tree.parts]
                 return _decide(verdicts, deciding=tree.word == "or")
             case Negation():
-                verdict = self.truth(tree.part)
+                verdict = self.evaluate(tree.part)
                 return None if verdict is None else not verdict
             case Anywhere():
                 return self.anywhere(tree)
@@ -123,7 +123,7 @@ class _Case:
         for group in self.groups(tree):
             part = Judged(column, group)
             case = _Case(self.gate, self.requirement, self.psi, part)
-            part.is_true = case.truth(tree.part)
+            part.is_true = case.evaluate(tree.part)
             parts.append(part)
         self.into.parts += parts
         for part in parts:
@@ -196,7 +196,7 @@ class _Case:
         if found is None:
             of = " of the baseline" if term.against == "baseline" else ""
             where = "" if column is None else f" with {column} = '{group}'"
-            said = f"too few documents{of}{where} have a score for an interval of {figure}"
+            said = f"too few documents{of}{where} have a score to compute an interval of {figure}"
             return Missing("unscored", said)
         return found.low if term.end == "low" else found.high
 
@@ -242,7 +242,8 @@ class _Case:
         (metric,) = term.figure.arguments
         assert isinstance(metric, Name)
         nowhere = Missing(
-            "psi", f"{term.source} has no value: no comparison covers {column or 'documents'}"
+            "psi",
+            f"{term.source} has no value: the comparison lacks {column or 'all documents'}",
         )
         return self.psi.get((column, group, metric.value), nowhere)
 

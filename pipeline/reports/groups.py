@@ -39,9 +39,10 @@ GROUPABLE = (
     pa.types.is_null,
 )
 MOST_GROUP_VALUES = 20
-"""A carried column with more values than this is not a group unless it is asked for."""
+"""Largest number of values with which a carried column is grouped by without being asked for."""
 GLIMPSE_ROWS = 100_000
-"""First rows that may show that a column has too many values, before all are counted."""
+"""Number of first rows that are looked at to see whether a column has too many values, before all
+are counted."""
 Kind = Literal["value", "null", "others"]
 KINDS: dict[str, Kind] = {NULL: "null", OTHERS: "others"}
 
@@ -50,10 +51,11 @@ class Group(BaseModel):
     """The documents that share a value of a column."""
 
     value: str
-    """The value as text. No two groups of a column have the same: a value that looks like one of
-    our own names is in quotes."""
+    """The group's value as text, unique within the column: a value that looks like one of our own
+    names is in quotes."""
     kind: Kind = "value"
-    """null: the column has no value there. others: every value that is not shown by itself."""
+    """null: documents without a value. others: documents with values that are not shown one by
+    one."""
     figures: Figures
 
 
@@ -74,7 +76,7 @@ class Grouping:
     """A column, and the names of its groups."""
 
     column: str | None
-    """None: every row is in one group."""
+    """The column to group by; None puts every row into one group."""
     groups: tuple[str, ...]
 
     def tallied(self) -> Tallied:
@@ -92,9 +94,9 @@ class GroupTables:
     """The groups of a column."""
 
     groups: list[Group]
-    """From the least to the most surprising."""
+    """Groups ordered from the least to the most surprising."""
     sketches: dict[str, dict[str, Sketch]]
-    """Metric to group to distribution, groups in the same order."""
+    """Distribution sketches by metric and group, groups in the same order."""
 
 
 def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
@@ -105,7 +107,7 @@ def group_sizes(scores: pl.LazyFrame, column: str) -> dict[str, int]:
 
 
 def largest_groups(sizes: dict[str, int]) -> list[str]:
-    """The groups that are told apart: the largest, in bytes of text; then OTHERS, if need be."""
+    """The groups that are shown: the largest, in bytes of text; then OTHERS, if needed."""
     largest = sorted(sizes, key=lambda name: (-sizes[name], name))
     rest = [OTHERS] if len(largest) > MOST_GROUPS_SHOWN else []
     return largest[:MOST_GROUPS_SHOWN] + rest

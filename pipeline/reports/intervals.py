@@ -22,11 +22,12 @@ from pipeline.statistics.bootstrap import (
 from pipeline.statistics.sketches import Integers
 
 RESAMPLED = ("nll", *COUNTS)
-"""What is added up by block, of scored documents."""
+"""Columns of scored documents that are summed by block."""
 MOST_GROUPS = 64
-"""Groups of a column up to which each has an interval: it takes half a megabyte."""
+"""Largest number of groups of a column for which intervals are computed; each takes half a
+megabyte."""
 Intervals = dict[str, Interval | None]
-"""Figure to its interval; None of fewer than two documents, and of no value."""
+"""Interval by figure; None with fewer than two documents, or without a value."""
 
 
 class IntervalTally:

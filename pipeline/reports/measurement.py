@@ -22,9 +22,9 @@ class Measured:
 
     overall: Figures
     sketches: dict[str, Sketch]
-    """By metric, of all documents."""
+    """Distribution sketches of all documents, by metric."""
     groups: dict[str, GroupTables]
-    """By column."""
+    """Groups and their figures, by column."""
     lengths: list[LengthBand]
 
 
@@ -38,7 +38,7 @@ def measure(
 
     `weight` is what quantiles are of.
     """
-    lengths = LengthTally(resolution_of(scores))
+    lengths = LengthTally(resolution_of(scores), weight)
     # The groups of any one column add up to the whole: then nothing of it is measured apart.
     wanted = [grouping.tallied() for grouping in groupings.values() or [WHOLE]]
     tallies = tally_rows(scores, wanted, lengths.add, bootstrap)

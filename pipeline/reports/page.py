@@ -110,7 +110,7 @@ def _distributions(report: Report) -> list[Chart]:
         if histogram.by is not None:
             each = f"Each {histogram.by} by itself"
             if len(histogram.documents) > 1:
-                scaled = "Every row is as high as its own fullest bin."
+                scaled = "Each row is scaled to its own fullest bin."
                 drawn.append(
                     Chart(
                         f"{each}: {metric}{of}",
@@ -130,7 +130,7 @@ def _distributions(report: Report) -> list[Chart]:
             Chart(
                 f"Cumulative distribution of {metric}{of}",
                 partial(ecdf_svg, ecdf, weight),
-                f"The share of {weight} that lie below.",
+                f"The share of {weight} below each value.",
             )
         )
     return drawn
@@ -140,7 +140,10 @@ def _lengths(report: Report) -> list[Chart]:
     if not report.lengths:
         return []
     title = f"Perplexity by length{wording.of_rows(report)}"
-    text = "The line is the median, the bands the middle half and the middle 90% of the documents."
+    text = (
+        "The line is the median, the bands the middle half and the middle 90% of the "
+        f"{report.weight}."
+    )
     return [Chart(title, partial(lengths_svg, report.lengths), text)]
 
 

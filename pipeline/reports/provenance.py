@@ -23,20 +23,20 @@ class Provenance(BaseModel):
     fingerprint: dict[str, Any]
     versions: dict[str, str]
     estimated_tokens: int | None
-    """What a sample of the corpus promised when the run was planned."""
+    """Tokens to score, as estimated from a sample of the corpus when the run was planned."""
     scored_tokens: int | None
-    """What it came to, once the run is finished."""
+    """Tokens that were scored, once the run is finished."""
     wall_seconds: float | None
     """Time the last driver took, start-up included."""
     tokens_per_second: float | None
-    """By the time of the workers, start-up excluded; so too the documents."""
+    """Scored tokens per second of worker time, start-up excluded; documents_per_second likewise."""
     documents_per_second: float | None
     engine_idle_share: float | None
-    """Of the engines' time between their first and last step, what they spent waiting."""
+    """Share of the engines' time between their first and last step that they spent waiting."""
     num_rows_copied: int | None
-    """Rows that took the score of an equal text of their shard; they were not scored again."""
+    """Rows that took the score of an equal text in their shard instead of being scored again."""
     verification: Verification | None
-    """What the last verification found."""
+    """Result of the last `winnow verify`; null if there was none."""
 
 
 def provenance_of(store: RunStore, manifest: Manifest, success: Success | None) -> Provenance:

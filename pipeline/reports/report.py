@@ -34,6 +34,7 @@ from pipeline.reports.groups import (
     grouping_of,
     largest_query,
 )
+from pipeline.reports.judged import is_judged, separate_judged
 from pipeline.reports.measurement import measure
 from pipeline.reports.provenance import Provenance, provenance_of
 from pipeline.reports.requirements import Finding, Requirement
@@ -67,7 +68,7 @@ class Coverage(BaseModel):
     num_shards_done: int
     statuses: dict[str, int]
     errors: dict[str, int]
-    """Reasons of rows that were skipped or failed."""
+    """Number of rows by the reason why they were skipped or failed."""
     unreadable_files: dict[str, str]
     given_up: list[dict[str, Any]]
 
@@ -78,25 +79,26 @@ class Report(BaseModel):
     report_version: int = REPORT_VERSION
     generated_at: str
     complete: bool
-    """False: the run is not finished or lost a part, and everything here is of what there is."""
+    """False if the run is not finished or lost a part: the report then covers only the parts that
+    exist."""
     sample: Sampled | None
-    """What the run is a sample of: then `overall`, `groups` and `requirements` are estimates of the
-    whole corpus from weighted rows, and everything else is of the sampled rows."""
+    """Set if the run scored a sample: `overall`, `groups` and `requirements` are then estimates for
+    the whole corpus from weighted rows, and everything else covers the sampled rows only."""
     weight: Weight = UNWEIGHTED
-    """What quantiles and distribution functions are of."""
+    """Whether quantiles and distribution functions are over documents, tokens or bytes."""
     intervals: Intervals | None = None
-    """How the intervals of `overall` and `groups` were found; of a sample `sample` says it."""
+    """How the intervals of `overall` and `groups` were computed; for a sample, see `sample`."""
     overall: Figures
     groups: dict[str, list[Group]]
-    """Column to groups, from the least to the most surprising."""
+    """Groups by column, ordered from the least to the most surprising."""
     histograms: list[Histogram]
     ecdfs: list[Ecdf]
     sorts_by: SortsBy
-    """How much of the differences between documents lies between groups of them."""
+    """How much of the variance of document scores lies between groups of documents."""
     lengths: list[LengthBand]
     """Perplexity by number of tokens, from the shortest documents to the longest."""
     thresholds: list[Threshold]
-    """What keeping documents at or below a perplexity would keep, by ascending perplexity."""
+    """What keeping only documents at or below a perplexity would keep, by ascending perplexity."""
     duplicates: Duplicates
     examples: list[Example]
     """Documents at the low end, at the quantiles and at the high end of perplexity."""
@@ -111,6 +113,7 @@ def build_report(
     *,
     by: str | Sequence[str] = (),
     separate: str | None = None,
+    judgements: str | None = None,
     fail_if: str | Sequence[str] = (),
     baseline: RunStore | str | Path | None = None,
     text: bool = True,
@@ -122,13 +125,14 @@ def build_report(
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
-    tell from the rest; `fail_if` are expressions that must not be true of the run, `baseline` the
-    run that their baseline(...), increase(...) and decrease(...) are of; `text` shows the
-    beginnings of documents, read where they were scored or, if the corpus was moved, in `corpus`;
-    `partial` takes what there is of a run whose parts are not all there; `weight` is what quantiles
-    and distributions are of. Figures of many documents
-    are made from sums: perplexity is exp(sum of nll / sum of tokens), nll in nats. Raises RunError
-    where there is no run or it is not whole, ConfigError for what cannot be asked of it,
+    tell from the rest, or `judgement`, those that a person judged bad from the good ones, in the
+    run's own file or that of `judgements`; `fail_if` are expressions that must not be true of the
+    run, `baseline` the run that their baseline(...), increase(...) and decrease(...) are of; `text`
+    shows the beginnings of documents, read where they were scored or, if the corpus was moved, in
+    `corpus`; `partial` takes what there is of a run whose parts are not all there; `weight` is what
+    quantiles and distributions are of. Figures of many documents are made from sums: perplexity is
+    exp(sum of nll / sum of tokens), nll in nats. Raises RunError where
+    there is no run or it is not whole, ConfigError for what cannot be asked of it,
     CorpusError where `corpus` is no place for its corpus.
 
     >>> from pipeline import build_report
@@ -148,7 +152,8 @@ def build_report(
     draw = read_draw(store)
     scores = weighed(parts.scan(), None)
     weighed_scores = weighed(parts.scan(), draw)
-    labels = parse_labels(separate) if separate else None
+    of_judgements = is_judged(separate, judgements)
+    labels = parse_labels(separate) if separate and not of_judgements else None
     labelled = (labels.column,) if labels else ()
     for column in (*by, *labelled):
         check_group(column, manifest)
@@ -230,10 +235,12 @@ def build_report(
         ],
         sorts_by=rank_factors([*factors_of(sorting, moments), scripts], store.location),
         lengths=measured.lengths,
-        thresholds=threshold_curve(measured.sketches["perplexity"]),
+        thresholds=threshold_curve(measured.sketches["perplexity"], weight),
         duplicates=duplicates,
         examples=examples,
-        separation=separate_labels(scores, labels, groupings[labels.column], store.location)
+        separation=separate_judged(scores, store, judgements)
+        if of_judgements
+        else separate_labels(scores, labels, groupings[labels.column], store.location)
         if labels
         else None,
         requirements=findings,

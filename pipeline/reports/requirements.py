@@ -29,7 +29,7 @@ from pipeline.reports.term_values import Missing
 from pipeline.reports.terms import PSI, Term, columns_of, read_term
 
 MOST_GROUPS = 20
-"""Groups of a finding that are listed."""
+"""Number of groups that a finding lists."""
 MOST_REASONS = 3
 Column = Name | Text | None
 
@@ -40,7 +40,7 @@ class GroupFinding(BaseModel):
     column: str
     value: str
     judged: bool
-    """True: the condition is true of it. False: it cannot be judged, see `reason`."""
+    """True if the condition is true of the group. False if it cannot be judged: see `reason`."""
     values: dict[str, float | None]
     reason: str | None
 
@@ -50,17 +50,17 @@ class Finding(BaseModel):
 
     expression: str
     failed: bool
-    """The expression is true of the run, or cannot be judged."""
+    """Whether the expression is true of the run, or cannot be judged."""
     judged: bool
-    """False: it hangs on a figure that has no value."""
+    """False if the verdict depends on a figure that has no value."""
     values: dict[str, float | None]
-    """Each figure of the expression, as it is written there, to its value."""
+    """Value of each figure in the expression, by the text of the figure."""
     reason: str | None = None
-    """Why it could not be judged."""
+    """Why the expression could not be judged; null if it was."""
     groups: list[GroupFinding] = []
-    """Of `any`: the first groups of which the condition is true, or that cannot be judged."""
+    """For `any`: the first groups for which the condition is true or cannot be judged."""
     num_groups: int = 0
-    """How many there are of those."""
+    """For `any`: the number of all such groups."""
 
 
 @dataclass(slots=True)
@@ -70,12 +70,12 @@ class Judged:
     column: str | None = None
     group: str | None = None
     is_true: bool | None = None
-    """None: it could not be judged."""
+    """Whether the expression is true; None if it could not be judged."""
     values: dict[str, float | None] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
-    """What has no value, whether or not that decides."""
+    """Figures without a value, whether or not the verdict depends on them."""
     parts: list["Judged"] = field(default_factory=list)
-    """Every group that an `any` looked at."""
+    """Verdict on every group that an `any` looked at."""
 
     @property
     def reason(self) -> str | None:
@@ -117,9 +117,9 @@ class Requirement:
     source: str
     tree: Tree
     terms: dict[int, Term]
-    """By where they begin."""
+    """Terms of the expression by their start in the source."""
     is_bound: bool = False
-    """Whether it is asked of groups that are gone, too."""
+    """Whether the requirement also covers groups that only the baseline has."""
 
     @classmethod
     def read(cls, source: str, by: str | None = None) -> "Requirement":

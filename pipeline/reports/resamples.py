@@ -19,7 +19,7 @@ from pipeline.statistics.bootstrap import NUM_BLOCKS, Bootstrap, Interval, Value
 from pipeline.statistics.columns import column_named
 
 HAVE_INTERVALS = tuple(name for name, (_, kind) in RATIO_FIGURES.items() if kind == "micro")
-"""Figures that are sums over sums."""
+"""Figures that are ratios of two sums, for which intervals are computed."""
 GROUP, BLOCK, COUNT = "winnow:group", "winnow:block", "winnow:count"
 
 

@@ -42,12 +42,12 @@ METHOD = (
     "(Cochran 1977, sections 5.4 and 6.10 to 6.12)"
 )
 FIGURES = {metric.total or name: metric for name, metric in RATIOS.items()}
-"""Those that are estimated, sums over sums, by name."""
+"""Metrics of the estimated figures (ratios of two sums), by the name of the figure."""
 SIZES = {"tokens": pl.col("num_tokens"), "bytes": pl.col("num_bytes")}
 WEIGHT = "winnow:sample_weight"
-"""Rows of the corpus that a drawn row stands for."""
+"""Column with the number of rows of the corpus that a drawn row stands for."""
 STRATUM = "winnow:sample_stratum"
-"""The value of what the sample is stratified by, as it is named in the draw."""
+"""Column with the value of the stratification column, as the draw records it."""
 
 
 class Estimate(Record):
@@ -55,14 +55,15 @@ class Estimate(Record):
 
     value: float
     interval: Interval | None
-    """None where a stratum has too few drawn rows to estimate their variance."""
+    """95% interval; None if a stratum has too few drawn rows to estimate its variance."""
 
 
 class Sampled(Draw):
     """Which rows the figures are of, and how sure that makes them."""
 
     estimates: dict[str, Estimate | None]
-    """corpus_perplexity, bits_per_byte and the like of the corpus, with 95% intervals."""
+    """Estimates for the corpus with 95% intervals, by figure: corpus_perplexity, bits_per_byte and
+    others."""
     method: str
 
 

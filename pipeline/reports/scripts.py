@@ -24,15 +24,15 @@ from pipeline.storage.filesystem import Root
 
 SAMPLE_ROWS = 4096
 MOST_PLACES = 64
-"""Row groups of which rows are read."""
+"""Number of row groups from which rows are read."""
 MOST_CHARACTERS = 500
-"""Of a text, from its beginning."""
+"""Number of characters that are read from the beginning of a text."""
 NO_LETTERS = "no letters"
 KANA = "Kana"
 NAMES = {"Cjk": "Han", "Hiragana": KANA, "Katakana": KANA}
-"""Of scripts, where Unicode's letters are called otherwise."""
+"""Names of scripts that differ from those in Unicode's letter names."""
 LEAST_KANA = 0.1
-"""Of the letters of a Japanese text; most may be Han."""
+"""Smallest share of kana among the letters of a Japanese text; most letters may be Han."""
 
 
 def script_factor(parts: Parts, root: Root) -> Factor | None:

@@ -1,7 +1,7 @@
 """How well scores separate labelled documents from the rest.
 
 Owns the request and reading the two sides. For users who have labels for part of a corpus and ask
-whether perplexity reflects them. Areas are areas.py's, the cut is cuts.py's.
+whether perplexity reflects them. Areas are areas.py's, the cut is best_cut.py's.
 
 ROC AUC is the probability that a labelled document scores higher than one of the rest, ties
 counting half: the Mann-Whitney U statistic over the number of pairs (Hanley and McNeil 1982). It
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from pipeline.errors import ConfigError, named
 from pipeline.reports.areas import PairCounts, RankedMetric, rank_metrics, verdict_of
-from pipeline.reports.cuts import Cut, best_cut
+from pipeline.reports.best_cut import Cut, best_cut
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
 from pipeline.schema import RATIOS
@@ -42,8 +42,28 @@ class SeparatedLabel(BaseModel):
     value: str
     num_scored: int
     auc: dict[str, float | None]
-    """Metric to ROC AUC. Above 0.5: these score higher than the rest. Null without documents on
-    both sides."""
+    """ROC AUC by metric: above 0.5, labelled documents score higher than the rest. Null unless
+    there are scored documents with and without a label."""
+
+
+class JudgedDraws(BaseModel):
+    """What judgements the figures rest on, and what those stand for."""
+
+    num_good: int
+    num_bad: int
+    """Drawn at random and judged so: these count, each for its share of its band."""
+    metric: str
+    """Of the bands that were drawn from."""
+    num_bands: int
+    """With judged draws."""
+    num_documents: int
+    """In these bands."""
+    num_unsure: int
+    """Drawn, and the person could not say."""
+    num_others: int
+    """Picked by a person, or drawn from other bands."""
+    num_elsewhere: int
+    """Of texts that the run does not have."""
 
 
 class Separation(BaseModel):
@@ -53,11 +73,16 @@ class Separation(BaseModel):
     labels: list[SeparatedLabel]
     together: SeparatedLabel
     ranking: list[RankedMetric] = []
-    """Metrics, the one that separates best first. Empty where there is nothing on one side."""
+    """Metrics, the best separating one first. Empty unless there are scored documents with and
+    without a label."""
     verdict: str = ""
-    """In a sentence, whether anything separates them."""
+    """A sentence that says whether any metric separates the documents."""
     cut: Cut | None
-    """Null where there is nothing on one side, or no bound removes more of the labelled."""
+    """The best cut. Null unless there are scored documents with and without a label, and if no
+    bound removes a larger share of the labelled than of the rest."""
+    judged: JudgedDraws | None = None
+    """Of judgements; the label is then `bad`, the rest what is judged good, and the numbers of the
+    cut are estimates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +146,8 @@ def separate_labels(
         sum(sketch.num_documents for (_, code), sketch in by_metric[FIRST].items() if code == index)
         for index in range(len(labels.values) + 1)
     ]
-    ranking = rank_metrics(duels, {metric: areas[0] for metric, areas in aucs.items()})
+    whole_areas = {metric: areas[0] for metric, areas in aucs.items()}
+    ranking = rank_metrics(whole_areas, lambda metric: duels[metric].by_chance())
     chosen = next((one for one in ranking if one.metric in by_metric), None)
     cut = best_cut(by_metric[chosen.metric], chosen, run) if chosen else None
 

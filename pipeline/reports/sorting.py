@@ -23,17 +23,20 @@ from pipeline.statistics.columns import column_named
 from pipeline.statistics.variance import Moments, between_groups
 
 MATTERS = 0.05
-"""A share below it is no reason to cut otherwise."""
+"""Smallest share of the variance that is worth acting on."""
 CONSTANT = 0.1
-"""Of the standard deviation of all documents: a group within less of it has nearly one score."""
+"""A group has nearly constant scores if its standard deviation is below this share of that of all
+documents."""
 FEWEST_DOCUMENTS = 10
-"""Of a group, to say that it has nearly one score; on average, to cut within groups."""
+"""Documents that a group needs before its scores are called nearly constant; also the mean group
+size that filtering within groups needs."""
 MOST_GROUPS, MOST_NAMED = 50, 3
 ORIGIN = 3.0
-"""Nats per token that powers are taken around: their sums lose fewer digits than around 0."""
+"""Nats per token around which powers are taken: sums of these powers lose fewer digits than around
+0."""
 POWERS = ("s1", "s2", "s3", "s4")
 LANGUAGES = frozenset(["lang", "language", "lang_code", "language_code", "locale", "script"])
-"""Columns of which people say: languages."""
+"""Names of columns that hold languages."""
 Kind = Literal["column", "length", "script"]
 DIFFERENCES = "of the differences in log perplexity"
 
@@ -44,9 +47,9 @@ class SortedGroup(BaseModel):
     value: str
     num_scored: int
     perplexity: float
-    """exp(mean of log perplexity)."""
+    """exp of the mean log perplexity of the group."""
     spread: float | None
-    """Standard deviation of log perplexity, nats per token; null of one document."""
+    """Standard deviation of log perplexity, in nats per token; null for a single document."""
 
 
 class Factor(BaseModel):
@@ -56,22 +59,23 @@ class Factor(BaseModel):
     """A carried column, `length` or `script`."""
     kind: Kind
     num_scored: int
-    """Documents; of a guess at scripts, those of the sample that was looked at."""
+    """Number of scored documents; for scripts, of the sampled documents whose script was
+    guessed."""
     num_groups: int
     share: float | None
-    """Of the variance of log perplexity, what lies between groups: epsilon squared, from 0 to 1.
-    Null of one group, of groups of one document each, and where nothing differs."""
+    """Share of the variance of log perplexity that lies between groups: epsilon squared, from 0 to
+    1. Null for a single group, for groups of one document each, and if all scores are equal."""
     interval: Interval | None
-    """At 95%: above 0 where it is more than chance."""
+    """95% interval of the share; above 0 if the share is more than chance."""
     eta_squared: float | None
     """The share without the correction for the number of groups."""
     groups: list[SortedGroup]
-    """The largest, from the least to the most surprising."""
+    """The largest groups, ordered from the least to the most surprising."""
     num_constant: int
-    """Groups of ten documents or more whose spread is below a tenth of that of all documents: the
-    score tells nothing inside of them."""
+    """Number of groups of ten documents or more with a spread below a tenth of that of all
+    documents: within these groups the score does not rank documents."""
     constant: list[str]
-    """The largest of those."""
+    """The largest of the `num_constant` groups."""
 
     @property
     def is_certain(self) -> bool:
@@ -93,11 +97,11 @@ class SortsBy(BaseModel):
     """What a score sorts by."""
 
     factors: list[Factor]
-    """The largest share first."""
+    """Factors, that with the largest share first."""
     verdict: str
-    """What to make of it."""
+    """What the shares mean for filtering, in words."""
     command: str | None
-    """What to type to cut within groups; null where there is no reason to."""
+    """The command that filters within groups; null if there is no reason to do so."""
 
     def in_words(self) -> str:
         """All that it says."""
@@ -110,7 +114,7 @@ class SortsBy(BaseModel):
         said = [self.verdict]
         if named:
             said.append(
-                f"Nearly constant scores, which do not rank documents there: {'; '.join(named)}."
+                f"Scores are nearly constant, and do not rank documents, in: {'; '.join(named)}."
             )
         if self.command is not None:
             said.append(f"To apply this: {self.command}")
@@ -224,26 +228,28 @@ def _said(one: Factor) -> str:
     low, high = (f"{100 * end:.0f}%" for end in (one.interval.low, one.interval.high))
     what = f"{100 * one.share:.0f}% {DIFFERENCES} (95% interval {low} to {high})"
     if one.kind == "length":
-        return f"{what} go with the length of documents: compare and cut those of about one length."
+        return (
+            f"{what} are explained by document length: filter documents of similar length together."
+        )
     if one.kind == "script":
         return (
             f"{what} are between scripts, guessed from the letters of a sample of "
-            f"{one.num_scored:,} documents: carry a column that names the language, and cut within "
-            "it."
+            f"{one.num_scored:,} documents: score with a carried column that names the language, "
+            "and filter within its groups."
         )
     groups = "languages" if one.name.casefold() in LANGUAGES else f"groups of {one.name}"
     if not one.can_be_cut_within:
-        return f"{what} are between {groups}, which have too few documents each to cut within."
-    return f"{what} are between {groups}: cut within {one.name}."
+        return f"{what} are between {groups}, which have too few documents each to filter within."
+    return f"{what} are between {groups}: filter within {one.name}."
 
 
 def _nothing(ordered: list[Factor]) -> str:
     known = [one for one in ordered if one.share is not None]
     if not known:
-        return "There are no two groups of documents to compare."
+        return "There are no two groups of documents whose scores could be compared."
     best = known[0]
-    why = "little to act on" if best.is_certain else "no more than chance"
+    why = "is too small to act on" if best.is_certain else "could be chance"
     return (
         f"No known property of the documents explains their scores: the largest share "
-        f"{DIFFERENCES}, {100 * (best.share or 0.0):.1f}% by {best.name}, is {why}."
+        f"{DIFFERENCES}, {100 * (best.share or 0.0):.1f}% by {best.name}, {why}."
     )

@@ -25,7 +25,7 @@ from pipeline.reports.wording import (
 from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
 
 TABLE_STEP = 10
-"""Cuts of the curve to one of the table."""
+"""The table shows every so many cuts of the curve."""
 
 
 def by_group(report: Report) -> list[Table]:
@@ -55,7 +55,9 @@ def _no_interval(groups: Sequence[Group]) -> str:
     alone = sum(group.figures.num_scored < FEWEST_DOCUMENTS for group in groups)
     if not alone:
         return ""
-    return f" {alone:,} of {len(groups):,} groups have fewer than two documents: no interval."
+    have = "has" if alone == 1 else "have"
+    few = "fewer than two documents and so no interval"
+    return f" {alone:,} of {len(groups):,} groups {have} {few}."
 
 
 def requirements(report: Report) -> list[Table]:
@@ -64,7 +66,7 @@ def requirements(report: Report) -> list[Table]:
         (one.expression, Marked(verdict(one), "bad" if one.failed else "good"), values_of(one))
         for one in report.requirements
     ]
-    caption = "The run fails if an expression is true of it, or cannot be judged."
+    caption = "The run fails if an expression is true or cannot be judged."
     columns = ("fail if", Whole(""), Words("found"))
     return (
         [Table(title="Requirements", caption=caption, columns=columns, rows=rows)] if rows else []
@@ -74,7 +76,33 @@ def requirements(report: Report) -> list[Table]:
 def _also(found: Separation) -> str:
     """The other metrics, from the best to the worst."""
     ranked = [f"{one.metric} {one.strength:.3f}" for one in found.ranking]
-    return f" Areas, or 1 less them: {', '.join(ranked)}." if len(ranked) > 1 else ""
+    return (
+        f" Separation by metric (the area, or 1 - area if below 0.5): {', '.join(ranked)}."
+        if len(ranked) > 1
+        else ""
+    )
+
+
+def _draws(found: Separation) -> str:
+    """What of the judgements counts, and for what."""
+    own = found.judged
+    if own is None:
+        return ""
+    others = [
+        f"{count(number)} {what}"
+        for number, what in (
+            (own.num_unsure, "nobody could say"),
+            (own.num_others, "were picked, or drawn from other bands"),
+            (own.num_elsewhere, "are of other texts"),
+        )
+        if number
+    ]
+    left_out = f"; left out: {', '.join(others)}" if others else ""
+    return (
+        f" From {count(own.num_bad)} random draws judged bad and {count(own.num_good)} judged "
+        f"good, each for its share of one of {own.num_bands} bands of {own.metric}, together "
+        f"{count(own.num_documents)} documents{left_out}."
+    )
 
 
 def separation(report: Report) -> list[Table]:
@@ -86,9 +114,9 @@ def separation(report: Report) -> list[Table]:
     many = len(found.labels) > 1
     areas = Table(
         title=f"How well scores find labels of {found.column}{of_rows(report)}",
-        caption="ROC AUC: the chance that a document with the label scores higher than one with "
-        "none of the labels. 1 or 0 is a perfect separation, 0.5 is chance. "
-        f"{found.verdict}{_also(found)}",
+        caption="ROC AUC: the chance that a document with the label scores higher than one "
+        f"{'with none of the labels' if found.judged is None else 'that is judged good'}. 1 or 0 "
+        f"is a perfect separation, 0.5 is chance. {found.verdict}{_also(found)}{_draws(found)}",
         columns=(
             found.column,
             "scored",
@@ -112,9 +140,10 @@ def separation(report: Report) -> list[Table]:
     warning = f" Note: {one.warning}." if one.warning else ""
     cut = Table(
         title=f"What keeping {bounds} would remove",
-        caption=f"It removes {share(one.labelled_removed)} of the labelled documents and "
-        f"{share(one.rest_removed)} of the rest; no cut has a larger difference (Youden J, "
-        f"{one.youden_j:.3f}).{warning} To apply this: {one.command}",
+        caption=f"This rule removes {share(one.labelled_removed)} of the labelled documents and "
+        f"{share(one.rest_removed)} of the rest; no other cut-off has a larger difference (Youden "
+        f"J, {one.youden_j:.3f}).{' Numbers are estimates.' * (found.judged is not None)}{warning} "
+        f"To apply the rule: {one.command}",
         columns=(found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
         rows=[
             (
@@ -150,7 +179,7 @@ def thresholds(report: Report) -> list[Table]:
     ]
     columns = ("perplexity", "documents", "of documents", "of tokens", "of bytes")
     title = f"What a threshold keeps{of_rows(report)}"
-    caption = "Of scored documents, those at or below the cut."
+    caption = "Scored documents with at most this perplexity, and their share of all."
     return [Table(title=title, caption=caption, columns=columns, rows=rows)] if rows else []
 
 
@@ -160,7 +189,7 @@ def duplicates(report: Report) -> list[Table]:
         (f"{c.file} row {c.row}", count(c.num_documents), count(c.num_tokens), size(c.num_bytes))
         for c in report.duplicates.largest
     ]
-    columns = ("one of them", "documents", "tokens each", "bytes each")
+    columns = ("first copy", "documents", "tokens each", "bytes each")
     title = f"Exact duplicates{of_rows(report)}"
     return [Table(title=title, caption=copies(report), columns=columns, rows=rows)] if rows else []
 
@@ -183,7 +212,7 @@ def sorts_by(report: Report) -> Table:
 
 
 def _factor_name(one: Factor) -> str:
-    return f"script, guessed of {count(one.num_scored)}" if one.kind == "script" else one.name
+    return f"script, guessed for {count(one.num_scored)}" if one.kind == "script" else one.name
 
 
 def _share(one: Factor) -> tuple[str, str]:

@@ -26,9 +26,10 @@ from pipeline.statistics.bootstrap import Bootstrap
 
 GROUP, SIZE = "winnow:group", "winnow:bytes"
 Values = dict[str, float | None]
-"""Figure, as it was written, to its value; None of nothing, of which there is no figure."""
+"""Value by the text of a figure; None if the figure has no value."""
 Groups = dict[str | None, Values]
-"""By the group of a column, the largest in bytes first; all rows are None."""
+"""Values by group of a column, the group with the most bytes first; all rows together have the key
+None."""
 
 ExactQuantiles = dict[str, dict[str, float]]
 
@@ -37,9 +38,9 @@ class Missing(NamedTuple):
     """Why a term has no value."""
 
     kind: str
-    """unscored, group, baseline group, baseline column, or what a caller has to say."""
+    """unscored, group, baseline group or baseline column, or a kind of the caller."""
     said: str
-    """A sentence without its full stop."""
+    """The reason as a sentence without its full stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,13 @@ class Rows:
 
     scores: pl.LazyFrame
     weight: pl.Expr | None = None
-    """What a row of a sample counts for: then figures are of what it was drawn from."""
+    """Expression for the weight of a sampled row; figures are then estimates for the corpus."""
     draw: Draw | None = None
-    """Of a sample."""
+    """How the rows were drawn, if they are a sample."""
     place: int = 0
-    """A number that runs share of which documents of one file and row are the same."""
+    """Runs with the same number have the same document at the same file and row."""
     withheld: frozenset[str] = frozenset()
-    """Columns of which no figure compares with the other run's."""
+    """Columns whose figures cannot be compared with the other run's."""
     why_withheld: str = ""
 
 
@@ -77,12 +78,12 @@ class Side:
     rows: Rows
     schema: Schema
     wanted: dict[str | None, dict[str, tuple[Call, pl.Expr]]] = field(default_factory=dict)
-    """Column to group by, or None, to figures."""
+    """Figures to compute by the column to group by; the column None is all rows."""
     missing: dict[str, Missing] = field(default_factory=dict)
-    """Figure or column to why it cannot be had."""
+    """Why a figure or column has no values, by its name."""
     found: dict[str | None, Groups] = field(default_factory=dict)
     resampled: dict[str | None, Resamples | None] = field(default_factory=dict)
-    """The same to its resamples, of those of which an interval is wanted."""
+    """Resamples of the figures whose intervals are needed."""
 
     @classmethod
     def of(cls, rows: Rows) -> "Side":
@@ -103,7 +104,11 @@ class Side:
             assert isinstance(name, Name)
             bound = pl.lit(columns.group(name))
             if by is not None:
-                fail(source, figure.start, "between is of all documents, not of a group's")
+                fail(
+                    source,
+                    figure.start,
+                    "between covers all documents and cannot be used for a group",
+                )
         else:
             bound = columns.figure(figure)
         if self.rows.withheld & columns_read(figure):

@@ -40,17 +40,17 @@ from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
 
 COUNTS = ("documents", "tokens", "bytes")
 COUNTED = {"tokens": "num_tokens", "bytes": "num_bytes"}
-"""Those of them that are sums of a column."""
+"""Plain figures that are sums of a column."""
 PLAIN = (*RATIO_FIGURES, *COUNTS)
 """Figures without an argument, as report.json has them under `overall`."""
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
 PSI, BETWEEN = "psi", "between"
 DISTRIBUTIONS = ("perplexity", "bits_per_byte")
-"""What psi is of."""
+"""Metrics whose distribution psi compares."""
 AGAINST = ("baseline", "increase", "decrease")
-"""What is made of a figure and the baseline's."""
+"""Functions that read the baseline's value of a figure."""
 ENDS = ("low", "high")
-"""Of a 95% interval."""
+"""Functions that give one end of a 95% interval."""
 WORDS = [*PLAIN, "p95", "mean", "share", BETWEEN, PSI, "group", *AGAINST, *ENDS]
 Schema = Mapping[str, pl.DataType]
 
@@ -60,16 +60,16 @@ class Term:
     """A figure: of which documents, and of which run."""
 
     source: str
-    """As it was written."""
+    """The term as it was written."""
     start: int
     figure: Call
     against: str | None = None
-    """One of AGAINST, or None: the run's own value."""
+    """One of AGAINST; None if the term is the run's own value."""
     end: str | None = None
-    """One of ENDS, or None: the value itself."""
+    """One of ENDS; None if the term is the value itself."""
     column: Name | Text | None = None
     group: str | None = None
-    """The documents that have this value of `column`; both None: all of them."""
+    """The value of `column` whose documents the term covers; if both are None, all documents."""
 
     @property
     def needs_baseline(self) -> bool:
@@ -187,7 +187,7 @@ class Columns:
     """Score rows as figures are made of them: their columns, and what a row counts for."""
 
     source: str
-    """The expression, to point at what is wrong with it."""
+    """The expression, in which errors point at the mistake."""
     schema: Schema
     weight: pl.Expr | None
 

@@ -7,7 +7,9 @@ filter with that bound.
 import numpy as np
 from pydantic import BaseModel
 
+from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.sketches import Sketch
+from pipeline.statistics.weighted import counts_of
 
 NUM_CUTS = 100
 
@@ -24,12 +26,13 @@ class Threshold(BaseModel):
     bytes_above: int
 
 
-def threshold_curve(sketch: Sketch) -> list[Threshold]:
-    """About NUM_CUTS cuts, evenly spread over the documents; fewer where perplexities are alike."""
-    if not len(sketch.bins):
+def threshold_curve(sketch: Sketch, weight: Weight = UNWEIGHTED) -> list[Threshold]:
+    """About NUM_CUTS cuts, evenly spread over the documents, or over their tokens or bytes; fewer
+    where perplexities are alike."""
+    ends = counts_of(sketch, weight).cumsum()
+    if not len(ends) or not ends[-1]:
         return []
-    ends = sketch.documents.cumsum()
-    wanted = np.arange(1, NUM_CUTS + 1) / NUM_CUTS * sketch.num_documents
+    wanted = np.arange(1, NUM_CUTS + 1) / NUM_CUTS * int(ends[-1])
     # Rounded: the hundredth hundredth must be the last document, not one past it.
     cuts = np.unique(np.searchsorted(ends, np.floor(wanted).clip(1)))
     sums = [array.cumsum() for array in (sketch.documents, sketch.tokens, sketch.num_bytes)]

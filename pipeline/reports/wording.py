@@ -19,22 +19,25 @@ COLUMNS = (
     ("scored", "rows that have a score"),
     ("tokens", "scored tokens"),
     ("perplexity", "corpus perplexity: exp(sum nll / sum tokens), every token weighs the same"),
-    ("perplexity 95%", "its interval: where it would lie, had other documents been drawn"),
-    ("per document", "exp(mean of nll / tokens): every document weighs the same"),
-    ("p5", "5% of the documents (or of their tokens or bytes: weight) have a perplexity below"),
+    ("perplexity 95%", "95% interval of the corpus perplexity, had other documents been drawn"),
+    (
+        "per document",
+        "document perplexity: exp(mean of nll / tokens), all documents weigh the same",
+    ),
+    ("p5", "5% of the documents (or tokens, or bytes, as weighted) have a perplexity below this"),
     ("median", "median of the documents' perplexities"),
-    ("p95", "95% of the documents have a perplexity below"),
-    ("bits/byte", "sum nll / ln 2 / sum bytes: compares across tokenizers"),
-    ("bits/byte 95%", "its interval"),
+    ("p95", "95% of the documents have a perplexity below this"),
+    ("bits/byte", "bits per byte: sum nll / ln 2 / sum bytes, which compares across tokenizers"),
+    ("bits/byte 95%", "95% interval of bits per byte"),
     ("per word", "word perplexity: exp(sum nll / sum words), words split at white space"),
-    ("per word 95%", "its interval"),
+    ("per word 95%", "95% interval of word perplexity"),
 )
 NARROW = ("documents", "tokens", "perplexity", "perplexity 95%", "median", "p95", "bits/byte")
-"""For a terminal of 80 columns."""
+"""Columns that are shown on a terminal of 80 columns."""
 NAMED = ("corpus_perplexity", "bits_per_byte")
-"""Figures that are told in words."""
+"""Figures that the headline states in words."""
 NOTED_ERROR = 1e-5
-"""Of quantiles: below it no digit that is shown can be wrong."""
+"""Quantile errors below this change no shown digit and are not noted."""
 
 
 def cells(figures: Figures) -> list[str]:
@@ -121,8 +124,8 @@ def _values(found: Finding | GroupFinding) -> str:
 
 def _value(value: float | None) -> str:
     if value is None:
-        return "nothing to measure"
-    return "without bound" if abs(value) == LARGEST else f"{value:.6g}"
+        return "no value"
+    return "unbounded" if abs(value) == LARGEST else f"{value:.6g}"
 
 
 def outcome(finding: Finding) -> str:
@@ -200,10 +203,10 @@ def sample_notes(sample: Sampled) -> list[str]:
             value, how_sure = estimate_in_words(found.value, found.interval)
             said.append(f"{figure.replace('_', ' ')} {value} ({how_sure})")
     return [
-        f"A sample: {sample.num_drawn:,} of the corpus's {sample.num_rows:,} rows are scored. "
-        f"What it says of the corpus: {', '.join(said) or 'nothing, no row has a score'}.",
-        "Tables of figures by group and quantiles are estimates of the corpus too; distributions, "
-        "thresholds, labels, duplicates and documents are of the sampled rows.",
+        f"This run scored a sample: {sample.num_drawn:,} of {sample.num_rows:,} rows. Estimates "
+        f"for the corpus: {', '.join(said) or 'none, as no row has a score'}.",
+        "Tables by group and of quantiles are estimates for the corpus, too; distributions, "
+        "thresholds, labels, duplicates and single documents cover the sampled rows only.",
     ]
 
 
@@ -213,8 +216,8 @@ def quantile_notes(figures: Figures) -> list[str]:
     if error is None or error < NOTED_ERROR:
         return []
     return [
-        f"Quantiles are read off bins and lie within {100 * error:.1g}% of the exact values; "
-        "those that a requirement asks for are exact."
+        f"Quantiles come from histograms, within {100 * error:.1g}% of the exact values; quantiles "
+        "in requirements are exact."
     ]
 
 
@@ -262,7 +265,7 @@ def idle(idle_share: float | None) -> str:
 def _copied(num_rows: int | None) -> str:
     if num_rows is None:
         return "not counted"
-    return f"{num_rows:,} documents are copies that took the score of an equal text in their shard"
+    return f"{num_rows:,} documents took the score of an equal text in their shard"
 
 
 def _estimated(source: Provenance) -> str:

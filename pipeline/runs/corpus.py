@@ -2,7 +2,7 @@
 
 Owns the order of the questions. A file whose size, footer and time agree with the plan is trusted
 unread; of any other the documents are compared with the score rows, text by text, and only that
-decides. Columns other than the text are compared where a part would be taken over with them.
+decides. Columns other than the text are compared where a part would be reused with them.
 """
 
 from collections.abc import Collection, Iterable
@@ -60,11 +60,11 @@ class Survey:
     """The files of a plan as they are today, before any row is read."""
 
     footers: dict[str, Footer]
-    """By name, of the files that can be read and have as many rows as they had."""
+    """Footers, by name, of the files that can be read and have as many rows as before."""
     faults: dict[str, str]
-    """What is wrong with the others."""
+    """What is wrong with the other files."""
     doubtful: tuple[PlannedFile, ...]
-    """Of those that can be read: not trusted before their documents are compared."""
+    """Readable files that are not trusted until their documents are compared."""
 
     @property
     def num_trusted(self) -> int:
@@ -100,7 +100,7 @@ class _Stretch:
     num_rows: int
     shard: int
     offset: int
-    """Of its first row in the part."""
+    """Position of its first row in the part."""
 
 
 def compare_documents(

@@ -36,9 +36,10 @@ class Holder(Record):
     host: str
     pid: Annotated[int, Field(ge=0, lt=2**31)]
     process_started: FiniteFloat
-    """Seconds since the epoch; a recycled process id has another."""
+    """Start of the process in seconds since the epoch; a later process with the same id has
+    another."""
     heartbeat: FiniteFloat
-    """Seconds since the epoch, by the holder's clock."""
+    """Time of the last heartbeat in seconds since the epoch, by the holder's clock."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -61,7 +62,7 @@ class RunLock:
         if held is not None and is_alive(held):
             raise RunError(
                 f"{self._root.location} is being written by {held}",
-                hint="wait for it to finish or stop it; its lock expires once it has stopped",
+                hint="wait for that process or stop it; its lock expires once it has stopped",
             )
         # A lock that is there and cannot be read is torn: it appears with its content, so nobody
         # who lives is still writing it.
@@ -72,7 +73,9 @@ class RunLock:
         # Object stores have no exclusive creation here: whoever wrote last holds the lock.
         now = read_holder(self._root)
         if now is None or now.token != self._token:
-            raise RunError(f"{self._root.location} was taken by {now} at the same moment")
+            raise RunError(
+                f"{now or 'another process'} started on {self._root.location} at the same moment"
+            )
         self._beating.start()
         return self
 
@@ -89,8 +92,10 @@ class RunLock:
             if held is not None and held.token == self._token:
                 self._briefly.remove(LOCK)
         except WinnowError as failure:
-            # Whatever ended the run matters more, and a lock whose heartbeat stops is taken over.
-            log.warning("the lock could not be removed: %s", failure)
+            # Whatever ended the run matters more, and a lock whose heartbeat stops expires.
+            log.warning(
+                "the lock of the run could not be removed, and expires by itself: %s", failure
+            )
         if self._root.is_local:
             # A run that never began leaves nothing behind; a folder with anything in it stays.
             try:
@@ -102,8 +107,9 @@ class RunLock:
         """Raises RunError if another driver has taken the run over."""
         if self._taken_by is not None:
             raise RunError(
-                f"{self._root.location} was taken over by {self._taken_by}",
-                hint="this driver did not renew its lock in time; the other one continues",
+                f"{self._taken_by} continues the run in {self._root.location}",
+                hint="nothing to do: this process did not renew its lock in time, so the other "
+                "one scores the rest",
             )
 
     def _holder(self) -> Holder:
@@ -136,7 +142,8 @@ class RunLock:
                     file.write(content)
         except FileExistsError:
             raise RunError(
-                f"{self._root.location} was taken by another driver at the same moment"
+                f"another process started on {self._root.location} at the same moment",
+                hint="wait for that process, or stop it and run the same command again",
             ) from None
         finally:
             whole.unlink(missing_ok=True)

@@ -33,10 +33,10 @@ from pipeline.schema import Shard, ShardTask
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MOST_NAMED = 20
-"""Of a list, where a run that is another one is told of."""
+"""Number of list items that a message about two differing runs names."""
 Value = str | int | float | bool | None | list[str]
 FORM_VERSION = 2
-"""Of the manifest, the footers and `_SUCCESS`; no release has written an older one."""
+"""Format of the manifest, the footers and `_SUCCESS`; no release has written an older one."""
 FormVersion = Annotated[int, form_version(FORM_VERSION, oldest=2)]
 
 
@@ -44,28 +44,28 @@ class PlannedFile(Record):
     """A corpus file as it was when the run was planned."""
 
     path: str
-    """Relative to the corpus root."""
+    """Path relative to the corpus root."""
     size_bytes: Count
     mtime_ns: int
     num_rows: Count
     footer_digest: str | None = None
-    """Of the Parquet footer's bytes; None in a run that 0.1.0 planned."""
+    """Digest of the Parquet footer's bytes; None in a run that 0.1.0 planned."""
 
 
 Rules = Annotated[SerializeAsAny[ScoringRules], by_kind(rules_of_kind, first=FIRST_KIND)]
-"""Those of a kind of scorer, with all that this kind has."""
+"""Scoring rules of any kind of scorer, with all fields of that kind."""
 
 
 class Reuse(Record):
-    """Parts taken over from another run."""
+    """Parts reused from another run."""
 
     run: str
-    """Its location."""
+    """Location of the run that parts are reused from."""
     run_id: str
     shards: dict[Count, Count]
-    """Shard here to shard there."""
+    """Maps this run's shard numbers to those of the reused run."""
     reason: str = ""
-    """Why not all of it; nothing where all is taken over, or where an earlier version did it."""
+    """Why some rows are not reused; empty if all are, or in a run planned by an earlier version."""
 
 
 class Manifest(Record):
@@ -74,7 +74,7 @@ class Manifest(Record):
     schema_version: FormVersion = FORM_VERSION
     run_id: str
     created_at: str
-    """ISO 8601, UTC."""
+    """Time of planning, ISO 8601, UTC."""
     corpus: str
     """The corpus root; file paths are relative to it."""
     text_column: str
@@ -85,19 +85,19 @@ class Manifest(Record):
     model: ModelRecord
     rules: Rules
     scoring: ScoringPath | None
-    """How the engine makes log-probabilities, if it has a choice; the same scores within the noise
-    of the dtype."""
+    """How the engine computes log-probabilities, if it has a choice; scores are the same within the
+    noise of the dtype."""
     fingerprint: dict[str, Value]
-    """What changes a score."""
+    """Everything that a score depends on."""
     request: dict[str, Value]
-    """What changes which rows and columns the run has, without changing a score."""
+    """Settings that decide which rows and columns the run has, without changing a score."""
     versions: dict[str, str]
     num_rows: Count
     text_bytes: Count
     estimated_tokens: Count | None = None
-    """Tokens to score, as a sample of the corpus promised; see planning/estimate.py."""
+    """Tokens to score, as estimated from a sample of the corpus; see planning/estimate.py."""
     unreadable: dict[str, str]
-    """Corpus files that could not be read, and why."""
+    """Corpus files that could not be read, each with the reason."""
     reuse: Reuse | None
     files: tuple[PlannedFile, ...]
     shards: tuple[Shard, ...]
@@ -118,7 +118,7 @@ class Manifest(Record):
         for index, shard in enumerate(shards):
             files = {span.file for span in shard.spans}
             if shard.id != index or not files or min(files) < 0 or max(files) >= num_files:
-                raise ValueError(f"shard {index} is not one of these files")
+                raise ValueError(f"shard {index} refers to files that are not listed")
         return shards
 
     def arrow_schema(self) -> pa.Schema:
@@ -180,7 +180,9 @@ def _short(value: Value) -> str:
     text = str(value)
     if isinstance(value, list):
         more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
-        text = ",".join(value[:MOST_NAMED]) + more
+        # Two names, or one with a comma in it.
+        shown = (f'"{one}"' if "," in str(one) else str(one) for one in value[:MOST_NAMED])
+        text = ",".join(shown) + more
     return text[:12] + "…" if DIGEST.fullmatch(text) else text or "(none)"
 
 
@@ -207,12 +209,12 @@ class Totals(Record):
     num_windows: Count = 0
     nll: FiniteFloat = 0.0
     num_rows_copied: Count = 0
-    """Took the score of an equal text of the shard; these rows are in the other sums too."""
+    """Rows that took the score of an equal text in the shard; the other sums include them."""
     num_tokens_copied: Count = 0
-    """Scored tokens of those rows."""
+    """Scored tokens of the copied rows."""
     statuses: dict[str, Count] = Field(default_factory=dict)
     seconds: FiniteFloat = 0.0
-    """Time that workers spent on the shards, added up over workers."""
+    """Worker time spent on the shards, summed over workers."""
 
     @property
     def num_tokens_computed(self) -> int:
@@ -244,10 +246,11 @@ class PartChecksums(Record):
     """What a part's bytes are checked against; CRC32s are eight hexadecimal digits."""
 
     body_bytes: int
-    """Before the footer."""
+    """Number of bytes before the footer."""
     body_crc32: str
     footer_crc32: str
-    """Of the footer to the end of the file, with zeros in the place of this."""
+    """CRC32 of the bytes from the footer to the end of the file, with zeros in place of this
+    number."""
 
 
 class PartFooter(Record):
@@ -255,12 +258,13 @@ class PartFooter(Record):
 
     schema_version: FormVersion = FORM_VERSION
     run_id: str
-    """The run that scored it; another one may have taken it over."""
+    """Id of the run that scored the part; a later run may have reused it."""
     fingerprint: dict[str, Value]
     shard: Count
     totals: Totals
     checksums: PartChecksums | None = None
-    """None in the parts of Winnow 0.1.0. Last, as footer_crc32 is looked for from the end."""
+    """None in the parts of Winnow 0.1.0. Must be the last field: footer_crc32 is searched from the
+    end."""
 
 
 class Success(Record):
@@ -272,12 +276,12 @@ class Success(Record):
     num_shards: Count
     num_unreadable_files: Count
     num_shards_reused: Count = 0
-    """Taken over from another run."""
+    """Number of shards whose parts were reused from another run."""
     num_rows_reused: Count = 0
     totals: Totals
     wall_seconds: FiniteFloat
     """Time the last driver took, start-up included."""
     tokens_per_second: FiniteFloat | None
-    """Computed tokens by the time of the workers, start-up excluded; copies are not counted."""
+    """Computed tokens per second of worker time, start-up excluded; copies are not counted."""
     engine_idle_share: FiniteFloat | None = None
-    """Of the engines' time between their first and last step, what they spent waiting."""
+    """Share of the engines' time between their first and last step that they spent waiting."""

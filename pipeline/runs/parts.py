@@ -26,17 +26,17 @@ ROW_GROUP_BYTES = 64 << 20
 SUMMED = ("num_tokens", "num_skipped_tokens", "num_bytes", "num_windows", "nll")
 """Columns whose sums are in the footer."""
 SUM_TOLERANCE = 1e-9
-"""nll may have been added up in another order; counts are exact."""
+"""Relative tolerance of nll, which may have been summed in another order; counts must be equal."""
 
 MAGIC = b"PAR1"
 LENGTH_BYTES = 4
 ENDING_BYTES = LENGTH_BYTES + len(MAGIC)
 """A Parquet file ends with the footer, its length and the magic."""
 TAIL_BYTES = 64 << 10
-"""Read at once from the end; the footers of most parts are smaller."""
+"""Bytes that are read first from the end; most footers are smaller."""
 BLOCK_BYTES = 4 << 20
 UNKNOWN = "00000000"
-"""Stands where the footer's CRC32 will be; that CRC32 is of the footer with this in it."""
+"""Placeholder for the footer's CRC32; the CRC32 is that of the footer with the placeholder."""
 FOOTER_CRC32 = b'"footer_crc32":"'
 """How the last one in a footer begins: quotes inside of the record's values are escaped."""
 
@@ -154,7 +154,7 @@ class PartWriter:
 
 
 def read_metadata(source: Any) -> pq.FileMetaData:
-    """A part's Parquet footer, held against its CRC32 before anything interprets it.
+    """A part's Parquet footer, checked by its CRC32 before anything interprets it.
 
     Raises DamagedPartError, and what pyarrow raises for a footer that has no CRC32.
     """

@@ -62,7 +62,7 @@ def form_version(newest: int, *, oldest: int = 1) -> AfterValidator:
 
 
 def by_kind(find: Callable[[str], type[BaseModel] | None], *, first: str) -> BeforeValidator:
-    """Annotates a field of several kinds, which its key `kind` tells apart; `first` has no key."""
+    """Annotates a field of several kinds, named by its key `kind`; `first` has no key."""
 
     def read(found: Any) -> Any:
         if not isinstance(found, dict):

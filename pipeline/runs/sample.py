@@ -8,7 +8,7 @@ from pipeline.runs.store import RunStore
 
 SAMPLE = "sample.json"
 AUDIT = "audit.json"
-"""Nights of Winnow 0.1.0 have their draw in there alone, as `sample`."""
+"""The audit file: nights of Winnow 0.1.0 have their draw only there, as `sample`."""
 HINT = "delete it and audit that night again; nothing is scored again"
 
 
@@ -16,9 +16,9 @@ class Stratum(Record):
     """The documents that share a value of the column that the sample is stratified by."""
 
     value: str | None
-    """None: the sample is not stratified."""
+    """Value of the stratification column; None if the sample is not stratified."""
     num_rows: int
-    """Of the corpus."""
+    """Rows of the corpus in the stratum."""
     num_drawn: int
 
 
@@ -26,10 +26,10 @@ class Draw(Record):
     """How many rows were drawn of which strata."""
 
     by: str | None
-    """The column that the sample is stratified by."""
+    """The column that the sample is stratified by; None if there is none."""
     seed: int
     num_rows: int
-    """Of the corpus."""
+    """Number of rows of the corpus."""
     num_drawn: int
     strata: list[Stratum]
 

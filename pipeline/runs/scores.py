@@ -6,7 +6,7 @@ What a part's bytes are checked with is parts.py's.
 A local part that has checksums is read once up to its footer, in a process, before Polars may open
 it: every flipped bit of it is found. Parts of Winnow 0.1.0, and parts on object stores, which would
 have to be fetched whole for that, are read by pyarrow, row group by row group: the content of each
-page is held against its checksum, and the sums of the columns that are read against the footer,
+page is checked by its checksum, and the sums of the columns that are read against the footer,
 which has a checksum of its own unless 0.1.0 wrote it. Not covered there is what changes neither:
 values that keep their sum, and come of a header between the pages that is damaged on its way.
 """
@@ -34,7 +34,7 @@ from pipeline.runs.manifest import (
     add_totals,
     differences,
 )
-from pipeline.runs.metrics import comparable
+from pipeline.runs.metrics import comparable, may_overflow
 from pipeline.runs.parts import DamagedPartError, Sums, check_body, differing_sum
 from pipeline.runs.store import RESUME, SCORE_AGAIN, SUCCESS, WRITE_AGAIN, RunStore
 from pipeline.schema import Shard
@@ -45,6 +45,8 @@ ROW_GROUPS_AHEAD = 2
 
 _whole: dict[str, tuple[int, int, int]] = {}
 """Local parts that this process found whole: inode, size and time of modification."""
+_overflowing: dict[str, frozenset[str]] = {}
+"""The metrics of these parts that are to be made `comparable`."""
 
 
 def read_scores(run: str | Path, *, partial: bool = False) -> pl.LazyFrame:
@@ -83,14 +85,19 @@ class Parts:
     store: RunStore
     manifest: Manifest
     found: dict[int, Part]
-    """By shard, in order."""
+    """Parts by shard, in order."""
     is_complete: bool
-    """The run is finished, and no part is missing."""
+    """Whether the run is finished and no part is missing."""
 
     def scan(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
         """The rows of these shards, in the order given; without, all rows. As `stored`, but for
         metrics that overflow: they are `comparable`."""
-        return comparable(self.stored(shards))
+        shards = list(self.found) if shards is None else shards
+        rows = self.stored(shards)
+        if not all(self._can_be_checked(shard) for shard in shards):
+            return comparable(rows)
+        paths = (self.store.root.full(self.store.part_name(shard)) for shard in shards)
+        return comparable(rows, frozenset[str]().union(*(_overflowing[path] for path in paths)))
 
     def stored(self, shards: Sequence[int] | None = None) -> pl.LazyFrame:
         """The rows as they are on disk.
@@ -125,6 +132,7 @@ class Parts:
                 checksums = self.found[shard].checksums
                 assert checksums is not None
                 check_body(path, checksums)
+                _overflowing[path] = may_overflow(pq.read_metadata(path))
                 _whole[path] = identity
 
     def _empty(self) -> pl.DataFrame:
@@ -154,7 +162,7 @@ class Parts:
         return register_io_source(frames, schema=schema)
 
     def _tables(self, shard: int, columns: list[str]) -> Iterator[pa.Table]:
-        """A table per row group; once all are read, their sums are held against the footer."""
+        """A table per row group; once all are read, their sums are compared with the footer."""
         store, schema = self.store, self.manifest.arrow_schema()
         stated, sums = self.found[shard].totals, Sums()
         with (
@@ -163,7 +171,7 @@ class Parts:
             pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as parquet,
         ):
             if not parquet.schema_arrow.equals(schema):
-                raise DamagedPartError("its columns are not those of the run")
+                raise DamagedPartError("its columns differ from those in the manifest")
             for group in range(parquet.num_row_groups):
                 table = parquet.read_row_group(group, columns=columns)
                 # Polars takes for granted what a damaged page header can break.

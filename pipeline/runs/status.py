@@ -25,13 +25,13 @@ from pipeline.runs.store import FAILURE_NAME, PART_NAME, RESUME, SUCCESS, RunSto
 log = logging.getLogger(__name__)
 
 RATE_SECONDS = 600.0
-"""The rate is of the parts that appeared in the last ten minutes,"""
+"""The rate covers the parts that appeared in the last ten minutes,"""
 RATE_PARTS = 20
 """or of as many as this, if that reaches further back: shards may take long."""
 FOOTER_READERS = 16
 
 State = Literal["finished", "damaged", "running", "stopped"]
-"""Damaged: it was finished, and parts of it are missing."""
+"""State of a run; damaged if it was finished and parts of it are missing."""
 
 
 def state_of(*, has_success: bool, num_missing: int, is_driven: bool) -> State:
@@ -63,7 +63,8 @@ class Snapshot(BaseModel):
     rows_per_second: float | None
     tokens_per_second: float | None
     eta_seconds: float | None
-    """Until the shards that are neither done nor given up are done, by the bytes of their text."""
+    """Seconds until the remaining shards are done, by the bytes of their text; shards given up are
+    left out."""
     driver: str | None
     given_up: int
     failures: list[dict[str, Any]]
@@ -85,9 +86,9 @@ class Commit(NamedTuple):
     """A part that appeared."""
 
     at: float
-    """Its modification time, seconds since the epoch by the clock of the store."""
+    """Modification time of the part in seconds since the epoch, by the store's clock."""
     began: float
-    """When its worker began with it."""
+    """Time when the worker started the shard."""
     rows: int
     tokens: int
     text_bytes: int
@@ -163,7 +164,7 @@ class Watch:
                 totals = footer.totals
                 self._totals[shard] = totals
                 modified = there[shard].mtime
-                # A part that was taken over from another run says nothing of the speed of this one.
+                # A part that was reused from another run says nothing of the speed of this one.
                 if footer.run_id == self._manifest.run_id and modified is not None:
                     at = modified.timestamp()
                     text_bytes = self._manifest.shards[shard].text_bytes

@@ -16,12 +16,12 @@ from pipeline.schema import Document, DocumentScore
 from pipeline.statistics.hashing import hash_bytes
 
 TokenList = npt.NDArray[np.int32] | npt.NDArray[np.float32]
-"""One document's value of a token column: ids, or natural-log probabilities."""
+"""A document's value of a token column: ids, or natural-log probabilities."""
 
 MOST_TEXTS = 1 << 15
-"""Remembered; each takes about 1 kB, most of it its score row."""
+"""Number of texts remembered; each takes about 1 kB, mostly its score row."""
 MOST_LISTED_BYTES = 8 << 20
-"""Of text remembered where token columns are written: their 8 bytes per token are kept too."""
+"""Bytes of text remembered if token columns are written, which take 8 bytes per token."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Answer:
     text_hash: int
     score: DocumentScore | None = None
     token_lists: dict[str, TokenList] | None = None
-    """Token columns by name, where they are written."""
+    """Token columns by name, if they are written."""
 
 
 class RecentTexts:

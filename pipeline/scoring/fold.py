@@ -17,14 +17,14 @@ class TextFacts(TypedDict):
     """Sizes and identity of a document's text."""
 
     num_bytes: int
-    """UTF-8."""
+    """Number of UTF-8 bytes."""
     num_chars: int
-    """Code points."""
+    """Number of code points."""
     num_words: int
-    """Split at white space."""
+    """Number of words, split at white space."""
     text_hash: int | None
-    """Equal texts have equal hashes: BLAKE2b of the UTF-8, 8 bytes of it, a little-endian
-    signed integer (many readers of Parquet have no unsigned ones)."""
+    """8 bytes of BLAKE2b of the UTF-8, equal for equal texts, as a little-endian signed integer
+    (many readers of Parquet have no unsigned ones)."""
 
 
 class Ratios(TypedDict):

@@ -21,19 +21,19 @@ class PreparedDocument:
 
     document: Document
     score: DocumentScore | None = None
-    """Set at once for a document that has nothing to score."""
+    """Set at once if there is nothing to score."""
     status: Status = "ok"
     scored_text: str = ""
     num_scored_bytes: int | None = None
-    """Set where they are not all the bytes of the scored text."""
+    """Bytes of the scored text, if not all of them are scored."""
     num_skipped_tokens: int = 0
     scored_ids: list[int] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     logprobs: list[Logprobs | None] = field(default_factory=list)
     answer: Answer | None = None
-    """What documents of the same text share, where copies are not scored."""
+    """The answer shared by documents with the same text, if copies are scored once."""
     is_copy: bool = False
-    """The answer is that of a document before it."""
+    """Whether the answer is an earlier document's."""
 
     def token_logprobs(self) -> Logprobs:
         """Log-probabilities of all scored tokens, in document order; every window must be back."""

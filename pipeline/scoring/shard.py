@@ -32,7 +32,7 @@ from pipeline.scoring.stream import score_batches, score_documents
 from pipeline.tracing import NO_TRACE, ShardTrace
 
 OnProgress = Callable[[int, int], None]
-"""Called with (documents, tokens) just finished."""
+"""A function called with the (documents, tokens) just finished."""
 
 
 def score_shard(

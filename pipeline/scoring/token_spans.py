@@ -17,7 +17,7 @@ class TokenSpan(BaseModel):
 
     text: str
     logprobs: list[float]
-    """ln p of each of its tokens, in order; none where no token of it was scored."""
+    """ln p of each token of the span, in order; empty if no token was scored."""
 
     @property
     def nll(self) -> float | None:

@@ -56,11 +56,13 @@ class ScoringConfig(BaseModel):
     revision: str | None = Field(
         default=None, description="Branch, tag or commit of a model on the hub."
     )
-    window_tokens: Annotated[int | None, Shown(default="2048, or what fits")] = Field(
+    window_tokens: Annotated[int | None, Shown(default="2048, or the model's maximum")] = Field(
         default=None, ge=2, description="Longest prompt in tokens, prefix and context included."
     )
     context_tokens: int = Field(
-        default=1, ge=1, description="Tokens that each later window repeats as context."
+        default=1,
+        ge=1,
+        description="Tokens of a long document that each later window repeats as context.",
     )
     prefix: Prefix = Field(
         default="auto",
@@ -88,8 +90,8 @@ class ScoringConfig(BaseModel):
     scoring: AskedScoring = Field(
         default="auto",
         description="Compute log-probabilities inside the engine's worker (fused) or request them "
-        "from the engine (prompt_logprobs); auto is fused for the architectures that it is tested "
-        "with.",
+        "from the engine (prompt_logprobs); auto is fused, which is "
+        "checked at every start.",
     )
     tensor_parallel_size: int = Field(
         default=1,
@@ -173,7 +175,7 @@ class ScoreConfig(ScoringConfig):
     ] = Field(default=None, ge=1, description="Estimated tokens per shard.")
     reuse: str | None = Field(
         default=None,
-        description="A run to reuse scores from, where files and fingerprint are the same.",
+        description="A run to reuse scores from, where files and scoring settings are the same.",
     )
     trace: str | None = Field(
         default=None,
@@ -185,7 +187,9 @@ class ScoreConfig(ScoringConfig):
     address: Annotated[
         str | None, Shown(default="Ray is started on this machine", variable="RAY_ADDRESS")
     ] = Field(default=None, description="Address of a running Ray cluster.")
-    max_attempts: int = Field(default=3, ge=1, description="Attempts before a shard is given up.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Failed attempts after which a shard is given up."
+    )
     wait_minutes: float = Field(
         default=60,
         gt=0,

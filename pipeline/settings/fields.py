@@ -21,15 +21,15 @@ class Shown:
     """What the type and the default of a field do not show."""
 
     default: str = ""
-    """What happens if it is not set."""
+    """Words for what happens if the setting is not given."""
     form: str = ""
-    """How a value is written: LOW:HIGH."""
+    """How a value is written, such as LOW:HIGH."""
     variable: str = ""
-    """One more environment variable that is read."""
+    """Another environment variable that is read."""
     positional: bool = False
-    """The command's argument, not an option."""
+    """Whether the setting is an argument instead of an option."""
     may_be_empty: bool = False
-    """Whether an empty text has a meaning."""
+    """Whether an empty string has a meaning."""
 
 
 class Setting(NamedTuple):
@@ -37,12 +37,12 @@ class Setting(NamedTuple):
 
     name: str
     kind: type
-    """Of a value as it is typed: bool, int or float; str for what the model parses itself."""
+    """Type of a value on the command line: bool, int or float; str if the model parses it."""
     repeated: bool
     choices: tuple[str, ...]
     default: Any
     help: str
-    """What it does, and what happens if it is not set."""
+    """What the setting does, and what happens if it is not given."""
     shown: Shown
 
 

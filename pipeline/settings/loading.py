@@ -20,14 +20,14 @@ from pipeline.settings.names import near_name, near_or_known
 from pipeline.settings.toml_lines import at_line
 
 TABLES = ("score", "plan", "filter", "audit", "schedule")
-"""What one file may hold; each command reads its own."""
+"""Tables that one file may have; each command reads its own."""
 UNKNOWN, MISSING = "extra_forbidden", "missing"
 SHAPES = {
     "model_type": ("a table", "[{}]"),
     "dict_type": ("a table of tables", "[{}.NAME]"),
     "tuple_type": ("a list of tables", "[[{}]]"),
 }
-"""What pydantic says of a value that is no table -> what it must be, and how that is written."""
+"""Pydantic's error for a value that is not a table -> what it must be, and how that is written."""
 PREFIXES = ("Value error, ", "Input ", "String ")
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -181,11 +181,11 @@ def mistake(
 class _Place(NamedTuple):
     table: str
     number: int | None
-    """Of a table which may be there several times, counted from 1."""
+    """Number of the table from 1, if there may be several."""
     key: str | None
-    """None where it is the table's own mistake."""
+    """The key at fault; None if the mistake is in the whole table."""
     kind: type[BaseModel]
-    """What the table is."""
+    """What kind of table it is, in words."""
     of_tables: bool
     """Whether the key must hold a table, or several."""
 

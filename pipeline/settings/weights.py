@@ -18,6 +18,6 @@ class Weighted(BaseModel):
 
     weight: Weight = Field(
         default=UNWEIGHTED,
-        description="Compute percentiles and distributions over documents, or weighted by their "
-        "tokens or bytes.",
+        description="Whether percentiles, distributions, those by length and the steps of the "
+        "threshold curve are over documents, tokens or bytes.",
     )

@@ -25,7 +25,7 @@ BATCH = 64
 CHUNK = 1 << 20
 FEWEST_DOCUMENTS = 2
 RESAMPLES = 1000
-"""Where nobody says how many."""
+"""Default number of resamples."""
 METHOD = (
     f"Poisson bootstrap over documents (assigned by a seeded hash to {NUM_BLOCKS:,} blocks), "
     "percentile interval"
@@ -34,7 +34,7 @@ Blocks = npt.NDArray[np.uint16]
 Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
 ROW_BITS = 40
-"""Of a document's key, those of its row; its file's number is above them."""
+"""Bits of a document's key that hold its row; its file's number is in the bits above."""
 
 
 class Interval(BaseModel):

@@ -9,7 +9,7 @@ import polars as pl
 import polars.selectors as cs
 
 WIDEST_DECIMAL = 38
-"""Digits."""
+"""Largest number of digits of a decimal."""
 
 
 def column_named(name: str) -> pl.Expr:

@@ -53,13 +53,15 @@ def place_hash(key_of: Callable[[str], str], moves: pl.Expr) -> pl.Expr:
         return first_state(key_of(file))
 
     def hashed(places: pl.Series) -> pl.Series:
+        # Below when/then Polars gives nulls for the rows of the other branch, and drops the answer.
+        moved = places.struct.field("moves")
+        if moved.null_count() == len(moved):
+            return pl.repeat(None, len(moved), dtype=pl.UInt64, eager=True)
         # Rows of a file lie together: one lookup per run of rows, not per row.
         runs = places.struct.field("file").rle().struct
         values = np.array([start(file) for file in runs.field("value")], np.uint64)
         state = np.repeat(values, runs.field("len").to_numpy())
-        # Below when/then Polars gives nulls for the rows of the other branch, and drops the answer.
-        moved = places.struct.field("moves").fill_null(0).to_numpy()
-        state += moved * np.uint64(GOLDEN)
+        state += moved.fill_null(0).to_numpy() * np.uint64(GOLDEN)
         return pl.Series(mix(state))
 
     places = pl.struct("file", moves.cast(pl.UInt64).alias("moves"))

@@ -69,7 +69,7 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
         reason = first_line(error)
         raise UsageError(
             f"cannot open {location}: {reason}",
-            hint="local paths, s3://, gs://, az:// and hf:// are understood",
+            hint="give a local path, or a URI with s3://, gs://, az:// or hf://",
         ) from error
 
 

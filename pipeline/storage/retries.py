@@ -93,7 +93,7 @@ def explained(error: Exception, what: str, seconds: float) -> WinnowError:
     if REFUSED.search(str(error)):
         return AccessError(
             f"{what}: the store refused access: {reason}",
-            hint="check that the credentials here are still valid and allow this",
+            hint="check that this machine's credentials are still valid and allow this access",
         )
     return StoreError(
         f"{what}: the store failed{f' for {seconds:.0f} s' if seconds else ''}: {reason}",
@@ -114,7 +114,7 @@ def _say(state: RetryCallState, what: str, seconds: float) -> None:
     error = state.outcome.exception()
     assert error is not None
     log.warning(
-        "%s: waiting %.1f s, %.0f s of %.0f s so far: %s",
+        "%s failed: retrying in %.1f s (%.0f s of %.0f s spent on retries): %s",
         what,
         state.next_action.sleep,
         state.seconds_since_start or 0.0,

@@ -1,7 +1,7 @@
 """Does a run hold every input row once, in order, unaltered? No model is needed to know.
 
 Owns comparing every part's rows with the frozen plan, with themselves and with `_SUCCESS`. Whether
-a part's bytes are whole is runs/scores.py's; whether the numbers are true, truth.py's.
+a part's bytes are whole is runs/scores.py's; whether the numbers are right, rescoring.py's.
 """
 
 import math
@@ -43,12 +43,18 @@ def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = N
     planned = {shard.id for shard in manifest.shards}
     done = store.done()
     checks = [
-        _check("finished", success is not None, "_SUCCESS is there", "the run is not finished"),
+        _check(
+            "finished",
+            success is not None,
+            "the run is finished (_SUCCESS exists)",
+            "the run is not finished",
+        ),
         _check(
             "parts",
             done == planned,
             f"{len(done)} parts, one per shard",
-            f"{len(planned - done)} parts are missing, {len(done - planned)} are not of this run",
+            f"{len(planned - done)} parts are missing, {len(done - planned)} do not belong to the "
+            "run",
         ),
     ]
     faults: list[str] = []
@@ -64,7 +70,7 @@ def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = N
         _check(
             "rows",
             not faults,
-            f"{rows:,} rows: every input row once, in order, checksums right",
+            f"{rows:,} rows: every input row once and in order, and all checksums match",
             f"{len(faults)} damaged parts: {'; '.join(faults[:3])}",
         )
     )
@@ -93,7 +99,7 @@ def _check_part(store: RunStore, manifest: Manifest, shard: Shard) -> Totals:
     found = _totals(scores)
     # Which rows are copies is not in the rows; that there cannot be more than there are, is.
     if footer.totals.num_rows_copied > found.num_rows:
-        raise RunError(f"the footer of {name} says more rows are copies than there are")
+        raise RunError(f"the footer of {name} counts more copies than there are rows")
     copied = {key: getattr(footer.totals, key) for key in ("num_rows_copied", "num_tokens_copied")}
     if difference := differing_sum(footer.totals, found.model_copy(update=copied)):
         raise RunError(f"the footer of {name} {difference}")
@@ -131,7 +137,10 @@ def _check_totals(success: Success, parts: list[Totals]) -> Check:
     if difference := differing_sum(success.totals, add_totals(parts)):
         return Check(name="totals", passed=False, detail=f"_SUCCESS {difference}")
     totals = success.totals
-    detail = f"{totals.num_tokens:,} tokens and nll {totals.nll:,.3f}, as _SUCCESS says"
+    detail = (
+        f"all parts together have {totals.num_tokens:,} tokens and nll {totals.nll:,.3f}, as in "
+        "_SUCCESS"
+    )
     return Check(name="totals", passed=True, detail=detail)
 
 
@@ -147,9 +156,9 @@ def _check_corpus(
     hints = []
     for file in survey.doubtful:
         facts = differing_facts(file, planned_file(survey.footers[file.path]))
-        what = f"another {' and '.join(facts)}" if facts else "no footer to compare with"
+        what = f"another {' and '.join(facts)}" if facts else "no recorded footer"
         hints.append(f"{file.path} has {what}")
-    how = f"{survey.num_trusted} trusted by size, footer and time, {len(hints)} compared by text"
+    how = f"{survey.num_trusted} trusted by size, footer and time, {len(hints)} by comparing texts"
     how += f" ({_some(hints)})" if hints else ""
     right = f"the texts of {len(manifest.files)} files are those that were scored: {how}"
     return _check("corpus", not wrong, right, f"{len(wrong)} files differ: {_some(wrong)}; {how}")

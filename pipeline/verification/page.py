@@ -23,10 +23,10 @@ def to_page(verification: Verification) -> Page:
     sections = [Section("", [checks])]
     if (truth := verification.truth) is not None:
         about = (
-            f"Perplexity of the sample: {truth.corpus_perplexity:.6g}, by the reference "
-            f"{truth.reference_corpus_perplexity:.6g}; of a document off by "
-            f"{truth.largest_perplexity_error:.2e} at most, "
-            f"{truth.mean_perplexity_error:.2e} on average. Furthest off:"
+            f"Perplexity of the sample as scored: {truth.corpus_perplexity:.6g}; by the float32 "
+            f"reference: {truth.reference_corpus_perplexity:.6g}. Relative error of a document's "
+            f"perplexity: {truth.largest_perplexity_error:.2e} at most, "
+            f"{truth.mean_perplexity_error:.2e} on average. The documents with the largest errors:"
         )
         worst = Table(
             columns=("document", "tokens", "nll", "reference", "error"),

@@ -14,7 +14,7 @@ from pipeline.runs.corpus import open_corpus
 from pipeline.runs.records import Record, form_version, load, save
 from pipeline.runs.store import VERIFICATION, RunStore
 from pipeline.verification.integrity import Check, check_integrity
-from pipeline.verification.truth import (
+from pipeline.verification.rescoring import (
     TOLERANCES,
     NoiseFloor,
     OnDocument,
@@ -22,7 +22,7 @@ from pipeline.verification.truth import (
     judge,
     judge_noise,
     measure_noise_floor,
-    measure_truth,
+    rescore_sample,
     sample_documents,
 )
 
@@ -76,7 +76,7 @@ def verify_run(
     if sample and all(check.passed for check in checks):
         _check_trust(model, trusted=trust_remote_code)
         documents = sample_documents(store, manifest, sample, seed, root)
-        truth = measure_truth(
+        truth = rescore_sample(
             documents,
             backend.reference(model, rules),
             seed=seed,

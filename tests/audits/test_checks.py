@@ -189,7 +189,7 @@ def test_a_group_that_is_gone_has_no_documents():
 def test_errors_where_there_were_none():
     [found] = check(documents(errors=2), documents(), metric="error", max_increase=0.5)
     assert found.state == "fail"
-    assert "none in the baseline" in found.findings[0].detail
+    assert "and 0 in the baseline" in found.findings[0].detail
 
 
 def test_a_column_that_the_baseline_does_not_carry():

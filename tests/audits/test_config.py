@@ -146,8 +146,8 @@ def test_the_address_comes_from_the_environment():
 
 
 NIGHTS = {
-    "out": ('out = "x"', "", "out in [score] of", "[audit] has runs"),
-    "reuse": ('reuse = "x"', "", "reuse in [score] of", "[audit] has reuse"),
+    "out": ('out = "x"', "", "out in [score] of", "use runs in [audit]"),
+    "reuse": ('reuse = "x"', "", "reuse in [score] of", "use reuse in [audit]"),
     "limit": ("limit = 5", "sample_rows = 5", "limit in [score] of", "all rows"),
     "a column": ('carry = ["lang"]', 'by = "lan"', "by in [audit] of", "did you mean 'lang'?"),
     "no column": ("", 'by = "lang"', "by in [audit] of", 'add carry = ["lang"] to [score]'),

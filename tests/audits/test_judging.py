@@ -56,7 +56,7 @@ def test_nights_follow_each_other(audits):
 
     scorer = Scorer()
     second = audits.night(TUESDAY, scorer)
-    assert scorer.num_scored == 0, "nothing changed, so everything is taken over"
+    assert scorer.num_scored == 0, "nothing changed, so everything is reused"
     assert (second.verdict, second.baseline.night) == ("pass", MONDAY)
     assert second.reuse.num_rows == second.overall.figures.num_documents == 24
     assert second.overall == first.overall
@@ -397,5 +397,5 @@ def test_quantiles_that_are_required_are_exact(audits, monkeypatch):
         own = scores.filter(pl.col("source") == finding.group)["perplexity"].drop_nulls()
         assert finding.value == pytest.approx(np.quantile(own, 0.75), rel=1e-12)
     assert record.overall.figures.quantile_error > 1
-    note = "Quantiles are read off bins"
+    note = "Quantiles come from histograms"
     assert note in (audits.runs / MONDAY / "report.md").read_text()

@@ -14,12 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.explore.cache import cached_bins
 from pipeline.explore.examples import find_examples
-from pipeline.explore.rule import Asked, count_kept, decide
+from pipeline.explore.rule import Asked, decide, of_groups
 from pipeline.explore.run import ExploredRun, open_run
 from tests.benchmarks.bench_reports import ROWS, make_run, peak_gb
 from tests.support.chromium import CHROMIUM
@@ -28,12 +29,17 @@ from tests.support.explored import FLAGS, exploring, why_no_browser
 VALUE = Asked("perplexity", "source", "value", 5.0, 55.0)
 PERCENTILE = Asked("perplexity", "source", "percentile", 10.0, 90.0)
 WITHIN = Asked("perplexity", "source", "within", 10.0, 90.0)
+EACH = Asked("perplexity", "source", "each", None, None)
 STEPS = 240
 """Of the pointer, while frames are timed."""
 
 
 def count(run: ExploredRun, asked: Asked) -> None:
-    count_kept(run, decide(run, asked), cached_bins(run, "perplexity", "source").groups)
+    groups = cached_bins(run, "perplexity", "source").groups
+    if asked.unit == "each":
+        bands = ((name, (5.0 + i / 99, 55.0)) for i, name in enumerate(groups))
+        asked = replace(asked, each=tuple(bands))
+    of_groups(run.prepared.mix(decide(run, asked).selection, by="source"), groups)
 
 
 QUERIES: dict[str, Callable[[ExploredRun], Any]] = {
@@ -43,6 +49,7 @@ QUERIES: dict[str, Callable[[ExploredRun], Any]] = {
     "exact count, values": lambda run: count(run, VALUE),
     "exact count, percentiles": lambda run: count(run, PERCENTILE),
     "exact count, percentiles within groups": lambda run: count(run, WITHIN),
+    "exact count, each group its own": lambda run: count(run, EACH),
     "documents at an edge": lambda run: find_examples(run, decide(run, VALUE), "high"),
     "documents at random": lambda run: find_examples(run, decide(run, VALUE), "random"),
 }

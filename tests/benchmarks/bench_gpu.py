@@ -52,7 +52,7 @@ QWEN = {
 }
 TINY = {
     "vocab_size": 500,
-    "hidden_size": 64,
+    "hidden_size": 128,
     "intermediate_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,

@@ -183,6 +183,15 @@ SIDES = {
     "filter --percentile --within": lambda store: decide(
         FilterConfig(run=store.location, percentile=(10, 90), within="source")
     ),
+    "filter --percentile --within --weight": lambda store: decide(
+        FilterConfig(run=store.location, percentile=(10, 90), within="source", weight="tokens")
+    ),
+    "filter --drop-copies low": lambda store: decide(
+        FilterConfig(run=store.location, drop_copies="low")
+    ),
+    "filter --budget-tokens --within": lambda store: decide(
+        FilterConfig(run=store.location, budget_tokens=scored_tokens(store) // 3, within="source")
+    ),
     "filter --budget-tokens --prefer middle": lambda store: decide(
         FilterConfig(run=store.location, budget_tokens=scored_tokens(store) // 3, prefer="middle")
     ),

@@ -49,7 +49,7 @@ def test_a_night_that_passes(audits, winnow):
 
 def test_a_night_that_fails_says_so_again(audits, winnow):
     audits.configure(extra=BOUND + "1")
-    for said in ("Wrote ", "Already decided; delete "):
+    for said in ("Wrote ", "This night is already decided; delete "):
         code, out, err = winnow(audits.file, "--night", NIGHT)
         assert code == 1
         assert f"Night {NIGHT}: fail" in out

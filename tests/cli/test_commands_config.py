@@ -110,7 +110,7 @@ def test_prices_and_commands_without_a_file(show, file):
 
 REFUSED = {
     "a typing error": (["repot"], "did you mean 'report'?"),
-    "a group": (["jobs"], "'jobs' is not a command with settings"),
+    "a group": (["jobs"], "'jobs' is not a command that has settings"),
     "nothing": ([], "Missing argument"),
     "a value": (["score", "--limit", "0"], "--limit = 0: must be greater"),
     "a value in the file": (["score", "--config", "{file}"], "0: must be greater than or equal"),

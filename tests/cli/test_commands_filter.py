@@ -57,7 +57,7 @@ def test_dry_run_shows_the_mix_and_writes_nothing(winnow, made, tmp_path):
     assert "(none)" in out
     assert "2 documents without a score are dropped: 1 empty, 1 null" in err
     assert "Neither kept nor rejected: torn.parquet" in err
-    assert "Nothing is written." in err
+    assert "Dry run: nothing was written." in err
     assert not (tmp_path / "o").exists()
 
 
@@ -110,7 +110,7 @@ def test_not_a_run(winnow, tmp_path):
 def test_a_budget_says_where_it_ends(winnow, made, prefer):
     rules = ("--budget-bytes", "100", "--prefer", prefer, "--dry-run")
     _, table, _ = winnow(made / "run", *rules)
-    (said,) = (line for line in table.splitlines() if line.startswith("the budget ends at"))
+    (said,) = (line for line in table.splitlines() if line.startswith("the budget keeps"))
     _, out, _ = winnow(made / "run", *rules, "--json")
     edges = [edge for edge in json.loads(out)["budget_edges"].values() if edge is not None]
     assert len(edges) == (2 if prefer == "middle" else 1)
@@ -118,7 +118,7 @@ def test_a_budget_says_where_it_ends(winnow, made, prefer):
     middle = json.loads(out)["budget_middle"]
     assert (middle is None) == (prefer != "middle")
     if middle is not None:
-        assert f"the middle is perplexity {middle:.6g}, the median by bytes" in table
+        assert f"the middle is perplexity {middle:.6g}, the median weighted by bytes" in table
         assert edges[0] <= middle <= edges[1]
 
 
@@ -147,4 +147,4 @@ def test_rules_that_say_what_people_mean(winnow, made, tmp_path):
     assert json.loads(other)["after"] == json.loads(out)["after"]
     budget = ("--budget-tokens", "60", "--within", "lang", "--dry-run")
     _, out, _ = winnow(made / "run", *budget)
-    assert out.count(" tokens end at perplexity up to ") == 3
+    assert out.count(" tokens keeps perplexity up to ") == 3

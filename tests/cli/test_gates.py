@@ -1,4 +1,4 @@
-"""The gates that the README shows: each is run, held and not held, with the exit codes it names."""
+"""The gates that the pages show: each is run, held and not held, with the exit codes named."""
 
 import json
 import re
@@ -13,13 +13,14 @@ from pipeline.errors import ConfigError
 from tests.support.audits import Audits, Scorer
 from tests.support.made_runs import row, unscored, write_run
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGES = "".join(page.read_text() for page in (ROOT / "README.md", ROOT / "docs/scores.md"))
 SHOWN = [
     shlex.split(line.split(" # ")[0])[1:]
-    for line in README.splitlines()
+    for line in dict.fromkeys(PAGES.splitlines())
     if re.match(r"winnow (report|compare) .*--fail-if", line)
 ]
-(FAIL_IF,) = re.findall(r"`fail_if = '(.*?)'`", README)
+(FAIL_IF,) = re.findall(r"`fail_if = '(.*?)'`", (ROOT / "docs/nights.md").read_text())
 NIGHTS = ("2026-01-05", "2026-01-06")
 
 
@@ -42,13 +43,13 @@ def night(folder: Path, *, tokens: int = 10, nats: float = 20.0, **fingerprint):
     return write_run(folder, {"a": [*rows, unscored(source="web")]}, **fingerprint).location
 
 
-def test_the_readme_shows_a_gate_for_each():
+def test_the_pages_show_a_gate_for_each():
     assert {arguments[0] for arguments in SHOWN} == {"report", "compare"}
     assert "any(" in FAIL_IF
 
 
 @pytest.mark.parametrize("arguments", SHOWN, ids=" ".join)
-def test_a_gate_of_the_readme(winnow, tmp_path, arguments):
+def test_a_gate_of_the_pages(winnow, tmp_path, arguments):
     same = {"tokens": 2 * 10**5, "nats": 4e5}
     for name, own in (("first", same), ("monday", same), ("tuesday", same)):
         night(tmp_path / "runs" / name, **own)

@@ -13,6 +13,10 @@ from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
 from pipeline.comparisons.page import to_html, to_markdown
 from pipeline.comparisons.tables import sections
+from pipeline.filters.config import load_filter_config
+from pipeline.filters.selection import Selection
+from pipeline.runs.scores import scan_scores
+from pipeline.runs.store import RunStore
 from pipeline.statistics.bootstrap import NUM_BLOCKS, Bootstrap
 from tests.support.made_runs import row, write_run
 
@@ -59,7 +63,9 @@ def test_the_interval_is_that_of_resamples_ranked_anew(noise, decimals):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> tuple[Comparison, list[float], list[float], list[str]]:
+def models(
+    tmp_path_factory,
+) -> tuple[Comparison, list[float], list[float], list[str], list[RunStore]]:
     folder = tmp_path_factory.mktemp("models")
     random = np.random.default_rng(2)
     sources = [("web", "books")[i % 3 == 0] for i in range(500)]
@@ -74,7 +80,8 @@ def models(tmp_path_factory) -> tuple[Comparison, list[float], list[float], list
         write_run(folder / "one", {"a": rows[0]}),
         write_run(folder / "two", {"a": rows[1]}, weights="b" * 64),
     ]
-    return compare_runs(stores, by=("source",), resamples=300), list(bits), list(others), sources
+    comparison = compare_runs(stores, by=("source",), resamples=300)
+    return comparison, list(bits), list(others), sources, stores
 
 
 def kept(values: list[float], low: int, high: int) -> set[int]:
@@ -85,7 +92,7 @@ def kept(values: list[float], low: int, high: int) -> set[int]:
 
 
 def test_overlaps_are_those_of_sets(models):
-    comparison, before, after, sources = models
+    comparison, before, after, sources, _ = models
     agreement = comparison.shifts[0].agreement
     by_group = {one.value: one.agreement for one in agreement.groups["source"]}
     for name, found in [("", agreement.overall), *by_group.items()]:
@@ -101,6 +108,22 @@ def test_overlaps_are_those_of_sets(models):
         sides = ([side[i] for i in at] for side in (before, after))
         assert found.spearman == pytest.approx(stats.spearmanr(*sides).statistic)
     assert [one.value for one in agreement.groups["source"]] == ["books", "web"], "least first"
+
+
+def test_the_overlap_is_of_what_a_filter_keeps(models):
+    comparison, *_, stores = models
+    for found in comparison.shifts[0].agreement.overall.overlaps:
+        asked = load_filter_config(
+            None,
+            {"run": "x", "metric": "bits_per_byte", "percentile": f"{found.low:g}:{found.high:g}"},
+        )
+        masks = []
+        for store in stores:
+            scores = scan_scores(store, store.require_manifest())
+            kept = Selection.of(asked).find(scores).decide(scores).collect()["keep"]
+            masks.append(kept.to_numpy())
+        both, either = (masks[0] & masks[1]).sum(), (masks[0] | masks[1]).sum()
+        assert (found.num_kept_by_both, found.jaccard) == (both, both / either)
 
 
 def test_every_output_has_the_agreement(models):

@@ -77,11 +77,11 @@ def test_one_model_by_other_rules_is_refused_by_name(ask, files, rules):
     for key, value in rules.items():
         assert key in str(refused.value)
         assert f"-> {value}" in str(refused.value)
-    assert "score one of them again" in refused.value.hint
+    assert "score one of the two again" in refused.value.hint
 
 
 def test_every_pair_of_one_model_is_checked(ask):
-    with pytest.raises(RunError, match="1 and 2 scored by different rules"):
+    with pytest.raises(RunError, match=r"1 and 2 \(one model\) were scored with different"):
         ask((ONE, BASE), (ONE, SECOND), (ONE, SECOND | {"window_tokens": 9}))
 
 

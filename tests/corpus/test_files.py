@@ -117,7 +117,9 @@ def test_documents_in_other_formats_are_told_of(tmp_path, caplog):
         (tmp_path / name).touch()
     assert names(tmp_path) == ["a.parquet"]
     [message] = caplog.messages
-    assert message.endswith(f"ignored in {tmp_path}, not Parquet: c.jsonl.zst and 3 more")
+    assert message.endswith(
+        f"{tmp_path}: ignoring files that are not Parquet: c.jsonl.zst and 3 more"
+    )
 
 
 def test_a_corpus_inside_a_hidden_folder_is_found(tmp_path):
@@ -383,7 +385,7 @@ def test_every_type_of_text_is_accepted(tmp_path, kind):
 
 def test_a_text_inside_of_another_column_is_told_of(tmp_path):
     write(tmp_path / "a.parquet", message=[{"text": "x"}], **{"a.b": ["y"]})
-    with pytest.raises(CorpusError, match=r"'message\.text' is inside the column 'mess") as r:
+    with pytest.raises(CorpusError, match=r"'message\.text' is a field of the column 'mess") as r:
         footers_of(tmp_path, "message.text")
     assert "a column of its own" in r.value.hint
     assert footers_of(tmp_path, "a.b")[1] == {}
@@ -393,11 +395,9 @@ def test_a_text_inside_of_another_column_is_told_of(tmp_path):
 def test_a_column_that_is_in_the_names_of_folders_is_not_left_out_unsaid(tmp_path, asked):
     write(tmp_path / "lang=en/a.parquet", text=["x"], source=["web"])
     footers, _ = footers_of(tmp_path)
-    with pytest.raises(
-        CorpusError, match=r"'lang' is a partition column, in folder names \(lang=en/\)"
-    ):
+    with pytest.raises(CorpusError, match=r"column 'lang' is in the folder names \(lang=en/\)"):
         choose(*footers, carry=asked)
-    with pytest.raises(CorpusError, match="'lang' is a partition column"):
+    with pytest.raises(CorpusError, match="'lang' is in the folder names"):
         choose(*footers, id_column="lang")
     assert choose(*footers, carry=("source",))[0].carried == ("source",)
 
@@ -405,9 +405,7 @@ def test_a_column_that_is_in_the_names_of_folders_is_not_left_out_unsaid(tmp_pat
 def test_so_are_those_of_folders_inside_of_them(tmp_path):
     write(tmp_path / "lang=en/year=2024/a.parquet", text=["x"], lang=["en"])
     footers, _ = footers_of(tmp_path)
-    with pytest.raises(
-        CorpusError, match=r"'year' is a partition column, in folder names \(year=2024/\)"
-    ):
+    with pytest.raises(CorpusError, match=r"column 'year' is in the folder names \(year=2024/\)"):
         choose(*footers, carry=("year",))
     assert choose(*footers, carry=("lang",))[0].carried == ("lang",)
 
@@ -576,7 +574,7 @@ def test_a_default_id_that_no_score_could_hold_is_told_of_and_left(caplog):
     both = footer("a", text=TEXT, id=pa.int64()), footer("b", text=TEXT, id=TEXT)
     columns, kind, _ = choose(*both)
     assert (columns.doc_id, kind) == (None, None)
-    assert "'id' is not taken as doc_id: column 'id' has incompatible types" in caplog.text
+    assert "'id' is not used as doc_id: column 'id' has incompatible types" in caplog.text
     with pytest.raises(CorpusError, match="incompatible types"):
         choose(*both, id_column="id")
 
@@ -639,7 +637,7 @@ def test_a_carried_column_may_not_take_a_score_columns_name(name, how):
     carry = ("*",) if how == "star" else (name,)
     with pytest.raises(CorpusError, match=f"column '{name}' cannot be carried") as raised:
         choose(footer("a", **kinds), id_column="url", carry=carry)
-    assert "rename it in the corpus" in raised.value.hint
+    assert "rename the column in the corpus" in raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -699,7 +697,7 @@ def test_types_that_do_not_go_together_name_themselves_and_their_files(one, othe
     wanted = re.escape(f"column 'c' has incompatible types: {one} in x.parquet, {other}")
     with pytest.raises(CorpusError, match=wanted) as raised:
         choose(*files, carry=("c",))
-    assert "leave it out of carry" in raised.value.hint
+    assert "leave the column out of carry" in raised.value.hint
 
 
 def test_a_column_that_is_there_twice_cannot_be_carried():
@@ -776,7 +774,7 @@ def test_types_go_together_where_every_value_fits(tmp_path, one, other, both):
 def test_types_are_refused_by_name_where_a_value_would_change(tmp_path, one, other):
     with pytest.raises(CorpusError, match=r"column 'c' has incompatible types") as r:
         columns_of(tmp_path, one, other, carry=("c",))
-    assert "leave it out of carry" in r.value.hint
+    assert "leave the column out of carry" in r.value.hint
 
 
 def test_a_date_that_no_calendar_has_is_refused_by_name(tmp_path):
@@ -802,8 +800,8 @@ def test_an_id_that_cannot_be_shown_is_not_chosen_and_refused_if_named(tmp_path,
     footers, _ = footers_of(tmp_path)
     columns, id_type, _ = choose(*footers)
     assert (columns.doc_id, id_type) == (None, None)
-    assert "column 'id' is not taken as doc_id: its values are" in caplog.text
-    with pytest.raises(CorpusError, match="column 'id' cannot be the id: its values are"):
+    assert "column 'id' is not used as doc_id: its values in" in caplog.text
+    with pytest.raises(CorpusError, match="column 'id' cannot be the id: its values in"):
         choose(*footers, id_column="id")
 
 

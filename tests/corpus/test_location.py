@@ -37,9 +37,9 @@ def test_one_file_may_have_another_name(moved):
 
 
 def test_many_files_are_not_one(moved):
-    with pytest.raises(CorpusError, match="is one file, and the run has 2") as raised:
+    with pytest.raises(CorpusError, match="is one file, and the corpus of the run has 2") as raised:
         locate("/nowhere", ["a.parquet", "b.parquet"], str(moved / "a.parquet"))
-    assert raised.value.hint == "name the folder that they are in"
+    assert raised.value.hint == "give the folder that holds these files"
 
 
 def test_a_place_that_is_not_there(tmp_path):

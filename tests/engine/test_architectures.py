@@ -1,7 +1,6 @@
-"""Tiny random models of several architectures score the same through vLLM as in transformers.
+"""Tiny random models of many architectures score the same through vLLM as in transformers.
 
-Each has its own way with positions, norms, heads and biases; a mistake in any of them moves the
-scores far beyond the noise of float32.
+Both ways, with every prompt prefilled in chunks. `make test-architectures` takes all of them.
 """
 
 from pathlib import Path
@@ -13,65 +12,43 @@ import torch
 import transformers
 
 from pipeline.engine.protocol import EngineSettings, ScoringPath
-from pipeline.engine.vllm import fused
 from pipeline.engine.vllm.engine import VllmEngine
+from pipeline.engine.vllm.sizing import _kv_bytes_per_token
 from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.engine.windows import plan_windows
+from pipeline.errors import ModelError
 from pipeline.schema import Window
+from tests.support.architectures import LAYERS_IN_TURN, TINY, Tiny
 from tests.support.tiny import save_tokenizer
 
 WINDOW_TOKENS = 96
-COMMON: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "tie_word_embeddings": False,
-}
-GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 128, "initializer_range": 0.3}
-GEMMA = COMMON | {"head_dim": 32, "pad_token_id": 1, "tie_word_embeddings": True}
-ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "Llama": ("LlamaForCausalLM", COMMON | {"head_dim": 32}),
-    "GPT-2": ("GPT2LMHeadModel", GPT2 | {"bos_token_id": 0, "eos_token_id": 1}),
-    "Qwen2": ("Qwen2ForCausalLM", COMMON),
-    "Qwen3": ("Qwen3ForCausalLM", COMMON | {"head_dim": 32}),
-    "Gemma": ("GemmaForCausalLM", GEMMA),
-    "Gemma 2": ("Gemma2ForCausalLM", GEMMA | {"sliding_window": 32}),
-    "Mistral": ("MistralForCausalLM", COMMON | {"head_dim": 32, "sliding_window": None}),
-    "OLMo": ("OlmoForCausalLM", COMMON | {"num_key_value_heads": 2, "pad_token_id": 1}),
-    "OLMo 2": ("Olmo2ForCausalLM", COMMON | {"num_key_value_heads": 2, "pad_token_id": 1}),
-}
+STEP_TOKENS = 32
 TEXTS = ["x", "The capital of France is Paris.", "Σ😀 " * 9, "one two three four " * 12]
 
 
-def test_every_fused_architecture_is_scored_here():
-    assert {name for name, _ in ARCHITECTURES.values()} >= set(fused.ARCHITECTURES)
+@pytest.fixture(autouse=True)
+def inspected_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM looks at a class that it does not know yet in a process of its own: ten seconds each."""
+    from vllm.model_executor.models import registry
+
+    monkeypatch.setattr(registry, "_run_in_subprocess", lambda inspect: inspect())
 
 
 @pytest.mark.parametrize(
-    ("architecture", "values", "scoring"),
+    ("tiny", "scoring"),
     [
-        pytest.param(architecture, values, scoring, id=f"{name}, {scoring}")
-        for name, (architecture, values) in ARCHITECTURES.items()
+        pytest.param(
+            tiny,
+            scoring,
+            id=f"{name}, {scoring}",
+            marks=[] if tiny.always else pytest.mark.architectures,
+        )
+        for name, tiny in TINY.items()
         for scoring in get_args(ScoringPath)
-        if scoring == "prompt_logprobs" or architecture in fused.ARCHITECTURES
     ],
 )
-def test_scores_equal_transformers(
-    architecture: str, values: dict[str, Any], scoring: ScoringPath, tmp_path: Path
-):
-    vocab_size = save_tokenizer(tmp_path)
-    kind = getattr(transformers, architecture)
-    torch.manual_seed(0)
-    config = kind.config_class(vocab_size=vocab_size, **values)
-    # Eager attention: the fused one of PyTorch has no soft cap (Gemma 2).
-    model = kind._from_config(config, attn_implementation="eager").to(torch.float32).eval()
-    model.save_pretrained(tmp_path)
+def test_scores_equal_transformers(tiny: Tiny, scoring: ScoringPath, tmp_path: Path):
+    model = make_model(tiny, tmp_path)
     tokenizer = HubTokenizer(str(tmp_path))
     prefix = tokenizer.prefix("auto").token_id
     windows = [
@@ -82,6 +59,7 @@ def test_scores_equal_transformers(
         )
     ]
     assert len(windows) > len(TEXTS)
+    assert max(len(window.prompt) for window in windows) > 2 * STEP_TOKENS
 
     # Before the engine: where vLLM has no implementation of its own it runs that of transformers,
     # and alters its classes in this process.
@@ -90,9 +68,10 @@ def test_scores_equal_transformers(
         str(tmp_path),
         "float32",
         WINDOW_TOKENS,
-        vocab_size,
+        model.config.vocab_size,
         scoring=scoring,
-        architecture=architecture,
+        architecture=tiny.architecture,
+        max_num_batched_tokens=STEP_TOKENS,
     )
     engine = VllmEngine(settings)
     try:
@@ -100,9 +79,27 @@ def test_scores_equal_transformers(
     finally:
         engine.close()
 
+    worst = max(np.abs(scores[key] - logprobs).max() for key, logprobs in enumerate(expected))
+    print(f"largest difference of a token: {worst:.1e}")
     for key, logprobs in enumerate(expected):
         np.testing.assert_allclose(scores[key], logprobs, rtol=1e-3, atol=1e-3)
         assert scores[key].sum() == pytest.approx(logprobs.sum(), rel=1e-4)
+
+
+def make_model(tiny: Tiny, folder: Path) -> Any:
+    """Saved in `folder`, with a tokenizer."""
+    vocab_size = save_tokenizer(folder)
+    kind = getattr(transformers, tiny.architecture)
+    torch.manual_seed(0)
+    config = kind.config_class(vocab_size=vocab_size, **tiny.config)
+    # Eager attention: the fused one of PyTorch has no soft cap (Gemma 2).
+    model = kind._from_config(config, attn_implementation="eager").to(torch.float32).eval()
+    with torch.no_grad():
+        for values in model.parameters():
+            if values.ndim == 1:  # biases begin at zero, norms at one: none would be missed
+                values += 0.1 * torch.randn_like(values)
+    model.save_pretrained(folder)
+    return model
 
 
 def reference(model: Any, window: Window) -> np.ndarray:
@@ -110,3 +107,32 @@ def reference(model: Any, window: Window) -> np.ndarray:
     with torch.no_grad():
         table = torch.log_softmax(model(ids).logits[0].double(), dim=-1)
     return table[:-1].gather(1, ids[0, 1:, None])[window.num_context - 1 :, 0].numpy()
+
+
+def test_a_class_that_cannot_be_imported_says_why(tiny_model: Path, monkeypatch):
+    # Models of text and images are, where torchvision is missing; so is Qwen3.5 of text alone.
+    from vllm import ModelRegistry
+
+    monkeypatch.setattr(ModelRegistry, "models", dict(ModelRegistry.models))
+    ModelRegistry.register_model("NoSuchForCausalLM", "no_such_module:NoSuchForCausalLM")
+    options = {"scoring": "fused", "architecture": "NoSuchForCausalLM"}
+    settings = EngineSettings(str(tiny_model), "float32", WINDOW_TOKENS, 258, **options)
+    with pytest.raises(ModelError, match="No module named 'no_such_module'"):
+        VllmEngine(settings)
+
+
+def test_layers_that_differ_are_counted_each(tmp_path: Path):
+    values = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = transformers.Gemma4TextConfig(
+        num_hidden_layers=3,
+        layer_types=LAYERS_IN_TURN,
+        head_dim=16,
+        global_head_dim=32,
+        num_global_key_value_heads=1,
+        **values,
+    )
+    config.save_pretrained(tmp_path)
+    settings = EngineSettings(str(tmp_path), "float32", WINDOW_TOKENS, 258)
+    assert _kv_bytes_per_token(settings) == 2 * 4 * (16 + 16 + 32)
+    transformers.MambaConfig(hidden_size=64, num_hidden_layers=2).save_pretrained(tmp_path)
+    assert _kv_bytes_per_token(settings) == 2 * 4 * 2 * 64

@@ -302,7 +302,7 @@ def test_offline_the_cache_is_all_there_is(hub_cache, monkeypatch, asked):
         ModelError, match=r"^org/gone is not in /.*, and the hub is not contacted"
     ) as it:
         load_model("org/gone", **options)
-    assert it.value.hint == "fetch it where there is a network: hf download org/gone"
+    assert it.value.hint == "download the model on a machine with a network: hf download org/gone"
 
 
 def test_a_folder_wins_over_a_name_on_the_hub(hub_cache, tiny_model, tmp_path, monkeypatch):

@@ -1,13 +1,16 @@
 """The arithmetic of the fused path that needs no engine; tests/test_engine.py has the rest."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from vllm.config import VllmConfig, set_current_vllm_config
+from vllm.model_executor.layers.logits_processor import LogitsProcessor
 
 from pipeline.engine.vllm import pooler
-from pipeline.engine.vllm.pooler import join_shards, shard_logprobs
+from pipeline.engine.vllm.pooler import join_shards, local_logits, shard_logprobs
 
 NUM_ROWS, VOCAB_SIZE = 7, 60
 
@@ -28,6 +31,46 @@ def test_shards_of_the_vocabulary_join_to_the_whole(cuts: tuple[int, ...]):
     table = logits.double().numpy()
     table -= np.logaddexp.reduce(table, axis=1, keepdims=True)
     np.testing.assert_allclose(found, table[np.arange(NUM_ROWS), targets], rtol=1e-5, atol=1e-5)
+
+
+class Rank(torch.nn.Module):
+    """A model's head as one of two ranks has it, with a bias, a scale and a soft cap."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, start: int, end: int) -> None:
+        super().__init__()
+        with set_current_vllm_config(VllmConfig()):
+            self.logits_processor = LogitsProcessor(VOCAB_SIZE, scale=0.5, soft_cap=20.0)
+        linear = torch.nn.functional.linear
+        self.part = SimpleNamespace(
+            tp_size=2,
+            quant_method=SimpleNamespace(
+                apply=lambda _, states, bias: linear(states, weight[start:end], bias)
+            ),
+            shard_indices=SimpleNamespace(org_vocab_start_index=start, org_vocab_end_index=end),
+        )
+        self.bias = bias[start:end]
+
+    def compute_logits(self, states: torch.Tensor) -> torch.Tensor | None:
+        found: torch.Tensor | None = self.logits_processor(self.part, states, self.bias)
+        return found
+
+
+def test_a_rank_scores_with_the_whole_head():
+    generator = torch.Generator().manual_seed(2)
+    states = torch.randn(NUM_ROWS, 16, generator=generator)
+    weight = torch.randn(VOCAB_SIZE, 16, generator=generator)
+    bias = torch.randn(VOCAB_SIZE, generator=generator) * 5
+    targets = torch.randint(0, VOCAB_SIZE, (NUM_ROWS,), generator=generator)
+    pairs = []
+    for start, end in ((0, 20), (20, VOCAB_SIZE)):
+        logits, shard = local_logits(Rank(weight, bias, start, end), states)
+        places = (shard.org_vocab_start_index, shard.org_vocab_end_index)
+        pairs.append(torch.stack(shard_logprobs(logits, targets, *places), -1))
+
+    table = (states.double() @ weight.double().T + bias) / 20
+    table = torch.log_softmax(0.5 * 20 * torch.tanh(table), -1)
+    wanted = table[torch.arange(NUM_ROWS), targets].float()
+    torch.testing.assert_close(join_shards(torch.stack(pairs, 1)), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_taken_a_few_rows_at_a_time_add_up_as_they_do_whole(monkeypatch):

@@ -215,7 +215,7 @@ def test_a_wrong_index_is_seen(check, monkeypatch, wrong):
     monkeypatch.setattr(pooler, "scored_rows", wrong)
     said = check(WHOLE_STEP)
     assert said is not None
-    assert said.startswith(("is off: ln p of token ", "returned "))
+    assert said.startswith(("is inaccurate: ln p of token ", "returned "))
 
 
 @pytest.mark.parametrize("wrong", [begin_at_every_chunk, score_no_last_row_of_a_chunk])
@@ -235,7 +235,8 @@ def test_a_wrong_value_of_one_token_is_seen(factor):
     scored[2][3] *= factor
     said = find_disagreement(windows, scored, tables, "bfloat16")
     assert said == (
-        f"is off: ln p of token 8 of 11 is {-5 * factor:.6g}, the model's own row says -5"
+        f"is inaccurate: ln p of token 8 of 11 is {-5 * factor:.6g}, and by the model's unfused "
+        "output -5"
     )
 
 

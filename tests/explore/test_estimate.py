@@ -129,7 +129,7 @@ def test_few_judged_have_no_interval(number):
 
 def test_a_band_without_a_draw_is_not_guessed():
     sample = Sample(*(np.array([[0, one], [0, other]]) for one, other in ((9, 9), (9, 0), (9, 0))))
-    assert why_none(sample) == "1 of 2 bands have no judged draw yet: draw over all"
+    assert why_none(sample) == "1 of 2 score bands have no judged document yet: draw from all"
     quality = estimate(sample)
     assert (quality.precision, quality.recall) == (None, None)
 

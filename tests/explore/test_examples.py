@@ -60,6 +60,38 @@ def test_the_edges_of_percentiles(scored, unit):
     assert sorted(values(low.removed)) == beyond.head(MOST)["perplexity"].sort().to_list()
 
 
+EACH = (("web", (4.9, None)), ("books", (None, 5.0)), ("code", (4.8, 5.2)), ("(null)", (9.0, None)))
+
+
+@pytest.mark.parametrize("place", ["low", "high"])
+def test_the_edges_of_each_group(scored, place):
+    """Nearest to its own group's edge; a group that is open there has none."""
+    at, sign = (0, 1) if place == "low" else (1, -1)
+    rows = open_run(scored.location).rows().filter(pl.col("perplexity").is_not_null()).collect()
+    inside, beyond = [], []
+    for value, source in rows.select("perplexity", "source").iter_rows():
+        band = dict(EACH)[source or "(null)"]
+        if band[at] is not None:
+            low, high = (one if one is not None else value for one in band)
+            (inside if low <= value <= high else beyond).append(sign * (value - band[at]))
+    told = found(scored, Asked("perplexity", "source", "each", None, None, None, EACH), place)
+    for shown, expected in (
+        (told.kept, sorted(inside)),
+        (told.removed, sorted((one for one in beyond if one < 0), reverse=True)),
+    ):
+        away = [sign * (one["value"] - dict(EACH)[one["group"]][at]) for one in shown]
+        assert away == pytest.approx(expected[:MOST])
+
+
+def test_of_a_group_that_is_open_there_is_its_end(scored):
+    asked = Asked("perplexity", "source", "each", None, None, None, EACH)
+    names = group_of(open_run(scored.location), "source").groups
+    told = found(scored, asked, "low", group=names.index("books"))
+    every = all_values(scored, source="books")
+    assert values(told.kept) == every.filter(every <= 5.0).head(MOST).to_list()
+    assert told.removed == []
+
+
 def test_a_condition_narrows_both_sides(scored):
     asked = Asked("perplexity", "source", "value", 4.8, 5.3, 'source == "code" and num_tokens > 20')
     for place in ("low", "high", "random"):

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from pipeline.explore.bins import fill_bins, group_of
-from pipeline.explore.judgements import Judgements
 from pipeline.explore.judging import Judging
 from pipeline.explore.rule import Asked, decide
 from pipeline.explore.run import open_run
+from pipeline.runs.judgements import Judgements
 from tests.explore.test_page import Visit, browser, visit  # noqa: F401
 from tests.support.explored import Explored, exploring, why_no_browser
 
@@ -77,7 +77,7 @@ def test_judged_by_keys_and_after_a_restart(run, visit):  # noqa: F811
         judge_by_text(page, 1)
         assert page.locator("#drawn p").inner_text() == was
         before = said(page)
-        assert before[1].startswith(f"{NUM} judged draws count")
+        assert before[1].startswith(f"{NUM} judgements of drawn documents count")
         server.process.kill()  # no time to save anything now
     saved = pl.read_parquet(run / "judgements.parquet")
     assert saved.height == NUM
@@ -117,7 +117,7 @@ def test_judged_by_buttons_near_the_cut(run, visit):  # noqa: F811
         # Those the cut goes through, or between.
         assert saved["band"].max() - saved["band"].min() <= 1
         assert sorted(saved["draw"]) in ([1, 2, 3], [1, 1, 2])
-        assert "bands have no judged draw yet: draw over all" in said(page)[1]
+        assert "score bands have no judged document yet: draw from all" in said(page)[1]
 
 
 def test_an_example_is_judged_and_does_not_count(run, visit):  # noqa: F811
@@ -134,8 +134,8 @@ def test_an_example_is_judged_and_does_not_count(run, visit):  # noqa: F811
         assert [one.get_attribute("aria-pressed") for one in first.all()] == ["true", "false"]
         page.locator("#examples li").nth(2).get_by_text("bad").click()
         page.get_by_text("Saved: bad.").wait_for()
-        assert said(page)[1].startswith("0 judged draws count")
-        assert "2 that you picked" in said(page)[1]
+        assert said(page)[1].startswith("0 judgements of drawn documents count")
+        assert "2 judgements of documents that you picked" in said(page)[1]
         saved = pl.read_parquet(run / "judgements.parquet")
         assert saved["bands"].to_list() == [None, None]
         page.reload()
@@ -153,7 +153,7 @@ def test_a_cut_is_proposed_and_taken(run, visit):  # noqa: F811
         found = visit()
         page = begin(found, server)
         page.locator("#propose").click()
-        page.get_by_text("bands have no judged draw yet").first.wait_for()
+        page.get_by_text("score bands have no judged document yet").first.wait_for()
         found.complaints.clear()  # the answer's 422
         judge_by_text(page, NUM)
         page.locator("#share").fill("80")

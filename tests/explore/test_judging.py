@@ -12,10 +12,10 @@ from pipeline.errors import ConfigError
 from pipeline.explore.bands import NUM_BANDS, make_bands
 from pipeline.explore.bins import fill_bins, group_of
 from pipeline.explore.estimate import FEWEST
-from pipeline.explore.judgements import Judgements, Key
 from pipeline.explore.judging import Judging
 from pipeline.explore.rule import Asked, decide
 from pipeline.explore.run import open_run
+from pipeline.runs.judgements import Judgements, Key
 from pipeline.storage.filesystem import open_root
 from tests.support.made_runs import row, write_run
 

@@ -25,9 +25,11 @@ from tests.support.explored import (
     Explored,
     explored_run,
     exploring,
+    make_texts,
     npm_package,
     why_no_browser,
 )
+from tests.support.fake_engine import LOAD_SECONDS, MODULE
 from tests.support.reports import HOSTILE
 
 REASON = why_no_browser()
@@ -157,7 +159,7 @@ def test_dragged_by_the_pointer(server, visit, filtered):
     drag(page, "#handle-high", 0.6)
     assert page.locator("#high").input_value() != ""
     about = page.locator("#exactly").inner_text()
-    assert about.startswith("About")
+    assert about.startswith("Estimated")
     drag(page, "#handle-low", 0.2)
     rests(found)
     assert 0 < found.kept() < everything
@@ -253,6 +255,119 @@ def test_narrowed_down(server, visit, filtered, unit):
     other = visit()
     other.open(page.url)
     assert other.kept() == found.kept()
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    """Visit -> the command line of the page, with its file of cut-offs saved where it is run."""
+    monkeypatch.chdir(tmp_path)
+
+    def save(found: Visit) -> str:
+        link = found.page.locator("#file a")
+        with found.page.expect_download() as download:
+            link.click()
+        assert link.inner_text() == f"Save {download.value.suggested_filename}"
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+        return found.page.locator("#command").inner_text()
+
+    return save
+
+
+def test_each_group_has_a_band_of_its_own(server, visit, filtered, saved):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#unit").select_option("each")
+    page.locator("#high").fill("5.6")
+    page.locator("#high").press("Enter")
+    row = {name: page.locator("#groups tr", has_text=name) for name in ("books", "code", "web")}
+    # By the pointer, by the keyboard, and typed the wrong way round.
+    row["books"].scroll_into_view_if_needed()
+    grip = row["books"].locator(".handle.high").bounding_box()
+    page.mouse.move(grip["x"] + 4, grip["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(grip["x"] - 60, grip["y"] + 20, steps=5)
+    page.mouse.up()
+    row["code"].locator(".handle.low").focus()
+    for key in ("PageUp", "PageUp", "Shift+ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    low, high = (row["web"].locator("input").nth(at) for at in (0, 1))
+    low.fill("5.3")
+    low.press("Enter")
+    high.fill("4.9")
+    high.press("Enter")
+    assert (low.input_value(), high.input_value()) == ("4.9", "5.3")
+    about = found.kept()
+    rests(found)
+    assert abs(about - found.kept()) <= 6
+    ends = {name: [one.input_value() for one in row[name].locator("input").all()] for name in row}
+    assert ends["books"][0] == ""
+    assert float(ends["books"][1]) < 5.6
+    assert float(ends["code"][0]) > 0
+    assert ends["code"][1] == "5.6"
+    assert page.locator("#high").input_value() == "5.6"
+    line = saved(found)
+    record = filtered(line)
+    agrees(found, record)
+    told = {one["group"]: [one["low"], one["high"]] for one in record["cutoffs"]}
+    assert told == {name: [float(end) if end else None for end in ends[name]] for name in ends} | {
+        None: [None, 5.6]
+    }
+    # The large handles move those that have none of their own.
+    page.locator("#handle-high").press("PageDown")
+    assert row["books"].locator("input").nth(1).input_value() == ends["books"][1]
+    assert (
+        page.locator("#groups tr", has_text="(null)").locator("input").nth(1).input_value()
+        == page.locator("#high").input_value()
+    )
+    page.locator("#handle-high").press("PageUp")
+    row["code"].get_by_role("button", name="as all: code").click()
+    now = [one.input_value() for one in row["code"].locator("input").all()]
+    assert now == ["", page.locator("#high").input_value()]
+    rests(found)
+    agrees(found, filtered(saved(found)))
+
+
+def test_the_address_has_the_groups_that_differ(server, visit, filtered, saved):
+    found = visit()
+    page = found.open(
+        f"{server.address}#by=source&cut=each&low=4.8&own=1:4.9:5.2,0:4.8:,3::,x:1:2,77:1:2"
+    )
+    rows = page.locator("#groups tbody tr")
+    bands = [[one.input_value() for one in row.locator("input").all()] for row in rows.all()]
+    assert bands == [["4.8", ""], ["4.9", "5.2"], ["4.8", ""], ["", ""]]
+    kept = found.kept()
+    agrees(found, filtered(saved(found)))
+    page.locator("#low").press("Enter")
+    assert "own=1%3A4.9%3A5.2%2C3%3A%3A" in page.url
+    other = visit()
+    other.open(page.url)
+    assert other.kept() == kept
+    # One band for all, and each its own again.
+    page.locator("#unit").select_option("value")
+    rests(found)
+    agrees(found, filtered(page.locator("#command").inner_text()))
+    assert page.locator("#file a").count() == 0
+    page.locator("#unit").select_option("each")
+    rests(found)
+    assert found.kept() == kept
+    page.locator("#reset").click()
+    rests(found)
+    assert found.kept() == 241
+
+
+def test_from_percentiles_each_group_begins_where_it_was(server, visit, filtered, saved):
+    found = visit()
+    page = found.open(f"{server.address}#by=source&cut=within&low=10&high=80")
+    kept = found.kept()
+    page.locator("#unit").select_option("each")
+    assert abs(found.kept() - kept) <= 8
+    rests(found)
+    agrees(found, filtered(saved(found)))
+    fields = page.locator("#groups input[tabindex='0']")
+    assert fields.count() == 2  # one row at a time is reached by Tab
+    fields.nth(1).press("ArrowDown")
+    assert page.evaluate("document.activeElement.ariaLabel").endswith(": keep to")
+    assert page.locator("#groups tbody tr").nth(1).locator("[tabindex='0']").count() == 5
 
 
 def test_a_condition_that_cannot_be_read_is_pointed_at(server, visit):
@@ -398,6 +513,26 @@ def test_surprise_is_shaded(server, scored, visit):
     assert whole.text_content() == text
 
 
+def test_tokens_are_scored_when_asked_for(tiny_model, tmp_path, visit):
+    store = explored_run(tmp_path, tiny_model, make_texts(40))
+    # An engine that says so while it loads, and answers as the one that scored the run.
+    slow = {LOAD_SECONDS: "3"}
+    with exploring(store.location, "--no-open", module=MODULE, **slow) as server:
+        found = visit()
+        page = found.open(server.address)
+        page.locator("button.open").first.click()
+        page.get_by_role("button", name="Score its tokens now").click(timeout=90_000)
+        page.get_by_text("Loading").wait_for()
+        page.get_by_label("Shade by surprise").wait_for(timeout=90_000)
+        said = page.locator("#document").inner_text()
+        [(now, stored)] = re.findall(r"Scored now: (\S+) nats in all; the run has (\S+)\.", said)
+        assert now == stored
+        assert page.locator("pre.whole span.s1").count()
+        page.keyboard.press("Escape")
+        page.locator("button.open").nth(1).click()  # it is loaded: nobody is asked again
+        page.get_by_label("Shade by surprise").wait_for(timeout=20_000)
+
+
 def test_what_the_score_sorts_by_is_said(server, scored, visit):
     found = visit()
     page = found.open(server.address)
@@ -425,7 +560,7 @@ def test_keys_are_not_taken_from_who_types(server, visit):
     page.locator("h1").click()
     page.keyboard.press("?")
     assert page.locator("#keys").is_visible()
-    assert "next document" in page.locator("#keys").inner_text()
+    assert "next or the previous document" in page.locator("#keys").inner_text()
 
 
 @pytest.fixture(scope="module")
@@ -494,12 +629,13 @@ def test_dark_is_dark(server, visit):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 27)"
 
 
+@pytest.mark.parametrize("view", [CUT, f"{CUT}&cut=each&own=1::5.1"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_nothing_serious(server, browser, tmp_path, scheme, width):
+def test_axe_finds_nothing_serious(server, browser, tmp_path, scheme, width, view):
     source = npm_package(tmp_path, "axe-core@4.14.1") / "axe.min.js"
     found = Visit(browser, color_scheme=scheme, viewport={"width": width, "height": 844})
-    page = found.open(server.address + CUT)
+    page = found.open(server.address + view)
     # As text and under the page's own policy: it complains once of its own.
     page.evaluate(source.read_text() + "\n;0")
     for opened in (None, "keys", "document"):

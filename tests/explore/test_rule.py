@@ -2,16 +2,29 @@
 
 import json
 import shlex
+from datetime import date, datetime
+from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.explore.export import as_command, as_toml
 from pipeline.errors import ConfigError
 from pipeline.explore.bins import group_of
-from pipeline.explore.rule import Asked, count_kept, decide, exported
+from pipeline.explore.rule import Asked, decide, exported, of_groups
 from pipeline.explore.run import open_run
+from pipeline.reports.groups import OTHERS, label_expr
+from tests.support.explored import make_texts
+from tests.support.runs import score_corpus
 
+EACH = (
+    ("web", (4.8, 5.123456789012345)),
+    ("books", (None, 5.0)),
+    ("code", (None, None)),
+    ("(null)", (1.0, 1e300)),
+)
 RULES = {
     "a band": Asked("perplexity", "source", "value", 4.8, 5.3),
     "up to": Asked("perplexity", "source", "value", None, 5.123456789012345),
@@ -25,17 +38,30 @@ RULES = {
     "percentiles and a condition": Asked(
         "perplexity", "source", "within", 10.0, 90.0, 'not source == "books" and num_tokens > 9'
     ),
+    "each its own": Asked("perplexity", "source", "each", None, None, None, EACH),
+    "each its own and a condition": Asked(
+        "perplexity", "source", "each", None, None, 'not source == "code"', EACH
+    ),
+    "each, of which none has any": Asked(
+        "perplexity", "source", "each", None, None, "num_tokens > 50", (("web", (None, None)),)
+    ),
     "tiny": Asked("bits_per_byte", "source", "value", 5e-324, 1e300),
 }
 
 
 @pytest.mark.parametrize("form", ["command", "toml"])
 @pytest.mark.parametrize("asked", RULES.values(), ids=RULES)
-def test_what_is_taken_away_keeps_what_was_counted(scored, winnow, tmp_path, asked, form):
+def test_what_is_taken_away_keeps_what_was_counted(
+    scored, winnow, tmp_path, monkeypatch, asked, form
+):
     run = open_run(scored.location)
     groups = group_of(run, asked.by).groups
-    mix = count_kept(run, decide(run, asked), groups)
+    decision = decide(run, asked)
+    mix = run.prepared.mix(decision.selection, by=asked.by)
     settings = exported(run, asked)
+    if asked.file is not None:
+        monkeypatch.chdir(tmp_path)
+        Path(asked.file).write_text(decision.table.model_dump_json(exclude_defaults=True))
     if form == "command":
         line = as_command(settings)
         assert line is not None
@@ -54,16 +80,18 @@ def test_what_is_taken_away_keeps_what_was_counted(scored, winnow, tmp_path, ask
     assert record["after"] == mix.after.model_dump()
     assert record["unscored"] == mix.unscored
     assert pl.read_parquet(tmp_path / "kept/*.parquet").height == mix.after.documents
-    told = {one["group"] or "(null)": one for one in record["groups"]}
-    assert {name: after.model_dump() for name, (_, after) in mix.groups.items()} == {
-        name: one["after"] for name, one in told.items()
-    }
+    if asked.by is not None:
+        told = {one["group"] or "(null)": one for one in record["groups"]}
+        assert len(told) == len(groups)
+        for name, (before, after) in zip(groups, of_groups(mix, groups), strict=True):
+            assert before == list(told[name]["before"].values())
+            assert after == list(told[name]["after"].values())
 
 
 def test_before_anything_is_cut_off_all_that_has_a_score_stays(scored):
     run = open_run(scored.location)
     asked = Asked("perplexity", "source", "value", None, None)
-    mix = count_kept(run, decide(run, asked), group_of(run, "source").groups)
+    mix = run.prepared.mix(decide(run, asked).selection, by="source")
     assert mix.after.documents == mix.before.documents - 1 == 241
     assert mix.unscored == {"null": 1}
     with pytest.raises(ConfigError, match="the rule keeps every document"):
@@ -73,11 +101,74 @@ def test_before_anything_is_cut_off_all_that_has_a_score_stays(scored):
 def test_groups_that_are_not_told_apart_are_counted_together(scored):
     run = open_run(scored.location)
     asked = Asked("perplexity", "source", "value", None, 5.0)
-    apart = count_kept(run, decide(run, asked), group_of(run, "source").groups).groups
-    together = count_kept(run, decide(run, asked), ("web", "(all others)")).groups
-    assert together["web"] == apart["web"]
-    others = [after.documents for name, (_, after) in apart.items() if name != "web"]
-    assert together["(all others)"][1].documents == sum(others)
+    mix, names = run.prepared.mix(decide(run, asked).selection, by="source"), ("web", "books")
+    apart = of_groups(mix, (*names, "code", "(null)"))
+    together = of_groups(mix, (*names, OTHERS))
+    assert together[:2] == apart[:2]
+    for at in (0, 1):
+        both = zip(apart[2][at], apart[3][at], strict=True)
+        assert together[2][at] == [one + other for one, other in both]
+
+
+def test_groups_that_are_not_told_apart_share_a_band(scored):
+    run = open_run(scored.location)
+    bands = (("web", (None, 5.0)), ("books", (None, None)), (OTHERS, (5.1, None)))
+    kept = decide(run, Asked("perplexity", "source", "each", None, None, None, bands)).kept(
+        run.rows()
+    )
+    rows = run.rows().with_columns(kept.collect()["keep"]).collect()
+    value, source = pl.col("perplexity"), pl.col("source")
+    own = pl.when(source == "web").then(value <= 5.0).when(source == "books").then(True)
+    wanted = own.otherwise(value >= 5.1) & value.is_not_null()
+    assert rows["keep"].equals(rows.select(wanted.fill_null(False).alias("keep"))["keep"])
+
+
+KINDS = {
+    "yes": [True, False, None],
+    "share": [0.5, float("nan"), None],
+    "day": [date(2020, 1, 1), date(1999, 12, 31), None],
+    "at": [datetime(2020, 1, 1, 5), datetime(2020, 1, 1), None],
+    "number": [-3, 7, None],
+    "word": ["(null)", '"(null)"', None],
+}
+
+
+@pytest.fixture(scope="module")
+def of_any_kind(tiny_model, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("kinds")
+    (folder / "data").mkdir()
+    columns = {name: values * 6 for name, values in KINDS.items()}
+    texts = [" ".join(text for _, _, text in make_texts(60)[i::18]) for i in range(18)]
+    pq.write_table(pa.table({"text": texts, **columns}), folder / "data/0.parquet")
+    return score_corpus(folder / "data", folder / "run", tiny_model, carry=tuple(KINDS)).location
+
+
+@pytest.mark.parametrize("by", KINDS)
+def test_groups_of_any_kind_have_bands_of_their_own(of_any_kind, winnow, tmp_path, monkeypatch, by):
+    """A page calls some of them otherwise than a record does."""
+    run = open_run(of_any_kind)
+    groups = group_of(run, by).groups
+    rows = run.rows().collect()
+    assert len(groups) == rows[by].n_unique()
+    middle = rows["perplexity"].median()
+    bands = tuple((name, (middle, None) if i else (None, middle)) for i, name in enumerate(groups))
+    asked = Asked("perplexity", by, "each", None, None, None, bands)
+    decision = decide(run, asked)
+    mix = run.prepared.mix(decision.selection, by=by)
+    counted = of_groups(mix, groups)
+    assert sum(before[0] for before, _ in counted) == mix.before.documents == 18
+    assert sum(after[0] for _, after in counted) == mix.after.documents
+    is_first = label_expr(by) == groups[0]
+    value = pl.col("perplexity")
+    wanted = pl.when(is_first).then(value <= middle).otherwise(value >= middle)
+    kept = decision.kept(run.rows()).collect()["keep"]
+    assert kept.to_list() == rows.select(wanted).to_series().to_list()
+    monkeypatch.chdir(tmp_path)
+    Path(asked.file).write_text(decision.table.model_dump_json(exclude_defaults=True))
+    line = shlex.split(as_command(exported(run, asked)))
+    code, out, err = winnow(*line[1:], "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["after"] == mix.after.model_dump()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.explored import ROOT, exploring
+from tests.support.explored import ROOT, begin_exploring, explored_run, exploring, make_texts
+from tests.support.fake_engine import ENDLESS_PASS, MODULE, PASSING
 from tests.support.made_runs import row, write_run
+from tests.support.runs import score_corpus
 from tests.support.servers import free_ports
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -25,6 +27,19 @@ def test_a_signal_ends_it(scored, number, code):
         started = time.monotonic()
         assert server.end(number) == (code, "Press Ctrl-C to stop.\n")
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_pass_before_it(scored, number):
+    process = begin_exploring(scored.location, "--no-open", module=MODULE, **{ENDLESS_PASS: "1"})
+    assert process.stderr is not None
+    assert process.stderr.readline().strip() == PASSING
+    time.sleep(0.5)
+    process.send_signal(number)
+    out, said = process.communicate(timeout=20)
+    assert (process.returncode, out) == (SIGNALS[number], "")
+    assert said.count("\n") == 1
+    assert said.endswith("Run the same command again to continue.\n")
 
 
 def test_it_ends_while_somebody_is_connected(scored):
@@ -43,6 +58,22 @@ def test_the_address_is_all_there_is_on_stdout(scored):
         server.process.send_signal(signal.SIGINT)
         out, _ = server.process.communicate(timeout=20)
         assert out == ""
+
+
+def test_a_browser_is_opened_if_there_is_one(scored, tmp_path):
+    there, nothing = tmp_path / "browser", tmp_path / "empty"
+    there.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/asked\n')
+    there.chmod(0o755)
+    with exploring(scored.location, DISPLAY=":99", BROWSER=str(there)) as server:
+        deadline = time.monotonic() + 20
+        while not (asked := tmp_path / "asked").exists() or not asked.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert asked.read_text().strip() == server.address
+    with exploring(scored.location, DISPLAY=":99", PATH=str(nothing)) as server:
+        time.sleep(0.5)
+        assert server.ask("run")["documents"]
+        assert server.end() == (130, "Press Ctrl-C to stop.\n")
 
 
 def test_two_have_two_tokens(scored):
@@ -93,7 +124,7 @@ def test_other_machines_are_let_in_on_request_alone(scored, winnow):
         assert connection.getresponse().status == 421
         connection.close()
         _, said = server.end()
-    assert "Anyone with this address who can reach this machine can read the run" in said
+    assert "Anyone who has this address and reaches this machine can read the run" in said
 
 
 def test_over_ssh_it_says_how_to_get_there(scored):
@@ -119,7 +150,7 @@ def test_an_unfinished_run(tmp_path, winnow):
     with exploring(store.location, "--partial") as server:
         _, said = server.end()
     assert "No texts will be shown: /data/corpus/a is no longer in the corpus" in said
-    assert "The run is not complete: what is shown is partial." in said
+    assert "The run is not complete: only the documents scored so far are shown." in said
 
 
 def test_a_damaged_file_of_judgements(tmp_path, scored, winnow):
@@ -144,6 +175,21 @@ def test_a_run_that_is_scored_again_meanwhile(scored, tmp_path):
         connection.request("GET", f"{server.path}api/count?metric=0&low=4.8")
         answer = connection.getresponse()
         assert answer.status == 409
-        assert b"the run was scored again or moved meanwhile" in answer.read()
+        assert b"the run was scored again or moved since winnow explore started" in answer.read()
         connection.close()
         assert server.end()[0] == 130
+
+
+def test_a_run_that_is_scored_again_and_whole(tiny_model, tmp_path):
+    """Its new parts are as good as the old ones were, and not those that the page is of."""
+    texts = make_texts(40)
+    store = explored_run(tmp_path, tiny_model, texts)
+    with exploring(store.location, "--no-open") as server:
+        for name in ("count", "examples"):
+            server.ask(name, metric=0)
+        shutil.rmtree(store.location)
+        again = {"carry": ("source",), "window_tokens": 16}
+        score_corpus(tmp_path / "corpus", tmp_path / "run", tiny_model, **again)
+        for name in ("count", "examples", "document"):
+            with pytest.raises(AssertionError, match="scored again or moved since"):
+                server.ask(name, metric=0, at="0:1")

@@ -65,7 +65,7 @@ def test_buckets_of_another_run(made, tmp_path):
     with pytest.raises(ConfigError, match="has neither low nor high"):
         filter_run(made / "two", cutoffs=file, within="lang", max={"nll": 9e9})
     band = written(made, tmp_path / "band.json", percentile=(0, 90), within="lang")
-    with pytest.raises(ConfigError, match="lacks the end of head or of middle"):
+    with pytest.raises(ConfigError, match="lacks the end of the head or middle bucket"):
         filter_run(made / "two", cutoffs=band, **rules)
 
 
@@ -92,7 +92,7 @@ def test_a_table_by_hand_and_bounds_that_are_none(made, tmp_path):
 def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
     many = [*BOTH, {"group": None}, {"group": "fi", "low": 1.0}]
     found = filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *many), within="lang")
-    assert found.words[0] == "fi: no document; its cut-offs are not used"
+    assert found.words[0] == "fi: no document has this group; its cut-offs are unused"
     few = table(tmp_path / "few.json", {"group": "en", "low": 1.0}, {"group": "dee", "low": 1.0})
     with pytest.raises(
         ConfigError, match=r"cutoffs has no cut-offs for '\(none\)', and 1 more group"
@@ -109,10 +109,14 @@ BAD = {
     "another column": (
         {"rules": {"within": "number"}},
         {},
-        "has cut-offs within 'number', not within 'lang'",
+        "has cut-offs per group of 'number', not per group of 'lang'",
     ),
-    "of everything": ({"rules": {}}, {}, "has cut-offs of everything, not within 'lang'"),
-    "within nothing": ({}, {"within": None}, "has cut-offs within 'lang', not of everything"),
+    "of everything": ({"rules": {}}, {}, "has cut-offs of all documents, not per group of 'lang'"),
+    "within nothing": (
+        {},
+        {"within": None},
+        "has cut-offs per group of 'lang', not of all documents",
+    ),
     "twice": ({"cutoffs": BOTH * 2}, {}, "has the group '.*' more than once"),
     "not a number": (
         {"cutoffs": [{"group": "en", "low": "x"}]},

@@ -103,7 +103,10 @@ BAD_FILTERS = {
     "two runs": ({"max": {"ratio": 1}, "minus": "a", "over": "b"}, "minus and over contradict"),
     "no such metric": ({"max": {"perplexty": 1}}, "no metric 'perplexty' in the scores"),
     "keeps none": ({"max": {"perplexity": 0.1}}, "the rules keep none"),
-    "rejects alone": ({"max": {"perplexity": 9}, "rejects": "no"}, "rejects needs out"),
+    "rejects alone": (
+        {"max": {"perplexity": 9}, "rejects": "no"},
+        "rejects is given, but out is not",
+    ),
 }
 
 

@@ -59,6 +59,7 @@ def test_a_count_is_what_filter_says(made, settings, by):
     for _ in range(2):  # the second time what there is comes from memory
         mix = run.mix(run.find(Selection.of(config)), by=by)
         assert (mix.before, mix.after) == (said.before, said.after)
+        assert mix.unscored == said.unscored
         assert mix.groups.height == max(1, len(said.groups))
         for row, group in zip(mix.groups.iter_rows(named=True), said.groups, strict=False):
             assert group.group == (None if row["by"] is None else str(row["by"]))

@@ -220,7 +220,9 @@ def test_the_middle_of_a_budget_is_the_median_by_size(rows, budget, unit):
         row["perplexity"] for i, row in enumerate(order) if 2 * size_of(order[: i + 1]) > total
     )
     assert middle == value
-    assert f"the middle is perplexity {value:.6g}, the median by {unit}" in list(rule.words())
+    assert f"the middle is perplexity {value:.6g}, the median weighted by {unit}" in list(
+        rule.words()
+    )
 
 
 def test_what_is_kept_without_a_score_is_charged_to_the_budget():

@@ -129,9 +129,9 @@ def test_what_cannot_be_read_is_pointed_at(condition, message):
     ("condition", "message"),
     [
         ('langg == "en"', "did you mean 'lang'?"),
-        ("lang > 3", "column 'lang' is String, which cannot be compared this way"),
-        ("perplexity == 'x'", "column 'perplexity' is Float64, which cannot be compared this way"),
-        ("num_tokens > num_bytes", "which cannot be compared this way"),
+        ("lang > 3", "column 'lang' is of type String and cannot be compared"),
+        ("perplexity == 'x'", "column 'perplexity' is of type Float64 and cannot be"),
+        ("num_tokens > num_bytes", "cannot be compared with this value"),
     ],
 )
 def test_a_column_that_is_not_there_or_not_so(condition, message):

@@ -13,7 +13,10 @@ import pytest
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_a_real_engine_is_measured(tiny_model: Path, tmp_path: Path):
+def test_a_real_engine_is_measured(
+    tiny_model: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    cache = tmp_path_factory.mktemp("cache")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     texts = [f"Document {i} says " + "so and so, " * (i % 60) for i in range(200)]
@@ -24,11 +27,15 @@ def test_a_real_engine_is_measured(tiny_model: Path, tmp_path: Path):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "WINNOW_CACHE": str(cache)},
     )
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     speed, (cost,) = plan["calibration"], plan["costs"]
+    assert [one["step_tokens"] for one in plan["trials"]] == [4096, 2048, 1024]
+    (record,) = (cache / "calibrations").iterdir()
+    chosen = {"step_tokens": json.loads(record.read_text())["step_tokens"], **speed}
+    assert chosen in plan["trials"]
     assert speed["num_chunks"] >= 4
     assert speed["seconds"] > 20
     assert speed["num_tokens"] == pytest.approx(

@@ -348,9 +348,9 @@ def test_systemd_words_come_back(tmp_path):
 
 
 def test_a_path_of_two_lines_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be put in a schedule"):
+    with pytest.raises(ConfigError, match="a schedule cannot hold"):
         render_systemd(make_config(), tmp_path / "a\nb.toml", tmp_path)
-    with pytest.raises(ConfigError, match="cannot be put in a schedule"):
+    with pytest.raises(ConfigError, match="a schedule cannot hold"):
         render_cron(make_config(), tmp_path / "n.toml", tmp_path / "a\nb", cron_tz=False)
 
 

@@ -118,7 +118,7 @@ def test_a_cron_of_another_clock_is_refused_unless_it_knows_zones(schedule, mach
     Path("nightly.toml").write_text(CONFIG.replace("Europe/Berlin", "Asia/Tokyo"))
     code, _, err = schedule("--to", "cron", "--install")
     assert code == 2
-    assert "Europe/Berlin, not by time_zone = 'Asia/Tokyo'" in err
+    assert "(Europe/Berlin), not by time_zone = 'Asia/Tokyo'" in err
     assert not machine.exists()
 
     monkeypatch.setenv("CRON_IS", "cronie 1.6.1")

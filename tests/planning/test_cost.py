@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import plan as command
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import ConfigError, CorpusError
-from pipeline.planning.calibration import calibrate, chunks_of, speed_of
+from pipeline.planning.calibration import (
+    Calibration,
+    Trial,
+    calibrate,
+    chunks_of,
+    fastest,
+    speed_of,
+)
 from pipeline.planning.cost import WorkerKind, cost_of, load_plan_config
 from pipeline.planning.estimate import Quantity, Sample
 from pipeline.schema import Window, WindowScore
@@ -192,7 +202,8 @@ def test_plan_follows_the_score_table(winnow, corpus, tiny_model, tmp_path):
 
 def test_calibrate_adds_this_machine(winnow, corpus, tiny_model, monkeypatch):
     speed = speed_of([(0.0, 5), (1.0, 42)])
-    monkeypatch.setattr(command, "_calibrate", lambda *asked: speed)
+    settings = EngineSettings("", "float32", 64, 258, max_num_batched_tokens=4096)
+    monkeypatch.setattr(command, "_calibrate", lambda *asked: [Trial(settings, speed)])
     code, out, err = winnow("plan", corpus, "--model", tiny_model, "--calibrate", "--json")
     assert code == 0, err
     plan = json.loads(out)
@@ -200,6 +211,57 @@ def test_calibrate_adds_this_machine(winnow, corpus, tiny_model, monkeypatch):
     assert (cost["worker"], cost["tokens_per_second"], cost["spread"]) == ("this machine", 42, 1)
     assert cost["hours"] == pytest.approx({"value": 0.5 / 3600, "low": 0, "high": 1 / 3600})
     assert plan["calibration"]["num_chunks"] == 1
+    assert [one["step_tokens"] for one in plan["trials"]] == [4096]
+
+
+def trial(step_tokens: int, tokens_per_second: float, spread: float = 0.02) -> Trial:
+    settings = EngineSettings("", "float32", 64, 258, max_num_batched_tokens=step_tokens)
+    found = {"tokens_per_second": tokens_per_second, "spread": spread}
+    return Trial(settings, Calibration(**found, num_chunks=9, num_tokens=1, seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("trials", "step_tokens"),
+    [
+        ([trial(4096, 100)], 4096),
+        ([trial(4096, 100), trial(2048, 120), trial(1024, 110)], 2048),
+        ([trial(4096, 100), trial(2048, 90), trial(1024, 80)], 4096),
+        # Faster by less than both vary: by chance, for all that is known.
+        ([trial(4096, 100), trial(2048, 103)], 4096),
+        ([trial(4096, 100), trial(2048, 150, spread=1)], 4096),
+    ],
+)
+def test_another_step_has_to_be_faster_than_chance(trials, step_tokens):
+    assert fastest(trials).settings.max_num_batched_tokens == step_tokens
+
+
+def test_every_step_is_measured_and_the_fastest_kept(winnow, corpus, tiny_model, monkeypatch):
+    engine = EngineSettings("", "float32", 64, 258)
+    steps = [replace(engine, max_num_batched_tokens=tokens) for tokens in (4096, 2048, 1024)]
+    closed, kept = list[int](), list[int]()
+
+    class Steady(SteadyEngine):
+        def __init__(self, settings: EngineSettings) -> None:
+            super().__init__(speed=settings.max_num_batched_tokens or 0, step=64)
+
+        def close(self) -> None:
+            closed.append(self.speed)
+
+    def measure(engine: Steady, *asked: object, **options: object) -> Calibration:
+        # The smallest step is the fastest.
+        return trial(0, 1e6 / engine.speed).speed
+
+    monkeypatch.setattr(VllmBackend, "variants", lambda self, settings: steps)
+    monkeypatch.setattr(VllmBackend, "engine", lambda self, settings: Steady(settings))
+    monkeypatch.setattr(
+        VllmBackend, "prefer", lambda self, one: kept.append(one.max_num_batched_tokens)
+    )
+    monkeypatch.setattr(command, "calibrate", measure)
+    code, out, err = winnow("plan", corpus, "--model", tiny_model, "--calibrate")
+    assert code == 0, err
+    assert (closed, kept) == ([4096, 2048, 1024], [1024])
+    (line,) = [one for one in out.splitlines() if one.startswith("step tokens")]
+    assert "1,024, of 4,096 (244 tokens/s" in line
 
 
 def test_what_cannot_be_planned(winnow, corpus, tmp_path):

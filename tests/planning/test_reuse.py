@@ -107,7 +107,7 @@ def test_bytes_counted_otherwise_are_not_taken_over(corpus, tiny_model, tmp_path
         corpus, tmp_path / "second", tiny_model, prefix="none", reuse=store.location
     )
     assert finish(again, manifest, tiny_model) == len(manifest.shards)
-    assert "no rows are reused: scored_bytes None -> exact" in caplog.text
+    assert f"no rows are reused from {store.location}: scored_bytes None -> exact" in caplog.text
 
 
 def test_changed_added_and_removed_files(first, corpus, tiny_model, tmp_path):
@@ -142,9 +142,9 @@ def test_small_files_that_share_a_part_are_told_of(corpus, tiny_model, tmp_path,
     assert second.reuse is not None
     assert second.reuse.shards == {}
     assert second.reuse.reason.startswith(
-        "6 rows are of b.parquet, which changed; 18 rows of unchanged files share a part with those"
+        "6 rows are in files that changed (b.parquet); 18 rows of unchanged files share a part with"
     )
-    assert f"of {first.location} no rows are reused: 6 rows are" in caplog.text
+    assert f"no rows are reused from {first.location}: 6 rows are" in caplog.text
 
 
 def test_why_some_rows_are_not_taken_over(first, corpus, tiny_model, tmp_path):
@@ -156,8 +156,8 @@ def test_why_some_rows_are_not_taken_over(first, corpus, tiny_model, tmp_path):
     kept = sum(shard.num_rows for shard in manifest.shards if shard.id in manifest.reuse.shards)
     assert 0 < kept < manifest.num_rows
     assert manifest.reuse.reason == (
-        f"{manifest.num_rows - kept} rows are not scored there; "
-        "12 rows are of a.parquet and 1 more files, which changed"
+        f"{manifest.num_rows - kept} rows have no scores there; "
+        "12 rows are in files that changed (a.parquet and 1 more files)"
     )
 
 

@@ -12,6 +12,7 @@ from pipeline.reports.distributions import (
     ecdf_of,
     histogram_of,
 )
+from pipeline.statistics.quantile import weighted_quantiles
 from pipeline.statistics.sketches import FINE, bin_values
 from tests.statistics.test_sketches import sketch_of
 
@@ -57,11 +58,12 @@ def test_zeros_count_below_everything_and_have_no_place_on_the_axis():
     assert sum(histogram.documents["all"]) == 2
 
 
-def bands_of(lengths, perplexities):
-    tally = LengthTally(FINE)
+def bands_of(lengths, perplexities, weight="documents", num_bytes=None):
+    tally = LengthTally(FINE, weight)
     tokens = np.array(lengths)
     values = np.array(perplexities, np.float64)
-    tally.add({"num_tokens": tokens}, {"perplexity": bin_values(values, FINE)})
+    rows = {"num_tokens": tokens, "num_bytes": num_bytes}
+    tally.add(rows, {"perplexity": bin_values(values, FINE)})
     return tally.bands()
 
 
@@ -78,6 +80,20 @@ def test_bands_are_quantiles_of_documents_of_about_one_length():
         found = [band.p5, band.p25, band.p50, band.p75, band.p95]
         wanted = np.quantile(inside, [0.05, 0.25, 0.5, 0.75, 0.95])
         assert found == pytest.approx(wanted, rel=1 / FINE)
+
+
+@pytest.mark.parametrize("weight", ["tokens", "bytes"])
+def test_bands_weigh_documents_as_the_report_does(weight):
+    rng = np.random.default_rng(1)
+    lengths, values = rng.integers(1, 300, 400), rng.lognormal(2, 1, 400)
+    size = rng.integers(1, 4000, 400)
+    weights = {"tokens": lengths, "bytes": size}[weight].astype(float)
+    for band in bands_of(lengths, values.tolist(), weight, size):
+        inside = (lengths >= band.low) & (lengths <= band.high)
+        found = [band.p5, band.p25, band.p50, band.p75, band.p95]
+        wanted = weighted_quantiles(values[inside], weights[inside], [0.05, 0.25, 0.5, 0.75, 0.95])
+        assert found == pytest.approx(wanted.tolist(), rel=1e-6)
+        assert band.num_documents == inside.sum()
 
 
 def test_a_document_without_a_token_is_in_no_band():

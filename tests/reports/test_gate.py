@@ -96,7 +96,7 @@ def test_what_comes_of_nothing_is_without_bound():
     assert (change(1.0, 0.0), change(1.0, 0.0, -1)) == (LARGEST, -LARGEST)
     found = check('increase(share(status == "error")) > 5', NOW, baseline=BEFORE)
     assert (found.failed, found.judged) == (True, True)
-    assert 'increase(share(status == "error")) = without bound' in outcome(found)
+    assert 'increase(share(status == "error")) = unbounded' in outcome(found)
 
 
 def test_any_names_the_groups_that_decide():
@@ -242,7 +242,7 @@ def test_psi_is_the_comparisons():
         ("between(5) > 1", 1, "between", None),
         ("between(lnag) > 1", 9, "no column 'lnag'", "did you mean 'lang'?"),
         ("between(tags) > 1", 9, "cannot group by 'tags'", None),
-        ('group(lang, "en", between(lang)) > 1', 19, "between is of all documents", None),
+        ('group(lang, "en", between(lang)) > 1', 19, "between covers all documents", None),
         ('group(lang, "en") > 1', 1, "group takes a column, a value and a figure", None),
         ("group(lang, en, tokens) > 1", 1, "group takes a column", None),
         ('group(lnag, "en", tokens) > 1', 7, "no column 'lnag'", "did you mean 'lang'?"),
@@ -300,7 +300,7 @@ def test_a_report_refuses_what_it_cannot_judge(runs):
     first, second = runs
     with pytest.raises(ConfigError, match="needs a baseline, and none is given"):
         build_report(second, fail_if="increase(tokens) > 5%")
-    with pytest.raises(ConfigError, match="a report makes no comparison"):
+    with pytest.raises(ConfigError, match="a report cannot compute psi"):
         build_report(second, fail_if="psi(perplexity) > 0.1", baseline=first)
     with pytest.raises(ConfigError, match="baseline is given, but no requirement uses it"):
         build_report(second, fail_if="tokens > 5", baseline=first)
@@ -310,4 +310,4 @@ def test_a_report_holds_nothing_against_another_model(runs, tmp_path):
     other = write_run(tmp_path / "other", {"a": [row(10, 20.0, 40)]}, weights="b" * 64)
     found = build_report(runs[1], fail_if="increase(tokens) > 5%", baseline=other, text=False)
     assert not found.requirements[0].judged
-    assert "was scored in another way: weights" in found.requirements[0].reason
+    assert "was scored with another model or settings: weights" in found.requirements[0].reason

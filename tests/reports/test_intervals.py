@@ -107,7 +107,7 @@ def test_a_page_shows_them_and_says_who_has_none_and_how(report):
     found = report.overall.intervals["corpus_perplexity"]
     for text in (to_markdown(report), to_html(report)):
         assert f"{found.low:.1f} to {found.high:.1f}" in text
-        assert "1 of 3 groups have fewer than two documents: no interval" in text
+        assert "1 of 3 groups has fewer than two documents and so no interval" in text
         assert "Poisson bootstrap" in text
     written = json.loads(report.model_dump_json())
     assert written["overall"]["intervals"]["bits_per_byte"]["low"] > 0

@@ -298,7 +298,7 @@ def test_every_page_says_how_idle_the_engines_were_and_what_was_scored_once():
     report = make_report()
     for page in (to_markdown(report), to_html(report)):
         assert "6.2% of the time between their first and last step" in page
-        assert "3 documents are copies that took the score of an equal text" in page
+        assert "3 documents took the score of an equal text" in page
     unknown = report.provenance.model_copy(
         update={"engine_idle_share": None, "num_rows_copied": None}
     )

@@ -143,12 +143,12 @@ def test_several_requirements_are_judged_each_by_its_own():
         ("documents(nll) > 1", 1, "documents takes no argument", None),
         ("mean(status) > 1", 6, "column 'status' is String, not a number", None),
         ('documents > "4"', 13, "a figure is a number", None),
-        ("share(status == 3) > 1", 17, "which cannot be compared this way", None),
-        ('share(num_tokens == "3") > 1', 21, "which cannot be compared this way", None),
-        ("share(flag == 1) > 1", 15, "which cannot be compared this way", None),
-        ('share(tags == "x") > 1', 15, "which cannot be compared this way", None),
+        ("share(status == 3) > 1", 17, "cannot be compared with this value", None),
+        ('share(num_tokens == "3") > 1', 21, "cannot be compared with this value", None),
+        ("share(flag == 1) > 1", 15, "cannot be compared with this value", None),
+        ('share(tags == "x") > 1', 15, "cannot be compared with this value", None),
         ("share(3 < num_tokens) > 1", 7, "begins with a column", None),
-        ("share(num_tokens < nll) > 1", 20, "which cannot be compared this way", None),
+        ("share(num_tokens < nll) > 1", 20, "cannot be compared with this value", None),
     ],
 )
 def test_mistakes_are_pointed_at(source, at, what, hint):

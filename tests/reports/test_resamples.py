@@ -106,7 +106,9 @@ def test_one_document_has_no_interval(tmp_path):
     store = write_run(tmp_path / "one", {"a": [row(9, 20.0, 40, source="web")]})
     [finding] = build_report(store, fail_if="low(bits_per_byte) > 9", text=False).requirements
     assert (finding.failed, finding.judged) == (True, False)
-    assert finding.reason == "too few documents have a score for an interval of bits_per_byte"
+    assert (
+        finding.reason == "too few documents have a score to compute an interval of bits_per_byte"
+    )
     source = "any(source, low(bits_per_byte) > 9)"
     [finding] = build_report(store, fail_if=source, text=False).requirements
     assert "with source = 'web'" in finding.reason

@@ -132,7 +132,7 @@ def test_a_band_where_the_labelled_are_at_both_ends():
     found = separate(rows, "spam")
     assert (found.cut.low, found.cut.high) == (100.0, 199.0)
     assert found.cut.youden_j == 1
-    assert found.verdict.startswith("Nothing separates them")
+    assert found.verdict.startswith("No metric separates labelled documents")
     assert found.cut.command == (
         "winnow filter RUN --min perplexity=100.0 --max perplexity=199.0 --out FILTERED"
     )
@@ -141,7 +141,9 @@ def test_a_band_where_the_labelled_are_at_both_ends():
 def test_nothing_separates_what_is_alike():
     rows = [(source, float(v)) for v in range(1, 40) for source in ("web", "spam")]
     found = separate(rows, "spam")
-    assert found.verdict.startswith("Nothing separates them: the best area, 0.500")
+    assert found.verdict.startswith(
+        "No metric separates labelled documents from the rest: the best area, 0.500"
+    )
     assert found.cut is None
 
 
@@ -173,7 +175,7 @@ def test_labels_that_score_lower_have_a_cut_from_below():
     assert found.together.auc["perplexity"] == 0
     assert found.ranking[0].strength == 1
     assert found.ranking[0].separates
-    assert "scores lower than another in 100% of pairs" in found.verdict
+    assert "scores lower than an unlabelled one in 100% of pairs" in found.verdict
     assert (found.cut.low, found.cut.high, found.cut.perplexity) == (3.0, None, None)
     assert (found.cut.labelled_removed, found.cut.rest_removed) == (1, 0)
     assert found.cut.warning == "it removes 100% of the labelled documents"

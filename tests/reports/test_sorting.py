@@ -52,7 +52,7 @@ def test_a_planted_confound_is_found_and_what_to_type(planted):
     assert best.groups[0].perplexity == pytest.approx(math.exp(own[1].mean()))
     assert best.groups[0].spread == pytest.approx(own[1].std(ddof=1))
     assert found.verdict.startswith(f"{100 * best.share:.0f}% of the differences in log perplexity")
-    assert "are between languages: cut within lang." in found.verdict
+    assert "are between languages: filter within lang." in found.verdict
     words = shlex.split(found.command)
     assert words[:3] == ["winnow", "filter", "my runs/first"]
     assert FilterConfig(run=words[2], percentile=(10, 90), within=words[6])
@@ -91,7 +91,7 @@ def test_many_small_groups_that_differ_are_told_and_no_reason_to_cut():
     found = sorts_by(scores_of(nats, site=site), ["site"])
     assert found.factors[0].matters
     assert found.command is None
-    assert "too few documents each to cut within" in found.verdict
+    assert "too few documents each to filter within" in found.verdict
 
 
 def test_length_is_looked_at_always():
@@ -102,8 +102,8 @@ def test_length_is_looked_at_always():
     nats += 0.5 * (lang == "de")
     found = sorts_by(scores_of(nats, tokens, lang=lang), ["lang"])
     assert [one.name for one in found.factors] == ["length", "lang"]
-    assert "go with the length of documents" in found.verdict
-    assert "cut within lang" in found.verdict
+    assert "are explained by document length" in found.verdict
+    assert "filter within lang" in found.verdict
     assert found.factors[0].groups[0].value == "666 to 1,096 tokens"
 
 
@@ -133,6 +133,34 @@ def test_labels_that_are_all_one_and_scores_that_are():
         assert found.verdict.startswith("There are no two groups")
 
 
+def test_a_name_is_no_pattern():
+    """`src` is one value for all: whoever takes `^src$` for a pattern finds no groups."""
+    nats = np.random.default_rng(8).normal(3, 1, 400)
+    columns = {
+        "src": ["x"] * 400,
+        "^src$": (nats > 3).astype(str),
+        "*": [f"{i % 3}" for i in range(400)],
+    }
+    found = sorts_by(scores_of(nats, **columns), list(columns))
+    shares = {one.name: one.share for one in found.factors}
+    assert shares["^src$"] > 0.4
+    assert shares["src"] is None
+    assert shares["*"] < 0.05
+    assert "--within '^src$'" in found.command
+
+
+def test_a_million_groups():
+    random = np.random.default_rng(9)
+    site = np.arange(2_000_000) // 2
+    nats = random.normal(3, 1, 1_000_000)[site] + random.normal(0, 1, 2_000_000)
+    (best, _) = sorts_by(scores_of(nats, site=site), ["site"]).factors
+    assert best.num_groups == 1_000_000
+    assert best.share == pytest.approx(0.5, abs=0.01)
+    assert best.interval.low < 0.5 < best.interval.high
+    assert len(best.groups) == 50
+    assert not best.can_be_cut_within
+
+
 def test_nothing_scored():
     frame = pl.DataFrame(
         {"nll": [None], "num_tokens": [0], "lang": ["en"]}, schema_overrides={"nll": pl.Float64}
@@ -151,6 +179,12 @@ def test_nothing_scored():
         ("모든 인간은 태어날 때부터 자유로우며", "Hangul"),
         ("सभी मनुष्यों को गौरव और अधिकारों", "Devanagari"),
         ("มนุษย์ทั้งหลายเกิดมามีอิสระ", "Thai"),
+        ("Hello, мир и люди всей земли", "Cyrillic"),
+        ("GREEK: Όλοι οι άνθρωποι", "Greek"),  # noqa: RUF001
+        ("人" * 9 + "の", "Kana"),
+        ("人" * 19 + "の", "Han"),
+        ("1a" + "2345678 " * 9, "Latin"),
+        ("a" * 251 + "я" * 900, "Latin"),
         ("1234 !? 567", "no letters"),
         ("", "no letters"),
     ],
@@ -188,5 +222,5 @@ def test_a_script_is_guessed_of_a_sample_where_no_column_says_it(unlabelled):
     assert "guessed from the letters of a sample of 800 documents" in report.sorts_by.verdict
     for shown in (to_markdown(report), to_html(report)):
         assert "What this score sorts by" in shown
-        assert "script, guessed of 800" in shown
+        assert "script, guessed for 800" in shown
     assert {one.name for one in build_report(unlabelled, text=False).sorts_by.factors} == {"length"}

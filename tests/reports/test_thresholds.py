@@ -30,6 +30,15 @@ def test_every_cut_keeps_what_a_filter_would(values):
         assert cuts[-1] == max(values)
 
 
+def test_cuts_are_spread_evenly_over_what_documents_weigh():
+    """The k-th document has k tokens: half of all tokens are in the last 30% of the documents."""
+    values = np.linspace(1, 2, 20_000)
+    curve = threshold_curve(sketch_of(values.tolist(), 1 << 20), "tokens")
+    shares = [one.tokens_kept / (one.tokens_kept + one.tokens_above) for one in curve]
+    assert shares == pytest.approx([i / 100 for i in range(1, 101)], abs=0.002)
+    assert curve[49].documents_kept == pytest.approx(20_000 * 0.5**0.5, rel=0.01)
+
+
 def test_cuts_are_spread_evenly_over_documents():
     values = np.random.default_rng(0).lognormal(2.7, 0.5, 20_000)
     curve = threshold_curve(sketch_of(values.tolist(), 4096))

@@ -117,7 +117,7 @@ def test_the_token_at_home_is_not_sent_unasked(token):
 
 
 def test_rays_token_file_is_made_private(token):
-    assert "it is private now" in (keep_token_private() or "")
+    assert "the file is private now" in (keep_token_private() or "")
     assert token.stat().st_mode & 0o777 == 0o600
     assert keep_token_private() is None
 

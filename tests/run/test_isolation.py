@@ -53,7 +53,7 @@ def test_a_shard_in_which_everything_kills_is_given_up():
     found, deaths = search(500, set(range(500)), "no kernel")
     assert found.is_hopeless
     assert deaths == FUTILE_DEATHS
-    assert found.verdict() == f"{FUTILE_DEATHS} engines died and none of it was scored: no kernel"
+    assert found.verdict() == f"{FUTILE_DEATHS} engines died without scoring a document: no kernel"
 
 
 def test_of_many_deadly_documents_every_sound_one_is_told_apart():

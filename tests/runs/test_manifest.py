@@ -190,13 +190,14 @@ def test_equal_values_have_no_differences():
         ({"limit": 5}, {}, "limit 5 -> None"),
         ({}, {"limit": 5}, "limit None -> 5"),
         ({"carry": ["a", "b"]}, {"carry": []}, "carry a,b -> (none)"),
+        ({"carry": ["a", "b"]}, {"carry": ["a,b"]}, 'carry a,b -> "a,b"'),
         (
             {"weights": DIGEST},
             {"weights": DIGEST[::-1]},
             "weights 0123456789ab… -> fedcba987654…",
         ),
     ],
-    ids=["text", "from none", "gone", "new", "lists", "digests"],
+    ids=["text", "from none", "gone", "new", "lists", "commas", "digests"],
 )
 def test_a_difference_reads_was_to_is(old, new, expected):
     assert differences(old, new) == [expected]

@@ -55,6 +55,16 @@ def test_rules_see_the_largest_number_and_users_the_column_as_it_is_written(run)
     assert read_scores(run.location).collect()["word_perplexity"].null_count() == 4
 
 
+def test_a_part_without_one_is_read_as_it_is(tmp_path):
+    """No column but the metric's own is looked at; one part that has it is enough for all."""
+    plain = write_run(tmp_path / "plain", {"a": [words(8.0, 4), unscored()]})
+    mixed = write_run(tmp_path / "mixed", {"a": [words(8.0, 4)], "b": [words(HUGER, 1)]})
+    for run, reads in ((plain, False), (mixed, True)):
+        assert ("nll" in scan(run).select("word_perplexity").explain()) is reads
+    found = scan(mixed).collect()["word_perplexity"].to_list()
+    assert found == [pytest.approx(math.exp(2)), LARGEST]
+
+
 @pytest.mark.parametrize("name", RATIOS)
 @pytest.mark.parametrize("nll", [0.0, 1.5, 700.0, 709.7, 709.8, 1e6])
 def test_a_ratio_is_what_the_fold_makes_of_the_same_sums(name, nll):

@@ -309,7 +309,7 @@ def test_a_row_too_few(part, store):
 
 def test_a_column_too_few(part, store):
     rewrite(part, lambda table: table.drop_columns("source"))
-    damaged(part, store, "its columns are not those of the run")
+    damaged(part, store, "its columns differ from those in the manifest")
 
 
 def test_a_footer_that_does_not_add_up_to_the_runs(part, store):

@@ -317,7 +317,7 @@ def test_a_run_that_is_not_planned_yet(winnow, finished, tmp_path, monkeypatch):
     code, out, err = winnow("status", store.location, "--watch")
     assert code == 1
     first, second = err.splitlines()[:2]
-    assert first == f"{store.location}: no run yet; waiting for winnow score to start it"
+    assert first == f"{store.location}: there is no run yet; waiting for winnow score to start one"
     assert f"is not planned yet; waiting for process {os.getpid()} on " in second
     assert "stopped" in out
 

@@ -133,7 +133,9 @@ def test_a_cluster_that_is_starting_is_waited_for(dashboard, faults):
 def test_it_is_waited_for_only_so_long(dashboard):
     dashboard.faults = {"POST /api/jobs/": [NO_AGENT] * 1000}
     cluster = Cluster(dashboard.address, wait_seconds=0.5)
-    with pytest.raises(UsageError, match=r"no Ray dashboard is ready at .*: it has no agent yet"):
+    with pytest.raises(
+        UsageError, match=r"no Ray dashboard is ready at .*: the dashboard has no job agent yet"
+    ):
         cluster.submit(NIGHT)
     assert dashboard.requests.count("POST /api/jobs/") > 1
     assert not dashboard.jobs

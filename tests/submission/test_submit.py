@@ -82,7 +82,7 @@ def test_settings_of_this_machine_do_not_count(submit, monkeypatch):
     assert code == 2
     assert "model is not set" in err
     code, _, err = submit(*NOWHERE, "--", *SCORE)
-    assert "WINNOW_SCORE_MODEL is not sent to the cluster" in err
+    assert "not sent to the cluster: WINNOW_SCORE_MODEL" in err
     assert REACHED in err
 
 

@@ -1,6 +1,8 @@
 """Runs to explore, a server of `winnow explore` in a process of its own, and a browser for it."""
 
 import contextlib
+import http.client
+import json
 import os
 import random
 import shutil
@@ -9,7 +11,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,6 +81,25 @@ class Explored(NamedTuple):
     def path(self) -> str:
         return "/" + self.address.split("/", 3)[3]
 
+    def ask(self, name: str, **words: str | int) -> dict[str, Any]:
+        """What the server answers to a page's question."""
+        return self._answer("GET", f"api/{name}?{urlencode(words)}")
+
+    def tell(self, name: str, **words: str | int) -> dict[str, Any]:
+        """The same of what changes something."""
+        return self._answer(
+            "POST", f"api/{name}", json.dumps({k: f"{v}" for k, v in words.items()})
+        )
+
+    def _answer(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        with contextlib.closing(connection):
+            connection.request(method, self.path + path, body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            told: dict[str, Any] = json.loads(answer.read())
+            assert answer.status == 200, told
+            return told
+
     def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
         """Its exit code, and what it said on stderr."""
         self.process.send_signal(number)
@@ -85,19 +107,28 @@ class Explored(NamedTuple):
         return self.process.returncode, said
 
 
-@contextlib.contextmanager
-def exploring(run: str | Path, *options: str) -> Iterator[Explored]:
-    """`winnow explore` of a run, until the block ends."""
+def begin_exploring(
+    run: str | Path, *options: str, module: str = "jobs.cli", **variables: str
+) -> subprocess.Popen[str]:
+    """`winnow explore` of a run, whatever comes of it."""
     hidden = ("WINNOW_", "SSH_", "DISPLAY", "WAYLAND")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", "explore", str(run), *options],
+    return subprocess.Popen(
+        [sys.executable, "-m", module, "explore", str(run), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=kept,
+        env=kept | variables,
     )
+
+
+@contextlib.contextmanager
+def exploring(
+    run: str | Path, *options: str, module: str = "jobs.cli", **variables: str
+) -> Iterator[Explored]:
+    """`winnow explore` of a run, until the block ends."""
+    process = begin_exploring(run, *options, module=module, **variables)
     assert process.stdout is not None
     try:
         address = process.stdout.readline().strip()

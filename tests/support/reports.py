@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pipeline.reports.cuts import Cut, Removed
+from pipeline.reports.best_cut import Cut, Removed
 from pipeline.reports.distributions import Ecdf, Histogram, LengthBand
 from pipeline.reports.duplicates import Cluster, Duplicates
 from pipeline.reports.excerpts import Example

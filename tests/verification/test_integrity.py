@@ -55,7 +55,7 @@ def test_a_part_is_missing(store):
 def test_a_part_too_many(store):
     target = Path(store.root.full(store.part_name(999)))
     target.write_bytes(first_part(store).read_bytes())
-    assert "1 are not of this run" in failed(store)["parts"]
+    assert "1 do not belong to the run" in failed(store)["parts"]
 
 
 def test_a_flipped_bit_in_a_page(store):
@@ -115,7 +115,7 @@ def test_totals_that_do_not_add_up(store):
 
 def test_a_corpus_is_trusted_where_size_footer_and_time_agree(store):
     said = "the texts of 2 files are those that were scored: "
-    trusted = "2 trusted by size, footer and time, 0 compared by text"
+    trusted = "2 trusted by size, footer and time, 0 by comparing texts"
     assert verdicts(store)["corpus"] == (True, said + trusted)
 
 
@@ -128,7 +128,7 @@ def test_the_same_texts_in_another_file_pass(store, tmp_path, change, facts):
     change(tmp_path / "corpus" / "1.parquet")
     passed, detail = verdicts(store)["corpus"]
     assert passed
-    assert detail.endswith(f"1 compared by text (1.parquet has another {facts})")
+    assert detail.endswith(f"1 by comparing texts (1.parquet has another {facts})")
 
 
 def test_other_row_groups_with_the_same_texts_pass(store, tmp_path):
@@ -143,8 +143,8 @@ def test_a_run_planned_without_digests_is_compared(store):
     store.write_manifest(manifest.model_copy(update={"files": files}))
     passed, detail = verdicts(store)["corpus"]
     assert passed
-    assert "0 trusted by size, footer and time, 2 compared by text" in detail
-    assert "0.parquet has no footer to compare with" in detail
+    assert "0 trusted by size, footer and time, 2 by comparing texts" in detail
+    assert "0.parquet has no recorded footer" in detail
 
 
 def test_another_text_is_named_by_file_and_row(tiny_model, tmp_path):

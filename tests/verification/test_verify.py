@@ -16,7 +16,7 @@ from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.errors import CorpusError, ModelError, RunError
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
-from pipeline.verification.truth import relative_error, sample_documents
+from pipeline.verification.rescoring import relative_error, sample_documents
 from pipeline.verification.verify import read_verification, verify_run
 from tests.support.runs import make_run
 

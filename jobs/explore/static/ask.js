@@ -3,15 +3,12 @@
 
 /** @typedef {Record<string, string | number | null>} Words */
 
-/**
- * @param {string} name @param {Words} words @param {AbortSignal} [signal]
- * @returns {Promise<Response>}
- */
-async function answerTo(name, words, signal) {
-  const query = new URLSearchParams();
-  for (const [key, value] of Object.entries(words)) if (value !== null) query.set(key, `${value}`);
-  return answered(`api/${name}?${query}`, { signal: signal ?? null });
-}
+/** As texts; what is null is left out. @param {Words} words */
+const said = (words) =>
+  Object.entries(words).flatMap(([key, value]) => (value === null ? [] : [[key, `${value}`]]));
+
+/** Where a question is answered. @param {string} name @param {Words} words */
+export const addressOf = (name, words) => `api/${name}?${new URLSearchParams(said(words))}`;
 
 /** @param {string} address @param {RequestInit} request @returns {Promise<Response>} */
 async function answered(address, request) {
@@ -21,29 +18,29 @@ async function answered(address, request) {
     response = await fetch(address, request);
   } catch (error) {
     if (request.signal?.aborted) throw error;
-    throw new Error("winnow explore does not answer: was it ended?");
+    throw new Error("winnow explore does not answer: was it stopped?");
   }
   if (!response.ok) {
-    const said = await response.json().catch(() => ({ error: `it answers ${response.status}`, hint: null }));
-    throw new Error(said.hint ? `${said.error} (${said.hint})` : said.error);
+    const why = await response.json().catch(() => ({ error: `winnow explore answered with status ${response.status}`, hint: null }));
+    throw new Error(why.hint ? `${why.error} (${why.hint})` : why.error);
   }
   return response;
 }
 
 /** @param {string} name @param {Words} [words] @param {AbortSignal} [signal] @returns {Promise<any>} */
 export async function ask(name, words = {}, signal) {
-  return (await answerTo(name, words, signal)).json();
+  return (await answered(addressOf(name, words), { signal: signal ?? null })).json();
 }
 
 /** @param {string} name @param {Words} words @param {AbortSignal} [signal] */
 export async function askBytes(name, words, signal) {
-  return (await answerTo(name, words, signal)).arrayBuffer();
+  return (await answered(addressOf(name, words), { signal: signal ?? null })).arrayBuffer();
 }
 
 /** Have something saved. @param {string} name @param {Words} words @returns {Promise<any>} */
 export async function tell(name, words) {
-  const said = Object.entries(words).filter(([, value]) => value !== null).map(([key, value]) => [key, `${value}`]);
-  const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(Object.fromEntries(said)) };
+  const body = JSON.stringify(Object.fromEntries(said(words)));
+  const request = { method: "POST", headers: { "content-type": "application/json" }, body };
   return (await answered(`api/${name}`, request)).json();
 }
 

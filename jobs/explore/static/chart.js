@@ -1,15 +1,16 @@
 // @ts-check
 // The bars, and the two handles over them.
 //
-// Owns drawing on a canvas and what pointer and keys do to a handle. Every document stays as a pale
-// bar behind what is kept. What a band means is the caller's: it gives one for each group.
+// Owns drawing on a canvas. Every document stays as a pale bar behind what is kept. What a band means
+// is the caller's: it gives one for each group.
 
-import { figure, about } from "./numbers.js";
 import { make } from "./dom.js";
+import { makeHandle, moveHandle } from "./handle.js";
+import { figure, about } from "./numbers.js";
+import { ends } from "./view.js";
 
 /** @typedef {import("./bins.js").Distribution} Distribution */
 /** @typedef {import("./bins.js").Band} Band */
-/** @typedef {"low" | "high"} Side */
 
 const HEIGHT = 260;
 const BELOW = 22;
@@ -18,7 +19,6 @@ const NARROW = 520;
 const MOST_BARS = 220;
 const COLOURS = 10;
 const PALE = 0.22;
-const STEP = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
 
 /** Colours of the theme, read once: asking for one makes the browser lay out the page. */
 /** @type {Map<string, string>} */
@@ -108,14 +108,16 @@ export function penOf(canvas, width, height) {
 
 /** The bars of all groups with an axis, and a handle at each end of the band. */
 export class Chart {
-  /**
-   * @param {HTMLElement} holder
-   * @param {(side: Side, place: number) => void} moved a handle is now at a place from 0 to 1
-   * @param {(side: Side, steps: number) => void} nudged by the keyboard
-   */
-  constructor(holder, moved, nudged) {
+  /** @param {HTMLElement} holder @param {import("./handle.js").Moves} moves */
+  constructor(holder, moves) {
     this.canvas = make("canvas", { role: "img" });
-    this.handles = { low: this.#handle("low", moved, nudged), high: this.#handle("high", moved, nudged) };
+    const placeOf = (/** @type {PointerEvent} */ event) =>
+      (event.clientX - holder.getBoundingClientRect().left - LEFT) / (this.width ?? 1);
+    this.handles = {
+      low: makeHandle("low", "Lower end", placeOf, moves),
+      high: makeHandle("high", "Upper end", placeOf, moves),
+    };
+    for (const side of ends) this.handles[side].id = `handle-${side}`;
     holder.replaceChildren(this.canvas, this.handles.low, this.handles.high);
     this.holder = holder;
     /** @type {Distribution | null} */
@@ -124,6 +126,7 @@ export class Chart {
     /** @type {Band[]} */
     this.bands = [];
     this.places = { low: 0, high: 1 };
+    this.said = { low: "", high: "" };
     new ResizeObserver(() => this.#resized()).observe(holder);
     dark.addEventListener("change", () => this.#resized());
   }
@@ -145,11 +148,7 @@ export class Chart {
   cut(bands, places, said) {
     this.bands = bands;
     this.places = places;
-    for (const side of /** @type {Side[]} */ (["low", "high"])) {
-      const handle = this.handles[side];
-      handle.setAttribute("aria-valuenow", `${Math.round(places[side] * 1000)}`);
-      handle.setAttribute("aria-valuetext", said[side]);
-    }
+    this.said = said;
     this.#draw();
   }
 
@@ -173,9 +172,8 @@ export class Chart {
     const groups = shape.groups.map((_, i) => i);
     const gap = width < NARROW || (width * bars.perBar) / shape.span < 3 ? 0 : 1;
     drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top ?? 1, groups, gap });
-    for (const side of /** @type {Side[]} */ (["low", "high"])) {
-      const x = LEFT + this.places[side] * width;
-      this.handles[side].style.transform = `translateX(${x}px)`;
+    for (const side of ends) {
+      moveHandle(this.handles[side], this.places[side], LEFT + this.places[side] * width, this.said[side]);
     }
   }
 
@@ -210,43 +208,6 @@ export class Chart {
       pen.fillText(text, Math.max(half - LEFT, x), HEIGHT + 18);
     }
     pen.stroke();
-  }
-
-  /**
-   * @param {Side} side
-   * @param {(side: Side, place: number) => void} moved @param {(side: Side, steps: number) => void} nudged
-   */
-  #handle(side, moved, nudged) {
-    const handle = make("div", {
-      class: `handle ${side}`,
-      id: `handle-${side}`,
-      role: "slider",
-      tabindex: 0,
-      "aria-label": side === "low" ? "Lower end" : "Upper end",
-      "aria-orientation": "horizontal",
-      "aria-valuemin": 0,
-      "aria-valuemax": 1000,
-    });
-    handle.addEventListener("pointerdown", (event) => {
-      handle.setPointerCapture(event.pointerId);
-      handle.focus();
-      event.preventDefault();
-    });
-    handle.addEventListener("pointermove", (event) => {
-      if (!handle.hasPointerCapture(event.pointerId)) return;
-      const { left } = this.holder.getBoundingClientRect();
-      const place = (event.clientX - left - LEFT) / (this.width ?? 1);
-      moved(side, Math.min(1, Math.max(0, place)));
-    });
-    handle.addEventListener("keydown", (event) => {
-      if (event.key === "Home") moved(side, 0);
-      else if (event.key === "End") moved(side, 1);
-      else if (event.key in STEP) {
-        nudged(side, STEP[/** @type {keyof typeof STEP} */ (event.key)] * (event.shiftKey ? 10 : 1));
-      } else return;
-      event.preventDefault();
-    });
-    return handle;
   }
 }
 

@@ -39,6 +39,10 @@ export const inputOf = (id) => /** @type {HTMLInputElement} */ (byId(id));
 /** @param {string} id */
 export const dialogOf = (id) => /** @type {HTMLDialogElement} */ (byId(id));
 
+/** A text, or why there is none. @param {string | null} text @param {string | null} missing @param {Record<string, string | number>} [attributes] */
+export const textOf = (text, missing, attributes = {}) =>
+  (text === null ? make("p", { class: "note" }, missing ?? "no text") : make("pre", attributes, text));
+
 const LONGEST = 60;
 
 /**

@@ -2,7 +2,7 @@
 // Documents on both sides of the cut, to be read with the keyboard.
 
 import { ask, tell } from "./ask.js";
-import { byId, dialogOf, make } from "./dom.js";
+import { byId, dialogOf, make, textOf } from "./dom.js";
 import { exactly, figure } from "./numbers.js";
 import { showSurprise } from "./surprise.js";
 
@@ -27,8 +27,8 @@ export function showExamples(found, place, metric, isOpen) {
   const [kept, removed] = TITLES[place];
   const first = isOpen && place !== "random" ? OPEN[place] : kept;
   byId("examples").replaceChildren(
-    side(first, found.kept, metric, "None is kept."),
-    side(removed, found.removed, metric, "None is removed here."),
+    side(first, found.kept, metric, "No document is kept."),
+    side(removed, found.removed, metric, "No document is removed here."),
   );
 }
 
@@ -44,8 +44,8 @@ function item(one, metric) {
   const button = make("button", { type: "button", class: "open", "data-at": one.at }, value, ` ${metric}`);
   button.addEventListener("click", () => openDocument(one.at, button));
   const about = [one.group, `${exactly(one.num_tokens)} tokens`, one.doc_id, `${one.file}, row ${exactly(one.row)}`];
-  const text = one.excerpt === null ? make("p", { class: "note" }, one.missing ?? "no text")
-    : make("pre", {}, one.excerpt, one.is_whole ? null : make("span", { class: "soft" }, " …"));
+  const text = textOf(one.excerpt, one.missing);
+  if (one.excerpt !== null && !one.is_whole) text.append(make("span", { class: "soft" }, " …"));
   const said = [["good", "g"], ["bad", "b"]].map(([name, key]) =>
     make("button", { type: "button", class: "said", tabindex: -1, "data-said": name, title: `key ${key}`, "aria-pressed": `${one.judged === name}` }, name));
   return make("li", { "data-at": one.at }, button, ...said, make("p", { class: "soft" }, about.filter((word) => word).join(" · ")), text);
@@ -87,8 +87,7 @@ async function openDocument(at, from) {
   try {
     const found = await ask("document", { at });
     byId("document-title").textContent = `${found.file}, row ${exactly(found.row)}`;
-    const text = found.text === null ? make("p", { class: "note" }, found.missing ?? "no text")
-      : make("pre", { class: "whole", tabindex: 0, "aria-label": "The text" }, found.text);
+    const text = textOf(found.text, found.missing, { class: "whole", tabindex: 0, "aria-label": "The text" });
     const scores = Object.entries(found.scores).filter(([, value]) => value !== null);
     const rows = scores.map(([name, value]) =>
       make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, typeof value === "number" ? figure(value) : value)));

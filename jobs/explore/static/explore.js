@@ -5,19 +5,19 @@
 // is exact, and documents, when the hand has rested.
 
 import { Latest, ask, askBytes } from "./ask.js";
+import { convert, dragEnd, givenTo, nudgeEnd, openAll, placeOf, saidOf, showEnds, typeEnd, valuesOf } from "./bands.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
 import { byId, fill, inputOf, make, selectOf } from "./dom.js";
 import { showExamples } from "./examples.js";
-import { Groups, showCards, showLegend } from "./groups.js";
+import { Groups, showFigures, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
 import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
 import { exactly, typed } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
-import { ends, readAddress, remember, same, state } from "./view.js";
+import { ends, ownWords, readAddress, remember, same, state } from "./view.js";
 
-/** @typedef {import("./bins.js").Band} Band */
 /** @typedef {import("./bins.js").Sizes} Sizes */
 /** @typedef {import("./view.js").Side} Side */
 /** @typedef {import("./view.js").Unit} Unit */
@@ -36,7 +36,7 @@ let table = null;
 const counting = new Latest(RESTED);
 const reading = new Latest(RESTED);
 const sorting = new Latest(4 * RESTED);
-const chart = new Chart(byId("chart"), (side, place) => drag(side, place), (side, steps) => nudge(side, steps));
+const fields = { low: inputOf("low"), high: inputOf("high") };
 
 /** @param {Error | null} error */
 const complain = (error) =>
@@ -44,53 +44,33 @@ const complain = (error) =>
 
 /** The question's words for a distribution; columns are named by their places. */
 const about = () => ({
-  metric: run.metrics.findIndex((/** @type {any} */ one) => one.name === state.metric),
+  metric: run.metrics.indexOf(state.metric),
   by: state.by === "" ? null : run.columns.indexOf(state.by),
 });
 const narrow = () => ({ where: state.where || null });
-const asked = () => ({ ...about(), ...narrow(), unit: state.unit, ...state.band });
+const asked = () => ({ ...about(), ...narrow(), unit: state.unit, ...state.band, own: ownWords() });
 
-/** The values at the ends, for one group or all. @param {number | null} group @returns {Band} */
-function bandOf(group) {
-  if (!base || state.unit === "value") return state.band;
-  const own = state.unit === "within" && group !== null ? base.groups[group] : base.whole;
-  const at = (/** @type {number | null} */ end) => (end === null || !own.bins.length ? null : own.valueAt(end));
-  return { low: at(state.band.low), high: at(state.band.high) };
-}
-
-/** A handle was moved. @param {Side} side @param {number} place from 0 to 1 */
-function drag(side, place) {
-  if (!shape) return;
-  const isOpen = side === "low" ? place <= 0 : place >= 1;
-  setEnd(side, isOpen ? null : endOf(shape.valueOf(place)));
-}
-
-/** The keyboard moves a handle: by bins, or by percents. @param {Side} side @param {number} steps */
-function nudge(side, steps) {
-  if (!shape) return;
-  if (state.unit === "value") {
-    drag(side, Math.min(1, Math.max(0, chart.places[side] + steps / shape.span)));
-    return;
-  }
-  const percent = Number(((state.band[side] ?? (side === "low" ? 0 : 100)) + steps).toFixed(1));
-  setEnd(side, percent <= 0 && side === "low" ? null : percent >= 100 && side === "high" ? null : percent);
-}
-
-/** A value in the unit of the cut: so few digits that a person would type them. @param {number} value */
-function endOf(value) {
-  if (!base) return null;
-  // What is shown is what is counted and exported.
-  if (state.unit === "value") return Number(value.toPrecision(base.scale.kind === "log" ? 4 : 6));
-  return Number(base.whole.percentOf(value).toFixed(1));
-}
-
-/** Ends do not cross. @param {Side} side @param {number | null} end */
-function setEnd(side, end) {
-  const other = state.band[side === "low" ? "high" : "low"];
-  const crossed = end !== null && other !== null && (side === "low" ? end > other : end < other);
-  state.band = { ...state.band, [side]: crossed ? other : end };
+/**
+ * Ends are moved, of all documents or of a group; then what follows.
+ * @param {(shape: Distribution, base: Distribution) => void} move
+ */
+function moved(move) {
+  if (!shape || !base) return;
+  move(shape, base);
   changed();
 }
+
+/** @type {import("./groups.js").Moves} */
+const moves = {
+  drag: (side, place, group) => moved((shape, base) => dragEnd(shape, base, side, place, group)),
+  nudge: (side, steps, group) => moved((shape, base) => nudgeEnd(shape, base, side, steps, group)),
+  type: (side, fields, group) => type(side, fields, group),
+  follow: (group) => { state.own.delete(group); changed(); },
+};
+const chart = new Chart(byId("chart"), {
+  drag: (side, place) => moved((shape, base) => dragEnd(shape, base, side, place, null)),
+  nudge: (side, steps) => moved((shape, base) => nudgeEnd(shape, base, side, steps, null)),
+});
 
 /** Handles, figures and the table follow from the bins; then the server is asked. */
 function changed() {
@@ -103,52 +83,39 @@ function changed() {
 
 function showBand() {
   if (!shape || !base) return;
-  const whole = bandOf(null);
-  const bands = shape.groups.map((_, i) => bandOf(i));
-  const places = {
-    low: whole.low === null ? 0 : shape.placeOf(whole.low),
-    high: whole.high === null ? 1 : shape.placeOf(whole.high),
-  };
-  const unit = state.unit === "value" ? state.metric : "percent";
-  const said = (/** @type {number | null} */ end) => (end === null ? "open" : `${end} ${unit}`);
-  chart.cut(bands, places, { low: said(state.band.low), high: said(state.band.high) });
-  for (const side of ends) {
-    const input = inputOf(side);
-    if (document.activeElement !== input) input.value = state.band[side] === null ? "" : `${state.band[side]}`;
-    input.removeAttribute("aria-invalid");
-  }
+  const whole = valuesOf(base, null);
+  const bands = shape.groups.map((_, i) => valuesOf(/** @type {Distribution} */ (base), i));
+  const places = { low: placeOf(shape, "low", whole.low), high: placeOf(shape, "high", whole.high) };
+  chart.cut(bands, places, { low: saidOf(state.band.low), high: saidOf(state.band.high) });
+  showEnds(fields, state.band);
   byId("same").textContent = same(base, whole);
   const all = base.groups;
   const groups = shape.groups.map((group, i) => ({ before: all[i].all, after: group.kept(bands[i]) }));
   const sum = /** @type {Sizes} */ ([0, 1, 2].map((i) => groups.reduce((all, one) => all + one.after[i], 0)));
-  figures({ before: base.whole.all, after: sum }, groups, false);
-  byId("exactly").textContent = "About, from the bins; counting exactly …";
+  showFigures({ before: base.whole.all, after: sum }, groups, table, false);
+  byId("exactly").textContent = "Estimated from the bins; counting exactly …";
   table?.draw(bands, state.size);
-}
-
-/** @param {import("./groups.js").Kept} whole @param {import("./groups.js").Kept[]} groups @param {boolean} isExact */
-function figures(whole, groups, isExact) {
-  showCards(whole, isExact);
-  table?.fill(groups, whole, isExact);
 }
 
 /** @param {AbortSignal} signal */
 async function count(signal) {
   remember(); // not at every move: browsers take only so many
-  const found = await ask("count", asked(), signal);
+  const words = asked();
+  const found = await ask("count", words, signal);
   const sizes = (/** @type {any} */ one) => /** @type {Sizes} */ ([one.documents, one.tokens, one.bytes]);
   complain(null);
-  figures(
-    { before: sizes(found.before), after: sizes(found.after) },
-    found.groups.map((/** @type {Sizes[]} */ [before, after]) => ({ before, after })), true);
+  const groups = found.groups.map((/** @type {Sizes[]} */ [before, after]) => ({ before, after }));
+  showFigures({ before: sizes(found.before), after: sizes(found.after) }, groups, table, true);
   const unscored = /** @type {number[]} */ (Object.values(found.unscored)).reduce((a, b) => a + b, 0);
   byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
-  showRule(found);
+  showRule(found, words);
   showStanding();
 }
 
 function read() {
-  const isOpen = state.place !== "random" && state.band[state.place] === null;
+  const { place } = state;
+  const shown = state.group === "" ? (shape?.groups.keys() ?? []) : [Number(state.group)];
+  const isOpen = place !== "random" && [...shown].every((group) => givenTo(group)[place] === null);
   const words = { ...asked(), place: state.place, seed: state.seed, group: state.group || null };
   byId("draw").hidden = state.place !== "random";
   reading.later(async (signal) => {
@@ -169,8 +136,7 @@ async function reshape() {
   chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`);
   showLegend(shape);
   complain(null);
-  table = state.by === "" ? null : new Groups(shape, state.by);
-  if (!table) byId("groups").replaceChildren();
+  makeTable();
   const choices = shape.names.map((name, i) => /** @type {[string, string]} */ ([`${i}`, name]));
   sorting.later(async (signal) => {
     byId("sorts").textContent = (await ask("sorts", { by: about().by }, signal)).said;
@@ -180,12 +146,16 @@ async function reshape() {
   changed();
 }
 
+function makeTable() {
+  table = state.by === "" || !shape ? null : new Groups(shape, state.by, state.unit === "each" ? moves : null);
+  if (!table) byId("groups").replaceChildren();
+}
+
 function restore() {
   readAddress(run);
-  const names = run.metrics.map((/** @type {any} */ one) => one.name);
-  const metrics = names.map((/** @type {string} */ name) => [name, name]);
-  fill(selectOf("metric"), metrics, state.metric);
-  fill(selectOf("by"), [["", "none"], ...run.columns.map((/** @type {string} */ name) => [name, name])], state.by);
+  const choices = (/** @type {string[]} */ names) => names.map((name) => /** @type {[string, string]} */ ([name, name]));
+  fill(selectOf("metric"), choices(run.metrics), state.metric);
+  fill(selectOf("by"), [["", "none"], ...choices(run.columns)], state.by);
   inputOf("where").value = state.where;
   selectOf("unit").value = state.unit;
   selectOf("size").value = `${state.size}`;
@@ -198,35 +168,31 @@ function choosePlace(place) {
   for (const input of byId("places").querySelectorAll("input")) input.checked = input.value === place;
 }
 
-/** Ends that a person typed; crossed ones sort themselves. @param {Side} side */
-function type(side) {
+/** @param {Side} side @param {Record<Side, HTMLInputElement>} typedIn @param {number | null} group null for all */
+function type(side, typedIn, group) {
   try {
-    state.band[side] = typed(inputOf(side).value);
+    typeEnd(side, typed(typedIn[side].value), group);
   } catch (error) {
-    inputOf(side).setAttribute("aria-invalid", "true");
+    typedIn[side].setAttribute("aria-invalid", "true");
     complain(/** @type {Error} */ (error));
     return;
   }
   complain(null);
-  const { low, high } = state.band;
-  if (low !== null && high !== null && low > high) state.band = { low: high, high: low };
+  const band = givenTo(group);
+  for (const one of ends) typedIn[one].value = `${band[one] ?? ""}`;
   changed();
-  for (const one of ends) inputOf(one).value = state.band[one] === null ? "" : `${state.band[one]}`;
 }
 
 /** Keep the cut where it is in the new unit. @param {Unit} unit */
 function chooseUnit(unit) {
-  if (unit === "within" && state.by === "") {
+  if (!shape || !base) return;
+  if ((unit === "within" || unit === "each") && state.by === "") {
     selectOf("unit").value = state.unit;
     complain(new Error("Choose a column of groups first."));
     return;
   }
-  const values = bandOf(null);
-  state.unit = unit;
-  for (const side of ends) {
-    const value = values[side];
-    if (value !== null) state.band[side] = endOf(value);
-  }
+  convert(unit, shape, base);
+  makeTable();
   changed();
 }
 
@@ -241,12 +207,13 @@ function listen() {
     selectOf(id).addEventListener("change", () => then(selectOf(id).value));
   chosen("metric", (value) => {
     state.metric = value;
-    if (state.unit === "value") state.band = { low: null, high: null };
+    if (state.unit === "value" || state.unit === "each") openAll();
     reshape().catch(complain);
   });
   chosen("by", (value) => {
     state.by = value;
-    if (value === "" && state.unit === "within") state.unit = "percentile";
+    state.own.clear();
+    if (value === "") state.unit = state.unit === "within" ? "percentile" : state.unit === "each" ? "value" : state.unit;
     selectOf("unit").value = state.unit;
     reshape().catch(complain);
   });
@@ -262,8 +229,8 @@ function listen() {
     state.where = inputOf("where").value.trim();
     reshape().catch(complain);
   });
-  for (const side of ends) inputOf(side).addEventListener("change", () => type(side));
-  byId("reset").addEventListener("click", () => { state.band = { low: null, high: null }; changed(); });
+  for (const side of ends) fields[side].addEventListener("change", () => type(side, fields, null));
+  byId("reset").addEventListener("click", () => { openAll(); changed(); });
   byId("places").addEventListener("change", (event) => {
     choosePlace(/** @type {any} */ (event.target).value);
     remember();
@@ -275,7 +242,12 @@ function listen() {
   const look = (/** @type {Place} */ place) => () => { choosePlace(place); remember(); read(); };
   const judging = listenToJudging({
     asked,
-    cut: (side, value) => { state.band = { low: null, high: null, [side]: value }; changed(); },
+    cut: (side, value) => {
+      selectOf("unit").value = state.unit = "value";
+      state.band = { low: null, high: null, [side]: value };
+      makeTable();
+      changed();
+    },
   }, run.judgements);
   listenToKeys({ ...judging, c: copyCommand, r: draw, "[": look("low"), "]": look("high") });
 }

@@ -1,20 +1,34 @@
 // @ts-check
 // What stays: three figures, and a row for each group with its own small distribution.
 
+import { placeOf, saidOf, showEnds } from "./bands.js";
 import { barsOf, drawBars, penOf } from "./chart.js";
 import { byId, make } from "./dom.js";
+import { makeHandle, moveHandle } from "./handle.js";
 import { about, exactly, share } from "./numbers.js";
+import { ends, state } from "./view.js";
 
 /** @typedef {import("./bins.js").Distribution} Distribution */
 /** @typedef {import("./bins.js").Band} Band */
 /** @typedef {import("./bins.js").Sizes} Sizes */
+/** @typedef {import("./view.js").Side} Side */
 /** @typedef {{before: Sizes, after: Sizes}} Kept */
+/** @typedef {{low: HTMLElement, high: HTMLElement}} Handles */
+/** @typedef {{low: HTMLInputElement, high: HTMLInputElement}} Fields */
+/**
+ * What may be done to the band of a group.
+ * @typedef {{drag: (side: Side, place: number, group: number) => void,
+ *   nudge: (side: Side, steps: number, group: number) => void,
+ *   type: (side: Side, fields: Fields, group: number) => void, follow: (group: number) => void}} Moves
+ */
 
 const SIZES = ["documents", "tokens", "bytes"];
 const SMALL = { width: 110, height: 30 };
+const LARGE = { width: 200, height: 44 };
 
-/** The figures of everything. @param {Kept} whole @param {boolean} isExact */
-export function showCards(whole, isExact) {
+/** What stays, of everything and of each group. @param {Kept} whole @param {Kept[]} groups @param {Groups | null} table @param {boolean} isExact */
+export function showFigures(whole, groups, table, isExact) {
+  table?.fill(groups, whole, isExact);
   const said = isExact ? exactly : about;
   byId("cards").replaceChildren(
     ...SIZES.map((name, i) =>
@@ -31,45 +45,94 @@ export function showCards(whole, isExact) {
 
 /** The table of groups; its cells are filled again and again, its canvases drawn. */
 export class Groups {
-  /** @param {Distribution} shape @param {string} column */
-  constructor(shape, column) {
+  /** @param {Distribution} shape @param {string} column @param {Moves | null} moves where each has a band of its own */
+  constructor(shape, column, moves) {
     this.shape = shape;
     this.size = 0;
-    this.bars = barsOf(shape, SMALL.width, this.size);
-    /** @type {{canvas: HTMLCanvasElement, cells: HTMLElement[], mix: HTMLElement[]}[]} */
-    this.rows = [];
+    this.box = moves ? LARGE : SMALL;
+    this.bars = barsOf(shape, this.box.width, this.size);
     const body = make("tbody");
-    for (const [i, name] of shape.names.entries()) {
+    this.rows = shape.names.map((name, i) => {
       const swatch = make("span", { class: `swatch c${Math.min(i, 9)}` });
       const canvas = make("canvas", { role: "img", "aria-label": `Distribution of ${name}` });
       const cells = [0, 1, 2, 3, 4].map(() => make("td"));
       const mix = ["before", "after"].map((one) => make("div", { class: `mix ${one} c${Math.min(i, 9)}` }));
+      const own = moves && this.#controls(name, i, canvas, moves);
       body.append(
-        make("tr", {}, make("th", { scope: "row" }, swatch, name), make("td", { class: "small" }, canvas),
+        make("tr", {}, make("th", { scope: "row" }, swatch, name),
+          make("td", { class: "small" }, make("div", { class: "own" }, canvas, own?.handles.low, own?.handles.high),
+            own && make("div", { class: "typed" }, own.fields.low, own.fields.high, own.follow)),
           ...cells, make("td", { class: "mixes" }, ...mix)),
       );
-      this.rows.push({ canvas, cells, mix });
-    }
+      return { canvas, cells, mix, own };
+    });
+    if (moves) this.#walk(body);
     const heads = ["distribution", "documents", "kept", "share", "of tokens", "of bytes", "mix"];
+    const how = moves ? " Drag or type the band of each; the arrows up and down go from field to field." : "";
     const table = make("table", {},
-      make("caption", {}, make("span", {}, "How much of each group stays, and its part in the mix: before above, after below.")),
+      make("caption", {}, make("span", {}, `How much of each group stays, and its share of the mix: upper bar before the cut, lower bar after.${how}`)),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, column), ...heads.map((one) => make("th", { scope: "col" }, one)))),
       body);
     const box = make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `Groups by ${column}` }, table);
     byId("groups").replaceChildren(box);
   }
 
+  /** @param {string} name @param {number} group @param {HTMLElement} canvas @param {Moves} moves */
+  #controls(name, group, canvas, moves) {
+    const onAxis = (/** @type {PointerEvent} */ event) =>
+      (event.clientX - canvas.getBoundingClientRect().left) / this.box.width;
+    const field = (/** @type {string} */ word, /** @type {string} */ open) =>
+      make("input", { "aria-label": `${name}: keep ${word}`, inputmode: "decimal", autocomplete: "off", placeholder: open });
+    const fields = { low: field("from", "lowest"), high: field("to", "highest") };
+    for (const side of ends) fields[side].addEventListener("change", () => moves.type(side, fields, group));
+    const handle = (/** @type {Side} */ side, /** @type {string} */ word) =>
+      makeHandle(side, `${name}: ${word}`, onAxis, {
+        drag: (side, place) => moves.drag(side, place, group), nudge: (side, steps) => moves.nudge(side, steps, group),
+      });
+    const handles = { low: handle("low", "lower end"), high: handle("high", "upper end") };
+    const follow = make("button", { type: "button", "aria-label": `as all: ${name}` }, "as all");
+    follow.addEventListener("click", () => { handles.low.focus(); moves.follow(group); });
+    return { handles, fields, follow, controls: [handles.low, handles.high, fields.low, fields.high, follow] };
+  }
+
+  /** One row at a time is reached by Tab: there may be fifty. @param {HTMLElement} body */
+  #walk(body) {
+    const enter = (/** @type {number} */ row) => {
+      for (const [i, { own }] of this.rows.entries()) for (const one of own?.controls ?? []) one.tabIndex = i === row ? 0 : -1;
+    };
+    const rowOf = (/** @type {Event} */ event) =>
+      this.rows.findIndex(({ own }) => own?.controls.includes(/** @type {any} */ (event.target)));
+    enter(0);
+    body.addEventListener("focusin", (event) => enter(rowOf(event)));
+    body.addEventListener("keydown", (event) => {
+      const from = rowOf(event);
+      const at = this.rows[from]?.own?.controls.indexOf(/** @type {any} */ (event.target)) ?? -1;
+      const next = this.rows[from + (event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : NaN)]?.own;
+      if (at < 2 || !next) return; // of a handle these keys move it
+      event.preventDefault();
+      next.controls[at].focus();
+    });
+  }
+
   /** @param {Band[]} bands @param {number} size */
   draw(bands, size) {
+    const { shape, box } = this;
     if (size !== this.size) {
       this.size = size;
-      this.bars = barsOf(this.shape, SMALL.width, size);
+      this.bars = barsOf(shape, box.width, size);
     }
     const bars = this.bars;
-    for (const [i, { canvas }] of this.rows.entries()) {
-      const pen = penOf(canvas, SMALL.width, SMALL.height);
+    for (const [i, { canvas, own }] of this.rows.entries()) {
+      const pen = penOf(canvas, box.width, box.height);
       const top = Math.max(1e-9, ...bars.totals[i]);
-      drawBars(pen, this.shape, bars, bands, { ...SMALL, top, groups: [i], gap: 0 });
+      drawBars(pen, shape, bars, bands, { ...box, top, groups: [i], gap: 0 });
+      if (!own) continue;
+      showEnds(own.fields, bands[i]);
+      own.follow.hidden = !state.own.has(i);
+      for (const side of ends) {
+        const place = placeOf(shape, side, bands[i][side]);
+        moveHandle(own.handles[side], place, place * box.width, saidOf(bands[i][side]));
+      }
     }
   }
 

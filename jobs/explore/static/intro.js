@@ -12,13 +12,13 @@ export function introduce(run) {
   document.title = `Where to cut: ${run.run}`;
   const said = [
     `${exactly(run.documents)} documents of ${run.corpus}, scored by ${run.model}.`,
-    "Perplexity is low where the model expects the text, high where it is surprised.",
-    "Drag an end of the band or type a number; below is what stays, and the documents at the cut.",
-    "Nothing is written but your judgements.",
+    "Perplexity is low where the model expects the text, and high where the text surprises it.",
+    "Drag an end of the band or type a number; the page shows what stays, and documents at the cut.",
+    "Only your judgements are saved.",
   ];
   byId("about").textContent = said.join(" ");
   if (run.is_partial) {
-    byId("about").append(make("strong", { class: "note" }, " The run is not complete: this is what there is of it."));
+    byId("about").append(make("strong", { class: "note" }, " The run is not complete: only the documents scored so far are shown."));
   }
-  if (run.no_texts) byId("about").append(make("span", { class: "note" }, ` No texts: ${run.no_texts}.`));
+  if (run.no_texts) byId("about").append(make("span", { class: "note" }, ` Texts cannot be shown: ${run.no_texts}.`));
 }

@@ -3,7 +3,7 @@
 // cut that serves an aim. The score of a document is not shown, so that it does not judge.
 
 import { Latest, ask, tell } from "./ask.js";
-import { byId, inputOf, make, selectOf } from "./dom.js";
+import { byId, inputOf, make, selectOf, textOf } from "./dom.js";
 import { judgeExample, mark } from "./examples.js";
 import { exactly, figure, typed } from "./numbers.js";
 
@@ -49,11 +49,10 @@ async function drawNext() {
   const found = await ask("next", { ...view.asked(), scope: scope() });
   waiting = found.at;
   byId("begin").hidden = waiting !== null;
-  byId("drawn").replaceChildren(...(waiting === null ? [make("p", { class: "soft" }, "All of these are judged.")] : [
-    found.text === null ? make("p", { class: "note" }, found.missing ?? "no text")
-      : make("pre", { class: "drawn", tabindex: 0, "aria-label": "The text to judge" }, found.text),
+  byId("drawn").replaceChildren(...(waiting === null ? [make("p", { class: "soft" }, "All documents to draw from are judged.")] : [
+    textOf(found.text, found.missing, { class: "drawn", tabindex: 0, "aria-label": "The text to judge" }),
     make("p", { class: "soft" }, `${found.file}, row ${exactly(found.row)}`,
-      found.judged ? `; judged ${found.judged} before, when it was not drawn: say it again` : ""),
+      found.judged ? `; you judged it ${found.judged} before, but not at random: judge it again` : ""),
   ]));
 }
 
@@ -62,7 +61,7 @@ function judge(said) {
   const example = document.activeElement?.closest("#examples li");
   return inTurn(async () => {
     if (example) await judgeExample(/** @type {HTMLElement} */ (example), said);
-    else if (waiting !== null && said !== "unsure" && !byId("drawn").querySelector("pre")) return say("Without its text it cannot be judged.", true);
+    else if (waiting !== null && said !== "unsure" && !byId("drawn").querySelector("pre")) return say("A document without its text cannot be judged.", true);
     else if (waiting === null) return say("Draw a document first, or go to one at the cut (j, k).");
     else {
       await tell("judge", { ...view.asked(), at: waiting, said, drawn: "yes" });
@@ -77,10 +76,10 @@ function judge(said) {
 
 const undo = () => inTurn(async () => {
   const found = await tell("undo", {});
-  if (found.at === null) return say("There is nothing of this session to take back.");
+  if (found.at === null) return say("There is no judgement of this session to take back.");
   mark(found.at, found.judged);
   if (waiting !== null) await drawNext();
-  say(found.judged ? `Taken back: it is ${found.judged} again.` : "Taken back.");
+  say(found.judged ? `Taken back: the document is ${found.judged} again.` : "Taken back.");
   showStanding();
 });
 
@@ -104,12 +103,12 @@ export function showStanding() {
       card("recall", found.quality.recall, "of the good documents are kept"),
       card("precision", found.quality.precision, "of the kept documents are good"));
     const others = [
-      found.num_others ? `${exactly(found.num_others)} that you picked, or drew by other scores, are kept and do not count` : "",
-      found.num_unsure ? `${exactly(found.num_unsure)} nobody could say` : "",
-      found.num_elsewhere ? `${exactly(found.num_elsewhere)} are of texts that this run does not have` : "",
+      found.num_others ? `${exactly(found.num_others)} judgements of documents that you picked, or drew by other scores, are kept and do not count` : "",
+      found.num_unsure ? `${exactly(found.num_unsure)} documents were judged unsure` : "",
+      found.num_elsewhere ? `${exactly(found.num_elsewhere)} judgements are of texts that this run does not have` : "",
     ].filter((one) => one);
     byId("counts").textContent = [
-      `${exactly(found.num_drawn)} judged draws count, each for its share of one of ${found.num_bands} bands of ${found.metric}.`,
+      `${exactly(found.num_drawn)} judgements of drawn documents count, each for its share of one of ${found.num_bands} bands of ${found.metric}.`,
       others.length ? `${others.join("; ")}.` : "",
       found.missing ? `Still missing: ${found.missing}.` : "",
     ].filter((one) => one).join(" ");
@@ -118,7 +117,7 @@ export function showStanding() {
 
 /** @param {string} title @param {Proposal} one @param {"low" | "high"} side */
 function proposal(title, one, side) {
-  if (one === null) return make("p", {}, make("strong", {}, title), ": no cut at this end does it.");
+  if (one === null) return make("p", {}, make("strong", {}, title), ": no cut at this end reaches the target.");
   const cut = one.cut === null ? "cut nothing off here" : `keep ${side === "high" ? "up to" : "from"} ${figure(one.cut)}`;
   const share = (/** @type {Figure} */ own) => (own ? `${percent(own.value)} (${between(own)})` : "-");
   const button = make("button", { type: "button" }, "Take this cut");
@@ -133,12 +132,12 @@ const proposeCut = () => inTurn(async () => {
     const asked = typed(inputOf("share").value);
     const share = asked !== null && aim === "precision" ? 100 - asked : asked;
     const side = /** @type {"low" | "high"} */ (selectOf("end").value);
-    place.replaceChildren(make("p", { class: "soft" }, "Looking …"));
+    place.replaceChildren(make("p", { class: "soft" }, "Looking for a cut …"));
     const found = await ask("propose", { ...view.asked(), aim, share, side });
     place.replaceChildren(
       proposal("By the estimate", found.likely, side),
       proposal("To be on the safe side", found.sure, side),
-      make("p", { class: "soft" }, "With this end alone cut off; on the safe side the whole interval serves the aim. The cut is chosen by the same judgements that the interval is from, so it promises a little too much: judge more near the cut, and look again."));
+      make("p", { class: "soft" }, "The figures assume that only this end is cut off; on the safe side, the whole interval reaches the target. The cut is chosen by the judgements that its interval is computed from, so both are a little too good: judge more documents near the cut, and propose again."));
   } catch (error) {
     place.replaceChildren(make("p", { class: "note" }, /** @type {Error} */ (error).message));
   }
@@ -147,7 +146,7 @@ const proposeCut = () => inTurn(async () => {
 /** @param {View} shown @param {{file: string, number: number}} kept @returns keys */
 export function listenToJudging(shown, kept) {
   [view, number] = [shown, kept.number];
-  byId("kept-in").textContent = `Each is saved at once, in ${kept.file}.`;
+  byId("kept-in").textContent = `Each judgement is saved at once, in ${kept.file}.`;
   const draw = () => inTurn(async () => { say(""); await drawNext(); });
   byId("begin").addEventListener("click", draw);
   byId("scopes").addEventListener("change", () => { if (waiting !== null) draw(); });

@@ -5,15 +5,15 @@ import { byId, dialogOf, make } from "./dom.js";
 import { step } from "./examples.js";
 
 const KEYS = [
-  ["j, k", "next document, the one before"],
-  ["Enter", "its whole text"],
-  ["[, ]", "documents at the lower end, at the upper end"],
-  ["r", "draw at random, again"],
-  ["g, b, s", "the document is good, bad, or one cannot say; the next one comes"],
+  ["j, k", "go to the next or the previous document"],
+  ["Enter", "open the document's whole text"],
+  ["[, ]", "show documents at the lower end, or at the upper end"],
+  ["r", "draw documents at random, again"],
+  ["g, b, s", "judge the document good, bad or unsure, and go to the next"],
   ["u", "take the last judgement back"],
   ["c", "copy the command"],
-  ["?", "these keys"],
-  ["arrows, Page Up, Page Down, Home, End", "on a handle: move it"],
+  ["?", "show these keys"],
+  ["arrows, Page Up, Page Down, Home, End", "move the handle that has the focus"],
 ];
 const TYPED_IN = "input:not([type=radio]), select, dialog";
 

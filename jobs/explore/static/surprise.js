@@ -5,7 +5,7 @@
 // line of its own for the token under the pointer or the focus; one stop of Tab for all of them,
 // arrows between them; and a table says the same without colours.
 
-import { ask } from "./ask.js";
+import { ask, tell } from "./ask.js";
 import { make } from "./dom.js";
 import { figure } from "./numbers.js";
 
@@ -31,17 +31,48 @@ function said([text, , logprobs]) {
  * @param {string} at @param {HTMLElement} shown the text @param {HTMLElement} below where what is said of it goes
  */
 export async function showSurprise(at, shown, below) {
-  below.replaceChildren(make("p", { class: "soft", role: "status" }, "Looking at its tokens; the first time its tokenizer is loaded …"));
+  below.replaceChildren(make("p", { class: "soft", role: "status" }, "Reading the tokens; the first time, the model's tokenizer is loaded …"));
   const found = await ask("tokens", { at });
   if (!shown.isConnected) return;
-  /** @type {Token[]} */
-  const tokens = found.tokens;
-  if (found.missing !== null) {
-    below.replaceChildren(make("p", { class: "soft" }, `Not shaded: ${found.missing}.`));
-    return;
+  if (found.scorer) await offer(at, shown, below, found.scorer);
+  else if (found.missing !== null) below.replaceChildren(make("p", { class: "soft" }, `Not shaded: ${found.missing}.`));
+  else shadeBy(found, shown, below);
+}
+
+/**
+ * Have the tokens scored now: at once where the model is loaded, else if the person wants it.
+ * @param {string} at @param {HTMLElement} shown @param {HTMLElement} below
+ * @param {{model: string, is_loaded: boolean}} scorer
+ */
+async function offer(at, shown, below, { model, is_loaded }) {
+  if (!is_loaded) {
+    const button = make("button", { type: "button", id: "score" }, "Score its tokens now");
+    const asked = new Promise((resolve) => button.addEventListener("click", resolve, { once: true }));
+    below.replaceChildren(make("p", { class: "soft" }, `The run did not store log-probabilities of tokens. `, button, ` loads ${model} on this machine, once, until winnow explore ends.`));
+    await asked;
+    shown.focus(); // the button is gone
   }
+  const seconds = make("span", { "aria-hidden": "true" });
+  below.replaceChildren(make("p", { class: "soft", role: "status" }, is_loaded ? "Scoring …" : `Loading ${model}, then scoring …`, seconds));
+  const since = Date.now();
+  const timer = setInterval(() => (seconds.textContent = ` ${Math.round((Date.now() - since) / 1000)} s`), 1000);
+  try {
+    const found = await tell("score", { at });
+    if (!shown.isConnected) return;
+    if (found.missing !== null) throw new Error(found.missing);
+    shadeBy(found, shown, below);
+    below.append(make("p", { class: "soft" }, `Scored now: ${figure(found.nll)} nats in all; the run has ${figure(found.stored_nll)}.`));
+  } catch (error) {
+    below.replaceChildren(make("p", { class: "soft", role: "status" }, `Not shaded: ${/** @type {Error} */ (error).message}.`));
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** @param {{tokens: Token[], edges: number[]}} found @param {HTMLElement} shown @param {HTMLElement} below */
+function shadeBy({ tokens, edges }, shown, below) {
   const plain = shown.textContent ?? "";
-  const line = make("p", { class: "soft value", role: "status" }, "Point at a token, or move with the arrows.");
+  const line = make("p", { class: "soft value", role: "status" }, "Point at a token, or move with the arrow keys, to see its surprise.");
   const toggle = make("input", { type: "checkbox", id: "shaded", checked: true });
   const spans = tokens.slice(0, MOST_SHADED).map((token, i) =>
     make("span", { class: `s${token[1]}`, "data-i": i, tabindex: i ? -1 : 0 }, token[0]));
@@ -64,8 +95,6 @@ export async function showSurprise(at, shown, below) {
   });
   toggle.addEventListener("change", draw);
   draw();
-  /** @type {number[]} */
-  const edges = found.edges;
   const names = [`below ${edges[0]}`, ...edges.map((edge) => `from ${edge}`)];
   const legend = make("p", { class: "soft" }, "-ln p of a token: ",
     ...names.flatMap((name, i) => [make("span", { class: `shade s${i}` }, name), " "]));

@@ -1,23 +1,30 @@
 // @ts-check
 // The rule to take away: as a command, as TOML, and the address of the view.
 
-import { byId } from "./dom.js";
+import { addressOf } from "./ask.js";
+import { byId, make } from "./dom.js";
 
-/** @typedef {{command: string | null, toml: string | null}} Rule */
+/** @typedef {{command: string | null, toml: string | null, file: string | null}} Rule */
 
 /** @type {Rule | null} */
 let rule = null;
 
-/** The rule that was counted; null while another one is counted. @param {Rule | null} counted */
-export function showRule(counted) {
+/**
+ * The rule that was counted; null while another one is counted.
+ * @param {Rule | null} counted @param {import("./ask.js").Words} [words] that it was asked by
+ */
+export function showRule(counted, words = {}) {
   rule = counted;
   if (rule === null) return;
   byId("command").textContent =
     rule.command ??
     (rule.toml
-      ? "The metric's name cannot be written in an option: take the TOML."
+      ? "The metric's name cannot be written in an option: copy the TOML instead."
       : "Nothing is cut off yet: drag an end of the band, or type a number.");
   byId("toml").textContent = rule.toml ?? "";
+  const { file } = rule;
+  const link = file && make("a", { href: addressOf("cutoffs", words), download: file }, `Save ${file}`);
+  byId("file").replaceChildren(...(link ? [link, " where you run it: the cut-offs of each group."] : []));
 }
 
 /** @param {string | null | undefined} text @param {string} what */

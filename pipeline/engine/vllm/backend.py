@@ -16,7 +16,6 @@ from pipeline.engine.protocol import (
     Tokenizer,
 )
 from pipeline.engine.rules import ModelRecord, ScoringRules
-from pipeline.engine.vllm.fused import ARCHITECTURES
 from pipeline.engine.vllm.rules import CausalRules
 from pipeline.errors import ModelError, named
 from pipeline.settings.config import AskedScoring, ScoringConfig
@@ -54,7 +53,7 @@ class VllmBackend(ScorerBackend):
             )
         in_part = prefix.token_id is None or config.long_documents == "truncate"
         if in_part:
-            # Part of a document is left unscored: its bytes must be told apart. Fails early if not.
+            # Part of a document is left unscored: its bytes must be known. Fails early if not.
             tokenizer.encode(["a"], offsets=True)
         return CausalRules(
             dtype=choose_dtype(config.dtype, model),
@@ -64,23 +63,33 @@ class VllmBackend(ScorerBackend):
             context_tokens=config.context_tokens,
             **config.rule_options(),
             scored_bytes="exact" if in_part else None,
+            quantization=model.quantization,
         )
 
     def choose_path(self, asked: AskedScoring, model: Model) -> ScoringPath:
-        tested = model.architecture in ARCHITECTURES
-        if asked == "fused" and not tested:
-            raise ModelError(
-                f"fused scoring is not tested for {model.architecture}",
-                hint=f"use {named('scoring')} auto or prompt_logprobs",
-            )
-        if asked == "auto":
-            return "fused" if tested else "prompt_logprobs"
-        return asked
+        # Any model that vLLM generates with has what it takes; the engine checks at its start.
+        return "fused" if asked == "auto" else asked
 
     def tokenizer(self, folder: str, *, trust_remote_code: bool = False) -> Tokenizer:
         from pipeline.engine.vllm.tokenizer import HubTokenizer
 
         return HubTokenizer(folder, trust_remote_code=trust_remote_code)
+
+    def variants(self, settings: EngineSettings) -> list[EngineSettings]:
+        from pipeline.engine.vllm.measured import steps_to_try
+        from pipeline.engine.vllm.sizing import SMALLEST_STEP, choose_sizes, this_machine
+
+        if settings.max_num_batched_tokens is not None:
+            return [settings]
+        # As it would be if nothing had been measured.
+        sizes = choose_sizes(settings, this_machine()._replace(device=""))
+        return steps_to_try(settings, int(sizes.step_tokens.value), SMALLEST_STEP)
+
+    def prefer(self, settings: EngineSettings) -> None:
+        from pipeline.engine.vllm.measured import remember_step
+        from pipeline.engine.vllm.sizing import this_machine
+
+        remember_step(settings, this_machine().device)
 
     def engine(self, settings: EngineSettings) -> Engine:
         from pipeline.engine.vllm.engine import VllmEngine

@@ -18,6 +18,7 @@ from weakref import WeakSet
 import numpy as np
 
 from pipeline.engine.protocol import Engine, EngineSettings, Usage
+from pipeline.engine.vllm.fused import import_failure, pooling_model
 from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
     engine_arguments,
@@ -25,7 +26,12 @@ from pipeline.engine.vllm.sizing import (
     prepare_process,
     unfreeze_gc,
 )
-from pipeline.engine.vllm.startup_check import HINT, check_engine, check_windows, find_disagreement
+from pipeline.engine.vllm.startup_check import (
+    cannot_start,
+    check_engine,
+    check_windows,
+    find_disagreement,
+)
 from pipeline.errors import (
     ENGINE_FAILED,
     EngineError,
@@ -53,7 +59,7 @@ SAMPLING: dict[str, Any] = {
 
 
 _Request = tuple[str, list[int], Any]
-"""Id, prompt, and vLLM's parameters."""
+"""Request id, prompt, and vLLM's parameters."""
 
 
 @dataclass(slots=True)
@@ -118,12 +124,12 @@ class VllmEngine(Engine):
         arguments = engine_arguments(settings)
         self.step_tokens: int = arguments["max_num_batched_tokens"]
         try:
+            if self._fused:
+                arguments["hf_overrides"]["architectures"] = [pooling_model(settings)]
             llm = LLM(**arguments)
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
-            raise ModelError(
-                f"vLLM cannot score with {settings.folder}: {first_line(error)}",
-                hint=HINT,
-            ) from error
+            cause = import_failure(settings.architecture) or error
+            raise cannot_start(settings, cause) from error
         self._llm: Any = llm.llm_engine
         self._prompt: Any = tokens_input
         self._sampling = SamplingParams(**SAMPLING)
@@ -262,7 +268,7 @@ def _prompt_logprobs(output: Any, window: Window) -> Logprobs:
     flat = output.prompt_logprobs
     if flat is None or flat.token_ids != window.prompt[1:]:
         raise EngineError(
-            "the engine returned log-probabilities of tokens that are not the window's"
+            "the engine returned log-probabilities of other tokens than those of the window"
         )
     return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.protocol import Model
+from pipeline.engine.vllm.quantization import quantization_of
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Dtype
 
@@ -21,9 +22,11 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
 PART_NAME = re.compile(r"(.*-)\d{5}-of-(\d{5})\.safetensors")
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+FLOATS = frozenset(["BF16", "F16", "F32", "F64"])
+"""As safetensors names them."""
 DEFAULT_WINDOW_TOKENS = 2048
 LARGEST_HEADER = 100 << 20
-"""Of a safetensors file, in bytes; the format's own limit."""
+"""Largest header of a safetensors file in bytes: the format's own limit."""
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 CONFIG_FILE = ("config.json",)
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py")
@@ -56,7 +59,7 @@ def load_model(
     """
     wanted = CONFIG_FILE if config_only else MODEL_FILES
     folder, commit = _find_folder(name, revision, offline=offline, wanted=wanted)
-    config = _read_config(folder)
+    config = read_config(folder)
     if _names_code(config) and not trust_remote_code:
         raise ModelError(
             f"{name} brings its own Python code (auto_map in config.json)",
@@ -97,6 +100,7 @@ def load_model(
         config_digest=_digest([folder / "config.json", *code]),
         weights_digest=_digest(weights) if digest_weights and not config_only else "",
         tokenizer_digest=_digest(tokenizer) if not config_only else "",
+        quantization=quantization_of(config),
     )
 
 
@@ -139,7 +143,7 @@ def _fetch(
         raise ModelError(
             f"{which} is not in {HF_HUB_CACHE}, and the hub is not contacted: "
             f"{named('offline')} or HF_HUB_OFFLINE is set",
-            hint=f"fetch it where there is a network: hf download {name}",
+            hint=f"download the model on a machine with a network: hf download {name}",
         ) from error
     except Exception as error:  # the hub client raises many unrelated kinds
         raise _not_fetched(name, error) from error
@@ -153,7 +157,7 @@ def _not_fetched(name: str, error: Exception) -> ModelError:
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -256,14 +260,20 @@ def choose_window_tokens(asked: int | None, model: Model, context_tokens: int) -
 
 
 def weight_bytes(folder: str, dtype: str) -> int:
-    """Memory that the weights take once they are loaded, in bytes. Damaged files count nothing."""
-    elements = 0
+    """Memory that the weights take once they are loaded, in bytes. Damaged files count nothing.
+
+    Floats are loaded in `dtype`; quantized weights stay as they are stored.
+    """
+    total = 0
     for file in Path(folder).glob("*.safetensors"):
         if find_damage(file) is None:
             with file.open("rb") as content:
                 header = json.loads(content.read(struct.unpack("<Q", content.read(8))[0]))
-            elements += sum(math.prod(one["shape"]) for key, one in header.items() if key[0] != "_")
-    return elements * ELEMENT_BYTES[dtype]
+            for one in (one for key, one in header.items() if key[0] != "_"):
+                begin, end = one["data_offsets"]
+                is_float = one["dtype"] in FLOATS
+                total += math.prod(one["shape"]) * ELEMENT_BYTES[dtype] if is_float else end - begin
+    return total
 
 
 def find_damage(file: Path) -> str | None:

@@ -12,7 +12,7 @@ from vllm.platforms import current_platform
 
 PROVIDER = "winnow"
 ROW_MULTIPLE = 16
-"""Of elements: the kernels take no other rows."""
+"""The kernels only take rows whose number of elements is a multiple of this."""
 
 
 def register() -> None:

@@ -14,6 +14,7 @@ from vllm.distributed import (
     get_tensor_model_parallel_world_size,
     tensor_model_parallel_all_gather,
 )
+from vllm.model_executor.layers.logits_processor import LogitsProcessor
 from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 from vllm.v1.pool.metadata import PoolingCursor, PoolingMetadata
 
@@ -24,9 +25,9 @@ WHOLE_ROWS = "whole_rows"
 CPU_LOGITS_BYTES = 64 << 20
 GPU_LOGITS_BYTES = 1 << 30
 BYTES_PER_LOGIT = 6
-"""As the model makes them, 2 bytes, and in float32."""
+"""Bytes of a logit as the model computes it (2) and in float32 (4)."""
 CPU_PIECE_BYTES = 4 << 20
-"""Of logits in float32, small enough to stay in a CPU's cache."""
+"""Bytes of a piece of float32 logits, small enough to stay in a CPU's cache."""
 
 
 class LogprobPooler(Pooler):
@@ -98,7 +99,7 @@ class LogprobPooler(Pooler):
         model: Any = self._model()
         tp_size = get_tensor_model_parallel_world_size()
         reduce = _whole_vocabulary if tp_size == 1 else _sharded_vocabulary
-        vocab_size = model.logits_processor.vocab_size // tp_size
+        vocab_size = find_logits_processor(model).vocab_size // tp_size
         room = CPU_LOGITS_BYTES if hidden_states.device.type == "cpu" else GPU_LOGITS_BYTES
         chunk = max(16, room // (BYTES_PER_LOGIT * vocab_size))
         pairs = zip(rows.split(chunk), targets.split(chunk), strict=True)
@@ -153,15 +154,36 @@ def _whole_vocabulary(model: Any, states: torch.Tensor, targets: torch.Tensor) -
 
 def _sharded_vocabulary(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The same where this rank has only part of the vocabulary."""
-    # A model whose head is its embedding may have no lm_head of its own.
-    head = model.lm_head if hasattr(model, "lm_head") else model.model.embed_tokens
-    shard = head.shard_indices
-    local = model.logits_processor(head, states, skip_gather=True)
+    local, shard = local_logits(model, states)
     value, total = shard_logprobs(
         local, targets, shard.org_vocab_start_index, shard.org_vocab_end_index
     )
     pairs = tensor_model_parallel_all_gather(torch.stack([value, total], -1), dim=-1)
     return join_shards(pairs.view(len(targets), -1, 2))
+
+
+def find_logits_processor(model: Any) -> Any:
+    """A model's own, which in a multi-modal one is its language model's."""
+    if hasattr(model, "logits_processor"):
+        return model.logits_processor
+    return next(one for one in model.modules() if isinstance(one, LogitsProcessor))
+
+
+def local_logits(model: Any, states: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """This rank's logits, and which part of the vocabulary they are.
+
+    The model computes them, with whatever bias, scale and soft cap it has; it is only kept from
+    gathering them.
+    """
+    processor, heads = find_logits_processor(model), list[Any]()
+    hook = processor.register_forward_pre_hook(lambda _, inputs: heads.append(inputs[0]))
+    processor._gather_logits = lambda logits: logits
+    try:
+        logits = model.compute_logits(states)
+    finally:
+        del processor._gather_logits
+        hook.remove()
+    return logits, heads[-1].shard_indices
 
 
 def shard_logprobs(

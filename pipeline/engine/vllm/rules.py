@@ -12,8 +12,8 @@ AS_WRITTEN = (
     *("dtype", "prefix", "prefix_token_id", "window_tokens", "context_tokens"),
     *("long_documents", "min_k_percent", "scored_bytes"),
 )
-"""The order in which 0.1.0 wrote these keys; a manifest stays the same, byte for byte. Later ones
-come behind."""
+"""The order in which 0.1.0 wrote these keys, so that a manifest stays the same byte for byte. Later
+keys follow."""
 
 
 class CausalRules(ScoringRules):
@@ -30,6 +30,8 @@ class CausalRules(ScoringRules):
     )
     """How `num_scored_bytes` counts where part of a document is not scored: None is as 0.1.0 did,
     characters as wholes. Left out where all of every document is scored: there it cannot matter."""
+    quantization: str | None = Field(default=None, exclude_if=lambda named: named is None)
+    """How the model's weights are stored; None where they are plain, and in earlier runs."""
 
     @model_serializer(mode="wrap")
     def _in_order(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -55,13 +57,14 @@ class CausalRules(ScoringRules):
         return in_part and self.scored_bytes is None
 
     def as_begun(self, earlier: ScoringRules) -> Self:
-        if isinstance(earlier, CausalRules) and earlier.scored_bytes is None:
-            return self.model_copy(update={"scored_bytes": None})
-        return self
+        later = ("scored_bytes", "quantization")
+        missing = [name for name in later if getattr(earlier, name, self) is None]
+        return self.model_copy(update=dict.fromkeys(missing))
 
     def in_words(self) -> list[tuple[str, str]]:
         return [
             ("dtype", self.dtype),
+            *([("quantization", self.quantization)] if self.quantization else []),
             ("prefix", f"{self.prefix} (token {self.prefix_token_id})"),
             ("windows", f"{self.window_tokens} tokens, {self.context_tokens} of context"),
             ("long documents", self.long_documents),

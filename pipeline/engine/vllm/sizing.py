@@ -7,8 +7,10 @@ of [step tokens, vocabulary], so the step is sized here from the vocabulary and 
 The fused path makes its logits a few rows at a time, inside that profile.
 """
 
+import contextlib
 import gc
 import os
+import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,8 @@ from pipeline.engine.vllm.fitting import (
     model_bytes,
     require_fit,
 )
-from pipeline.engine.vllm.fused import PREFIX
+from pipeline.engine.vllm.fused import ORIGINAL
+from pipeline.engine.vllm.measured import remembered_step
 from pipeline.engine.vllm.shape import read_shape
 
 CPU_LOGITS_BYTES = 1 << 30
@@ -33,11 +36,11 @@ SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
 MAX_NUM_SEQS = 256
 PLUGIN = "winnow"
-"""Our entry point in vLLM's general plugins."""
+"""Name of our entry point among vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
 """Those of norms.py wherever they apply, vLLM's own elsewhere."""
 COLLECT_AFTER = (20_000, 20, 20)
-"""New objects that start a garbage collection, as `gc.set_threshold` has it."""
+"""Number of new objects after which garbage is collected, as for `gc.set_threshold`."""
 COLLECT_BEFORE = gc.get_threshold()
 
 # Minutes of work: a cluster and a machine with a GPU are a hundred times faster.
@@ -49,10 +52,12 @@ class Machine(NamedTuple):
     """What an engine may use of this machine."""
 
     gpu_bytes: int | None
-    """Memory of an accelerator; None where there is none."""
+    """Bytes of memory of the accelerator; None without one."""
     free_bytes: int
-    """Of main memory, what is not taken."""
+    """Bytes of free main memory."""
     num_cpus: int
+    device: str = ""
+    """Its name, if this is the machine; what was measured on it counts."""
 
 
 class Choice(NamedTuple):
@@ -87,9 +92,18 @@ def this_machine() -> Machine:
     """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
-    gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
-    free_bytes = psutil.virtual_memory().available
-    return Machine(gpu_bytes, free_bytes, len(os.sched_getaffinity(0)))
+    gpu_bytes, device = None, _cpu_name()
+    if torch.cuda.is_available():
+        gpu_bytes, device = torch.cuda.mem_get_info()[1], torch.cuda.get_device_name()
+    free_bytes, num_cpus = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
+    return Machine(gpu_bytes, free_bytes, num_cpus, f"{device}, {num_cpus} CPUs")
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(": ")[2]
+    return platform.machine()
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
@@ -116,28 +130,33 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         fitting = fitting_step(shape, weights, settings, total, tokens)
         if fitting < tokens:
             tokens, why = fitting, "what the weights leave room for"
+    measured = remembered_step(settings, machine.device)
+    if measured and measured < tokens and not settings.max_num_batched_tokens:
+        tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
         # The public path's logits are outside of vLLM's memory profile: leave room for them.
         logits = 0 if fused else tokens * LOGITS_BYTES * settings.vocab_size
         share = gpu_share(total, logits)
-        left = "nothing beside it" if fused else f"{logits / 2**30:.2g} GiB left for logits"
+        left = "no extra room for logits" if fused else f"{logits / 2**30:.2g} GiB left for logits"
         memory = Choice(share, f"share of {total / 2**30:.3g} GiB; {left}", None)
     else:
         # A document holds its cache only until its last token is scored, so a few steps' worth is
         # plenty; vLLM would take gigabytes and fill them with zeros at start-up.
         cached = settings.window_tokens + 4 * max(tokens, settings.window_tokens)
         size = max(64 << 20, cached * _kv_bytes_per_token(settings))
-        memory = Choice(size, f"bytes of cache, for {cached:,} tokens: a few steps' worth", None)
+        memory = Choice(
+            size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
+        )
     threads = settings.num_threads or machine.num_cpus
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
             min(MAX_NUM_SEQS, tokens),
-            f"at most {MAX_NUM_SEQS}, and no more than a step has tokens",
+            f"at most {MAX_NUM_SEQS}, and no more than there are tokens per step",
             None,
         ),
         memory=memory,
-        num_threads=Choice(threads, f"of {machine.num_cpus} CPUs this process may use", "workers"),
+        num_threads=Choice(threads, f"this process may use {machine.num_cpus} CPUs", "workers"),
     )
 
 
@@ -237,7 +256,7 @@ def _loads_our_plugin() -> bool:
 def _fused_arguments(architecture: str) -> dict[str, Any]:
     # head_dtype: pooling models compute their head in float32 unless told otherwise; the same
     # dtype on both paths gives the same scores.
-    overrides = {"architectures": [PREFIX + architecture], "head_dtype": "model"}
+    overrides = {ORIGINAL: architecture, "head_dtype": "model"}
     return {"runner": "pooling", "hf_overrides": overrides}
 
 
@@ -247,7 +266,14 @@ def _kv_bytes_per_token(settings: EngineSettings) -> int:
     config = AutoConfig.from_pretrained(
         settings.folder, trust_remote_code=settings.trust_remote_code
     ).get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    # Of some models layers differ, and the configuration of all refuses to say.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
     element = 4 if settings.dtype == "float32" else 2
-    return int(2 * config.num_hidden_layers * heads * size * element)
+    return int(2 * element * sum(map(_layer_elements, layers)))
+
+
+def _layer_elements(config: Any) -> int:
+    """Keys of a token in a layer, or its values."""
+    heads = getattr(config, "num_attention_heads", None) or 1  # without attention there are none
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int((getattr(config, "num_key_value_heads", None) or heads) * size)

@@ -10,13 +10,23 @@ pooler cuts out by vLLM's own offsets. The scored tokens are looked up on this s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.protocol import EngineSettings
-from pipeline.errors import ENGINE_FAILED, EngineError, EngineMemoryError, ModelError, named
+from pipeline.engine.vllm.model import read_config
+from pipeline.engine.vllm.quantization import quantization_of
+from pipeline.errors import (
+    ENGINE_FAILED,
+    EngineError,
+    EngineMemoryError,
+    ModelError,
+    first_line,
+    named,
+)
 from pipeline.schema import Window, WindowScore
 
 HINT = "vLLM must support the architecture as a causal language model"
@@ -39,6 +49,20 @@ class Scores(Protocol):
     """What of an engine is checked."""
 
     def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]: ...
+
+
+def cannot_start(settings: EngineSettings, error: Exception) -> ModelError:
+    """Why vLLM did not take a model, in its own words."""
+    quantized = quantization_of(read_config(Path(settings.folder)))
+    what = f"{settings.folder}, quantized as {quantized}" if quantized else settings.folder
+    # The first line of pydantic's says only how many reasons there are.
+    _, _, refused = str(error).partition("Value error, ")
+    reason = refused.partition(" [type=")[0] or first_line(error)
+    hint = HINT
+    if quantized:
+        hint = f"try another {named('dtype')}, a machine that vLLM has kernels for it on, or the "
+        hint += "model as it was before it was quantized"
+    return ModelError(f"vLLM cannot score with {what}: {reason}", hint=hint)
 
 
 def check_engine(engine: Scores, settings: EngineSettings) -> None:
@@ -105,7 +129,7 @@ def find_disagreement(
         worst = int(np.argmax(errors))  # of a NaN, if there is one
         if not errors[worst] <= TOLERANCES[dtype]:
             return (
-                f"is off: ln p of token {positions[worst] + 1} of {num_tokens} is "
-                f"{answer[worst]:.6g}, the model's own row says {expected[worst]:.6g}"
+                f"is inaccurate: ln p of token {positions[worst] + 1} of {num_tokens} is "
+                f"{answer[worst]:.6g}, and by the model's unfused output {expected[worst]:.6g}"
             )
     return None

@@ -21,16 +21,16 @@ BYTE_OF = {chr(byte): byte for byte in PRINTABLE} | {
 }
 """The alphabet of byte-level vocabularies, as GPT-2 has it: a symbol for each byte."""
 SPACE = "\u2581"
-"""In SentencePiece's vocabularies."""
+"""The space in SentencePiece's vocabularies."""
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
-"""What SentencePiece falls back to, where a character has no piece."""
+"""Byte tokens that SentencePiece uses for a character without a piece."""
 
 
 class PrefixToken(NamedTuple):
     """What the first token of a document is scored against."""
 
     kind: str
-    """bos, eos or none: what `auto` came to."""
+    """bos, eos or none: what `auto` resolved to."""
     token_id: int | None
 
 

@@ -35,7 +35,7 @@ class Buckets(Rule):
     table: CutoffTable | None = None
     """Cut-offs to take instead of percentiles."""
     cutoffs: pl.DataFrame | None = None
-    """[group, documents, head, middle]: the largest value of each."""
+    """Columns [group, documents, head, middle]: the largest value of each bucket."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Buckets(Rule):
         ends = self.cutoffs.select("head", "middle").iter_rows()
         for name, (head, middle) in zip(names, ends, strict=True):
             where = f"{label(name, self.within)}{self.metric}"
-            yield f"{where} head up to {head:.4g}, middle up to {middle:.4g}"
+            yield f"{where}: head up to {head:.4g}, middle up to {middle:.4g}"
 
 
 def make(config: FilterConfig) -> list[Rule]:
@@ -84,8 +84,8 @@ def make(config: FilterConfig) -> list[Rule]:
     table = load_table(config)
     if table and any(None in (one.head, one.middle) for one in table.cutoffs):
         raise ConfigError(
-            f"{config.cutoffs} lacks the end of head or of middle for some group",
-            hint=f"write it with a dry run and {named('buckets')}",
+            f"{config.cutoffs} lacks the end of the head or middle bucket for some group",
+            hint=f"write the file with a dry run and {named('buckets')}",
         )
     at = config.bucket_percentiles or TERCILES
     rule = Buckets(config.chosen_metric, config.buckets, at, config.within, config.chosen_weight)

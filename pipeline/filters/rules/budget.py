@@ -43,7 +43,8 @@ from pipeline.statistics.order_statistics import (
 )
 
 MOST_HELD = 1 << 22
-"""Most documents near an edge of the budget that are held in memory; more are read again."""
+"""Largest number of documents near an edge of the budget that are held in memory; more are read
+again."""
 EDGE = {"key": pl.UInt64, "tie": pl.UInt64}
 ENDS = ("after", "before")
 PLACES = (*ENDS, "middle")
@@ -62,7 +63,7 @@ class Budget(Rule):
     seed: int = 0
     within: str | None = None
     shares: dict[str, float] | None = None
-    """Of each group of `within`, in any unit; None is in proportion."""
+    """Share of each group of `within`, in any unit; None is proportional to size."""
     edges: pl.DataFrame | None = None
     """[group, budget, EDGES, MIDDLE]: a place in the order of the budget is `key`, then `tie`. What
     is kept lies after one edge, before the other; null is its end. The middle is there where it is
@@ -93,15 +94,15 @@ class Budget(Rule):
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
         assert self.edges is not None
-        key, tie, kept = pl.col("key"), pl.col("tie"), pl.lit(True)
+        key, kept = pl.col("key"), pl.lit(True)
         for end, beyond in (("after", operator.gt), ("before", operator.lt)):
             if self.edges[f"{end} key"].null_count() < self.edges.height:
                 at, last = (column_named(f"{end} {part}") for part in EDGE)
-                kept &= at.is_null() | beyond(key, at) | ((key == at) & beyond(tie, last))
-        beside = look_up(
-            self._tied(self._keyed(rows)), self.edges.drop("budget", MIDDLE), self.within
-        )
-        return beside.with_columns(kept.alias(name)).drop(*EDGE, *EDGES)
+                # A tie is computed only where it decides: a hash of every row costs a fifth more.
+                in_order = beyond(pl.when(key == at).then(self._tie()), last)
+                kept &= at.is_null() | beyond(key, at) | in_order.fill_null(False)
+        beside = look_up(self._keyed(rows), self.edges.drop("budget", MIDDLE), self.within)
+        return beside.with_columns(kept.alias(name)).drop("key", *EDGES)
 
     def words(self) -> Iterable[str]:
         for group in self.edge_values():
@@ -115,13 +116,13 @@ class Budget(Rule):
                 if edge is not None
             ]
             where = label(group["group"], self.within)
-            what = "the budget" if self.within is None else f"{group['budget']:,} {self.unit}"
-            verb = "ends" if self.within is None else "end"
+            whole = self.within is None
+            what = "the budget" if whole else f"a budget of {group['budget']:,} {self.unit}"
             if group["middle"] is not None:
                 middle = f"the middle is {self.metric} {group['middle']:.6g}"
-                yield f"{where}{middle}, the median by {self.unit}"
+                yield f"{where}{middle}, the median weighted by {self.unit}"
             if said:
-                yield f"{where}{what} {verb} at {self.metric} {' and '.join(said)}"
+                yield f"{where}{what} keeps {self.metric} {' and '.join(said)}"
 
     def edge_values(self) -> list[dict[str, Any]]:
         """{group, budget, after, before, middle}: each group's part, and the values at which it
@@ -143,14 +144,14 @@ class Budget(Rule):
             return rows.with_columns(key=row_hash(self.seed, "order"))
         return rows.with_columns(key=sortable_bits(metric_value(self.metric)))
 
-    def _tied(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """With `tie`, by which it is spent among equal keys."""
+    def _tie(self) -> pl.Expr:
+        """What it is spent by among equal keys."""
         tie = row_hash(self.seed, "order")
         if self.columns:
             # What a float64 cannot hold has an order too: that of its logarithm.
             nats = sortable_bits(column_named(f"nats:{self.metric}"))
             tie = pl.when(metric_value(self.metric) == LARGEST).then(nats).otherwise(tie)
-        return rows.with_columns(tie=tie)
+        return tie
 
     def _edges(self, rows: pl.LazyFrame, budget: int) -> pl.DataFrame:
         """Where the order of each group's budget begins and ends."""
@@ -170,8 +171,8 @@ class Budget(Rule):
         short = groups.filter(excess > 0)
         targets = [short.select("group", target=target) for target in wanted.values()]
         all_targets = pl.concat(targets).unique()
-        near = self._tied(rows_in(rows, bins_of(counted, all_targets)))
-        rows = _held(near.select("group", "key", "tie", "weight"))
+        near = rows_in(rows, bins_of(counted, all_targets))
+        rows = _held(near.select("group", "key", "weight", tie=self._tie()))
         found = select(rows.select("group", "key", "weight"), counted, all_targets)
         at = self._among_equals(rows, found)
         edges = groups.select("group", "budget")

@@ -27,7 +27,7 @@ class Copies(Rule):
     stays: DropCopies
     metric: str
     dropped: dict[str, Mask] | None = None
-    """By file, and row in it, up to the last one that is dropped."""
+    """Whether a row is dropped, by file and row, up to the last row that is."""
 
     of_kept: ClassVar[int] = 1
 
@@ -40,17 +40,19 @@ class Copies(Rule):
         return {"text_hash": pl.col("text_hash")}
 
     def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
-        texts = rows.filter(pl.col("scored"), pl.col("keep"), pl.col("text_hash").is_not_null())
+        # What is not there twice is not kept twice: only likely copies are asked what is kept.
+        texts = rows.filter(pl.col("text_hash").is_not_null())
+        kept = texts.filter("scored", "keep")
         order = [pl.col("text_hash"), pl.col("bytes")]
         columns = ["bytes", "file", "row"]
         if self.stays != "first":
-            texts = texts.with_columns(value=metric_value(self.metric))
+            kept = kept.with_columns(value=metric_value(self.metric))
             columns.append("value")
             order.append(pl.col("value") if self.stays == "low" else -pl.col("value"))
         num_turns = turns_for(rows)
         found: list[pl.DataFrame] = []
         for turn in range(num_turns):
-            _, likely = likely_copies(texts, turn, num_turns, *columns)
+            _, likely = likely_copies(texts, turn, num_turns, *columns, among=kept)
             ordered = likely.sort(order, maintain_order=True)
             is_copy = pl.struct("text_hash", "bytes") == pl.struct("text_hash", "bytes").shift()
             found.append(ordered.filter(is_copy).select("file", "row"))

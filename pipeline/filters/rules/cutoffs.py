@@ -21,7 +21,7 @@ class Table(Rule):
 
     table: CutoffTable
     cutoffs: pl.DataFrame | None = None
-    """[group, documents, low, high]"""
+    """Columns [group, documents, low, high]."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -48,7 +48,10 @@ class Table(Rule):
     def words(self) -> Iterable[str]:
         assert self.cutoffs is not None
         for name in unused(self.cutoffs["group"], self.table):
-            yield f"{NO_GROUP if name is None else name}: no document; its cut-offs are not used"
+            yield (
+                f"{NO_GROUP if name is None else name}: no document has this group; its cut-offs "
+                "are unused"
+            )
         names = group_names(self.cutoffs["group"])
         for name, ends in zip(names, self.cutoffs.iter_rows(named=True), strict=True):
             pairs = (("from", ends["low"]), ("to", ends["high"]))
@@ -67,6 +70,6 @@ def make(config: FilterConfig) -> list[Rule]:
     if config.buckets is None:
         raise ConfigError(
             f"{config.cutoffs} has neither low nor high for any group",
-            hint=f"add {named('buckets')}, if the file is from buckets",
+            hint=f"add {named('buckets')}, if the file was written with buckets",
         )
     return []

@@ -22,7 +22,7 @@ class Percentile(Rule):
     within: str | None = None
     weight: Weight = UNWEIGHTED
     cutoffs: pl.DataFrame | None = None
-    """[group, documents, low, high]: the smallest and the largest value that is kept."""
+    """Columns [group, documents, low, high]: the smallest and the largest value that is kept."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -33,14 +33,15 @@ class Judgement(NamedTuple):
     """What was said, and how the document was come by."""
 
     is_good: bool | None
-    """None: the person could not say."""
+    """None if the person could not say."""
     bands: str | None = None
-    """The identity of the bands that it was drawn from; None for one that a person chose."""
+    """Identity of the bands that the document was drawn from; None if a person chose it."""
     metric: str | None = None
     band: int | None = None
     band_documents: int | None = None
     draw: int | None = None
-    """Its place in the band's random order, from 1. So many of `band_documents` were drawn then."""
+    """Place of the document in its band's random order, from 1; so many of `band_documents` had
+    been drawn by then."""
     judged_at: datetime | None = None
 
 

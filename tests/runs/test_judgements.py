@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.explore.judgements import NAME, Judgement, Judgements, Key
+from pipeline.runs.judgements import NAME, Judgement, Judgements, Key
 from pipeline.storage.filesystem import open_root
 
 KEYS = [

@@ -1,8 +1,8 @@
 """The error that an engine died of, passed from its worker to the driver.
 
-Owns the way there. A worker whose engine failed ends at once, so that no other shard of it is
-scored with a broken engine; a result would not get out in time. Ray's store of keys and values is
-written before the call returns, and outlives the worker.
+Owns the key in Ray's store that holds the error. A worker whose engine failed ends at once, so that
+no other shard of it is scored with a broken engine; a result would not get out in time. The store
+is written before the call returns, and outlives the worker.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ NAMESPACE = "winnow"
 MOST_CHARACTERS = 200
 
 
-def leave_last_words(run_id: str, shard: int, reason: str) -> None:
+def record_engine_error(run_id: str, shard: int, reason: str) -> None:
     """Record what the engine of this worker died of, while it scored a shard."""
     with contextlib.suppress(Exception):  # the process ends, whether or not this is heard
         _internal_kv_put(_key(run_id, shard), _short(reason), namespace=NAMESPACE)
 
 
-def take_last_words(run_id: str, shard: int) -> str:
+def take_engine_error(run_id: str, shard: int) -> str:
     """The error of the last engine that died on a shard; empty if it gave none."""
     key = _key(run_id, shard)
     with contextlib.suppress(Exception):  # of a store that is not there either

@@ -5,13 +5,14 @@ Owns the search, over bounds on either side and bands, what a cut removes, and i
 
 import math
 import shlex
+from collections.abc import Callable
 
 import numpy as np
 from pydantic import BaseModel
 
 from pipeline.reports.areas import CHANCE, RankedMetric
 from pipeline.settings.fields import option_of
-from pipeline.statistics.sketches import Sketch, merge_sketches
+from pipeline.statistics.sketches import Floats, Sketch, merge_sketches
 
 BAND_GAIN = 0.05
 """A band must beat a bound on one side by this much of J, since it has one more place to fit."""
@@ -33,22 +34,21 @@ class Cut(BaseModel):
 
     metric: str = "perplexity"
     low: float | None = None
-    """Smallest value that is kept; null where there is no such bound."""
+    """Smallest value that is kept; null if there is no lower bound."""
     high: float | None = None
-    """Largest value that is kept."""
+    """Largest value that is kept; null if there is no upper bound."""
     perplexity: float | None
-    """`high`, where the metric is perplexity."""
+    """The value of `high` if the metric is perplexity; otherwise null."""
     youden_j: float
-    """Share of labelled documents that the cut removes, less the share of the others that it
-    removes (Youden 1950)."""
+    """`labelled_removed` minus `rest_removed` (Youden 1950)."""
     labelled_removed: float = 0.0
     """Share of the labelled documents that the cut removes."""
     rest_removed: float = 0.0
-    """The same of the rest."""
+    """Share of the documents without a label that the cut removes."""
     warning: str | None = None
-    """What to know before it is used."""
+    """What to know before the cut is used; null if nothing."""
     command: str = ""
-    """What to type to filter so."""
+    """The `winnow filter` command that applies the cut."""
     removed: list[Removed]
 
 
@@ -64,10 +64,46 @@ def best_cut(by_group: dict[tuple[str, int], Sketch], chosen: RankedMetric, run:
     everything = merge_sketches(labelled + rest)
     sides = [merge_sketches(side) for side in (labelled, rest)]
     # Of each side, the share below the end of each bin; before the first there is nothing.
-    labelled_below, rest_below = (
+    below = [
         np.concatenate([[0.0], side.below(everything.bins + 1) / side.num_documents])
         for side in sides
-    )
+    ]
+
+    def removed(low: int, high: int) -> list[Removed]:
+        kept, found = everything.bins[low:high], []
+        for name in {name for name, _ in by_group}:
+            whole = merge_sketches([one for (group, _), one in by_group.items() if group == name])
+            gone = whole.take(~np.isin(whole.bins, kept))
+            found.append(
+                Removed(
+                    value=name,
+                    num_scored=whole.num_documents,
+                    documents_removed=gone.num_documents,
+                    num_tokens=int(whole.tokens.sum()),
+                    tokens_removed=int(gone.tokens.sum()),
+                )
+            )
+        return found
+
+    noise = sum(1 / (4 * side.num_documents) for side in sides)
+    ends = (everything.low, everything.high)
+    return cut_between(ends, (below[0], below[1]), noise, removed, chosen, run)
+
+
+def cut_between(
+    ends: tuple[Floats, Floats],
+    below: tuple[Floats, Floats],
+    noise: float,
+    removed: Callable[[int, int], list[Removed]],
+    chosen: RankedMetric,
+    run: str,
+) -> Cut | None:
+    """The cut, of ranges of values with these lowest and highest ones.
+
+    `below` has, of the labelled and of the rest, the share below each range and, last, all; `noise`
+    is the variance of their difference by chance; `removed` tells what keeping some ranges removes.
+    """
+    labelled_below, rest_below = below
     advantage = rest_below - labelled_below
     last = len(advantage) - 1
     one_sided = [(0, int(advantage.argmax())), (int(advantage.argmin()), last)]
@@ -75,30 +111,15 @@ def best_cut(by_group: dict[tuple[str, int], Sketch], chosen: RankedMetric, run:
     lowest = np.minimum.accumulate(advantage)
     band_end = int((advantage - lowest).argmax())
     band_first = int(advantage[: band_end + 1].argmin())
-    noise = sum(1 / (4 * side.num_documents) for side in sides)
     gain = advantage[band_end] - advantage[band_first] - (advantage[end] - advantage[first])
     if gain > max(BAND_GAIN, CHANCE * math.sqrt(noise)):
         first, end = band_first, band_end
     youden = float(advantage[end] - advantage[first])
     if youden <= 0:
         return None
-    low = float(everything.low[first]) if first else None
-    high = float(everything.high[end - 1]) if end < last else None
-    kept = everything.bins[first:end]
-    removed = []
-    for name in {name for name, _ in by_group}:
-        whole = merge_sketches([one for (group, _), one in by_group.items() if group == name])
-        gone = whole.take(~np.isin(whole.bins, kept))
-        removed.append(
-            Removed(
-                value=name,
-                num_scored=whole.num_documents,
-                documents_removed=gone.num_documents,
-                num_tokens=int(whole.tokens.sum()),
-                tokens_removed=int(gone.tokens.sum()),
-            )
-        )
-    shares = [float(1 - below[end] + below[first]) for below in (labelled_below, rest_below)]
+    low = float(ends[0][first]) if first else None
+    high = float(ends[1][end - 1]) if end < last else None
+    shares = [float(1 - side[end] + side[first]) for side in below]
     metric = chosen.metric
     given = {"min": low, "max": high}
     bounds = [f"{option_of(name)} {metric}={x!r}" for name, x in given.items() if x is not None]
@@ -113,7 +134,7 @@ def best_cut(by_group: dict[tuple[str, int], Sketch], chosen: RankedMetric, run:
         rest_removed=shares[1],
         warning=_warning(shares, is_certain=chosen.separates),
         command=" ".join(filtering),
-        removed=sorted(removed, key=lambda one: (-one.documents_removed, one.value)),
+        removed=sorted(removed(first, end), key=lambda one: (-one.documents_removed, one.value)),
     )
 
 
@@ -124,5 +145,5 @@ def _warning(shares: list[float], *, is_certain: bool) -> str | None:
         if share >= NEARLY_ALL
     ]
     if not is_certain:
-        said.append("the difference may be chance")
+        said.append("the separation may be chance")
     return "; ".join(said) or None

@@ -31,7 +31,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 """Largest relative error of a document's nll against float32, by the dtype of the run.
 
 float32 differs by the order of summation alone. The halves differ by rounding in every layer:
-bfloat16 keeps 8 bits, and short documents have few tokens to average over (see the README for what
+bfloat16 keeps 8 bits, and short documents have few tokens to average over (docs/numbers.md has what
 was measured).
 """
 NOISE_TOLERANCES = {"float32": 1e-5}
@@ -131,13 +131,15 @@ def _read_texts(root: Root, rows: pl.DataFrame, column: str) -> list[str]:
                     texts.append(text.cast(pa.large_string())[0].as_py())
     except UnreadableFileError as error:
         row, reason = numbers[len(texts)], first_line(error.__cause__ or error)
-        raise CorpusError(f"cannot read {file} row {row} to rescore it: {reason}") from error
+        raise CorpusError(
+            f"cannot read row {row} of {file} to rescore its text: {reason}"
+        ) from error
     if len(texts) < len(numbers):
         raise CorpusError(f"{file} no longer has row {numbers[len(texts)]}")
     return texts
 
 
-def measure_truth(
+def rescore_sample(
     sample: list[Sampled],
     reference: Reference,
     *,
@@ -220,9 +222,9 @@ def relative_error(value: float, reference: float) -> float:
 def judge(truth: Truth) -> Check:
     """The verdict on a sample."""
     detail = (
-        f"{truth.num_documents} documents against float32: nll off by "
-        f"{truth.largest_nll_error:.2e} at most, {truth.mean_nll_error:.2e} on average "
-        f"(tolerance {truth.tolerance:g})"
+        f"{truth.num_documents} documents rescored in float32: relative error of nll "
+        f"{truth.largest_nll_error:.2e} at most, {truth.mean_nll_error:.2e} on average (tolerance "
+        f"{truth.tolerance:g})"
     )
     return Check(name="truth", passed=truth.largest_nll_error <= truth.tolerance, detail=detail)
 
@@ -231,9 +233,9 @@ def judge_noise(noise: NoiseFloor, dtype: str) -> Check:
     """The verdict on the noise floor: a limit for float32, a figure for the others."""
     limit = NOISE_TOLERANCES.get(dtype)
     detail = (
-        f"{noise.num_documents} documents scored alone instead of in a batch: nll differs by "
-        f"{noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on average "
-        + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
+        f"{noise.num_documents} documents scored alone instead of in a batch: relative difference "
+        f"of nll {noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on "
+        "average " + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
     )
     passed = limit is None or noise.largest_nll_difference <= limit
     return Check(name="noise floor", passed=passed, detail=detail)

@@ -1,0 +1,106 @@
+// @ts-check
+// The band, or the band of each group: in the unit of the cut, as values, and how its ends move.
+
+import { ends, state } from "./view.js";
+
+/** @typedef {import("./bins.js").Band} Band */
+/** @typedef {import("./bins.js").Distribution} Distribution */
+/** @typedef {import("./view.js").Side} Side */
+/** @typedef {import("./view.js").Unit} Unit */
+/** @typedef {number | null} Of a group, by its place; null for the band of all that have none of their own */
+
+/** In the unit of the cut. @param {Of} group @returns {Band} */
+export const givenTo = (group) => (group !== null && state.unit === "each" ? state.own.get(group) : null) ?? state.band;
+
+/** @param {Of} group @param {Band} band */
+export function give(group, band) {
+  if (group === null || state.unit !== "each") state.band = band;
+  else state.own.set(group, band);
+}
+
+/** Keep everything. */
+export function openAll() {
+  state.band = { low: null, high: null };
+  state.own.clear();
+}
+
+/** Its ends as values. @param {Distribution} base of all documents @param {Of} group @returns {Band} */
+export function valuesOf(base, group) {
+  const { low, high } = givenTo(group);
+  if (isOfValues()) return { low, high };
+  const own = state.unit === "within" && group !== null ? base.groups[group] : base.whole;
+  const at = (/** @type {number | null} */ end) => (end === null || !own.bins.length ? null : own.valueAt(end));
+  return { low: at(low), high: at(high) };
+}
+
+const isOfValues = () => state.unit === "value" || state.unit === "each";
+
+/** A value in the unit of the cut: so few digits that a person would type them. @param {Distribution} base @param {number} value */
+function endOf(base, value) {
+  // What is shown is what is counted and exported.
+  if (isOfValues()) return Number(value.toPrecision(base.scale.kind === "log" ? 4 : 6));
+  return Number(base.whole.percentOf(value).toFixed(1));
+}
+
+/** Ends do not cross. @param {Side} side @param {number | null} end @param {Of} group */
+function setEnd(side, end, group) {
+  const band = givenTo(group);
+  const other = band[side === "low" ? "high" : "low"];
+  const crossed = end !== null && other !== null && (side === "low" ? end > other : end < other);
+  give(group, { ...band, [side]: crossed ? other : end });
+}
+
+/** To a place from 0 to 1. @param {Distribution} shape @param {Distribution} base @param {Side} side @param {number} place @param {Of} group */
+export function dragEnd(shape, base, side, place, group) {
+  const isOpen = side === "low" ? place <= 0 : place >= 1;
+  setEnd(side, isOpen ? null : endOf(base, shape.valueOf(place)), group);
+}
+
+/** By bins, or by percents. @param {Distribution} shape @param {Distribution} base @param {Side} side @param {number} steps @param {Of} group */
+export function nudgeEnd(shape, base, side, steps, group) {
+  const end = givenTo(group)[side];
+  if (isOfValues()) {
+    dragEnd(shape, base, side, Math.min(1, Math.max(0, placeOf(shape, side, end) + steps / shape.span)), group);
+    return;
+  }
+  const percent = Number(((end ?? (side === "low" ? 0 : 100)) + steps).toFixed(1));
+  const isOpen = side === "low" ? percent <= 0 : percent >= 100;
+  setEnd(side, isOpen ? null : percent, group);
+}
+
+/** Where an end is on the axis. @param {Distribution} shape @param {Side} side @param {number | null} value */
+export const placeOf = (shape, side, value) => (value === null ? (side === "low" ? 0 : 1) : shape.placeOf(value));
+
+/** In words. @param {number | null} end */
+export const saidOf = (end) => (end === null ? "open" : `${end} ${isOfValues() ? state.metric : "percent"}`);
+
+/** Ends that a person typed; crossed ones sort themselves. @param {Side} side @param {number | null} end @param {Of} group */
+export function typeEnd(side, end, group) {
+  /** @type {Band} */
+  const band = { ...givenTo(group) };
+  band[side] = end;
+  const { low, high } = band;
+  give(group, low !== null && high !== null && low > high ? { low: high, high: low } : { low, high });
+}
+
+/** Show the band in its two fields, but not in one that is typed in. @param {Record<Side, HTMLInputElement>} fields @param {Band} band */
+export function showEnds(fields, band) {
+  for (const side of ends) {
+    const field = fields[side];
+    if (document.activeElement !== field) field.value = band[side] === null ? "" : `${band[side]}`;
+    field.removeAttribute("aria-invalid");
+  }
+}
+
+/** Another unit, with the cut where it is. @param {Unit} unit @param {Distribution} shape @param {Distribution} base */
+export function convert(unit, shape, base) {
+  const whole = valuesOf(base, null);
+  const each = shape.groups.map((_, group) => valuesOf(base, group));
+  const was = state.unit;
+  state.unit = unit;
+  const into = (/** @type {Band} */ { low, high }) => ({
+    low: low === null ? null : endOf(base, low), high: high === null ? null : endOf(base, high),
+  });
+  state.band = into(whole);
+  if (unit === "each" && was === "within") state.own = new Map(each.map((band, group) => [group, into(band)]));
+}
