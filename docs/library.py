@@ -76,7 +76,7 @@ def main(model: str, folder: Path) -> None:
     )
     chart.save(folder / "library.png", scale_factor=2)
 
-    # ![Bits per byte of prose and noise: two hills apart](library.png)
+    # ![Bits per byte of prose and noise: the noise lies apart](library.png)
 
     # ## A cut
     #
