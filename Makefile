@@ -5,8 +5,8 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-architectures test-soak test-parity chaos check check-infra format bench bench-overhead bench-growth \
-    bench-peers bench-reports bench-explore bench-gpu check-gpu schemas screenshots lock clean
+.PHONY: demo test test-architectures test-soak test-parity chaos check check-infra check-gpu format bench \
+    bench-overhead bench-growth bench-peers bench-reports bench-explore bench-gpu schemas screenshots lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo

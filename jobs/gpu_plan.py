@@ -71,7 +71,7 @@ def plan_on_gpu(name: str, gpu: str) -> Iterator[Row]:
     billions = f"{shape.num_parameters / 1e9:.3g} billion parameters"
     found = f"{model.architecture}, {billions}, {size(weights)} in {dtype}"
     yield "model", "ok", found, ""
-    yield "scoring path", "ok", str(scoring), f"{option_of('scoring')} overrides"
+    yield "scoring path", "ok", str(scoring), f"set it with {option_of('scoring')}"
     todo = f"{option_of('tensor_parallel_size')} {num_gpus}" if num_gpus > 1 else ""
     yield "GPUs per engine", "ok", f"{num_gpus}: the fewest that the model fits on", todo
     sizes = choose_sizes(settings, machine)
@@ -82,7 +82,7 @@ def plan_on_gpu(name: str, gpu: str) -> Iterator[Row]:
 
 
 def rows_of(sizes: Sizes) -> Iterator[tuple[str, str, str]]:
-    """Each size: its name, the value with its reason, and what overrides it."""
+    """Each size: its name, the value with its reason, and what sets it."""
     for key, choice in sizes._asdict().items():
         value = f"{choice.value:,.0f}" if choice.value > 1 else f"{choice.value:.2f}"
         todo = f"set it with {option_of(choice.setting)}" if choice.setting else ""

@@ -189,7 +189,6 @@ NAMES_A_QUANTILE = {
         "_quantile_changes",
     },
     "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
-    "pipeline/reports/distributions.py": {"_quantiles"},  # reads off a sketch
     "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
     "pipeline/reports/term_values.py": {"exact_quantiles"},  # picks from what was measured
     "pipeline/reports/terms.py": {"quantile_of"},  # reads a name

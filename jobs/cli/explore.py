@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobs.console import screen
 from pipeline.errors import UsageError, named, require_modules
+from pipeline.explore.pairs import open_two
 from pipeline.explore.run import ExploredRun, open_run
 from pipeline.reports.excerpts import METRIC
 from pipeline.reports.groups import check_group
@@ -23,6 +24,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def explore_and_serve(
     run: str,
+    other: str | None,
     *,
     by: str | None,
     corpus: str | None,
@@ -46,22 +48,23 @@ def explore_and_serve(
     from jobs.explore.queries import Queries
     from jobs.explore.serve import new_token, open_port, serve
 
-    opened = open_run(run, corpus=corpus, partial=partial)
+    two = None if other is None else open_two(run, other, corpus=corpus, partial=partial)
+    opened = open_run(run, corpus=corpus, partial=partial) if two is None else two.run
     if by is not None:
         check_group(by, opened.manifest)
     kept = Judgements(opened.store.root) if judgements is None else Judgements.at(judgements)
     sock = open_port(host, port)
     queries = Queries(opened, by if by is not None else opened.default_column(), kept)
-    _fill(queries, opened)
+    _fill(queries, opened, METRIC if two is None else two.metric)
     token = new_token()
     number = sock.getsockname()[1]
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{number}/{token}/"
-    app = make_app(queries, token, is_remote=host not in LOOPBACK)
+    app = make_app(queries, token, two=two, is_remote=host not in LOOPBACK)
     serve(app, sock, lambda: _tell(address, number, opened, host, opens=opens))
 
 
-def _fill(queries: "Queries", run: ExploredRun) -> None:
+def _fill(queries: "Queries", run: ExploredRun, metric: str) -> None:
     """The first distribution, so that the page is there at once."""
     messages = screen.messages()
     bar = Progress(
@@ -74,7 +77,7 @@ def _fill(queries: "Queries", run: ExploredRun) -> None:
     )
     with bar:
         task = bar.add_task("", total=run.num_rows)
-        queries.bins_of(METRIC, queries.by, progress=lambda rows: bar.update(task, advance=rows))
+        queries.bins_of(metric, queries.by, progress=lambda rows: bar.update(task, advance=rows))
 
 
 def _tell(address: str, port: int, run: ExploredRun, host: str, *, opens: bool) -> None:

@@ -161,9 +161,9 @@ def compare(
 
 def explore(
     run: Annotated[str, typer.Argument(help="A run directory.")],
+    other: Annotated[str | None, typer.Argument(help="A second run, to cut by both.")] = None,
     by: Annotated[
-        str | None,
-        typer.Option(help="A carried column to group by.  [default: one with few values]"),
+        str | None, typer.Option(help="Carried column to group by.  [default: one with few values]")
     ] = None,
     corpus: Corpus = None,
     judgements: Annotated[
@@ -191,8 +191,8 @@ def explore(
 ) -> None:
     """Choose the cut-offs of a filter by eye, in a browser page served by this machine.
 
-    Drag the ends of a band over the distribution of any metric, see what each group keeps, read
-    and judge the documents at the edges, and copy the filter command. Ctrl-C stops it.
+    Drag a band over the distribution of any metric, or over a scatter of two runs, see what each
+    group keeps, read and judge documents, and copy the filter command. Ctrl-C stops it.
 
     Example: winnow explore runs/first --by source
     """
@@ -200,6 +200,7 @@ def explore(
 
     explore_and_serve(
         run,
+        other,
         by=by,
         corpus=corpus,
         judgements=judgements,

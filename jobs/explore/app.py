@@ -18,8 +18,10 @@ from jobs.explore.guard import Guard
 from jobs.explore.judge import JudgeQueries
 from jobs.explore.queries import Queries, Superseded
 from jobs.explore.shown import fit
+from jobs.explore.two import TwoQueries
 from jobs.explore.words import Words
 from pipeline.errors import ConfigError, RunError, UsageError, WinnowError, first_line
+from pipeline.explore.pairs import TwoRuns
 from pipeline.settings.fields import option_of
 
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
@@ -30,9 +32,11 @@ NO_LONGER_ASKED = 499
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIApp:
+def make_app(
+    queries: Queries, token: str, *, two: TwoRuns | None = None, is_remote: bool = False
+) -> ASGIApp:
     """Everything that is answered, behind its door."""
-    judge = JudgeQueries(queries)
+    judge, beside = JudgeQueries(queries), TwoQueries(queries, two)
     questions: dict[str, Callable[[Words], Any]] = {
         "run": queries.about,
         "count": queries.count,
@@ -45,6 +49,9 @@ def make_app(queries: Queries, token: str, *, is_remote: bool = False) -> ASGIAp
         "next": judge.next,
         "standing": judge.standing,
         "propose": judge.propose,
+        "two": beside.about,
+        "outline": beside.outline,
+        "density": beside.density,
     }
     # The last one only loads a model; no page of somebody else's can send it.
     changes: dict[str, Callable[[Words], Any]] = {

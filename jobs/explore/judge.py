@@ -71,7 +71,7 @@ class JudgeQueries:
         if words.get("said") not in SAID:
             raise ConfigError("a judgement must be good, bad or unsure")
         file, row = self._queries.locator(words)
-        own = self._run.rows().filter(pl.col("file") == file, pl.col("row") == row)
+        own = self._run.parts.scan().filter(pl.col("file") == file, pl.col("row") == row)
         found = own.select("text_hash").head(1).collect(engine="streaming")["text_hash"].to_list()
         if not found or found[0] is None:
             raise ConfigError("this document has no text to judge")

@@ -14,6 +14,7 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
+import numpy.typing as npt
 from starlette.requests import Request
 
 from jobs.explore.engine import EngineProcess
@@ -247,13 +248,17 @@ class Queries:
 
 
 def encode_bins(bins: Bins) -> bytes:
-    """A JSON header, its length before it, then each column as doubles, all little-endian."""
+    """Each column in turn."""
     header = {"scale": asdict(bins.scale), "groups": bins.groups, "length": bins.cells.height}
+    columns = [bins.cells[name].cast(float).to_numpy() for name in CELL_COLUMNS]
+    return encode(header, np.concatenate(columns))
+
+
+def encode(header: dict[str, Any], numbers: npt.NDArray[Any]) -> bytes:
+    """A JSON header, its length before it, then numbers as doubles, all little-endian."""
     head = json.dumps(fit(header)).encode()
     head += b" " * (-len(head) - 4 & 7)
-    columns = [bins.cells[name].cast(float).to_numpy() for name in CELL_COLUMNS]
-    cells = np.concatenate(columns).astype("<f8")
-    return b"".join([struct.pack("<I", len(head)), head, cells.tobytes()])
+    return b"".join([struct.pack("<I", len(head)), head, numbers.astype("<f8").tobytes()])
 
 
 def told_of(judgement: Judgement | None) -> str | None:

@@ -68,7 +68,9 @@ class Measured:
         return next((g.figures for g in self.groups[column] if g.value == value), None)
 
     def interval(self, figure: str) -> Interval | None:
-        """Of the whole run's figure."""
+        """Of the whole run's figure; None where it has none."""
+        if figure_of(self.figures, figure) is None:
+            return None
         if self.sampled is not None:
             found = self.sampled.estimates[NAMES[figure]]
             return None if found is None else found.interval

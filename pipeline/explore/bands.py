@@ -59,7 +59,7 @@ def make_bands(run: ExploredRun, metric: str, bins: Bins) -> Bands:
         .agg(pl.col("low").min(), pl.col("documents").sum())
         .sort("band")
     )
-    return Bands(run.identity, metric, tuple(told["low"]), tuple(told["documents"]))
+    return Bands(run.identity_of(metric), metric, tuple(told["low"]), tuple(told["documents"]))
 
 
 @dataclass(slots=True)

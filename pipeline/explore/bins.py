@@ -2,8 +2,8 @@
 handle is dragged.
 
 Owns the bins, and the one pass that fills them. On a log axis they are of equal width there, 128 a
-factor of e; where a metric has negative values, a few hundred over its range. Each has its
-documents, tokens and bytes, and its smallest and largest value.
+factor of e; where a metric has negative values, a few hundred over its range, or in a bit. Each has
+its documents, tokens and bytes, and its smallest and largest value.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,10 @@ from pipeline.statistics.columns import column_named
 LOG_BINS = 128
 """Bins per factor of e."""
 LINEAR_BINS = 512
+BIT_BINS = 512
+"""A bit per byte of difference between two runs."""
+MOST_BINS = 1 << 20
+"""Either side of the start of a linear axis."""
 ZERO = -(1 << 30)
 """Bin of values of 0 and below on a log axis: to the left of all others."""
 UNSCORED = ZERO - 1
@@ -99,6 +103,9 @@ def value_of(metric: str) -> pl.Expr:
 
 def _scale_of(run: ExploredRun, metric: str) -> Scale:
     logarithmic = Scale("log", 0.0, 1 / LOG_BINS)
+    if metric in run.prepared.own_metrics:
+        # Of bits per byte, whose size is known: a document far away makes no bin wider.
+        return Scale("linear", 0.0, 1 / BIT_BINS) if metric == "difference" else logarithmic
     if metric in METRICS and not METRICS[metric].is_signed:
         return logarithmic
     value = value_of(metric)
@@ -107,7 +114,8 @@ def _scale_of(run: ExploredRun, metric: str) -> Scale:
     if low is None or low >= 0:
         return logarithmic
     # Divided first: the range of some columns exceeds a float64.
-    return Scale("linear", low, high / LINEAR_BINS - low / LINEAR_BINS or 1.0)
+    bins = LINEAR_BINS - 1e-6  # the highest value is in the last one
+    return Scale("linear", low, high / bins - low / bins or 1.0)
 
 
 def _count(rows: pl.LazyFrame, metric: str, scale: Scale, grouping: Grouping) -> pl.LazyFrame:
@@ -115,7 +123,7 @@ def _count(rows: pl.LazyFrame, metric: str, scale: Scale, grouping: Grouping) ->
     if scale.kind == "log":
         place = pl.when(value > 0).then((value.log() / scale.width).floor()).otherwise(ZERO)
     else:
-        place = ((value - scale.start) / scale.width).floor().clip(0, LINEAR_BINS - 1)
+        place = ((value - scale.start) / scale.width).floor().clip(-MOST_BINS, MOST_BINS)
     place = pl.when(value.is_null()).then(UNSCORED).otherwise(place).cast(pl.Int64)
     group = pl.lit(0, pl.Int64)
     if grouping.column is not None:

@@ -31,7 +31,7 @@ def cached_bins(
 ) -> Bins:
     """The bins of all rows, from the cache if it has them. Raises as `group_of`, `fill_bins`."""
     name = _name(metric, by)
-    key = {"form": FORM, "identity": run.identity, "metric": metric, "by": by}
+    key = {"form": FORM, "identity": run.identity_of(metric), "metric": metric, "by": by}
     if (kept := _load(run, name, key)) is not None:
         return kept
     bins = fill_bins(run, metric, group_of(run, by), progress=progress)

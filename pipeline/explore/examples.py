@@ -9,8 +9,9 @@ from typing import Any, Literal
 import polars as pl
 
 from pipeline.errors import ConfigError
-from pipeline.explore.rule import Decision, Narrowing
+from pipeline.explore.rule import Decision, Narrowing, columns_read
 from pipeline.explore.run import PLACE, ExploredRun
+from pipeline.filters.paired_rows import PAIRED
 from pipeline.reports.document_text import read_text
 from pipeline.reports.excerpts import read_excerpts
 from pipeline.reports.groups import group_code, label_expr
@@ -22,8 +23,6 @@ from pipeline.statistics.hashing import row_hash
 Place = Literal["low", "high", "random"]
 MOST = 10
 """Number of documents on each side of the cut."""
-NEEDED = (*PLACE, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
-"""Columns that a page shows of a document, and those that every rule reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +90,8 @@ def _described(
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """By locator: what a page shows of a document, and what the rule decides."""
     asked, there = decision.asked, run.rows().collect_schema()
-    narrowing = Narrowing.of(run, asked.where)
-    wanted = [*NEEDED, "doc_id", asked.metric, *([asked.by] if asked.by else [])]
-    wanted += narrowing.columns if narrowing is not None else []
-    read = [column_named(name) for name in dict.fromkeys(wanted) if name in there]
+    wanted = dict.fromkeys([*columns_read(run, asked), "doc_id"])
+    read = [column_named(name) for name in wanted if name in there]
     near = run.at(chosen.unique(), PLACE).select(read).collect(engine="streaming")
     shown = near.select(
         *PLACE,
@@ -129,7 +126,7 @@ class Whole:
 
 def read_document(run: ExploredRun, file: str, row: int) -> Whole:
     """Raises ConfigError where the run has no such document."""
-    rows = run.rows()
+    rows = run.parts.scan()
     found = rows.filter(pl.col("file") == file, pl.col("row") == row).head(1)
     table = found.with_columns(shown_id(rows)).collect(engine="streaming")
     if not table.height:
@@ -140,4 +137,8 @@ def read_document(run: ExploredRun, file: str, row: int) -> Whole:
         text, missing = read_text(run.corpus, run.manifest, file, row, own["text_hash"])
     shown = ["status", "doc_id", *run.metrics]
     scores = {name: value for name, value in own.items() if name in shown}
+    if run.other is not None and run.prepared.own_metrics:
+        beside = run.other.parts.scan().filter(pl.col("file") == file, pl.col("row") == row)
+        value = beside.select(PAIRED).head(1).collect(engine="streaming").item()
+        scores[f"{PAIRED} in {run.other.store.location}"] = value
     return Whole(scores, text, missing, own)

@@ -29,9 +29,10 @@ from pipeline.explore.estimate import (
     why_no_interval,
     why_none,
 )
-from pipeline.explore.rule import Asked, Decision
+from pipeline.explore.rule import Asked, Decision, columns_read
 from pipeline.explore.run import ExploredRun
 from pipeline.runs.judgements import Judgement, Judgements, Key
+from pipeline.statistics.columns import column_named
 
 Scope = Literal["near", "all"]
 MOST_CUTS = 200
@@ -256,7 +257,9 @@ class Judging:
         judged = pl.DataFrame(
             said, schema={**names, "is_good": pl.Boolean, "is_drawn": pl.Boolean}, orient="row"
         )
-        near = self.run.at(judged, LOCATED).collect(engine="streaming")
+        wanted = [*columns_read(self.run, decision.asked), bands.metric, "is_good", "is_drawn"]
+        read = map(column_named, dict.fromkeys(wanted))
+        near = self.run.at(judged, LOCATED).select(read).collect(engine="streaming")
         kept = decision.kept(near.lazy()).collect()["keep"]
         shown = near.select("is_good", "is_drawn", band=bands.band(), value=value_of(bands.metric))
         return shown.with_columns(kept)

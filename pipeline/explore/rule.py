@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError, named
 from pipeline.explore.bins import value_of
-from pipeline.explore.run import ExploredRun
+from pipeline.explore.run import PLACE, ExploredRun
 from pipeline.filters.config import FilterConfig, load_filter_config
 from pipeline.filters.counts import SIZES, Mix
 from pipeline.filters.record import Cutoffs, CutoffTable
@@ -36,6 +36,8 @@ Side = Literal["low", "high"]
 Band = tuple[float | None, float | None]
 """None where it is open."""
 OPEN = {"low": float("-inf"), "high": float("inf")}
+NEEDED = (*PLACE, "status", "num_tokens", "num_skipped_tokens", "num_bytes", "text_hash")
+"""What a page shows of a document, and what every rule reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,19 @@ def _table(run: ExploredRun, asked: Asked) -> CutoffTable:
 
 def _config(run: ExploredRun, asked: Asked) -> FilterConfig:
     own = {"run": run.store.location, "partial": not run.parts.is_complete}
-    return load_filter_config(None, own | asked.settings())
+    return load_filter_config(None, own | _second_run(run, asked) | asked.settings())
+
+
+def _second_run(run: ExploredRun, asked: Asked) -> dict[str, Any]:
+    """The settings that name it, if the rule looks at what it makes; a filter takes one."""
+    if run.other is None or not run.prepared.own_metrics:
+        return {}
+    read = [
+        *([asked.metric] if asked.is_band else []),
+        *(Where(asked.where).names if asked.where else ()),
+    ]
+    given = {"minus": "difference", "over": "ratio"}
+    return {name: run.other.store.location for name, made in given.items() if made in read}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,13 @@ class Narrowing:
         run.prepared.check((rule,))
         kinds = run.rows().collect_schema()
         return cls(rule.names, condition(parse(where), where, kinds, column_named))
+
+
+def columns_read(run: ExploredRun, asked: Asked) -> list[str]:
+    """What a rule reads of a document, and its group."""
+    narrowing = Narrowing.of(run, asked.where)
+    names = [asked.metric, asked.by, *(narrowing.columns if narrowing is not None else ())]
+    return list(dict.fromkeys([*NEEDED, *(name for name in names if name is not None)]))
 
 
 def of_groups(mix: Mix, groups: tuple[str, ...]) -> list[tuple[list[int], list[int]]]:
@@ -207,4 +228,4 @@ def exported(run: ExploredRun, asked: Asked) -> dict[str, Any]:
         settings["corpus"] = run.corpus_moved_to
     if config.partial:
         settings["partial"] = True
-    return settings | asked.settings()
+    return settings | _second_run(run, asked) | asked.settings()

@@ -42,6 +42,8 @@ class ExploredRun:
     corpus_moved_to: str | None
     corpus_fault: str | None
     """Why texts cannot be shown; None if they can."""
+    other: "ExploredRun | None" = None
+    """A second run, paired with this one if `prepared` has metrics of its own."""
 
     @property
     def parts(self) -> Parts:
@@ -62,7 +64,7 @@ class ExploredRun:
     def at(self, places: pl.DataFrame, keys: Sequence[str]) -> pl.LazyFrame:
         """The rows of places by these keys, `file` and `row` among them; beside each what else is
         told of it."""
-        files, rows = (pl.col(name).is_in(places[name].unique().implode()) for name in PLACE)
+        files, rows = (column_named(name).is_in(places[name].unique().implode()) for name in PLACE)
         return self.rows().filter(files, rows).join(places.lazy(), on=keys, how="inner")
 
     def chunks(self) -> Iterator[tuple[int, pl.LazyFrame]]:
@@ -72,10 +74,16 @@ class ExploredRun:
             shards.append(shard)
             num_rows += self.manifest.shards[shard].num_rows
             if num_rows >= CHUNK_ROWS:
-                yield num_rows, nan_as_null(self.parts.scan(shards))
+                yield num_rows, nan_as_null(self.prepared.rows.of(shards))
                 shards, num_rows = [], 0
         if shards:
-            yield num_rows, nan_as_null(self.parts.scan(shards))
+            yield num_rows, nan_as_null(self.prepared.rows.of(shards))
+
+    def identity_of(self, metric: str) -> str:
+        """Of the scores that a metric comes from: of both runs, where it is made of both."""
+        if self.other is None or metric not in self.prepared.own_metrics:
+            return self.identity
+        return f"{self.identity}-{self.other.identity}"
 
     @property
     def num_rows(self) -> int:
@@ -84,9 +92,9 @@ class ExploredRun:
 
     @property
     def metrics(self) -> list[str]:
-        """Columns that a rule can look at, perplexity first."""
+        """Columns that a rule can look at: those made of two runs, then perplexity, first."""
         names = [field.name for field in self.manifest.arrow_schema() if is_metric(field)]
-        return sorted(names, key=lambda name: name != METRIC)
+        return [*self.prepared.own_metrics, *sorted(names, key=lambda name: name != METRIC)]
 
     @property
     def columns(self) -> list[str]:
@@ -116,7 +124,8 @@ class ExploredRun:
         """Whether the run is another one than was opened, or none at all."""
         try:
             manifest = self.store.require_manifest()
-            return self.identity != identify(find_parts(self.store, manifest, partial=True))
+            now = identify(find_parts(self.store, manifest, partial=True))
+            return self.identity != now or (self.other is not None and self.other.has_changed())
         except (WinnowError, OSError):
             return True
 

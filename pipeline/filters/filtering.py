@@ -54,7 +54,7 @@ class PreparedRun:
         over: str | Path | None = None,
         partial: bool = False,
     ) -> None:
-        """`minus` or `over` is a second run, for the metric difference or ratio.
+        """`minus` or `over` is a second run, for the metric difference or ratio; for both, one run.
 
         Raises RunError for a run that cannot be used, or not with the other.
         """
@@ -65,9 +65,10 @@ class PreparedRun:
                 f"{store.location} is not finished",
                 hint=f"{RESUME}; or filter the parts that exist with {named('partial')}",
             )
-        self.own_metric = "difference" if minus else "ratio" if over else None
-        """The metric that the second run makes."""
-        self.rows = ScoreRows(store, self.manifest, self.own_metric, partial=partial)
+        asked = {"difference": minus, "ratio": over}
+        self.own_metrics = tuple(name for name, other in asked.items() if other)
+        """The metrics that the second run makes."""
+        self.rows = ScoreRows(store, self.manifest, self.own_metrics, partial=partial)
         self.other: RunStore | None = None
         if location := minus or over:
             self.other = RunStore(str(location))
@@ -78,7 +79,7 @@ class PreparedRun:
 
     def check(self, rules: Sequence[Rule]) -> None:
         """Raises ConfigError for what the scores lack."""
-        _check_columns(self.manifest, self.own_metric, rules)
+        _check_columns(self.manifest, self.own_metrics, rules)
         kinds = self._scores.collect_schema()
         for rule in rules:
             rule.check(kinds)
@@ -193,17 +194,17 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     return Filter(config, corpus, run, selection, counts, by)
 
 
-def _check_columns(manifest: Manifest, own_metric: str | None, rules: Sequence[Rule]) -> None:
+def _check_columns(manifest: Manifest, own_metrics: Sequence[str], rules: Sequence[Rule]) -> None:
     schema = manifest.arrow_schema()
     metrics = [field.name for field in schema if is_metric(field)]
-    if own_metric in schema.names:
+    if taken := [name for name in own_metrics if name in schema.names]:
         raise ConfigError(
-            f"the second run adds a metric '{own_metric}', but this run carries a column of that "
+            f"the second run adds a metric '{taken[0]}', but this run carries a column of that "
             "name",
-            hint=f"score the corpus again without carrying '{own_metric}', or rename the column in "
+            hint=f"score the corpus again without carrying '{taken[0]}', or rename the column in "
             "the corpus",
         )
-    metrics += [own_metric] if own_metric else []
+    metrics += own_metrics
     for metric in (metric for rule in rules for metric in rule.metrics):
         if metric not in metrics:
             hint = near_or_known(metric, metrics)

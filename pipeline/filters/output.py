@@ -105,7 +105,7 @@ class FilterWriter:
         run = request.run
         other = run.other.require_manifest().run_id if run.other else None
         identity = identify(self._manifest, len(run.rows.shards), other, rules)
-        identity["paired"] = run.own_metric
+        identity["paired"] = request.config.own_metric
         for rule in request.selection.rules:
             identity |= rule.identity
         identity["rejects"] = self._rejects.location if self._rejects else None
@@ -200,7 +200,7 @@ class FilterWriter:
     def _decide_shard(self, index: int) -> pa.Table:
         """[route, hash of the text, the added columns] of a shard's rows, in order."""
         request = self._request
-        scores = request.run.rows.shard(index)
+        scores = request.run.rows.of([index])
         decided = request.selection.decide(scores)
         kept = pl.lit(0)
         if self._buckets:

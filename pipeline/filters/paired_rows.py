@@ -10,6 +10,7 @@ across tokenizers.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 import polars as pl
@@ -21,6 +22,8 @@ from pipeline.runs.store import RESUME, RunStore
 from pipeline.statistics.columns import column_named
 
 OTHER = "other:"
+PAIRED = "bits_per_byte"
+"""The metric that the two are compared by."""
 
 
 class ScoreRows:
@@ -30,7 +33,7 @@ class ScoreRows:
         self,
         store: RunStore,
         manifest: Manifest,
-        own_metric: str | None = None,
+        own_metrics: Sequence[str] = (),
         *,
         partial: bool = False,
     ) -> None:
@@ -39,7 +42,7 @@ class ScoreRows:
         self.parts = find_parts(store, manifest, partial=partial)
         self.shards = list(self.parts.found)
         self.is_complete = self.parts.is_complete
-        self._own_metric = own_metric
+        self._own_metrics = own_metrics
         self._other: ScoreRows | None = None
         rows = (shard.num_rows for shard in manifest.shards)
         self._first_rows = list(accumulate(rows, initial=0))
@@ -77,13 +80,18 @@ class ScoreRows:
         rows = self.parts.scan()
         return rows if self._other is None else self._paired(rows, self._other.everything())
 
-    def shard(self, index: int) -> pl.LazyFrame:
-        """The rows of one shard, in order."""
-        rows = self.parts.scan([index])
+    def of(self, shards: Sequence[int]) -> pl.LazyFrame:
+        """The rows of shards that follow each other, in order."""
+        rows = self.parts.scan(shards)
         if self._other is None:
             return rows
-        first, last = self._first_rows[index], self._first_rows[index + 1]
+        first, last = self._first_rows[shards[0]], self._first_rows[shards[-1] + 1]
         return self._paired(rows, self._other._between(first, last))
+
+    def beside(self, *names: str) -> pl.LazyFrame:
+        """Every committed row, and those columns of the second run as OTHER + name."""
+        assert self._other is not None
+        return self._beside(self.everything(), self._other.parts.scan(), *names)
 
     def _between(self, first: int, last: int) -> pl.LazyFrame:
         """Rows by their place in the run, from 0."""
@@ -93,12 +101,12 @@ class ScoreRows:
         return rows.slice(first - self._first_rows[start], last - first)
 
     def _paired(self, rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
-        if self._own_metric is None:
+        if not self._own_metrics:
             return rows
-        name = "bits_per_byte"
-        own, other = column_named(name), pl.col(OTHER + name)
-        value = own - other if self._own_metric == "difference" else own / other
-        return self._beside(rows, others, name).with_columns(value.alias(self._own_metric))
+        own, other = column_named(PAIRED), pl.col(OTHER + PAIRED)
+        values = {"difference": own - other, "ratio": own / other}
+        made = {name: values[name] for name in self._own_metrics}
+        return self._beside(rows, others, PAIRED).with_columns(**made).drop(OTHER + PAIRED)
 
     def _beside(self, rows: pl.LazyFrame, others: pl.LazyFrame, *names: str) -> pl.LazyFrame:
         renamed = others.select(column_named(name).alias(OTHER + name) for name in names)

@@ -87,7 +87,8 @@ class Figures(BaseModel):
     """Averages of every ratio metric, those above included; reports of 0.1.0 have none."""
     intervals: dict[str, Interval | None] = {}
     """95% intervals by figure, for corpus_perplexity and the other ratios of sums. Null with fewer
-    than two scored documents; empty if none were requested, as in 0.1.0."""
+    than two scored documents, or where the figure is null; empty if none were requested, as in
+    0.1.0."""
     quantiles: dict[str, dict[str, float]]
     """Quantiles {p1, ..., p99} by metric, over documents; in a report weighted by tokens or bytes,
     over tokens or bytes."""
@@ -270,7 +271,11 @@ def figures_from(
         bits_per_token=averages["bits_per_token"].micro,
         bits_per_byte=averages["bits_per_byte"].micro,
         averages=averages,
-        intervals=intervals or {},
+        intervals={
+            # Resamples are cut at the largest float64, so they have values where there is none.
+            figure: None if averages[RATIO_FIGURES[figure][0]].micro is None else around
+            for figure, around in (intervals or {}).items()
+        },
         quantiles=quantiles,
         quantile_error=quantile_error,
     )

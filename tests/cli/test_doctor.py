@@ -274,7 +274,7 @@ def test_a_plan_needs_neither_weights_nor_a_gpu(winnow, tmp_path):
     assert code == 0
     assert found["GPU"]["found"].startswith("l40s: 44.3 GiB, 362 TFLOPS")
     assert found["GPUs per engine"]["todo"] == "--tensor-parallel-size 2"
-    assert found["step tokens"]["found"].startswith("8,192: what the weights leave room for")
+    assert found["step tokens"]["found"].startswith("16,384: the largest step")
 
 
 @pytest.mark.parametrize(

@@ -204,4 +204,4 @@ def test_a_night_finds_a_corpus_that_was_moved_and_takes_over_what_it_had(
     record = json.loads(out)
     assert record["reuse"]["num_rows"] == 18
     assert record["corpus"] == str(tmp_path / "new")
-    assert not [note for note in record["notes"] if "other rows" in note]
+    assert not [note for note in record["notes"] if "another corpus" in note]

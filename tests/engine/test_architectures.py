@@ -111,10 +111,10 @@ def reference(model: Any, window: Window) -> np.ndarray:
 
 def test_a_class_that_cannot_be_imported_says_why(tiny_model: Path, monkeypatch):
     # Models of text and images are, where torchvision is missing; so is Qwen3.5 of text alone.
-    from vllm import ModelRegistry
+    from vllm.model_executor.models.registry import ModelRegistry, _LazyRegisteredModel
 
-    monkeypatch.setattr(ModelRegistry, "models", dict(ModelRegistry.models))
-    ModelRegistry.register_model("NoSuchForCausalLM", "no_such_module:NoSuchForCausalLM")
+    missing = _LazyRegisteredModel("no_such_module", "NoSuchForCausalLM")
+    monkeypatch.setitem(ModelRegistry.models, "NoSuchForCausalLM", missing)
     options = {"scoring": "fused", "architecture": "NoSuchForCausalLM"}
     settings = EngineSettings(str(tiny_model), "float32", WINDOW_TOKENS, 258, **options)
     with pytest.raises(ModelError, match="No module named 'no_such_module'"):

@@ -109,3 +109,11 @@ def test_eight_are_not_enough(tmp_path):
 def test_a_model_without_a_shape_is_left_to_the_engine(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba"}))
     require_fit(EngineSettings(str(tmp_path), "bfloat16", 2048, 50_000), GIB)
+
+
+@pytest.mark.parametrize(("gib", "step"), [(24, 16384), (20, 8192), (19, 4096), (18, 1024)])
+def test_a_step_is_what_the_weights_leave_room_for(tmp_path, gib, step):
+    """Of 15 GiB of weights: not the largest step where that would leave no memory for it."""
+    wanted = settings(save_config(tmp_path, "Llama-3.1-8B"), "Llama-3.1-8B")
+    sizes = sizing.choose_sizes(wanted, Machine(int(gib * GIB), 64 * GIB, 16))
+    assert sizes.step_tokens.value == step

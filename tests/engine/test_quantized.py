@@ -30,7 +30,7 @@ IN_WORDS = {
     "GPTQ": "gptq W4",
     "AWQ": "awq W4",
 }
-HERE = ("W8A8", "GPTQ", "AWQ")
+HERE = ("W8A8", *(pytest.param(form, marks=pytest.mark.architectures) for form in ("GPTQ", "AWQ")))
 """Those that vLLM has kernels for on any CPU."""
 
 

@@ -73,6 +73,19 @@ def test_in_proportion_to_what_other_rules_keep():
     assert kept == [0, 1, 2, 3, 4, 20, 21, 22, 23, 24]
 
 
+def test_a_larger_group_has_a_larger_part_whatever_its_values():
+    rows = [("a", "en", "ok", float(i + 1), 10) for i in range(30)]
+    rows += [("a", "de", "ok", float(i + 101), 10) for i in range(10)]
+    decided = decide(scores_of(rows), budget_tokens="200", within="lang")["keep"].to_list()
+    assert decided == [True] * 15 + [False] * 15 + [True] * 5 + [False] * 5
+
+
+def test_equal_values_are_kept_as_far_as_the_part_goes():
+    rows = [("a", lang, "ok", 5.0, 10) for lang in ("en", "de") for _ in range(10)]
+    decided = decide(scores_of(rows), budget_tokens="100", within="lang")["keep"].to_list()
+    assert (sum(decided[:10]), sum(decided[10:])) == (5, 5)
+
+
 def test_beside_percentiles_within_groups_it_is_one_budget_unless_it_is_divided():
     rows = [("a", "en", "ok", float(i + 1), 10) for i in range(10)]
     rows += [("a", "de", "ok", float(i + 101), 10) for i in range(10)]

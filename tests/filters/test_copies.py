@@ -73,6 +73,12 @@ def test_no_text_is_lost_for_a_copy_that_another_rule_drops():
     ]
 
 
+def test_a_copy_without_a_score_takes_no_scored_ones_place():
+    rows = [("a", "en", "error", None, 10), ("a", "en", "ok", 2.0, 10), ("a", "en", "ok", 1.0, 10)]
+    for stays, expected in (("first", [True, True, False]), ("low", [True, False, True])):
+        assert kept(with_hashes(rows, [7]), drop_copies=stays, unscored="keep") == expected
+
+
 def test_a_budget_is_spent_on_what_stays():
     rows = [("a", None, "ok", float(i // 2), 10) for i in range(8)]
     decided = kept(with_hashes(rows, [1, 1, 2, 2, 3, 3, 4, 4]), drop_copies="first",

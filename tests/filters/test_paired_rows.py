@@ -46,7 +46,7 @@ def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows_of(folder: Path, own_metric: str | None = None) -> ScoreRows:
     store = RunStore(str(folder))
-    return ScoreRows(store, store.require_manifest(), own_metric)
+    return ScoreRows(store, store.require_manifest(), [own_metric] if own_metric else [])
 
 
 def expected(made: Path, metric: str) -> dict[tuple[str, int], float | None]:
@@ -76,7 +76,7 @@ def test_side_by_side_is_a_join(made, metric):
     answers = expected(made, metric)
     whole = one.everything().select("file", "row", metric).collect()
     assert {(f, r): v for f, r, v in whole.rows()} == answers
-    parts = pl.concat([one.shard(i).select("file", "row", metric).collect() for i in one.shards])
+    parts = pl.concat([one.of([i]).select("file", "row", metric).collect() for i in one.shards])
     assert parts.equals(whole)
 
 

@@ -137,7 +137,29 @@ def test_one_word_has_no_perplexity_and_so_no_interval(tmp_path):
 
 def test_what_overflows_is_the_largest_and_not_left_out(tmp_path):
     rows = [row(1, 2.0, 1, source="a", num_scored_words=1) for i in range(40)]
-    rows += [row(1, 2.0, 1, source="a") | {"nll": 1e6, "perplexity": None} for _ in range(3)]
+    rows += [row(1, 2.0, 1, source="a") | {"nll": 1e4, "perplexity": None} for _ in range(3)]
     report = build_report(write_run(tmp_path / "run", {"a": rows}), text=False)
+    assert report.overall.corpus_perplexity == pytest.approx(math.exp(30_080 / 43))
     found = report.overall.intervals["corpus_perplexity"]
     assert found.high == pytest.approx(np.finfo(float).max)
+
+
+def test_a_figure_that_overflows_has_no_interval(tmp_path):
+    """Documents of one long word have a perplexity per token, and none per word."""
+    rows = [
+        row(400, 1000.0 + i, 1600, source=source, num_scored_words=words)
+        for source, words in (("one word", 1), ("prose", 300))
+        for i in range(20)
+    ]
+    run = write_run(tmp_path / "run", {"a": rows})
+    report = build_report(run, by="source", text=False)
+    groups = {group.value: group.figures for group in report.groups["source"]}
+    assert groups["one word"].averages["word_perplexity"].micro is None
+    assert groups["one word"].intervals["word_perplexity"] is None
+    assert groups["one word"].intervals["corpus_perplexity"] is not None
+    assert groups["prose"].intervals["word_perplexity"] is not None
+    assert "e+308" not in to_markdown(report) + to_html(report) + report.model_dump_json()
+    alone = write_run(tmp_path / "alone", {"a": rows[:20]})
+    compared = compare_runs([alone, alone], by="source").runs[0]
+    assert compared.intervals["word_perplexity"] is None
+    assert compared.intervals["perplexity"] is not None

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.filters.config import FilterConfig
+from pipeline.reports import scripts
 from pipeline.reports.output import to_markdown
 from pipeline.reports.page import to_html
 from pipeline.reports.report import build_report
@@ -224,3 +225,8 @@ def test_a_script_is_guessed_of_a_sample_where_no_column_says_it(unlabelled):
         assert "What this score sorts by" in shown
         assert "script, guessed for 800" in shown
     assert {one.name for one in build_report(unlabelled, text=False).sorts_by.factors} == {"length"}
+
+
+def test_scripts_are_not_guessed_where_a_column_names_the_language(unlabelled, monkeypatch):
+    monkeypatch.setattr(scripts, "LANGUAGES", frozenset(["source"]))
+    assert "script" not in {one.name for one in build_report(unlabelled).sorts_by.factors}

@@ -88,12 +88,48 @@ def test_the_interval_is_as_wide_as_documents_drawn_anew_make_it():
     assert found.low == pytest.approx(low, abs=0.15 * (high - low))
 
 
+def weighted_eta(values, groups, weights):
+    """Eta squared of documents that count for their weights."""
+    middle = np.average(values, weights=weights)
+    between = sum(
+        weights[own].sum() * (np.average(values[own], weights=weights[own]) - middle) ** 2
+        for own in (groups == kind for kind in np.unique(groups))
+    )
+    return between / (weights @ (values - middle) ** 2)
+
+
+@pytest.mark.parametrize("effect", [0.0, 1.0])
+def test_its_width_is_the_slope_by_each_document_and_what_chance_makes(effect):
+    """Slopes by changing the weight of one document a little; chance by the beta distribution that
+    eta squared has where groups do not differ."""
+    random = np.random.default_rng(5)
+    groups = random.choice(5, 120, p=[0.5, 0.2, 0.15, 0.1, 0.05])
+    values = random.gamma(2, 1, 120) + effect * groups
+    n, k, ones, step = 120, 5, np.ones(120), 1e-4
+    slopes = [
+        (
+            weighted_eta(values, groups, ones + step * one)
+            - weighted_eta(values, groups, ones - step * one)
+        )
+        / (2 * step)
+        for one in np.eye(n)
+    ]
+    found = between_groups(moments_of(values, groups))
+    unclipped = by_hand(values, groups)[0]
+    by_chance = stats.beta((k - 1) / 2, (n - k) / 2).var() * (1 - max(0, unclipped)) ** 2
+    deviation = (n - 1) / (n - k) * np.sqrt(np.sum(np.square(slopes)) + by_chance)
+    high = unclipped + stats.norm.ppf(0.975) * deviation
+    assert found.interval.high == pytest.approx(high, rel=1e-6)
+
+
 def test_groups_of_one_document_and_one_group_say_nothing():
     values = np.arange(10.0)
     assert between_groups(moments_of(values, np.arange(10))) is None
     assert between_groups(moments_of(values, np.zeros(10))) is None
     assert between_groups(moments_of(np.full(10, 7.1), np.arange(10) % 2)) is None
     assert between_groups(moments_of(np.empty(0), np.empty(0))) is None
+    for value in np.random.default_rng(6).gamma(2, 3, 50):  # what rounding leaves is no difference
+        assert between_groups(moments_of(np.full(1001, value), np.arange(1001) % 3)) is None
 
 
 def test_all_of_it_between_groups_is_one():

@@ -99,6 +99,15 @@ TINY: dict[str, Tiny] = {
     "Gemma 3 with a cap": Tiny(
         "Gemma3ForCausalLM", GEMMA | {"final_logit_softcapping": 5.0}, False
     ),
+    "Gemma 4": Tiny("Gemma4ForCausalLM", GEMMA | GEMMA_4, False),
+    "GPT-OSS": Tiny(
+        "GptOssForCausalLM",
+        WIDE | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 32},
+        False,
+    ),
+    "Falcon": Tiny(
+        "FalconForCausalLM", FALCON | {"multi_query": True, "parallel_attn": True}, False
+    ),
     "Phi 3": Tiny("Phi3ForCausalLM", COMMON, False),
     "OPT": Tiny("OPTForCausalLM", OPT | {"word_embed_proj_dim": 64}, False),
     "OPT 350M": Tiny(

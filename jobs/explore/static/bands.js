@@ -53,7 +53,12 @@ function setEnd(side, end, group) {
 /** To a place from 0 to 1. @param {Distribution} shape @param {Distribution} base @param {Side} side @param {number} place @param {Of} group */
 export function dragEnd(shape, base, side, place, group) {
   const isOpen = side === "low" ? place <= 0 : place >= 1;
-  setEnd(side, isOpen ? null : endOf(base, shape.valueOf(place)), group);
+  moveEnd(base, side, isOpen ? null : shape.valueOf(place), group);
+}
+
+/** To a value; null is to the end. @param {Distribution} base @param {Side} side @param {number | null} value @param {Of} group */
+export function moveEnd(base, side, value, group) {
+  setEnd(side, value === null ? null : endOf(base, value), group);
 }
 
 /** By bins, or by percents. @param {Distribution} shape @param {Distribution} base @param {Side} side @param {number} steps @param {Of} group */

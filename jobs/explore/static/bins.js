@@ -82,13 +82,20 @@ export class Group {
   }
 }
 
+/** What queries.py encodes. @param {ArrayBuffer} buffer @returns {{header: any, numbers: Float64Array}} */
+export function framed(buffer) {
+  const head = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, head)));
+  return { header, numbers: new Float64Array(buffer, 4 + head) };
+}
+
 /** A metric's distribution by group. */
 export class Distribution {
   /** @param {ArrayBuffer} buffer as queries.py encodes it */
   constructor(buffer) {
-    const head = new DataView(buffer).getUint32(0, true);
-    const { scale, groups, length } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, head)));
-    const column = (/** @type {number} */ i) => new Float64Array(buffer, 4 + head + 8 * length * i, length);
+    const { header, numbers } = framed(buffer);
+    const { scale, groups, length } = header;
+    const column = (/** @type {number} */ i) => numbers.subarray(length * i, length * (i + 1));
     const columns = [0, 1, 2, 3, 4, 5, 6].map(column);
     /** @type {Scale} */
     this.scale = scale;
@@ -127,6 +134,15 @@ export class Distribution {
     while (to > from && scored[0] - before[to][0] < rest) to -= 1;
     const [first, last] = [bins[positive], bins[bins.length - 1]];
     return last - first < 1.3 * (bins[to] - bins[from] + 8) ? [first, last] : [bins[from], bins[to]];
+  }
+
+  /** Widen the axis to what another one shows. @param {Distribution} other */
+  cover(other) {
+    if (!other.whole.scored[0] || other.scale.kind !== this.scale.kind) return;
+    const { start, width } = this.scale;
+    const own = (/** @type {number} */ bin) => Math.floor((other.scale.start + bin * other.scale.width - start) / width);
+    this.first = Math.min(this.first, own(other.first));
+    this.last = Math.max(this.last, own(other.last));
   }
 
   get hasZero() {

@@ -7,6 +7,7 @@
 import { make } from "./dom.js";
 import { makeHandle, moveHandle } from "./handle.js";
 import { figure, about } from "./numbers.js";
+import { drawOutline, outlineOf } from "./outline.js";
 import { ends } from "./view.js";
 
 /** @typedef {import("./bins.js").Distribution} Distribution */
@@ -23,11 +24,11 @@ const PALE = 0.22;
 /** Colours of the theme, read once: asking for one makes the browser lay out the page. */
 /** @type {Map<string, string>} */
 const colours = new Map();
-const dark = matchMedia("(prefers-color-scheme: dark)");
+export const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", () => colours.clear());
 
 /** A colour of the style sheet. @param {string} name */
-function themed(name) {
+export function themed(name) {
   const known = colours.get(name);
   if (known !== undefined) return known;
   const found = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -122,6 +123,8 @@ export class Chart {
     this.holder = holder;
     /** @type {Distribution | null} */
     this.shape = null;
+    /** @type {Distribution | null} */
+    this.outline = null;
     this.size = 0;
     /** @type {Band[]} */
     this.bands = [];
@@ -131,8 +134,12 @@ export class Chart {
     dark.addEventListener("change", () => this.#resized());
   }
 
-  /** @param {Distribution} shape @param {number} size which of Sizes is drawn @param {string} label */
-  show(shape, size, label) {
+  /**
+   * @param {Distribution} shape @param {number} size which of Sizes is drawn @param {string} label
+   * @param {Distribution | null} outline of a second run
+   */
+  show(shape, size, label, outline = this.outline) {
+    this.outline = outline;
     this.shape = shape;
     this.size = size;
     this.canvas.setAttribute("aria-label", label);
@@ -159,7 +166,8 @@ export class Chart {
     this.bars = barsOf(this.shape, this.width, this.size);
     const sums = new Float64Array(this.bars.count);
     for (const own of this.bars.totals) for (let i = 0; i < sums.length; i += 1) sums[i] += own[i];
-    this.top = Math.max(1e-9, ...sums) * 1.1;
+    this.line = this.outline && outlineOf(this.shape, this.outline, this.bars, this.size);
+    this.top = Math.max(1e-9, ...sums, ...(this.line ?? [])) * 1.1;
     this.#draw();
   }
 
@@ -172,6 +180,8 @@ export class Chart {
     const groups = shape.groups.map((_, i) => i);
     const gap = width < NARROW || (width * bars.perBar) / shape.span < 3 ? 0 : 1;
     drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top ?? 1, groups, gap });
+    const each = (width * bars.perBar) / shape.span;
+    if (this.line) drawOutline(pen, this.line, themed("--fg"), { each, height: HEIGHT, top: this.top ?? 1 });
     for (const side of ends) {
       moveHandle(this.handles[side], this.places[side], LEFT + this.places[side] * width, this.said[side]);
     }
@@ -217,8 +227,11 @@ function niceStep(least) {
   return power * ([1, 2, 5].find((one) => one * power >= least) ?? 10);
 }
 
-/** Values to write below the bars, the rounder ones first in line. @param {Distribution} shape */
-function ticksOf(shape) {
+/**
+ * Values to write below the bars, the rounder ones first in line.
+ * @param {Pick<Distribution, "scale" | "hasZero" | "zeroBins" | "span" | "valueOf">} shape
+ */
+export function ticksOf(shape) {
   const [low, high] = [shape.valueOf(0), shape.valueOf(1)];
   const found = [];
   if (shape.scale.kind === "log") {

@@ -5,7 +5,7 @@
 // is exact, and documents, when the hand has rested.
 
 import { Latest, ask, askBytes } from "./ask.js";
-import { convert, dragEnd, givenTo, nudgeEnd, openAll, placeOf, saidOf, showEnds, typeEnd, valuesOf } from "./bands.js";
+import { convert, dragEnd, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, typeEnd, valuesOf } from "./bands.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
 import { byId, fill, inputOf, make, selectOf } from "./dom.js";
@@ -16,6 +16,7 @@ import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
 import { exactly, typed } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
+import { Two } from "./two.js";
 import { ends, ownWords, readAddress, remember, same, state } from "./view.js";
 
 /** @typedef {import("./bins.js").Sizes} Sizes */
@@ -31,6 +32,8 @@ let shape = null;
 /** Of all documents: percentiles are of these. @type {Distribution | null} */
 let base = null;
 let turns = 0;
+/** @type {Two} */
+let two;
 /** @type {Groups | null} */
 let table = null;
 const counting = new Latest(RESTED);
@@ -67,16 +70,20 @@ const moves = {
   type: (side, fields, group) => type(side, fields, group),
   follow: (group) => { state.own.delete(group); changed(); },
 };
-const chart = new Chart(byId("chart"), {
+/** @type {import("./handle.js").Moves} */
+const movesOfAll = {
   drag: (side, place) => moved((shape, base) => dragEnd(shape, base, side, place, null)),
   nudge: (side, steps) => moved((shape, base) => nudgeEnd(shape, base, side, steps, null)),
-});
+};
+const chart = new Chart(byId("chart"), movesOfAll);
 
-/** Handles, figures and the table follow from the bins; then the server is asked. */
+/** Handles, figures and the table follow from the bins; then the server is asked. What was said of
+ * the cut before is marked as old at once, however long the answer takes. */
 function changed() {
   if (!shape) return;
   showRule(null);
   showBand();
+  showStanding();
   counting.later(count, complain);
   read();
 }
@@ -86,7 +93,9 @@ function showBand() {
   const whole = valuesOf(base, null);
   const bands = shape.groups.map((_, i) => valuesOf(/** @type {Distribution} */ (base), i));
   const places = { low: placeOf(shape, "low", whole.low), high: placeOf(shape, "high", whole.high) };
-  chart.cut(bands, places, { low: saidOf(state.band.low), high: saidOf(state.band.high) });
+  const words = { low: saidOf(state.band.low), high: saidOf(state.band.high) };
+  chart.cut(bands, places, words);
+  two.cut(whole, places, words);
   showEnds(fields, state.band);
   byId("same").textContent = same(base, whole);
   const all = base.groups;
@@ -109,7 +118,6 @@ async function count(signal) {
   const unscored = /** @type {number[]} */ (Object.values(found.unscored)).reduce((a, b) => a + b, 0);
   byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
   showRule(found, words);
-  showStanding();
 }
 
 function read() {
@@ -130,10 +138,12 @@ async function reshape() {
   showRule(null);
   const whole = new Distribution(await askBytes("bins", about()));
   const own = state.where ? new Distribution(await askBytes("bins", { ...about(), ...narrow() })) : whole;
+  const outline = await two.reshape({ ...about(), ...narrow() }, state.metric);
   if (turn !== turns) return; // another choice was made meanwhile
   [base, shape] = [whole, own];
   byId("what").textContent = `Documents by ${state.metric}`;
-  chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`);
+  if (outline) shape.cover(outline);
+  chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`, outline);
   showLegend(shape);
   complain(null);
   makeTable();
@@ -152,7 +162,7 @@ function makeTable() {
 }
 
 function restore() {
-  readAddress(run);
+  readAddress(run, two.metric);
   const choices = (/** @type {string[]} */ names) => names.map((name) => /** @type {[string, string]} */ ([name, name]));
   fill(selectOf("metric"), choices(run.metrics), state.metric);
   fill(selectOf("by"), [["", "none"], ...choices(run.columns)], state.by);
@@ -254,6 +264,9 @@ function listen() {
 
 async function begin() {
   run = await ask("run");
+  const move = (/** @type {Side} */ side, /** @type {number | null} */ value) =>
+    moved((_, base) => moveEnd(base, side, value, null));
+  two = new Two(await ask("two"), move, movesOfAll.nudge);
   introduce(run);
   restore();
   listen();

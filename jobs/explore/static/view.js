@@ -45,11 +45,11 @@ export function remember() {
   history.replaceState(null, "", `#${words}`);
 }
 
-/** Read it back; what the run does not have is left at its default. @param {Run} run */
-export function readAddress(run) {
+/** Read it back; what the run does not have is left at its default. @param {Run} run @param {string} first the metric */
+export function readAddress(run, first) {
   const words = new URLSearchParams(location.hash.slice(1));
-  const metric = words.get("metric") ?? "perplexity";
-  state.metric = run.metrics.includes(metric) ? metric : run.metrics[0];
+  const metric = words.get("metric") ?? first;
+  state.metric = run.metrics.includes(metric) ? metric : first;
   const by = words.get("by") ?? run.by ?? "";
   state.by = run.columns.includes(by) ? by : "";
   state.where = words.get("where") ?? "";

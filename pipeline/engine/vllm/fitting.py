@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.engine.devices import DEVICES, Device
 from pipeline.engine.protocol import EngineSettings
-from pipeline.engine.vllm.model import ELEMENT_BYTES, weight_bytes
+from pipeline.engine.vllm.model import ELEMENT_BYTES, read_config, weight_bytes
 from pipeline.engine.vllm.shape import Shape, read_shape
 from pipeline.errors import ModelError, named
 
@@ -29,6 +29,8 @@ STATES_PER_TOKEN = 4
 """Copies of a hidden state that are alive at once: residual, input, attention's output, norm."""
 KERNEL_BYTES = 1 << 29
 """Graphs, workspaces and what a communicator holds; seen to be 0.3 to 1 GiB."""
+SMALLEST_BITS = 4
+"""Of a quantized weight, where a configuration does not say."""
 ENGINE_GPUS = (1, 2, 4, 8)
 """GPUs per engine that are tried, in one machine."""
 
@@ -96,7 +98,12 @@ def fitting_step(
 def model_bytes(folder: str, dtype: str, shape: Shape) -> int:
     """What the weights take: of the files if they are there, else of the configuration."""
     there = any(Path(folder).glob("*.safetensors"))
-    return (there and weight_bytes(folder, dtype)) or shape.num_parameters * ELEMENT_BYTES[dtype]
+    if there and (size := weight_bytes(folder, dtype)):
+        return size
+    if quantization := read_config(Path(folder)).get("quantization_config"):
+        # Never too many, or a model that fits would be refused.
+        return shape.num_parameters * int(quantization.get("bits") or SMALLEST_BITS) // 8
+    return shape.num_parameters * ELEMENT_BYTES[dtype]
 
 
 def is_certain_not_to_fit(
