@@ -297,5 +297,4 @@ class Success(Record):
     engine_idle_share: FiniteFloat | None = None
     """Share of the engines' time between their first and last step that they spent waiting."""
     mfu: FiniteFloat | None = None
-    """Model FLOPs utilization of what this run scored: what the model needed of the devices' peak.
-    None where the operations or the peak are not known."""
+    """Model FLOPs utilization of what this run scored; None where that is not known."""
