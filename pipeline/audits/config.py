@@ -188,7 +188,7 @@ def load_night_config(
         for column, where in _named_columns(audit):
             if column not in config.carry:
                 raise ConfigError(
-                    f"{where} of {file} = '{column}' is not among the columns carried",
+                    f"{where} of {file}: [score] does not carry column '{column}'",
                     hint=f"{near_or_known(column, list(config.carry))}"
                     if config.carry
                     else f'add carry = ["{column}"] to [score]',

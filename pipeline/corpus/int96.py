@@ -52,9 +52,11 @@ def find_unit(
                     subtle = column
         if far and subtle:
             raise UnreadableFileError(
-                f"{name}: column '{far}' has timestamps before 1677 or after 2262, and column "
-                f"'{subtle}' has some finer than a microsecond: they cannot be read together",
-                hint="rewrite one of them with another type",
+                f"{name}: INT96 timestamps of column '{far}' are before 1677 or after 2262, too "
+                f"far for nanoseconds, and those of '{subtle}' are finer than microseconds: one "
+                "unit has to hold both",
+                hint=f"rewrite '{subtle}' as timestamp[us], which drops nanoseconds, or either of "
+                "them as text",
             )
     return "us" if far else "ns"
 

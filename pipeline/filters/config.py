@@ -104,8 +104,8 @@ class FilterConfig(BaseModel):
         str | None, Shown(form="FILE"), Decides("cutoffs", always, in_groups=True)
     ] = Field(
         default=None,
-        description="Take the cut-offs of each group from a file instead of percentiles: the JSON "
-        "that a dry run printed, or the _filter.json of an output.",
+        description="Read the cut-offs of each group from this file instead of computing them: "
+        "the JSON that a dry run printed, or the _filter.json that filter wrote.",
     )
     weight: Annotated[Weight | None, Shown(default=UNWEIGHTED)] = Field(
         default=None, description="Whether percentiles are over documents, tokens or bytes."

@@ -232,8 +232,9 @@ class FilterWriter:
         if not right or at != frame.height:
             store = self._request.run.rows.store
             raise RunError(
-                f"{store.root.show(store.part_name(index))} does not have the input rows in order",
-                hint=f"verify {store.location} to list every damaged part",
+                f"{store.root.show(store.part_name(index))} is damaged: it does not have the input "
+                "rows in order",
+                hint=f"winnow verify {store.location} lists every damaged part",
             )
 
 

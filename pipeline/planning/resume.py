@@ -47,8 +47,8 @@ def say_compared(files: tuple[PlannedFile, ...], store: RunStore) -> None:
     """Reading a corpus takes a while: log why before it is read."""
     size = sum(file.size_bytes for file in files) / 1e9
     log.warning(
-        "comparing the documents of %d files (%.1f GB) with the scores in %s: size, footer or time "
-        "differ or are unknown",
+        "reading %d files (%.1f GB) to check that their texts are those scored in %s: their size, "
+        "footer or modification time has changed or was not recorded",
         len(files),
         size,
         store.location,

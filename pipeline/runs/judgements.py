@@ -107,7 +107,8 @@ class Judgements:
             why = getattr(error, "strerror", None) or str(error)
             raise ConfigError(
                 f"the judgement is not saved: {self.location} cannot be written: {why}",
-                hint=f"start winnow explore with {named('judgements')} FILE, where you may write",
+                hint=f"start winnow explore with {named('judgements')} FILE, a file that you can "
+                "write",
             ) from None
         self._found = found
 

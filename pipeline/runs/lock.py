@@ -107,9 +107,9 @@ class RunLock:
         """Raises RunError if another driver has taken the run over."""
         if self._taken_by is not None:
             raise RunError(
-                f"{self._taken_by} continues the run in {self._root.location}",
-                hint="nothing to do: this process did not renew its lock in time, so the other "
-                "one scores the rest",
+                f"this process stopped: it did not renew its lock on {self._root.location} in "
+                f"time, and {self._taken_by} continues the run",
+                hint="nothing to do: the rest is scored there",
             )
 
     def _holder(self) -> Holder:

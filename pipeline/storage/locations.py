@@ -81,7 +81,8 @@ def refuse_hub(*locations: str | None) -> None:
             raise UsageError(
                 f"{location} is on the hub, which is not contacted: {named('offline')} or "
                 "HF_HUB_OFFLINE is set",
-                hint=f"give a copy in a folder or an object store, or leave out {named('offline')}",
+                hint="give a copy in a folder or an object store, or leave out "
+                f"{named('offline')} and unset HF_HUB_OFFLINE",
             )
 
 
@@ -91,7 +92,8 @@ def _refuse_secrets(location: str) -> None:
     if (at and ":" in before.partition("/")[0]) or SECRET_OPTION.search(location):
         raise UsageError(
             f"the {scheme}:// location has a secret in it",
-            hint="leave it out; credentials come from the environment or the machine's identity",
+            hint="leave the secret out; credentials come from the environment or the machine's "
+            "identity",
         )
 
 

@@ -100,7 +100,10 @@ def test_beside_percentiles_within_groups_it_is_one_budget_unless_it_is_divided(
     ("shares", "message"),
     [
         (["en=1"], "shares has no share for 'de' of column 'lang'"),
-        (["en=1", "de=1", "fi=1"], "shares has a share for 'fi', but the other rules"),
+        (
+            ["en=1", "de=1", "fi=1"],
+            "shares has a share for 'fi', but no document that the other rules",
+        ),
         (["en=0", "de=0"], "shares are all 0"),
         (["en"], "must be GROUP=SHARE"),
         (["en=-1"], "shares"),

@@ -93,8 +93,8 @@ def test_the_same_documents_go_on_and_it_is_said(run, caplog, change):
         change(run.corpus / name)
     with caplog.at_level(logging.WARNING):
         manifest = run.resume()
-    [said] = [one.message for one in caplog.records if "comparing" in one.message]
-    assert said.startswith("comparing the documents of 2 files")
+    [said] = [one.message for one in caplog.records if "scored in" in one.message]
+    assert said.startswith("reading 2 files")
     assert scan_scores(run.store, manifest).collect().height == 2 * ROWS
 
 
@@ -151,7 +151,7 @@ def test_a_run_planned_by_0_1_0_goes_on_once_compared(run, caplog):
     assert "footer_digest" not in content
     (Path(run.config.out) / "manifest.json").write_text(content)
     run.resume()
-    assert "comparing the documents of 2 files" in caplog.text
+    assert "reading 2 files" in caplog.text
 
 
 def test_under_a_limit_a_group_may_hold_more(tmp_path, tiny_model):

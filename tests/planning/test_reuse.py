@@ -205,7 +205,7 @@ def test_the_same_documents_in_another_file_are_taken_over(
 ):
     change(corpus / "b.parquet")
     store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
-    assert "comparing the documents of 1 files" in caplog.text
+    assert "reading 1 files" in caplog.text
     assert finish(store, manifest, tiny_model) == 0
     assert_frame_equal(rows(store), rows(first))
 
@@ -217,7 +217,7 @@ def test_a_run_planned_without_digests_is_compared_once(
     files = tuple(file.model_copy(update={"footer_digest": None}) for file in old.files)
     first.write_manifest(old.model_copy(update={"files": files}))
     store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
-    assert f"comparing the documents of {len(FILES)} files" in caplog.text
+    assert f"reading {len(FILES)} files" in caplog.text
     assert finish(store, manifest, tiny_model) == 0
     caplog.clear()
     plan(corpus, tmp_path / "third", tiny_model, reuse=store.location)

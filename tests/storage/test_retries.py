@@ -120,7 +120,9 @@ def test_patience_has_an_end_and_says_where(pauses, caplog):
     assert "again" in caught.value.hint
     # Each pause is said: what for, how long, and of how much.
     assert len(caplog.records) == len(pauses)
-    assert all("reading s3://b/k: waiting" in record.message for record in caplog.records)
+    assert all(
+        "reading s3://b/k failed: retrying in" in record.message for record in caplog.records
+    )
     assert "of 120 s" in caplog.records[-1].message
 
 

@@ -230,8 +230,8 @@ class Budget(Rule):
         for name in self.shares:
             if name not in there:
                 raise ConfigError(
-                    f"{named('shares')} has a share for '{name}', but the other rules keep no "
-                    f"document with that value of '{self.within}'",
+                    f"{named('shares')} has a share for '{name}', but no document that the other "
+                    f"rules keep has '{name}' in column '{self.within}'",
                     hint=near_or_known(name, names[:20]),
                 )
         return names
