@@ -1,5 +1,7 @@
 """Fixtures that build data; no binary file is committed but those of tests/compatibility."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-llama")
     save_llama(folder)
     return folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where WINNOW_MAY_SKIP is set, as in CI, a test is skipped for a reason it matches or not
+    at all: a tool that went missing fails.
+    """
+    allowed = os.environ.get("WINNOW_MAY_SKIP")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if allowed is None or reporter is None:
+        return
+    skipped = [report.longrepr[2] for report in reporter.stats.get("skipped", [])]
+    for reason in sorted({one for one in skipped if not re.search(allowed, one)}):
+        reporter.write_line(f"must not be skipped here: {reason}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -23,9 +23,10 @@ def install_cron(config: ScheduleConfig, file: Path, folder: Path) -> str:
     cron_tz = needs_cron_tz(config)
     if cron_tz and "cronie" not in _run("crontab", "-V", may_fail=True):
         raise ConfigError(
-            f"cron on this machine starts by its time zone ({machine_zone() or 'unknown'}), not by "
-            f"time_zone = {config.time_zone!r}",
-            hint="--to systemd takes any time zone; or set cron and time_zone to this machine's",
+            f"cron on this machine starts jobs in its time zone ({machine_zone() or 'unknown'}), "
+            f"not in time_zone = {config.time_zone!r}",
+            hint="--to systemd takes any time zone; or set time_zone to the machine's and convert "
+            "the hours of cron to it",
         )
     line = render_cron(config, file, folder, cron_tz=cron_tz)
     kept = _without_block(_crontab(), config.name)

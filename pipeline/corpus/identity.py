@@ -63,8 +63,8 @@ def check_texts(file: str, first_row: int, texts: pa.Array, hashes: pa.Array) ->
         if hashes[index].is_valid or _is_utf8(texts[index : index + 1]):
             raise CorpusChangedError(
                 f"{file}, row {first_row + index}: the text is not the one that was scored",
-                hint="score the corpus again, into a new run, or give the scored corpus with "
-                f"{named('corpus')}",
+                hint=f"give the corpus as it was when scored with {named('corpus')}, or score this "
+                "one into a new run",
             )
 
 

@@ -51,8 +51,10 @@ def _is_passed_over(location: str) -> bool:
     if is_file and not name.lower().endswith(SUFFIXES):
         return True
     raise CorpusError(
-        f"{location} is a hidden file: names that begin with _ or . are skipped in a corpus",
-        hint="give the folder instead, or quote the glob; or give this file alone",
+        f"{location} is a hidden file, one that begins with _ or ., which a corpus of several "
+        "files leaves out",
+        hint="give the folder, or quote the glob so that the shell does not expand it; or give "
+        "this file alone",
     )
 
 

@@ -73,7 +73,7 @@ def is_judged(separate: str | None, location: str | None) -> bool:
     if location is not None and separate != JUDGEMENT:
         raise ConfigError(
             f"{named('judgements')} is given, but {named('separate')} is not '{JUDGEMENT}'",
-            hint=f"add {named('separate')} {JUDGEMENT}, or leave it out",
+            hint=f"add {named('separate')} {JUDGEMENT}, or leave out {named('judgements')}",
         )
     return separate == JUDGEMENT
 
