@@ -20,7 +20,8 @@ COMMON: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 WIDE = COMMON | {"head_dim": 32}
-GEMMA = WIDE | {"tie_word_embeddings": True, "sliding_window": 32}
+TIED = WIDE | {"tie_word_embeddings": True}
+GEMMA = TIED | {"sliding_window": 32}
 OLD = {"initializer_range": 0.3, "bos_token_id": 0, "eos_token_id": 1}
 GPT2 = OLD | {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 128}
 OPT = {
@@ -65,7 +66,7 @@ TINY: dict[str, Tiny] = {
     "GPT-2": Tiny("GPT2LMHeadModel", GPT2),
     "Qwen2": Tiny("Qwen2ForCausalLM", COMMON),
     "Qwen3": Tiny("Qwen3ForCausalLM", WIDE),
-    "Gemma": Tiny("GemmaForCausalLM", GEMMA),
+    "Gemma": Tiny("GemmaForCausalLM", TIED),
     "Gemma 2": Tiny("Gemma2ForCausalLM", GEMMA),
     "Mistral": Tiny("MistralForCausalLM", WIDE | {"sliding_window": None}),
     "OLMo": Tiny("OlmoForCausalLM", COMMON | {"num_key_value_heads": 2}),
