@@ -4,6 +4,9 @@ Owns the one table of them. A share of a peak, a plan for a GPU that is not here
 begin with a row of it; a GPU that has no row has no peak, and no share of one is claimed.
 """
 
+import contextlib
+import platform
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import ConfigError, named
@@ -15,6 +18,8 @@ _A100 = (
 _H100 = "https://www.nvidia.com/en-us/data-center/h100/"
 _H200 = "https://www.nvidia.com/en-us/data-center/h200/"
 _ADA = "https://images.nvidia.com/aem-dam/Solutions/geforce/ada/nvidia-ada-gpu-architecture.pdf"
+
+PROCESSOR_KEYS = ("model name", "cpu family", "model", "stepping")
 
 
 class Device(NamedTuple):
@@ -82,3 +87,14 @@ def device_named(name: str) -> Device:
             hint=f"choose one of {', '.join(DEVICES)}",
         )
     return found
+
+
+def processor_name() -> str:
+    """As the kernel names it: of two machines that share a cache folder, each has its own peak."""
+    found = list[str]()
+    with contextlib.suppress(OSError):
+        one = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        pairs = [line.partition(":") for line in one.splitlines()]
+        named = {key.strip(): value.strip() for key, _, value in pairs}
+        found = [named[key] for key in PROCESSOR_KEYS if key in named]
+    return " ".join(found) or platform.machine()

@@ -8,16 +8,14 @@ matrices reach is measured, when an engine starts, and the best that was seen is
 folder, as a machine that is busy reaches less.
 """
 
-import contextlib
 import json
-import platform
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.engine.devices import find_device
+from pipeline.engine.devices import find_device, processor_name
 from pipeline.engine.protocol import NO_WORK, EngineSettings, Work
 from pipeline.engine.vllm.shape import Shape, read_shape
 from pipeline.schema import Window
@@ -26,7 +24,6 @@ from pipeline.storage.cache import recall, remember
 PEAKS = "cpu-peaks.json"
 PRODUCT = (2048, 2048, 2048)
 """Rows, inputs and outputs: large enough that a CPU computes and does not wait for memory."""
-PROCESSOR_KEYS = ("model name", "cpu family", "model", "stepping")
 MEASURED_SECONDS = 0.3
 FEWEST_PRODUCTS = 2
 
@@ -141,21 +138,10 @@ def measure_peak(dtype: str, clock: Any = time.perf_counter) -> float:
 
 def _best_seen(dtype: str, num_threads: int, found: float) -> float:
     """The best of now and every time before, of this processor, dtype and number of threads."""
-    key = f"{_processor()}, {dtype}, {num_threads} threads"
+    key = f"{processor_name()}, {dtype}, {num_threads} threads"
     seen = recall(PEAKS) or {}
     best = seen.get(key)
     if isinstance(best, float) and best >= found:
         return best
     remember(PEAKS, seen | {key: found})
     return found
-
-
-def _processor() -> str:
-    """As the kernel names it: of two machines that share a cache folder, each has its own peak."""
-    found = list[str]()
-    with contextlib.suppress(OSError):
-        one = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-        pairs = [line.partition(":") for line in one.splitlines()]
-        named = {key.strip(): value.strip() for key, _, value in pairs}
-        found = [named[key] for key in PROCESSOR_KEYS if key in named]
-    return " ".join(found) or platform.machine()

@@ -7,15 +7,14 @@ of [step tokens, vocabulary], so the step is sized here from the vocabulary and 
 The fused path makes its logits a few rows at a time, inside that profile.
 """
 
-import contextlib
 import gc
 import os
-import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
+from pipeline.engine.devices import processor_name
 from pipeline.engine.protocol import EngineSettings
 from pipeline.engine.vllm.fitting import (
     LARGEST_GPU_STEP,
@@ -92,18 +91,11 @@ def this_machine() -> Machine:
     """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
-    gpu_bytes, device = None, _cpu_name()
+    gpu_bytes, device = None, processor_name()
     if torch.cuda.is_available():
         gpu_bytes, device = torch.cuda.mem_get_info()[1], torch.cuda.get_device_name()
     free_bytes, num_cpus = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
     return Machine(gpu_bytes, free_bytes, num_cpus, f"{device}, {num_cpus} CPUs")
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith("model name")).partition(": ")[2]
-    return platform.machine()
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
