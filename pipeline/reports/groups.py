@@ -196,8 +196,8 @@ def value_of(name: str) -> str | None:
 def default_columns(
     scores: pl.LazyFrame, manifest: Manifest, besides: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Carried columns with few distinct values, those that a person would group by; of those that
-    are grouped by anyway, `besides`, none."""
+    """Carried columns with few distinct values, most of them of several documents: those that a
+    person would group by; of those that are grouped by anyway, `besides`, none."""
     kinds = scores.collect_schema()
     candidates = [
         name
@@ -205,15 +205,23 @@ def default_columns(
         if name not in (manifest.text_column, *besides)
         and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
     ]
-    if not candidates:
-        return ()
     for rows in (scores.head(GLIMPSE_ROWS), scores):
-        distinct = rows.select(column_named(name).n_unique() for name in candidates)
-        counts = distinct.collect(engine="streaming")
-        candidates = [name for name in candidates if counts[name][0] <= MOST_GROUP_VALUES]
-        if not candidates:
-            return ()
-    return tuple(name for name in candidates if counts[name][0] > 1)
+        counts = pl.collect_all([_counted(rows, name) for name in candidates], engine="streaming")
+        found = dict(zip(candidates, (one.row(0) for one in counts), strict=True))
+        candidates = [name for name in candidates if found[name][0] <= MOST_GROUP_VALUES]
+    return tuple(name for name in candidates if makes_groups(*found[name]))
+
+
+def makes_groups(num_values: int, num_single: int) -> bool:
+    """Whether a person would group by a column with so many values, so many of them of one document
+    each: not by a name of the documents."""
+    return 1 < num_values <= MOST_GROUP_VALUES and 2 * num_single <= num_values
+
+
+def _counted(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    """[values, those of one document]."""
+    sizes = rows.group_by(column_named(column)).agg(pl.len().alias("documents"))
+    return sizes.select(pl.len(), (pl.col("documents") == 1).sum())
 
 
 def check_group(column: str, manifest: Manifest) -> None:

@@ -334,6 +334,24 @@ def test_columns_with_few_values_are_groups_by_default(make):
     assert list(run.report("many", "one", "many").groups) == ["many", "one"]
 
 
+@pytest.mark.parametrize(
+    ("values", "is_group"),
+    [
+        ("abcdef", False),
+        ("aabcde", False),
+        ("aabbcd", True),
+        ("aaaaaa", False),
+        (["a", "a", None, None, "b", "c"], True),
+    ],
+    ids=["names", "nearly names", "half are single", "one value", "without a value"],
+)
+def test_a_column_that_names_documents_is_no_group_by_default(make, values, is_group):
+    rows = [scored(1, 1.0, 1, uid=value, text=value) for value in values]
+    run = make(rows, carry=("uid", "text"))
+    assert list(run.report().groups) == (["uid"] if is_group else [])
+    assert list(run.report("uid").groups) == ["uid"]
+
+
 # --- histograms
 
 
