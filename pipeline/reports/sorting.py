@@ -228,8 +228,10 @@ def _said(one: Factor) -> str:
     low, high = (f"{100 * end:.0f}%" for end in (one.interval.low, one.interval.high))
     what = f"{100 * one.share:.0f}% {DIFFERENCES} (95% interval {low} to {high})"
     if one.kind == "length":
+        bounds = f"{option_of('min')} num_tokens=N and {option_of('max')} num_tokens=N"
         return (
-            f"{what} are explained by document length: filter documents of similar length together."
+            f"{what} are explained by document length: to filter documents of similar length, add "
+            f"{bounds}."
         )
     if one.kind == "script":
         return (

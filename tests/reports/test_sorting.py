@@ -104,6 +104,7 @@ def test_length_is_looked_at_always():
     found = sorts_by(scores_of(nats, tokens, lang=lang), ["lang"])
     assert [one.name for one in found.factors] == ["length", "lang"]
     assert "are explained by document length" in found.verdict
+    assert "add --min num_tokens=N and --max num_tokens=N." in found.verdict
     assert "filter within lang" in found.verdict
     assert found.factors[0].groups[0].value == "666 to 1,096 tokens"
 
