@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
+from pipeline.rendering.formats import share
+from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.statistics.bootstrap import CONFIDENCE
 from pipeline.statistics.sketches import Floats
 
@@ -20,6 +22,8 @@ MOST_WAITING = 1 << 24
 CHANCE = 1.96
 """Standard deviations around 0.5 within which 95% of areas lie if there is no difference."""
 FEW = 20
+NO_CERTAINTY = 0.5
+"""What chance can do to the area of documents that are too few for any claim: everything."""
 
 
 class RankedMetric(BaseModel):
@@ -91,8 +95,8 @@ def chance_of(labelled: float, rest: float) -> float:
     """How far from 0.5 an area may be without any difference between so many and so many."""
     few = math.floor(labelled), math.floor(rest)
     if sum(few) < FEW and 2 / math.comb(sum(few), few[0]) > 1 - CONFIDENCE:
-        return 0.5  # even the clearest order of so few is no more than chance
-    return min(0.5, CHANCE * math.sqrt((labelled + rest + 1) / (12 * labelled * rest)))
+        return NO_CERTAINTY  # even the clearest order of so few is no more than chance
+    return min(NO_CERTAINTY, CHANCE * math.sqrt((labelled + rest + 1) / (12 * labelled * rest)))
 
 
 def rank_metrics(
@@ -118,13 +122,18 @@ def rank_metrics(
     return sorted(ranking, key=lambda one: -round(one.strength, 9))
 
 
-def verdict_of(ranking: list[RankedMetric]) -> str:
-    """Whether anything separates them, in a sentence."""
-    if not ranking:
+def best_of(ranking: list[RankedMetric]) -> RankedMetric | None:
+    """The metric that a rule is made of: the best of those that every scored document has and the
+    tables show."""
+    return next((one for one in ranking if one.metric in QUANTILE_METRICS), None)
+
+
+def verdict_of(best: RankedMetric | None) -> str:
+    """Whether the best metric separates them, in a sentence."""
+    if best is None:
         return (
             "There is nothing to compare: no labelled document, or no other document, has a score."
         )
-    best = ranking[0]
     if not best.separates:
         return (
             f"No metric separates labelled documents from the rest: the best area, {best.auc:.3f} "
@@ -134,5 +143,5 @@ def verdict_of(ranking: list[RankedMetric]) -> str:
     side = "higher" if best.auc > 0.5 else "lower"
     return (
         f"{best.metric} separates best: a labelled document scores {side} than an unlabelled one "
-        f"in {best.strength:.0%} of pairs."
+        f"in {share(best.strength)} of pairs."
     )

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from pydantic import BaseModel
 
-from pipeline.reports.areas import CHANCE, RankedMetric
+from pipeline.rendering.formats import share
+from pipeline.reports.areas import CHANCE, NO_CERTAINTY, RankedMetric
 from pipeline.settings.fields import option_of
 from pipeline.statistics.sketches import Floats, Sketch, merge_sketches
 
@@ -48,7 +49,8 @@ class Cut(BaseModel):
     warning: str | None = None
     """What to know before the cut is used; null if nothing."""
     command: str = ""
-    """The `winnow filter` command that applies the cut."""
+    """The `winnow filter` command that applies the cut; empty where the separation may be
+    chance."""
     removed: list[Removed]
 
 
@@ -112,7 +114,8 @@ def cut_between(
     band_end = int((advantage - lowest).argmax())
     band_first = int(advantage[: band_end + 1].argmin())
     gain = advantage[band_end] - advantage[band_first] - (advantage[end] - advantage[first])
-    if gain > max(BAND_GAIN, CHANCE * math.sqrt(noise)):
+    is_band = gain > max(BAND_GAIN, CHANCE * math.sqrt(noise))
+    if is_band:
         first, end = band_first, band_end
     youden = float(advantage[end] - advantage[first])
     if youden <= 0:
@@ -123,6 +126,8 @@ def cut_between(
     metric = chosen.metric
     given = {"min": low, "max": high}
     bounds = [f"{option_of(name)} {metric}={x!r}" for name, x in given.items() if x is not None]
+    # Of enough documents a band may be certain where the area, which looks one way, is not.
+    is_certain = chosen.separates or (is_band and chosen.by_chance < NO_CERTAINTY)
     filtering = ["winnow filter", shlex.quote(run), *bounds, option_of("out"), "FILTERED"]
     return Cut(
         metric=metric,
@@ -132,17 +137,17 @@ def cut_between(
         youden_j=youden,
         labelled_removed=shares[0],
         rest_removed=shares[1],
-        warning=_warning(shares, is_certain=chosen.separates),
-        command=" ".join(filtering),
+        warning=_warning(shares, is_certain=is_certain),
+        command=" ".join(filtering) if is_certain else "",
         removed=sorted(removed(first, end), key=lambda one: (-one.documents_removed, one.value)),
     )
 
 
 def _warning(shares: list[float], *, is_certain: bool) -> str | None:
     said = [
-        f"it removes {share:.0%} of {side}"
-        for share, side in zip(shares, ("the labelled documents", "the rest"), strict=True)
-        if share >= NEARLY_ALL
+        f"it removes {share(removed)} of {side}"
+        for removed, side in zip(shares, ("the labelled documents", "the rest"), strict=True)
+        if removed >= NEARLY_ALL
     ]
     if not is_certain:
         said.append("the separation may be chance")

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import ConfigError, named
-from pipeline.reports.areas import RankedMetric, chance_of, rank_metrics, verdict_of
+from pipeline.reports.areas import RankedMetric, best_of, chance_of, rank_metrics, verdict_of
 from pipeline.reports.best_cut import Cut, Removed, cut_between
 from pipeline.reports.separation import JudgedDraws, SeparatedLabel, Separation
 from pipeline.runs.judgements import Judgements, Key
@@ -104,15 +104,16 @@ def separate_judged(scores: pl.LazyFrame, store: RunStore, location: str | None)
     )
     label = SeparatedLabel(value="bad", num_scored=judged.num_bad, auc=areas)
     cut = None
-    if ranking:
-        bad, good = pairs[ranking[0].metric]
-        cut = _cut(bad, good, ranking[0], store.location)
+    chosen = best_of(ranking)
+    if chosen is not None:
+        bad, good = pairs[chosen.metric]
+        cut = _cut(bad, good, chosen, store.location)
     return Separation(
         column=JUDGEMENT,
         labels=[label],
         together=label,
         ranking=ranking,
-        verdict=verdict_of(ranking),
+        verdict=verdict_of(chosen),
         cut=cut,
         judged=judged,
     )

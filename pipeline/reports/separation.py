@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from pipeline.errors import ConfigError, named
-from pipeline.reports.areas import PairCounts, RankedMetric, rank_metrics, verdict_of
+from pipeline.reports.areas import PairCounts, RankedMetric, best_of, rank_metrics, verdict_of
 from pipeline.reports.best_cut import Cut, best_cut
 from pipeline.reports.figures import QUANTILE_METRICS, batches_of
 from pipeline.reports.groups import Grouping, value_of
@@ -148,7 +148,7 @@ def separate_labels(
     ]
     whole_areas = {metric: areas[0] for metric, areas in aucs.items()}
     ranking = rank_metrics(whole_areas, lambda metric: duels[metric].by_chance())
-    chosen = next((one for one in ranking if one.metric in by_metric), None)
+    chosen = best_of(ranking)
     cut = best_cut(by_metric[chosen.metric], chosen, run) if chosen else None
 
     def separated(name: str, index: int, num_scored: int) -> SeparatedLabel:
@@ -164,7 +164,7 @@ def separate_labels(
         labels=labelled,
         together=whole,
         ranking=ranking,
-        verdict=verdict_of(ranking),
+        verdict=verdict_of(chosen),
         cut=cut,
     )
 

@@ -74,8 +74,9 @@ def requirements(report: Report) -> list[Table]:
 
 
 def _also(found: Separation) -> str:
-    """The other metrics, from the best to the worst."""
-    ranked = [f"{one.metric} {one.strength:.3f}" for one in found.ranking]
+    """The metrics that the table has, from the best to the worst."""
+    shown = [one for one in found.ranking if one.metric in QUANTILE_METRICS]
+    ranked = [f"{one.metric} {one.strength:.3f}" for one in shown]
     return (
         f" Separation by metric (the area, or 1 - area if below 0.5): {', '.join(ranked)}."
         if len(ranked) > 1
@@ -138,12 +139,13 @@ def separation(report: Report) -> list[Table]:
     low, high = (None if bound is None else f"{bound:.6g}" for bound in (one.low, one.high))
     bounds = f"{low} <= " * (low is not None) + one.metric + f" <= {high}" * (high is not None)
     warning = f" Note: {one.warning}." if one.warning else ""
+    applied = f" To apply the rule: {one.command}" if one.command else ""
     cut = Table(
         title=f"What keeping {bounds} would remove",
         caption=f"This rule removes {share(one.labelled_removed)} of the labelled documents and "
         f"{share(one.rest_removed)} of the rest; no other cut-off has a larger difference (Youden "
-        f"J, {one.youden_j:.3f}).{' Numbers are estimates.' * (found.judged is not None)}{warning} "
-        f"To apply the rule: {one.command}",
+        f"J, {one.youden_j:.3f}).{' Numbers are estimates.' * (found.judged is not None)}{warning}"
+        f"{applied}",
         columns=(found.column, "scored", "removed", "share", "tokens removed", "share of tokens"),
         rows=[
             (

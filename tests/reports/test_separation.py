@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from pipeline.errors import ConfigError
+from pipeline.rendering.formats import share as shown
 from pipeline.reports import areas, figures
+from pipeline.reports.areas import best_of, rank_metrics, verdict_of
 from pipeline.reports.groups import grouping_of, largest_query
 from pipeline.reports.separation import Labels, Separation, parse_labels, separate_labels
 
@@ -95,7 +97,7 @@ def test_no_cut_is_better_than_the_suggested_one(rows):
         assert cut.youden_j >= best - 1e-9
     for share, side in zip((cut.labelled_removed, cut.rest_removed), sides, strict=True):
         assert share == pytest.approx(sum(removes(cut, v) for v in side) / len(side))
-        assert share < 0.9 or f"removes {share:.0%}" in cut.warning
+        assert share < 0.9 or f"removes {shown(share)} of" in cut.warning
     for one in cut.removed:
         source = None if one.value == "(null)" else one.value
         values = [v for s, v in rows if s == source and v is not None]
@@ -112,6 +114,24 @@ def test_metrics_are_ranked_by_how_well_they_separate(rows):
     assert strengths == pytest.approx(sorted(strengths, reverse=True))
     for one in ranking:
         assert one.strength == max(one.auc, 1 - one.auc)
+
+
+def test_what_separates_best_is_what_the_rule_is_made_of_and_is_not_rounded_to_all():
+    """Documents without a word have no word perplexity, and no table shows it."""
+    areas = {"perplexity": 0.8, "bits_per_byte": 0.9971, "word_perplexity": 0.999}
+    ranking = rank_metrics(areas, lambda _: 0.1)
+    assert ranking[0].metric == "word_perplexity"
+    said = verdict_of(best_of(ranking))
+    assert said.startswith("bits_per_byte separates best")
+    assert said.endswith("in 99.7% of pairs.")
+
+
+def test_where_nothing_separates_there_is_nothing_to_type():
+    rows = [("web", 1.0), ("web", 2.0), ("web", 3.0), ("spam", 9.0)]
+    found = separate(rows, "spam")
+    assert found.verdict.startswith("No metric separates")
+    assert found.cut.warning.endswith("the separation may be chance")
+    assert found.cut.command == ""
 
 
 @pytest.mark.parametrize(("labelled", "rest"), [(1, 1), (2, 2), (3, 3), (2, 12), (5, 6), (40, 60)])
@@ -175,10 +195,10 @@ def test_labels_that_score_lower_have_a_cut_from_below():
     assert found.together.auc["perplexity"] == 0
     assert found.ranking[0].strength == 1
     assert found.ranking[0].separates
-    assert "scores lower than an unlabelled one in 100% of pairs" in found.verdict
+    assert "scores lower than an unlabelled one in 100.0% of pairs" in found.verdict
     assert (found.cut.low, found.cut.high, found.cut.perplexity) == (3.0, None, None)
     assert (found.cut.labelled_removed, found.cut.rest_removed) == (1, 0)
-    assert found.cut.warning == "it removes 100% of the labelled documents"
+    assert found.cut.warning == "it removes 100.0% of the labelled documents"
     assert found.cut.command == "winnow filter RUN --min perplexity=3.0 --out FILTERED"
 
 
