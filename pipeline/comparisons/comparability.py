@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from pipeline.comparisons.names import distinct_names, short_names
 from pipeline.errors import RunError, named
-from pipeline.runs.manifest import Manifest, differences
+from pipeline.runs.manifest import Manifest
+from pipeline.runs.rules import MODELS_OWN_RULES, check_rules, model_of
 from pipeline.runs.scores import is_complete
 from pipeline.runs.store import RESUME, RunStore
 
@@ -30,11 +31,6 @@ matrix       both models and datasets vary
 TREND: tuple[Kind, ...] = ("checkpoints", "nightly")
 """Kinds whose runs follow each other in time."""
 
-MODEL_KEYS = ("model_config", "weights", "tokenizer")
-RULES = ("prefix", "prefix_token_id", "window_tokens", "context_tokens", "long_documents")
-"""Fingerprint keys that must be equal for scores of one model to be comparable."""
-MODELS_OWN_RULES = ("prefix", "window_tokens", "context_tokens")
-"""Keys that may differ between models: one may lack the room or the token that another has."""
 TOKENIZERS_DIFFER = (
     "These runs use different tokenizers, so their perplexities are not comparable: "
     "compare bits per byte."
@@ -110,7 +106,7 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
             f"{unfinished[0].location} is not finished",
             hint=f"{RESUME}; or compare the parts that exist with {named('partial')}",
         )
-    _check_rules(subjects)
+    check_rules([(one.name, one.manifest) for one in subjects])
     kind = _kind(subjects)
     question = Question(kind, subjects, [])
     question.notes.extend(_notes(question))
@@ -119,7 +115,7 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
 
 def _subjects(stores: list[RunStore]) -> list[Subject]:
     manifests = [store.require_manifest() for store in stores]
-    models = _numbered(manifests, _model)
+    models = _numbered(manifests, model_of)
     datasets = _numbered(manifests, _files)
     names = distinct_names([store.location for store in stores])
     model_names = _model_names(manifests, models)
@@ -145,10 +141,6 @@ def _numbered(manifests: list[Manifest], identity: Callable[[Manifest], Hashable
     """For each the position of the first that is identical to it."""
     firsts: dict[Hashable, int] = {}
     return [firsts.setdefault(identity(manifest), i) for i, manifest in enumerate(manifests)]
-
-
-def _model(manifest: Manifest) -> Hashable:
-    return tuple(manifest.fingerprint[key] for key in MODEL_KEYS)
 
 
 def _files(manifest: Manifest) -> Hashable:
@@ -179,24 +171,6 @@ def _model_names(manifests: list[Manifest], models: list[int]) -> list[str]:
 
 def _mark(manifest: Manifest) -> str:
     return (manifest.model.revision or str(manifest.fingerprint["weights"]))[:8]
-
-
-def _check_rules(subjects: list[Subject]) -> None:
-    for position, subject in enumerate(subjects):
-        for other in subjects[:position]:
-            # Which part of a long document is scored decides what the score is of.
-            keys = RULES if other.model == subject.model else ("long_documents",)
-            old, new = (
-                {key: one.manifest.fingerprint.get(key) for key in keys} for one in (other, subject)
-            )
-            if changes := differences(old, new):
-                one = "one model" if other.model == subject.model else "two models"
-                raise RunError(
-                    f"{other.name} and {subject.name} ({one}) were scored with different settings, "
-                    f"so their figures are not comparable: {'; '.join(changes)}",
-                    hint="score one of the two again, into a new folder, with the settings of the "
-                    "other",
-                )
 
 
 def _kind(subjects: list[Subject]) -> Kind:

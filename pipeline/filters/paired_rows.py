@@ -17,6 +17,7 @@ import polars as pl
 
 from pipeline.errors import RunError
 from pipeline.runs.manifest import Manifest
+from pipeline.runs.rules import check_rules
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RESUME, RunStore
 from pipeline.statistics.columns import column_named
@@ -48,7 +49,8 @@ class ScoreRows:
         self._first_rows = list(accumulate(rows, initial=0))
 
     def pair(self, other: "ScoreRows") -> None:
-        """Pair a second run with this one. Raises RunError unless both hold the same rows."""
+        """Pair a second run with this one. Raises RunError unless both hold the same rows,
+        scored by the same rules."""
         for run in (self, other):
             if not run.is_complete:
                 raise RunError(
@@ -61,6 +63,7 @@ class ScoreRows:
                 f"{difference}",
                 hint="score the same corpus, with the same text column and limit, in both runs",
             )
+        check_rules([(run.store.location, run.manifest) for run in (self, other)])
         self._other = other
         frame = self._beside(self.everything(), other.everything(), "file", "row", "text_hash")
         same = [

@@ -122,3 +122,11 @@ def test_runs_that_do_not_match_are_refused(made, tiny_model, tmp_path):
     refused("1.parquet is only in the first", "fewer")
     (tmp_path / "fewer" / "_SUCCESS").unlink()
     refused("fewer is not complete", "fewer")
+
+
+def test_runs_of_one_model_by_different_rules_are_refused_as_compare_does(
+    made, tiny_model, tmp_path
+):
+    score_corpus(made / "corpus", tmp_path / "short", tiny_model, window_tokens=16)
+    with pytest.raises(RunError, match=r"short .*one model.* different settings.*window_tokens"):
+        rows_of(made / "one", "difference").pair(rows_of(tmp_path / "short"))
