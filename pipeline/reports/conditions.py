@@ -78,10 +78,15 @@ def condition(
         case Text() if _has_text(kind):
             worth, compared = value.value, as_text(compared, kind)
         case _:
+            said = (
+                f"column '{named.value}' is of type {kind} and cannot be compared with this value"
+            )
+            is_bare = isinstance(value, Name) and _has_text(kind)
             fail(
                 source,
                 value.start,
-                f"column '{named.value}' is of type {kind} and cannot be compared with this value",
+                f"{said} this value",
+                hint=f'quote "{value.value}"' if is_bare else None,
             )
     compares: pl.Expr = holds(compared, pl.lit(worth))
     outside = outside_calendar(column(named.value), kind)

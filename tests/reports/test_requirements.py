@@ -144,6 +144,7 @@ def test_several_requirements_are_judged_each_by_its_own():
         ("mean(status) > 1", 6, "column 'status' is String, not a number", None),
         ('documents > "4"', 13, "a figure is a number", None),
         ("share(status == 3) > 1", 17, "cannot be compared with this value", None),
+        ("share(status == ok) > 1", 17, "cannot be compared with this value", 'quote "ok"'),
         ('share(num_tokens == "3") > 1', 21, "cannot be compared with this value", None),
         ("share(flag == 1) > 1", 15, "cannot be compared with this value", None),
         ('share(tags == "x") > 1', 15, "cannot be compared with this value", None),
