@@ -85,7 +85,7 @@ def condition(
             fail(
                 source,
                 value.start,
-                f"{said} this value",
+                said,
                 hint=f'quote "{value.value}"' if is_bare else None,
             )
     compares: pl.Expr = holds(compared, pl.lit(worth))
