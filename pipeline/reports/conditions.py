@@ -81,13 +81,10 @@ def condition(
             said = (
                 f"column '{named.value}' is of type {kind} and cannot be compared with this value"
             )
-            is_bare = isinstance(value, Name) and _has_text(kind)
-            fail(
-                source,
-                value.start,
-                said,
-                hint=f'quote "{value.value}"' if is_bare else None,
-            )
+            hint = None
+            if isinstance(value, Name) and _has_text(kind):
+                hint = f'quote "{value.value}"'
+            fail(source, value.start, said, hint=hint)
     compares: pl.Expr = holds(compared, pl.lit(worth))
     outside = outside_calendar(column(named.value), kind)
     if outside is not None:  # before, or after, every date that can be written
