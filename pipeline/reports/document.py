@@ -21,6 +21,7 @@ from pipeline.runs.scores import Parts, find_parts
 from pipeline.runs.store import RunStore
 from pipeline.schema import METRICS, TOKEN_FIELDS
 from pipeline.scoring.token_spans import TokenSpan
+from pipeline.settings.fields import option_of
 from pipeline.settings.names import near_name
 from pipeline.statistics.columns import as_text, column_named
 from pipeline.statistics.quantile import rank_of
@@ -134,7 +135,11 @@ def _check_file(manifest: Manifest, file: str) -> None:
 def _find_id(scores: pl.LazyFrame, manifest: Manifest, doc_id: str) -> tuple[str, int]:
     """File and row of the only document with an id. Raises RunError."""
     if "doc_id" not in scores.collect_schema():
-        raise RunError("this run has no ids", hint="give the file and row of the document")
+        raise RunError(
+            "this run has no ids",
+            hint="give the file and row of the document; a run has ids if it was made by "
+            f"winnow score {option_of('id_column')} COLUMN",
+        )
     rows = (
         scores.select("file", "row", shown_id(scores))
         .filter(pl.col("doc_id") == doc_id)

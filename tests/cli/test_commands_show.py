@@ -18,7 +18,7 @@ from pipeline.runs.scores import read_scores
 from pipeline.statistics.quantile import rank_of
 from tests.support.edits import edit_unseen, move, write_plain
 from tests.support.fakes import FakeEngine
-from tests.support.runs import score_corpus
+from tests.support.runs import make_run, score_corpus
 
 TEXTS = ["The capital 👩 of France", "a b c", None, "", "word " * 30, "x y", "same", "same", "tail"]
 LANGS = ["en", "en", "en", None, "en", "de", "de", "de", None]
@@ -95,6 +95,13 @@ def test_a_rank_is_in_the_middle_of_its_equals():
 
 def test_an_id_is_as_good_as_a_row(winnow, made):
     assert told(winnow, made / "run", "--id", "i4") == told(winnow, made / "run", FILE, 4)
+
+
+def test_a_run_without_ids_names_the_setting_that_makes_them(winnow, tmp_path, tiny_model):
+    run = make_run(tmp_path, tiny_model, ["one two"])
+    code, _, err = winnow("show", run.location, "--id", "i4")
+    assert code == 2, err
+    assert "a run has ids if it was made by winnow score --id-column COLUMN" in err
 
 
 REFUSED = {
