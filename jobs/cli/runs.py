@@ -22,10 +22,11 @@ from pipeline.rendering.table import facts_table
 from pipeline.rendering.terminal import print_page, print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
 from pipeline.runs.lock import is_alive, read_holder
+from pipeline.runs.manifest import Totals
 from pipeline.runs.scores import is_complete
 from pipeline.runs.status import damage, state_of
 from pipeline.runs.store import RunStore
-from pipeline.schema import Shard
+from pipeline.schema import SCORED, Shard
 from pipeline.settings.config import ScoreConfig
 
 TEXT_BYTES = "uncompressed bytes of the text column as encoded in Parquet"
@@ -65,14 +66,21 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         messages.print("Run the same command again to retry the documents that were not scored.")
     else:
         totals = success.totals
-        what = "scored" if outcome.num_shards_scored else "the run had already scored"
-        counts = f"{totals.num_rows:,} documents, {totals.num_tokens:,} tokens"
+        state = "Done" if outcome.num_shards_scored else "Already done"
+        counts = f"{documents_of(totals)}, {totals.num_tokens:,} tokens"
         if outcome.manifest.reuse is not None:
             counts += f"; {success.num_rows_reused:,} of the documents reused"
         if totals.num_rows_copied:
             counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
-        messages.print(f"Done: {what} {counts}. Next: winnow report {config.out}")
+        messages.print(f"{state}: {counts}. Next: winnow report {config.out}")
     return outcome.exit_code
+
+
+def documents_of(totals: Totals) -> str:
+    """The documents of a run, and how many of them have a score where not all have."""
+    scored = sum(totals.statuses.get(status, 0) for status in SCORED)
+    all_of_them = f"{totals.num_rows:,} documents"
+    return all_of_them if scored == totals.num_rows else f"{all_of_them}, {scored:,} with a score"
 
 
 def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:

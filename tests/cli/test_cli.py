@@ -15,7 +15,9 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli.main import app, run_command
+from jobs.cli.runs import documents_of
 from jobs.console.signals import Terminated
+from pipeline.runs.manifest import Totals
 from tests.support.runs import make_run
 
 COMMANDS = [
@@ -363,3 +365,16 @@ def test_a_command_imports_no_more_than_it_needs(scored, arguments, heavy):
     imported = done.stdout.rpartition("IMPORTED")[2].split()
     assert "jobs.cli" in imported
     assert heavy & set(imported) == set()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        ({"ok": 17, "empty": 1, "null": 1}, "19 documents, 17 with a score"),
+        ({"ok": 1200, "truncated": 34}, "1,234 documents"),
+        ({"null": 2}, "2 documents, 0 with a score"),
+    ],
+)
+def test_what_was_scored_is_not_every_document(statuses, said):
+    totals = Totals(num_rows=sum(statuses.values()), statuses=statuses)
+    assert documents_of(totals) == said
