@@ -17,7 +17,7 @@ from pipeline.engine.vllm.sizing import default_shard_tokens
 from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import count, size
+from pipeline.rendering.formats import count, counted, size
 from pipeline.rendering.table import facts_table
 from pipeline.rendering.terminal import print_page, print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
@@ -67,7 +67,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
     else:
         totals = success.totals
         state = "Done" if outcome.num_shards_scored else "Already done"
-        counts = f"{documents_of(totals)}, {totals.num_tokens:,} tokens"
+        counts = f"{documents_of(totals)}, {counted(totals.num_tokens, 'token')}"
         if outcome.manifest.reuse is not None:
             counts += f"; {success.num_rows_reused:,} of the documents reused"
         if totals.num_rows_copied:
@@ -79,7 +79,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
 def documents_of(totals: Totals) -> str:
     """The documents of a run, and how many of them have a score where not all have."""
     scored = sum(totals.statuses.get(status, 0) for status in SCORED)
-    all_of_them = f"{totals.num_rows:,} documents"
+    all_of_them = counted(totals.num_rows, "document")
     return all_of_them if scored == totals.num_rows else f"{all_of_them}, {scored:,} with a score"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
+from pipeline.rendering.formats import counted
 from pipeline.reports.distributions import LENGTH_BINS_PER_UNIT, length_ends
 from pipeline.reports.groups import check_dates, label_of
 from pipeline.schema import LARGEST_EXPONENT
@@ -171,7 +172,7 @@ def factors_of(columns: Sequence[str], moments: Sequence[pl.DataFrame]) -> list[
 
 def _tokens(band: int) -> str:
     low, high = length_ends(band)
-    return f"{low:,} to {high:,} tokens" if low < high else f"{low:,} tokens"
+    return f"{low:,} to {high:,} tokens" if low < high else counted(low, "token")
 
 
 def factor(name: str, kind: Kind, frame: pl.DataFrame, label: Callable[[Any], str]) -> Factor:

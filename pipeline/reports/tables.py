@@ -5,7 +5,7 @@ Owns which figures are shown; terminal, Markdown and page show the same. Nothing
 
 from collections.abc import Sequence
 
-from pipeline.rendering.formats import count, number, percent_of, share, size
+from pipeline.rendering.formats import count, counted, number, percent_of, share, size
 from pipeline.rendering.table import Marked, Table, Whole, Words
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import Group
@@ -100,9 +100,9 @@ def _draws(found: Separation) -> str:
     ]
     left_out = f"; left out: {', '.join(others)}" if others else ""
     return (
-        f" From {count(own.num_bad)} random draws judged bad and {count(own.num_good)} judged "
-        f"good, each for its share of one of {own.num_bands} bands of {own.metric}, together "
-        f"{count(own.num_documents)} documents{left_out}."
+        f" From {counted(own.num_bad, 'random draw')} judged bad and {count(own.num_good)} judged "
+        f"good, each for its share of one of {counted(own.num_bands, 'band')} of {own.metric}, "
+        f"together {counted(own.num_documents, 'document')}{left_out}."
     )
 
 

@@ -4,7 +4,7 @@ Owns what figures are called; terminal, Markdown and page say the same.
 """
 
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import count, estimate, estimate_in_words, number, percent_of, share
+from pipeline.rendering.formats import count, counted, estimate, estimate_in_words, number, share
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.provenance import Provenance
@@ -96,8 +96,8 @@ def copies(report: Report) -> str:
         return f"No exact duplicates among {found.num_documents:,} texts."
     return (
         f"Exact duplicates: {found.num_documents:,} texts, {found.num_distinct:,} distinct; "
-        f"{found.num_copies:,} copies ({percent_of(found.num_copies, found.num_documents)}) with "
-        f"{found.copied_tokens:,} tokens."
+        f"{found.num_copies:,} copies ({share(found.num_copies / found.num_documents)}) with "
+        f"{counted(found.copied_tokens, 'token')}."
     )
 
 
@@ -136,7 +136,7 @@ def outcome(finding: Finding) -> str:
 def standing(example: Example) -> str:
     """An example's scores."""
     bits = "" if example.bits_per_byte is None else f", {number(example.bits_per_byte)} bits/byte"
-    return f"perplexity {number(example.perplexity)}{bits}, {example.num_tokens:,} tokens"
+    return f"perplexity {number(example.perplexity)}{bits}, {counted(example.num_tokens, 'token')}"
 
 
 def excerpt_lines(example: Example) -> list[str]:

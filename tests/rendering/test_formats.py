@@ -5,6 +5,7 @@ import pytest
 from pipeline.rendering.formats import (
     chance,
     count,
+    counted,
     duration,
     estimate,
     estimated_change,
@@ -167,3 +168,8 @@ def test_money():
         "-",
     ]
     assert money(3) == "3.00"
+
+
+def test_one_is_no_plural():
+    said = [counted(number, "token") for number in (0, 1, 2, 12345)]
+    assert said == ["0 tokens", "1 token", "2 tokens", "12,345 tokens"]
