@@ -26,18 +26,22 @@ def parse_count(value: object) -> object:
 
 
 def parse_bounds(value: object) -> object:
-    """[`METRIC=VALUE`, ...] as {metric: value}. The last of a metric counts."""
+    """[`METRIC=VALUE`, ...] as {metric: value}; a metric given twice would lose the first."""
     if not isinstance(value, list | tuple):
         return value
-    bounds = {}
+    bounds: dict[str, float] = {}
     for item in value:
         name, equals, number = str(item).partition("=")
+        name = name.strip()
         try:
-            bounds[name.strip()] = float(number)
+            bound = float(number)
         except ValueError:
             raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100") from None
         if not equals:
             raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100")
+        if name in bounds:
+            raise ValueError(f"{name} is given twice")
+        bounds[name] = bound
     return bounds
 
 
@@ -47,13 +51,16 @@ def parse_shares(value: object) -> object:
         return value
     if list(value) == [PROPORTIONAL]:
         return PROPORTIONAL
-    shares = {}
+    shares: dict[str, float] = {}
     for item in value:
         group, _, number = str(item).rpartition("=")
         try:
-            shares[group] = float(number)
+            share = float(number)
         except ValueError:
             raise ValueError(f"{item!r} should be GROUP=SHARE, as in en=2") from None
+        if group in shares:
+            raise ValueError(f"{group} is given twice")
+        shares[group] = share
     return shares
 
 

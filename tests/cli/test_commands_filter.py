@@ -131,6 +131,27 @@ def test_a_clean_night_is_no_error(winnow, made, tmp_path):
     assert json.loads(out)["keeps_everything"] is True
 
 
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("--where num_bytes>1 --where num_tokens>1", "--where is given twice"),
+        ("--percentile=1:9 --percentile=2:8 --percentile 3:7", "--percentile is given 3 times"),
+        ("--max nll=1 --max nll=2", "--max = ['nll=1', 'nll=2']: nll is given twice"),
+    ],
+)
+def test_no_rule_silently_overrides_itself(winnow, made, rules, said):
+    code, _, err = winnow(made / "run", *rules.split(), "--dry-run")
+    assert (code, err.splitlines()[0]) == (2, f"Error: {said}")
+
+
+def test_options_that_may_be_repeated_or_that_the_environment_has_too(winnow, made, monkeypatch):
+    monkeypatch.setenv("WINNOW_FILTER_SEED", "3")
+    rules = "--max nll=1000 --max num_tokens=999 --seed 1 --dry-run --dry-run --json"
+    _, out, _ = winnow(made / "run", *rules.split())
+    said = json.loads(out)["rules"]
+    assert (said["max"], said["seed"]) == ({"nll": 1000, "num_tokens": 999}, 1)
+
+
 def test_rules_that_say_what_people_mean(winnow, made, tmp_path):
     rules = ("--where", "not num_bytes > 8", "--drop-copies", "low", "--dry-run", "--json")
     _, out, _ = winnow(made / "run", *rules)
