@@ -253,6 +253,18 @@ def test_a_budget_names_the_outermost_values_that_it_keeps(rows, budget, prefer,
     assert said == [f"the budget keeps perplexity {' '.join(words[end] for end in cut)}"]
 
 
+def test_groups_too_small_for_their_percentiles_are_named_instead_of_a_band():
+    rows = [("a", lang, "ok", value, 10) for lang in ("en", None) for value in (3.0, 9.0)]
+    rows += [("a", "de", "ok", float(value), 10) for value in range(1, 12)]
+    options = {"run": "x", "percentile": "40:60", "within": "lang"}
+    config = load_filter_config(None, options)
+    found = Selection.of(config).find(pl.LazyFrame(scores_of(rows), schema=SCHEMA))
+    assert list(found.words()) == [
+        "de: perplexity from 5 to 7",
+        "lang (none), en: too few documents for these percentiles: none lies between them",
+    ]
+
+
 def test_what_is_kept_without_a_score_is_charged_to_the_budget():
     rows = [("a", None, "ok", 1.0, 10), ("a", None, "ok", None, 25), ("a", None, "ok", 2.0, 10)]
     decided = decide(scores_of(rows), budget_tokens="40", unscored="keep")
