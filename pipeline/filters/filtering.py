@@ -159,7 +159,7 @@ class Filter:
             budget_edges=_budget_edges(self.selection),
             budgets=tuple(_budgets(self.selection, divided=True)),
             budget_middle=_budget_middle(self.selection),
-            words=tuple(self.selection.words()),
+            words=(*self.selection.words(), *self.counts.bucket_words()),
             before=self.counts.before,
             after=self.counts.after,
             keeps_everything=self.counts.keeps_everything,

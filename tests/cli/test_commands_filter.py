@@ -123,6 +123,15 @@ def test_a_budget_says_where_it_ends(winnow, made, prefer):
         assert edges[0] <= middle <= edges[1]
 
 
+def test_buckets_are_counted(winnow, made):
+    _, out, _ = winnow(made / "run", "--buckets", "head,tail", "--dry-run")
+    (said,) = (line for line in out.splitlines() if line.startswith("kept documents by bucket: "))
+    counts = [int(part.split()[0]) for part in said.partition(": ")[2].split(", ")]
+    assert [part.split()[1] for part in said.partition(": ")[2].split(", ")] == ["head", "tail"]
+    _, out, _ = winnow(made / "run", "--buckets", "head,tail", "--dry-run", "--json")
+    assert sum(counts) == json.loads(out)["after"]["documents"]
+
+
 def test_a_clean_night_is_no_error(winnow, made, tmp_path):
     rules = ("--max", "perplexity=1e9")
     code, _, err = winnow(made / "run", "--out", tmp_path / "o", *rules)

@@ -66,6 +66,8 @@ class Budget(Rule):
     within: str | None = None
     shares: dict[str, float] | None = None
     """Share of each group of `within`, in any unit; None is proportional to size."""
+    beside: str | None = None
+    """The column whose groups another rule treats one by one, but which share this budget."""
     edges: pl.DataFrame | None = None
     """[group, budget, EDGES, MIDDLE, OUTERMOST]: a place in the order of the budget is `key`, then
     `tie`. What is kept lies after one edge, before the other; null is its end. The middle is there
@@ -104,6 +106,8 @@ class Budget(Rule):
 
     def words(self) -> Iterable[str]:
         assert self.edges is not None
+        if self.beside is not None:
+            yield f"the budget is one for all groups of {self.beside}, not divided among them"
         kept = self.edges.select(from_sortable_bits(column_named(name)) for name in OUTERMOST)
         for group, (first, last) in zip(self.edge_values(), kept.iter_rows(), strict=True):
             ends = (("from", "after", first), ("up to", "before", last))
@@ -284,5 +288,6 @@ def make(config: FilterConfig) -> list[Rule]:
             config.seed,
             config.within if divided else None,
             config.shares if isinstance(config.shares, dict) else None,
+            None if divided else config.within,
         )
     ]
