@@ -77,4 +77,5 @@ def _print_notes(
     if dry_run:
         messages.print("Dry run: nothing was written.")
     else:
-        messages.print(f"Wrote {config.out}")
+        rejects = f" and {config.rejects}" if config.rejects else ""
+        messages.print(f"Wrote {config.out}{rejects}")

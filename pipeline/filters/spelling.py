@@ -36,7 +36,10 @@ def parse_bounds(value: object) -> object:
         try:
             bound = float(number)
         except ValueError:
-            raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100") from None
+            what = "METRIC=VALUE, as in perplexity=100"
+            if equals and name:
+                what = "METRIC=VALUE with a plain number, as in perplexity=1000"
+            raise ValueError(f"{item!r} should be {what}") from None
         if not equals:
             raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100")
         if name in bounds:
@@ -64,13 +67,13 @@ def parse_shares(value: object) -> object:
     return shares
 
 
-def parse_numbers(value: object) -> object:
+def parse_numbers(value: object, example: str = "10:90") -> object:
     """`10:90` or `10,90`, or a list of numbers, as floats."""
     if isinstance(value, str):
         try:
             low, high = (float(part) for part in re.split("[:,]", value))
         except ValueError:
-            raise ValueError("should be two numbers, as in 10:90") from None
+            raise ValueError(f"should be two numbers, as in {example}") from None
         return low, high
     return tuple(value) if isinstance(value, list) else value
 

@@ -123,6 +123,20 @@ def test_a_budget_says_where_it_ends(winnow, made, prefer):
         assert edges[0] <= middle <= edges[1]
 
 
+def test_a_metric_that_no_rule_uses_names_every_rule_that_could(winnow, made):
+    _, _, err = winnow(made / "run", "--metric", "nll", "--max", "nll=9", "--dry-run")
+    assert "Error: --metric is given, but no rule uses it" in err
+    hint = err.splitlines()[1]
+    for rule in ("--percentile", "--sample-toward", "--drop-copies", "--budget-bytes"):
+        assert rule in hint
+
+
+def test_both_folders_are_named(winnow, made, tmp_path):
+    folders = ("--out", tmp_path / "o", "--rejects", tmp_path / "r")
+    _, _, err = winnow(made / "run", *folders, "--percentile", "20:70")
+    assert f"Wrote {tmp_path / 'o'} and {tmp_path / 'r'}" in " ".join(err.split())
+
+
 def test_buckets_are_counted(winnow, made):
     _, out, _ = winnow(made / "run", "--buckets", "head,tail", "--dry-run")
     (said,) = (line for line in out.splitlines() if line.startswith("kept documents by bucket: "))
