@@ -131,6 +131,19 @@ def test_a_metric_that_no_rule_uses_names_every_rule_that_could(winnow, made):
         assert rule in hint
 
 
+def test_a_dry_run_that_keeps_nothing_shows_what_there_is(winnow, made, tmp_path):
+    rules = ("--max", "perplexity=0.5", "--by", "lang")
+    code, out, err = winnow(made / "run", *rules, "--dry-run")
+    assert code == 2
+    assert "0 0.0%" in out
+    assert "[bold]en" in out
+    assert err.startswith("Error: the rules keep none of the 28 scored documents\n")
+    for refused in (("--dry-run", "--json"), ("--out", tmp_path / "o")):
+        code, out, _ = winnow(made / "run", *rules, *refused)
+        assert (code, out) == (2, "")
+    assert not (tmp_path / "o").exists()
+
+
 def test_both_folders_are_named(winnow, made, tmp_path):
     folders = ("--out", tmp_path / "o", "--rejects", tmp_path / "r")
     _, _, err = winnow(made / "run", *folders, "--percentile", "20:70")
