@@ -7,7 +7,7 @@ from jobs.cli.runs import print_json
 from jobs.console import screen
 from pipeline.errors import ConfigError
 from pipeline.filters.config import FilterConfig
-from pipeline.filters.filtering import decide
+from pipeline.filters.filtering import check_outcome, decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.page import to_page
 from pipeline.filters.record import FilterRecord
@@ -26,7 +26,7 @@ def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_
         )
     messages = screen.messages()
     with messages.status("Reading the scores"):
-        request = decide(config, by=by)
+        request = decide(config, by=by, may_be_empty=dry_run)
     record = request.record()
     if not dry_run:
         assert config.out is not None
@@ -36,9 +36,11 @@ def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_
                 lambda done, total: bar.update(task, completed=done, total=total)
             )
     if as_json:
+        check_outcome(config, request.counts)
         print_json({"out": None if dry_run else config.out, **record.model_dump()})
     else:
         print_page(to_page(record), screen.data())
+        check_outcome(config, request.counts)  # a dry run shows first why nothing is kept
     _print_notes(config, record, messages, dry_run=dry_run)
     return 1 if record.unreadable or record.partial else 0
 
@@ -77,4 +79,5 @@ def _print_notes(
     if dry_run:
         messages.print("Dry run: nothing was written.")
     else:
-        messages.print(f"Wrote {config.out}")
+        rejects = f" and {config.rejects}" if config.rejects else ""
+        messages.print(f"Wrote {config.out}{rejects}")

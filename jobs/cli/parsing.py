@@ -1,11 +1,12 @@
 """How the command line differs from typer: one class for the group, one for each command.
 
-Owns the options that every command has, when a command's settings are imported, completion, and
-that errors reach ending.py unchanged.
+Owns the options that every command has, that none of them is given twice, when a command's settings
+are imported, completion, and that errors reach ending.py unchanged.
 """
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from typer.main import get_command
 
 from jobs.console.ending import spelling
 from jobs.console.screen import Color, choose_color
+from pipeline.errors import ConfigError
 
 PROGRAM = "winnow"
 
@@ -45,6 +47,18 @@ class Command(TyperCommand):
         shared = get_command(_holder).params
         super().__init__(*arguments, params=[*(params or []), *shared], **settings)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, and refuse an option that would silently override itself."""
+        if not ctx.resilient_parsing:
+            *_, order = self.make_parser(ctx).parse_args(list(args))
+            single = [one for one in order if _has_one_value(one)]
+            for one, times in Counter(single).items():
+                if times > 1:
+                    raise ConfigError(
+                        f"{max(one.opts, key=len)} is given {_times(times)}", hint="give it once"
+                    )
+        return super().parse_args(ctx, args)
+
     def get_short_help_str(self, limit: int = 0) -> str:
         """The whole first sentence: the list of commands breaks lines, not sentences."""
         return super().get_short_help_str(1000)
@@ -53,6 +67,16 @@ class Command(TyperCommand):
         """Call the function; its errors name options."""
         with spelling(self):
             return super().invoke(ctx)
+
+
+def _has_one_value(parameter: Any) -> bool:
+    """Whether the last of several would count. A flag may be repeated: nothing is lost by it."""
+    is_option = parameter.param_type_name == "option"
+    return is_option and not (parameter.multiple or parameter.is_flag or parameter.count)
+
+
+def _times(number: int) -> str:
+    return "twice" if number == 2 else f"{number} times"
 
 
 class SettingsCommand(Command):

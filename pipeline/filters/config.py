@@ -39,6 +39,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Pair = BeforeValidator(parse_numbers)
+Gaussian = BeforeValidator(lambda given: parse_numbers(given, "20,5"))
 Form = Shown(form="METRIC=VALUE")
 Bounds = Annotated[dict[str, Finite], BeforeValidator(parse_bounds), Form, Decides("bounds")]
 Budget = Decides("budget", if_ranked, in_groups=True)
@@ -114,7 +115,7 @@ class FilterConfig(BaseModel):
         default=None, description="A carried column: percentiles, buckets and budget per group."
     )
     sample_toward: Annotated[
-        tuple[Finite, Finite] | None, Pair, Shown(form="MEAN,SD"), Decides("sample", always)
+        tuple[Finite, Finite] | None, Gaussian, Shown(form="MEAN,SD"), Decides("sample", always)
     ] = Field(
         default=None, description="Sample with probability exp(-z^2/2), z = (metric - MEAN) / SD."
     )

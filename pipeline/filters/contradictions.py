@@ -52,11 +52,14 @@ def check_rules(config: "FilterConfig", rules: Mapping[str, Decides]) -> None:
             hint=f"add {named('min')} or {named('max')} of {own}, or leave it out",
         )
     in_groups = any(rule.in_groups for rule in config.rules().values())
-    for first, is_used in (("metric", config.reads_metric), ("within", in_groups)):
+    for first, is_used, trait in (
+        ("metric", config.reads_metric, "can_read_metric"),
+        ("within", in_groups, "in_groups"),
+    ):
         if getattr(config, first) and not is_used:
             raise ConfigError(
                 f"{named(first)} is given, but no rule uses it",
-                hint=f"add {_any_of(rules, 'in_groups')}, or leave it out",
+                hint=f"add {_any_of(rules, trait)}, or leave it out",
             )
     for other in ("percentile", "bucket_percentiles"):
         if config.cutoffs and getattr(config, other):

@@ -75,6 +75,13 @@ class Counts:
         unseen = sum(self.unseen.values())
         return found | ({UNSEEN: unseen} if unseen else {})
 
+    def bucket_words(self) -> list[str]:
+        """How many documents of each bucket are kept, as a line for people."""
+        table = self.cells.drop_nulls("bucket").group_by("bucket")
+        kept = dict(table.agg(pl.col("kept_documents").sum()).iter_rows())
+        said = [f"{kept[name]:,} {name}" for name in BUCKETS if kept.get(name)]
+        return [f"kept documents by bucket: {', '.join(said)}"] if said else []
+
     def groups(self) -> list[GroupMix]:
         """Every group, the largest first. Documents without a score row are in none."""
         named = [*SIZES, *(f"kept_{name}" for name in SIZES)]

@@ -39,6 +39,12 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
         raise ConfigError(f"{named('cutoffs')}: {first_line(error)}", hint=hint) from error
     if table is None:
         raise ConfigError(f"{named('cutoffs')}: there is no file {config.cutoffs}", hint=hint)
+    if not (table.metric and table.cutoffs):
+        raise ConfigError(
+            f"{config.cutoffs} has no cut-offs of groups",
+            hint="give the file of a filter with percentiles, buckets or cut-offs: other rules "
+            "have none",
+        )
     for setting, theirs, ours in (
         ("metric", table.metric, config.chosen_metric),
         ("within", table.within, config.within),

@@ -159,7 +159,7 @@ class Filter:
             budget_edges=_budget_edges(self.selection),
             budgets=tuple(_budgets(self.selection, divided=True)),
             budget_middle=_budget_middle(self.selection),
-            words=tuple(self.selection.words()),
+            words=(*self.selection.words(), *self.counts.bucket_words()),
             before=self.counts.before,
             after=self.counts.after,
             keeps_everything=self.counts.keeps_everything,
@@ -172,11 +172,11 @@ class Filter:
         )
 
 
-def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
+def decide(config: FilterConfig, *, by: str | None = None, may_be_empty: bool = False) -> Filter:
     """Check the request, find the cut-offs and count what they keep; write nothing.
 
-    Raises ConfigError for a metric or column that is not there or rules that keep
-    nothing, RunError for a run that cannot be used, CorpusError for a corpus that is not
+    Raises ConfigError for a metric or column that is not there or, unless it `may_be_empty`, rules
+    that keep nothing, RunError for a run that cannot be used, CorpusError for a corpus that is not
     where it is looked for.
     """
     run = PreparedRun(config.run, minus=config.minus, over=config.over, partial=config.partial)
@@ -190,7 +190,8 @@ def decide(config: FilterConfig, *, by: str | None = None) -> Filter:
     require_planned(corpus, [file.path for file in manifest.files])
     selection = run.find(asked)
     counts = run.count(selection, by=by)
-    _check_outcome(config, counts)
+    if not may_be_empty:
+        check_outcome(config, counts)
     return Filter(config, corpus, run, selection, counts, by)
 
 
@@ -280,7 +281,8 @@ def _budget_middle(selection: Selection) -> float | None:
     return next((part.middle for part in _budgets(selection, divided=False)), None)
 
 
-def _check_outcome(config: FilterConfig, counts: Counts) -> None:
+def check_outcome(config: FilterConfig, counts: Counts) -> None:
+    """Raises ConfigError for rules that keep nothing, unless that is wanted."""
     scored, kept = counts.scored
     if not kept and not config.force:
         raise ConfigError(

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pipeline.corpus.patterns import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError, first_line, named
@@ -59,7 +59,8 @@ class Cutoffs(Record):
 class CutoffTable(Record):
     """A file of cut-offs: a FilterRecord, or as much of one as somebody wrote by hand."""
 
-    metric: str
+    metric: Annotated[str, BeforeValidator(lambda given: "" if given is None else given)]
+    """Empty in the record of a filter that had no rule of a metric, and so no cut-offs."""
     rules: dict[str, Any] = Field(default_factory=dict)
     """The rules that were given; only `within`, the column of the groups, is read."""
     cutoffs: tuple[Cutoffs, ...]

@@ -8,17 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def never(config: Any) -> bool:
+    """It never does."""
+    return False
+
+
 @dataclass(frozen=True)
 class Decides:
     """Of a field: it is a rule, which pipeline/filters/rules/`rule`.py makes of the settings."""
 
     rule: str
-    reads_metric: Callable[[Any], bool] = lambda config: False
+    reads_metric: Callable[[Any], bool] = never
     """Whether the rule reads `metric`."""
     in_groups: bool = False
     """Whether the rule can treat the groups of `within` one by one."""
     by_percentile: bool = False
     """Whether the rule takes percentiles, which `weight` weighs."""
+
+    @property
+    def can_read_metric(self) -> bool:
+        """Whether some setting makes the rule read `metric`."""
+        return self.reads_metric is not never
 
 
 def always(config: Any) -> bool:

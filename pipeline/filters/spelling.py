@@ -26,18 +26,25 @@ def parse_count(value: object) -> object:
 
 
 def parse_bounds(value: object) -> object:
-    """[`METRIC=VALUE`, ...] as {metric: value}. The last of a metric counts."""
+    """[`METRIC=VALUE`, ...] as {metric: value}; a metric given twice would lose the first."""
     if not isinstance(value, list | tuple):
         return value
-    bounds = {}
+    bounds: dict[str, float] = {}
     for item in value:
         name, equals, number = str(item).partition("=")
+        name = name.strip()
         try:
-            bounds[name.strip()] = float(number)
+            bound = float(number)
         except ValueError:
-            raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100") from None
+            what = "METRIC=VALUE, as in perplexity=100"
+            if equals and name:
+                what = "METRIC=VALUE with a plain number, as in perplexity=1000"
+            raise ValueError(f"{item!r} should be {what}") from None
         if not equals:
             raise ValueError(f"{item!r} should be METRIC=VALUE, as in perplexity=100")
+        if name in bounds:
+            raise ValueError(f"{name} is given twice")
+        bounds[name] = bound
     return bounds
 
 
@@ -47,23 +54,26 @@ def parse_shares(value: object) -> object:
         return value
     if list(value) == [PROPORTIONAL]:
         return PROPORTIONAL
-    shares = {}
+    shares: dict[str, float] = {}
     for item in value:
         group, _, number = str(item).rpartition("=")
         try:
-            shares[group] = float(number)
+            share = float(number)
         except ValueError:
             raise ValueError(f"{item!r} should be GROUP=SHARE, as in en=2") from None
+        if group in shares:
+            raise ValueError(f"{group} is given twice")
+        shares[group] = share
     return shares
 
 
-def parse_numbers(value: object) -> object:
+def parse_numbers(value: object, example: str = "10:90") -> object:
     """`10:90` or `10,90`, or a list of numbers, as floats."""
     if isinstance(value, str):
         try:
             low, high = (float(part) for part in re.split("[:,]", value))
         except ValueError:
-            raise ValueError("should be two numbers, as in 10:90") from None
+            raise ValueError(f"should be two numbers, as in {example}") from None
         return low, high
     return tuple(value) if isinstance(value, list) else value
 

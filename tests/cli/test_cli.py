@@ -86,6 +86,7 @@ BAD_REQUESTS = {
     "no such config": (["{corpus}", "--config", "no.toml"], "cannot read the configuration"),
     "not a number": (["{corpus}", "--limit", "many"], "should be a valid integer"),
     "no such option": (["{corpus}", "--modle", "x"], "--model"),
+    "twice": (["{corpus}", "--limit", "1", "--limit=2"], "Error: --limit is given twice\n"),
 }
 
 

@@ -114,12 +114,49 @@ def test_a_budget_says_where_it_ends(winnow, made, prefer):
     _, out, _ = winnow(made / "run", *rules, "--json")
     edges = [edge for edge in json.loads(out)["budget_edges"].values() if edge is not None]
     assert len(edges) == (2 if prefer == "middle" else 1)
-    assert all(f"{edge:.6g}" in said for edge in edges)
+    # The record has the first documents not kept, the words the outermost ones that are.
+    assert said.count("from ") + said.count("up to ") == len(edges)
     middle = json.loads(out)["budget_middle"]
     assert (middle is None) == (prefer != "middle")
     if middle is not None:
         assert f"the middle is perplexity {middle:.6g}, the median weighted by bytes" in table
         assert edges[0] <= middle <= edges[1]
+
+
+def test_a_metric_that_no_rule_uses_names_every_rule_that_could(winnow, made):
+    _, _, err = winnow(made / "run", "--metric", "nll", "--max", "nll=9", "--dry-run")
+    assert "Error: --metric is given, but no rule uses it" in err
+    hint = err.splitlines()[1]
+    for rule in ("--percentile", "--sample-toward", "--drop-copies", "--budget-bytes"):
+        assert rule in hint
+
+
+def test_a_dry_run_that_keeps_nothing_shows_what_there_is(winnow, made, tmp_path):
+    rules = ("--max", "perplexity=0.5", "--by", "lang")
+    code, out, err = winnow(made / "run", *rules, "--dry-run")
+    assert code == 2
+    assert "0 0.0%" in out
+    assert "[bold]en" in out
+    assert err.startswith("Error: the rules keep none of the 28 scored documents\n")
+    for refused in (("--dry-run", "--json"), ("--out", tmp_path / "o")):
+        code, out, _ = winnow(made / "run", *rules, *refused)
+        assert (code, out) == (2, "")
+    assert not (tmp_path / "o").exists()
+
+
+def test_both_folders_are_named(winnow, made, tmp_path):
+    folders = ("--out", tmp_path / "o", "--rejects", tmp_path / "r")
+    _, _, err = winnow(made / "run", *folders, "--percentile", "20:70")
+    assert f"Wrote {tmp_path / 'o'} and {tmp_path / 'r'}" in " ".join(err.split())
+
+
+def test_buckets_are_counted(winnow, made):
+    _, out, _ = winnow(made / "run", "--buckets", "head,tail", "--dry-run")
+    (said,) = (line for line in out.splitlines() if line.startswith("kept documents by bucket: "))
+    counts = [int(part.split()[0]) for part in said.partition(": ")[2].split(", ")]
+    assert [part.split()[1] for part in said.partition(": ")[2].split(", ")] == ["head", "tail"]
+    _, out, _ = winnow(made / "run", "--buckets", "head,tail", "--dry-run", "--json")
+    assert sum(counts) == json.loads(out)["after"]["documents"]
 
 
 def test_a_clean_night_is_no_error(winnow, made, tmp_path):
@@ -129,6 +166,27 @@ def test_a_clean_night_is_no_error(winnow, made, tmp_path):
     assert "The rules keep every scored document." in err
     code, out, _ = winnow(made / "run", "--dry-run", "--json", *rules)
     assert json.loads(out)["keeps_everything"] is True
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("--where num_bytes>1 --where num_tokens>1", "--where is given twice"),
+        ("--percentile=1:9 --percentile=2:8 --percentile 3:7", "--percentile is given 3 times"),
+        ("--max nll=1 --max nll=2", "--max = ['nll=1', 'nll=2']: nll is given twice"),
+    ],
+)
+def test_no_rule_silently_overrides_itself(winnow, made, rules, said):
+    code, _, err = winnow(made / "run", *rules.split(), "--dry-run")
+    assert (code, err.splitlines()[0]) == (2, f"Error: {said}")
+
+
+def test_options_that_may_be_repeated_or_that_the_environment_has_too(winnow, made, monkeypatch):
+    monkeypatch.setenv("WINNOW_FILTER_SEED", "3")
+    rules = "--max nll=1000 --max num_tokens=999 --seed 1 --dry-run --dry-run --json"
+    _, out, _ = winnow(made / "run", *rules.split())
+    said = json.loads(out)["rules"]
+    assert (said["max"], said["seed"]) == ({"nll": 1000, "num_tokens": 999}, 1)
 
 
 def test_rules_that_say_what_people_mean(winnow, made, tmp_path):

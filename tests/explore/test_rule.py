@@ -67,6 +67,8 @@ def test_what_is_taken_away_keeps_what_was_counted(
         assert line is not None
         program, *arguments = shlex.split(line)
         assert program == "winnow"
+        place = arguments.index("--out")
+        del arguments[place : place + 2]  # a placeholder, for the reader to change
     else:
         file = tmp_path / "cut.toml"
         file.write_text(as_toml(settings))

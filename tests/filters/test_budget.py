@@ -3,14 +3,18 @@
 from fractions import Fraction
 from unittest import mock
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
+from pipeline.filters.config import load_filter_config
 from pipeline.filters.rules import budget as budget_rule
+from pipeline.filters.selection import Selection
 from tests.filters.test_selection import (
     ROWS,
+    SCHEMA,
     budget_order,
     bytes_of,
     decide,
@@ -92,6 +96,9 @@ def test_beside_percentiles_within_groups_it_is_one_budget_unless_it_is_divided(
     rules = {"percentile": "0:100", "within": "lang", "budget_tokens": "100"}
     one = decide(scores_of(rows), **rules)["keep"].to_list()
     assert one == [True] * 10 + [False] * 10
+    config = load_filter_config(None, {"run": "x", **rules})
+    found = Selection.of(config).find(pl.LazyFrame(scores_of(rows), schema=SCHEMA))
+    assert "the budget is one for all groups of lang, not divided among them" in found.words()
     divided = decide(scores_of(rows), **rules, shares=["proportional"])["keep"].to_list()
     assert divided == ([True] * 5 + [False] * 5) * 2
 

@@ -62,6 +62,19 @@ BAD = {
         {"percentile": "1:9", "bucket_percentiles": "3,6"},
         "bucket_percentiles needs buckets",
     ),
+    "bound of a metric twice": (
+        {"max": ["perplexity=10", "perplexity=50"]},
+        "perplexity is given twice",
+    ),
+    "share of a group twice": (
+        {"budget_tokens": "9", "within": "lang", "shares": ["en=1", "en=2"]},
+        "en is given twice",
+    ),
+    "bound with a suffix": (
+        {"max": ["perplexity=1k"]},
+        "'perplexity=1k' must be METRIC=VALUE with a plain number, as in perplexity=1000",
+    ),
+    "one number of a sample": ({"sample_toward": "20"}, "must be two numbers, as in 20,5"),
     "folders alone": (
         {"percentile": "1:9", "bucket_folders": True},
         "bucket_folders needs buckets",

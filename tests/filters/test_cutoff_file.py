@@ -135,6 +135,23 @@ def test_a_file_that_is_not_of_this(made, tmp_path, changes, options, message):
         filter_run(made / "one", cutoffs=file, **{k: v for k, v in settings.items() if v})
 
 
+@pytest.mark.parametrize(
+    "rules", [{"max": {"perplexity": 1e9}}, {"budget_tokens": 900}], ids=["bound", "budget"]
+)
+def test_the_record_of_a_filter_without_cutoffs(made, tmp_path, rules):
+    file = written(made, tmp_path / "c.json", **rules)
+    with pytest.raises(ConfigError, match=r"c\.json has no cut-offs of groups") as raised:
+        filter_run(made / "one", cutoffs=file)
+    assert "give the file of a filter with percentiles" in str(raised.value.hint)
+
+
+def test_cutoffs_that_nothing_lies_between_are_not_shown_as_a_band(made, tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"metric": "nll", "cutoffs": [{"group": null, "low": 9, "high": 1}]}')
+    record = filter_run(made / "one", cutoffs=path, metric="nll", force=True)
+    assert record.words == ("nll: none is kept, the low cut-off exceeds the high one",)
+
+
 def test_no_file(made, tmp_path):
     for path in (tmp_path / "nowhere.json", tmp_path / "no/where.json"):
         with pytest.raises(ConfigError, match=r"cutoffs: there is no file .*where\.json"):

@@ -225,6 +225,46 @@ def test_the_middle_of_a_budget_is_the_median_by_size(rows, budget, unit):
     )
 
 
+@settings(max_examples=150)
+@given(
+    ROWS,
+    st.integers(1, 600),
+    st.sampled_from(["low", "middle", "high"]),
+    st.sampled_from([1, budget_rule.MOST_HELD]),
+)
+def test_a_budget_names_the_outermost_values_that_it_keeps(rows, budget, prefer, most_held):
+    table = scores_of(rows)
+    options = {"run": "x", "budget_tokens": str(budget), "prefer": prefer}
+    with mock.patch.object(budget_rule, "MOST_HELD", most_held):
+        selection = Selection.of(load_filter_config(None, options)).find(
+            pl.LazyFrame(table, schema=SCHEMA)
+        )
+    said = [line for line in selection.words() if line.startswith("the budget")]
+    order = budget_order(table, "perplexity", prefer, 0)
+    kept = [row["perplexity"] for row in fitting(order, budget, prefer, tokens_of)]
+    if tokens_of(order) <= budget:
+        assert not said
+        return
+    if not kept:
+        assert said == ["the budget keeps nothing: the first document does not fit"]
+        return
+    cut = {"low": ["last"], "high": ["first"], "middle": ["first", "last"]}[prefer]
+    words = {"first": f"from {kept[0]:.6g}", "last": f"up to {kept[-1]:.6g}"}
+    assert said == [f"the budget keeps perplexity {' '.join(words[end] for end in cut)}"]
+
+
+def test_groups_too_small_for_their_percentiles_are_named_instead_of_a_band():
+    rows = [("a", lang, "ok", value, 10) for lang in ("en", None) for value in (3.0, 9.0)]
+    rows += [("a", "de", "ok", float(value), 10) for value in range(1, 12)]
+    options = {"run": "x", "percentile": "40:60", "within": "lang"}
+    config = load_filter_config(None, options)
+    found = Selection.of(config).find(pl.LazyFrame(scores_of(rows), schema=SCHEMA))
+    assert list(found.words()) == [
+        "de: perplexity from 5 to 7",
+        "lang (none), en: too few documents for these percentiles: none lies between them",
+    ]
+
+
 def test_what_is_kept_without_a_score_is_charged_to_the_budget():
     rows = [("a", None, "ok", 1.0, 10), ("a", None, "ok", None, 25), ("a", None, "ok", 2.0, 10)]
     decided = decide(scores_of(rows), budget_tokens="40", unscored="keep")

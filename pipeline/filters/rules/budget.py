@@ -34,6 +34,7 @@ from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.hashing import row_hash
 from pipeline.statistics.order_statistics import (
+    COARSE,
     bins_of,
     from_sortable_bits,
     histogram,
@@ -50,6 +51,7 @@ ENDS = ("after", "before")
 PLACES = (*ENDS, "middle")
 MIDDLE = "middle key"
 EDGES = {f"{end} {name}": kind for end in ENDS for name, kind in EDGE.items()}
+OUTERMOST = ("first kept", "last kept")
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,13 @@ class Budget(Rule):
     within: str | None = None
     shares: dict[str, float] | None = None
     """Share of each group of `within`, in any unit; None is proportional to size."""
+    beside: str | None = None
+    """The column whose groups another rule treats one by one, but which share this budget."""
     edges: pl.DataFrame | None = None
-    """[group, budget, EDGES, MIDDLE]: a place in the order of the budget is `key`, then `tie`. What
-    is kept lies after one edge, before the other; null is its end. The middle is there where it is
-    spent from the middle and not all fits."""
+    """[group, budget, EDGES, MIDDLE, OUTERMOST]: a place in the order of the budget is `key`, then
+    `tie`. What is kept lies after one edge, before the other; null is its end. The middle is there
+    where it is spent from the middle and not all fits. The outermost are keys beside the edges;
+    null where nothing is kept, or everything."""
 
     of_kept: ClassVar[int] = 2
 
@@ -94,27 +99,20 @@ class Budget(Rule):
 
     def mark(self, rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
         assert self.edges is not None
-        key, kept = pl.col("key"), pl.lit(True)
-        for end, beyond in (("after", operator.gt), ("before", operator.lt)):
-            if self.edges[f"{end} key"].null_count() < self.edges.height:
-                at, last = (column_named(f"{end} {part}") for part in EDGE)
-                # A tie is computed only where it decides: a hash of every row costs a fifth more.
-                in_order = beyond(pl.when(key == at).then(self._tie()), last)
-                kept &= at.is_null() | beyond(key, at) | in_order.fill_null(False)
-        beside = look_up(self._keyed(rows), self.edges.drop("budget", MIDDLE), self.within)
+        # A tie is computed only where it decides: a hash of every row costs a fifth more.
+        kept = _between(self.edges, self._tie())
+        beside = look_up(self._keyed(rows), self.edges.select("group", *EDGES), self.within)
         return beside.with_columns(kept.alias(name)).drop("key", *EDGES)
 
     def words(self) -> Iterable[str]:
-        for group in self.edge_values():
-            high = self.prefer == "high"
-            said = [
-                f"{word} {edge:.6g}"
-                for word, edge in (
-                    ("from" if high else "above", group["after"]),
-                    ("below" if high else "up to", group["before"]),
-                )
-                if edge is not None
-            ]
+        assert self.edges is not None
+        if self.beside is not None:
+            yield f"the budget is one for all groups of {self.beside}, not divided among them"
+        kept = self.edges.select(from_sortable_bits(column_named(name)) for name in OUTERMOST)
+        for group, (first, last) in zip(self.edge_values(), kept.iter_rows(), strict=True):
+            ends = (("from", "after", first), ("up to", "before", last))
+            there = [(word, value) for word, edge, value in ends if group[edge] is not None]
+            said = [f"{word} {value:.6g}" for word, value in there if value is not None]
             where = label(group["group"], self.within)
             whole = self.within is None
             what = "the budget" if whole else f"a budget of {group['budget']:,} {self.unit}"
@@ -122,7 +120,9 @@ class Budget(Rule):
                 middle = f"the middle is {self.metric} {group['middle']:.6g}"
                 yield f"{where}{middle}, the median weighted by {self.unit}"
             if said:
-                yield f"{where}{what} keeps {self.metric} {' and '.join(said)}"
+                yield f"{where}{what} keeps {self.metric} {' '.join(said)}"
+            elif there:
+                yield f"{where}{what} keeps nothing: the first document does not fit"
 
     def edge_values(self) -> list[dict[str, Any]]:
         """{group, budget, after, before, middle}: each group's part, and the values at which it
@@ -171,7 +171,7 @@ class Budget(Rule):
         short = groups.filter(excess > 0)
         targets = [short.select("group", target=target) for target in wanted.values()]
         all_targets = pl.concat(targets).unique()
-        near = rows_in(rows, bins_of(counted, all_targets))
+        near = rows_in(rows, _with_neighbours(bins_of(counted, all_targets), counted))
         rows = _held(near.select("group", "key", "weight", tie=self._tie()))
         found = select(rows.select("group", "key", "weight"), counted, all_targets)
         at = self._among_equals(rows, found)
@@ -181,7 +181,9 @@ class Budget(Rule):
             own = short.select("group", target=wanted.get(place, pl.lit(None, pl.Int64)))
             own = own.join(at, on=["group", "target"], nulls_equal=True).select("group", **names)
             edges = edges.join(own, on="group", how="left", nulls_equal=True)
-        return edges.drop("middle tie").sort("group")
+        edges = edges.drop("middle tie")
+        outermost = _outermost(rows, edges)
+        return edges.join(outermost, on="group", how="left", nulls_equal=True).sort("group")
 
     def _among_equals(self, rows: pl.LazyFrame, found: pl.DataFrame) -> pl.DataFrame:
         """[group, target, key, tie] of the edges, whose values are found."""
@@ -237,6 +239,35 @@ class Budget(Rule):
         return names
 
 
+def _between(edges: pl.DataFrame, tie: pl.Expr) -> pl.Expr:
+    """Whether a row, its group's edges beside it, lies between them."""
+    key, kept = pl.col("key"), pl.lit(True)
+    for end, beyond in (("after", operator.gt), ("before", operator.lt)):
+        if edges[f"{end} key"].null_count() < edges.height:
+            at, last = (column_named(f"{end} {part}") for part in EDGE)
+            in_order = beyond(pl.when(key == at).then(tie), last)
+            kept &= at.is_null() | beyond(key, at) | in_order.fill_null(False)
+    return kept
+
+
+def _with_neighbours(bins: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
+    """[group, bin] of these bins and of the next ones of their group that have documents: where
+    the document beside an edge is."""
+    beside = [counted.with_columns(beside=pl.col(COARSE).shift(by).over("group")) for by in (-1, 1)]
+    near = [bins.join(one, on=["group", COARSE], nulls_equal=True) for one in beside]
+    found = [bins, *(one.select("group", pl.col("beside").alias(COARSE)) for one in near)]
+    return pl.concat([one.select("group", COARSE) for one in found])
+
+
+def _outermost(rows: pl.LazyFrame, edges: pl.DataFrame) -> pl.DataFrame:
+    """[group, OUTERMOST] of the rows [group, key, tie] near the edges."""
+    there = rows.join(edges.lazy(), on="group", nulls_equal=True)
+    ends = (pl.col("key").min(), pl.col("key").max())
+    named_ends = [end.alias(name) for end, name in zip(ends, OUTERMOST, strict=True)]
+    kept = there.filter(_between(edges, pl.col("tie"))).group_by("group").agg(named_ends)
+    return kept.collect(engine="streaming")
+
+
 def _held(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The same rows, in memory if they are few."""
     few = rows.head(MOST_HELD + 1).collect(engine="streaming")
@@ -257,5 +288,6 @@ def make(config: FilterConfig) -> list[Rule]:
             config.seed,
             config.within if divided else None,
             config.shares if isinstance(config.shares, dict) else None,
+            None if divided else config.within,
         )
     ]

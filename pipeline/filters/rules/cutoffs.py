@@ -54,6 +54,10 @@ class Table(Rule):
             )
         names = group_names(self.cutoffs["group"])
         for name, ends in zip(names, self.cutoffs.iter_rows(named=True), strict=True):
+            if None not in (ends["low"], ends["high"]) and ends["low"] > ends["high"]:
+                where = f"{label(name, self.within)}{self.table.metric}"
+                yield f"{where}: none is kept, the low cut-off exceeds the high one"
+                continue
             pairs = (("from", ends["low"]), ("to", ends["high"]))
             said = " ".join(f"{word} {end:.4g}" for word, end in pairs if end is not None)
             if said:

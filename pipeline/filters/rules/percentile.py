@@ -8,8 +8,11 @@ import polars as pl
 
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoffs import find_cutoffs, lower, upper
-from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
+from pipeline.filters.rule import NO_GROUP, Rule, group_names, label, look_up, metric_value
 from pipeline.settings.weights import UNWEIGHTED, Weight
+
+MOST_NAMED = 20
+"""Largest number of groups that one line names."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,17 @@ class Percentile(Rule):
         assert self.cutoffs is not None
         names = group_names(self.cutoffs["group"])
         ends = self.cutoffs.select("low", "high").iter_rows()
+        empty = []
         for name, (low, high) in zip(names, ends, strict=True):
-            yield f"{label(name, self.within)}{self.metric} from {low:.4g} to {high:.4g}"
+            if low > high:  # no document lies between the two percentiles
+                empty.append(NO_GROUP if name is None else name)
+            else:
+                yield f"{label(name, self.within)}{self.metric} from {low:.4g} to {high:.4g}"
+        if empty:
+            shown = ", ".join(empty[:MOST_NAMED])
+            more = f" and {len(empty) - MOST_NAMED:,} more" if len(empty) > MOST_NAMED else ""
+            where = "" if self.within is None else f"{self.within} {shown}{more}: "
+            yield f"{where}too few documents for these percentiles: none lies between them"
 
 
 def make(config: FilterConfig) -> list[Rule]:
