@@ -17,6 +17,7 @@ from pipeline.rendering.shading import EDGES
 from pipeline.reports.sorting import sorts_by
 from pipeline.runs.scores import read_scores
 from pipeline.runs.store import RunStore
+from pipeline.schema import LARGEST
 from tests.support.chromium import CHROMIUM
 from tests.support.explored import (
     FLAGS,
@@ -30,6 +31,7 @@ from tests.support.explored import (
     why_no_browser,
 )
 from tests.support.fake_engine import LOAD_SECONDS, MODULE
+from tests.support.made_runs import row, write_run
 from tests.support.reports import HOSTILE
 
 REASON = why_no_browser()
@@ -405,6 +407,58 @@ def test_any_metric(server, visit, filtered, metric):
     drag(page, "#handle-low", 0.25)
     rests(found)
     agrees(found, filtered(page.locator("#command").inner_text()))
+
+
+@pytest.fixture(scope="module")
+def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
+    """Perplexities from 4 to the largest number that there is."""
+    values = [*(4.0 + i for i in range(30)), *(10.0 ** (10 * i) for i in range(1, 31)), LARGEST]
+    rows = [row(10, 10.0, 40, source="one") | {"perplexity": value} for value in values]
+    store = write_run(tmp_path_factory.mktemp("extreme") / "run", {"a": rows})
+    with exploring(store.location, "--no-open") as explored:
+        yield explored
+
+
+def test_an_axis_of_three_hundred_decades(extreme, visit):
+    found = visit()
+    page = found.open(extreme.address)
+    drag(page, "#handle-high", 0.97)
+    assert float(page.locator("#high").input_value()) < float("inf")
+    drag(page, "#handle-high", 0.5)
+    rests(found)
+    assert found.kept() == 45
+    assert page.evaluate(
+        """import("./chart.js").then(({ticksOf}) => ticksOf({scale: {kind: "log"}, hasZero: false,
+        zeroBins: 0, span: 1, valueOf: (at) => at ? Number.MAX_VALUE : 4}).map(Math.log10))"""
+    ) == pytest.approx([50, 100, 150, 200, 250, 300])
+
+
+def test_nothing_of_another_metric_stays_where_one_cannot_be_read(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT)
+    page.route("**/api/bins*", lambda route: route.fulfill(status=500, json={"error": "no bins"}))
+    page.locator("#metric").select_option("num_tokens")
+    page.get_by_text("No documents are shown").wait_for()
+    assert page.locator("button.open").count() == 0
+    assert page.locator("#cards div").count() == 0
+    assert page.locator("#exactly").inner_text() == "Not counted."
+    assert page.locator("#command").inner_text().startswith("There is no command")
+    page.unroute("**/api/bins*")
+    page.locator("#metric").select_option("perplexity")
+    rests(found)
+    assert found.kept() == 241
+    found.complaints[:] = [one for one in found.complaints if "500" not in one]
+
+
+def test_an_answer_that_fails_leaves_no_command(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT)
+    page.route("**/api/count*", lambda route: route.fulfill(status=500, json={"error": "no sum"}))
+    page.locator("#high").fill("5.2")
+    page.locator("#high").press("Enter")
+    page.get_by_text("not counted exactly").wait_for()
+    assert page.locator("#command").inner_text().startswith("There is no command")
+    found.complaints[:] = [one for one in found.complaints if "500" not in one]
 
 
 def test_the_toml_is_the_same_rule(server, visit, filtered, winnow, tmp_path):

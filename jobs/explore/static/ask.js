@@ -53,13 +53,18 @@ export class Latest {
     this.control = new AbortController();
   }
 
+  /** Whatever was asked no longer counts. */
+  drop() {
+    clearTimeout(this.timer);
+    this.control.abort();
+  }
+
   /**
    * @param {(signal: AbortSignal) => Promise<void>} question
    * @param {(error: Error) => void} failed
    */
   later(question, failed) {
-    clearTimeout(this.timer);
-    this.control.abort();
+    this.drop();
     const control = new AbortController();
     this.control = control;
     this.timer = window.setTimeout(() => {

@@ -172,7 +172,7 @@ export class Distribution {
     const own = place * this.span - this.zeroBins;
     if (this.hasZero && own < -this.zeroBins / 2) return 0;
     const at = start + width * (Math.max(0, own) + this.first);
-    return kind === "log" ? Math.exp(at) : at;
+    return kind === "log" ? Math.min(Math.exp(at), Number.MAX_VALUE) : at;
   }
 
   /** The bar, of those that `perBar` bins are in, of a bin. @param {number} bin @param {number} perBar */

@@ -8,8 +8,9 @@ import { Latest, ask, askBytes } from "./ask.js";
 import { convert, dragEnd, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, typeEnd, valuesOf } from "./bands.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
-import { byId, fill, inputOf, make, selectOf } from "./dom.js";
-import { showExamples } from "./examples.js";
+import { byId, fill, inputOf, selectOf } from "./dom.js";
+import { showExamples, showNoExamples } from "./examples.js";
+import { complain, showNoCount, showNothing } from "./failure.js";
 import { Groups, showFigures, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
 import { listenToJudging, showStanding } from "./judge.js";
@@ -40,10 +41,6 @@ const counting = new Latest(RESTED);
 const reading = new Latest(RESTED);
 const sorting = new Latest(4 * RESTED);
 const fields = { low: inputOf("low"), high: inputOf("high") };
-
-/** @param {Error | null} error */
-const complain = (error) =>
-  byId("notes").replaceChildren(...(error ? [make("p", { class: "note" }, error.message)] : []));
 
 /** The question's words for a distribution; columns are named by their places. */
 const about = () => ({
@@ -84,7 +81,7 @@ function changed() {
   showRule(null);
   showBand();
   showStanding();
-  counting.later(count, complain);
+  counting.later(count, showNoCount);
   read();
 }
 
@@ -128,12 +125,25 @@ function read() {
   byId("draw").hidden = state.place !== "random";
   reading.later(async (signal) => {
     showExamples(await ask("examples", words, signal), state.place, state.metric, isOpen);
-  }, complain);
+  }, (error) => { complain(error); showNoExamples(); });
 }
 
 /** Another metric or column: another distribution. */
 async function reshape() {
   const turn = (turns += 1);
+  try {
+    await draw(turn);
+  } catch (error) {
+    if (turn !== turns) return;
+    [base, shape, table] = [null, null, null];
+    for (const questions of [counting, reading]) questions.drop();
+    chart.clear();
+    showNothing(/** @type {Error} */ (error), state.metric);
+  }
+}
+
+/** @param {number} turn */
+async function draw(turn) {
   byId("exactly").textContent = "Reading the scores; counting exactly …";
   showRule(null);
   const whole = new Distribution(await askBytes("bins", about()));
@@ -206,7 +216,7 @@ function chooseUnit(unit) {
   changed();
 }
 
-const draw = () => {
+const drawAgain = () => {
   if (state.place === "random") state.seed += 1;
   choosePlace("random");
   changed();
@@ -218,14 +228,14 @@ function listen() {
   chosen("metric", (value) => {
     state.metric = value;
     if (state.unit === "value" || state.unit === "each") openAll();
-    reshape().catch(complain);
+    reshape();
   });
   chosen("by", (value) => {
     state.by = value;
     state.own.clear();
     if (value === "") state.unit = state.unit === "within" ? "percentile" : state.unit === "each" ? "value" : state.unit;
     selectOf("unit").value = state.unit;
-    reshape().catch(complain);
+    reshape();
   });
   chosen("unit", (value) => chooseUnit(/** @type {Unit} */ (value)));
   chosen("size", (value) => {
@@ -237,7 +247,7 @@ function listen() {
   chosen("group", (value) => { state.group = value; read(); });
   inputOf("where").addEventListener("change", () => {
     state.where = inputOf("where").value.trim();
-    reshape().catch(complain);
+    reshape();
   });
   for (const side of ends) fields[side].addEventListener("change", () => type(side, fields, null));
   byId("reset").addEventListener("click", () => { openAll(); changed(); });
@@ -246,9 +256,9 @@ function listen() {
     remember();
     read();
   });
-  byId("draw").addEventListener("click", draw);
+  byId("draw").addEventListener("click", drawAgain);
   listenToCopy();
-  window.addEventListener("hashchange", () => { restore(); reshape().catch(complain); });
+  window.addEventListener("hashchange", () => { restore(); reshape(); });
   const look = (/** @type {Place} */ place) => () => { choosePlace(place); remember(); read(); };
   const judging = listenToJudging({
     asked,
@@ -259,7 +269,7 @@ function listen() {
       changed();
     },
   }, run.judgements);
-  listenToKeys({ ...judging, c: copyCommand, r: draw, "[": look("low"), "]": look("high") });
+  listenToKeys({ ...judging, c: copyCommand, r: drawAgain, "[": look("low"), "]": look("high") });
 }
 
 async function begin() {
