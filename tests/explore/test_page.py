@@ -461,6 +461,64 @@ def test_an_answer_that_fails_leaves_no_command(server, visit):
     found.complaints[:] = [one for one in found.complaints if "500" not in one]
 
 
+def test_a_refused_end_leaves_the_last_cut(server, visit):
+    found = visit(viewport={"width": 390, "height": 844})
+    page = found.open(server.address + CUT)
+    kept, line = found.kept(), page.locator("#command").inner_text()
+    high = page.locator("#high")
+
+    def refuses(text: str, why: str) -> None:
+        high.fill(text)
+        high.press("Enter")
+        note = page.locator("#ends-note")
+        note.filter(has_text=why).wait_for()
+        assert high.get_attribute("aria-describedby") == "ends-note"
+        assert high.get_attribute("aria-invalid") == "true"
+        box = note.bounding_box()
+        assert 0 <= box["y"] < 844
+        rests(found)
+        assert page.locator("#command").inner_text() == line
+        assert found.kept() == kept
+
+    refuses("10%", "10% is no value of perplexity")
+    refuses("1,5", "1,5 is not a number")
+    page.locator("#unit").focus()
+    page.locator("#unit").select_option("percentile")
+    rests(found)
+    assert page.locator("#ends-note").inner_text() == ""
+    kept, line = found.kept(), page.locator("#command").inner_text()
+    refuses("120", "120 is no percentile")
+    high.fill("1")
+    high.press("Enter")
+    assert "exchanged" in page.locator("#ends-note").inner_text()
+    assert high.get_attribute("aria-invalid") is None
+    high.fill("80 %")
+    high.press("Enter")
+    assert page.locator("#ends-note").inner_text() == ""
+    rests(found)
+    assert high.input_value() == "80"
+
+
+def test_a_refused_condition_leaves_the_last_one(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT + "&where=num_tokens+%3E+20")
+    kept, line = found.kept(), page.locator("#command").inner_text()
+    where = page.locator("#where")
+    where.fill("num_tokens >")
+    where.press("Enter")
+    page.locator("#where-note").filter(has_text="Not applied").wait_for()
+    rests(found)
+    assert where.get_attribute("aria-invalid") == "true"
+    assert where.input_value() == "num_tokens >"
+    assert (found.kept(), page.locator("#command").inner_text()) == (kept, line)
+    where.fill("num_tokens > 20")
+    where.press("Enter")
+    page.locator("#where-note").wait_for(state="hidden")
+    rests(found)
+    assert where.get_attribute("aria-invalid") is None
+    found.complaints[:] = [one for one in found.complaints if "422" not in one]
+
+
 def test_the_toml_is_the_same_rule(server, visit, filtered, winnow, tmp_path):
     found = visit()
     page = found.open(server.address + CUT)

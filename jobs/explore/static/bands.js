@@ -1,6 +1,8 @@
 // @ts-check
 // The band, or the band of each group: in the unit of the cut, as values, and how its ends move.
 
+import { remark } from "./dom.js";
+import { typed } from "./numbers.js";
 import { ends, state } from "./view.js";
 
 /** @typedef {import("./bins.js").Band} Band */
@@ -79,13 +81,30 @@ export const placeOf = (shape, side, value) => (value === null ? (side === "low"
 /** In words. @param {number | null} end */
 export const saidOf = (end) => (end === null ? "open" : `${end} ${isOfValues() ? state.metric : "percent"}`);
 
-/** Ends that a person typed; crossed ones sort themselves. @param {Side} side @param {number | null} end @param {Of} group */
-export function typeEnd(side, end, group) {
+/** An end in the unit of the cut. Throws where that has no such end. @param {string} text */
+function readEnd(text) {
+  const end = typed(text);
+  const said = text.trim();
+  if (isOfValues() && end !== null && said.endsWith("%")) {
+    throw new Error(`${said} is no value of ${state.metric}: to cut by percentiles, choose them under "Cut by"`);
+  }
+  if (!isOfValues() && end !== null && (end < 0 || end > 100)) throw new Error(`${said} is no percentile: they go from 0 to 100`);
+  return end;
+}
+
+/**
+ * Ends that a person typed; gives whether they were crossed, and have been put in order. Throws, and
+ * changes nothing, where it is no end. @param {Side} side @param {string} text @param {Of} group
+ */
+export function typeEnd(side, text, group) {
+  const end = readEnd(text);
   /** @type {Band} */
   const band = { ...givenTo(group) };
   band[side] = end;
   const { low, high } = band;
-  give(group, low !== null && high !== null && low > high ? { low: high, high: low } : { low, high });
+  const isCrossed = low !== null && high !== null && low > high;
+  give(group, isCrossed ? { low: high, high: low } : { low, high });
+  return isCrossed;
 }
 
 /** Show the band in its two fields, but not in one that is typed in. @param {Record<Side, HTMLInputElement>} fields @param {Band} band */
@@ -93,8 +112,10 @@ export function showEnds(fields, band) {
   for (const side of ends) {
     const field = fields[side];
     if (document.activeElement !== field) field.value = band[side] === null ? "" : `${band[side]}`;
-    field.removeAttribute("aria-invalid");
   }
+  // What is refused stays refused while it stands there.
+  if (ends.some((side) => fields[side] === document.activeElement && fields[side].hasAttribute("aria-invalid"))) return;
+  for (const side of ends) remark(fields[side], null);
 }
 
 /** Another unit, with the cut where it is. @param {Unit} unit @param {Distribution} shape @param {Distribution} base */

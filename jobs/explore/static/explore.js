@@ -4,18 +4,18 @@
 // Whatever changes the view calls `changed`: handles and figures follow at once, from the bins; what
 // is exact, and documents, when the hand has rested.
 
-import { Latest, ask, askBytes } from "./ask.js";
+import { Latest, Refused, ask, askBytes } from "./ask.js";
 import { convert, dragEnd, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, typeEnd, valuesOf } from "./bands.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
-import { byId, fill, inputOf, selectOf } from "./dom.js";
+import { byId, fill, inputOf, remark, selectOf } from "./dom.js";
 import { showExamples, showNoExamples } from "./examples.js";
 import { complain, showNoCount, showNothing } from "./failure.js";
 import { Groups, showFigures, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
 import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
-import { exactly, typed } from "./numbers.js";
+import { exactly } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
 import { Two } from "./two.js";
 import { ends, ownWords, readAddress, remember, same, state } from "./view.js";
@@ -33,6 +33,8 @@ let shape = null;
 /** Of all documents: percentiles are of these. @type {Distribution | null} */
 let base = null;
 let turns = 0;
+/** The last condition that could be read. */
+let goodWhere = "";
 /** @type {Two} */
 let two;
 /** @type {Groups | null} */
@@ -135,6 +137,12 @@ async function reshape() {
     await draw(turn);
   } catch (error) {
     if (turn !== turns) return;
+    if (error instanceof Refused && state.where !== goodWhere) {
+      state.where = goodWhere;
+      remark(inputOf("where"), `${error.message}\nNot applied: the page shows what it did before.`);
+      await reshape();
+      return;
+    }
     [base, shape, table] = [null, null, null];
     for (const questions of [counting, reading]) questions.drop();
     chart.clear();
@@ -151,6 +159,8 @@ async function draw(turn) {
   const outline = await two.reshape({ ...about(), ...narrow() }, state.metric);
   if (turn !== turns) return; // another choice was made meanwhile
   [base, shape] = [whole, own];
+  goodWhere = state.where;
+  if (inputOf("where").value.trim() === state.where) remark(inputOf("where"), null);
   byId("what").textContent = `Documents by ${state.metric}`;
   if (outline) shape.cover(outline);
   chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`, outline);
@@ -190,17 +200,21 @@ function choosePlace(place) {
 
 /** @param {Side} side @param {Record<Side, HTMLInputElement>} typedIn @param {number | null} group null for all */
 function type(side, typedIn, group) {
+  let isCrossed = false;
   try {
-    typeEnd(side, typed(typedIn[side].value), group);
+    isCrossed = typeEnd(side, typedIn[side].value, group);
   } catch (error) {
-    typedIn[side].setAttribute("aria-invalid", "true");
-    complain(/** @type {Error} */ (error));
+    const { message } = /** @type {Error} */ (error);
+    remark(typedIn[side], `${message}. Nothing has changed.`);
     return;
   }
-  complain(null);
   const band = givenTo(group);
-  for (const one of ends) typedIn[one].value = `${band[one] ?? ""}`;
+  for (const one of ends) {
+    remark(typedIn[one], null);
+    typedIn[one].value = `${band[one] ?? ""}`;
+  }
   changed();
+  if (isCrossed) remark(typedIn.low, "The lower end was above the upper one: they have been exchanged.", false);
 }
 
 /** Keep the cut where it is in the new unit. @param {Unit} unit */
