@@ -412,7 +412,11 @@ def test_any_metric(server, visit, filtered, metric):
 @pytest.fixture(scope="module")
 def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
     """Perplexities from 4 to the largest number that there is."""
-    values = [*(4.0 + i for i in range(30)), *(10.0 ** (10 * i) for i in range(1, 31)), LARGEST]
+    values = [
+        *(4.00037 + 1.00037 * i for i in range(30)),
+        *(10.0 ** (10 * i) for i in range(1, 31)),
+        LARGEST,
+    ]
     rows = [row(10, 10.0, 40, source="one") | {"perplexity": value} for value in values]
     store = write_run(tmp_path_factory.mktemp("extreme") / "run", {"a": rows})
     with exploring(store.location, "--no-open") as explored:
@@ -459,6 +463,49 @@ def test_an_answer_that_fails_leaves_no_command(server, visit):
     page.get_by_text("not counted exactly").wait_for()
     assert page.locator("#command").inner_text().startswith("There is no command")
     found.complaints[:] = [one for one in found.complaints if "500" not in one]
+
+
+def test_round_the_units_and_back_the_cut_is_the_same(server, scored, visit):
+    found = visit()
+    # The ends are two documents' own values, with all their digits.
+    scores = read_scores(scored.location).collect()["perplexity"].drop_nulls().sort()
+    low, high = scores[31], scores[170]
+    page = found.open(f"{server.address}#by=source&low={low!r}&high={high!r}")
+    kept = found.kept()
+    for unit in ("percentile", "within", "each", "percentile", "value"):
+        page.locator("#unit").select_option(unit)
+        rests(found)
+        if unit == "percentile":
+            assert kept <= found.kept() <= kept + 6  # about: bins hold several
+    ends = [float(page.locator(name).input_value()) for name in ("#low", "#high")]
+    assert ends == [low, high]
+    assert found.kept() == kept
+
+
+def test_values_of_percentiles_are_rounded_outward(extreme, visit):
+    found = visit()
+    page = found.open(f"{extreme.address}#cut=percentile&low=21.7&high=38.4")
+    kept = found.kept()
+    page.locator("#unit").select_option("value")
+    rests(found)
+    assert kept <= found.kept() <= kept + 1
+
+
+def test_bands_of_groups_come_back_with_their_column(server, visit):
+    found = visit()
+    page = found.open(f"{server.address}#by=source&cut=each&low=4.8&own=1:4.9:5.2")
+    kept = found.kept()
+    for column in ("", "source"):
+        page.locator("#by").select_option(column)
+        rests(found)
+    page.locator("#unit").select_option("each")
+    rests(found)
+    assert page.locator("#groups tbody tr").nth(1).locator("input").nth(1).input_value() == "5.2"
+    assert found.kept() == kept
+    page.locator("#metric").select_option("num_tokens")
+    page.get_by_text("Documents by num_tokens").wait_for()
+    rests(found)
+    assert "own=" not in page.url
 
 
 def test_a_refused_end_leaves_the_last_cut(server, visit):

@@ -23,7 +23,7 @@ export function give(group, band) {
 /** Keep everything. */
 export function openAll() {
   state.band = { low: null, high: null };
-  state.own.clear();
+  dropOwn();
 }
 
 /** Its ends as values. @param {Distribution} base of all documents @param {Of} group @returns {Band} */
@@ -37,10 +37,16 @@ export function valuesOf(base, group) {
 
 const isOfValues = () => state.unit === "value" || state.unit === "each";
 
+/** @param {Distribution} base */
+const digitsOf = (base) => (base.scale.kind === "log" ? 4 : 6);
+
 /** A value in the unit of the cut: so few digits that a person would type them. @param {Distribution} base @param {number} value */
 function endOf(base, value) {
   // What is shown is what is counted and exported.
-  if (isOfValues()) return Number(value.toPrecision(base.scale.kind === "log" ? 4 : 6));
+  if (isOfValues()) {
+    const near = Number(value.toPrecision(digitsOf(base)));
+    return Number.isFinite(near) ? near : value;
+  }
   return Number(base.whole.percentOf(value).toFixed(1));
 }
 
@@ -118,15 +124,54 @@ export function showEnds(fields, band) {
   for (const side of ends) remark(fields[side], null);
 }
 
+/** The same, rounded so that what the end kept stays. @param {Distribution} base @param {number} value @param {Side} side */
+function outside(base, value, side) {
+  if (!isOfValues()) {
+    const tenths = 10 * base.whole.percentTo(value, side);
+    return (side === "low" ? Math.floor(tenths) : Math.ceil(tenths)) / 10;
+  }
+  const near = endOf(base, value);
+  if (side === "low" ? near <= value : near >= value) return near;
+  const step = 10 ** (Math.floor(Math.log10(Math.abs(value))) - digitsOf(base) + 1);
+  return endOf(base, near + (side === "low" ? -step : step));
+}
+
+/** What the cut was in other units, until an end is moved. @type {Map<Unit, {band: Band, own: Map<number, Band>}>} */
+const remembered = new Map();
+let converted = "";
+const wordsOfCut = () => JSON.stringify([state.metric, state.by, state.unit, state.band, ...state.own]);
+
 /** Another unit, with the cut where it is. @param {Unit} unit @param {Distribution} shape @param {Distribution} base */
 export function convert(unit, shape, base) {
+  if (converted !== wordsOfCut()) remembered.clear();
+  const was = state.unit;
+  remembered.set(was, { band: state.band, own: new Map(state.own) });
   const whole = valuesOf(base, null);
   const each = shape.groups.map((_, group) => valuesOf(base, group));
-  const was = state.unit;
+  const wereValues = isOfValues();
   state.unit = unit;
   const into = (/** @type {Band} */ { low, high }) => ({
-    low: low === null ? null : endOf(base, low), high: high === null ? null : endOf(base, high),
+    low: low === null ? null : outside(base, low, "low"), high: high === null ? null : outside(base, high, "high"),
   });
-  state.band = into(whole);
-  if (unit === "each" && was === "within") state.own = new Map(each.map((band, group) => [group, into(band)]));
+  const known = remembered.get(unit);
+  if (known) [state.band, state.own] = [known.band, new Map(known.own)];
+  else if (wereValues !== isOfValues()) state.band = into(whole);
+  if (!known && unit === "each" && was === "within") state.own = new Map(each.map((band, group) => [group, into(band)]));
+  converted = wordsOfCut();
+}
+
+/** @type {Map<string, Map<number, Band>>} */
+const ownByColumn = new Map();
+
+/** Group by another column; that one's bands of groups come back with it. @param {string} column */
+export function turnTo(column) {
+  ownByColumn.set(state.by, state.own);
+  state.by = column;
+  state.own = ownByColumn.get(column) ?? new Map();
+}
+
+/** No group has a band of its own, by any column. */
+export function dropOwn() {
+  state.own = new Map();
+  ownByColumn.clear();
 }

@@ -5,7 +5,7 @@
 // is exact, and documents, when the hand has rested.
 
 import { Latest, Refused, ask, askBytes } from "./ask.js";
-import { convert, dragEnd, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, typeEnd, valuesOf } from "./bands.js";
+import { convert, dragEnd, dropOwn, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, turnTo, typeEnd, valuesOf } from "./bands.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
 import { byId, fill, inputOf, remark, selectOf } from "./dom.js";
@@ -182,6 +182,7 @@ function makeTable() {
 }
 
 function restore() {
+  dropOwn();
   readAddress(run, two.metric);
   const choices = (/** @type {string[]} */ names) => names.map((name) => /** @type {[string, string]} */ ([name, name]));
   fill(selectOf("metric"), choices(run.metrics), state.metric);
@@ -241,12 +242,11 @@ function listen() {
     selectOf(id).addEventListener("change", () => then(selectOf(id).value));
   chosen("metric", (value) => {
     state.metric = value;
-    if (state.unit === "value" || state.unit === "each") openAll();
+    if (state.unit === "value" || state.unit === "each") openAll(); else dropOwn();
     reshape();
   });
   chosen("by", (value) => {
-    state.by = value;
-    state.own.clear();
+    turnTo(value);
     if (value === "") state.unit = state.unit === "within" ? "percentile" : state.unit === "each" ? "value" : state.unit;
     selectOf("unit").value = state.unit;
     reshape();
