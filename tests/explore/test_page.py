@@ -772,6 +772,23 @@ def test_the_page_is_no_wider_than_the_screen(request, visit, which, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_off(server, visit, width):
+    found = visit(viewport={"width": width, "height": 844})
+    page = found.open(server.address)
+    cuts = """(names) => [...document.querySelectorAll(names)]
+        .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.outerHTML)"""
+    page.locator("#cards dd").first.evaluate("one => (one.firstChild.data = '100.0%')")
+    assert page.evaluate(cuts, "#cards dd") == []
+    if width == 1280:
+        assert page.evaluate(cuts, "#groups .scroll") == []
+    # As wide as its words, and no narrower than it would be without a limit.
+    own = """() => { const one = document.getElementById("aim"), was = one.offsetWidth;
+        one.style.maxWidth = "none"; return [was, one.offsetWidth]; }"""
+    now, free = page.evaluate(own)
+    assert now == free
+
+
 def test_a_finger_drags_on_a_phone(server, visit):
     found = visit(viewport={"width": 390, "height": 844}, has_touch=True)
     page = found.open(server.address)
