@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobs.console import screen
-from pipeline.errors import UsageError, named, require_modules
+from pipeline.errors import RunError, UsageError, named, require_modules
 from pipeline.explore.pairs import open_two
 from pipeline.explore.run import ExploredRun, open_run
 from pipeline.reports.excerpts import METRIC
@@ -52,6 +52,8 @@ def explore_and_serve(
     opened = open_run(run, corpus=corpus, partial=partial) if two is None else two.run
     if by is not None:
         check_group(by, opened.manifest)
+        if by not in opened.columns:
+            raise RunError(f"cannot group by '{by}': it is the text")
     kept = Judgements(opened.store.root) if judgements is None else Judgements.at(judgements)
     sock = open_port(host, port)
     queries = Queries(opened, by if by is not None else opened.default_column(), kept)

@@ -15,7 +15,7 @@ from pipeline.corpus.location import require_planned
 from pipeline.errors import CorpusError, RunError, WinnowError
 from pipeline.filters.filtering import PreparedRun, is_metric
 from pipeline.reports.excerpts import METRIC
-from pipeline.reports.groups import MOST_GROUP_VALUES, check_group
+from pipeline.reports.groups import check_group, default_columns
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import Parts, find_parts
@@ -98,9 +98,11 @@ class ExploredRun:
 
     @property
     def columns(self) -> list[str]:
-        """Columns whose values are groups."""
+        """Columns whose values are groups; the text is none, though it may be carried, too."""
         found = []
         for name in self.manifest.carried:
+            if name == self.manifest.text_column:
+                continue
             try:
                 check_group(name, self.manifest)
             except RunError:
@@ -109,14 +111,20 @@ class ExploredRun:
         return found
 
     def default_column(self) -> str | None:
-        """The first column with few values, by the first rows of some parts."""
+        """The first that a report would group by, by the first rows of some parts, unless its
+        groups hardly have two documents each: in a small run an id has few values, too."""
+        columns = self.columns
         every = max(1, len(self.parts.found) // GLIMPSE_PARTS)
-        for name in self.columns:
-            heads = [
-                self.parts.scan([shard]).select(column_named(name)).head(GLIMPSE_ROWS)
-                for shard in list(self.parts.found)[::every]
-            ]
-            if heads and 1 < pl.concat(heads).collect()[name].n_unique() <= MOST_GROUP_VALUES:
+        heads = [
+            self.parts.scan([shard]).select(map(column_named, columns)).head(GLIMPSE_ROWS)
+            for shard in list(self.parts.found)[::every]
+        ]
+        if not columns or not heads:
+            return None
+        rows = pl.concat(heads).collect()
+        besides = set(self.manifest.carried).difference(columns)
+        for name in default_columns(rows.lazy(), self.manifest, besides):
+            if 2 * rows[name].n_unique() <= rows.height:
                 return name
         return None
 

@@ -17,6 +17,7 @@ from pipeline.rendering.shading import EDGES
 from pipeline.reports.sorting import sorts_by
 from pipeline.runs.scores import read_scores
 from pipeline.runs.store import RunStore
+from pipeline.schema import LARGEST
 from tests.support.chromium import CHROMIUM
 from tests.support.explored import (
     FLAGS,
@@ -30,6 +31,7 @@ from tests.support.explored import (
     why_no_browser,
 )
 from tests.support.fake_engine import LOAD_SECONDS, MODULE
+from tests.support.made_runs import row, write_run
 from tests.support.reports import HOSTILE
 
 REASON = why_no_browser()
@@ -407,6 +409,163 @@ def test_any_metric(server, visit, filtered, metric):
     agrees(found, filtered(page.locator("#command").inner_text()))
 
 
+@pytest.fixture(scope="module")
+def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
+    """Perplexities from 4 to the largest number that there is."""
+    values = [
+        *(4.00037 + 1.00037 * i for i in range(30)),
+        *(10.0 ** (10 * i) for i in range(1, 31)),
+        LARGEST,
+    ]
+    rows = [row(10, 10.0, 40, source="one") | {"perplexity": value} for value in values]
+    store = write_run(tmp_path_factory.mktemp("extreme") / "run", {"a": rows})
+    with exploring(store.location, "--no-open") as explored:
+        yield explored
+
+
+def test_an_axis_of_three_hundred_decades(extreme, visit):
+    found = visit()
+    page = found.open(extreme.address)
+    drag(page, "#handle-high", 0.97)
+    assert float(page.locator("#high").input_value()) < float("inf")
+    drag(page, "#handle-high", 0.5)
+    rests(found)
+    assert found.kept() == 45
+    assert page.evaluate(
+        """import("./chart.js").then(({ticksOf}) => ticksOf({scale: {kind: "log"}, hasZero: false,
+        zeroBins: 0, span: 1, valueOf: (at) => at ? Number.MAX_VALUE : 4}).map(Math.log10))"""
+    ) == pytest.approx([50, 100, 150, 200, 250, 300])
+
+
+def test_nothing_of_another_metric_stays_where_one_cannot_be_read(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT)
+    page.route("**/api/bins*", lambda route: route.fulfill(status=500, json={"error": "no bins"}))
+    page.locator("#metric").select_option("num_tokens")
+    page.get_by_text("No documents are shown").wait_for()
+    assert page.locator("button.open").count() == 0
+    assert page.locator("#cards div").count() == 0
+    assert page.locator("#exactly").inner_text() == "Not counted."
+    assert page.locator("#command").inner_text().startswith("There is no command")
+    page.unroute("**/api/bins*")
+    page.locator("#metric").select_option("perplexity")
+    rests(found)
+    assert found.kept() == 241
+    found.complaints[:] = [one for one in found.complaints if "500" not in one]
+
+
+def test_an_answer_that_fails_leaves_no_command(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT)
+    page.route("**/api/count*", lambda route: route.fulfill(status=500, json={"error": "no sum"}))
+    page.locator("#high").fill("5.2")
+    page.locator("#high").press("Enter")
+    page.get_by_text("not counted exactly").wait_for()
+    assert page.locator("#command").inner_text().startswith("There is no command")
+    found.complaints[:] = [one for one in found.complaints if "500" not in one]
+
+
+def test_round_the_units_and_back_the_cut_is_the_same(server, scored, visit):
+    found = visit()
+    # The ends are two documents' own values, with all their digits.
+    scores = read_scores(scored.location).collect()["perplexity"].drop_nulls().sort()
+    low, high = scores[31], scores[170]
+    page = found.open(f"{server.address}#by=source&low={low!r}&high={high!r}")
+    kept = found.kept()
+    for unit in ("percentile", "within", "each", "percentile", "value"):
+        page.locator("#unit").select_option(unit)
+        rests(found)
+        if unit == "percentile":
+            assert kept <= found.kept() <= kept + 6  # about: bins hold several
+    ends = [float(page.locator(name).input_value()) for name in ("#low", "#high")]
+    assert ends == [low, high]
+    assert found.kept() == kept
+
+
+def test_values_of_percentiles_are_rounded_outward(extreme, visit):
+    found = visit()
+    page = found.open(f"{extreme.address}#cut=percentile&low=21.7&high=38.4")
+    kept = found.kept()
+    page.locator("#unit").select_option("value")
+    rests(found)
+    assert kept <= found.kept() <= kept + 1
+
+
+def test_bands_of_groups_come_back_with_their_column(server, visit):
+    found = visit()
+    page = found.open(f"{server.address}#by=source&cut=each&low=4.8&own=1:4.9:5.2")
+    kept = found.kept()
+    for column in ("", "source"):
+        page.locator("#by").select_option(column)
+        rests(found)
+    page.locator("#unit").select_option("each")
+    rests(found)
+    assert page.locator("#groups tbody tr").nth(1).locator("input").nth(1).input_value() == "5.2"
+    assert found.kept() == kept
+    page.locator("#metric").select_option("num_tokens")
+    page.get_by_text("Documents by num_tokens").wait_for()
+    rests(found)
+    assert "own=" not in page.url
+
+
+def test_a_refused_end_leaves_the_last_cut(server, visit):
+    found = visit(viewport={"width": 390, "height": 844})
+    page = found.open(server.address + CUT)
+    kept, line = found.kept(), page.locator("#command").inner_text()
+    high = page.locator("#high")
+
+    def refuses(text: str, why: str) -> None:
+        high.fill(text)
+        high.press("Enter")
+        note = page.locator("#ends-note")
+        note.filter(has_text=why).wait_for()
+        assert high.get_attribute("aria-describedby") == "ends-note"
+        assert high.get_attribute("aria-invalid") == "true"
+        box = note.bounding_box()
+        assert 0 <= box["y"] < 844
+        rests(found)
+        assert page.locator("#command").inner_text() == line
+        assert found.kept() == kept
+
+    refuses("10%", "10% is no value of perplexity")
+    refuses("1,5", "1,5 is not a number")
+    page.locator("#unit").focus()
+    page.locator("#unit").select_option("percentile")
+    rests(found)
+    assert page.locator("#ends-note").inner_text() == ""
+    kept, line = found.kept(), page.locator("#command").inner_text()
+    refuses("120", "120 is no percentile")
+    high.fill("1")
+    high.press("Enter")
+    assert "exchanged" in page.locator("#ends-note").inner_text()
+    assert high.get_attribute("aria-invalid") is None
+    high.fill("80 %")
+    high.press("Enter")
+    assert page.locator("#ends-note").inner_text() == ""
+    rests(found)
+    assert high.input_value() == "80"
+
+
+def test_a_refused_condition_leaves_the_last_one(server, visit):
+    found = visit()
+    page = found.open(server.address + CUT + "&where=num_tokens+%3E+20")
+    kept, line = found.kept(), page.locator("#command").inner_text()
+    where = page.locator("#where")
+    where.fill("num_tokens >")
+    where.press("Enter")
+    page.locator("#where-note").filter(has_text="Not applied").wait_for()
+    rests(found)
+    assert where.get_attribute("aria-invalid") == "true"
+    assert where.input_value() == "num_tokens >"
+    assert (found.kept(), page.locator("#command").inner_text()) == (kept, line)
+    where.fill("num_tokens > 20")
+    where.press("Enter")
+    page.locator("#where-note").wait_for(state="hidden")
+    rests(found)
+    assert where.get_attribute("aria-invalid") is None
+    found.complaints[:] = [one for one in found.complaints if "422" not in one]
+
+
 def test_the_toml_is_the_same_rule(server, visit, filtered, winnow, tmp_path):
     found = visit()
     page = found.open(server.address + CUT)
@@ -611,6 +770,23 @@ def test_the_page_is_no_wider_than_the_screen(request, visit, which, width):
     found = visit(viewport={"width": width, "height": 844})
     page = found.open(request.getfixturevalue(which).address)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_off(server, visit, width):
+    found = visit(viewport={"width": width, "height": 844})
+    page = found.open(server.address)
+    cuts = """(names) => [...document.querySelectorAll(names)]
+        .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.outerHTML)"""
+    page.locator("#cards dd").first.evaluate("one => (one.firstChild.data = '100.0%')")
+    assert page.evaluate(cuts, "#cards dd") == []
+    if width == 1280:
+        assert page.evaluate(cuts, "#groups .scroll") == []
+    # As wide as its words, and no narrower than it would be without a limit.
+    own = """() => { const one = document.getElementById("aim"), was = one.offsetWidth;
+        one.style.maxWidth = "none"; return [was, one.offsetWidth]; }"""
+    now, free = page.evaluate(own)
+    assert now == free
 
 
 def test_a_finger_drags_on_a_phone(server, visit):

@@ -3,11 +3,14 @@
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import CorpusError, RunError
 from pipeline.explore.run import open_run
 from tests.support.made_runs import row, write_run
+from tests.support.runs import score_corpus
 
 
 def test_metrics_and_columns(scored):
@@ -24,6 +27,22 @@ def test_a_column_of_one_value_is_no_default(tmp_path):
     run = open_run(write_run(tmp_path / "run", rows).location)
     assert run.default_column() is None
     assert run.columns == ["source"]
+
+
+def test_an_id_is_no_default_and_the_text_no_group(tmp_path, tiny_model):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    number = 12
+    table = {
+        "uid": [f"id-{i}" for i in range(number)],
+        "kind": ["ab"[i % 2] for i in range(number)],
+        "text": ["a text of some words"] * number,
+    }
+    pq.write_table(pa.table(table), corpus / "a.parquet")
+    store = score_corpus(corpus, tmp_path / "run", tiny_model, carry=("uid", "text", "kind"))
+    run = open_run(store.location)
+    assert run.default_column() == "kind"
+    assert run.columns == ["uid", "kind"]
 
 
 def test_an_unfinished_run_is_refused_unless_partial(tmp_path):

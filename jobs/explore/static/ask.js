@@ -3,6 +3,9 @@
 
 /** @typedef {Record<string, string | number | null>} Words */
 
+/** The server does not take what was asked for. */
+export class Refused extends Error {}
+
 /** As texts; what is null is left out. @param {Words} words */
 const said = (words) =>
   Object.entries(words).flatMap(([key, value]) => (value === null ? [] : [[key, `${value}`]]));
@@ -22,7 +25,8 @@ async function answered(address, request) {
   }
   if (!response.ok) {
     const why = await response.json().catch(() => ({ error: `winnow explore answered with status ${response.status}`, hint: null }));
-    throw new Error(why.hint ? `${why.error} (${why.hint})` : why.error);
+    const words = why.hint ? `${why.error} (${why.hint})` : why.error;
+    throw new (response.status === 422 ? Refused : Error)(words);
   }
   return response;
 }
@@ -53,13 +57,18 @@ export class Latest {
     this.control = new AbortController();
   }
 
+  /** Whatever was asked no longer counts. */
+  drop() {
+    clearTimeout(this.timer);
+    this.control.abort();
+  }
+
   /**
    * @param {(signal: AbortSignal) => Promise<void>} question
    * @param {(error: Error) => void} failed
    */
   later(question, failed) {
-    clearTimeout(this.timer);
-    this.control.abort();
+    this.drop();
     const control = new AbortController();
     this.control = control;
     this.timer = window.setTimeout(() => {

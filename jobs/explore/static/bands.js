@@ -1,6 +1,8 @@
 // @ts-check
 // The band, or the band of each group: in the unit of the cut, as values, and how its ends move.
 
+import { remark } from "./dom.js";
+import { typed } from "./numbers.js";
 import { ends, state } from "./view.js";
 
 /** @typedef {import("./bins.js").Band} Band */
@@ -21,7 +23,7 @@ export function give(group, band) {
 /** Keep everything. */
 export function openAll() {
   state.band = { low: null, high: null };
-  state.own.clear();
+  dropOwn();
 }
 
 /** Its ends as values. @param {Distribution} base of all documents @param {Of} group @returns {Band} */
@@ -35,10 +37,16 @@ export function valuesOf(base, group) {
 
 const isOfValues = () => state.unit === "value" || state.unit === "each";
 
+/** @param {Distribution} base */
+const digitsOf = (base) => (base.scale.kind === "log" ? 4 : 6);
+
 /** A value in the unit of the cut: so few digits that a person would type them. @param {Distribution} base @param {number} value */
 function endOf(base, value) {
   // What is shown is what is counted and exported.
-  if (isOfValues()) return Number(value.toPrecision(base.scale.kind === "log" ? 4 : 6));
+  if (isOfValues()) {
+    const near = Number(value.toPrecision(digitsOf(base)));
+    return Number.isFinite(near) ? near : value;
+  }
   return Number(base.whole.percentOf(value).toFixed(1));
 }
 
@@ -79,13 +87,30 @@ export const placeOf = (shape, side, value) => (value === null ? (side === "low"
 /** In words. @param {number | null} end */
 export const saidOf = (end) => (end === null ? "open" : `${end} ${isOfValues() ? state.metric : "percent"}`);
 
-/** Ends that a person typed; crossed ones sort themselves. @param {Side} side @param {number | null} end @param {Of} group */
-export function typeEnd(side, end, group) {
+/** An end in the unit of the cut. Throws where that has no such end. @param {string} text */
+function readEnd(text) {
+  const end = typed(text);
+  const said = text.trim();
+  if (isOfValues() && end !== null && said.endsWith("%")) {
+    throw new Error(`${said} is no value of ${state.metric}: to cut by percentiles, choose them under "Cut by"`);
+  }
+  if (!isOfValues() && end !== null && (end < 0 || end > 100)) throw new Error(`${said} is no percentile: they go from 0 to 100`);
+  return end;
+}
+
+/**
+ * Ends that a person typed; gives whether they were crossed, and have been put in order. Throws, and
+ * changes nothing, where it is no end. @param {Side} side @param {string} text @param {Of} group
+ */
+export function typeEnd(side, text, group) {
+  const end = readEnd(text);
   /** @type {Band} */
   const band = { ...givenTo(group) };
   band[side] = end;
   const { low, high } = band;
-  give(group, low !== null && high !== null && low > high ? { low: high, high: low } : { low, high });
+  const isCrossed = low !== null && high !== null && low > high;
+  give(group, isCrossed ? { low: high, high: low } : { low, high });
+  return isCrossed;
 }
 
 /** Show the band in its two fields, but not in one that is typed in. @param {Record<Side, HTMLInputElement>} fields @param {Band} band */
@@ -93,19 +118,60 @@ export function showEnds(fields, band) {
   for (const side of ends) {
     const field = fields[side];
     if (document.activeElement !== field) field.value = band[side] === null ? "" : `${band[side]}`;
-    field.removeAttribute("aria-invalid");
   }
+  // What is refused stays refused while it stands there.
+  if (ends.some((side) => fields[side] === document.activeElement && fields[side].hasAttribute("aria-invalid"))) return;
+  for (const side of ends) remark(fields[side], null);
 }
+
+/** The same, rounded so that what the end kept stays. @param {Distribution} base @param {number} value @param {Side} side */
+function outside(base, value, side) {
+  if (!isOfValues()) {
+    const tenths = 10 * base.whole.percentTo(value, side);
+    return (side === "low" ? Math.floor(tenths) : Math.ceil(tenths)) / 10;
+  }
+  const near = endOf(base, value);
+  if (side === "low" ? near <= value : near >= value) return near;
+  const step = 10 ** (Math.floor(Math.log10(Math.abs(value))) - digitsOf(base) + 1);
+  return endOf(base, near + (side === "low" ? -step : step));
+}
+
+/** What the cut was in other units, until an end is moved. @type {Map<Unit, {band: Band, own: Map<number, Band>}>} */
+const remembered = new Map();
+let converted = "";
+const wordsOfCut = () => JSON.stringify([state.metric, state.by, state.unit, state.band, ...state.own]);
 
 /** Another unit, with the cut where it is. @param {Unit} unit @param {Distribution} shape @param {Distribution} base */
 export function convert(unit, shape, base) {
+  if (converted !== wordsOfCut()) remembered.clear();
+  const was = state.unit;
+  remembered.set(was, { band: state.band, own: new Map(state.own) });
   const whole = valuesOf(base, null);
   const each = shape.groups.map((_, group) => valuesOf(base, group));
-  const was = state.unit;
+  const wereValues = isOfValues();
   state.unit = unit;
   const into = (/** @type {Band} */ { low, high }) => ({
-    low: low === null ? null : endOf(base, low), high: high === null ? null : endOf(base, high),
+    low: low === null ? null : outside(base, low, "low"), high: high === null ? null : outside(base, high, "high"),
   });
-  state.band = into(whole);
-  if (unit === "each" && was === "within") state.own = new Map(each.map((band, group) => [group, into(band)]));
+  const known = remembered.get(unit);
+  if (known) [state.band, state.own] = [known.band, new Map(known.own)];
+  else if (wereValues !== isOfValues()) state.band = into(whole);
+  if (!known && unit === "each" && was === "within") state.own = new Map(each.map((band, group) => [group, into(band)]));
+  converted = wordsOfCut();
+}
+
+/** @type {Map<string, Map<number, Band>>} */
+const ownByColumn = new Map();
+
+/** Group by another column; that one's bands of groups come back with it. @param {string} column */
+export function turnTo(column) {
+  ownByColumn.set(state.by, state.own);
+  state.by = column;
+  state.own = ownByColumn.get(column) ?? new Map();
+}
+
+/** No group has a band of its own, by any column. */
+export function dropOwn() {
+  state.own = new Map();
+  ownByColumn.clear();
 }

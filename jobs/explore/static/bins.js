@@ -76,6 +76,15 @@ export class Group {
     return this.lows[i] + part * (this.highs[i] - this.lows[i]);
   }
 
+  /**
+   * The percentile from which on, or up to which, a band keeps a value, about.
+   * @param {number} value @param {"low" | "high"} side
+   */
+  percentTo(value, side) {
+    const place = side === "low" ? this.below(value, false)[0] : this.below(value, true)[0] - 1;
+    return Math.min(100, Math.max(0, (100 * place) / Math.max(1, this.scored[0] - 1)));
+  }
+
   /** The percentile of a value, about. @param {number} value */
   percentOf(value) {
     return (100 * this.below(value, false)[0]) / Math.max(1, this.scored[0]);
@@ -172,7 +181,7 @@ export class Distribution {
     const own = place * this.span - this.zeroBins;
     if (this.hasZero && own < -this.zeroBins / 2) return 0;
     const at = start + width * (Math.max(0, own) + this.first);
-    return kind === "log" ? Math.exp(at) : at;
+    return kind === "log" ? Math.min(Math.exp(at), Number.MAX_VALUE) : at;
   }
 
   /** The bar, of those that `perBar` bins are in, of a bin. @param {number} bin @param {number} perBar */

@@ -20,6 +20,8 @@ const NARROW = 520;
 const MOST_BARS = 220;
 const COLOURS = 10;
 const PALE = 0.22;
+const MOST_DECADES = 12;
+const MOST_TICKS = 20;
 
 /** Colours of the theme, read once: asking for one makes the browser lay out the page. */
 /** @type {Map<string, string>} */
@@ -146,6 +148,12 @@ export class Chart {
     this.#resized();
   }
 
+  /** Show nothing. */
+  clear() {
+    this.shape = null;
+    penOf(this.canvas, (this.width ?? 0) + 2 * LEFT, HEIGHT + BELOW);
+  }
+
   /**
    * Move the handles and draw what is kept.
    * @param {Band[]} bands one for each group
@@ -238,8 +246,10 @@ export function ticksOf(shape) {
     if (shape.hasZero) found.push(0);
     const start = Math.max(shape.valueOf(shape.zeroBins / shape.span), 1e-300);
     const powers = [Math.floor(Math.log10(start)), Math.ceil(Math.log10(high))];
-    const steps = powers[1] - powers[0] > 6 ? [1] : [1, 2, 5];
-    for (let power = powers[0]; power <= powers[1]; power += 1) {
+    const decades = powers[1] - powers[0];
+    const steps = decades > 6 ? [1] : [1, 2, 5];
+    const apart = decades > MOST_DECADES ? niceStep(decades / MOST_DECADES) : 1;
+    for (let power = Math.ceil(powers[0] / apart) * apart; power <= powers[1]; power += apart) {
       for (const step of steps) {
         const value = Number(`${step}e${power}`);
         if (value >= start && value <= high) found.push(value);
@@ -248,6 +258,8 @@ export function ticksOf(shape) {
     if (found.length > 2) return found;
   }
   const step = niceStep((high - low) / 6);
-  for (let i = Math.ceil(low / step); i * step <= high; i += 1) found.push(i * step);
+  const first = Math.ceil(low / step);
+  // Counted: beside a value of 1e20, adding a step may change nothing.
+  for (let i = 0; i < MOST_TICKS && (first + i) * step <= high; i += 1) found.push((first + i) * step);
   return [...new Set(found)].sort((a, b) => a - b);
 }

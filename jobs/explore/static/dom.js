@@ -39,6 +39,18 @@ export const inputOf = (id) => /** @type {HTMLInputElement} */ (byId(id));
 /** @param {string} id */
 export const dialogOf = (id) => /** @type {HTMLDialogElement} */ (byId(id));
 
+/**
+ * Say something at a field, in the element that describes it; null takes back what was said.
+ * @param {HTMLInputElement} field @param {string | null} message @param {boolean} [isWrong]
+ */
+export function remark(field, message, isWrong = message !== null) {
+  if (isWrong) field.setAttribute("aria-invalid", "true");
+  else field.removeAttribute("aria-invalid");
+  const place = byId(field.getAttribute("aria-describedby") ?? "");
+  if (place.textContent !== (message ?? "")) place.textContent = message;
+  if (message) place.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
 /** A text, or why there is none. @param {string | null} text @param {string | null} missing @param {Record<string, string | number>} [attributes] */
 export const textOf = (text, missing, attributes = {}) =>
   (text === null ? make("p", { class: "note" }, missing ?? "no text") : make("pre", attributes, text));

@@ -32,6 +32,10 @@ export function showExamples(found, place, metric, isOpen) {
   );
 }
 
+/** None can be shown, for a reason that is said elsewhere. */
+export const showNoExamples = () =>
+  byId("examples").replaceChildren(make("p", { class: "soft" }, "No documents are shown: they could not be read for this view."));
+
 /** @param {string} title @param {Example[]} examples @param {string} metric @param {string} none */
 function side(title, examples, metric, none) {
   const list = make("ol", { class: "documents" }, ...examples.map((one) => item(one, metric)));

@@ -4,17 +4,18 @@
 // Whatever changes the view calls `changed`: handles and figures follow at once, from the bins; what
 // is exact, and documents, when the hand has rested.
 
-import { Latest, ask, askBytes } from "./ask.js";
-import { convert, dragEnd, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, typeEnd, valuesOf } from "./bands.js";
+import { Latest, Refused, ask, askBytes } from "./ask.js";
+import { convert, dragEnd, dropOwn, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, turnTo, typeEnd, valuesOf } from "./bands.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
-import { byId, fill, inputOf, make, selectOf } from "./dom.js";
-import { showExamples } from "./examples.js";
+import { byId, fill, inputOf, remark, selectOf } from "./dom.js";
+import { showExamples, showNoExamples } from "./examples.js";
+import { complain, showNoCount, showNothing } from "./failure.js";
 import { Groups, showFigures, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
 import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
-import { exactly, typed } from "./numbers.js";
+import { exactly } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
 import { Two } from "./two.js";
 import { ends, ownWords, readAddress, remember, same, state } from "./view.js";
@@ -32,6 +33,8 @@ let shape = null;
 /** Of all documents: percentiles are of these. @type {Distribution | null} */
 let base = null;
 let turns = 0;
+/** The last condition that could be read. */
+let goodWhere = "";
 /** @type {Two} */
 let two;
 /** @type {Groups | null} */
@@ -40,10 +43,6 @@ const counting = new Latest(RESTED);
 const reading = new Latest(RESTED);
 const sorting = new Latest(4 * RESTED);
 const fields = { low: inputOf("low"), high: inputOf("high") };
-
-/** @param {Error | null} error */
-const complain = (error) =>
-  byId("notes").replaceChildren(...(error ? [make("p", { class: "note" }, error.message)] : []));
 
 /** The question's words for a distribution; columns are named by their places. */
 const about = () => ({
@@ -84,7 +83,7 @@ function changed() {
   showRule(null);
   showBand();
   showStanding();
-  counting.later(count, complain);
+  counting.later(count, showNoCount);
   read();
 }
 
@@ -128,12 +127,31 @@ function read() {
   byId("draw").hidden = state.place !== "random";
   reading.later(async (signal) => {
     showExamples(await ask("examples", words, signal), state.place, state.metric, isOpen);
-  }, complain);
+  }, (error) => { complain(error); showNoExamples(); });
 }
 
 /** Another metric or column: another distribution. */
 async function reshape() {
   const turn = (turns += 1);
+  try {
+    await draw(turn);
+  } catch (error) {
+    if (turn !== turns) return;
+    if (error instanceof Refused && state.where !== goodWhere) {
+      state.where = goodWhere;
+      remark(inputOf("where"), `${error.message}\nNot applied: the page shows what it did before.`);
+      await reshape();
+      return;
+    }
+    [base, shape, table] = [null, null, null];
+    for (const questions of [counting, reading]) questions.drop();
+    chart.clear();
+    showNothing(/** @type {Error} */ (error), state.metric);
+  }
+}
+
+/** @param {number} turn */
+async function draw(turn) {
   byId("exactly").textContent = "Reading the scores; counting exactly …";
   showRule(null);
   const whole = new Distribution(await askBytes("bins", about()));
@@ -141,6 +159,8 @@ async function reshape() {
   const outline = await two.reshape({ ...about(), ...narrow() }, state.metric);
   if (turn !== turns) return; // another choice was made meanwhile
   [base, shape] = [whole, own];
+  goodWhere = state.where;
+  if (inputOf("where").value.trim() === state.where) remark(inputOf("where"), null);
   byId("what").textContent = `Documents by ${state.metric}`;
   if (outline) shape.cover(outline);
   chart.show(shape, state.size, `Distribution of ${state.metric}, ${shape.names.length} groups`, outline);
@@ -162,6 +182,7 @@ function makeTable() {
 }
 
 function restore() {
+  dropOwn();
   readAddress(run, two.metric);
   const choices = (/** @type {string[]} */ names) => names.map((name) => /** @type {[string, string]} */ ([name, name]));
   fill(selectOf("metric"), choices(run.metrics), state.metric);
@@ -180,17 +201,21 @@ function choosePlace(place) {
 
 /** @param {Side} side @param {Record<Side, HTMLInputElement>} typedIn @param {number | null} group null for all */
 function type(side, typedIn, group) {
+  let isCrossed = false;
   try {
-    typeEnd(side, typed(typedIn[side].value), group);
+    isCrossed = typeEnd(side, typedIn[side].value, group);
   } catch (error) {
-    typedIn[side].setAttribute("aria-invalid", "true");
-    complain(/** @type {Error} */ (error));
+    const { message } = /** @type {Error} */ (error);
+    remark(typedIn[side], `${message}. Nothing has changed.`);
     return;
   }
-  complain(null);
   const band = givenTo(group);
-  for (const one of ends) typedIn[one].value = `${band[one] ?? ""}`;
+  for (const one of ends) {
+    remark(typedIn[one], null);
+    typedIn[one].value = `${band[one] ?? ""}`;
+  }
   changed();
+  if (isCrossed) remark(typedIn.low, "The lower end was above the upper one: they have been exchanged.", false);
 }
 
 /** Keep the cut where it is in the new unit. @param {Unit} unit */
@@ -206,7 +231,7 @@ function chooseUnit(unit) {
   changed();
 }
 
-const draw = () => {
+const drawAgain = () => {
   if (state.place === "random") state.seed += 1;
   choosePlace("random");
   changed();
@@ -217,15 +242,14 @@ function listen() {
     selectOf(id).addEventListener("change", () => then(selectOf(id).value));
   chosen("metric", (value) => {
     state.metric = value;
-    if (state.unit === "value" || state.unit === "each") openAll();
-    reshape().catch(complain);
+    if (state.unit === "value" || state.unit === "each") openAll(); else dropOwn();
+    reshape();
   });
   chosen("by", (value) => {
-    state.by = value;
-    state.own.clear();
+    turnTo(value);
     if (value === "") state.unit = state.unit === "within" ? "percentile" : state.unit === "each" ? "value" : state.unit;
     selectOf("unit").value = state.unit;
-    reshape().catch(complain);
+    reshape();
   });
   chosen("unit", (value) => chooseUnit(/** @type {Unit} */ (value)));
   chosen("size", (value) => {
@@ -237,7 +261,7 @@ function listen() {
   chosen("group", (value) => { state.group = value; read(); });
   inputOf("where").addEventListener("change", () => {
     state.where = inputOf("where").value.trim();
-    reshape().catch(complain);
+    reshape();
   });
   for (const side of ends) fields[side].addEventListener("change", () => type(side, fields, null));
   byId("reset").addEventListener("click", () => { openAll(); changed(); });
@@ -246,9 +270,9 @@ function listen() {
     remember();
     read();
   });
-  byId("draw").addEventListener("click", draw);
+  byId("draw").addEventListener("click", drawAgain);
   listenToCopy();
-  window.addEventListener("hashchange", () => { restore(); reshape().catch(complain); });
+  window.addEventListener("hashchange", () => { restore(); reshape(); });
   const look = (/** @type {Place} */ place) => () => { choosePlace(place); remember(); read(); };
   const judging = listenToJudging({
     asked,
@@ -259,7 +283,7 @@ function listen() {
       changed();
     },
   }, run.judgements);
-  listenToKeys({ ...judging, c: copyCommand, r: draw, "[": look("low"), "]": look("high") });
+  listenToKeys({ ...judging, c: copyCommand, r: drawAgain, "[": look("low"), "]": look("high") });
 }
 
 async function begin() {

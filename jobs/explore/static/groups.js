@@ -61,7 +61,7 @@ export class Groups {
       body.append(
         make("tr", {}, make("th", { scope: "row" }, swatch, name),
           make("td", { class: "small" }, make("div", { class: "own" }, canvas, own?.handles.low, own?.handles.high),
-            own && make("div", { class: "typed" }, own.fields.low, own.fields.high, own.follow)),
+            own && make("div", { class: "typed" }, own.fields.low, own.fields.high, own.follow, own.note)),
           ...cells, make("td", { class: "mixes" }, ...mix)),
       );
       return { canvas, cells, mix, own };
@@ -82,7 +82,8 @@ export class Groups {
     const onAxis = (/** @type {PointerEvent} */ event) =>
       (event.clientX - canvas.getBoundingClientRect().left) / this.box.width;
     const field = (/** @type {string} */ word, /** @type {string} */ open) =>
-      make("input", { "aria-label": `${name}: keep ${word}`, inputmode: "decimal", autocomplete: "off", placeholder: open });
+      make("input", { "aria-label": `${name}: keep ${word}`, inputmode: "decimal", autocomplete: "off", placeholder: open, "aria-describedby": `note-${group}` });
+    const note = make("p", { class: "note", id: `note-${group}`, role: "alert" });
     const fields = { low: field("from", "lowest"), high: field("to", "highest") };
     for (const side of ends) fields[side].addEventListener("change", () => moves.type(side, fields, group));
     const handle = (/** @type {Side} */ side, /** @type {string} */ word) =>
@@ -92,7 +93,7 @@ export class Groups {
     const handles = { low: handle("low", "lower end"), high: handle("high", "upper end") };
     const follow = make("button", { type: "button", "aria-label": `as all: ${name}` }, "as all");
     follow.addEventListener("click", () => { handles.low.focus(); moves.follow(group); });
-    return { handles, fields, follow, controls: [handles.low, handles.high, fields.low, fields.high, follow] };
+    return { handles, fields, follow, note, controls: [handles.low, handles.high, fields.low, fields.high, follow] };
   }
 
   /** One row at a time is reached by Tab: there may be fifty. @param {HTMLElement} body */

@@ -29,9 +29,9 @@ export const share = (part, all) => (all ? `${((100 * part) / all).toFixed(1)}%`
  * @param {string} text
  */
 export function typed(text) {
-  const bare = text.replace(/[\s,_%]/g, "");
+  const bare = text.replace(/[\s_]|%\s*$/g, "");
   if (bare === "") return null;
-  const value = Number(bare);
+  const value = Number(/^[-+]?\d{1,3}(,\d{3})+(\.|$)/.test(bare) ? bare.replaceAll(",", "") : bare);
   if (!Number.isFinite(value)) throw new Error(`${text.trim()} is not a number`);
   return value;
 }

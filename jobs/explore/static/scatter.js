@@ -103,7 +103,7 @@ export class Scatter {
     const { kind, start, width } = this.scale;
     const offset = this.least + place * (1 - this.least);
     const at = offset * width * this.side + (this.isUpright ? start : 0);
-    return kind === "log" ? Math.exp(at) : at;
+    return kind === "log" ? Math.min(Math.exp(at), Number.MAX_VALUE) : at;
   }
 
   /** @param {boolean} [anew] the dots, too */

@@ -27,6 +27,14 @@ export function showRule(counted, words = {}) {
   byId("file").replaceChildren(...(link ? [link, " where you run it: the cut-offs of each group."] : []));
 }
 
+/** There is none: the cut could not be counted. */
+export function dropRule() {
+  rule = null;
+  byId("command").textContent = "There is no command: this cut was not counted.";
+  byId("toml").textContent = "";
+  byId("file").replaceChildren();
+}
+
 /** @param {string | null | undefined} text @param {string} what */
 async function copy(text, what) {
   if (!text) {
