@@ -67,7 +67,7 @@ def _found(check: Check) -> str:
         return "; ".join(finding.detail for finding in check.findings[:1])
     counts = {
         "met": check.num_passed,
-        "not met": check.num_failed,
+        "failed": check.num_failed,  # whether not met or not to be judged
         "not checked": check.num_skipped,
     }
     return ", ".join(f"{count(n)} {name}" for name, n in counts.items() if n)
