@@ -57,6 +57,10 @@ def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = N
             "run",
         ),
     ]
+    if manifest.unreadable:
+        names = [f"{name}: {reason}" for name, reason in manifest.unreadable.items()]
+        detail = f"not scored, and unreadable when the run was planned: {_some(names)}"
+        checks.append(Check(name="given up", passed=True, detail=detail))
     faults: list[str] = []
     totals: dict[int, Totals] = {}
     for shard in manifest.shards:
