@@ -114,6 +114,11 @@ class Judge:
                 f"{left:,} of {len(manifest.shards):,} shards were given up; run the same command "
                 "again to retry them"
             )
+        if set(lost) & {*manifest.unreadable, *(self.sample.unreadable if self.sample else ())}:
+            self.notes.append(
+                "This night does not look at an unreadable file again. After repairing it, delete "
+                f"{self.store.location} and audit this night again: it reuses the night before."
+            )
         said = [f"not scored: {what}: {reason}" for what, reason in lost.items()]
         self.reasons += said[:MOST_REASONS]
         if len(said) > MOST_REASONS:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -192,6 +193,16 @@ def test_a_torn_file_fails_the_night(audits):
     record = audits.night(TUESDAY)
     assert record.verdict == "fail"
     assert record.reasons[0].startswith("not scored: c.parquet: not a readable Parquet file")
+    folder = audits.runs / TUESDAY
+    assert any(f"After repairing it, delete {folder} and audit" in note for note in record.notes)
+    audits.write("c", ["repaired"] * 3)
+    assert audits.night(TUESDAY).verdict == "fail", "the plan is frozen"
+    shutil.rmtree(folder)
+    scorer = Scorer()
+    again = audits.night(TUESDAY, scorer)
+    assert (again.verdict, again.reuse.num_rows) == ("pass", 24)
+    assert again.overall.figures.num_documents == 27
+    assert not any("repairing" in note for note in again.notes)
 
 
 def test_another_model_is_a_finding(audits):
