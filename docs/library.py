@@ -55,7 +55,8 @@ def main(model: str, folder: Path) -> None:
     #
     # `read_scores` gives a Polars LazyFrame over the run's parts, checked against their
     # checksums as they are read. `build_report` has what the report page shows, typed.
-    surprising = read_scores(run).sort("bits_per_byte", descending=True).head(5).collect()
+    by_surprise = read_scores(run).sort("bits_per_byte", descending=True, nulls_last=True)
+    surprising = by_surprise.head(5).collect()
     print(surprising.select("file", "row", "source", "bits_per_byte"))
     report = build_report(run, by="source")
     for group in report.groups["source"]:

@@ -206,7 +206,11 @@ def test_the_real_engine_agrees_with_the_run(tiny_model, tmp_path):
 
     async def score_them() -> list[dict]:
         process = EngineProcess(pair[1].location, pair[1].require_manifest())
-        return [await process.score(text) for text in texts]
+        try:
+            return [await process.score(text) for text in texts]
+        finally:
+            process._process.stdin.close()  # as when the server is gone
+            await process._process.wait()
 
     found = asyncio.run(score_them())
     assert max(stored["num_windows"][:3]) > 1
