@@ -57,10 +57,6 @@ def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = N
             "run",
         ),
     ]
-    if manifest.unreadable:
-        names = [f"{name}: {reason}" for name, reason in manifest.unreadable.items()]
-        detail = f"not scored, and unreadable when the run was planned: {_some(names)}"
-        checks.append(Check(name="given up", passed=True, detail=detail))
     faults: list[str] = []
     totals: dict[int, Totals] = {}
     for shard in manifest.shards:
@@ -164,6 +160,9 @@ def _check_corpus(
         hints.append(f"{file.path} has {what}")
     how = f"{survey.num_trusted} trusted by size, footer and time, {len(hints)} by comparing texts"
     how += f" ({_some(hints)})" if hints else ""
+    if manifest.unreadable:
+        given_up = [f"{name}: {reason}" for name, reason in manifest.unreadable.items()]
+        how += f"; given up as unreadable, and not scored: {_some(given_up)}"
     right = f"the texts of {len(manifest.files)} files are those that were scored: {how}"
     return _check("corpus", not wrong, right, f"{len(wrong)} files differ: {_some(wrong)}; {how}")
 
