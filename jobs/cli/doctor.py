@@ -3,6 +3,7 @@
 from jobs.cli.runs import print_json
 from jobs.console import screen
 from jobs.doctor import examine, examine_gpu
+from pipeline.engine.devices import device_named
 from pipeline.errors import ConfigError, named
 from pipeline.rendering.table import Marked, Table, Tone, Whole, Words
 from pipeline.rendering.terminal import print_table
@@ -19,6 +20,8 @@ def examine_and_print(
             f"{named('gpu')} plans for a model, and none is named",
             hint=f"add {named('model')}: a folder with a config.json, or a name on the hub",
         )
+    if gpu is not None:
+        device_named(gpu)  # one that is not known is a mistake in the request, not a finding
     checks = list(
         examine(model=model, address=address, store=store)
         if model is None or gpu is None

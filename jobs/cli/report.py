@@ -5,6 +5,7 @@ Owns the exit code: 1 if a requirement failed.
 
 from jobs.cli.options import Form
 from jobs.console import screen
+from pipeline.audits.nights import AUDIT
 from pipeline.errors import AccessError
 from pipeline.rendering.escaping import plain
 from pipeline.reports.output import print_report, to_markdown, write_report
@@ -46,8 +47,11 @@ def report_and_print(
         )
     # A run that cannot be written to still gets its report printed.
     refused: OSError | AccessError | None = None
+    written = None
     try:
-        written = write_report(report, store)
+        # The report of a decided night is judged by its audit's requirements, and stays.
+        if not (fail_if and store.root.exists(AUDIT)):
+            written = write_report(report, store)
     except (OSError, AccessError) as error:
         refused = error
     if form == "json":
@@ -58,7 +62,14 @@ def report_and_print(
         print_report(report, screen.data())
     if refused is not None:
         raise refused
-    messages.print(f"Wrote {written}")
+    if written is None:
+        screen.say(
+            f"Not written: the report of the night {store.location} keeps the requirements of its "
+            "audit",
+            "dim",
+        )
+    else:
+        messages.print(f"Wrote {written}")
     failed = [finding for finding in report.requirements if finding.failed]
     for finding in failed:
         messages.print(plain(outcome(finding)), style="bold red")

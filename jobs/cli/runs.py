@@ -11,6 +11,7 @@ from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.console.quiet import quiet
+from pipeline.audits.nights import AUDIT
 from pipeline.engine.backends import backend_of
 from pipeline.engine.protocol import Tokenizer
 from pipeline.engine.vllm.sizing import default_shard_tokens
@@ -40,10 +41,11 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
     with ProgressListener() as listener:
         outcome = run_score(config, listener)
     success, failures = outcome.success, outcome.failures
+    store = RunStore(config.out)
     if as_json:
         print_json(
             {
-                "run": RunStore(config.out).location,
+                "run": store.location,
                 "finished": success is not None,
                 "num_shards": len(outcome.manifest.shards),
                 "num_shards_scored": outcome.num_shards_scored,
@@ -62,6 +64,7 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
     for failure in failures:
         what = failure.get("file") or f"shard {failure.get('shard')}"
         messages.print(f"Not scored: {what}: {failure['reason']}", style="yellow")
+    _say_how_to_repair(store, failures)
     if success is None:
         messages.print("Run the same command again to retry the documents that were not scored.")
     else:
@@ -81,6 +84,16 @@ def documents_of(totals: Totals) -> str:
     scored = sum(totals.statuses.get(status, 0) for status in SCORED)
     all_of_them = counted(totals.num_rows, "document")
     return all_of_them if scored == totals.num_rows else f"{all_of_them}, {scored:,} with a score"
+
+
+def _say_how_to_repair(store: RunStore, failures: Sequence[dict[str, Any]]) -> None:
+    """The plan of a run is frozen: a file that it gave up is not looked at again."""
+    if not any("file" in failure for failure in failures):
+        return
+    again = f"score into a new --out with --reuse {store.location}"
+    if store.root.exists(AUDIT):
+        again = "delete the folder of this night and audit it again: it reuses the night before"
+    screen.say(f"Hint: this run does not look at such a file again; repair it, then {again}")
 
 
 def dry_run_score(config: ScoreConfig, *, as_json: bool) -> None:
@@ -168,6 +181,7 @@ def print_status(run: str, *, as_json: bool) -> int:
         for failure in failures:
             what = failure.get("file") or f"shard {failure.get('shard')}"
             messages.print(f"Given up: {what}: {failure['reason']}", style="yellow")
+        _say_how_to_repair(store, failures)
     if state == "damaged":
         screen.say(f"Damaged: {damage(num_missing)}", "yellow")
     return 1 if failures or state == "damaged" else 0

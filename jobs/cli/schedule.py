@@ -17,6 +17,7 @@ from jobs.nights.schedule_install import (
     uninstall_systemd,
 )
 from jobs.run.auth import refuse_secrets
+from pipeline.audits.config import load_audit_config
 from pipeline.errors import ConfigError
 
 NUM_SHOWN = 3
@@ -57,8 +58,31 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
             {str(file): text}, "anyone who can read the namespace can read it in the ConfigMap"
         )
         print(render_kubernetes(config, cluster, text, target), end="")
+    if (where := _where_to_set_webhook(config, file, target)) is not None:
+        screen.say(f"Warning: {where}", "yellow")
     _say_next(config, _scheduler(config, target), messages)
     return 0
+
+
+def _where_to_set_webhook(config: ScheduleConfig, file: Path, target: Target) -> str | None:
+    """What the schedule lacks of the webhook: its URL is a secret, and not written into it."""
+    webhook = load_audit_config(file).webhook
+    if webhook is None or webhook.url_env is None:
+        return None
+    name = webhook.url_env
+    where = f"put a line {name}=URL above the night's in the crontab"
+    if target == "systemd":
+        where = (
+            f"systemctl --user edit {config.name}.service, and add [Service] and "
+            f"EnvironmentFile=FILE, where FILE has a line {name}=URL"
+        )
+    elif target != "cron":
+        assert config.cluster is not None
+        where = f"the Secret {config.cluster.credentials_secret} needs a key {name}"
+    return (
+        f"the schedule does not hold {name}, the url_env of [audit.webhook], and every night "
+        f"stops before scoring without it: {where}"
+    )
 
 
 def _scheduler(config: ScheduleConfig, target: Target) -> Scheduler:

@@ -47,14 +47,16 @@ def run_night(
 ) -> tuple[Audit, bool]:
     """Run a night, or what is left of it; the record, and whether anything was left.
 
-    A night some of whose shards failed is resumed. Raises WinnowError.
+    A night some of whose shards failed is resumed. One that is decided keeps its verdict; parts
+    that it has lost since are scored again. Raises WinnowError.
     """
     nights = Nights(night.audit.runs)
-    if (done := nights.record(night.name)) is not None and done.complete:
+    if (done := nights.record(night.name)) is not None and done.complete and not _lost(night):
         return done, False
     with RunLock(nights.root) as lock:
         # The previous holder of the lock may have finished it.
         if (done := nights.record(night.name)) is not None and done.complete:
+            _score_lost(night, nights, listener, score)
             return done, False
         record = _decide(night, nights, listener, score)
         lock.check()
@@ -69,6 +71,27 @@ def run_night(
             record = record.model_copy(update={"webhook": delivery})
         nights.write_record(record)
     return record, True
+
+
+def _lost(night: Night) -> bool:
+    """Whether parts of a decided night are gone."""
+    store = RunStore(night.score.out)
+    manifest = store.manifest()
+    return manifest is not None and not is_complete(store, manifest)
+
+
+def _score_lost(night: Night, nights: Nights, listener: Listener, score: Score) -> None:
+    """Score again what a decided night has lost: the next nights are compared with it."""
+    if not _lost(night):
+        return
+    listener.phase("Scoring the parts that this night has lost")
+    sampled = night.audit.sampled
+    config = sampled_config(night.score, nights.sample) if sampled else night.score
+    if score(config, listener).success is None:
+        raise RunError(
+            f"not every part that {night.score.out} has lost could be scored again",
+            hint="run the same command again",
+        )
 
 
 def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> Audit:

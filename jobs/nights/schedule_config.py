@@ -151,6 +151,13 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
         places["model in [score]"] = score.model
     for key, location in [*(("corpus in [score]", one) for one in score.corpus), *places.items()]:
         _check_in_pods(location, f"{key} of {file} = {location!r}", config.cluster.volume_claim)
+    url_env = audit.webhook.url_env if audit.webhook else None
+    if url_env is not None and config.cluster.credentials_secret is None:
+        raise ConfigError(
+            f"url_env in [audit.webhook] of {file} = {url_env!r}: pods do not have that variable",
+            hint='add credentials_secret = "NAME" to [schedule.cluster], a Secret with a key '
+            f"{url_env} that holds the URL",
+        )
     return config.cluster
 
 

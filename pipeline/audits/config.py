@@ -33,10 +33,10 @@ from pipeline.audits.require import FAIL_IF, Column, Require, Table
 from pipeline.errors import ConfigError
 from pipeline.reports.gate import Gate
 from pipeline.reports.term_values import Missing, Rows
-from pipeline.schema import OWN_COLUMNS
+from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.config import ScoreConfig, load_score_config
 from pipeline.settings.loading import has_table, load_settings, read_table
-from pipeline.settings.names import near_or_known
+from pipeline.settings.names import near_name, near_or_known
 from pipeline.storage.locations import refuse_hub
 
 LAST = "last"
@@ -189,11 +189,17 @@ def load_night_config(
             if column not in config.carry:
                 raise ConfigError(
                     f"{where} of {file}: [score] does not carry column '{column}'",
-                    hint=f"{near_or_known(column, list(config.carry))}"
-                    if config.carry
-                    else f'add carry = ["{column}"] to [score]',
+                    hint=_what_was_meant(column, where, list(config.carry)),
                 )
     return config
+
+
+def _what_was_meant(column: str, where: str, carry: list[str]) -> str:
+    """The hint for a column that [score] does not carry; an expression may mean a metric."""
+    metrics = METRICS if where.startswith(FAIL_IF) else ()
+    if near := near_name(column, [*carry, *metrics]):
+        return f"did you mean '{near}'?"
+    return near_or_known(column, carry) if carry else f'add carry = ["{column}"] to [score]'
 
 
 def grouped_columns(audit: AuditConfig) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ Owns what makes a night fail: a requirement that is not met, rows that were give
 rules that are not the baseline's. Scores nothing.
 """
 
+import contextlib
 from datetime import UTC, datetime
 
 import polars as pl
@@ -12,7 +13,7 @@ from pipeline.audits.checks import NO_BASELINE, check_bound, check_expression
 from pipeline.audits.config import LAST, AuditConfig
 from pipeline.audits.figures import group_parts, whole_part
 from pipeline.audits.history import MOST_GROUPS
-from pipeline.audits.nights import Nights
+from pipeline.audits.nights import AUDIT, Nights
 from pipeline.audits.record import Audit, Baseline, Check, Part, Reused
 from pipeline.audits.sample_draw import SampleRecord
 from pipeline.comparisons.compare import compare_runs
@@ -25,8 +26,8 @@ from pipeline.reports.gate import Gate
 from pipeline.reports.sampled import sampled, weighed
 from pipeline.reports.term_values import Missing, Rows, Side, rows_of
 from pipeline.runs.manifest import Manifest
-from pipeline.runs.scores import scan_scores
-from pipeline.runs.store import RunStore
+from pipeline.runs.scores import is_complete, scan_scores
+from pipeline.runs.store import RESUME, RunStore
 
 MOST_REASONS = 20
 
@@ -113,6 +114,11 @@ class Judge:
                 f"{left:,} of {len(manifest.shards):,} shards were given up; run the same command "
                 "again to retry them"
             )
+        if set(lost) & {*manifest.unreadable, *(self.sample.unreadable if self.sample else ())}:
+            self.notes.append(
+                "This night does not look at an unreadable file again. After repairing it, delete "
+                f"{self.store.location} and audit this night again: it reuses the night before."
+            )
         said = [f"not scored: {what}: {reason}" for what, reason in lost.items()]
         self.reasons += said[:MOST_REASONS]
         if len(said) > MOST_REASONS:
@@ -142,18 +148,20 @@ class Judge:
                 "There is no baseline yet: requirements relative to a baseline are not checked."
             )
         else:
+            instead = "if the change is intended, set baseline in [audit] to a run with the same "
+            instead += "settings"
             try:
                 unlike = self._unlike(self.baseline, manifest)
                 comparison = self._compare(self.baseline, finished=finished)
                 before = run_rows(RunStore(self.baseline.run))
             except RunError as error:
-                unlike = unlike or str(error)
+                if unlike is None:
+                    unlike, instead = str(error), self._heal(self.baseline) or instead
             if unlike is not None:
                 before = Missing("unlike", unlike)
                 self.reasons.append(
                     f"this night is not comparable with the baseline {self.baseline.run}: "
-                    f"{unlike}; if the change is intended, set baseline in [audit] to a run with "
-                    "the same settings"
+                    f"{unlike}; {instead}"
                 )
         asked = [
             (index, one, bound, requirement)
@@ -184,6 +192,21 @@ class Judge:
         if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
             self.notes.append(f"The baseline scored another corpus: {manifest.corpus}.")
         return "; ".join(found) or None
+
+    def _heal(self, baseline: Baseline) -> str | None:
+        """What to do about a baseline that has lost parts."""
+        store = RunStore(baseline.run)
+        with contextlib.suppress(RunError):  # a manifest that is damaged has been said
+            if not is_complete(store, store.require_manifest()):
+                return (
+                    RESUME
+                    if baseline.night is None
+                    else (
+                        f"audit the night {baseline.night} again, which scores what is missing and "
+                        f"keeps its verdict; then delete {AUDIT} of this night and repeat it"
+                    )
+                )
+        return None
 
     def _compare(self, baseline: Baseline, *, finished: bool) -> Comparison:
         store = RunStore(baseline.run)

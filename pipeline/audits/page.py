@@ -15,7 +15,11 @@ def to_page(record: Audit) -> Page:
     sections = [] if record.sample is None else [Section("", sample_notes(record.sample)[:1])]
     whole = "all" if record.sample is None else "all (estimated)"
     for column, groups in (record.groups or {"corpus": {}}).items():
-        rows = [(name, *_cells(part)) for name, part in groups.items()]
+        # From the least to the most surprising, as a report's.
+        ordered = sorted(
+            groups.items(), key=lambda item: (item[1].figures.document_perplexity or 0.0, item[0])
+        )
+        rows = [(name, *_cells(part)) for name, part in ordered]
         table = Table(
             columns=(column, *COLUMNS), rows=[*rows, (whole, *_cells(record.overall))], sums_up=True
         )
@@ -67,7 +71,7 @@ def _found(check: Check) -> str:
         return "; ".join(finding.detail for finding in check.findings[:1])
     counts = {
         "met": check.num_passed,
-        "not met": check.num_failed,
+        "failed": check.num_failed,  # whether not met or not to be judged
         "not checked": check.num_skipped,
     }
     return ", ".join(f"{count(n)} {name}" for name, n in counts.items() if n)

@@ -4,9 +4,10 @@ Owns the metrics and bounds that there are, and what each bound is as an express
 bound adds it here. What expressions mean is reports/requirements.py's.
 """
 
+import re
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline.reports.figures import QUANTILES, RATIO_FIGURES, quantile_name
 from pipeline.reports.requirements import Requirement
@@ -39,6 +40,7 @@ BOUNDS = {
 }
 """Expression by bound; it is true if the bound is violated."""
 FAIL_IF = "fail_if"
+PERCENTAGE = re.compile(r"[0-9]+(\.[0-9]+)?%")
 
 
 class Table(BaseModel):
@@ -61,7 +63,22 @@ def _known() -> str:
 
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _no_percentage(value: object) -> object:
+    if isinstance(value, str) and PERCENTAGE.fullmatch(value.strip()):
+        share = float(value.strip().removesuffix("%")) / 100
+        raise ValueError(f"must be a number; did you mean {share:g}?")
+    return value
+
+
+def _can_decrease(value: float) -> float:
+    if value > 1:
+        raise ValueError(f"a decrease above 1 is impossible; did you mean {value / 100:g}?")
+    return value
+
+
+Share = Annotated[float, BeforeValidator(_no_percentage), Field(ge=0, allow_inf_nan=False)]
 Column = Annotated[str, Field(min_length=1)]
 
 
@@ -78,7 +95,7 @@ class Require(Table):
     """Largest allowed value."""
     max_increase: Share | None = None
     """Largest allowed increase over the baseline, relative: 0.05 allows 5%."""
-    max_decrease: Share | None = None
+    max_decrease: Annotated[Share, AfterValidator(_can_decrease)] | None = None
     """Largest allowed decrease from the baseline, relative."""
     max_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest population stability index of the documents against the baseline's."""

@@ -26,6 +26,8 @@ from pipeline.storage.filesystem import Root
 
 log = logging.getLogger(__name__)
 COPIES_AT_ONCE = 16
+MOST_NAMED = 10
+"""Number of files that the reason why they are not reused names."""
 
 
 def find_reusable(
@@ -54,12 +56,14 @@ def find_reusable(
     if changes:
         return [], "; ".join(changes)
     places = {footer.name: index for index, footer in enumerate(footers)}
-    done, has_changed = other.done(), set[int]()
+    done, has_changed, is_gone = other.done(), set[int](), set[int]()
     doubtful: dict[int, Footer] = {}
     for index, then in enumerate(manifest.files):
         place = places.get(then.path)
         now = None if place is None else planned_file(footers[place])
-        if place is None or now is None or now.num_rows != then.num_rows:
+        if place is None or now is None:
+            is_gone.add(index)
+        elif now.num_rows != then.num_rows:
             has_changed.add(index)
         elif not is_trusted(then, now):
             doubtful[index] = footers[place]
@@ -71,7 +75,7 @@ def find_reusable(
     candidates = [
         shard
         for shard in manifest.shards
-        if shard.id in done and not has_changed & {span.file for span in shard.spans}
+        if shard.id in done and not (has_changed | is_gone) & {span.file for span in shard.spans}
     ]
     asked = {span.file for shard in candidates for span in shard.spans} & doubtful.keys()
     if asked:
@@ -94,11 +98,15 @@ def find_reusable(
                 span._replace(file=places[manifest.files[span.file].path]) for span in shard.spans
             )
             kept.append(shard._replace(spans=spans))
-    return kept, _why_not_all(manifest, kept, done, has_changed)
+    return kept, _why_not_all(manifest, kept, done, has_changed, is_gone)
 
 
 def _why_not_all(
-    manifest: Manifest, kept: list[Shard], done: set[int], has_changed: set[int]
+    manifest: Manifest,
+    kept: list[Shard],
+    done: set[int],
+    has_changed: set[int],
+    is_gone: set[int],
 ) -> str:
     """Which rows of the other run are not reused, and why."""
     are_kept = {shard.id for shard in kept}
@@ -109,15 +117,15 @@ def _why_not_all(
     if unscored := sum(shard.num_rows for shard in left if shard.id not in done):
         reasons.append(f"{unscored:,} rows have no scores there")
     spans = [span for shard in left if shard.id in done for span in shard.spans]
-    if changed := sorted({span.file for span in spans} & has_changed):
-        rows = sum(span.num_rows for span in spans if span.file in has_changed)
-        more = f" and {len(changed) - 1:,} more files" if len(changed) > 1 else ""
+    for how, which in (("changed", has_changed), ("are gone", is_gone)):
+        if found := sorted({span.file for span in spans} & which):
+            rows = sum(span.num_rows for span in spans if span.file in which)
+            named = ", ".join(manifest.files[index].path for index in found[:MOST_NAMED])
+            more = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
+            reasons.append(f"{rows:,} rows are in files that {how} ({named}{more})")
+    if shared := sum(span.num_rows for span in spans if span.file not in has_changed | is_gone):
         reasons.append(
-            f"{rows:,} rows are in files that changed ({manifest.files[changed[0]].path}{more})"
-        )
-    if shared := sum(span.num_rows for span in spans if span.file not in has_changed):
-        reasons.append(
-            f"{shared:,} rows of unchanged files share a part with rows of changed files (parts "
+            f"{shared:,} rows of unchanged files share a part with rows of those files (parts "
             "are reused whole; a smaller shard_tokens makes smaller parts)"
         )
     return "; ".join(reasons)

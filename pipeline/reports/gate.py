@@ -172,9 +172,13 @@ class _Case:
         name = figure if term.column is None else f'group({column}, "{group}", {figure})'
         now = None
         if term.against != "baseline":
-            now = self.noted(name, self.of_run(term, column, group))
+            of_run = self.of_run(term, column, group)
             if term.against is None:
-                return now
+                return self.noted(name, of_run)
+            if self.gate.why is not None and isinstance(of_run, Missing):
+                self.into.values[name] = None  # without a baseline, that is the reason given
+            else:
+                now = self.noted(name, of_run)
         was = self.noted(f"baseline({name})", self.of_baseline(term, column, group))
         if term.against == "baseline" or now is None or was is None:
             return was if term.against == "baseline" else None

@@ -33,7 +33,7 @@ from pipeline.reports.expressions import (
 from pipeline.reports.figures import RATIO_FIGURES
 from pipeline.reports.resamples import HAVE_INTERVALS
 from pipeline.runs.metrics import ratio
-from pipeline.schema import RATIOS
+from pipeline.schema import METRICS, RATIOS
 from pipeline.settings.names import near_name
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.quantile import quantile_expr, weighted_quantile_expr
@@ -139,6 +139,14 @@ def _check_figure(source: str, call: Call) -> None:
     elif call.name not in PLAIN:
         near = near_name(call.name, WORDS)
         hint = f"did you mean '{near}'?" if near else f"there are {', '.join(WORDS)}"
+        if call.name in METRICS:  # a number of each document, of which there are many
+            totals = {
+                metric: name for name, (metric, kind) in RATIO_FIGURES.items() if kind == "micro"
+            }
+            totals |= {column: name for name, column in COUNTED.items()}
+            meant = [totals[call.name]] if call.name in totals else []
+            meant.append(f"p95({call.name})")
+            hint = f"{call.name} is a document's: did you mean {' or '.join(meant)}?"
         fail(source, call.start, f"no figure '{call.name}'", hint=hint)
     elif call.arguments:
         fail(source, call.start, f"{call.name} takes no argument")

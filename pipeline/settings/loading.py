@@ -5,6 +5,7 @@ and tables, and the words for what pydantic refuses. A file has one table per co
 the fields of that command's model.
 """
 
+import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -28,6 +29,8 @@ SHAPES = {
     "tuple_type": ("a list of tables", "[[{}]]"),
 }
 """Pydantic's error for a value that is not a table -> what it must be, and how that is written."""
+TWICE = re.compile(r"Cannot declare \('(\w+)', '(require)'\) twice")
+"""What tomllib says of a second [audit.require]; the only table that there may be several of."""
 PREFIXES = ("Value error, ", "Input ", "String ")
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -101,7 +104,10 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
             f"cannot read the configuration {file}: {error.strerror}", hint=hint
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from None
+        hint = None
+        if found := TWICE.search(str(error)):
+            hint = f"write [[{found[1]}.{found[2]}]] if there are several of them"
+        raise ConfigError(f"{file} is not TOML: {error}", hint=hint) from None
     if unknown := sorted(document.keys() - set(TABLES)):
         raise ConfigError(
             f"unknown table '{unknown[0]}' in {file}{at_line(file, unknown[0])}",

@@ -160,6 +160,9 @@ def _check_corpus(
         hints.append(f"{file.path} has {what}")
     how = f"{survey.num_trusted} trusted by size, footer and time, {len(hints)} by comparing texts"
     how += f" ({_some(hints)})" if hints else ""
+    if manifest.unreadable:
+        given_up = [f"{name}: {reason}" for name, reason in manifest.unreadable.items()]
+        how += f"; given up as unreadable, and not scored: {_some(given_up)}"
     right = f"the texts of {len(manifest.files)} files are those that were scored: {how}"
     return _check("corpus", not wrong, right, f"{len(wrong)} files differ: {_some(wrong)}; {how}")
 

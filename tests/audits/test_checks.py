@@ -135,6 +135,21 @@ def test_no_baseline_is_skipped_and_said():
     assert "no baseline yet" in found[-1].findings[0].detail
 
 
+def test_without_a_baseline_a_group_without_a_score_is_skipped_too():
+    """Or a null text that is its language's only one would fail the first night, and every one."""
+    tonight = by_source(web=documents(), gone=documents(1, perplexity=None))
+    found = check(tonight, by="source", max_increase=0.1, max_decrease=0.1, max_psi=0.5)
+    assert {one.bound: (one.state, one.num_failed) for one in found} == {
+        "max_increase": ("skipped", 0),
+        "max_decrease": ("skipped", 0),
+        "max_psi": ("skipped", 0),
+    }
+    [found] = check(tonight, fail_if="any(source, increase(corpus_perplexity) > 5%)")
+    assert found.state == "skipped"
+    [found] = check(tonight, by="source", max=100)
+    assert (found.state, found.num_failed) == ("fail", 1), "this one needs no baseline"
+
+
 def test_a_baseline_that_does_not_compare_fails_what_is_relative():
     unlike = Missing("unlike", "weights a -> b")
     found = check(documents(), unlike, max_increase=0.5, max=1000)

@@ -90,6 +90,16 @@ MISTAKES = {
     ),
     "nan": (REQUIRE + 'metric = "error"\nmax = nan', "max in [[audit.require]] 1 of"),
     "a negative share": (REQUIRE + 'metric = "error"\nmax_increase = -0.1', "max_increase in"),
+    "a decrease above 1": (
+        REQUIRE + 'metric = "num_documents"\nmax_decrease = 20',
+        "max_decrease in [[audit.require]] 1 of {file} = 20: a decrease above 1 is impossible; "
+        "did you mean 0.2?",
+    ),
+    "a share in percent": (
+        REQUIRE + 'metric = "num_documents"\nmax_increase = "20%"',
+        "max_increase in [[audit.require]] 1 of {file} = '20%': must be a number; did you mean "
+        "0.2?",
+    ),
     "require is a table": (
         '[audit.require]\nmetric = "error"',
         "require in [audit] of {file} is not a list of tables",
@@ -151,6 +161,12 @@ NIGHTS = {
     "limit": ("limit = 5", "sample_rows = 5", "limit in [score] of", "all rows"),
     "a column": ('carry = ["lang"]', 'by = "lan"', "by in [audit] of", "did you mean 'lang'?"),
     "no column": ("", 'by = "lang"', "by in [audit] of", 'add carry = ["lang"] to [score]'),
+    "a metric, misspelt": (
+        "",
+        REQUIRE + 'fail_if = "p95(perplexty) > 9"',
+        "fail_if in [[audit.require]] 1 of",
+        "did you mean 'perplexity'?",
+    ),
     "of a requirement": (
         'carry = ["lang"]',
         REQUIRE + 'metric = "error"\nmax = 1\nby = "site"',

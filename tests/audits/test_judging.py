@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -164,12 +165,44 @@ def test_a_night_that_lost_a_part_has_no_verdict_until_it_is_scored_anew(audits)
     assert (again.verdict, again.overall) == ("pass", whole.overall)
 
 
+def test_a_decided_night_that_lost_a_part_is_scored_anew_and_keeps_its_verdict(audits):
+    audits.configure(extra=PERPLEXITY + "max_increase = 0.5\n")
+    decided = audits.night(MONDAY)
+    lost = audits.runs / MONDAY / "scores/part-00001.parquet"
+    lost.unlink()
+    failed = audits.night(TUESDAY)
+    assert failed.verdict == "fail"
+    [reason] = failed.reasons
+    assert "part-00001.parquet is missing" in reason
+    assert f"audit the night {MONDAY} again" in reason
+    assert "set baseline" not in reason
+    before = (audits.runs / MONDAY / "audit.json").read_bytes()
+    with pytest.raises(RunError, match="could be scored again"):
+        audits.night(MONDAY, Scorer(give_up=1))
+    scorer = Scorer()
+    assert audits.night(MONDAY, scorer) == decided
+    assert (scorer.num_scored, lost.exists()) == (1, True)
+    assert (audits.runs / MONDAY / "audit.json").read_bytes() == before
+    (audits.runs / TUESDAY / "audit.json").unlink()
+    assert audits.night(TUESDAY).verdict == "pass"
+
+
 def test_a_torn_file_fails_the_night(audits):
     audits.night(MONDAY)
     (audits.corpus / "c.parquet").write_bytes(b"PAR1 torn")
     record = audits.night(TUESDAY)
     assert record.verdict == "fail"
     assert record.reasons[0].startswith("not scored: c.parquet: not a readable Parquet file")
+    folder = audits.runs / TUESDAY
+    assert any(f"After repairing it, delete {folder} and audit" in note for note in record.notes)
+    audits.write("c", ["repaired"] * 3)
+    assert audits.night(TUESDAY).verdict == "fail", "the plan is frozen"
+    shutil.rmtree(folder)
+    scorer = Scorer()
+    again = audits.night(TUESDAY, scorer)
+    assert (again.verdict, again.reuse.num_rows) == ("pass", 24)
+    assert again.overall.figures.num_documents == 27
+    assert not any("repairing" in note for note in again.notes)
 
 
 def test_another_model_is_a_finding(audits):

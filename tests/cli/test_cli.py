@@ -191,7 +191,7 @@ def test_a_dry_run_names_unreadable_files_and_what_is_reused(winnow, tiny_model,
     (corpus / "0.parquet").unlink()
     _, out, err = winnow("score", corpus, *options, "--reuse", run)
     assert "Unreadable: z.parquet: a broken link to" in " ".join(err.split())
-    assert "2 rows are in files that changed (0.parquet)" in " ".join(out.split())
+    assert "2 rows are in files that are gone (0.parquet)" in " ".join(out.split())
 
 
 def test_a_plan_says_what_it_would_take_over_and_counts_the_rest(winnow, tiny_model, tmp_path):

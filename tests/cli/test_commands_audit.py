@@ -47,6 +47,22 @@ def test_a_night_that_passes(audits, winnow):
     assert "Failed" not in err
 
 
+def test_groups_are_shown_from_the_least_to_the_most_surprising(audits, winnow):
+    sources = ["large"] * 20 + ["middle"] * 10 + ["small"] * 5
+    audits.write("a", [f"{'~z'[i % 2] * 40} {name}" for i, name in enumerate(sources)], sources)
+    audits.configure('by = "source"')
+    _, out, _ = winnow(audits.file, "--night", NIGHT)
+    groups = json.loads((audits.runs / NIGHT / "audit.json").read_text())["groups"]["source"]
+    found = {name: part["figures"]["document_perplexity"] for name, part in groups.items()}
+    shown = [
+        line.split()[0]
+        for line in out.splitlines()
+        if line.split()[:1] and line.split()[0] in found
+    ]
+    assert shown == sorted(found, key=found.__getitem__)
+    assert shown != list(found), "which are the largest first"
+
+
 def test_a_night_that_fails_says_so_again(audits, winnow):
     audits.configure(extra=BOUND + "1")
     for said in ("Wrote ", "This night is already decided; delete "):

@@ -57,6 +57,20 @@ def test_no_secret_of_the_environment_is_in_what_is_written(
     assert secret not in out + err
 
 
+def test_the_report_of_a_decided_night_keeps_its_requirements(winnow, tmp_path, tiny_model):
+    store = make_run(tmp_path, tiny_model, TEXTS)
+    winnow(store.location)
+    (Path(store.location) / "audit.json").write_text('{"sample": null}')
+    before = (Path(store.location) / "report.json").read_bytes()
+    code, out, err = winnow(store.location, "--fail-if", "documents > 1")
+    assert code == 1
+    assert "documents > 1" in out
+    assert "Not written: the report of the night" in " ".join(err.split())
+    assert "Wrote" not in err
+    assert (Path(store.location) / "report.json").read_bytes() == before
+    assert "Wrote" in winnow(store.location)[2]
+
+
 def test_markdown_is_the_file(winnow, run):
     code, out, _ = winnow(run.location, "--md")
     assert code == 0

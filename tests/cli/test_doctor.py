@@ -281,7 +281,7 @@ def test_a_plan_needs_neither_weights_nor_a_gpu(winnow, tmp_path):
     ("arguments", "code", "told"),
     [
         (["--gpu", "h100"], 2, "add --model"),
-        (["--gpu", "h1000", "--model", "x"], 1, "--gpu h1000 is not among"),
+        (["--gpu", "h1000", "--model", "x"], 2, "--gpu h1000 is not among"),
     ],
 )
 def test_a_plan_that_is_not_one(winnow, arguments, code, told):

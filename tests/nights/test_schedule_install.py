@@ -118,7 +118,7 @@ def test_a_cron_of_another_clock_is_refused_unless_it_knows_zones(schedule, mach
     Path("nightly.toml").write_text(CONFIG.replace("Europe/Berlin", "Asia/Tokyo"))
     code, _, err = schedule("--to", "cron", "--install")
     assert code == 2
-    assert "(Europe/Berlin), not by time_zone = 'Asia/Tokyo'" in err
+    assert "(Europe/Berlin), not in time_zone = 'Asia/Tokyo'" in err
     assert not machine.exists()
 
     monkeypatch.setenv("CRON_IS", "cronie 1.6.1")
@@ -220,6 +220,36 @@ def test_a_secret_is_kept_out_of_a_config_map(schedule, machine):
     assert out == ""
     # On this machine it stays in the file.
     assert schedule("--to", "systemd")[0] == 0
+
+
+URL_ENV = '[audit.webhook]\nurl_env = "NIGHT_HOOK"\n'
+SET_IN = {
+    "cron": "put a line NIGHT_HOOK=URL above the night's in the crontab",
+    "systemd": "systemctl --user edit nightly.service, and add [Service] and EnvironmentFile=FILE",
+    "kubernetes": "the Secret hooks needs a key NIGHT_HOOK",
+    "kuberay": "the Secret hooks needs a key NIGHT_HOOK",
+}
+
+
+@pytest.mark.parametrize("target", SET_IN)
+def test_where_to_set_the_webhooks_variable_is_said(schedule, target, monkeypatch):
+    """The shell that makes a schedule may have it; the night that cron starts has not."""
+    monkeypatch.setenv("NIGHT_HOOK", "https://hooks.slack.com/services/T0/B0/x")
+    Path("nightly.toml").write_text(IN_PODS + 'credentials_secret = "hooks"\n' + URL_ENV)
+    code, out, err = schedule("--to", target)
+    said = " ".join(err.split())
+    assert code == 0
+    assert "Warning: the schedule does not hold NIGHT_HOOK, the url_env of [audit.webhook]" in said
+    assert SET_IN[target] in said
+    assert "hooks.slack.com" not in out + err
+    if target in ("cron", "systemd"):
+        assert SET_IN[target] in " ".join(schedule("--to", target, "--install")[2].split())
+        return
+    Path("nightly.toml").write_text(IN_PODS + URL_ENV)
+    code, out, err = schedule("--to", target)
+    assert (code, out) == (2, "")
+    assert "= 'NIGHT_HOOK': pods do not have that variable" in " ".join(err.split())
+    assert 'Hint: add credentials_secret = "NAME" to [schedule.cluster]' in err
 
 
 LOCAL = {

@@ -150,14 +150,15 @@ def test_small_files_that_share_a_part_are_told_of(corpus, tiny_model, tmp_path,
 def test_why_some_rows_are_not_taken_over(first, corpus, tiny_model, tmp_path):
     for name in ("a.parquet", "b.parquet"):
         (corpus / name).unlink()
+    write(corpus / "c.parquet", ["another text"] * 4)
     next(iter(sorted(Path(first.location, "scores").iterdir(), reverse=True))).unlink()
     _, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
     assert manifest.reuse is not None
     kept = sum(shard.num_rows for shard in manifest.shards if shard.id in manifest.reuse.shards)
     assert 0 < kept < manifest.num_rows
     assert manifest.reuse.reason == (
-        f"{manifest.num_rows - kept} rows have no scores there; "
-        "12 rows are in files that changed (a.parquet and 1 more files)"
+        "3 rows have no scores there; 6 rows are in files that changed (c.parquet); "
+        "12 rows are in files that are gone (a.parquet, b.parquet)"
     )
 
 

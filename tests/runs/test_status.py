@@ -273,6 +273,17 @@ def test_given_up(winnow, finished):
     assert "Given up: torn\N{REPLACEMENT CHARACTER}.parquet: no Parquet" in err
 
 
+def test_a_file_that_was_given_up_says_what_scores_it(winnow, finished):
+    finished.write_failure("file-00000", {"file": "torn.parquet", "reason": "no Parquet"})
+    _, _, err = winnow("status", finished.location)
+    said = " ".join(err.split())
+    assert "Given up: torn.parquet: no Parquet" in said
+    assert f"repair it, then score into a new --out with --reuse {finished.location}" in said
+    (Path(finished.location) / "audit.json").touch()
+    _, _, err = winnow("status", finished.location)
+    assert "repair it, then delete the folder of this night" in " ".join(err.split())
+
+
 def test_a_driver_that_dies(winnow, going, monkeypatch):
     """Killed, it leaves its lock behind; whoever watches says so and stops."""
     code = (

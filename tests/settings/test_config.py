@@ -265,6 +265,13 @@ def test_a_file_that_is_not_toml(file, content):
     assert "\n" not in str(raised.value)
 
 
+def test_a_table_that_there_may_be_several_of(file):
+    file.write_text("[audit.require]\nmax = 1\n[audit.require]\nmin = 1\n")
+    with pytest.raises(ConfigError, match="is not TOML: Cannot declare") as raised:
+        load(file, **REQUIRED)
+    assert raised.value.hint == "write [[audit.require]] if there are several of them"
+
+
 def test_a_file_that_is_missing(file):
     message = f"cannot read the configuration {file}: No such file or directory"
     with pytest.raises(ConfigError, match=re.escape(message)):

@@ -42,6 +42,18 @@ def test_a_sound_run_passes(store):
     assert "16 rows" in found["rows"][1]
 
 
+def test_files_that_were_given_up_are_named(store):
+    manifest = store.require_manifest()
+    torn = {f"{name}.parquet": "no Parquet" for name in "abcd"}
+    checks = check_integrity(store, manifest.model_copy(update={"unreadable": torn}))
+    found = next(check for check in checks if check.name == "corpus")
+    assert found.passed
+    assert found.detail.endswith(
+        "; given up as unreadable, and not scored: a.parquet: no Parquet; b.parquet: no Parquet; "
+        "c.parquet: no Parquet and 1 more"
+    )
+
+
 def test_unfinished(store):
     store.root.remove("_SUCCESS")
     assert failed(store) == {"finished": "the run is not finished"}
