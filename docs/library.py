@@ -85,7 +85,7 @@ def main(model: str, folder: Path) -> None:
     # settings are those of `winnow filter`.
     cut = filter_run(run, percentile=(5, 80))
     print(cut.after.documents, "of", cut.before.documents, "documents would stay")
-    filter_run(run, max={"bits_per_byte": 4.0}, out=folder / "kept")
+    filter_run(run, percentile=(5, 80), out=folder / "kept")
 
     # ## Two runs
     #

@@ -179,7 +179,7 @@ def test_nothing_to_sample(tiny_model, tmp_path):
 def test_a_text_that_is_gone(tiny_model, tmp_path):
     store = make_run(tmp_path, tiny_model, ["one", "two"])
     (tmp_path / "corpus" / "0.parquet").unlink()
-    with pytest.raises(CorpusError, match=r"cannot read 0\.parquet row 0"):
+    with pytest.raises(CorpusError, match=r"cannot read row 0 of 0\.parquet"):
         sample_documents(store, store.require_manifest(), 9, 0)
 
 
