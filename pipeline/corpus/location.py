@@ -39,8 +39,9 @@ def locate(scored: str, names: Sequence[str], moved_to: str | None) -> Root:
         return root
     if len(names) != 1:
         raise CorpusError(
-            f"{named('corpus')} {moved_to} is one file, and the corpus of the run has {len(names)}",
-            hint="give the folder that holds these files",
+            f"{named('corpus')} {moved_to} is one file, and the corpus of the run has {len(names)} "
+            "files",
+            hint="give the folder that holds all of them",
         )
     return RenamedFile(root.filesystem, root.path, root.location, names[0], name)
 

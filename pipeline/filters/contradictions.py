@@ -31,14 +31,15 @@ def check_rules(config: "FilterConfig", rules: Mapping[str, Decides]) -> None:
         if getattr(config, name) and config.budget is None:
             raise ConfigError(
                 f"{named(name)} needs a budget",
-                hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave it out",
+                hint=f"add {named('budget_tokens')} or {named('budget_bytes')}, or leave out "
+                f"{named(name)}",
             )
     if isinstance(config.shares, dict) and not any(config.shares.values()):
         raise ConfigError(f"{named('shares')} are all 0", hint="give at least one share above 0")
     if config.weight and not any(rule.by_percentile for rule in config.rules().values()):
         raise ConfigError(
             f"{named('weight')} is given, but no rule takes percentiles",
-            hint=f"add {_any_of(rules, 'by_percentile')}, or leave it out",
+            hint=f"add {_any_of(rules, 'by_percentile')}, or leave out {named('weight')}",
         )
     if config.minus and config.over:
         raise ConfigError(
@@ -49,7 +50,7 @@ def check_rules(config: "FilterConfig", rules: Mapping[str, Decides]) -> None:
         second = named("minus" if config.minus else "over")
         raise ConfigError(
             f"{second} is given, but no rule uses the metric {own}",
-            hint=f"add {named('min')} or {named('max')} of {own}, or leave it out",
+            hint=f"add {named('min')} or {named('max')} of {own}, or leave out {second}",
         )
     in_groups = any(rule.in_groups for rule in config.rules().values())
     for first, is_used, trait in (
@@ -59,7 +60,7 @@ def check_rules(config: "FilterConfig", rules: Mapping[str, Decides]) -> None:
         if getattr(config, first) and not is_used:
             raise ConfigError(
                 f"{named(first)} is given, but no rule uses it",
-                hint=f"add {_any_of(rules, trait)}, or leave it out",
+                hint=f"add {_any_of(rules, trait)}, or leave out {named(first)}",
             )
     for other in ("percentile", "bucket_percentiles"):
         if config.cutoffs and getattr(config, other):
@@ -74,7 +75,7 @@ def check_rules(config: "FilterConfig", rules: Mapping[str, Decides]) -> None:
     ):
         if getattr(config, option) and getattr(config, needed) is None:
             shown, wanted = named(option), named(needed)
-            raise ConfigError(f"{shown} needs {wanted}", hint=f"add {wanted}, or leave it out")
+            raise ConfigError(f"{shown} needs {wanted}", hint=f"add {wanted}, or leave out {shown}")
     for name in ("percentile", "bucket_percentiles"):
         low, high = getattr(config, name) or (0, 100)
         if low > high:

@@ -160,8 +160,8 @@ class FilterWriter:
                         continue
                     if written != plan.kept[job.name]:
                         raise RunError(
-                            f"{job.name}: {written} rows were written, {plan.kept[job.name]} "
-                            "were planned",
+                            f"{job.name}: {written} rows were written, where the rules keep "
+                            f"{plan.kept[job.name]}",
                             hint="if the run changed meanwhile, run the same command again",
                         )
                     done += job.num_rows
@@ -171,10 +171,11 @@ class FilterWriter:
                 pool.shutdown(cancel_futures=True)
                 raise
         if unreadable:
-            more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+            others = len(unreadable) - 1
+            more = f" (and {others} more such files)" if others else ""
             raise WinnowError(
                 f"{unreadable[0]}{more}; the output is incomplete",
-                hint="repair the file and run the same command again; what is written is kept",
+                hint="repair what is named and run the same command again; what is written is kept",
             )
 
     def _added_columns(self) -> pa.Schema:

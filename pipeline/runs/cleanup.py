@@ -21,7 +21,7 @@ def find_leftovers(store: RunStore) -> dict[str, int]:
     if holder is not None and is_alive(holder):
         raise RunError(
             f"{store.location} is being written by {holder}",
-            hint="wait for that process or stop it; the files it is writing are not leftovers",
+            hint="wait for that process or stop it: what it is writing must not be removed",
         )
     found = store.root.files(recursive=True)
     # No driver resumes a finished run, so its lock is of one that died between the two; the lock

@@ -18,6 +18,6 @@ class Weighted(BaseModel):
 
     weight: Weight = Field(
         default=UNWEIGHTED,
-        description="Whether percentiles, distributions, those by length and the steps of the "
-        "threshold curve are over documents, tokens or bytes.",
+        description="What percentiles, distributions, length bands and threshold curves are "
+        "weighted by: documents, tokens or bytes.",
     )

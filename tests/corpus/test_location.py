@@ -39,7 +39,7 @@ def test_one_file_may_have_another_name(moved):
 def test_many_files_are_not_one(moved):
     with pytest.raises(CorpusError, match="is one file, and the corpus of the run has 2") as raised:
         locate("/nowhere", ["a.parquet", "b.parquet"], str(moved / "a.parquet"))
-    assert raised.value.hint == "give the folder that holds these files"
+    assert raised.value.hint == "give the folder that holds all of them"
 
 
 def test_a_place_that_is_not_there(tmp_path):

@@ -86,8 +86,8 @@ def check_engine(engine: Scores, settings: EngineSettings) -> None:
         else:
             continue
         raise ModelError(
-            f"cannot score with {settings.folder}: a prompt of {len(window.prompt)} random "
-            f"tokens gets {reason}",
+            f"cannot score with {settings.folder}: a test prompt of {len(window.prompt)} random "
+            f"tokens gave {reason}",
             hint=f"check that the weights are whole, or try another {named('dtype')} or "
             f"{named('scoring')}",
         )
