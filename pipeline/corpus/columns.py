@@ -190,7 +190,7 @@ def _refuse_far(footers: list[Footer], name: str) -> None:
         if bounds is not None and is_far(kind, bounds):
             raise CorpusError(
                 f"column '{name}' of {footer.name} cannot be carried into the scores: it has a "
-                f"{kind} outside the calendar",
+                f"{kind} before year 1 or after year 9999",
                 hint=f"leave the column out of {named('carry')}, or rewrite that file",
             )
 

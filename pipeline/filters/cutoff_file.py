@@ -41,9 +41,9 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
         raise ConfigError(f"{named('cutoffs')}: there is no file {config.cutoffs}", hint=hint)
     if not (table.metric and table.cutoffs):
         raise ConfigError(
-            f"{config.cutoffs} has no cut-offs of groups",
-            hint="give the file of a filter with percentiles, buckets or cut-offs: other rules "
-            "have none",
+            f"{config.cutoffs} has no cut-offs per group",
+            hint="give a file that winnow filter wrote with percentiles, buckets or cut-offs: for "
+            "other rules it writes none",
         )
     for setting, theirs, ours in (
         ("metric", table.metric, config.chosen_metric),

@@ -89,9 +89,9 @@ def separate_judged(scores: pl.LazyFrame, store: RunStore, location: str | None)
     for name, number in (("good", judged.num_good), ("bad", judged.num_bad)):
         if not number:
             raise ConfigError(
-                f"no random draw of this run is judged {name} in {kept.location}",
-                hint="draw and judge documents on the page of winnow explore, or name the file "
-                f"of judgements by {named('judgements')}",
+                f"{kept.location} has no document that was drawn at random and judged {name}",
+                hint="judge documents drawn at random on the page of winnow explore, or give "
+                f"another file with {named('judgements')}",
             )
     pairs = {
         metric: tuple(Side.of(rows.filter(is_good=is_good), metric) for is_good in (False, True))

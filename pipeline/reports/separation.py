@@ -106,7 +106,7 @@ def parse_labels(text: str) -> Labels:
     if not (column and equals and names):
         raise ConfigError(
             f"{named('separate')} {text!r} is not COLUMN=VALUE[,VALUE...]",
-            hint="name a carried column and the values that should stand out: source=spam,ads",
+            hint="name a carried column and the values to tell from the rest: source=spam,ads",
         )
     if len(names) > MOST_LABELS:
         raise ConfigError(f"{named('separate')} names {len(names)} values; at most {MOST_LABELS}")

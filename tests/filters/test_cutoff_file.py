@@ -140,9 +140,9 @@ def test_a_file_that_is_not_of_this(made, tmp_path, changes, options, message):
 )
 def test_the_record_of_a_filter_without_cutoffs(made, tmp_path, rules):
     file = written(made, tmp_path / "c.json", **rules)
-    with pytest.raises(ConfigError, match=r"c\.json has no cut-offs of groups") as raised:
+    with pytest.raises(ConfigError, match=r"c\.json has no cut-offs per group") as raised:
         filter_run(made / "one", cutoffs=file)
-    assert "give the file of a filter with percentiles" in str(raised.value.hint)
+    assert "give a file that winnow filter wrote with percentiles" in str(raised.value.hint)
 
 
 def test_cutoffs_that_nothing_lies_between_are_not_shown_as_a_band(made, tmp_path):

@@ -154,7 +154,7 @@ def test_what_does_not_count_is_told(tmp_path):
 
 def test_without_judgements_it_says_what_to_do(tmp_path, winnow):
     store = made(tmp_path / "run", np.linspace(2, 9, 20))
-    with pytest.raises(ConfigError, match="is judged good in") as raised:
+    with pytest.raises(ConfigError, match="was drawn at random and judged good") as raised:
         build_report(store, separate="judgement", text=False)
     assert "winnow explore" in raised.value.hint
     code, _, err = winnow("report", store.location, "--judgements", "mine.parquet", "--no-text")
