@@ -11,7 +11,6 @@ from jobs.cli.watch import require_planned
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.console.quiet import quiet
-from pipeline.audits.nights import AUDIT
 from pipeline.engine.backends import backend_of
 from pipeline.engine.protocol import Tokenizer
 from pipeline.engine.vllm.sizing import default_shard_tokens
@@ -90,6 +89,8 @@ def _say_how_to_repair(store: RunStore, failures: Sequence[dict[str, Any]]) -> N
     """The plan of a run is frozen: a file that it gave up is not looked at again."""
     if not any("file" in failure for failure in failures):
         return
+    from pipeline.audits.nights import AUDIT  # with all that reads scores: not for each command
+
     again = f"score into a new --out with --reuse {store.location}"
     if store.root.exists(AUDIT):
         again = "delete the folder of this night and audit it again: it reuses the night before"
