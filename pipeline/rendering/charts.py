@@ -16,6 +16,7 @@ from pipeline.schema import METRICS
 
 WIDTH = 720
 MOST_POWERS = 5
+MOST_TICKS = 20
 FEWEST_TICKS = 3
 MOST_SERIES = 10
 REST = "(the rest)"
@@ -109,13 +110,16 @@ def log_axis(field: str, metric: str, values: Iterable[float], *, grid: bool = T
 
 
 def log_ticks(values: Iterable[float], form: str, *, grid: bool = True) -> alt.Axis:
-    """Ticks at 1, 2 and 5 times powers of ten, or the latter alone where there are many."""
+    """Ticks at 1, 2 and 5 times powers of ten; at these alone, or at some of them, where there are
+    many: an axis as long as float64 would be drawn for minutes with each.
+    """
     seen = [value for value in values if value > 0]
     low, high = min(seen), max(seen)
     highest = min(math.ceil(math.log10(high)), sys.float_info.max_10_exp)
     powers = range(math.floor(math.log10(low)), highest + 1)
     steps = (1, 2, 5) if len(powers) <= MOST_POWERS else (1,)
-    ticks = [step * 10.0**power for power in powers for step in steps]
+    stride = -(-len(powers) // MOST_TICKS)
+    ticks = [step * 10.0**power for power in powers[::stride] for step in steps]
     inside = [tick for tick in ticks if low <= tick <= high]
     if len(inside) < FEWEST_TICKS:
         return alt.Axis(tickCount=6, format=form, grid=grid)
