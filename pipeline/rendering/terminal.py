@@ -74,7 +74,9 @@ def _grids(table: Table, room: int) -> Iterable[tuple[Grid, int]]:
         every = table.narrow
     least = [min(one, NARROWEST) if table.is_words(at) else one for at, one in enumerate(widths)]
     fit = (gap for gap in GAPS if _needed([widths[at] for at in every], gap) <= room)
-    gap = next(fit, GAPS[0])
+    first, *others = every
+    pairs = (_needed([least[first], least[at]], GAPS[0]) for at in others)
+    gap = next(fit, GAPS[0] if max(pairs, default=0) <= room else GAPS[-1])
     for band in _bands(every, least, room, gap):
         needed = _needed([least[at] for at in band], gap)
         yield _grid(table, band, names, cells, gap), max(room, needed)

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -46,6 +46,7 @@ def test_every_number_is_whole(words, numbers, width):
     st.lists(st.integers(0, 10**9).map("{:,}".format), min_size=1, max_size=30),
     st.integers(NARROWEST + 1 + 13, 120),
 )
+@example(["a" * 13], ["1,000,000,000"], NARROWEST + 1 + 13)
 def test_a_table_with_too_many_columns_goes_on_below_itself(words, numbers, width):
     """Each band has the names of the rows, and none is wider than the terminal."""
     lines = drawn(table_of(words, numbers), width).split("\n")
