@@ -111,8 +111,7 @@ class ExploredRun:
         return found
 
     def default_column(self) -> str | None:
-        """The first that a report would group by, by the first rows of some parts, unless its
-        groups hardly have two documents each: in a small run an id has few values, too."""
+        """The first that a report would group by, by the first rows of some parts."""
         columns = self.columns
         every = max(1, len(self.parts.found) // GLIMPSE_PARTS)
         heads = [
@@ -123,10 +122,7 @@ class ExploredRun:
             return None
         rows = pl.concat(heads).collect()
         besides = set(self.manifest.carried).difference(columns)
-        for name in default_columns(rows.lazy(), self.manifest, besides):
-            if 2 * rows[name].n_unique() <= rows.height:
-                return name
-        return None
+        return next(iter(default_columns(rows.lazy(), self.manifest, besides)), None)
 
     def has_changed(self) -> bool:
         """Whether the run is another one than was opened, or none at all."""

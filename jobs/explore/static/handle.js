@@ -44,7 +44,12 @@ export function makeHandle(side, label, placeOf, { drag, nudge }) {
 
 /** @param {HTMLElement} handle @param {number} place from 0 to 1 @param {number} x in pixels @param {string} said */
 export function moveHandle(handle, place, x, said) {
+  tellHandle(handle, place, said);
+  handle.style.transform = `translateX(${x}px)`;
+}
+
+/** Where it stands, for who cannot see it. @param {HTMLElement} handle @param {number} place @param {string} said */
+export function tellHandle(handle, place, said) {
   handle.setAttribute("aria-valuenow", `${Math.round(place * 1000)}`);
   handle.setAttribute("aria-valuetext", said);
-  handle.style.transform = `translateX(${x}px)`;
 }

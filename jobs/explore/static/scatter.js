@@ -7,7 +7,7 @@
 import { framed } from "./bins.js";
 import { dark, penOf, themed, ticksOf } from "./chart.js";
 import { make } from "./dom.js";
-import { makeHandle } from "./handle.js";
+import { makeHandle, tellHandle } from "./handle.js";
 import { figure } from "./numbers.js";
 import { ends } from "./view.js";
 
@@ -66,10 +66,7 @@ export class Scatter {
   /** @param {Band} band in values @param {{low: number, high: number}} places on the bars @param {{low: string, high: string}} said */
   cut(band, places, said) {
     this.band = band;
-    for (const side of ends) {
-      this.handles[side].setAttribute("aria-valuenow", `${Math.round(places[side] * 1000)}`);
-      this.handles[side].setAttribute("aria-valuetext", said[side]);
-    }
+    for (const side of ends) tellHandle(this.handles[side], places[side], said[side]);
     this.#draw();
   }
 
