@@ -17,12 +17,12 @@ import polars as pl
 from pipeline.errors import ConfigError, RunError, first_line, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import NO_GROUP, group_names, group_value
+from pipeline.filters.rule import MOST_NAMED, group_names, group_value, shown
+from pipeline.rendering.formats import counted
 from pipeline.runs.records import load
 from pipeline.settings.names import near_or_known
 from pipeline.storage.filesystem import open_root
-
-SHOWN = 20
+from pipeline.storage.locations import split_file
 
 
 def load_table(config: FilterConfig) -> CutoffTable | None:
@@ -30,11 +30,10 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     than the other rules."""
     if config.cutoffs is None:
         return None
-    folder, _, name = config.cutoffs.rpartition("/")
+    folder, name = split_file(config.cutoffs)
     hint = "give the JSON that a dry run printed, or the _filter.json of an output"
     try:
-        root = open_root(folder or ("/" if config.cutoffs.startswith("/") else "."))
-        table = load(root, name, CutoffTable, hint=hint)
+        table = load(open_root(folder), name, CutoffTable, hint=hint)
     except (OSError, RunError) as error:
         raise ConfigError(f"{named('cutoffs')}: {first_line(error)}", hint=hint) from error
     if table is None:
@@ -54,10 +53,10 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
                 f"{config.cutoffs} has cut-offs {_of(setting, theirs)}, not {_of(setting, ours)}",
                 hint=f"give {named(setting)} {theirs}" if theirs else f"leave out {named(setting)}",
             )
-    ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1) or [("", 1)]
+    ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1)
     if times > 1:
         raise ConfigError(
-            f"{config.cutoffs} has the group '{_shown(twice)}' more than once",
+            f"{config.cutoffs} has the group '{shown(twice)}' more than once",
             hint="delete one of the two entries",
         )
     return table
@@ -67,10 +66,6 @@ def _of(setting: str, value: str | None) -> str:
     if setting == "metric":
         return f"of {value}"
     return "of all documents" if value is None else f"per group of '{value}'"
-
-
-def _shown(group: str | None) -> str:
-    return NO_GROUP if group is None else group
 
 
 def digest(table: CutoffTable) -> str:
@@ -94,11 +89,10 @@ def of_groups(
     by_name = {one.group: one for one in table.cutoffs}
     names = list(group_names(found["group"]))
     if missing := [name for name in names if name not in by_name]:
-        known = [_shown(name) for name in list(by_name)[:SHOWN]]
-        more = f", and {len(missing) - 1:,} more groups" if len(missing) > 1 else ""
+        more = f", and {counted(len(missing) - 1, 'more group')}" if missing[1:] else ""
         raise ConfigError(
-            f"{named('cutoffs')} has no cut-offs for '{_shown(missing[0])}'{more}",
-            hint=near_or_known(_shown(missing[0]), known),
+            f"{named('cutoffs')} has no cut-offs for '{shown(missing[0])}'{more}",
+            hint=near_or_known(shown(missing[0]), list(map(shown, by_name)), most=MOST_NAMED),
         )
     return found.with_columns(
         pl.Series(end, [getattr(by_name[name], end) for name in names], pl.Float64) for end in ends

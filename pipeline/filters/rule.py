@@ -19,6 +19,8 @@ from pipeline.statistics.columns import column_named
 
 NO_GROUP = "(none)"
 """Name of the group of documents without a value."""
+MOST_NAMED = 20
+"""Largest number of groups that one line names."""
 
 
 class Rule(ABC):
@@ -103,6 +105,11 @@ def group_names(groups: Iterable[Any]) -> Iterator[str | None]:
     return (None if group is None else str(group) for group in groups)
 
 
+def shown(group: str | None) -> str:
+    """A group as lines for people name it."""
+    return NO_GROUP if group is None else group
+
+
 def label(group: str | None, within: str | None) -> str:
     """What a line about a group begins with."""
-    return "" if within is None else f"{NO_GROUP if group is None else group}: "
+    return "" if within is None else f"{shown(group)}: "

@@ -21,13 +21,14 @@ import polars as pl
 from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig, Prefer
 from pipeline.filters.rule import (
-    NO_GROUP,
+    MOST_NAMED,
     Rule,
     group_names,
     group_value,
     label,
     look_up,
     metric_value,
+    shown,
 )
 from pipeline.schema import LARGEST, RATIOS
 from pipeline.settings.names import near_or_known
@@ -221,7 +222,7 @@ class Budget(Rule):
     def _names(self, groups: pl.DataFrame) -> list[str]:
         """The groups as `shares` names them. Raises ConfigError unless it has these alone."""
         assert self.shares is not None
-        names = [NO_GROUP if name is None else name for name in group_names(groups["group"])]
+        names = list(map(shown, group_names(groups["group"])))
         there = dict.fromkeys(names)
         for name in names:
             if name not in self.shares:
@@ -234,7 +235,7 @@ class Budget(Rule):
                 raise ConfigError(
                     f"{named('shares')} has a share for '{name}', but no document that the other "
                     f"rules keep has '{name}' in column '{self.within}'",
-                    hint=near_or_known(name, names[:20]),
+                    hint=near_or_known(name, names, most=MOST_NAMED),
                 )
         return names
 
