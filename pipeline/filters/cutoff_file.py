@@ -1,12 +1,12 @@
-"""`cutoffs`: cut-offs of groups that another run had, or that somebody wrote down, read again.
+"""The file of `cutoffs`: values at which each group is cut, found by another filter or chosen.
 
-Owns the file, and which of its groups are those of this run. It is what a dry run printed as JSON,
-or the `_filter.json` of an output:
+Owns reading the file and matching its groups with those of the run. The file is the JSON that a dry
+run printed, the `_filter.json` of an output, or as much of it as this, written by hand:
 
     {"metric": "perplexity", "rules": {"within": "lang"},
      "cutoffs": [{"group": "en", "low": 12.5, "high": 340.0}, {"group": null, "high": 500.0}]}
 
-A bound that is not there, or null, is none.
+A bound that is missing or null does not apply.
 """
 
 from collections import Counter
@@ -26,8 +26,8 @@ from pipeline.storage.locations import split_file
 
 
 def load_table(config: FilterConfig) -> CutoffTable | None:
-    """The file that is asked for. Raises ConfigError if it is none, or of another metric or column
-    than the other rules."""
+    """The file that `cutoffs` names; None without one. Raises ConfigError if it has no cut-offs, or
+    has them for another metric or column than `config`."""
     if config.cutoffs is None:
         return None
     folder, name = split_file(config.cutoffs)
@@ -69,15 +69,15 @@ def _of(setting: str, value: str | None) -> str:
 
 
 def digest(table: CutoffTable) -> str:
-    """Of what it says."""
+    """A hash of what the table says: how its file is laid out makes no difference."""
     return sha256(table.model_dump_json().encode()).hexdigest()
 
 
 def of_groups(
     rows: pl.LazyFrame, within: str | None, table: CutoffTable, *ends: str
 ) -> pl.DataFrame:
-    """[group, documents, and these ends]: the groups of the scored rows, with the cut-offs that the
-    table has for them. Raises ConfigError if it lacks one."""
+    """[group, documents, and these ends]: each group that has a scored row, and its cut-offs in the
+    table. Raises ConfigError if the table lacks a group."""
     found = (
         rows.filter("scored")
         .select("scored", group=group_value(within))
@@ -100,6 +100,6 @@ def of_groups(
 
 
 def unused(groups: pl.Series, table: CutoffTable) -> list[str | None]:
-    """Groups of the table that no scored row is of."""
+    """Groups of the table that have no scored row."""
     there = set(group_names(groups))
     return [one.group for one in table.cutoffs if one.group not in there]
