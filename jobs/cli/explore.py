@@ -42,7 +42,7 @@ def explore_and_serve(
             f"{named('host')} {host} can be reached from other machines",
             hint=f"leave {named('host')} out and forward the port (ssh -L), or give "
             f"{named('allow_remote')}: then anyone with the address can read the run and its "
-            "texts, and judge, unencrypted",
+            "texts and save judgements, over a connection that is not encrypted",
         )
     from jobs.explore.app import make_app
     from jobs.explore.queries import Queries

@@ -200,7 +200,7 @@ def test_a_job_runs_to_its_end(first, winnow):
 def test_the_same_id_runs_once(first, winnow, corpus):
     again = winnow("submit", "--id", "first", "--", "plan", str(corpus))
     assert (again.returncode, again.stdout) == (2, "")
-    assert "job first was submitted before: succeeded" in again.stderr
+    assert "job first was submitted before; its state: succeeded" in again.stderr
 
 
 def test_the_exit_code_is_the_jobs_own(first, winnow):

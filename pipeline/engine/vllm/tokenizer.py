@@ -60,8 +60,8 @@ class HubTokenizer(Tokenizer):
         if offsets and not self._tokenizer.is_fast:
             raise ModelError(
                 "this tokenizer does not report which characters a token covers",
-                hint=f"use {named('prefix')} bos or eos, and {named('long_documents')} window or "
-                "skip",
+                hint=f"only {named('prefix')} none and {named('long_documents')} truncate need "
+                "that: score with other values of both",
             )
         with self._lock:
             out = self._tokenizer(

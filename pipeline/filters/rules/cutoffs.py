@@ -73,7 +73,8 @@ def make(config: FilterConfig) -> list[Rule]:
         return [Table(table)]
     if config.buckets is None:
         raise ConfigError(
-            f"{config.cutoffs} has neither low nor high for any group",
-            hint=f"add {named('buckets')}, if the file was written with buckets",
+            f"no group in {config.cutoffs} has a value for low or high",
+            hint=f"fill in low or high; or, if the file was written with {named('buckets')}, give "
+            f"{named('buckets')} again",
         )
     return []
