@@ -188,7 +188,7 @@ def load_night_config(
         for column, where in _named_columns(audit):
             if column not in config.carry:
                 raise ConfigError(
-                    f"{where} of {file}: [score] does not carry column '{column}'",
+                    f"{where} of {file} names column '{column}', and [score] does not carry it",
                     hint=_what_was_meant(column, where, list(config.carry)),
                 )
     return config

@@ -206,8 +206,9 @@ def default_columns(
         and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
     ]
     for rows in (scores.head(GLIMPSE_ROWS), scores):
-        counts = pl.collect_all([_counted(rows, name) for name in candidates], engine="streaming")
-        found = dict(zip(candidates, (one.row(0) for one in counts), strict=True))
+        found = {
+            name: _counted(rows, name).collect(engine="streaming").row(0) for name in candidates
+        }
         candidates = [name for name in candidates if found[name][0] <= MOST_GROUP_VALUES]
     return tuple(name for name in candidates if makes_groups(*found[name]))
 
