@@ -51,7 +51,8 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     ):
         if theirs != ours:
             raise ConfigError(
-                f"{config.cutoffs} has cut-offs {_of(setting, theirs)}, not {_of(setting, ours)}",
+                f"{config.cutoffs} was written for {_asked(setting, theirs)}, and this filter is "
+                f"for {_asked(setting, ours)}",
                 hint=f"give {named(setting)} {theirs}" if theirs else f"leave out {named(setting)}",
             )
     ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1) or [("", 1)]
@@ -63,10 +64,10 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     return table
 
 
-def _of(setting: str, value: str | None) -> str:
+def _asked(setting: str, value: str | None) -> str:
     if setting == "metric":
-        return f"of {value}"
-    return "of all documents" if value is None else f"per group of '{value}'"
+        return str(value)
+    return "all documents together" if value is None else f"each group of '{value}'"
 
 
 def _shown(group: str | None) -> str:

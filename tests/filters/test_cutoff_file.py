@@ -65,7 +65,7 @@ def test_buckets_of_another_run(made, tmp_path):
     with pytest.raises(ConfigError, match="has a value for low or high"):
         filter_run(made / "two", cutoffs=file, within="lang", max={"nll": 9e9})
     band = written(made, tmp_path / "band.json", percentile=(0, 90), within="lang")
-    with pytest.raises(ConfigError, match="lacks the end of the head or middle bucket"):
+    with pytest.raises(ConfigError, match="no value for head or middle in some group"):
         filter_run(made / "two", cutoffs=band, **rules)
 
 
@@ -105,17 +105,21 @@ def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
 
 
 BAD = {
-    "another metric": ({"metric": "nll"}, {}, "has cut-offs of nll, not of perplexity"),
+    "another metric": (
+        {"metric": "nll"},
+        {},
+        "was written for nll, and this filter is for perplexity",
+    ),
     "another column": (
         {"rules": {"within": "number"}},
         {},
-        "has cut-offs per group of 'number', not per group of 'lang'",
+        "was written for each group of 'number', and this filter is for each group of 'lang'",
     ),
-    "of everything": ({"rules": {}}, {}, "has cut-offs of all documents, not per group of 'lang'"),
+    "of everything": ({"rules": {}}, {}, "was written for all documents together, and this filter"),
     "within nothing": (
         {},
         {"within": None},
-        "has cut-offs per group of 'lang', not of all documents",
+        "was written for each group of 'lang', and this filter is for all documents together",
     ),
     "twice": ({"cutoffs": BOTH * 2}, {}, "has the group '.*' more than once"),
     "not a number": (

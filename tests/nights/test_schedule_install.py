@@ -239,7 +239,9 @@ def test_where_to_set_the_webhooks_variable_is_said(schedule, target, monkeypatc
     code, out, err = schedule("--to", target)
     said = " ".join(err.split())
     assert code == 0
-    assert "Warning: the schedule does not hold NIGHT_HOOK, the url_env of [audit.webhook]" in said
+    assert (
+        "Warning: the schedule does not hold the environment variable NIGHT_HOOK (url_env" in said
+    )
     assert SET_IN[target] in said
     assert "hooks.slack.com" not in out + err
     if target in ("cron", "systemd"):

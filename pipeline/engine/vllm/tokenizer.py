@@ -133,8 +133,9 @@ class HubTokenizer(Tokenizer):
             return PrefixToken("eos", eos)
         wanted = "neither a BOS nor an EOS" if asked == "auto" else f"no {asked.upper()}"
         raise ModelError(
-            f"the tokenizer has {wanted} token to score the first token against",
-            hint=f"{named('prefix')} none leaves the first token of each document unscored",
+            f"the tokenizer has {wanted} token to put before each document",
+            hint=f"with {named('prefix')} none, nothing is put before a document, and its first "
+            "token is not scored",
         )
 
 

@@ -84,7 +84,7 @@ def make(config: FilterConfig) -> list[Rule]:
     table = load_table(config)
     if table and any(None in (one.head, one.middle) for one in table.cutoffs):
         raise ConfigError(
-            f"{config.cutoffs} lacks the end of the head or middle bucket for some group",
+            f"{config.cutoffs} has no value for head or middle in some group",
             hint=f"write the file with a dry run and {named('buckets')}",
         )
     at = config.bucket_percentiles or TERCILES
