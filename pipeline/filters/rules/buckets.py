@@ -85,7 +85,8 @@ def make(config: FilterConfig) -> list[Rule]:
     if table and any(None in (one.head, one.middle) for one in table.cutoffs):
         raise ConfigError(
             f"{config.cutoffs} has no value for head or middle in some group",
-            hint=f"write the file with a dry run and {named('buckets')}",
+            hint=f"fill it in, or write the file again: a dry run with {named('buckets')} without "
+            f"{named('cutoffs')}",
         )
     at = config.bucket_percentiles or TERCILES
     rule = Buckets(config.chosen_metric, config.buckets, at, config.within, config.chosen_weight)
