@@ -17,7 +17,9 @@ import polars as pl
 from pipeline.errors import ConfigError, RunError, first_line, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import NO_GROUP, group_names, group_value
+from pipeline.filters.rule import group_names, group_value
+from pipeline.rendering.formats import counted
+from pipeline.reports.groups import label_of
 from pipeline.runs.records import load
 from pipeline.settings.names import near_or_known
 from pipeline.storage.filesystem import open_root
@@ -58,7 +60,7 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1) or [("", 1)]
     if times > 1:
         raise ConfigError(
-            f"{config.cutoffs} has the group '{_shown(twice)}' more than once",
+            f"{config.cutoffs} has the group '{label_of(twice)}' more than once",
             hint="delete one of the two entries",
         )
     return table
@@ -68,10 +70,6 @@ def _asked(setting: str, value: str | None) -> str:
     if setting == "metric":
         return str(value)
     return "all documents together" if value is None else f"each group of '{value}'"
-
-
-def _shown(group: str | None) -> str:
-    return NO_GROUP if group is None else group
 
 
 def digest(table: CutoffTable) -> str:
@@ -95,11 +93,11 @@ def of_groups(
     by_name = {one.group: one for one in table.cutoffs}
     names = list(group_names(found["group"]))
     if missing := [name for name in names if name not in by_name]:
-        known = [_shown(name) for name in list(by_name)[:SHOWN]]
-        more = f", and {len(missing) - 1:,} more groups" if len(missing) > 1 else ""
+        known = [label_of(name) for name in list(by_name)[:SHOWN]]
+        more = f", and {counted(len(missing) - 1, 'more group')}" if len(missing) > 1 else ""
         raise ConfigError(
-            f"{named('cutoffs')} has no cut-offs for '{_shown(missing[0])}'{more}",
-            hint=near_or_known(_shown(missing[0]), known),
+            f"{named('cutoffs')} has no cut-offs for '{label_of(missing[0])}'{more}",
+            hint=near_or_known(label_of(missing[0]), known),
         )
     return found.with_columns(
         pl.Series(end, [getattr(by_name[name], end) for name in names], pl.Float64) for end in ends

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, named
 from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
@@ -225,15 +225,15 @@ def _counted(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
     return sizes.select(pl.len(), (pl.col("documents") == 1).sum())
 
 
-def check_group(column: str, manifest: Manifest) -> None:
-    """Raises RunError for a column that this run cannot be grouped by."""
+def check_group(column: str, manifest: Manifest, setting: str = "by") -> None:
+    """Raises RunError for a column, which a setting names, that this run cannot be grouped by."""
     if column not in manifest.carried:
         near = near_name(column, list(manifest.carried))
         carried = ", ".join(manifest.carried) or "nothing"
-        hint = f"did you mean '{near}'?" if near else f"this run carries {carried}"
+        others = f"this run carries {carried}; to use another column, carry it when scoring"
         raise RunError(
-            f"no carried column '{column}' to group by",
-            hint=f"{hint}; to use another column, carry it when scoring",
+            f"no carried column '{column}' ({named(setting)})",
+            hint=f"did you mean '{near}'?" if near else others,
         )
     check_groupable(column, manifest.arrow_schema().field(column).type)
 

@@ -155,8 +155,9 @@ def build_report(
     of_judgements = is_judged(separate, judgements)
     labels = parse_labels(separate) if separate and not of_judgements else None
     labelled = (labels.column,) if labels else ()
-    for column in (*by, *labelled):
-        check_group(column, manifest)
+    for setting, columns in (("by", by), ("separate", labelled)):
+        for column in columns:
+            check_group(column, manifest, setting)
     check_dates(scores, (*by, *labelled))
     requirements = [Requirement.read(source) for source in fail_if]
     gate = Gate(

@@ -217,8 +217,8 @@ class ScoreConfig(ScoringConfig):
         if self.tensor_parallel_size > 1 and self.engines_per_gpu not in (1, "auto"):
             raise ValueError(
                 f"{named('engines_per_gpu')} {self.engines_per_gpu} needs "
-                f"{named('tensor_parallel_size')} 1: an engine that "
-                "spans several GPUs has them for itself"
+                f"{named('tensor_parallel_size')} 1: an engine that spans several GPUs has them "
+                "for itself"
             )
         return self
 

@@ -166,3 +166,23 @@ def test_psi_of_groups_is_the_comparisons(tmp_path):
             "psi(bits_per_byte) by chance": psi.by_chance,
         }
     assert len(compared.requirements[0].groups) == 2
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_an_expression_in_the_environment_may_have_blanks_and_several_are_lines(
+    winnow, tmp_path, monkeypatch, command
+):
+    runs = [night(tmp_path / "one"), night(tmp_path / "two")][: 1 + (command == "compare")]
+    asked = [command, *runs, "--no-text", "--json"]
+    for variable, expressions in (
+        ("tokens > 10k", ["tokens > 10k"]),
+        (
+            "\ntokens > 10k\nany(source, documents < 1)\n",
+            ["tokens > 10k", "any(source, documents < 1)"],
+        ),
+    ):
+        monkeypatch.setenv(f"WINNOW_{command.upper()}_FAIL_IF", variable)
+        code, out, err = winnow(*asked)
+        found = json.loads(out)["requirements"]
+        assert [one["expression"] for one in found] == expressions, err
+        assert code == 0

@@ -83,7 +83,7 @@ def test_a_table_by_hand_and_bounds_that_are_none(made, tmp_path):
     found = filter_run(made / "one", cutoffs=file, within="lang", by="lang")
     assert {g.group: g.after.documents for g in found.groups} == {"en": 10, "de": 10, None: 0}
     assert found.words == (
-        "(none): perplexity to 0.5",
+        "(null): perplexity to 0.5",
         "de: perplexity to 9e+09",
         "en: perplexity from 1",
     )
@@ -95,7 +95,7 @@ def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
     assert found.words[0] == "fi: no document has this group; its cut-offs are unused"
     few = table(tmp_path / "few.json", {"group": "en", "low": 1.0}, {"group": "dee", "low": 1.0})
     with pytest.raises(
-        ConfigError, match=r"cutoffs has no cut-offs for '\(none\)', and 1 more group"
+        ConfigError, match=r"cutoffs has no cut-offs for '\(null\)', and 1 more group$"
     ):
         filter_run(made / "one", cutoffs=few, within="lang")
     near = table(tmp_path / "near.json", *BOTH[:1], {"group": None}, {"group": "dee", "low": 1.0})

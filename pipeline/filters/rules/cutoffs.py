@@ -11,7 +11,8 @@ from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoff_file import digest, load_table, of_groups, unused
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import NO_GROUP, Rule, group_names, label, look_up, metric_value
+from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
+from pipeline.reports.groups import label_of
 from pipeline.runs.manifest import Value
 
 
@@ -48,10 +49,7 @@ class Table(Rule):
     def words(self) -> Iterable[str]:
         assert self.cutoffs is not None
         for name in unused(self.cutoffs["group"], self.table):
-            yield (
-                f"{NO_GROUP if name is None else name}: no document has this group; its cut-offs "
-                "are unused"
-            )
+            yield f"{label_of(name)}: no document has this group; its cut-offs are unused"
         names = group_names(self.cutoffs["group"])
         for name, ends in zip(names, self.cutoffs.iter_rows(named=True), strict=True):
             if None not in (ends["low"], ends["high"]) and ends["low"] > ends["high"]:
