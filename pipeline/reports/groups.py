@@ -13,7 +13,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipeline.errors import RunError, named
-from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
+from pipeline.reports.figures import QUANTILE_METRICS, Figures
+from pipeline.reports.tally import Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
 from pipeline.settings.weights import UNWEIGHTED, Weight

@@ -1,6 +1,6 @@
 """Score rows to a report: figures for the whole and by group, distributions, copies, examples.
 
-Owns what a report has, and which columns it groups by. Adding up is figures.py's and its
+Owns what a report has, and which columns it groups by. Adding up is tally.py's and its
 neighbours', looks are output.py's and charts.py's.
 """
 

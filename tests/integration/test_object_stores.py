@@ -188,6 +188,8 @@ def test_every_command_on_a_run_on_s3(store, corpus, prefix, tiny_model):
     kept = fs.S3FileSystem.from_uri(store.location(f"{prefix}/kept"))
     texts = pq.read_table(kept[1], filesystem=kept[0]).num_rows
     assert texts == NUM_DOCUMENTS // 2
+    cutoffs = store.location(f"{prefix}/kept/_filter.json")
+    assert told("filter", run, "--dry-run", "--cutoffs", cutoffs)["after"]["documents"] == texts
 
 
 def test_the_endpoint_may_be_in_the_environment(store, corpus, prefix, monkeypatch):
