@@ -85,9 +85,9 @@ def of_groups(
     table has for them. Raises ConfigError if it lacks one."""
     found = (
         rows.filter("scored")
-        .select("scored", group=group_value(within))
+        .select("documents", group=group_value(within))
         .group_by("group")
-        .agg(documents=pl.len().cast(pl.Int64))
+        .agg(pl.col("documents").sum())
         .collect(engine="streaming")
         .sort("group")
     )
