@@ -101,17 +101,19 @@ class Queries:
     def bins(self, words: Words) -> bytes:
         """A distribution, as the page's bins.js reads it."""
         metric, by = self._metric_and_column(words)
-        where = words.get("where") or None
-        found = self.bins_of(metric, by)
+        narrowed = self._narrowed_bins(metric, by, words.get("where") or None)
+        return encode_bins(self.bins_of(metric, by) if narrowed is None else narrowed)
+
+    def _narrowed_bins(self, metric: str, by: str | None, where: str | None) -> Bins | None:
         narrowing = Narrowing.of(self.run, where)
-        if where is not None and narrowing is not None:
-            holds, groups = narrowing.holds, Grouping(by, found.groups)
-            found = _remembered(
-                self._narrowed,
-                (metric, by, where),
-                lambda: fill_bins(self.run, metric, groups, where=holds),
-            )
-        return encode_bins(found)
+        if where is None or narrowing is None:
+            return None
+        holds, groups = narrowing.holds, Grouping(by, self.bins_of(metric, by).groups)
+        return _remembered(
+            self._narrowed,
+            (metric, by, where),
+            lambda: fill_bins(self.run, metric, groups, where=holds),
+        )
 
     def count(self, words: Words) -> dict[str, Any]:
         """What a rule keeps, exactly, and the rule to take away."""
@@ -243,7 +245,8 @@ class Queries:
     def decision(self, asked: Asked) -> Decision:
         """The same with its cut-offs, found once."""
         bins = self.bins_of(asked.metric, asked.by)
-        return _remembered(self._decisions, asked, lambda: decide(self.run, asked, bins))
+        few = self._narrowed_bins(asked.metric, asked.by, asked.where)
+        return _remembered(self._decisions, asked, lambda: decide(self.run, asked, bins, few))
 
     def _groups(self, asked: Asked) -> tuple[str, ...]:
         return self.bins_of(asked.metric, asked.by).groups

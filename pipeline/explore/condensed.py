@@ -19,7 +19,7 @@ from pipeline.filters.selection import Selection, prepare
 from pipeline.reports.groups import OTHERS, group_code
 from pipeline.reports.groups import value_of as group_of_label
 from pipeline.schema import LARGEST
-from pipeline.statistics.columns import column_named
+from pipeline.statistics.columns import column_named, nan_as_null
 
 MOST_READ = 1 << 22
 """Largest number of documents that are read."""
@@ -37,27 +37,54 @@ class Condensed:
     """Columns [group, SIZES]: of each of the bins' groups that anything is kept of."""
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """The documents for which a condition holds."""
+
+    bins: Bins
+    holds: pl.Expr
+
+
 def condense(
-    run: ExploredRun, rule: Rule, metric: str, by: str | None, bins: Bins
+    run: ExploredRun,
+    rule: Rule,
+    metric: str,
+    by: str | None,
+    bins: Bins,
+    narrowed: Narrowed | None = None,
 ) -> Condensed | None:
-    """Of a rule that keeps a band of the bins' metric, of all documents or within their groups."""
+    """Of a rule that keeps a band of the bins' metric, of all documents or within their groups: the
+    cut-offs are those of all documents, and of the narrowed ones is counted what it keeps."""
     values = values_of(run, by, bins)
     if rule.within is not None and values is None:
         return None
     cells = _stand_ins(rule, metric, bins, values)
     # A percentile lies in the bin in which it is found here: how many are below that is known.
     near = _crossed(rule.find(cells.lazy()), cells)
+    rows = _condensed(cells, near, _read(run, rule, metric, by, bins, near))
+    if rows is None:
+        return None
+    found = rule.find(rows.lazy())
+    if narrowed is not None:
+        cells = _stand_ins(rule, metric, narrowed.bins, values)
+        near = _crossed(found, cells)
+        read = _read(run, rule, metric, by, narrowed.bins, near, narrowed.holds)
+        rows = _condensed(cells, near, read)
+        if rows is None:
+            return None
+    marked = Selection((found,)).mark(rows.lazy()).filter("keep")
+    return Condensed(found, marked.group_by("group").agg(pl.col(SIZES).sum()).collect())
+
+
+def _condensed(cells: pl.DataFrame, near: pl.DataFrame, read: pl.LazyFrame) -> pl.DataFrame | None:
     num_near = near["documents"].sum()
     if num_near > MOST_READ:
         return None
     names = [name for name in cells.columns if name not in ("first", "last")]
-    read = _read(run, rule, metric, by, bins, near).select(names).collect(engine="streaming")
-    if read.height != num_near:
+    rows = read.select(names).collect(engine="streaming")
+    if rows.height != num_near:
         return None
-    rows = pl.concat([cells.join(near, on=CELL, how="anti").select(names), read])
-    found = rule.find(rows.lazy())
-    marked = Selection((found,)).mark(rows.lazy()).filter("keep")
-    return Condensed(found, marked.group_by("group").agg(pl.col(SIZES).sum()).collect())
+    return pl.concat([cells.join(near, on=CELL, how="anti").select(names), rows])
 
 
 def values_of(run: ExploredRun, by: str | None, bins: Bins) -> pl.Series | None:
@@ -106,9 +133,15 @@ def _crossed(rule: Rule, cells: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read(
-    run: ExploredRun, rule: Rule, metric: str, by: str | None, bins: Bins, near: pl.DataFrame
+    run: ExploredRun,
+    rule: Rule,
+    metric: str,
+    by: str | None,
+    bins: Bins,
+    near: pl.DataFrame,
+    holds: pl.Expr | None = None,
 ) -> pl.LazyFrame:
-    """The documents of some cells."""
+    """The documents of some cells, of those for which a condition holds."""
     value = column_named(metric).cast(pl.Float64)
     spans = near.group_by("bin").agg(pl.col("first").min(), pl.col("last").max()).sort("bin")
     gap = pl.col("bin").diff().rank("ordinal", descending=True)
@@ -120,7 +153,9 @@ def _read(
     # On the rows as they are stored, so that of others one column alone is decoded.
     inside = [_between(value, first, last) for first, last in spans.iter_rows()]
     stored = run.prepared.rows.everything()
-    rows = stored.filter(pl.any_horizontal(inside) if inside else pl.lit(False))
+    rows = nan_as_null(stored.filter(pl.any_horizontal(inside) if inside else pl.lit(False)))
+    if holds is not None:
+        rows = rows.filter(holds)
     group = pl.lit(0, pl.Int64) if by is None else group_code("by", bins.groups)
     own = metric_value(metric).clip(-LARGEST, LARGEST)
     return (

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError, named
 from pipeline.explore.bins import UNSCORED, Bins, value_of
-from pipeline.explore.condensed import condense, values_of
+from pipeline.explore.condensed import Narrowed, condense, values_of
 from pipeline.explore.run import PLACE, ExploredRun
 from pipeline.filters.config import FilterConfig, load_filter_config
 from pipeline.filters.record import Cutoffs, CutoffTable
@@ -137,10 +137,13 @@ class Decision:
         return next((one.table for one in self.selection.rules if isinstance(one, Table)), None)
 
 
-def decide(run: ExploredRun, asked: Asked, bins: Bins | None = None) -> Decision:
-    """Find the cut-offs, and count what they keep: with the bins of all documents by the metric
-    and the column of groups, in the documents near the ends alone if possible; without, of
-    percentiles two passes over the scores. Raises ConfigError."""
+def decide(
+    run: ExploredRun, asked: Asked, bins: Bins | None = None, narrowed: Bins | None = None
+) -> Decision:
+    """Find the cut-offs, and count what they keep. With the bins, by the metric and the column of
+    groups, of all documents and of those for which the condition holds, if there is one, in the
+    documents near the ends alone if possible; without, of percentiles two passes over the scores.
+    Raises ConfigError."""
     if not asked.has_rule:
         # Before anything is cut off a document needs a value to be kept.
         selection = Selection((Bounds(asked.metric),))
@@ -151,14 +154,14 @@ def decide(run: ExploredRun, asked: Asked, bins: Bins | None = None) -> Decision
         rules = Selection.of(_config(run, beside)).rules if beside.has_rule else ()
         selection = Selection((*rules, Table(_table(run, asked, bins))))
     run.prepared.check(selection.rules)
-    # With a condition every row is looked at: bounds, which have nothing to find, gain nothing then.
-    near = Percentile | Table if asked.where else Bounds | Percentile | Table
-    band = next((rule for rule in selection.rules if isinstance(rule, near)), None)
+    band = next((rule for rule in selection.rules if not isinstance(rule, Where)), None)
     if bins is not None and band is not None:
-        found = condense(run, band, asked.metric, asked.by, bins)
+        narrowing = Narrowing.of(run, asked.where)
+        few = Narrowed(narrowed, narrowing.holds) if narrowing and narrowed else None
+        found = condense(run, band, asked.metric, asked.by, bins, few)
         if found is not None:
             rules = tuple(found.rule if one is band else one for one in selection.rules)
-            kept = None if asked.where else found.kept
+            kept = None if narrowing and not few else found.kept
             return Decision(asked, replace(selection, rules=rules), kept)
     return Decision(asked, run.prepared.find(selection))
 

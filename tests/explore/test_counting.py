@@ -11,7 +11,7 @@ import pytest
 from pipeline.explore import condensed
 from pipeline.explore.bins import fill_bins, group_of
 from pipeline.explore.counting import count
-from pipeline.explore.rule import Asked, Decision, decide
+from pipeline.explore.rule import Asked, Decision, Narrowing, decide
 from pipeline.explore.run import ExploredRun, open_run
 from pipeline.schema import LARGEST
 from tests.support.made_runs import row, unscored, write_run
@@ -52,6 +52,7 @@ def bands_of(chance: random.Random, values: list[float]) -> tuple[float | None, 
 
 
 def asked_of(chance: random.Random, values: list[float], groups: tuple[str, ...]) -> Asked:
+    """A rule of any unit, with a condition now and then."""
     unit = chance.choice(["value", "percentile", "within", "each"])
     low, high = bands_of(chance, values)
     each: tuple[Any, ...] = ()
@@ -59,17 +60,21 @@ def asked_of(chance: random.Random, values: list[float], groups: tuple[str, ...]
         low, high = sorted(chance.sample([0.0, 10.0, 33.3, 50.0, 99.9, 100.0], 2))
     if unit == "each":
         each = tuple((name, bands_of(chance, values)) for name in groups)
-    return Asked("perplexity", "source", unit, low, high, None, each)
+    where = chance.choice([None, "num_tokens > 50", 'source == "web" or perplexity > 3'])
+    return Asked("perplexity", "source", unit, low, high, where, each)
 
 
 def agrees(run: ExploredRun, asked: Asked, *, is_condensed: bool = True) -> Decision:
     """Both ways give the same figures and cut-offs."""
-    bins = fill_bins(run, asked.metric, group_of(run, asked.by))
-    near, every = decide(run, asked, bins), decide(run, asked)
+    groups, narrowing = group_of(run, asked.by), Narrowing.of(run, asked.where)
+    bins = fill_bins(run, asked.metric, groups)
+    few = narrowing and fill_bins(run, asked.metric, groups, where=narrowing.holds)
+    near, every = decide(run, asked, bins, few), decide(run, asked)
     assert (near.counted is not None) == is_condensed
     assert count(run, near, bins) == count(run, every, bins)
     mix = run.prepared.mix(every.selection, by=asked.by)
     kept = count(run, near, bins)
+    assert not few or decide(run, asked, bins).counted is None
     assert (kept.before, kept.after) == (mix.before, mix.after)
     assert kept.num_unscored == sum(mix.unscored.values())
     for one, other in zip(near.selection.rules, every.selection.rules, strict=True):
