@@ -17,8 +17,9 @@ import polars as pl
 from pipeline.errors import ConfigError, RunError, first_line, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import MOST_NAMED, group_names, group_value, shown
+from pipeline.filters.rule import MOST_NAMED, group_names, group_value
 from pipeline.rendering.formats import counted
+from pipeline.reports.groups import label_of
 from pipeline.runs.records import load
 from pipeline.settings.names import near_or_known
 from pipeline.storage.filesystem import open_root
@@ -50,22 +51,23 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     ):
         if theirs != ours:
             raise ConfigError(
-                f"{config.cutoffs} has cut-offs {_of(setting, theirs)}, not {_of(setting, ours)}",
+                f"{config.cutoffs} was written for {_asked(setting, theirs)}, and this filter is "
+                f"for {_asked(setting, ours)}",
                 hint=f"give {named(setting)} {theirs}" if theirs else f"leave out {named(setting)}",
             )
     ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1)
     if times > 1:
         raise ConfigError(
-            f"{config.cutoffs} has the group '{shown(twice)}' more than once",
+            f"{config.cutoffs} has the group '{label_of(twice)}' more than once",
             hint="delete one of the two entries",
         )
     return table
 
 
-def _of(setting: str, value: str | None) -> str:
+def _asked(setting: str, value: str | None) -> str:
     if setting == "metric":
-        return f"of {value}"
-    return "of all documents" if value is None else f"per group of '{value}'"
+        return str(value)
+    return "all documents together" if value is None else f"each group of '{value}'"
 
 
 def digest(table: CutoffTable) -> str:
@@ -80,9 +82,9 @@ def of_groups(
     table. Raises ConfigError if the table lacks a group."""
     found = (
         rows.filter("scored")
-        .select("scored", group=group_value(within))
+        .select("documents", group=group_value(within))
         .group_by("group")
-        .agg(documents=pl.len().cast(pl.Int64))
+        .agg(pl.col("documents").sum())
         .collect(engine="streaming")
         .sort("group")
     )
@@ -91,8 +93,8 @@ def of_groups(
     if missing := [name for name in names if name not in by_name]:
         more = f", and {counted(len(missing) - 1, 'more group')}" if missing[1:] else ""
         raise ConfigError(
-            f"{named('cutoffs')} has no cut-offs for '{shown(missing[0])}'{more}",
-            hint=near_or_known(shown(missing[0]), list(map(shown, by_name)), most=MOST_NAMED),
+            f"{named('cutoffs')} has no cut-offs for '{label_of(missing[0])}'{more}",
+            hint=near_or_known(label_of(missing[0]), list(map(label_of, by_name)), most=MOST_NAMED),
         )
     return found.with_columns(
         pl.Series(end, [getattr(by_name[name], end) for name in names], pl.Float64) for end in ends

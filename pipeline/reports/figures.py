@@ -97,8 +97,10 @@ def figures_from(
     """
     averages = {
         name: Average(
-            micro=_value(metric, sums["nll"] / count if (count := sums[str(metric.per)]) else None),
-            macro=_value(metric, means.get(str(metric.per))),
+            micro=from_nats(
+                metric, sums["nll"] / count if (count := sums[str(metric.per)]) else None
+            ),
+            macro=from_nats(metric, means.get(str(metric.per))),
             count=round(count),
         )
         for name, metric in RATIOS.items()
@@ -128,10 +130,8 @@ def quantile_name(q: float) -> str:
     return f"p{round(100 * q, 10):g}"
 
 
-def _value(metric: Metric, nats: float | None) -> float | None:
+def from_nats(metric: Metric, nats: float | None) -> float | None:
     """A metric of nats per unit; None of nothing, or of a perplexity that exceeds a float64."""
-    if nats is None:
+    if nats is None or (metric.is_perplexity and nats > LARGEST_EXPONENT):
         return None
-    if not metric.is_perplexity:
-        return nats / math.log(2)
-    return None if nats > LARGEST_EXPONENT else math.exp(nats)
+    return math.exp(nats) if metric.is_perplexity else nats / math.log(2)

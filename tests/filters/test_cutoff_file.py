@@ -66,10 +66,10 @@ def test_buckets_of_another_run(made, tmp_path):
     assert [c.head for c in found.cutoffs] == [
         c.head for c in filter_run(made / "one", **rules).cutoffs
     ]
-    with pytest.raises(ConfigError, match="has neither low nor high"):
+    with pytest.raises(ConfigError, match="has a value for low or high"):
         filter_run(made / "two", cutoffs=file, within="lang", max={"nll": 9e9})
     band = written(made, tmp_path / "band.json", percentile=(0, 90), within="lang")
-    with pytest.raises(ConfigError, match="lacks the end of the head or middle bucket"):
+    with pytest.raises(ConfigError, match="no value for head or middle in some group"):
         filter_run(made / "two", cutoffs=band, **rules)
 
 
@@ -87,7 +87,7 @@ def test_a_table_by_hand_and_bounds_that_are_none(made, tmp_path):
     found = filter_run(made / "one", cutoffs=file, within="lang", by="lang")
     assert {g.group: g.after.documents for g in found.groups} == {"en": 10, "de": 10, None: 0}
     assert found.words == (
-        "(none): perplexity to 0.5",
+        "(null): perplexity to 0.5",
         "de: perplexity to 9e+09",
         "en: perplexity from 1",
     )
@@ -103,7 +103,7 @@ def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
     )
     few = table(tmp_path / "few.json", {"group": "en", "low": 1.0}, {"group": "dee", "low": 1.0})
     with pytest.raises(
-        ConfigError, match=r"cutoffs has no cut-offs for '\(none\)', and 1 more group$"
+        ConfigError, match=r"cutoffs has no cut-offs for '\(null\)', and 1 more group$"
     ):
         filter_run(made / "one", cutoffs=few, within="lang")
     near = table(tmp_path / "near.json", *BOTH[:1], {"group": None}, {"group": "dee", "low": 1.0})
@@ -125,17 +125,21 @@ def test_a_long_table_is_not_listed_whole_but_looked_through(made, tmp_path):
 
 
 BAD = {
-    "another metric": ({"metric": "nll"}, {}, "has cut-offs of nll, not of perplexity"),
+    "another metric": (
+        {"metric": "nll"},
+        {},
+        "was written for nll, and this filter is for perplexity",
+    ),
     "another column": (
         {"rules": {"within": "number"}},
         {},
-        "has cut-offs per group of 'number', not per group of 'lang'",
+        "was written for each group of 'number', and this filter is for each group of 'lang'",
     ),
-    "of everything": ({"rules": {}}, {}, "has cut-offs of all documents, not per group of 'lang'"),
+    "of everything": ({"rules": {}}, {}, "was written for all documents together, and this filter"),
     "within nothing": (
         {},
         {"within": None},
-        "has cut-offs per group of 'lang', not of all documents",
+        "was written for each group of 'lang', and this filter is for all documents together",
     ),
     "no metric": ({"metric": None}, {}, "has no cut-offs per group"),
     "of nothing": ({"cutoffs": []}, {}, "has no cut-offs per group"),

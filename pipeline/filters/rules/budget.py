@@ -29,8 +29,8 @@ from pipeline.filters.rule import (
     label,
     look_up,
     metric_value,
-    shown,
 )
+from pipeline.reports.groups import label_of
 from pipeline.schema import LARGEST, RATIOS
 from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import column_named
@@ -156,7 +156,7 @@ class Budget(Rule):
     def _names(self, groups: pl.DataFrame) -> list[str]:
         """The groups as `shares` names them. Raises ConfigError unless it has these alone."""
         assert self.shares is not None
-        names = list(map(shown, group_names(groups["group"])))
+        names = list(map(label_of, group_names(groups["group"])))
         there = dict.fromkeys(names)
         for name in names:
             if name not in self.shares:

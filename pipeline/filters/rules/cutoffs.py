@@ -14,7 +14,8 @@ from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoff_file import digest, load_table, of_groups, unused
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value, shown
+from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
+from pipeline.reports.groups import label_of
 from pipeline.runs.manifest import Value
 
 
@@ -51,7 +52,7 @@ class GivenCutoffs(Rule):
     def words(self) -> Iterable[str]:
         assert self.cutoffs is not None
         for name in unused(self.cutoffs["group"], self.table):
-            yield f"{shown(name)}: no document has this group; its cut-offs are unused"
+            yield f"{label_of(name)}: no document has this group; its cut-offs are unused"
         names = group_names(self.cutoffs["group"])
         for name, ends in zip(names, self.cutoffs.iter_rows(named=True), strict=True):
             if None not in (ends["low"], ends["high"]) and ends["low"] > ends["high"]:
@@ -73,7 +74,8 @@ def make(config: FilterConfig) -> list[Rule]:
         return [GivenCutoffs(table)]
     if config.buckets is None:
         raise ConfigError(
-            f"{config.cutoffs} has neither low nor high for any group",
-            hint=f"add {named('buckets')}, if the file was written with buckets",
+            f"no group in {config.cutoffs} has a value for low or high",
+            hint=f"fill in low or high; or, if the file was written with {named('buckets')}, give "
+            f"{named('buckets')} again",
         )
     return []

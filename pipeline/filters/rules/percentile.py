@@ -8,15 +8,8 @@ import polars as pl
 
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoffs import find_cutoffs, lower, upper
-from pipeline.filters.rule import (
-    MOST_NAMED,
-    Rule,
-    group_names,
-    label,
-    look_up,
-    metric_value,
-    shown,
-)
+from pipeline.filters.rule import MOST_NAMED, Rule, group_names, label, look_up, metric_value
+from pipeline.reports.groups import label_of
 from pipeline.settings.weights import UNWEIGHTED, Weight
 
 
@@ -55,7 +48,7 @@ class Percentile(Rule):
         empty = []
         for name, (low, high) in zip(names, ends, strict=True):
             if low > high:  # no document lies between the two percentiles
-                empty.append(shown(name))
+                empty.append(label_of(name))
             else:
                 yield f"{label(name, self.within)}{self.metric} from {low:.4g} to {high:.4g}"
         if empty:
