@@ -57,7 +57,7 @@ class Nights:
         if self.root.is_file():
             raise RunError(
                 f"{self.root.location} is a file, not a folder of nights",
-                hint="runs in [audit] names a folder, new or of earlier nights",
+                hint="set runs in [audit] to a new folder, or to the folder of earlier nights",
             )
 
     @property

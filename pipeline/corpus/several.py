@@ -51,10 +51,9 @@ def _is_passed_over(location: str) -> bool:
     if is_file and not is_parquet(name):
         return True
     raise CorpusError(
-        f"{location} is a hidden file, one that begins with _ or ., which a corpus of several "
-        "files leaves out",
-        hint="give the folder, or quote the glob so that the shell does not expand it; or give "
-        "this file alone",
+        f"{location} is hidden (its name begins with _ or .), and a corpus has no hidden files",
+        hint="to skip it, give the folder, or quote the glob so that the shell does not expand it; "
+        "to include it, rename it",
     )
 
 

@@ -18,6 +18,9 @@ from pipeline.reports.groups import label_of
 from pipeline.runs.manifest import Value
 from pipeline.statistics.columns import column_named
 
+MOST_NAMED = 20
+"""Largest number of groups that one line names."""
+
 
 class Rule(ABC):
     """One way of filtering; it never changes."""

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipeline.errors import RunError, named
-from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
+from pipeline.reports.figures import QUANTILE_METRICS, Figures
+from pipeline.reports.tally import Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
 from pipeline.settings.weights import UNWEIGHTED, Weight
@@ -206,8 +207,9 @@ def default_columns(
         and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
     ]
     for rows in (scores.head(GLIMPSE_ROWS), scores):
-        counts = pl.collect_all([_counted(rows, name) for name in candidates], engine="streaming")
-        found = dict(zip(candidates, (one.row(0) for one in counts), strict=True))
+        found = {
+            name: _counted(rows, name).collect(engine="streaming").row(0) for name in candidates
+        }
         candidates = [name for name in candidates if found[name][0] <= MOST_GROUP_VALUES]
     return tuple(name for name in candidates if makes_groups(*found[name]))
 

@@ -16,7 +16,6 @@ from pipeline.reports.figures import (
     QUANTILES,
     Figures,
     figures_from,
-    figures_of,
     from_nats,
     quantile_name,
 )
@@ -29,6 +28,7 @@ from pipeline.reports.groups import (
     label_expr,
     largest_groups,
 )
+from pipeline.reports.tally import figures_of
 from pipeline.runs.records import Record
 from pipeline.runs.sample import Draw
 from pipeline.schema import COUNTS, LARGEST_EXPONENT, RATIOS, Metric

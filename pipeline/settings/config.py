@@ -99,7 +99,8 @@ class ScoringConfig(BaseModel):
     scoring: AskedScoring = Field(
         default="auto",
         description="Compute log-probabilities inside the engine's worker (fused) or request them "
-        "from the engine (prompt_logprobs); auto is fused, which is checked at every start.",
+        "from the engine (prompt_logprobs); auto is fused. Every start compares fused with the "
+        "engine's own log-probabilities and stops if they differ.",
     )
     tensor_parallel_size: int = Field(
         default=1,

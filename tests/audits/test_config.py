@@ -162,7 +162,7 @@ def test_runs_is_needed(load):
 def test_the_address_comes_from_the_environment():
     webhook = Webhook(url_env="HOOK")
     assert webhook.address({"HOOK": "https://example.com/x\n"}) == "https://example.com/x"
-    with pytest.raises(ConfigError, match="the environment variable HOOK is not set"):
+    with pytest.raises(ConfigError, match="the environment variable HOOK, which is not set"):
         webhook.address({})
     with pytest.raises(ConfigError, match="holds no http") as raised:
         webhook.address({"HOOK": f"hooks.example.com/{SECRET}"})

@@ -21,6 +21,7 @@ import polars as pl
 from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig, Prefer
 from pipeline.filters.rule import (
+    MOST_NAMED,
     Rule,
     group_names,
     group_value,
@@ -234,7 +235,7 @@ class Budget(Rule):
                 raise ConfigError(
                     f"{named('shares')} has a share for '{name}', but no document that the other "
                     f"rules keep has '{name}' in column '{self.within}'",
-                    hint=near_or_known(name, names[:20]),
+                    hint=near_or_known(name, names, most=MOST_NAMED),
                 )
         return names
 

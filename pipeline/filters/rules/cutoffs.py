@@ -1,5 +1,8 @@
-"""`cutoffs`: the band between two values that a file has for each group, as CCNet (Wenzek et al.
-2020, arXiv:1911.00359) cuts every language at values of its own that are found once."""
+"""`cutoffs`: the band between two values that a file gives for each group.
+
+CCNet (Wenzek et al. 2020, arXiv:1911.00359) filters so: the cut-offs of each language are computed
+once, on a sample, and then used for everything.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -17,8 +20,8 @@ from pipeline.runs.manifest import Value
 
 
 @dataclass(frozen=True)
-class Table(Rule):
-    """Between the `low` and the `high` of a row's group, both included; null is no bound."""
+class GivenCutoffs(Rule):
+    """Between the `low` and the `high` of the document's group, both included; null is no bound."""
 
     table: CutoffTable
     cutoffs: pl.DataFrame | None = None
@@ -63,15 +66,16 @@ class Table(Rule):
 
 
 def make(config: FilterConfig) -> list[Rule]:
-    """The band, if the file has one: it may be of buckets alone."""
+    """The band, if the file has one: it may have the ends of buckets only."""
     table = load_table(config)
     if table is None:
         return []
     if any(one.low is not None or one.high is not None for one in table.cutoffs):
-        return [Table(table)]
+        return [GivenCutoffs(table)]
     if config.buckets is None:
         raise ConfigError(
-            f"{config.cutoffs} has neither low nor high for any group",
-            hint=f"add {named('buckets')}, if the file was written with buckets",
+            f"no group in {config.cutoffs} has a value for low or high",
+            hint=f"fill in low or high; or, if the file was written with {named('buckets')}, give "
+            f"{named('buckets')} again",
         )
     return []
