@@ -82,9 +82,9 @@ def of_groups(
     table. Raises ConfigError if the table lacks a group."""
     found = (
         rows.filter("scored")
-        .select("scored", group=group_value(within))
+        .select("documents", group=group_value(within))
         .group_by("group")
-        .agg(documents=pl.len().cast(pl.Int64))
+        .agg(pl.col("documents").sum())
         .collect(engine="streaming")
         .sort("group")
     )

@@ -4,8 +4,9 @@ Owns the type. A new rule is a module in rules/ that has the class and `make`, a
 FilterConfig whose `Decides` names it. A rule is first without cut-offs; `find` gives the same rule
 with those that it computes from all score rows, then `mark` decides any of them by themselves.
 
-Rows are those of `selection.prepare`: file, row, status, by, tokens, bytes, scored, a column for
-each metric and group that a rule reads (`metric_value`, `group_value`), and its own `columns`.
+Rows are those of `selection.prepare`: file, row, status, by, documents, tokens, bytes, scored, a
+column for each metric and group that a rule reads (`metric_value`, `group_value`), and its own
+`columns`.
 """
 
 from abc import ABC, abstractmethod
