@@ -19,7 +19,7 @@ from pipeline.filters.config import FilterConfig, load_filter_config
 from pipeline.filters.record import Cutoffs, CutoffTable
 from pipeline.filters.rule import group_names
 from pipeline.filters.rules.bounds import Bounds
-from pipeline.filters.rules.cutoffs import Table
+from pipeline.filters.rules.cutoffs import GivenCutoffs
 from pipeline.filters.rules.percentile import Percentile
 from pipeline.filters.rules.where import Where
 from pipeline.filters.selection import Selection
@@ -122,7 +122,9 @@ class Decision:
         if asked.unit == "value":
             return pl.lit(given[0])
         [found] = (
-            one.cutoffs for one in self.selection.rules if isinstance(one, Percentile | Table)
+            one.cutoffs
+            for one in self.selection.rules
+            if isinstance(one, Percentile | GivenCutoffs)
         )
         assert found is not None
         ends = found[side].fill_null(OPEN[side])
@@ -134,7 +136,9 @@ class Decision:
     @property
     def table(self) -> CutoffTable | None:
         """The cut-offs of each group, where they are the group's own."""
-        return next((one.table for one in self.selection.rules if isinstance(one, Table)), None)
+        return next(
+            (one.table for one in self.selection.rules if isinstance(one, GivenCutoffs)), None
+        )
 
 
 def decide(
@@ -152,7 +156,7 @@ def decide(
     else:
         beside = replace(asked, each=())
         rules = Selection.of(_config(run, beside)).rules if beside.has_rule else ()
-        selection = Selection((*rules, Table(_table(run, asked, bins))))
+        selection = Selection((*rules, GivenCutoffs(_table(run, asked, bins))))
     run.prepared.check(selection.rules)
     band = next((rule for rule in selection.rules if not isinstance(rule, Where)), None)
     if bins is not None and band is not None:

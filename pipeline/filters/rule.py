@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
+from pipeline.reports.groups import label_of
 from pipeline.runs.manifest import Value
 from pipeline.statistics.columns import column_named
 
-NO_GROUP = "(none)"
-"""Name of the group of documents without a value."""
+MOST_NAMED = 20
+"""Largest number of groups that one line names."""
 
 
 class Rule(ABC):
@@ -106,4 +107,4 @@ def group_names(groups: Iterable[Any]) -> Iterator[str | None]:
 
 def label(group: str | None, within: str | None) -> str:
     """What a line about a group begins with."""
-    return "" if within is None else f"{NO_GROUP if group is None else group}: "
+    return "" if within is None else f"{label_of(group)}: "
