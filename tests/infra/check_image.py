@@ -1,0 +1,293 @@
+"""Build infra/images/cpu.Dockerfile as it stands, and use the image as a pod would.
+
+    make check-image        (--where-possible: where a tool is missing, say so and end with 0)
+
+Needs no Docker: buildah builds, crun runs, as user 1000 on a read-only root, with no capability and
+no network but loopback. pip's configuration is this machine's. Where the base image cannot be
+pulled, debootstrap makes one in its place. Everything is kept in one temporary folder (about 15 GB
+under TMPDIR, where the file system makes buildah copy layers) and removed at the end.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.demo.corpus import build_demo_corpus
+from jobs.demo.model import demo_model
+from pipeline.runs.scores import read_scores
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "infra/images/cpu.Dockerfile"
+LOCK = ROOT / "infra/requirements/cpu.lock"
+INSTALL = "apt-get install --no-install-recommends buildah debootstrap crun"
+DEBIAN = "http://deb.debian.org/debian"
+DOCUMENTS = 20
+WRITABLE = {"/tmp": "tmp", "/home/winnow": "home", "/cache": "cache", "/data": "data"}
+"""As the pods of infra/kubernetes have them, and a volume for a corpus and its scores."""
+NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
+
+COMMANDS = (
+    "winnow --version",
+    "winnow doctor --model /model",
+    "winnow score /data/corpus --out /data/run --model /model --carry source",
+    "winnow report /data/run --by source",
+    "winnow verify /data/run",
+)
+CONFINED = r"""
+test "$(id -u)" = 1000 || { echo "not user 1000"; exit 1; }
+grep -qE '^[^ ]+ / [^ ]+ ro[, ]' /proc/mounts || { echo "the root can be written"; exit 1; }
+for compiler in cc gcc g++ clang; do
+    if command -v $compiler; then echo "nothing needs it"; exit 1; fi
+done
+"""
+
+
+class CheckError(Exception):
+    """The image is not as it should be, or cannot be built here: one line."""
+
+
+class Buildah:
+    """buildah, with all it stores in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._command = ["buildah", "--root", str(folder / "root")]
+        self._command += ["--runroot", str(folder / "runroot")]
+
+    def start(self) -> str:
+        """Returns the storage driver. Raises CheckError if this process may not use buildah."""
+        for driver in ("overlay", "vfs"):
+            command = [*self._command, "--storage-driver", driver]
+            tried = subprocess.run([*command, "from", "scratch"], capture_output=True, text=True)
+            if tried.returncode == 0:
+                mounted = [*command, "mount", tried.stdout.strip()]
+                tried = subprocess.run(mounted, capture_output=True, text=True)
+            if tried.returncode == 0:
+                self._command = command
+                return driver
+        reason = (tried.stderr.strip().splitlines() or ["no output"])[-1]
+        raise CheckError(f"buildah cannot be used here: {reason}; run as root, outside a container")
+
+    def __call__(self, *arguments: str | Path) -> str:
+        """Its output; what it says of its progress goes to the terminal."""
+        command = [*self._command, *map(str, arguments)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise CheckError(f"buildah {arguments[0]} ended with {done.returncode}")
+        return done.stdout.strip()
+
+    def can_pull(self, image: str) -> bool:
+        command = [*self._command, "pull", "--quiet", image]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=600)
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+    def close(self) -> None:
+        for arguments in (["umount", "--all"], ["rm", "--all"], ["rmi", "--all", "--force"]):
+            subprocess.run([*self._command, *arguments], capture_output=True, check=False)
+        for mounted in (self.folder / "root/overlay", self.folder / "root/vfs"):
+            if mounted.is_mount():
+                subprocess.run(["umount", mounted], check=False)
+
+
+def missing() -> str | None:
+    """What keeps the image from being built here, and how to get it."""
+    lacking = [tool for tool in ("buildah", "debootstrap", "crun") if not shutil.which(tool)]
+    if lacking:
+        return f"no {', '.join(lacking)} on PATH; {INSTALL}"
+    return (
+        None if os.geteuid() == 0 else "only root may mount what it builds; sudo make check-image"
+    )
+
+
+def make_base(buildah: Buildah, image: str, folder: Path) -> None:
+    """A Debian with its own Python, under the name of the image that cannot be pulled."""
+    release = image.rsplit("-", 1)[-1]
+    packages = "python3,python3-venv,python3-pip,ca-certificates"
+    command = ["debootstrap", "--variant=minbase", f"--include={packages}", release, folder, DEBIAN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CheckError(f"debootstrap ended with {done.returncode}: {done.stdout[-300:]}")
+    (folder / "usr/bin/python").symlink_to("python3")
+    made = buildah("from", "scratch")
+    buildah("add", "--quiet", made, folder, "/")
+    buildah("commit", "--quiet", "--rm", made, image)
+    shutil.rmtree(folder)
+
+
+def pip_configuration(folder: Path) -> list[str]:
+    """pip's configuration of this machine as options of `buildah bud`: nothing of it is ours."""
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(pip, capture_output=True, text=True, check=True).stdout
+    settings: dict[str, str] = {}
+    # The environment's come first in the list, and count more than a file's.
+    for line in reversed(listed.splitlines()):
+        name, _, value = line.partition("=")
+        settings[name.rsplit(".", 1)[-1]] = str(ast.literal_eval(value))
+    settings.setdefault("cert", os.environ.get("SSL_CERT_FILE", ""))
+    settings = {name: " ".join(value.split()) for name, value in settings.items() if value}
+    file = folder / "pip.conf"
+    file.write_text("[global]\n" + "".join(f"{n} = {v}\n" for n, v in settings.items()))
+    words = [word.removeprefix("file://") for value in settings.values() for word in value.split()]
+    paths = sorted({word for word in words if word.startswith("/") and Path(word).exists()})
+    options = [f"--volume={path}:{path}:ro" for path in paths]
+    options.append(f"--volume={file}:/etc/pip.conf:ro")
+    [torch] = re.findall(r"^torch==(.+)$", LOCK.read_text(), re.MULTILINE)
+    wheels = settings.get("find-links", "").split()
+    if any(Path(wheel).is_dir() and [*Path(wheel).glob(f"torch-{torch}-*")] for wheel in wheels):
+        # As infra/setup.sh does: an index that cannot be reached costs seconds for every package.
+        options.append("--build-arg=TORCH_INDEX=file:///none")
+    return options
+
+
+def print_layers(buildah: Buildah, image: str, folder: Path) -> None:
+    """The sizes of the layers, as they are unpacked, and what made each."""
+    buildah("push", "--quiet", "--disable-compression", image, f"oci:{folder}:image")
+
+    def blob(described: dict[str, Any]) -> dict[str, Any]:
+        file = folder / "blobs" / described["digest"].replace(":", "/")
+        return dict(json.loads(file.read_text()))
+
+    manifest = blob(json.loads((folder / "index.json").read_text())["manifests"][0])
+    history = [h for h in blob(manifest["config"])["history"] if not h.get("empty_layer")]
+    sizes = [layer["size"] for layer in manifest["layers"]]
+    assert len(history) == len(sizes), "one line of history per layer"
+    for size, entry in zip(sizes, history, strict=True):
+        made_by = re.sub(r"\s+", " ", entry.get("created_by", "")) or "base image"
+        print(f"{size / 1e6:9,.1f} MB  {made_by[:80]}")
+    print(f"{sum(sizes) / 1e6:9,.1f} MB  in all")
+    shutil.rmtree(folder)
+
+
+def write_corpus(folder: Path) -> None:
+    """Twenty short documents of the demo's corpus."""
+    demo = build_demo_corpus(folder / "demo")
+    table = pa.concat_tables(pq.read_table(file) for file in sorted(demo.glob("*.parquet")))
+    short = pa.array([len(text) < 1000 for text in table["text"].to_pylist()])
+    (folder / "corpus").mkdir()
+    pq.write_table(table.filter(short).slice(0, DOCUMENTS), folder / "corpus/short.parquet")
+    shutil.rmtree(demo)
+
+
+class Container:
+    """What a pod has: its user, a read-only root, few writable folders, no capability."""
+
+    def __init__(self, buildah: Buildah, image: str, folder: Path, model: Path) -> None:
+        self._bundle = folder / "bundle"
+        self._bundle.mkdir()
+        self._settings = json.loads(buildah("inspect", "--type", "image", image))["OCIv1"]["config"]
+        self._root = buildah("mount", buildah("from", "--pull-never", image))
+        self._mounts = [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["mode=1777"]},
+            {"destination": "/model", "source": str(model), "options": ["bind", "ro"]},
+        ]
+        for target, name in WRITABLE.items():
+            (folder / name).mkdir(exist_ok=True)
+            for path in (folder / name, *(folder / name).rglob("*")):
+                os.chown(path, 1000, 1000)
+            mount = {"destination": target, "source": str(folder / name)}
+            self._mounts.append({**mount, "options": ["bind", "rw"]})
+
+    def run(self, *command: str) -> None:
+        """Raises CheckError unless it ends with 0."""
+        settings = self._settings
+        user, group = map(int, settings["User"].split(":"))
+        specification = {
+            "ociVersion": "1.0.0",
+            "root": {"path": self._root, "readonly": True},
+            "hostname": "winnow",
+            "mounts": self._mounts,
+            "process": {
+                "user": {"uid": user, "gid": group},
+                "args": command,
+                "env": settings["Env"],
+                "cwd": settings["WorkingDir"],
+                "noNewPrivileges": True,
+            },
+            "linux": {
+                "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount")]
+            },
+        }
+        (self._bundle / "config.json").write_text(json.dumps(specification))
+        crun = ["crun", "--cgroup-manager=disabled", f"--root={self._bundle / 'state'}", "run"]
+        name = f"winnow-check-{os.getpid()}"
+        done = subprocess.run([*crun, f"--bundle={self._bundle}", name], check=False)
+        if done.returncode:
+            raise CheckError(f"in the image, {' '.join(command)!r} ended with {done.returncode}")
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    print(f"\n== {what}", flush=True)
+    yield
+    print(f"== {time.monotonic() - started:.0f} s", flush=True)
+
+
+def check(folder: Path, buildah: Buildah) -> None:
+    print(f"== buildah stores layers by {buildah.start()}")
+    [base] = set(re.findall(r"^FROM (\S+:\S+)", DOCKERFILE.read_text(), re.MULTILINE))
+    hub = f"docker.io/library/{base}"
+    with step(f"The base image, {base}"):
+        if buildah.can_pull(hub):
+            print("pulled")
+        else:
+            print("cannot be pulled: Debian's own Python, by debootstrap, in its place", flush=True)
+            make_base(buildah, hub, folder / "debian")
+    image = "localhost/winnow:check"
+    with step(f"Build {DOCKERFILE.relative_to(ROOT)}"):
+        options = ["--quiet", "--layers", "--pull-never", *pip_configuration(folder)]
+        buildah("bud", *options, "--file", DOCKERFILE, "--tag", image, ROOT)
+    with step("Layers"):
+        print_layers(buildah, image, folder / "oci")
+    (folder / "data").mkdir()
+    write_corpus(folder / "data")
+    container = Container(buildah, image, folder, demo_model())
+    with step("User 1000, a root that is read-only, no compiler"):
+        container.run("sh", "-c", CONFINED)
+    for command in COMMANDS:
+        with step(command):
+            container.run(*command.split())
+    statuses = read_scores(folder / "data/run").collect()["status"].to_list()
+    if statuses != ["ok"] * DOCUMENTS:
+        raise CheckError(f"{DOCUMENTS} documents should be scored: {statuses}")
+
+
+def main() -> None:
+    lacking = missing()
+    if lacking:
+        print(f"The image was not built: {lacking}", file=sys.stderr)
+        sys.exit(0 if "--where-possible" in sys.argv else 2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="winnow-image-", ignore_cleanup_errors=True) as scratch:
+        buildah = Buildah(Path(scratch))
+        try:
+            check(Path(scratch), buildah)
+        except CheckError as error:
+            print(f"make check-image: {error}", file=sys.stderr)
+            sys.exit(1)
+        finally:
+            buildah.close()
+    print("\nThe image is as it should be.")
+
+
+if __name__ == "__main__":
+    main()
