@@ -57,7 +57,7 @@ done
 
 
 class CheckError(Exception):
-    """The image is not as it should be, or cannot be built here: one line."""
+    """The image is not as it should be, or cannot be built here."""
 
 
 class Buildah:
@@ -83,11 +83,12 @@ class Buildah:
         raise CheckError(f"buildah cannot be used here: {reason}; run as root, outside a container")
 
     def __call__(self, *arguments: str | Path) -> str:
-        """Its output; what it says of its progress goes to the terminal."""
+        """Its output. Raises CheckError, with the end of what it said."""
         command = [*self._command, *map(str, arguments)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise CheckError(f"buildah {arguments[0]} ended with {done.returncode}")
+            said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
+            raise CheckError(f"buildah {arguments[0]} ended with {done.returncode}:\n{said}")
         return done.stdout.strip()
 
     def can_pull(self, image: str) -> bool:
@@ -144,8 +145,11 @@ def pip_configuration(folder: Path) -> list[str]:
     settings = {name: " ".join(value.split()) for name, value in settings.items() if value}
     file = folder / "pip.conf"
     file.write_text("[global]\n" + "".join(f"{n} = {v}\n" for n, v in settings.items()))
-    words = [word.removeprefix("file://") for value in settings.values() for word in value.split()]
-    paths = sorted({word for word in words if word.startswith("/") and Path(word).exists()})
+    words = [word for value in settings.values() for word in value.split()]
+    # The pages of a local index link to files beside its folder.
+    named = {str(Path(w.removeprefix("file://")).parent) for w in words if w.startswith("file:///")}
+    named |= {word for word in words if word.startswith("/")}
+    paths = sorted(path for path in named if Path(path).exists())
     options = [f"--volume={path}:{path}:ro" for path in paths]
     options.append(f"--volume={file}:/etc/pip.conf:ro")
     [torch] = re.findall(r"^torch==(.+)$", LOCK.read_text(), re.MULTILINE)
@@ -195,6 +199,7 @@ class Container:
         self._root = buildah("mount", buildah("from", "--pull-never", image))
         self._mounts = [
             {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
             {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["mode=1777"]},
             {"destination": "/model", "source": str(model), "options": ["bind", "ro"]},
@@ -254,7 +259,8 @@ def check(folder: Path, buildah: Buildah) -> None:
             make_base(buildah, hub, folder / "debian")
     image = "localhost/winnow:check"
     with step(f"Build {DOCKERFILE.relative_to(ROOT)}"):
-        options = ["--quiet", "--layers", "--pull-never", *pip_configuration(folder)]
+        options = ["--quiet", "--layers", "--pull-never", "--isolation=chroot"]
+        options += pip_configuration(folder)
         buildah("bud", *options, "--file", DOCKERFILE, "--tag", image, ROOT)
     with step("Layers"):
         print_layers(buildah, image, folder / "oci")
