@@ -2,7 +2,7 @@
 
     make check-image        (--where-possible: where a tool is missing, say so and end with 0)
 
-Needs no Docker: buildah builds, crun runs, as user 1000 on a read-only root, with no capability and
+Needs no Docker: buildah builds, runc runs, as user 1000 on a read-only root, with no capability and
 no network but loopback. pip's configuration is this machine's. Where the base image cannot be
 pulled, debootstrap makes one in its place. Everything is kept in one temporary folder (about 15 GB
 under TMPDIR, where the file system makes buildah copy layers) and removed at the end.
@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +32,7 @@ from pipeline.runs.scores import read_scores
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "infra/images/cpu.Dockerfile"
 LOCK = ROOT / "infra/requirements/cpu.lock"
-INSTALL = "apt-get install --no-install-recommends buildah debootstrap crun"
+INSTALL = "apt-get install --no-install-recommends buildah debootstrap runc"
 DEBIAN = "http://deb.debian.org/debian"
 DOCUMENTS = 20
 WRITABLE = {"/tmp": "tmp", "/home/winnow": "home", "/cache": "cache", "/data": "data"}
@@ -64,52 +63,54 @@ class Buildah:
     """buildah, with all it stores in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self._command = ["buildah", "--root", str(folder / "root")]
         self._command += ["--runroot", str(folder / "runroot")]
+        # Layers on their way are large too, and left in TMPDIR where buildah is killed.
+        (folder / "tmp-buildah").mkdir()
+        self._environment = {**os.environ, "TMPDIR": str(folder / "tmp-buildah")}
+        self._driver_mount = folder / "root/overlay"
 
     def start(self) -> str:
         """Returns the storage driver. Raises CheckError if this process may not use buildah."""
+        command = self._command
         for driver in ("overlay", "vfs"):
-            command = [*self._command, "--storage-driver", driver]
-            tried = subprocess.run([*command, "from", "scratch"], capture_output=True, text=True)
+            self._command = [*command, "--storage-driver", driver]
+            tried = self._run("from", "scratch")
             if tried.returncode == 0:
-                mounted = [*command, "mount", tried.stdout.strip()]
-                tried = subprocess.run(mounted, capture_output=True, text=True)
-            if tried.returncode == 0:
-                self._command = command
                 return driver
         reason = (tried.stderr.strip().splitlines() or ["no output"])[-1]
         raise CheckError(f"buildah cannot be used here: {reason}; run as root, outside a container")
 
     def __call__(self, *arguments: str | Path) -> str:
         """Its output. Raises CheckError, with the end of what it said."""
-        command = [*self._command, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = self._run(*arguments)
         if done.returncode:
             said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
             raise CheckError(f"buildah {arguments[0]} ended with {done.returncode}:\n{said}")
         return done.stdout.strip()
 
     def can_pull(self, image: str) -> bool:
-        command = [*self._command, "pull", "--quiet", image]
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=600)
+            return self._run("pull", "--quiet", image, timeout=300).returncode == 0
         except subprocess.TimeoutExpired:
             return False
-        return done.returncode == 0
 
     def close(self) -> None:
         for arguments in (["umount", "--all"], ["rm", "--all"], ["rmi", "--all", "--force"]):
-            subprocess.run([*self._command, *arguments], capture_output=True, check=False)
-        for mounted in (self.folder / "root/overlay", self.folder / "root/vfs"):
-            if mounted.is_mount():
-                subprocess.run(["umount", mounted], check=False)
+            self._run(*arguments)
+        if self._driver_mount.is_mount():
+            subprocess.run(["umount", self._driver_mount], check=False)
+
+    def _run(self, *arguments: str | Path, timeout: int = 3600) -> subprocess.CompletedProcess[str]:
+        command, environment = [*self._command, *map(str, arguments)], self._environment
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=timeout, check=False
+        )
 
 
 def missing() -> str | None:
     """What keeps the image from being built here, and how to get it."""
-    lacking = [tool for tool in ("buildah", "debootstrap", "crun") if not shutil.which(tool)]
+    lacking = [tool for tool in ("buildah", "debootstrap", "runc") if not shutil.which(tool)]
     if lacking:
         return f"no {', '.join(lacking)} on PATH; {INSTALL}"
     return (
@@ -162,19 +163,14 @@ def pip_configuration(folder: Path) -> list[str]:
 
 def print_layers(buildah: Buildah, image: str, folder: Path) -> None:
     """The sizes of the layers, as they are unpacked, and what made each."""
-    buildah("push", "--quiet", "--disable-compression", image, f"oci:{folder}:image")
-
-    def blob(described: dict[str, Any]) -> dict[str, Any]:
-        file = folder / "blobs" / described["digest"].replace(":", "/")
-        return dict(json.loads(file.read_text()))
-
-    manifest = blob(json.loads((folder / "index.json").read_text())["manifests"][0])
-    history = [h for h in blob(manifest["config"])["history"] if not h.get("empty_layer")]
+    buildah("push", "--quiet", image, f"dir:{folder}")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    described = json.loads((folder / manifest["config"]["digest"].split(":")[1]).read_text())
+    history = [made for made in described["history"] if not made.get("empty_layer")]
     sizes = [layer["size"] for layer in manifest["layers"]]
-    assert len(history) == len(sizes), "one line of history per layer"
-    for size, entry in zip(sizes, history, strict=True):
-        made_by = re.sub(r"\s+", " ", entry.get("created_by", "")) or "base image"
-        print(f"{size / 1e6:9,.1f} MB  {made_by[:80]}")
+    for size, made in zip(sizes, history, strict=True):
+        by = re.sub(r"^/bin/sh( -c)? ?(#\(nop\) )?|(?<=dir):\w+|\s(?=\s)", "", made["created_by"])
+        print(f"{size / 1e6:9,.1f} MB  {by[:70] or 'base image'}")
     print(f"{sum(sizes) / 1e6:9,.1f} MB  in all")
     shutil.rmtree(folder)
 
@@ -204,6 +200,10 @@ class Container:
             {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["mode=1777"]},
             {"destination": "/model", "source": str(model), "options": ["bind", "ro"]},
         ]
+        hosts = folder / "hosts"
+        hosts.write_text("127.0.0.1 localhost winnow\n")
+        bound = {"source": str(hosts), "options": ["bind", "ro"]}
+        self._mounts.append({"destination": "/etc/hosts", **bound})
         for target, name in WRITABLE.items():
             (folder / name).mkdir(exist_ok=True)
             for path in (folder / name, *(folder / name).rglob("*")):
@@ -232,11 +232,11 @@ class Container:
             },
         }
         (self._bundle / "config.json").write_text(json.dumps(specification))
-        crun = ["crun", "--cgroup-manager=disabled", f"--root={self._bundle / 'state'}", "run"]
+        runc = ["runc", f"--root={self._bundle / 'state'}", "run"]
         name = f"winnow-check-{os.getpid()}"
-        done = subprocess.run([*crun, f"--bundle={self._bundle}", name], check=False)
+        done = subprocess.run([*runc, f"--bundle={self._bundle}", name], check=False)
         if done.returncode:
-            raise CheckError(f"in the image, {' '.join(command)!r} ended with {done.returncode}")
+            raise CheckError(f"in the image, {command[0]} ended with {done.returncode}")
 
 
 @contextmanager

@@ -21,8 +21,8 @@ def test_what_is_missing_is_said_in_one_line(options, code, monkeypatch, capsys,
     out, err = capsys.readouterr()
     assert not out
     assert err == (
-        "The image was not built: no buildah, debootstrap, crun on PATH; "
-        "apt-get install --no-install-recommends buildah debootstrap crun\n"
+        "The image was not built: no buildah, debootstrap, runc on PATH; "
+        "apt-get install --no-install-recommends buildah debootstrap runc\n"
     )
 
 
