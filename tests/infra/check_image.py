@@ -161,18 +161,17 @@ def pip_configuration(folder: Path) -> list[str]:
     return options
 
 
-def print_layers(buildah: Buildah, image: str, folder: Path) -> None:
+def print_layers(buildah: Buildah, image: str, root: Path) -> None:
     """The sizes of the layers, as they are unpacked, and what made each."""
-    buildah("push", "--quiet", image, f"dir:{folder}")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    described = json.loads((folder / manifest["config"]["digest"].split(":")[1]).read_text())
+    described = json.loads(buildah("inspect", "--type", "image", image))["OCIv1"]
+    [file] = root.glob("*-layers/layers.json")
+    stored = {layer.get("diff-digest"): layer for layer in json.loads(file.read_text())}
+    sizes = [stored[digest]["diff-size"] for digest in described["rootfs"]["diff_ids"]]
     history = [made for made in described["history"] if not made.get("empty_layer")]
-    sizes = [layer["size"] for layer in manifest["layers"]]
     for size, made in zip(sizes, history, strict=True):
-        by = re.sub(r"^/bin/sh( -c)? ?(#\(nop\) )?|(?<=dir):\w+|\s(?=\s)", "", made["created_by"])
-        print(f"{size / 1e6:9,.1f} MB  {by[:70] or 'base image'}")
-    print(f"{sum(sizes) / 1e6:9,.1f} MB  in all")
-    shutil.rmtree(folder)
+        by = re.sub(r"^/bin/sh( -c)? ?(#\(nop\) )?|(?<=dir):\w+", "", made["created_by"])
+        print(f"{size / 1e6:9,.1f} MB  {by[:70].strip() or 'base image'}")
+    print(f"{sum(sizes) / 1e6:9,.1f} MB  in all", flush=True)
 
 
 def write_corpus(folder: Path) -> None:
@@ -198,8 +197,10 @@ class Container:
             {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
             {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["mode=1777"]},
-            {"destination": "/model", "source": str(model), "options": ["bind", "ro"]},
+            {"destination": "/model", "source": f"{folder}/model", "options": ["bind", "ro"]},
         ]
+        # A copy, which user 1000 may read whoever fetched the model.
+        shutil.copytree(model, folder / "model", copy_function=shutil.copyfile)
         hosts = folder / "hosts"
         hosts.write_text("127.0.0.1 localhost winnow\n")
         bound = {"source": str(hosts), "options": ["bind", "ro"]}
@@ -263,7 +264,7 @@ def check(folder: Path, buildah: Buildah) -> None:
         options += pip_configuration(folder)
         buildah("bud", *options, "--file", DOCKERFILE, "--tag", image, ROOT)
     with step("Layers"):
-        print_layers(buildah, image, folder / "oci")
+        print_layers(buildah, image, folder / "root")
     (folder / "data").mkdir()
     write_corpus(folder / "data")
     container = Container(buildah, image, folder, demo_model())
