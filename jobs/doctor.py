@@ -19,6 +19,7 @@ from typing import NamedTuple
 import psutil
 
 from jobs.gpu_plan import Status, plan_on_gpu, rows_of
+from pipeline.engine.devices import Device
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.model import (
@@ -75,9 +76,9 @@ def examine(
     yield _disk("cache folder", cache_folder())
 
 
-def examine_gpu(model: str, gpu: str) -> Iterator[Check]:
+def examine_gpu(model: str, device: Device) -> Iterator[Check]:
     """How a model would be scored with on a GPU that need not be here; does not raise."""
-    yield from _guarded("model", (Check(*row) for row in plan_on_gpu(model, gpu)))
+    yield from _guarded("model", (Check(*row) for row in plan_on_gpu(model, device)))
 
 
 def _python() -> Check:
