@@ -277,9 +277,8 @@ def _guarded(name: str, checks: Iterator[Check]) -> Iterator[Check]:
         error.spell({one: option_of(one) for one in error.settings})
         yield Check(name, "problem", str(error), error.hint or "")
     except OSError as error:
-        yield Check(
-            name, "problem", first_line(error), "check the permissions of that file or folder"
-        )
+        todo = "check the permissions of that file or folder"
+        yield Check(name, "problem", first_line(error), todo)
 
 
 def _disk(name: str, folder: Path) -> Check:
