@@ -319,8 +319,8 @@ BAD_TEXTS = {
     "one string": ("abc", "a list of texts, not str"),
     "bytes": (b"abc", "a list of texts, not bytes"),
     "nothing": (None, "a list of texts, not NoneType"),
-    "a number inside": (["a", 1.5], "text 1 is float, not a string"),
-    "bytes inside": ([b"a"], "text 0 is bytes"),
+    "a number inside": (["a", 1.5], r"texts\[1\] is float, not a string"),
+    "bytes inside": ([b"a"], r"texts\[0\] is bytes"),
 }
 
 
@@ -338,7 +338,7 @@ BAD_TABLES = {
     "scored before": (
         pl.DataFrame({"text": ["a"], "status": ["new"]}),
         "the table already has a column 'status'",
-        "rename or drop it",
+        "rename or drop that column",
     ),
     "twice": (
         pa.Table.from_arrays([pa.array(["a"])] * 2, ["text", "text"]),

@@ -199,8 +199,9 @@ def documents_of(texts: Iterable[object]) -> Iterator[Document]:
     for row, text in enumerate(texts):
         if not (text is None or isinstance(text, str)):
             raise CorpusError(
-                f"text {row} is {type_name(text)}, not a string",
-                hint="a text is a string, or None; a column of a table goes to score_table",
+                f"texts[{row}] is {type_name(text)}, not a string",
+                hint="give strings, and None for a missing text; for a column of a table use "
+                "score_table",
             )
         try:
             (text or "").encode()
