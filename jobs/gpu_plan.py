@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.engine.devices import Device, device_named
+from pipeline.engine.devices import Device
 from pipeline.engine.protocol import EngineSettings
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.fitting import (
@@ -38,9 +38,8 @@ def machine_with(device: Device) -> Machine:
     return Machine(int(device.memory_gib * 2**30), *HOST)
 
 
-def plan_on_gpu(name: str, gpu: str) -> Iterator[Row]:
-    """The plan in rows. Raises ConfigError or ModelError."""
-    device = device_named(gpu)
+def plan_on_gpu(name: str, device: Device) -> Iterator[Row]:
+    """The plan in rows. Raises ModelError."""
     yield (
         *("GPU", "ok"),
         f"{device.name}: {device.memory_gib:.3g} GiB, {device.bf16_tflops:,.0f} TFLOPS in bfloat16"

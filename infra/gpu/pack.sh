@@ -29,7 +29,8 @@ resolve() { # requirements to pins, a line each
 
 echo "torch==$torch" >"$scratch/torch.in"
 resolve "$scratch/torch.in" >"$scratch/there.txt"
-printf 'torch==%s\nvllm==%s\n' "$torch" "$vllm" >"$scratch/all.in"
+ray=$(sed -n 's/^gpu = \["\(ray[^"]*\)".*/\1/p' pyproject.toml)
+printf 'torch==%s\nvllm==%s\n%s\n' "$torch" "$vllm" "${ray:?}" >"$scratch/all.in"
 resolve "$scratch/all.in" pyproject.toml >"$scratch/all.txt"
 # By name: a machine's own version of what came with its torch stays.
 sed 's/==.*//' "$scratch/there.txt" >"$scratch/names.txt"
@@ -65,7 +66,7 @@ fi
 infra/gpu/stub.sh "$site" "$scratch/stub"
 failed=0
 for module in vllm vllm.v1.worker.gpu.pool.pooling_runner pipeline.engine.vllm.engine \
-    pipeline.engine.vllm.fused pipeline.engine.vllm.pooler; do
+    pipeline.engine.vllm.fused pipeline.engine.vllm.pooler jobs.run.score; do
     if told=$(CUDA_VISIBLE_DEVICES='' VLLM_LOGGING_LEVEL=ERROR PYTHONPATH=$site \
         LD_LIBRARY_PATH=$scratch/stub "$TRY" -P -c "import $module" 2>&1); then
         echo "imports: $module"

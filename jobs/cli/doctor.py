@@ -20,12 +20,11 @@ def examine_and_print(
             f"{named('gpu')} needs a model to plan for",
             hint=f"add {named('model')}: a folder with a config.json, or a name on the hub",
         )
-    if gpu is not None:
-        device_named(gpu)  # one that is not known is a mistake in the request, not a finding
+    # A GPU that is not known is a mistake in the request, not a finding.
     checks = list(
         examine(model=model, address=address, store=store)
         if model is None or gpu is None
-        else examine_gpu(model, gpu)
+        else examine_gpu(model, device_named(gpu))
     )
     fit = all(check.status != "problem" for check in checks)
     if as_json:

@@ -138,25 +138,17 @@ Score = Callable[[Iterator[list[int]], bool], Iterator[tuple[int, float]]]
 def engine_scorer(model: str, cell: Cell) -> Score:
     """Winnow's own engine, by the path of the cell."""
     from pipeline.engine.protocol import EngineSettings
-    from pipeline.engine.vllm import engine as module
+    from pipeline.engine.vllm.engine import VllmEngine
     from pipeline.schema import Window
 
     config = json.loads((Path(model) / "config.json").read_text())
-    arguments_of = module.engine_arguments
-
-    def shared(settings: EngineSettings) -> dict[str, Any]:
-        arguments = arguments_of(settings)
-        if "gpu_memory_utilization" in arguments:
-            arguments["gpu_memory_utilization"] /= cell.engines
-        return arguments
-
-    module.engine_arguments = shared
-    engine = module.VllmEngine(
+    engine = VllmEngine(
         EngineSettings(
             *(model, cell.dtype, min(2048, config["max_position_embeddings"] - 1)),
             config["vocab_size"],
             scoring="fused" if cell.scoring == "fused" else "prompt_logprobs",
             architecture=config["architectures"][0],
+            engines_per_gpu=cell.engines,
         )
     )
 

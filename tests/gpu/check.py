@@ -35,6 +35,8 @@ from tests.support.gpu_models import CONFIGS
 
 VLLM = Path(fused.__file__).parent
 EXTENSIONS = ("vllm._C_stable_libtorch", "vllm._moe_C_stable_libtorch", "vllm.cumem_allocator")
+WITH_IMAGES = ("Gemma3ForConditionalGeneration", "Qwen3_5ForConditionalGeneration")
+"""Models that read images too: their classes import torchvision, also to score text."""
 V2_POOLING = "vllm.v1.worker.gpu.pool.pooling_runner"
 
 
@@ -171,6 +173,9 @@ def main(*, write: bool) -> int:
     wanted = {fused.PREFIX + one["architectures"][0] for one in CONFIGS.values()}
     assert wanted <= registered, f"not registered: {wanted - registered}"
     print(f"our plugin registers {sum(n.startswith(fused.PREFIX) for n in registered)} classes")
+    for name in WITH_IMAGES:
+        vllm.ModelRegistry.models[name].load_model_cls()
+    print(f"{len(WITH_IMAGES)} classes that read images too import")
     print(f"{check_symbols()} names and {check_signatures()} signatures are as we use them\n")
 
     held = {} if write else read_table()

@@ -59,6 +59,12 @@ class Tiny(NamedTuple):
     config: dict[str, Any]
     always: bool = True
     """Scored by every run of the tests; the others by `make test-architectures`."""
+    tolerance: float = 1e-3
+    """Largest difference of a token's ln p.
+
+    Bloom's is wider: vLLM computes its GELU exactly, transformers by the formula with tanh that the
+    model was trained with. With that formula exchanged in transformers the two agree.
+    """
 
 
 TINY: dict[str, Tiny] = {
@@ -117,5 +123,11 @@ TINY: dict[str, Tiny] = {
         False,
     ),
     "StableLM": Tiny("StableLmForCausalLM", COMMON | {"num_key_value_heads": 2}, False),
+    "Bloom": Tiny(
+        "BloomForCausalLM",
+        OLD | {"hidden_size": 64, "n_layer": 2, "n_head": 2},
+        False,
+        tolerance=5e-3,
+    ),
     "GPT-J": Tiny("GPTJForCausalLM", GPT2 | {"rotary_dim": 16}, False),
 }

@@ -10,6 +10,7 @@ pooler cuts out by vLLM's own offsets. The scored tokens are looked up on this s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -62,6 +63,10 @@ def cannot_start(settings: EngineSettings, error: Exception) -> ModelError:
     if quantized:
         hint = f"try another {named('dtype')}, a machine that vLLM has kernels for it on, or the "
         hint += "model as it was before it was quantized"
+    if isinstance(error, ModuleNotFoundError):
+        # PyPI's torchvision is built for CUDA: beside a torch for CPUs, vLLM would not import.
+        hint = f"install {error.name}, in the build for torch {version('torch')}: vLLM's class of "
+        hint += "this architecture imports it"
     return ModelError(f"vLLM cannot score with {what}: {reason}", hint=hint)
 
 
