@@ -54,6 +54,7 @@ from pipeline.runs.corpus import open_corpus
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
+from pipeline.settings.arguments import checked
 from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import Bootstrap, Intervals
 
@@ -108,16 +109,17 @@ class Report(BaseModel):
     provenance: Provenance
 
 
+@checked
 def build_report(
     run: RunStore | str | Path,
     *,
-    by: str | Sequence[str] = (),
+    by: str | Sequence[str] | None = None,
     separate: str | None = None,
-    judgements: str | None = None,
+    judgements: str | Path | None = None,
     fail_if: str | Sequence[str] = (),
     baseline: RunStore | str | Path | None = None,
     text: bool = True,
-    corpus: str | None = None,
+    corpus: str | Path | None = None,
     partial: bool = False,
     weight: Weight = UNWEIGHTED,
 ) -> Report:
@@ -143,9 +145,11 @@ def build_report(
     False
     """
     store = run if isinstance(run, RunStore) else RunStore(str(run))
-    by = (by,) if isinstance(by, str) else tuple(by)
+    by = (by,) if isinstance(by, str) else tuple(by or ())
     fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     manifest = store.require_manifest()
+    corpus = None if corpus is None else str(corpus)
+    judgements = None if judgements is None else str(judgements)
     root = open_corpus(manifest, corpus) if text else None
     success = store.success()
     parts = find_parts(store, manifest, partial=partial)

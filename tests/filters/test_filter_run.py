@@ -102,6 +102,10 @@ BAD_FILTERS = {
     "not a number": ({"max": {"perplexity": "low"}}, "max = 'low': must be"),
     "two runs": ({"max": {"ratio": 1}, "minus": "a", "over": "b"}, "minus and over contradict"),
     "no such metric": ({"max": {"perplexty": 1}}, "no metric 'perplexty' in the scores"),
+    "an expression of Polars": ({"where": pl.col("source") == "web"}, "must be a valid string"),
+    "groups of two columns": ({"max": {"nll": 9}, "by": ["source"]}, "by = ['source']: must be"),
+    "a switch for a folder": ({"max": {"nll": 9}, "out": True}, "out = True: must be a string or"),
+    "cut-offs by hand": ({"cutoffs": {"web": (1, 2)}}, "cutoffs = {'web': (1, 2)}: must be"),
     "keeps none": ({"max": {"perplexity": 0.1}}, "the rules keep none"),
     "rejects alone": (
         {"max": {"perplexity": 9}, "rejects": "no"},
