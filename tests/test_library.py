@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_type_hints
 
@@ -474,3 +475,10 @@ def test_the_names_are_the_same_for_python_and_for_type_checkers():
         assert getattr(pipeline, name).__module__ == home
     with pytest.raises(AttributeError, match="no attribute 'Scorrer'"):
         pipeline.Scorrer  # noqa: B018
+
+
+def test_tab_completion_offers_what_is_for_users():
+    assert [name for name in dir(pipeline) if name[0] != "_"] == pipeline.__all__
+    assert pipeline.__version__ == version("winnow-ppl")
+    with pytest.raises(AttributeError, match="no attribute 'read_score'"):
+        _ = pipeline.read_score

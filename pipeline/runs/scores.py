@@ -281,10 +281,7 @@ def _check_totals(parts: Parts, success: Success) -> None:
     if difference := differing_sum(success.totals, found):
         for shard in parts.found:  # a part whose footer is not what its rows add up to is named
             parts.read(shard)
-        raise RunError(
-            f"{parts.store.root.show(SUCCESS)} {difference}",
-            hint=WRITE_AGAIN,
-        )
+        raise RunError(f"{parts.store.root.show(SUCCESS)} {difference}", hint=WRITE_AGAIN)
 
 
 @contextlib.contextmanager
