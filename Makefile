@@ -11,13 +11,15 @@ READY := $(VENV)/.winnow-accelerator
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
 	@$(PY) -m jobs.demo
 
+# A part of the suite: TESTS=tests/filters.
+TESTS ?=
 test: $(READY) .venv-faults/.ready  ## the test suite, with real vLLM, Ray and object stores
-	$(PY) -m pytest
+	$(PY) -m pytest $(TESTS)
 
 # Faults by themselves: in a process that had a Ray of one node, Ray cancels actors on a cluster.
 test-soak: $(READY) .venv-faults/.ready  ## slow: faults that take minutes to cause and to wait for
 	$(PY) -m pytest -m soak tests/integration/test_faults.py
-	$(PY) -m pytest -m soak --ignore tests/integration/test_faults.py
+	$(PY) -m pytest -m soak --ignore tests/integration/test_faults.py $(TESTS)
 
 test-architectures: $(READY)  ## slow: tiny models of every architecture and quantization that is known to work
 	$(PY) -m pytest -m "not soak" -rA tests/engine/test_architectures.py tests/engine/test_quantized.py

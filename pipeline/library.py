@@ -157,7 +157,7 @@ class Scorer:
         if taken := [name for name in self._schema.names if name in names]:
             raise CorpusError(
                 f"the table already has a column '{taken[0]}', which the scores have too",
-                hint="rename or drop it, or score the column alone",
+                hint="rename or drop that column, or score a list of the texts",
             )
         scores = self._score(documents_of_column(column))
         if isinstance(table, pl.DataFrame):

@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli.main import app
+from pipeline.audits.history import SCHEMA
 from pipeline.schema import OWN_COLUMNS
 from tests.support.reference import BESIDE, COLUMNS, DOCS, PAGES
 
@@ -101,6 +102,9 @@ def test_every_command_exists(line: str):
     if program == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {one for one in arguments if "=" not in one} <= set(targets)
+    elif program == "git":
+        assert arguments[0] == "apply"
+        assert (ROOT / arguments[1]).is_file()
     elif program == "winnow":
         command, *rest = arguments
         # Parses as the real one does; an unknown option or a missing argument raises.
@@ -115,6 +119,14 @@ def test_the_table_of_rules_names_real_options():
     named = {option for row in rows for option in re.findall(r"--[a-z-]+", row)}
     assert len(named) > 10
     assert named <= known
+
+
+def test_the_table_of_the_history_names_every_column():
+    rows = re.findall(r"^\| (`.*?|the same .*?) \|", (DOCS / "nights.md").read_text(), re.MULTILINE)
+    named = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    ends = {name for name in SCHEMA if name.endswith(("_low", "_high"))}
+    assert named == SCHEMA.keys() - ends | {"_low", "_high"}
+    assert {name.rpartition("_")[0] for name in ends} < named
 
 
 def test_the_tree_names_every_module_and_package():

@@ -189,7 +189,8 @@ NAMES_A_QUANTILE = {
         "_quantile_changes",
     },
     "pipeline/comparisons/tables.py": {"_quantiles"},  # shows
-    "pipeline/reports/figures.py": {"_quantiles", "quantile_name", "with_quantiles"},  # the same
+    "pipeline/reports/figures.py": {"quantile_name", "with_quantiles"},  # the same
+    "pipeline/reports/tally.py": {"_quantiles"},  # of each sketch
     "pipeline/reports/term_values.py": {"exact_quantiles"},  # picks from what was measured
     "pipeline/reports/terms.py": {"quantile_of"},  # reads a name
     "pipeline/reports/tables.py": {"quantiles"},  # shows

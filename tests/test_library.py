@@ -320,15 +320,15 @@ BAD_TEXTS = {
     "one string": ("abc", "a list of texts, not str"),
     "bytes": (b"abc", "a list of texts, not bytes"),
     "nothing": (None, "a list of texts, not NoneType"),
-    "a number inside": (["a", 1.5], "text 1 is float, not a string"),
-    "bytes inside": ([b"a"], "text 0 is bytes"),
+    "a number inside": (["a", 1.5], r"texts\[1\] is float, not a string"),
+    "bytes inside": ([b"a"], r"texts\[0\] is bytes"),
     # Iterated over, these would give names, or no order, and scores of them in silence.
     "a dict": ({"text": ["a"]}, "a list of texts, not dict"),
     "a set": ({"a", "b"}, "a list of texts, not set"),
     "a table": (pl.DataFrame({"text": ["a"]}), "a list of texts, not polars.DataFrame"),
     "an Arrow table": (pa.table({"text": ["a"]}), "a list of texts, not pyarrow.Table"),
     "an array of numbers": (pa.array([1]), "the array is int64, not text"),
-    "what pandas has for none": (["a", float("nan")], "text 1 is float, not a string"),
+    "what pandas has for none": (["a", float("nan")], r"texts\[1\] is float, not a string"),
 }
 
 
@@ -346,7 +346,7 @@ BAD_TABLES = {
     "scored before": (
         pl.DataFrame({"text": ["a"], "status": ["new"]}),
         "the table already has a column 'status'",
-        "rename or drop it",
+        "rename or drop that column",
     ),
     "twice": (
         pa.Table.from_arrays([pa.array(["a"])] * 2, ["text", "text"]),
@@ -394,7 +394,7 @@ def test_a_list_is_refused_before_any_of_it_is_scored(tiny_model, monkeypatch):
 
     monkeypatch.setattr(VllmBackend, "engine", lambda self, settings: Costly())
     texts = [f"text {i}" for i in range(2000)]
-    with pytest.raises(CorpusError, match="text 2000 is int"):
+    with pytest.raises(CorpusError, match=r"texts\[2000\] is int"):
         Scorer(tiny_model).score([*texts, 3])
 
 

@@ -1,8 +1,9 @@
 """What the pages tell a reader to type is typed, page by page, in a folder of its own.
 
 Commands run as written, with a tiny model in place of the named one and an engine that costs
-nothing. Those that need a cluster, a bucket or a browser are run elsewhere: tests/integration,
-tests/infra, tests/submission, tests/verification and tests/explore.
+nothing; then the page's Python, over what they left. Commands that need a cluster, a bucket or a
+browser are run elsewhere: tests/integration, tests/infra, tests/submission, tests/verification and
+tests/explore.
 """
 
 import re
@@ -58,6 +59,9 @@ def test_the_commands_run(page, winnow, tiny_model, tmp_path, monkeypatch):
         code, _, err = winnow(*arguments)
         # A gate may close; that is no fault of the page.
         assert code == 0 or (code == 1 and "--fail-if" in arguments), f"{line}\n{err}"
+    for language, block in BLOCK.findall(page.read_text()):
+        if language == "python":
+            exec(block, {})
 
 
 def test_most_commands_are_typed():

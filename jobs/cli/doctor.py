@@ -17,7 +17,7 @@ def examine_and_print(
     """Every check in a table. The exit code: 1 if there is a problem. Raises ConfigError."""
     if gpu is not None and model is None:
         raise ConfigError(
-            f"{named('gpu')} plans for a model, and none is named",
+            f"{named('gpu')} needs a model to plan for",
             hint=f"add {named('model')}: a folder with a config.json, or a name on the hub",
         )
     if gpu is not None:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from jobs.cli.parsing import EXPRESSION
 from pipeline.errors import ConfigError
 
 Form = Literal["table", "json", "markdown"]
@@ -14,6 +15,14 @@ Markdown = Annotated[
 ]
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="Exit with code 0 whatever the verdict.")
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar=EXPRESSION,
+        help="Exit with code 1 if this expression is true; may be repeated. The variable holds one "
+        "per line.",
+    ),
 ]
 Corpus = Annotated[
     str | None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Corpus, ExitZero, Json, Markdown, chosen_form
+from jobs.cli.options import Corpus, ExitZero, FailIf, Json, Markdown, chosen_form
 from jobs.cli.parsing import SettingsCommand
 from pipeline.errors import ConfigError
 
@@ -43,12 +43,7 @@ def report(
             help="File of --separate judgement.  [default: RUN/judgements.parquet]", metavar="FILE"
         ),
     ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Exit with code 1 if this expression is true of the run; may be repeated."
-        ),
-    ] = None,
+    fail_if: FailIf = None,
     baseline: Annotated[
         str | None, typer.Option(help="The run that --fail-if compares this one with.")
     ] = None,
@@ -106,13 +101,7 @@ def compare(
         list[str] | None,
         typer.Option(help="A column that every run carries, to compare by group; may be repeated."),
     ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Exit with code 1 if this expression is true of a run and its baseline; may be "
-            "repeated."
-        ),
-    ] = None,
+    fail_if: FailIf = None,
     out: Annotated[
         str | None,
         typer.Option(help="A folder to write comparison.html, .json and .md into."),

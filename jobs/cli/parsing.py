@@ -20,6 +20,9 @@ from jobs.console.screen import Color, choose_color
 from pipeline.errors import ConfigError
 
 PROGRAM = "winnow"
+EXPRESSION = "EXPRESSION"
+"""Form of an option whose values have blanks in them: its environment variable holds one per line,
+where those of other repeatable options are split at blanks."""
 
 
 def _shared_options(
@@ -46,18 +49,23 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, params: list[Any] | None = None, **settings: Any) -> None:
         shared = get_command(_holder).params
         super().__init__(*arguments, params=[*(params or []), *shared], **settings)
+        for one in params or []:
+            if one.metavar == EXPRESSION:
+                one.split_envvar_value = _lines
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, and refuse an option that would silently override itself."""
-        if not ctx.resilient_parsing:
-            *_, order = self.make_parser(ctx).parse_args(list(args))
-            single = [one for one in order if _has_one_value(one)]
-            for one, times in Counter(single).items():
-                if times > 1:
-                    raise ConfigError(
-                        f"{max(one.opts, key=len)} is given {_times(times)}", hint="give it once"
-                    )
-        return super().parse_args(ctx, args)
+    def make_parser(self, ctx: Any) -> Any:
+        """A parser that refuses an option that would silently override itself."""
+        parser: Any = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> tuple[dict[str, Any], list[str], list[Any]]:
+            values, rest, order = parse(args)
+            if not ctx.resilient_parsing:
+                _refuse_repeated(order)
+            return values, rest, order
+
+        parser.parse_args = parse_args
+        return parser
 
     def get_short_help_str(self, limit: int = 0) -> str:
         """The whole first sentence: the list of commands breaks lines, not sentences."""
@@ -67,6 +75,19 @@ class Command(TyperCommand):
         """Call the function; its errors name options."""
         with spelling(self):
             return super().invoke(ctx)
+
+
+def _lines(variable: str) -> list[str]:
+    return [line for line in variable.splitlines() if line.strip()]
+
+
+def _refuse_repeated(given: Sequence[Any]) -> None:
+    """Raises ConfigError for an option that is among those given more often than it has values."""
+    for one, times in Counter(filter(_has_one_value, given)).items():
+        if times > 1:
+            raise ConfigError(
+                f"{max(one.opts, key=len)} is given {_times(times)}", hint="give it once"
+            )
 
 
 def _has_one_value(parameter: Any) -> bool:

@@ -19,6 +19,7 @@ from jobs.cli.runs import (
 )
 from jobs.console import screen
 from jobs.console.quiet import quiet
+from pipeline.corpus.columns import choose_columns
 from pipeline.engine.backends import backend_for, backend_of
 from pipeline.engine.protocol import Model, Tokenizer
 from pipeline.engine.rules import ScoringRules
@@ -60,6 +61,9 @@ def print_plan(
         shard_tokens=config.shard_tokens,
         default_shard_tokens=default_shard_tokens(),
         workers=config.workers.most if config.workers else 1,
+    )
+    choose_columns(
+        plan.footers, text=config.text_column, id_column=config.id_column, carry=config.carry
     )
     facts: dict[str, Any] = {
         "corpus": plan.root.location,

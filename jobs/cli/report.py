@@ -5,7 +5,6 @@ Owns the exit code: 1 if a requirement failed.
 
 from jobs.cli.options import Form
 from jobs.console import screen
-from pipeline.audits.nights import AUDIT
 from pipeline.errors import AccessError
 from pipeline.rendering.escaping import plain
 from pipeline.reports.output import print_report, to_markdown, write_report
@@ -50,7 +49,7 @@ def report_and_print(
     written = None
     try:
         # The report of a decided night is judged by its audit's requirements, and stays.
-        if not (fail_if and store.root.exists(AUDIT)):
+        if not (fail_if and store.is_decided_night):
             written = write_report(report, store.root)
     except (OSError, AccessError) as error:
         refused = error

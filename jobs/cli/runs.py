@@ -89,10 +89,8 @@ def _say_how_to_repair(store: RunStore, failures: Sequence[dict[str, Any]]) -> N
     """The plan of a run is frozen: a file that it gave up is not looked at again."""
     if not any("file" in failure for failure in failures):
         return
-    from pipeline.audits.nights import AUDIT  # with all that reads scores: not for each command
-
     again = f"score into a new --out with --reuse {store.location}"
-    if store.root.exists(AUDIT):
+    if store.is_decided_night:
         again = "delete the folder of this night and audit it again: it reuses the night before"
     screen.say(f"Hint: this run does not look at such a file again; repair it, then {again}")
 

@@ -80,8 +80,8 @@ def _where_to_set_webhook(config: ScheduleConfig, file: Path, target: Target) ->
         assert config.cluster is not None
         where = f"the Secret {config.cluster.credentials_secret} needs a key {name}"
     return (
-        f"the schedule does not hold {name}, the url_env of [audit.webhook], and every night "
-        f"stops before scoring without it: {where}"
+        f"the schedule does not hold the environment variable {name} (url_env in [audit.webhook]), "
+        f"without which every night stops before scoring: {where}"
     )
 
 

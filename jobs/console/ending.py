@@ -10,6 +10,7 @@ import errno
 import io
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -40,6 +41,8 @@ NO_TELEMETRY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
+OUT_OF_BOUNDS = re.compile(r"^Invalid value for '([^']+)': Input should")
+"""What typer says of a number that is none, or too small or large."""
 # The request is wrong; trying again would not help.
 USAGE_ERRNOS = frozenset(
     [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG]
@@ -132,10 +135,13 @@ def spelling(command: Any) -> Iterator[None]:
     try:
         yield
     except WinnowError as error:
-        names = {one.name: max(one.opts, key=len) for one in command.params}
-        # An argument has no dashes, and is written in capitals.
-        error.spell({one: word if word[0] == "-" else word.upper() for one, word in names.items()})
+        error.spell({one.name: _spelt(max(one.opts, key=len)) for one in command.params})
         raise
+
+
+def _spelt(parameter: str) -> str:
+    """An argument has no dashes, and is written in capitals."""
+    return parameter if parameter.startswith("-") else parameter.upper()
 
 
 def _is_panic(error: BaseException) -> bool:
@@ -176,6 +182,8 @@ def _report_error(error: Exception) -> int:
 def _usage_error(error: TyperException) -> UsageError:
     """What the parser of the command line says, as our own errors are."""
     message = " ".join(error.format_message().replace("Value error, ", "").split())
+    if found := OUT_OF_BOUNDS.match(message):
+        message = f"{_spelt(found[1])}: must{message[found.end() :]}"
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "winnow"
     if near := getattr(error, "possibilities", None):

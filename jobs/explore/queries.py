@@ -24,8 +24,9 @@ from jobs.explore.words import Words, bands, number, one_of, whole
 from pipeline.errors import ConfigError
 from pipeline.explore.bins import CELL_COLUMNS, Bins, fill_bins
 from pipeline.explore.cache import cached_bins
+from pipeline.explore.counting import count
 from pipeline.explore.examples import Place, Whole, find_examples, read_document
-from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, decide, exported, of_groups
+from pipeline.explore.rule import Asked, Decision, Narrowing, Unit, decide, exported
 from pipeline.explore.run import ExploredRun
 from pipeline.rendering.shading import EDGES, shade
 from pipeline.reports.document_text import NO_LOGPROBS, read_tokens
@@ -100,27 +101,29 @@ class Queries:
     def bins(self, words: Words) -> bytes:
         """A distribution, as the page's bins.js reads it."""
         metric, by = self._metric_and_column(words)
-        where = words.get("where") or None
-        found = self.bins_of(metric, by)
+        narrowed = self._narrowed_bins(metric, by, words.get("where") or None)
+        return encode_bins(self.bins_of(metric, by) if narrowed is None else narrowed)
+
+    def _narrowed_bins(self, metric: str, by: str | None, where: str | None) -> Bins | None:
         narrowing = Narrowing.of(self.run, where)
-        if where is not None and narrowing is not None:
-            holds, groups = narrowing.holds, Grouping(by, found.groups)
-            found = _remembered(
-                self._narrowed,
-                (metric, by, where),
-                lambda: fill_bins(self.run, metric, groups, where=holds),
-            )
-        return encode_bins(found)
+        if where is None or narrowing is None:
+            return None
+        holds, groups = narrowing.holds, Grouping(by, self.bins_of(metric, by).groups)
+        return _remembered(
+            self._narrowed,
+            (metric, by, where),
+            lambda: fill_bins(self.run, metric, groups, where=holds),
+        )
 
     def count(self, words: Words) -> dict[str, Any]:
         """What a rule keeps, exactly, and the rule to take away."""
         asked = self.asked(words)
-        mix = self.run.prepared.mix(self.decision(asked).selection, by=asked.by)
+        kept = count(self.run, self.decision(asked), self.bins_of(asked.metric, asked.by))
         found: dict[str, Any] = {
-            "before": mix.before.model_dump(),
-            "after": mix.after.model_dump(),
-            "groups": of_groups(mix, self._groups(asked)) if asked.by else [],
-            "unscored": mix.unscored,
+            "before": kept.before.model_dump(),
+            "after": kept.after.model_dump(),
+            "groups": kept.groups,
+            "num_unscored": kept.num_unscored,
             "command": None,
             "toml": None,
             "file": asked.file,
@@ -241,7 +244,9 @@ class Queries:
 
     def decision(self, asked: Asked) -> Decision:
         """The same with its cut-offs, found once."""
-        return _remembered(self._decisions, asked, lambda: decide(self.run, asked))
+        bins = self.bins_of(asked.metric, asked.by)
+        few = self._narrowed_bins(asked.metric, asked.by, asked.where)
+        return _remembered(self._decisions, asked, lambda: decide(self.run, asked, bins, few))
 
     def _groups(self, asked: Asked) -> tuple[str, ...]:
         return self.bins_of(asked.metric, asked.by).groups

@@ -87,7 +87,7 @@ def render_kubernetes(
         "config_folder": CONFIG_FOLDER,
         "config_name": CONFIG_NAME,
         "config_path": Markup(f"{CONFIG_FOLDER}/{CONFIG_NAME}"),
-        "config_text": text,
+        "config_text": _yaml_text(text),
         "ray_version": version("ray"),
     }
 
@@ -120,6 +120,17 @@ def _yaml(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
     return re.sub("[^ -~]", _yaml_escape, json.dumps(value, ensure_ascii=False))
+
+
+def _yaml_text(text: str) -> Any:
+    """A text as a block that people can read, its lines indented by four; one that would not
+    arrive unchanged as it is, for `_yaml` to escape."""
+    lines = text.removesuffix("\n").split("\n")
+    begins_with_blank = text.lstrip("\n")[:1] in ("", " ", "\t")
+    if begins_with_blank or not all(line.replace("\t", "").isprintable() for line in lines):
+        return text
+    last_breaks = "+" if text.endswith("\n\n") else "" if text.endswith("\n") else "-"
+    return Markup("\n".join([f"|{last_breaks}", *(line and f"    {line}" for line in lines)]))
 
 
 def _yaml_escape(match: re.Match[str]) -> str:

@@ -154,7 +154,8 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
     url_env = audit.webhook.url_env if audit.webhook else None
     if url_env is not None and config.cluster.credentials_secret is None:
         raise ConfigError(
-            f"url_env in [audit.webhook] of {file} = {url_env!r}: pods do not have that variable",
+            f"url_env in [audit.webhook] of {file} names the environment variable {url_env}, which "
+            "pods do not have",
             hint='add credentials_secret = "NAME" to [schedule.cluster], a Secret with a key '
             f"{url_env} that holds the URL",
         )

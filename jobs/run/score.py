@@ -181,7 +181,8 @@ def finish_run(
     if totals.num_rows != manifest.num_rows:
         raise RunError(
             f"{store.location} has {totals.num_rows} score rows for {manifest.num_rows} input rows",
-            hint="a part was altered: delete it and run the same command again",
+            hint=f"a part was altered: winnow verify {store.location} names it; delete that file "
+            "and run the same command again",
         )
     reused = [f.totals for f in footers if f.run_id != manifest.run_id]
     own = add_totals(f.totals for f in footers if f.run_id == manifest.run_id)

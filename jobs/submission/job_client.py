@@ -139,7 +139,7 @@ class Cluster:
         if there is None or there.metadata.get(ATTEMPT_KEY) == attempt:
             return
         raise UsageError(
-            f"job {job_id} was submitted before: {there.state}",
+            f"job {job_id} was submitted before; its state: {there.state}",
             hint=f"winnow jobs logs {job_id} prints its log; choose another --id for a new job",
         )
 

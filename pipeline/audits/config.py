@@ -78,8 +78,8 @@ class Webhook(Table):
         url = environment.get(self.url_env, "").strip()
         if not url:
             raise ConfigError(
-                f"the environment variable {self.url_env} is not set, the url_env of "
-                "[audit.webhook]",
+                f"url_env in [audit.webhook] names the environment variable {self.url_env}, which "
+                "is not set",
                 hint="set it to the webhook's URL, or remove [audit.webhook]",
             )
         if not _is_web(url):
@@ -188,7 +188,7 @@ def load_night_config(
         for column, where in _named_columns(audit):
             if column not in config.carry:
                 raise ConfigError(
-                    f"{where} of {file}: [score] does not carry column '{column}'",
+                    f"{where} of {file} names column '{column}', and [score] does not carry it",
                     hint=_what_was_meant(column, where, list(config.carry)),
                 )
     return config

@@ -13,7 +13,7 @@ from pipeline.audits.checks import NO_BASELINE, check_bound, check_expression
 from pipeline.audits.config import LAST, AuditConfig
 from pipeline.audits.figures import group_parts, whole_part
 from pipeline.audits.history import MOST_GROUPS
-from pipeline.audits.nights import AUDIT, Nights
+from pipeline.audits.nights import Nights
 from pipeline.audits.record import Audit, Baseline, Check, Part, Reused
 from pipeline.audits.sample_draw import SampleRecord
 from pipeline.comparisons.compare import compare_runs
@@ -27,7 +27,7 @@ from pipeline.reports.sampled import sampled, weighed
 from pipeline.reports.term_values import Missing, Rows, Side, rows_of
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import is_complete, scan_scores
-from pipeline.runs.store import RESUME, RunStore
+from pipeline.runs.store import AUDIT, RESUME, RunStore
 
 MOST_REASONS = 20
 

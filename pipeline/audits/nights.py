@@ -19,11 +19,10 @@ from pyarrow import fs
 from pipeline.audits.record import Audit, Verdict
 from pipeline.errors import RunError
 from pipeline.runs.records import Record, load, save
-from pipeline.runs.store import MANIFEST
+from pipeline.runs.store import AUDIT, MANIFEST
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
 
 NIGHT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-AUDIT = "audit.json"
 HISTORY = "history.parquet"
 TREND = "trend.html"
 LATEST = "latest.json"
@@ -58,7 +57,7 @@ class Nights:
         if self.root.is_file():
             raise RunError(
                 f"{self.root.location} is a file, not a folder of nights",
-                hint="runs in [audit] names a folder, new or of earlier nights",
+                hint="set runs in [audit] to a new folder, or to the folder of earlier nights",
             )
 
     @property

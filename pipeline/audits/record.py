@@ -12,6 +12,7 @@ from pipeline.reports.requirements import Finding as Outcome
 from pipeline.reports.sampled import Sampled
 from pipeline.reports.term_values import ExactQuantiles
 from pipeline.runs.records import Record, form_version
+from pipeline.schema import STATUSES
 
 AUDIT_VERSION = 1
 Verdict = Literal["pass", "fail"]
@@ -32,11 +33,9 @@ class Part(Record):
         if metric in Figures.model_fields:
             found: int = getattr(self.figures, metric)
             return found
-        if metric in self.figures.quantiles["perplexity"]:
-            return self.figures.quantiles["perplexity"][metric]
-        if metric.startswith("p"):
-            return None
-        return self.statuses.get(metric, 0.0)
+        if metric in STATUSES:
+            return self.statuses.get(metric, 0.0)
+        return self.figures.quantiles["perplexity"].get(metric)
 
     def with_exact(self, quantiles: ExactQuantiles | None) -> "Part":
         """The same with exact quantiles in place of those of the same name."""

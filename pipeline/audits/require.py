@@ -73,7 +73,7 @@ def _no_percentage(value: object) -> object:
 
 
 def _can_decrease(value: float) -> float:
-    if value > 1:
+    if value >= 1:
         raise ValueError(f"a decrease above 1 is impossible; did you mean {value / 100:g}?")
     return value
 
@@ -118,6 +118,14 @@ class Require(Table):
             )
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min = {self.min:g} is above max = {self.max:g}")
+        # A ratio is null where nothing was scored, and fails any bound; these are always there.
+        if self.metric in (*COUNTS, *STATUSES) and self.min is not None and self.min <= 0:
+            raise ValueError(f"min = {self.min:g} never fails: {self.metric} is never below 0")
+        if self.metric in STATUSES and self.max is not None and self.max >= 1:
+            raise ValueError(
+                f"max = {self.max:g} never fails: {self.metric} is a share of the documents, never "
+                f"above 1; did you mean {self.max / 100:g}?"
+            )
         return self
 
     @property

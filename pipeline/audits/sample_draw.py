@@ -18,6 +18,7 @@ from pipeline.corpus.casting import cast_column
 from pipeline.corpus.columns import Columns, choose_columns, plain_type
 from pipeline.corpus.files import Footer, read_footers
 from pipeline.corpus.footers import read_footer
+from pipeline.corpus.patterns import is_parquet
 from pipeline.corpus.reader import Rows, open_file
 from pipeline.corpus.several import find_corpus
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
@@ -141,7 +142,7 @@ def _write(
     drawn = blake2b(rows.tobytes()).hexdigest()
     what = [info.size, info.mtime_ns, footer.digest, present, kinds, drawn]
     digest = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest().encode()
-    ending = "" if footer.name.endswith((".parquet", ".pq")) else ".parquet"
+    ending = "" if is_parquet(footer.name) else ".parquet"
     name = footer.name + ending
     # Without a time from the store, the file may have changed.
     if info.mtime_ns and _digest(target, name) == digest:

@@ -13,7 +13,7 @@ from pipeline.corpus.casting import cast_column
 from pipeline.corpus.files import Footer
 from pipeline.corpus.reader import open_file
 from pipeline.errors import ConfigError
-from pipeline.reports.groups import check_dates, label_expr
+from pipeline.reports.groups import NULL, check_dates, label_expr
 from pipeline.statistics.hashing import row_hash, uniform
 from pipeline.storage.filesystem import Root
 
@@ -55,7 +55,7 @@ def _strata(root: Root, footer: Footer, by: str | None, kind: Any) -> Iterator[p
     """[file, row, stratum] of a file's rows, in order."""
     num_rows = sum(rows for rows, _ in footer.row_groups)
     if by is None or by not in footer.schema.names:
-        value = None if by is None else "(null)"
+        value = None if by is None else NULL
         yield _frame(
             footer.name, 0, pl.Series([value], dtype=pl.String).new_from_index(0, num_rows)
         )

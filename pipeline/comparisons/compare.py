@@ -1,9 +1,10 @@
 """Runs side by side: figures, shifts from a baseline, and their intervals.
 
-Owns the order of the work. What may be compared is comparability.py's, which run is compared with
-which, references.py's, what a shift is, shifts.py's.
+Owns the order of the work. comparability.py says what may be compared, references.py which run is
+compared with which, and shifts.py what a shift is.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,19 +13,8 @@ from typing import Annotated
 import polars as pl
 from pydantic import Field
 
-from pipeline.comparisons.comparability import (
-    TREND,
-    Question,
-    Subject,
-    recognise,
-)
-from pipeline.comparisons.comparison import (
-    Cell,
-    ComparedRun,
-    Comparison,
-    Matrix,
-    Step,
-)
+from pipeline.comparisons.comparability import TREND, Question, Subject, recognise
+from pipeline.comparisons.comparison import Cell, ComparedRun, Comparison, Matrix, Step
 from pipeline.comparisons.gates import Gates
 from pipeline.comparisons.notes import confounded, on_samples
 from pipeline.comparisons.page import write_comparison
@@ -197,7 +187,7 @@ def _order(question: Question, runs: list[Measured], figure: str) -> list[int]:
 
     def surprise(index: int) -> float:
         value = figure_of(runs[index].figures, figure)
-        return float("inf") if value is None else value
+        return math.inf if value is None else value
 
     return sorted(range(len(runs)), key=surprise)
 

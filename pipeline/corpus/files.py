@@ -16,8 +16,10 @@ from pyarrow import fs
 from pipeline.corpus.footers import find_bounds, read_footer
 from pipeline.corpus.patterns import (
     GLOB_CHARACTERS,
+    SUFFIXES,
     is_hidden,
     is_other_data,
+    is_parquet,
     is_wrapped,
     matches,
     may_hold,
@@ -49,8 +51,6 @@ class Footer:
     in the footer."""
 
 
-SUFFIXES = ".parquet", ".pq", ".parq"
-"""File name endings of a corpus, in upper or lower case."""
 FROM_JSON_LINES = "JSON lines: polars.scan_ndjson('a.jsonl').sink_parquet('a.parquet')"
 """A hint for corpora that are still JSON lines."""
 
@@ -100,8 +100,8 @@ def find_files(corpus: str) -> tuple[Root, dict[str, fs.FileInfo]]:
 def _is_wanted(name: str, pattern: str | None, *, is_file: bool) -> bool:
     """Whether a name is of the corpus; of what is no file, whether it may be or lead there."""
     if pattern is None:
-        return not is_file or name.lower().endswith(SUFFIXES) or is_wrapped(name, SUFFIXES)
-    return matches(name, pattern, SUFFIXES) or (not is_file and may_hold(name, pattern))
+        return not is_file or is_parquet(name) or is_wrapped(name)
+    return matches(name, pattern) or (not is_file and may_hold(name, pattern))
 
 
 def _say_what_is_left_out(folder: str, names: list[str]) -> None:
@@ -156,7 +156,8 @@ def read_footers(
     footers, unreadable = try_footers(root, files, text_column)
     if unreadable and not footers:
         where, error = next(iter(unreadable.items()))
-        more = f" (and {len(unreadable) - 1} more files)" if len(unreadable) > 1 else ""
+        others = len(unreadable) - 1
+        more = f" (and {others} more file{'s' if others > 1 else ''})" if others else ""
         raise error.at(f"{where}{more}", CorpusError)
     return footers, {name: str(error) for name, error in unreadable.items()}
 
@@ -182,13 +183,13 @@ def _try_footer(
     try:
         metadata, schema, digest = read_footer(root, name)
     except (pa.ArrowException, OSError) as error:
-        if is_wrapped(name, SUFFIXES):
+        if is_wrapped(name):
             return UnreadableFileError(
                 "compressed, or an incomplete download: decompress it, or finish the download"
             )
         return UnreadableFileError(
             f"not a readable Parquet file: {first_line(error)}",
-            hint=None if name.endswith(SUFFIXES) else FROM_JSON_LINES,
+            hint=None if is_parquet(name) else FROM_JSON_LINES,
         )
     outer = text_column.partition(".")[0]
     if text_column not in schema.names and outer in schema.names and outer != text_column:

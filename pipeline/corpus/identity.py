@@ -63,8 +63,8 @@ def check_texts(file: str, first_row: int, texts: pa.Array, hashes: pa.Array) ->
         if hashes[index].is_valid or _is_utf8(texts[index : index + 1]):
             raise CorpusChangedError(
                 f"{file}, row {first_row + index}: the text is not the one that was scored",
-                hint=f"give the corpus as it was when scored with {named('corpus')}, or score this "
-                "one into a new run",
+                hint=f"name a copy of the corpus as it was then with {named('corpus')}, or score "
+                "the present one into a new run",
             )
 
 

@@ -52,9 +52,8 @@ def find_unit(
                     subtle = column
         if far and subtle:
             raise UnreadableFileError(
-                f"{name}: INT96 timestamps of column '{far}' are before 1677 or after 2262, too "
-                f"far for nanoseconds, and those of '{subtle}' are finer than microseconds: one "
-                "unit has to hold both",
+                f"{name}: its INT96 timestamps are read in one unit, but column '{far}' (before "
+                f"1677 or after 2262) needs microseconds and column '{subtle}' nanoseconds",
                 hint=f"rewrite '{subtle}' as timestamp[us], which drops nanoseconds, or either of "
                 "them as text",
             )

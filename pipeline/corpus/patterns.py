@@ -1,8 +1,10 @@
-"""Which names of a folder a glob matches, and which it never matches; opens no file."""
+"""Which names in a folder are a corpus's, by their endings or by a glob; opens no file."""
 
 import fnmatch
 import re
 
+SUFFIXES = ".parquet", ".pq", ".parq"
+"""File name endings of a corpus, in upper or lower case."""
 GLOB_CHARACTERS = frozenset("*?[")
 PACKED = r"\.(gz|gzip|zst|zstd|bz2|xz|lz4|zip|br|7z)"
 WRAPPED = re.compile(rf"(.+)({PACKED}|\.(part|partial|incomplete|crdownload|download|filepart))")
@@ -22,10 +24,15 @@ def is_hidden(name: str) -> bool:
     )
 
 
-def is_wrapped(name: str, suffixes: tuple[str, ...]) -> bool:
+def is_parquet(name: str) -> bool:
+    """Whether a name ends as a Parquet file's does."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_wrapped(name: str) -> bool:
     """Whether a name is a Parquet file's with another ending behind it: `a.parquet.gz`."""
     found = WRAPPED.fullmatch(name.lower())
-    return found is not None and found[1].endswith(suffixes)
+    return found is not None and is_parquet(found[1])
 
 
 def is_other_data(name: str) -> bool:
@@ -38,7 +45,7 @@ def partitions_of(name: str) -> list[str]:
     return [part for part in name.split("/")[:-1] if part.find("=") > 0]
 
 
-def matches(name: str, pattern: str, suffixes: tuple[str, ...]) -> bool:
+def matches(name: str, pattern: str) -> bool:
     """Shell rules: `*` stays within a folder, `**` is any number of folders.
 
     A folder that is named as a file, such as Spark's `a.parquet/`, stands for its files.
@@ -46,8 +53,8 @@ def matches(name: str, pattern: str, suffixes: tuple[str, ...]) -> bool:
     names, patterns = name.split("/"), pattern.split("/")
     if _match(names, patterns):
         return True
-    return name.lower().endswith(suffixes) and any(
-        part.lower().endswith(suffixes) and _match(names[:depth], patterns)
+    return is_parquet(name) and any(
+        is_parquet(part) and _match(names[:depth], patterns)
         for depth, part in enumerate(names[:-1], 1)
     )
 

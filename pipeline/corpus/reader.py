@@ -200,10 +200,12 @@ def as_texts(texts: Iterable[object]) -> Iterator[str | None]:
     """The same texts; raises CorpusError at one that is neither a string nor None."""
     for row, text in enumerate(texts):
         if not (text is None or isinstance(text, str)):
-            hint = "a text is a string, or None"
+            hint = (
+                "give strings, and None for a missing text; for a column of a table use score_table"
+            )
             if type_name(text) in MISSING_IN_PANDAS:
                 hint += "; of a pandas column with missing texts give pyarrow.array(COLUMN)"
-            raise CorpusError(f"text {row} is {type_name(text)}, not a string", hint=hint)
+            raise CorpusError(f"texts[{row}] is {type_name(text)}, not a string", hint=hint)
         yield text
 
 

@@ -9,8 +9,8 @@ from itertools import takewhile
 
 from pyarrow import fs
 
-from pipeline.corpus.files import SUFFIXES, find_files
-from pipeline.corpus.patterns import is_hidden
+from pipeline.corpus.files import find_files
+from pipeline.corpus.patterns import is_hidden, is_parquet
 from pipeline.errors import CorpusError
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
@@ -48,13 +48,12 @@ def _is_passed_over(location: str) -> bool:
         return False
     root = open_root(location)
     is_file = root.filesystem.get_file_info(root.path).type == fs.FileType.File
-    if is_file and not name.lower().endswith(SUFFIXES):
+    if is_file and not is_parquet(name):
         return True
     raise CorpusError(
-        f"{location} is a hidden file, one that begins with _ or ., which a corpus of several "
-        "files leaves out",
-        hint="give the folder, or quote the glob so that the shell does not expand it; or give "
-        "this file alone",
+        f"{location} is hidden (its name begins with _ or .), and a corpus has no hidden files",
+        hint="to skip it, give the folder, or quote the glob so that the shell does not expand it; "
+        "to include it, rename it",
     )
 
 

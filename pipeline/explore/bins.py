@@ -101,6 +101,15 @@ def value_of(metric: str) -> pl.Expr:
     return value.clip(-LARGEST, LARGEST)
 
 
+def bin_of(value: pl.Expr, scale: Scale) -> pl.Expr:
+    """The bin of a value, as `value_of` gives it."""
+    if scale.kind == "log":
+        place = pl.when(value > 0).then((value.log() / scale.width).floor()).otherwise(ZERO)
+    else:
+        place = ((value - scale.start) / scale.width).floor().clip(-MOST_BINS, MOST_BINS)
+    return pl.when(value.is_null()).then(UNSCORED).otherwise(place).cast(pl.Int64)
+
+
 def _scale_of(run: ExploredRun, metric: str) -> Scale:
     logarithmic = Scale("log", 0.0, 1 / LOG_BINS)
     if metric in run.prepared.own_metrics:
@@ -120,18 +129,13 @@ def _scale_of(run: ExploredRun, metric: str) -> Scale:
 
 def _count(rows: pl.LazyFrame, metric: str, scale: Scale, grouping: Grouping) -> pl.LazyFrame:
     value = pl.when(pl.col("status").is_in(SCORED)).then(value_of(metric))
-    if scale.kind == "log":
-        place = pl.when(value > 0).then((value.log() / scale.width).floor()).otherwise(ZERO)
-    else:
-        place = ((value - scale.start) / scale.width).floor().clip(-MOST_BINS, MOST_BINS)
-    place = pl.when(value.is_null()).then(UNSCORED).otherwise(place).cast(pl.Int64)
     group = pl.lit(0, pl.Int64)
     if grouping.column is not None:
         group = group_code(grouping.column, grouping.groups)
     # One whole number a row: grouping by it takes a fraction of the time of two columns.
     return (
         rows.select(
-            code=group * (1 << 32) + (place - UNSCORED),
+            code=group * (1 << 32) + (bin_of(value, scale) - UNSCORED),
             value=value,
             tokens=pl.col("num_tokens") + pl.col("num_skipped_tokens"),
             bytes="num_bytes",

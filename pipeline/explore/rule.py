@@ -12,20 +12,20 @@ from typing import Any, Literal
 import polars as pl
 
 from pipeline.errors import ConfigError, named
-from pipeline.explore.bins import value_of
+from pipeline.explore.bins import UNSCORED, Bins, value_of
+from pipeline.explore.condensed import Narrowed, condense, values_of
 from pipeline.explore.run import PLACE, ExploredRun
 from pipeline.filters.config import FilterConfig, load_filter_config
-from pipeline.filters.counts import SIZES, Mix
 from pipeline.filters.record import Cutoffs, CutoffTable
 from pipeline.filters.rule import group_names
 from pipeline.filters.rules.bounds import Bounds
-from pipeline.filters.rules.cutoffs import Table
+from pipeline.filters.rules.cutoffs import GivenCutoffs
 from pipeline.filters.rules.percentile import Percentile
 from pipeline.filters.rules.where import Where
 from pipeline.filters.selection import Selection
 from pipeline.reports.conditions import condition
 from pipeline.reports.expressions import parse
-from pipeline.reports.groups import OTHERS, group_code, label_expr
+from pipeline.reports.groups import OTHERS, label_expr
 from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named
 
@@ -103,6 +103,8 @@ class Decision:
 
     asked: Asked
     selection: Selection
+    counted: pl.DataFrame | None = None
+    """What it keeps of each of the bins' groups [group, SIZES], where it is known already."""
 
     def kept(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """[keep] of score rows, in their order."""
@@ -120,7 +122,9 @@ class Decision:
         if asked.unit == "value":
             return pl.lit(given[0])
         [found] = (
-            one.cutoffs for one in self.selection.rules if isinstance(one, Percentile | Table)
+            one.cutoffs
+            for one in self.selection.rules
+            if isinstance(one, Percentile | GivenCutoffs)
         )
         assert found is not None
         ends = found[side].fill_null(OPEN[side])
@@ -132,11 +136,18 @@ class Decision:
     @property
     def table(self) -> CutoffTable | None:
         """The cut-offs of each group, where they are the group's own."""
-        return next((one.table for one in self.selection.rules if isinstance(one, Table)), None)
+        return next(
+            (one.table for one in self.selection.rules if isinstance(one, GivenCutoffs)), None
+        )
 
 
-def decide(run: ExploredRun, asked: Asked) -> Decision:
-    """Find the cut-offs: of percentiles two passes over the scores. Raises ConfigError."""
+def decide(
+    run: ExploredRun, asked: Asked, bins: Bins | None = None, narrowed: Bins | None = None
+) -> Decision:
+    """Find the cut-offs, and count what they keep. With the bins, by the metric and the column of
+    groups, of all documents and of those for which the condition holds, if there is one, in the
+    documents near the ends alone if possible; without, of percentiles two passes over the scores.
+    Raises ConfigError."""
     if not asked.has_rule:
         # Before anything is cut off a document needs a value to be kept.
         selection = Selection((Bounds(asked.metric),))
@@ -145,15 +156,31 @@ def decide(run: ExploredRun, asked: Asked) -> Decision:
     else:
         beside = replace(asked, each=())
         rules = Selection.of(_config(run, beside)).rules if beside.has_rule else ()
-        selection = Selection((*rules, Table(_table(run, asked))))
+        selection = Selection((*rules, GivenCutoffs(_table(run, asked, bins))))
+    run.prepared.check(selection.rules)
+    band = next((rule for rule in selection.rules if not isinstance(rule, Where)), None)
+    if bins is not None and band is not None:
+        narrowing = Narrowing.of(run, asked.where)
+        few = Narrowed(narrowed, narrowing.holds) if narrowing and narrowed else None
+        found = condense(run, band, asked.metric, asked.by, bins, few)
+        if found is not None:
+            rules = tuple(found.rule if one is band else one for one in selection.rules)
+            kept = None if narrowing and not few else found.kept
+            return Decision(asked, replace(selection, rules=rules), kept)
     return Decision(asked, run.prepared.find(selection))
 
 
-def _table(run: ExploredRun, asked: Asked) -> CutoffTable:
+def _table(run: ExploredRun, asked: Asked, bins: Bins | None) -> CutoffTable:
     """Every group of the run, with its band: those that the bins do not tell apart share one."""
     assert asked.by is not None
-    rows = run.rows().filter(pl.col("status").is_in(SCORED), value_of(asked.metric).is_not_null())
-    found = rows.select(group=column_named(asked.by)).unique().collect(engine="streaming")
+    values = None if bins is None else values_of(run, asked.by, bins)
+    if bins is None or values is None:
+        has_value = value_of(asked.metric).is_not_null()
+        rows = run.rows().filter(pl.col("status").is_in(SCORED), has_value)
+        found = rows.select(group=column_named(asked.by)).unique().collect(engine="streaming")
+    else:
+        there = bins.cells.filter(pl.col("bin") != UNSCORED)["group"].unique()
+        found = pl.DataFrame({"group": values.gather(there)})
     labels = found.sort("group").select("group", label=label_expr("group"))
     bands = dict(asked.each)
     cutoffs = {}
@@ -204,16 +231,6 @@ def columns_read(run: ExploredRun, asked: Asked) -> list[str]:
     narrowing = Narrowing.of(run, asked.where)
     names = [asked.metric, asked.by, *(narrowing.columns if narrowing is not None else ())]
     return list(dict.fromkeys([*NEEDED, *(name for name in names if name is not None)]))
-
-
-def of_groups(mix: Mix, groups: tuple[str, ...]) -> list[tuple[list[int], list[int]]]:
-    """What there is and what is kept of each of the bins' groups, as SIZES."""
-    code = group_code("by", groups)
-    sums = mix.groups.group_by(code=code).agg(pl.col("^(kept_)?(documents|tokens|bytes)$").sum())
-    found = {code: sizes for code, *sizes in sums.iter_rows()}
-    none = [0] * 2 * len(SIZES)
-    sizes = [found.get(code, none) for code in range(len(groups))]
-    return [(one[: len(SIZES)], one[len(SIZES) :]) for one in sizes]
 
 
 def exported(run: ExploredRun, asked: Asked) -> dict[str, Any]:

@@ -135,8 +135,8 @@ class FilterConfig(BaseModel):
         Shown(form="GROUP=SHARE", default="proportional; undivided with percentiles per group"),
     ] = Field(
         default=None,
-        description="How a budget is divided among groups: proportional, or GROUP=SHARE, repeated: "
-        "en=2 and de=1 give en twice as much as de.",
+        description="How a budget is divided among groups: the word proportional (to their size), "
+        "or one GROUP=SHARE for each group: en=2 and de=1 give en twice as much as de.",
     )
     seed: int = Field(default=0, description="Random seed of samples, random order and ties.")
     minus: Annotated[str | None, Shown(form="RUN")] = Field(

@@ -1,6 +1,6 @@
-"""Which rules of a filter contradict each other or have no effect, as far as no run is needed.
+"""Settings of a filter that contradict each other or have no effect.
 
-Owns these checks, and their words. What each setting may be by itself, its field says.
+Owns the checks that need no run. What a setting may be by itself, its field in config.py says.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # it is checked where it is loaded
 
 
 def check_rules(config: "FilterConfig", rules: Mapping[str, Decides]) -> None:
-    """Raises ConfigError for rules that contradict each other or have no effect; `rules` are all
-    that there are."""
+    """Raises ConfigError for settings that contradict each other or have no effect; `rules` are all
+    the rules that could be asked for."""
     if not config.rules():
         *others, last = map(named, rules)
         raise ConfigError(

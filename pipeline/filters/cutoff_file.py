@@ -1,12 +1,12 @@
-"""`cutoffs`: cut-offs of groups that another run had, or that somebody wrote down, read again.
+"""The file of `cutoffs`: values at which each group is cut, found by another filter or chosen.
 
-Owns the file, and which of its groups are those of this run. It is what a dry run printed as JSON,
-or the `_filter.json` of an output:
+Owns reading the file and matching its groups with those of the run. The file is the JSON that a dry
+run printed, the `_filter.json` of an output, or as much of it as this, written by hand:
 
     {"metric": "perplexity", "rules": {"within": "lang"},
      "cutoffs": [{"group": "en", "low": 12.5, "high": 340.0}, {"group": null, "high": 500.0}]}
 
-A bound that is not there, or null, is none.
+A bound that is missing or null does not apply.
 """
 
 from collections import Counter
@@ -17,24 +17,24 @@ import polars as pl
 from pipeline.errors import ConfigError, RunError, first_line, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import NO_GROUP, group_names, group_value
+from pipeline.filters.rule import MOST_NAMED, group_names, group_value
+from pipeline.rendering.formats import counted
+from pipeline.reports.groups import label_of
 from pipeline.runs.records import load
 from pipeline.settings.names import near_or_known
 from pipeline.storage.filesystem import open_root
-
-SHOWN = 20
+from pipeline.storage.locations import split_file
 
 
 def load_table(config: FilterConfig) -> CutoffTable | None:
-    """The file that is asked for. Raises ConfigError if it is none, or of another metric or column
-    than the other rules."""
+    """The file that `cutoffs` names; None without one. Raises ConfigError if it has no cut-offs, or
+    has them for another metric or column than `config`."""
     if config.cutoffs is None:
         return None
-    folder, _, name = config.cutoffs.rpartition("/")
+    folder, name = split_file(config.cutoffs)
     hint = "give the JSON that a dry run printed, or the _filter.json of an output"
     try:
-        root = open_root(folder or ("/" if config.cutoffs.startswith("/") else "."))
-        table = load(root, name, CutoffTable, hint=hint)
+        table = load(open_root(folder), name, CutoffTable, hint=hint)
     except (OSError, RunError) as error:
         raise ConfigError(f"{named('cutoffs')}: {first_line(error)}", hint=hint) from error
     if table is None:
@@ -51,54 +51,50 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
     ):
         if theirs != ours:
             raise ConfigError(
-                f"{config.cutoffs} has cut-offs {_of(setting, theirs)}, not {_of(setting, ours)}",
+                f"{config.cutoffs} was written for {_asked(setting, theirs)}, and this filter is "
+                f"for {_asked(setting, ours)}",
                 hint=f"give {named(setting)} {theirs}" if theirs else f"leave out {named(setting)}",
             )
-    ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1) or [("", 1)]
+    ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1)
     if times > 1:
         raise ConfigError(
-            f"{config.cutoffs} has the group '{_shown(twice)}' more than once",
+            f"{config.cutoffs} has the group '{label_of(twice)}' more than once",
             hint="delete one of the two entries",
         )
     return table
 
 
-def _of(setting: str, value: str | None) -> str:
+def _asked(setting: str, value: str | None) -> str:
     if setting == "metric":
-        return f"of {value}"
-    return "of all documents" if value is None else f"per group of '{value}'"
-
-
-def _shown(group: str | None) -> str:
-    return NO_GROUP if group is None else group
+        return str(value)
+    return "all documents together" if value is None else f"each group of '{value}'"
 
 
 def digest(table: CutoffTable) -> str:
-    """Of what it says."""
+    """A hash of what the table says: how its file is laid out makes no difference."""
     return sha256(table.model_dump_json().encode()).hexdigest()
 
 
 def of_groups(
     rows: pl.LazyFrame, within: str | None, table: CutoffTable, *ends: str
 ) -> pl.DataFrame:
-    """[group, documents, and these ends]: the groups of the scored rows, with the cut-offs that the
-    table has for them. Raises ConfigError if it lacks one."""
+    """[group, documents, and these ends]: each group that has a scored row, and its cut-offs in the
+    table. Raises ConfigError if the table lacks a group."""
     found = (
         rows.filter("scored")
-        .select("scored", group=group_value(within))
+        .select("documents", group=group_value(within))
         .group_by("group")
-        .agg(documents=pl.len().cast(pl.Int64))
+        .agg(pl.col("documents").sum())
         .collect(engine="streaming")
         .sort("group")
     )
     by_name = {one.group: one for one in table.cutoffs}
     names = list(group_names(found["group"]))
     if missing := [name for name in names if name not in by_name]:
-        known = [_shown(name) for name in list(by_name)[:SHOWN]]
-        more = f", and {len(missing) - 1:,} more groups" if len(missing) > 1 else ""
+        more = f", and {counted(len(missing) - 1, 'more group')}" if missing[1:] else ""
         raise ConfigError(
-            f"{named('cutoffs')} has no cut-offs for '{_shown(missing[0])}'{more}",
-            hint=near_or_known(_shown(missing[0]), known),
+            f"{named('cutoffs')} has no cut-offs for '{label_of(missing[0])}'{more}",
+            hint=near_or_known(label_of(missing[0]), list(map(label_of, by_name)), most=MOST_NAMED),
         )
     return found.with_columns(
         pl.Series(end, [getattr(by_name[name], end) for name in names], pl.Float64) for end in ends
@@ -106,6 +102,6 @@ def of_groups(
 
 
 def unused(groups: pl.Series, table: CutoffTable) -> list[str | None]:
-    """Groups of the table that no scored row is of."""
+    """Groups of the table that have no scored row."""
     there = set(group_names(groups))
     return [one.group for one in table.cutoffs if one.group not in there]

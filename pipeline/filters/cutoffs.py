@@ -97,9 +97,10 @@ def find_cutoffs(
 ) -> pl.DataFrame:
     """[group, documents, and each end by its name]: a row for each group with a scored document,
     in order. Two passes over the rows."""
-    weights = pl.lit(1, pl.Int64) if weight == UNWEIGHTED else column_named(weight)
     values = rows.filter("scored").select(
-        group=group_value(within), key=sortable_bits(metric_value(metric)), weight=weights
+        group=group_value(within),
+        key=sortable_bits(metric_value(metric)),
+        weight=column_named(weight),
     )
     is_weighted = weight != UNWEIGHTED
     counted, groups = _sizes(values, is_weighted=is_weighted)

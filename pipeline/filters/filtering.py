@@ -26,7 +26,7 @@ from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.store import RESUME, RunStore
 from pipeline.schema import METRICS, OWN_COLUMNS
-from pipeline.settings.names import near_or_known
+from pipeline.settings.names import near_name, near_or_known
 from pipeline.statistics.columns import WIDEST_DECIMAL
 from pipeline.storage.filesystem import Root
 
@@ -223,9 +223,11 @@ def _check_columns(manifest: Manifest, own_metrics: Sequence[str], rules: Sequen
 def _check_group(manifest: Manifest, setting: str, name: str) -> None:
     groupable = [*manifest.carried, "status"]
     if name not in groupable:
+        near = near_name(name, groupable)
+        others = f"known: {', '.join(groupable)}; to use another column, carry it when scoring"
         raise ConfigError(
             f"no carried column '{name}' ({named(setting)})",
-            hint=f"{near_or_known(name, groupable)}; to use another column, carry it when scoring",
+            hint=f"did you mean '{near}'?" if near else others,
         )
     kind = manifest.arrow_schema().field(name).type
     if pa.types.is_nested(kind):

@@ -160,9 +160,10 @@ class FilterWriter:
                         continue
                     if written != plan.kept[job.name]:
                         raise RunError(
-                            f"{job.name}: {written} rows were written, where the rules keep "
+                            f"the output of {job.name} has {written} rows, but the rules keep "
                             f"{plan.kept[job.name]}",
-                            hint="if the run changed meanwhile, run the same command again",
+                            hint="the run or the corpus changed meanwhile: run the command again "
+                            "with a new output folder",
                         )
                     done += job.num_rows
                     on_rows(done, total)
@@ -175,7 +176,7 @@ class FilterWriter:
             more = f" (and {others} more such files)" if others else ""
             raise WinnowError(
                 f"{unreadable[0]}{more}; the output is incomplete",
-                hint="repair what is named and run the same command again; what is written is kept",
+                hint="repair the files and run the same command again; what is written is kept",
             )
 
     def _added_columns(self) -> pa.Schema:

@@ -4,13 +4,14 @@ from pipeline.filters.record import FilterRecord, Sizes
 from pipeline.rendering.formats import count, share, size
 from pipeline.rendering.page import Page, Section
 from pipeline.rendering.table import Table
+from pipeline.reports.groups import label_of
 
 COLUMNS = ("documents", "kept", "tokens", "tokens kept", "text", "text kept")
 
 
 def to_page(record: FilterRecord) -> Page:
     """What is kept, and by what."""
-    rows = [(_label(one.group), *_cells(one.before, one.after)) for one in record.groups]
+    rows = [(label_of(one.group), *_cells(one.before, one.after)) for one in record.groups]
     whole = ("all", *_cells(record.before, record.after))
     mix = Table(
         columns=(record.by or "", *COLUMNS),
@@ -18,10 +19,6 @@ def to_page(record: FilterRecord) -> Page:
         sums_up=True,
     )
     return Page(title="Filter", sections=[Section("", [mix, *record.words])])
-
-
-def _label(group: str | None) -> str:
-    return "(none)" if group is None else group
 
 
 def _cells(before: Sizes, after: Sizes) -> list[str]:

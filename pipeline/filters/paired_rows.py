@@ -15,7 +15,8 @@ from itertools import accumulate
 
 import polars as pl
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, named
+from pipeline.rendering.formats import counted
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.rules import check_rules
 from pipeline.runs.scores import find_parts
@@ -61,7 +62,8 @@ class ScoreRows:
             raise RunError(
                 f"{self.store.location} and {other.store.location} did not score the same corpus: "
                 f"{difference}",
-                hint="score the same corpus, with the same text column and limit, in both runs",
+                hint=f"score the same corpus with the same {named('text_column')} and "
+                f"{named('limit')} in both runs",
             )
         check_rules([(run.store.location, run.manifest) for run in (self, other)])
         self._other = other
@@ -73,9 +75,10 @@ class ScoreRows:
         wrong = frame.select((~pl.all_horizontal(same)).sum()).collect(engine="streaming").item()
         if wrong:
             raise RunError(
-                f"{wrong:,} documents have different texts in {other.store.location} and "
+                f"{counted(wrong, 'document')} with different texts in {other.store.location} and "
                 f"{self.store.location}",
-                hint="the corpus was changed between the two runs; score it again",
+                hint="the corpus was changed between the two runs; repeat the older run in a new "
+                "folder",
             )
 
     def everything(self) -> pl.LazyFrame:

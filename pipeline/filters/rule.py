@@ -4,8 +4,9 @@ Owns the type. A new rule is a module in rules/ that has the class and `make`, a
 FilterConfig whose `Decides` names it. A rule is first without cut-offs; `find` gives the same rule
 with those that it computes from all score rows, then `mark` decides any of them by themselves.
 
-Rows are those of `selection.prepare`: file, row, status, by, tokens, bytes, scored, a column for
-each metric and group that a rule reads (`metric_value`, `group_value`), and its own `columns`.
+Rows are those of `selection.prepare`: file, row, status, by, documents, tokens, bytes, scored, a
+column for each metric and group that a rule reads (`metric_value`, `group_value`), and its own
+`columns`.
 """
 
 from abc import ABC, abstractmethod
@@ -14,11 +15,12 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
+from pipeline.reports.groups import label_of
 from pipeline.runs.manifest import Value
 from pipeline.statistics.columns import column_named
 
-NO_GROUP = "(none)"
-"""Name of the group of documents without a value."""
+MOST_NAMED = 20
+"""Largest number of groups that one line names."""
 
 
 class Rule(ABC):
@@ -105,4 +107,4 @@ def group_names(groups: Iterable[Any]) -> Iterator[str | None]:
 
 def label(group: str | None, within: str | None) -> str:
     """What a line about a group begins with."""
-    return "" if within is None else f"{NO_GROUP if group is None else group}: "
+    return "" if within is None else f"{label_of(group)}: "

@@ -40,7 +40,7 @@ class Selection:
 
     def decide(self, scores: pl.LazyFrame, by: str | None = None) -> pl.LazyFrame:
         """Score rows in order as [file, row, status, by, tokens, bytes, scored, bucket, keep]."""
-        return self._mark(prepare(self.rules, scores, by)).select(*DECIDED)
+        return self.mark(prepare(self.rules, scores, by)).select(*DECIDED)
 
     def find(self, scores: pl.LazyFrame) -> "Selection":
         """The same rules with their cut-offs. The scores are looked at as often as the rules need:
@@ -48,7 +48,7 @@ class Selection:
         rows, found = prepare(self.rules, scores), Selection((), self.unscored)
         keeps = self.unscored == "keep"
         for turn in sorted({rule.of_kept for rule in self.rules}):
-            given = found._mark(rows) if turn else rows
+            given = found.mark(rows) if turn else rows
             own = (
                 rule.find(given, keeps_unscored=keeps)
                 for rule in self.rules
@@ -65,7 +65,8 @@ class Selection:
             if len(lines) > MOST_LINES:
                 yield f"and {len(lines) - MOST_LINES:,} more groups"
 
-    def _mark(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+    def mark(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Rows as `prepare` gives them, in order, with `bucket` and `keep`."""
         rows = rows.with_columns(bucket=pl.lit(None, pl.String))
         names = [f"keep:{index}" for index in range(len(self.rules))]
         for rule, name in zip(self.rules, names, strict=True):
@@ -80,7 +81,8 @@ class Selection:
 
 
 def prepare(rules: Iterable[Rule], scores: pl.LazyFrame, by: str | None = None) -> pl.LazyFrame:
-    """The columns that rules read, under names of their own. What is not read costs nothing."""
+    """The columns that rules read, under names of their own. What is not read costs nothing. Each
+    row is one document here; where one stands for several alike, `documents` says how many."""
     scores = nan_as_null(scores)
     metrics = dict.fromkeys(metric for rule in rules for metric in rule.metrics)
     values = {metric: column_named(metric).cast(pl.Float64) for metric in metrics}
@@ -97,6 +99,7 @@ def prepare(rules: Iterable[Rule], scores: pl.LazyFrame, by: str | None = None) 
         "row",
         "status",
         by=column_named(by) if by else pl.lit(None, pl.String),
+        documents=pl.lit(1, pl.Int64),
         tokens=pl.col("num_tokens") + pl.col("num_skipped_tokens"),
         bytes="num_bytes",
         scored=scored,

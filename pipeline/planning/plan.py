@@ -183,8 +183,9 @@ def _reuse(
     other = RunStore(run)
     if reason:
         log.warning(
-            "scores of %s rows are reused from %s: %s",
-            f"{sum(shard.num_rows for shard in kept):,}" if kept else "no",
+            "scores of %s of %s rows are reused from %s; the others are scored: %s",
+            f"{sum(shard.num_rows for shard in kept):,}",
+            f"{plan.num_rows:,}",
             other.location,
             reason,
         )

@@ -110,7 +110,7 @@ class Negation:
 
 @dataclass(frozen=True, slots=True)
 class Anywhere:
-    """A condition of figures that is true of a group of a column, whichever."""
+    """A condition on figures that is true if it is true of any group of a column."""
 
     column: Name | Text
     part: "Tree"

@@ -12,8 +12,9 @@ import polars as pl
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.errors import RunError
-from pipeline.reports.figures import QUANTILE_METRICS, Figures, Tallied, Tally, tally_rows
+from pipeline.errors import RunError, named
+from pipeline.reports.figures import QUANTILE_METRICS, Figures
+from pipeline.reports.tally import Tallied, Tally, tally_rows
 from pipeline.runs.manifest import Manifest
 from pipeline.settings.names import near_name
 from pipeline.settings.weights import UNWEIGHTED, Weight
@@ -206,8 +207,9 @@ def default_columns(
         and (kinds[name] in (pl.String, pl.Boolean, pl.Categorical) or kinds[name].is_integer())
     ]
     for rows in (scores.head(GLIMPSE_ROWS), scores):
-        counts = pl.collect_all([_counted(rows, name) for name in candidates], engine="streaming")
-        found = dict(zip(candidates, (one.row(0) for one in counts), strict=True))
+        found = {
+            name: _counted(rows, name).collect(engine="streaming").row(0) for name in candidates
+        }
         candidates = [name for name in candidates if found[name][0] <= MOST_GROUP_VALUES]
     return tuple(name for name in candidates if makes_groups(*found[name]))
 
@@ -224,15 +226,15 @@ def _counted(rows: pl.LazyFrame, column: str) -> pl.LazyFrame:
     return sizes.select(pl.len(), (pl.col("documents") == 1).sum())
 
 
-def check_group(column: str, manifest: Manifest) -> None:
-    """Raises RunError for a column that this run cannot be grouped by."""
+def check_group(column: str, manifest: Manifest, setting: str = "by") -> None:
+    """Raises RunError for a column, which a setting names, that this run cannot be grouped by."""
     if column not in manifest.carried:
         near = near_name(column, list(manifest.carried))
         carried = ", ".join(manifest.carried) or "nothing"
-        hint = f"did you mean '{near}'?" if near else f"this run carries {carried}"
+        others = f"this run carries {carried}; to use another column, carry it when scoring"
         raise RunError(
-            f"no carried column '{column}' to group by",
-            hint=f"{hint}; to use another column, carry it when scoring",
+            f"no carried column '{column}' ({named(setting)})",
+            hint=f"did you mean '{near}'?" if near else others,
         )
     check_groupable(column, manifest.arrow_schema().field(column).type)
 

@@ -1,8 +1,8 @@
-"""95% intervals of figures that are sums over sums: how far other documents might have moved them.
+"""95% intervals of figures that are a sum divided by a sum: how much they depend on chance.
 
-Owns adding rows up by the blocks of the bootstrap, in the pass that adds them up anyway, and the
-figures of its resamples. What the bootstrap is, statistics/bootstrap.py says; the intervals of a
-sampled corpus, where it is known what was left out, are sampled.py's.
+Owns two steps: adding rows up by bootstrap block, in the same pass as all other sums, and computing
+each figure in every resample. The bootstrap itself is statistics/bootstrap.py's. A sampled corpus
+has other intervals, sampled.py's, because it is known how much was left out.
 """
 
 from typing import Any
@@ -38,11 +38,11 @@ class IntervalTally:
         self._sums = BlockSums(len(RESAMPLED), num_codes)
 
     def add(self, codes: Integers, blocks: Integers, columns: dict[str, npt.NDArray[Any]]) -> None:
-        """Count rows, one array element each; `columns` has RESAMPLED, 0 of rows not scored."""
+        """Add rows, one array element each; `columns` are RESAMPLED, 0 where a row has no score."""
         self._sums.add(codes * NUM_BLOCKS + blocks, [columns[name] for name in RESAMPLED])
 
     def by_code(self, num_scored: Integers) -> list[Intervals]:
-        """Of every code, which has so many scored documents."""
+        """The intervals of each code; `num_scored` are its scored documents, shape [num_codes]."""
         sums = self._sums.by_group()
         flat = np.moveaxis(sums, 0, 1).reshape(NUM_BLOCKS, len(sums) * len(RESAMPLED))
         shape = (self._bootstrap.resamples, len(sums), len(RESAMPLED))
@@ -50,19 +50,20 @@ class IntervalTally:
         return [ratio_intervals(drawn[:, code], int(num_scored[code])) for code in range(len(sums))]
 
     def whole(self, num_scored: int) -> Intervals:
-        """Of all codes together."""
+        """The intervals of all codes together."""
         return ratio_intervals(self._bootstrap.resample(self._sums.by_group().sum(0)), num_scored)
 
 
 def ratio_intervals(drawn: Values, num_documents: int) -> Intervals:
-    """By the name of the figure; `drawn` are the sums of each resample, [resamples, RESAMPLED]."""
+    """`drawn` are the sums of each resample, shape [resamples, len(RESAMPLED)]."""
     return {
         figure: interval(values, num_documents) for figure, values in drawn_ratios(drawn).items()
     }
 
 
 def drawn_ratios(drawn: Values) -> dict[str, Values]:
-    """Figure to its value in each resample; NaN of nothing, and the largest where it overflows."""
+    """Each figure's value in every resample: NaN where its count is 0, the largest float64 where it
+    overflows."""
     nll, found = drawn[:, 0], {}
     for name, metric in RATIOS.items():
         with np.errstate(divide="ignore", invalid="ignore"):

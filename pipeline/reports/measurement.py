@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipeline.reports.distributions import LengthBand, LengthTally
-from pipeline.reports.figures import Figures, tally_rows
+from pipeline.reports.figures import Figures
 from pipeline.reports.groups import WHOLE, Grouping, GroupTables, group_tables
+from pipeline.reports.tally import tally_rows
 from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import Bootstrap
 from pipeline.statistics.sketches import Sketch, resolution_of

@@ -1,6 +1,6 @@
 """Score rows to a report: figures for the whole and by group, distributions, copies, examples.
 
-Owns what a report has, and which columns it groups by. Adding up is figures.py's and its
+Owns what a report has, and which columns it groups by. Adding up is tally.py's and its
 neighbours', looks are output.py's and charts.py's.
 """
 
@@ -48,7 +48,7 @@ from pipeline.reports.sampled import (
 )
 from pipeline.reports.scripts import script_factor
 from pipeline.reports.separation import Separation, parse_labels, separate_labels
-from pipeline.reports.sorting import SortsBy, factors_of, rank_factors, sorting_queries
+from pipeline.reports.sorting import SortsBy, factors_of, rank_factors, sorting_moments
 from pipeline.reports.term_values import rows_of
 from pipeline.reports.thresholds import Threshold, threshold_curve
 from pipeline.runs.corpus import open_corpus
@@ -181,8 +181,9 @@ def build_report(
     of_judgements = is_judged(separate, judgements)
     labels = parse_labels(separate) if separate and not of_judgements else None
     labelled = (labels.column,) if labels else ()
-    for column in (*by, *labelled):
-        check_group(column, manifest)
+    for setting, columns in (("by", by), ("separate", labelled)):
+        for column in columns:
+            check_group(column, manifest, setting)
     check_dates(scores, (*by, *labelled))
     requirements = [Requirement.read(source) for source in fail_if]
     gate = Gate(
@@ -195,16 +196,10 @@ def build_report(
     by = tuple(dict.fromkeys(by)) or usual
     counted = tuple(dict.fromkeys([*by, *labelled]))
     sorting = tuple(dict.fromkeys([*by, *usual]))
-    statuses, errors, *found = pl.collect_all(
-        [
-            _count(scores, "status"),
-            _count(scores.drop_nulls("error"), "error"),
-            *(largest_query(scores, column) for column in counted),
-            *sorting_queries(scores, sorting),
-        ],
-        engine="streaming",
-    )
-    sizes, moments = found[: len(counted)], found[len(counted) :]
+    statuses = _count(scores, "status")
+    errors = _count(scores.drop_nulls("error"), "error")
+    sizes = [largest_query(scores, column).collect(engine="streaming") for column in counted]
+    moments = sorting_moments(scores, sorting)
     bootstrap = None if draw else Bootstrap()
     groupings = dict(zip(counted, map(grouping_of, counted, sizes), strict=True))
     # Side by side: each leaves a core idle for half of its time.
@@ -288,6 +283,7 @@ def build_report(
     return report
 
 
-def _count(scores: pl.LazyFrame, column: str) -> pl.LazyFrame:
+def _count(scores: pl.LazyFrame, column: str) -> pl.DataFrame:
     """Rows by value, the most frequent first, ties by name."""
-    return scores.group_by(column).len().sort("len", column, descending=[True, False])
+    counts = scores.group_by(column).len().sort("len", column, descending=[True, False])
+    return counts.collect(engine="streaming")

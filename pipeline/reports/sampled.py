@@ -16,7 +16,7 @@ from pipeline.reports.figures import (
     QUANTILES,
     Figures,
     figures_from,
-    figures_of,
+    from_nats,
     quantile_name,
 )
 from pipeline.reports.groups import (
@@ -28,9 +28,10 @@ from pipeline.reports.groups import (
     label_expr,
     largest_groups,
 )
+from pipeline.reports.tally import figures_of
 from pipeline.runs.records import Record
 from pipeline.runs.sample import Draw
-from pipeline.schema import COUNTS, LARGEST_EXPONENT, RATIOS
+from pipeline.schema import COUNTS, LARGEST_EXPONENT, RATIOS, Metric
 from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import CONFIDENCE, FEWEST_DOCUMENTS, Bootstrap, Interval
 from pipeline.statistics.columns import column_named, nan_as_null
@@ -63,7 +64,7 @@ class Sampled(Draw):
 
     estimates: dict[str, Estimate | None]
     """Estimates for the corpus with 95% intervals, by figure: corpus_perplexity, bits_per_byte and
-    others."""
+    others; null where the figure is."""
     method: str
 
 
@@ -96,7 +97,7 @@ def weight_of(draw: Draw | None) -> pl.Expr | None:
 
 
 def estimates(scores: pl.LazyFrame, draw: Draw) -> dict[str, Estimate | None]:
-    """Every ratio of the corpus by the name of its figure; None where nothing drawn has one.
+    """Every ratio of the corpus by the name of its figure; None where the figure is null.
 
     `scores` are of `weighed`.
     """
@@ -110,19 +111,19 @@ def _estimates(
     by_count = {count: _ratios(scores, draw, code, count) for count in COUNTS}
     return {
         own: {
-            figure: _estimate(by_count[str(metric.per)].get(own), metric.is_perplexity)
+            figure: _estimate(by_count[str(metric.per)].get(own), metric)
             for figure, metric in FIGURES.items()
         }
         for own in by_count[COUNTS[0]]
     }
 
 
-def _estimate(found: tuple[float, float] | None, is_perplexity: bool) -> Estimate | None:
-    """From nats per unit and half the width of their interval."""
-    if found is None:
+def _estimate(found: tuple[float, float] | None, metric: Metric) -> Estimate | None:
+    """From nats per unit and half the width of their interval; None where the figure is null."""
+    if found is None or (value := from_nats(metric, found[0])) is None:
         return None
     ratio, half = found
-    low, value, high = (_figure(x, is_perplexity) for x in (ratio - half, ratio, ratio + half))
+    low, high = (_end(x, metric.is_perplexity) for x in (ratio - half, ratio + half))
     return Estimate(
         value=value, interval=None if math.isnan(half) else Interval(low=low, high=high)
     )
@@ -182,8 +183,8 @@ def _half_width(variances: list[tuple[float, int]]) -> float:
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(variance)
 
 
-def _figure(ratio: float, is_perplexity: bool) -> float:
-    """Nats per unit as the figure that people read."""
+def _end(ratio: float, is_perplexity: bool) -> float:
+    """The end of an interval in nats per unit as people read it; at most the largest float64."""
     return math.exp(min(ratio, LARGEST_EXPONENT)) if is_perplexity else ratio / math.log(2)
 
 

@@ -18,8 +18,9 @@ from pydantic import BaseModel
 from pipeline.errors import ConfigError, named
 from pipeline.reports.areas import PairCounts, RankedMetric, best_of, rank_metrics, verdict_of
 from pipeline.reports.best_cut import Cut, best_cut
-from pipeline.reports.figures import QUANTILE_METRICS, batches_of
+from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import Grouping, value_of
+from pipeline.reports.tally import batches_of
 from pipeline.schema import RATIOS
 from pipeline.settings.names import near_name
 from pipeline.statistics.columns import column_named

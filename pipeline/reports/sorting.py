@@ -1,8 +1,8 @@
-"""What a score sorts documents by: languages, lengths, sources, before any quality.
+"""What a score sorts documents by before it sorts by quality: language, source, length.
 
-Owns what is looked at and what it says: the share of the variance of log perplexity (nats per
-token, every document weighing the same) that lies between groups. What the share is, says
-statistics/variance.py; the guess at scripts is scripts.py's.
+Owns which properties of documents are looked at and the advice that follows. For each, the share of
+the variance of log perplexity (nats per token, every document weighing the same) that lies between
+its groups: how that is computed is statistics/variance.py's, guessing scripts is scripts.py's.
 """
 
 import math
@@ -54,7 +54,7 @@ class SortedGroup(BaseModel):
 
 
 class Factor(BaseModel):
-    """What documents differ in, and how much of the differences of their scores goes with it."""
+    """A property of documents, and how much of the variance of their scores goes with it."""
 
     name: str
     """A carried column, `length` or `script`."""
@@ -80,17 +80,18 @@ class Factor(BaseModel):
 
     @property
     def is_certain(self) -> bool:
-        """Whether it is more than chance."""
+        """Whether the share is more than chance."""
         return self.interval is not None and self.interval.low > 0
 
     @property
     def matters(self) -> bool:
-        """Whether it is certain, and enough to act on."""
+        """Whether the share is certain, and large enough to act on."""
         return self.is_certain and (self.share or 0.0) >= MATTERS
 
     @property
     def can_be_cut_within(self) -> bool:
-        """Whether a filter may take its groups each by itself."""
+        """Whether a filter can treat its groups one by one: it is carried, and they are large
+        enough."""
         return self.kind == "column" and self.num_scored >= FEWEST_DOCUMENTS * self.num_groups
 
 
@@ -105,7 +106,7 @@ class SortsBy(BaseModel):
     """The command that filters within groups; null if there is no reason to do so."""
 
     def in_words(self) -> str:
-        """All that it says."""
+        """The verdict, the groups of constant scores, and what to type."""
         named = [
             ", ".join([*one.constant[:MOST_NAMED], *["..."][: one.num_constant > MOST_NAMED]])
             + f" ({one.name})"
@@ -123,30 +124,32 @@ class SortsBy(BaseModel):
 
 
 def sorts_by(scores: pl.LazyFrame, columns: Sequence[str], run: str = "RUN") -> SortsBy:
-    """What score rows are sorted by: these carried columns, and length.
+    """What score rows are sorted by, of these carried columns and length.
 
-    `run` is named in the command. Raises RunError of dates that have no name.
+    `run` is what the command filters. Raises RunError for dates that have no name.
     """
     check_dates(scores, columns)
-    moments = pl.collect_all(sorting_queries(scores, columns), engine="streaming")
-    return rank_factors(factors_of(columns, moments), run)
+    return rank_factors(factors_of(columns, sorting_moments(scores, columns)), run)
 
 
 def share_between(scores: pl.LazyFrame, column: str) -> float | None:
-    """Of one column, the share that a factor has."""
+    """`Factor.share` of one column."""
     query = moments_query(scores, column_named(column).cast(pl.String))
     return factor(column, "column", query.collect(engine="streaming"), label_of).share
 
 
-def sorting_queries(scores: pl.LazyFrame, columns: Sequence[str]) -> list[pl.LazyFrame]:
-    """What `factors_of` is made of, to be collected with others."""
+def sorting_moments(scores: pl.LazyFrame, columns: Sequence[str]) -> list[pl.DataFrame]:
+    """What `factors_of` takes."""
     values = [column_named(column).cast(pl.String) for column in columns]
     band = (pl.col("num_tokens").log() * LENGTH_BINS_PER_UNIT).floor().cast(pl.Int64)
-    return [moments_query(scores, value) for value in (*values, band)]
+    # One after another: of queries collected together, Polars keeps the columns that they share,
+    # at a hundred million rows some gigabytes, in more time than reading them again.
+    queries = [moments_query(scores, value) for value in (*values, band)]
+    return [query.collect(engine="streaming") for query in queries]
 
 
 def moments_query(scores: pl.LazyFrame, group: pl.Expr) -> pl.LazyFrame:
-    """[value, n, s1, ..., s4] of scored documents: the powers of log perplexity around ORIGIN."""
+    """[value, n, s1, ..., s4] of scored documents: sums of powers of log perplexity - ORIGIN."""
     nats, square = pl.col("nll") / pl.col("num_tokens") - ORIGIN, pl.col("s1") * pl.col("s1")
     return (
         scores.filter(pl.col("num_tokens") > 0, pl.col("nll").is_not_null())
@@ -159,7 +162,7 @@ def moments_query(scores: pl.LazyFrame, group: pl.Expr) -> pl.LazyFrame:
 
 
 def factors_of(columns: Sequence[str], moments: Sequence[pl.DataFrame]) -> list[Factor]:
-    """The columns' factors, then that of length."""
+    """The factors of the columns, then that of length, from the results of `sorting_queries`."""
     *of_columns, lengths = moments
     return [
         *(
@@ -176,7 +179,7 @@ def _tokens(band: int) -> str:
 
 
 def factor(name: str, kind: Kind, frame: pl.DataFrame, label: Callable[[Any], str]) -> Factor:
-    """What groups say; `frame` is of `moments_query`, and `label` names its values."""
+    """The factor whose groups are in `frame`, a result of `moments_query`; `label` names them."""
     frame = frame.sort("n", "value", descending=[True, False])
     moments = Moments(*(frame[column].to_numpy().astype(np.float64) for column in ("n", *POWERS)))
     found = between_groups(moments)
@@ -207,7 +210,7 @@ def factor(name: str, kind: Kind, frame: pl.DataFrame, label: Callable[[Any], st
 
 
 def rank_factors(factors: Sequence[Factor | None], run: str) -> SortsBy:
-    """Factors by their shares, with what they say and what to type."""
+    """Factors by their shares, with the verdict and the command."""
     ordered = [one for one in factors if one is not None]
     ordered.sort(key=lambda one: 1.0 if one.share is None else -one.share)
     mattering = [one for one in ordered if one.matters]

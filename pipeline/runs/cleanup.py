@@ -20,8 +20,8 @@ def find_leftovers(store: RunStore) -> dict[str, int]:
     holder = read_holder(store.root)
     if holder is not None and is_alive(holder):
         raise RunError(
-            f"{store.location} is being written by {holder}",
-            hint="wait for that process or stop it: what it is writing must not be removed",
+            f"{store.location} cannot be cleaned up while {holder} is writing to it",
+            hint="wait for that process, or stop it, and run the same command again",
         )
     found = store.root.files(recursive=True)
     # No driver resumes a finished run, so its lock is of one that died between the two; the lock

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ConfigError, WinnowError, named
 from pipeline.storage.filesystem import Root, open_root
-from pipeline.storage.locations import split_options
+from pipeline.storage.locations import split_file
 
 NAME = "judgements.parquet"
 
@@ -71,11 +71,10 @@ class Judgements:
     @classmethod
     def at(cls, location: str) -> "Judgements":
         """Those of a file that is named."""
-        path, options = split_options(location)
-        folder, slash, name = path.rpartition("/")
+        folder, name = split_file(location)
         if not name:
             raise ConfigError(f"{named('judgements')} {location!r} is a folder, not a file")
-        return cls(open_root((folder or slash or ".") + options), name)
+        return cls(open_root(folder), name)
 
     @property
     def location(self) -> str:

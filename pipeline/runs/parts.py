@@ -102,18 +102,14 @@ class PartWriter:
         )
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
-        self._statuses: Counter[str] = Counter()
-        self._sums: dict[str, Any] = {"num_rows_copied": 0, "num_tokens_copied": 0}
+        self._sums = Sums()
+        self._num_rows_copied = self._num_tokens_copied = 0
 
     def write(self, rows: pa.Table, copied: Sequence[int] = ()) -> None:
         """Append rows, in order. `copied` are the scored tokens of those that are copies."""
-        self._sums["num_rows_copied"] += len(copied)
-        self._sums["num_tokens_copied"] += sum(copied)
-        for name in SUMMED:
-            added = pc.sum(rows[name]).as_py() or 0
-            self._sums[name] = self._sums.get(name, 0) + added
-        for pair in rows["status"].value_counts().to_pylist():
-            self._statuses[pair["values"]] += pair["counts"]
+        self._num_rows_copied += len(copied)
+        self._num_tokens_copied += sum(copied)
+        self._sums.add(rows)
         self._pending.append(rows)
         self._pending_rows += rows.num_rows
         self._pending_bytes += rows.nbytes
@@ -136,12 +132,13 @@ class PartWriter:
     ) -> Totals:
         """Write what is pending and the footer."""
         self._flush()
-        totals = Totals(
-            num_rows=sum(self._statuses.values()),
-            statuses=dict(sorted(self._statuses.items())),
-            seconds=seconds,
-            **work._asdict(),
-            **self._sums,
+        totals = self._sums.of(
+            Totals(
+                num_rows_copied=self._num_rows_copied,
+                num_tokens_copied=self._num_tokens_copied,
+                seconds=seconds,
+                **work._asdict(),
+            )
         )
         # Every page is in the sink: a row group that is written is closed.
         footer = PartFooter(
@@ -213,7 +210,7 @@ def check_body(path: str, checksums: PartChecksums) -> None:
 
 
 def differing_sum(stated: Totals, found: Totals) -> str | None:
-    """Which sum over rows is not the same; None if all are. Time and work are none."""
+    """Which sum over rows is not the same; None if all are. Time and work are no such sums."""
     for field in Totals.model_fields:
         if field in NOT_OF_ROWS:
             continue
@@ -243,5 +240,10 @@ class Sums:
             for pair in table["status"].value_counts().to_pylist():
                 counted[pair["values"]] += pair["counts"]
 
+    def of(self, totals: Totals) -> Totals:
+        """Totals with the sums that were found."""
+        statuses = dict(sorted(self._found.get("statuses", totals.statuses).items()))
+        return totals.model_copy(update={**self._found, "statuses": statuses})
+
     def difference(self, stated: Totals) -> str | None:
-        return differing_sum(stated, stated.model_copy(update=self._found))
+        return differing_sum(stated, self.of(stated))

@@ -4,11 +4,9 @@ Owns the record of the draw, which every figure of such a run is weighted by.
 """
 
 from pipeline.runs.records import Record, load, save
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import AUDIT, RunStore
 
 SAMPLE = "sample.json"
-AUDIT = "audit.json"
-"""The audit file: nights of Winnow 0.1.0 have their draw only there, as `sample`."""
 HINT = "delete it and audit that night again; nothing is scored again"
 
 
@@ -35,7 +33,7 @@ class Draw(Record):
 
 
 class _Night(Record):
-    """Of audit.json, what its night is a sample of."""
+    """Of audit.json, what its night is a sample of: nights of Winnow 0.1.0 say it only there."""
 
     sample: Draw | None
 

@@ -4,6 +4,7 @@ Owns every name below RUN and the promise that a final name means complete conte
 a score is, it does not know.
 
     RUN/manifest.json   RUN/scores/part-00007.parquet   RUN/failed/00007.json   RUN/_SUCCESS
+    RUN/audit.json      of a night that is decided
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from pipeline.storage.filesystem import Root, open_root
 
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
+AUDIT = "audit.json"
 VERIFICATION = "verify.json"
 SCORES = "scores"
 FAILED = "failed"
@@ -54,6 +56,11 @@ class RunStore:
     @property
     def location(self) -> str:
         return self.root.location
+
+    @property
+    def is_decided_night(self) -> bool:
+        """Whether the run is a night of an audit, with its verdict."""
+        return self.root.exists(AUDIT)
 
     def manifest(self) -> Manifest | None:
         """The plan, or None where there is no run yet. Raises RunError if it is unusable."""

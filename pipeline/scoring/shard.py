@@ -53,7 +53,7 @@ def score_shard(
     Nothing is visible in the run directory until the part is whole. `manifest` may be without its
     plan: the task has what is needed of it. The documents at the positions of `poison` are not
     shown to the engine: their rows say that it died of them, and what it said where `reasons` has
-    it. With `dedup` exact copies are not either: they take the score of the first.
+    it. With `dedup`, neither are exact copies: they take the score of the first.
     """
     started = time.monotonic()
     schema = manifest.arrow_schema()

@@ -99,8 +99,8 @@ class ScoringConfig(BaseModel):
     scoring: AskedScoring = Field(
         default="auto",
         description="Compute log-probabilities inside the engine's worker (fused) or request them "
-        "from the engine (prompt_logprobs); auto is fused, which is "
-        "checked at every start.",
+        "from the engine (prompt_logprobs); auto is fused. Every start compares fused with the "
+        "engine's own log-probabilities and stops if they differ.",
     )
     tensor_parallel_size: int = Field(
         default=1,
@@ -217,8 +217,8 @@ class ScoreConfig(ScoringConfig):
         if self.tensor_parallel_size > 1 and self.engines_per_gpu not in (1, "auto"):
             raise ValueError(
                 f"{named('engines_per_gpu')} {self.engines_per_gpu} needs "
-                f"{named('tensor_parallel_size')} 1: an engine that "
-                "spans several GPUs has them for itself"
+                f"{named('tensor_parallel_size')} 1: an engine that spans several GPUs has them "
+                "for itself"
             )
         return self
 

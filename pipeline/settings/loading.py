@@ -166,11 +166,10 @@ def mistake(
     place = _place(kind, table, first["loc"], is_table=first["type"] not in SHAPES)
     number, key = place.number, place.key
     where = f"[{place.table}]" if number is None else f"[[{place.table}]] {number}"
-    where += f" of {file}"
+    where = f"{where} of {file}" if file else "the settings of a Scorer"  # which takes any key
     of_table = key is None or first["type"] == MISSING
     at = at_line(file, place.table, None if of_table else key, number or 1) if file else ""
     if first["type"] == UNKNOWN:
-        where = where if file else "the settings of a Scorer"  # the only one that takes any key
         known = list(place.kind.model_fields)
         return ConfigError(
             f"unknown key '{key}' in {where}{at}", hint=near_or_known(str(key), known)
@@ -185,7 +184,7 @@ def mistake(
         rule = rule.removeprefix(prefix)
     rule = rule.replace("should", "must")
     if key is None:
-        return ConfigError(f"{where}: {rule}{at}")
+        return ConfigError(f"{where}: {rule}{at}" if file else rule)
     if place.of_tables and first["type"] in SHAPES:
         shape, written = SHAPES[first["type"]]
         hint = f"write {written.format(f'{place.table}.{key}')} above its keys"

@@ -10,7 +10,8 @@ def near_name(name: str, known: list[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
-def near_or_known(name: str, known: list[str]) -> str:
-    """A hint for a name that is not known."""
-    near = near_name(name, known)
-    return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
+def near_or_known(name: str, known: list[str], *, most: int | None = None) -> str:
+    """A hint for a name that is not known; it lists at most so many others."""
+    if near := near_name(name, known):
+        return f"did you mean '{near}'?"
+    return f"known: {', '.join(known[:most])}{', ...' if known[:most] != known else ''}"

@@ -1,6 +1,6 @@
 """Where in a TOML file a setting is, for the words of an error.
 
-Owns finding a line; reading the file and judging what it says is config.py's.
+Owns finding a line; reading the file and judging what it says is loading.py's.
 """
 
 import re

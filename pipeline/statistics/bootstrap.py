@@ -1,10 +1,11 @@
 """Confidence intervals over documents, of figures that are ratios of sums.
 
 The bootstrap of Efron 1979 with percentile intervals, in the form of Hanley and MacGibbon 2006
-that fits any number of documents: each resample weighs a document by a draw from Poisson(1). Above
-some thousand documents it weighs random groups of them alike, which leaves the interval's width
-right (Wolter 2007, chapter 2). A document's group follows from its place, so that runs over one
-corpus are resampled together: the interval of their difference is that of paired documents.
+that fits any number of documents: each resample weighs a document by a draw from Poisson(1). The
+draw is one per block: documents are assigned to NUM_BLOCKS blocks at random, so that of many
+documents those of a block weigh alike, which leaves the interval's width right (Wolter 2007,
+chapter 2). The block follows from a document's place in the corpus, so runs over one corpus are
+resampled alike: the interval of their difference is that of paired documents.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ class Intervals(BaseModel):
 
 
 class Bootstrap:
-    """The weights of every resample, the same for all that is asked of it."""
+    """The weights of the blocks in every resample."""
 
     def __init__(self, *, seed: int = 0, resamples: int = RESAMPLES) -> None:
         self.seed = seed
@@ -62,7 +63,7 @@ class Bootstrap:
         self._weights = _weights(seed, resamples)
 
     def described(self) -> Intervals:
-        """For whoever reads the intervals."""
+        """What a report says of the method."""
         return Intervals(
             method=METHOD, confidence=CONFIDENCE, resamples=self.resamples, seed=self.seed
         )
@@ -79,7 +80,7 @@ class Bootstrap:
         """The block of each document, shape [n].
 
         `key` is a file's number in `files` << ROW_BITS | row, shape [n];
-        `corpus` is a number that runs share if, and only if, they are of the same documents.
+        `corpus` is a number that two runs share only if they scored the same documents.
         """
         starts = [first_state(self._key(corpus, name)) for name in files]
         salts = np.array(starts, np.uint64)
@@ -92,7 +93,7 @@ class Bootstrap:
         return blocks
 
     def block_expr(self, corpus: int = 0) -> pl.Expr:
-        """The same of rows [file, row], as they are read."""
+        """`blocks` as an expression over rows [file, row]."""
         hashed = place_hash(lambda file: self._key(corpus, file), pl.col("row"))
         return hashed % NUM_BLOCKS
 
@@ -113,14 +114,14 @@ def _weights(seed: int, resamples: int) -> npt.NDArray[np.uint8]:
 
 
 class BlockSums:
-    """Columns added up by group and block, batch by batch: what resamples are made of."""
+    """Sums of columns by group and block, batch by batch: what `Bootstrap.resample` takes."""
 
     def __init__(self, num_columns: int, num_groups: int = 1) -> None:
         self._num_groups = num_groups
         self._sums = np.zeros((num_columns, num_groups * NUM_BLOCKS))
 
     def add(self, at: npt.NDArray[np.int64], columns: Sequence[npt.NDArray[Any]]) -> None:
-        """Count rows, one array element each; `at` is group * NUM_BLOCKS + block."""
+        """Add rows, one array element each; `at` is group * NUM_BLOCKS + block."""
         for sums, column in zip(self._sums, columns, strict=True):
             sums += np.bincount(at, weights=column, minlength=len(sums))
 
@@ -137,9 +138,9 @@ def block_sums(
     groups: npt.NDArray[np.uint8] | None = None,
     num_groups: int = 1,
 ) -> Values:
-    """The columns, shape [n] each, added up by group: shape [num_groups, NUM_BLOCKS, len(columns)].
+    """BlockSums of whole columns, shape [n] each: shape [num_groups, NUM_BLOCKS, len(columns)].
 
-    Rows that `where` leaves out, and only those, may be NaN.
+    Only rows that `where` leaves out may be NaN.
     """
     sums = BlockSums(len(columns), num_groups)
     for start in range(0, len(blocks), CHUNK):
@@ -153,9 +154,9 @@ def block_sums(
 
 
 def interval(resampled: Values, num_documents: int) -> Interval | None:
-    """The percentile interval of a figure, shape [resamples].
+    """The percentile interval of a figure whose values, shape [resamples], are given.
 
-    None of fewer than two documents: one document's ratio never varies, which is no certainty.
+    None for fewer than two documents: one document never varies, which is no certainty.
     """
     finite = resampled[np.isfinite(resampled)]
     if num_documents < FEWEST_DOCUMENTS or not len(finite):

@@ -5,11 +5,17 @@ every column that matches a pattern, and `pl.col("*")` every one there is: names
 here. No other module calls `pl.col` with a name from data.
 """
 
+import datetime
+
 import polars as pl
 import polars.selectors as cs
 
 WIDEST_DECIMAL = 38
 """Largest number of digits of a decimal."""
+FIRST_DAY, LAST_DAY = (
+    (date - datetime.date(1970, 1, 1)).days for date in (datetime.date.min, datetime.date.max)
+)
+"""Days from 1970 to the first of year 1, and to the last of 9999."""
 
 
 def column_named(name: str) -> pl.Expr:
@@ -32,10 +38,10 @@ def outside_calendar(value: pl.Expr, kind: pl.DataType) -> tuple[pl.Expr, pl.Exp
     Polars aborts a process that writes some of these as text, and Python has no such dates.
     """
     if isinstance(kind, pl.Date):
-        first, last, margin = -719_162, 2_932_896, 0
+        first, last, margin = FIRST_DAY, LAST_DAY, 0
     elif isinstance(kind, pl.Datetime):
         day = 86_400 * {"ms": 10**3, "us": 10**6, "ns": 10**9}[kind.time_unit]
-        first, last = -719_162 * day, 2_932_897 * day - 1
+        first, last = FIRST_DAY * day, (LAST_DAY + 1) * day - 1
         # Elsewhere it is another day already.
         margin = 0 if kind.time_zone in (None, "UTC") else day
     else:

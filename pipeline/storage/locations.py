@@ -39,6 +39,13 @@ def split_options(location: str) -> tuple[str, str]:
     return location[:at], location[at:]
 
 
+def split_file(location: str) -> tuple[str, str]:
+    """The folder of a file, with the options of its URI, and the file's name in it."""
+    path, options = split_options(location)
+    folder, slash, name = path.rpartition("/")
+    return (folder or slash or ".") + options, name
+
+
 def open_uri(location: str) -> tuple[fs.FileSystem, str]:
     """The file system and the path that a URI names; nothing need be there.
 

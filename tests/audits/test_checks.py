@@ -102,7 +102,7 @@ def test_bounds(bound, limit, state):
 @given(
     before=st.integers(1, 10**6),
     after=st.integers(1, 10**6),
-    limit=st.floats(0, 1, exclude_min=True),
+    limit=st.floats(0, 1, exclude_min=True, exclude_max=True),
 )
 @settings(max_examples=30, deadline=None)
 def test_a_value_cannot_rise_and_fall(before, after, limit):

@@ -95,6 +95,20 @@ MISTAKES = {
         "max_decrease in [[audit.require]] 1 of {file} = 20: a decrease above 1 is impossible; "
         "did you mean 0.2?",
     ),
+    "a decrease that never fails": (
+        REQUIRE + 'metric = "corpus_perplexity"\nmax_decrease = 1',
+        "max_decrease in [[audit.require]] 1 of {file} = 1: a decrease above 1 is impossible; "
+        "did you mean 0.01?",
+    ),
+    "a share that never fails": (
+        REQUIRE + 'metric = "error"\nmax = 5',
+        "[[audit.require]] 1 of {file}: max = 5 never fails: error is a share of the documents, "
+        "never above 1; did you mean 0.05?",
+    ),
+    "a count that never fails": (
+        REQUIRE + 'metric = "num_documents"\nmin = 0',
+        "[[audit.require]] 1 of {file}: min = 0 never fails: num_documents is never below 0",
+    ),
     "a share in percent": (
         REQUIRE + 'metric = "num_documents"\nmax_increase = "20%"',
         "max_increase in [[audit.require]] 1 of {file} = '20%': must be a number; did you mean "
@@ -148,7 +162,7 @@ def test_runs_is_needed(load):
 def test_the_address_comes_from_the_environment():
     webhook = Webhook(url_env="HOOK")
     assert webhook.address({"HOOK": "https://example.com/x\n"}) == "https://example.com/x"
-    with pytest.raises(ConfigError, match="the environment variable HOOK is not set"):
+    with pytest.raises(ConfigError, match="the environment variable HOOK, which is not set"):
         webhook.address({})
     with pytest.raises(ConfigError, match="holds no http") as raised:
         webhook.address({"HOOK": f"hooks.example.com/{SECRET}"})
@@ -169,7 +183,7 @@ NIGHTS = {
     ),
     "of a requirement": (
         'carry = ["lang"]',
-        REQUIRE + 'metric = "error"\nmax = 1\nby = "site"',
+        REQUIRE + 'metric = "error"\nmax = 0\nby = "site"',
         "by in [[audit.require]] 1 of",
         "known: lang",
     ),

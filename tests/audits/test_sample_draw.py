@@ -18,7 +18,7 @@ from pipeline.storage.filesystem import open_root
 def corpus(tmp_path: Path) -> Path:
     folder = tmp_path / "corpus"
     (folder / "deep").mkdir(parents=True)
-    for name, size in (("a.parquet", 500), ("deep/b.pq", 300), ("few.parquet", 1)):
+    for name, size in (("a.parquet", 500), ("deep/b.pq", 300), ("few.PARQ", 1)):
         sources = ["rare" if i % 50 == 0 else "web" if i % 3 else None for i in range(size)]
         table = {
             "id": pa.array([f"{name} {i}" for i in range(size)]),
@@ -39,7 +39,7 @@ def make_config(corpus: Path, **settings) -> ScoreConfig:
 
 
 def rows_of(folder: Path) -> list[dict]:
-    files = sorted(str(path) for path in folder.rglob("*.p*q*") if path.is_file())
+    files = sorted(str(path) for path in folder.rglob("*.[pP]*[qQ]*") if path.is_file())
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
@@ -73,7 +73,9 @@ def test_the_same_rows_every_night_and_nothing_written_again(corpus, tmp_path):
     target = open_root(str(tmp_path / "sample"))
     config = make_config(corpus)
     first = draw_sample(config, target, rows=60, by=None, seed=5)
-    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "sample").rglob("*.p*q*") if p.is_file()}
+    files = {
+        p: p.stat().st_mtime_ns for p in (tmp_path / "sample").rglob("*.[pP]*[qQ]*") if p.is_file()
+    }
     assert draw_sample(config, target, rows=60, by=None, seed=5) == first
     assert files == {path: path.stat().st_mtime_ns for path in files}
     before = rows_of(tmp_path / "sample")
@@ -89,15 +91,16 @@ def test_a_file_that_is_gone_leaves_the_sample(corpus, tmp_path):
     assert record.num_rows == 501
     assert {row["source_file"] for row in rows_of(tmp_path / "sample")} <= {
         "a.parquet",
-        "few.parquet",
+        "few.PARQ",
     }
 
 
 def test_more_rows_than_there_are(corpus, tmp_path):
-    record = draw_sample(
-        make_config(corpus), open_root(str(tmp_path / "s")), rows=10_000, by="source", seed=0
-    )
+    target = open_root(str(tmp_path / "s"))
+    record = draw_sample(make_config(corpus), target, rows=10_000, by="source", seed=0)
     assert record.num_drawn == record.num_rows == 801
+    files = {"a.parquet", "deep/b.pq", "few.PARQ"}  # named as in the corpus
+    assert set(target.files(recursive=True)) == {*files, "_sample.json"}
 
 
 def test_a_damaged_file_is_said(corpus, tmp_path):
@@ -109,7 +112,7 @@ def test_a_damaged_file_is_said(corpus, tmp_path):
         make_config(corpus), open_root(str(tmp_path / "s")), rows=50, by="source", seed=0
     )
     assert set(record.unreadable) == {"torn.parquet", "a.parquet"}
-    assert {row["source_file"] for row in rows_of(tmp_path / "s")} <= {"deep/b.pq", "few.parquet"}
+    assert {row["source_file"] for row in rows_of(tmp_path / "s")} <= {"deep/b.pq", "few.PARQ"}
 
 
 def test_a_column_of_our_name(tmp_path):

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.explore.cache import cached_bins
+from pipeline.explore.counting import count
 from pipeline.explore.examples import find_examples
-from pipeline.explore.rule import Asked, decide, of_groups
+from pipeline.explore.rule import Asked, decide
 from pipeline.explore.run import ExploredRun, open_run
 from tests.benchmarks.bench_reports import ROWS, make_run, peak_gb
 from tests.support.chromium import CHROMIUM
@@ -34,22 +35,22 @@ STEPS = 240
 """Of the pointer, while frames are timed."""
 
 
-def count(run: ExploredRun, asked: Asked) -> None:
-    groups = cached_bins(run, "perplexity", "source").groups
+def count_exactly(run: ExploredRun, asked: Asked) -> None:
+    bins = cached_bins(run, "perplexity", "source")
     if asked.unit == "each":
-        bands = ((name, (5.0 + i / 99, 55.0)) for i, name in enumerate(groups))
+        bands = ((name, (5.0 + i / 99, 55.0)) for i, name in enumerate(bins.groups))
         asked = replace(asked, each=tuple(bands))
-    of_groups(run.prepared.mix(decide(run, asked).selection, by="source"), groups)
+    count(run, decide(run, asked, bins), bins)
 
 
 QUERIES: dict[str, Callable[[ExploredRun], Any]] = {
     "start": lambda run: cached_bins(run, "perplexity", run.default_column()),
     "start again": lambda run: cached_bins(run, "perplexity", run.default_column()),
     "another metric": lambda run: cached_bins(run, "num_tokens", "source"),
-    "exact count, values": lambda run: count(run, VALUE),
-    "exact count, percentiles": lambda run: count(run, PERCENTILE),
-    "exact count, percentiles within groups": lambda run: count(run, WITHIN),
-    "exact count, each group its own": lambda run: count(run, EACH),
+    "exact count, values": lambda run: count_exactly(run, VALUE),
+    "exact count, percentiles": lambda run: count_exactly(run, PERCENTILE),
+    "exact count, percentiles within groups": lambda run: count_exactly(run, WITHIN),
+    "exact count, each group its own": lambda run: count_exactly(run, EACH),
     "documents at an edge": lambda run: find_examples(run, decide(run, VALUE), "high"),
     "documents at random": lambda run: find_examples(run, decide(run, VALUE), "random"),
 }

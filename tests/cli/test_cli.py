@@ -15,6 +15,7 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli.main import app, run_command
+from jobs.cli.parsing import Command
 from jobs.cli.runs import documents_of
 from jobs.console.signals import Terminated
 from pipeline.runs.manifest import Totals
@@ -84,10 +85,26 @@ BAD_REQUESTS = {
     "no such carry": (["{corpus}", "--carry", "bdy"], "did you mean 'body'?"),
     "foreign folder": (["{corpus}", "--out", "{corpus}"], "is not empty and is not a run"),
     "no such config": (["{corpus}", "--config", "no.toml"], "cannot read the configuration"),
-    "not a number": (["{corpus}", "--limit", "many"], "should be a valid integer"),
+    "not a number": (["{corpus}", "--limit", "many"], "--limit: must be a valid integer"),
     "no such option": (["{corpus}", "--modle", "x"], "--model"),
+    "two that do not go together": (
+        ["{corpus}", "--engines-per-gpu", "2", "--tensor-parallel-size", "2"],
+        "Error: --engines-per-gpu 2 needs --tensor-parallel-size 1: ",
+    ),
     "twice": (["{corpus}", "--limit", "1", "--limit=2"], "Error: --limit is given twice\n"),
 }
+
+
+def test_a_command_line_is_parsed_once(monkeypatch):
+    parsers = []
+    make = Command.make_parser
+    monkeypatch.setattr(
+        Command, "make_parser", lambda self, ctx: parsers.append(self) or make(self, ctx)
+    )
+    command = get_command(app).commands["show"]
+    context = command.make_context("show", ["run", "--by", "a", "--by", "b"])
+    assert context.params["by"] == ["a", "b"]
+    assert parsers == [command]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
@@ -106,6 +123,30 @@ def test_a_bad_request_is_one_clear_line(winnow, corpus, tiny_model, tmp_path, a
     assert "Traceback" not in stderr
     assert not out.exists()
     assert sorted(corpus.iterdir()) == before
+
+
+SPELT = {
+    "compare r r --resamples 5": "--resamples: must be greater than or equal to 100",
+    "verify r --sample -1": "--sample: must be greater than or equal to 0",
+    "explore r --port 99999": "--port: must be less than or equal to 65535",
+    "show r f x": "Error: ROW: must be a valid integer",
+    "plan {corpus} --carry bdy": "no column 'bdy' in the corpus (--carry)",
+    "plan {corpus} --id-column idd": "no column 'idd' in the corpus (--id-column)",
+    "report {run} --by sorce": "no carried column 'sorce' (--by)",
+    "report {run} --separate sorce=a": "no carried column 'sorce' (--separate)",
+    "compare {run} {run} --by sorce": "no carried column 'sorce' (--by)",
+    "show {run} 0.parquet 0 --by sorce": "no carried column 'sorce' (--by)",
+    "filter {run} --dry-run --min nll=1 --by sorce": "no carried column 'sorce' (--by)",
+}
+
+
+@pytest.mark.parametrize("line", SPELT)
+def test_an_error_names_the_option(winnow, corpus, tiny_model, tmp_path, line):
+    places = {"corpus": corpus, "run": tmp_path / "made/run"}
+    if "{run}" in line:
+        make_run(tmp_path / "made", tiny_model, ["one", "two"])
+    code, _, err = winnow(*line.format(**places).split())
+    assert (code, SPELT[line] in err) == (2, True), err
 
 
 def test_a_missing_setting_is_named(winnow):

@@ -54,7 +54,7 @@ def test_dry_run_shows_the_mix_and_writes_nothing(winnow, made, tmp_path):
     assert code == 1  # torn.parquet is missing from the output
     assert "[bold]en" in out
     assert "\x1b" not in out
-    assert "(none)" in out
+    assert "(null)" in out
     assert "2 documents without a score are dropped: 1 empty, 1 null" in err
     assert "Neither kept nor rejected: torn.parquet" in err
     assert "Dry run: nothing was written." in err

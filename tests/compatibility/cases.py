@@ -115,7 +115,7 @@ NEW_FILTERS: dict[str, str] = {
     "buckets of tokens": "--buckets head,middle,tail --weight tokens",
     "budget within groups": "--budget-tokens 1200 --within lang --prefer middle",
     "budget by shares": "--budget-bytes 1500 --within lang --shares en=2 --shares de=1 "
-    "--shares fi=0.5 --shares (none)=0",
+    "--shares fi=0.5 --shares (null)=0",
     "budget, divided, of percentiles": "--budget-tokens 900 --percentile 10:90 --within lang "
     "--shares proportional",
     "cut-offs of an output of 0.1.0": "--cutoffs {at}/filtered/_filter.json --within lang",

@@ -818,3 +818,11 @@ def test_an_id_of_bytes_is_its_bytes(tmp_path, kind):
 def test_an_empty_id_column_is_none():
     columns, id_type, _ = choose(footer("a", text=TEXT, id=TEXT), id_column="")
     assert (columns.doc_id, id_type) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["a.bin", "a.parq", "a.PARQUET"])
+def test_one_whose_name_is_no_parquet_files_may_be_json_lines(tmp_path, name):
+    (tmp_path / name).write_text('{"text": "one"}\n' * 9)
+    with pytest.raises(CorpusError, match="not a readable Parquet file") as raised:
+        footers_of(tmp_path / name)
+    assert (raised.value.hint is not None) == (name == "a.bin")

@@ -244,8 +244,8 @@ def test_answers_about_other_tokens_are_refused(engine, tokenizer, monkeypatch):
         return outputs
 
     expected = (
-        rf"^the engine returned {num_tokens - 2} log-probabilities for a window of {num_tokens} "
-        r"tokens, 1 of them context$"
+        rf"^the engine returned {num_tokens - 2} log-probabilities, where {num_tokens - 1} of the "
+        rf"{num_tokens} tokens of a window were to be scored$"
         r"|^the engine returned log-probabilities of other tokens than those of the window$"
     )
     with monkeypatch.context() as patch:

@@ -158,7 +158,7 @@ def test_a_tokenizer_without_offsets_says_what_to_do(tokenizer, monkeypatch):
         ModelError, match="does not report which characters a token covers"
     ) as raised:
         tokenizer.encode(["a"], offsets=True)
-    assert "prefix bos or eos" in raised.value.hint
+    assert "only prefix none and long_documents truncate need" in raised.value.hint
 
 
 # --- the prefix

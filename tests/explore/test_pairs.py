@@ -11,6 +11,7 @@ import pytest
 from jobs.explore.export import as_command, as_toml
 from pipeline.errors import ConfigError, RunError
 from pipeline.explore.bins import fill_bins, group_of
+from pipeline.explore.counting import count
 from pipeline.explore.judging import Judging
 from pipeline.explore.pairs import MOST_CELLS, find_density, open_two
 from pipeline.explore.rule import Asked, decide, exported
@@ -46,8 +47,9 @@ def test_what_is_taken_away_keeps_what_was_counted(
     scored, other, winnow, tmp_path, monkeypatch, asked, form
 ):
     two = open_two(scored.location, other.location)
-    decision = decide(two.run, asked)
-    mix = two.run.prepared.mix(decision.selection, by=asked.by)
+    bins = fill_bins(two.run, asked.metric, group_of(two.run, asked.by))
+    decision = decide(two.run, asked, bins)
+    kept = count(two.run, decision, bins)
     settings = exported(two.run, asked)
     if asked.file is not None:
         monkeypatch.chdir(tmp_path)
@@ -62,9 +64,9 @@ def test_what_is_taken_away_keeps_what_was_counted(
     code, out, err = winnow(*arguments, "--json", "--out", tmp_path / "kept")
     assert code == 0, err
     record = json.loads(out)
-    assert record["after"] == mix.after.model_dump()
-    assert 0 < mix.after.documents < mix.before.documents
-    assert pl.read_parquet(tmp_path / "kept/*.parquet").height == mix.after.documents
+    assert record["after"] == kept.after.model_dump()
+    assert 0 < kept.after.documents < kept.before.documents
+    assert pl.read_parquet(tmp_path / "kept/*.parquet").height == kept.after.documents
 
 
 def test_a_filter_takes_one_of_the_two(scored, other):

@@ -12,10 +12,11 @@ import pytest
 
 from jobs.explore.export import as_command, as_toml
 from pipeline.errors import ConfigError
-from pipeline.explore.bins import group_of
-from pipeline.explore.rule import Asked, decide, exported, of_groups
-from pipeline.explore.run import open_run
-from pipeline.reports.groups import OTHERS, label_expr
+from pipeline.explore.bins import fill_bins, group_of
+from pipeline.explore.counting import Kept, count
+from pipeline.explore.rule import Asked, Decision, decide, exported
+from pipeline.explore.run import ExploredRun, open_run
+from pipeline.reports.groups import OTHERS, Grouping, label_expr
 from tests.support.explored import make_texts
 from tests.support.runs import score_corpus
 
@@ -49,15 +50,21 @@ RULES = {
 }
 
 
+def counted(run: ExploredRun, asked: Asked, groups: Grouping) -> tuple[Decision, Kept]:
+    """As a page has it."""
+    bins = fill_bins(run, asked.metric, groups)
+    decision = decide(run, asked, bins)
+    return decision, count(run, decision, bins)
+
+
 @pytest.mark.parametrize("form", ["command", "toml"])
 @pytest.mark.parametrize("asked", RULES.values(), ids=RULES)
 def test_what_is_taken_away_keeps_what_was_counted(
     scored, winnow, tmp_path, monkeypatch, asked, form
 ):
     run = open_run(scored.location)
-    groups = group_of(run, asked.by).groups
-    decision = decide(run, asked)
-    mix = run.prepared.mix(decision.selection, by=asked.by)
+    groups = group_of(run, asked.by)
+    decision, kept = counted(run, asked, groups)
     settings = exported(run, asked)
     if asked.file is not None:
         monkeypatch.chdir(tmp_path)
@@ -78,14 +85,14 @@ def test_what_is_taken_away_keeps_what_was_counted(
     code, out, err = winnow(*arguments, "--json", "--out", tmp_path / "kept")
     assert code == 0, err
     record = json.loads(out)
-    assert record["before"] == mix.before.model_dump()
-    assert record["after"] == mix.after.model_dump()
-    assert record["unscored"] == mix.unscored
-    assert pl.read_parquet(tmp_path / "kept/*.parquet").height == mix.after.documents
+    assert record["before"] == kept.before.model_dump()
+    assert record["after"] == kept.after.model_dump()
+    assert sum(record["unscored"].values()) == kept.num_unscored
+    assert pl.read_parquet(tmp_path / "kept/*.parquet").height == kept.after.documents
     if asked.by is not None:
         told = {one["group"] or "(null)": one for one in record["groups"]}
-        assert len(told) == len(groups)
-        for name, (before, after) in zip(groups, of_groups(mix, groups), strict=True):
+        assert len(told) == len(groups.groups)
+        for name, (before, after) in zip(groups.groups, kept.groups, strict=True):
             assert before == list(told[name]["before"].values())
             assert after == list(told[name]["after"].values())
 
@@ -93,9 +100,9 @@ def test_what_is_taken_away_keeps_what_was_counted(
 def test_before_anything_is_cut_off_all_that_has_a_score_stays(scored):
     run = open_run(scored.location)
     asked = Asked("perplexity", "source", "value", None, None)
-    mix = run.prepared.mix(decide(run, asked).selection, by="source")
-    assert mix.after.documents == mix.before.documents - 1 == 241
-    assert mix.unscored == {"null": 1}
+    _, kept = counted(run, asked, group_of(run, "source"))
+    assert kept.after.documents == kept.before.documents - 1 == 241
+    assert kept.num_unscored == 1
     with pytest.raises(ConfigError, match="the rule keeps every document"):
         exported(run, asked)
 
@@ -103,9 +110,10 @@ def test_before_anything_is_cut_off_all_that_has_a_score_stays(scored):
 def test_groups_that_are_not_told_apart_are_counted_together(scored):
     run = open_run(scored.location)
     asked = Asked("perplexity", "source", "value", None, 5.0)
-    mix, names = run.prepared.mix(decide(run, asked).selection, by="source"), ("web", "books")
-    apart = of_groups(mix, (*names, "code", "(null)"))
-    together = of_groups(mix, (*names, OTHERS))
+    apart, together = (
+        counted(run, asked, Grouping("source", ("web", "books", *rest)))[1].groups
+        for rest in (("code", "(null)"), (OTHERS,))
+    )
     assert together[:2] == apart[:2]
     for at in (0, 1):
         both = zip(apart[2][at], apart[3][at], strict=True)
@@ -149,17 +157,16 @@ def of_any_kind(tiny_model, tmp_path_factory) -> str:
 def test_groups_of_any_kind_have_bands_of_their_own(of_any_kind, winnow, tmp_path, monkeypatch, by):
     """A page calls some of them otherwise than a record does."""
     run = open_run(of_any_kind)
-    groups = group_of(run, by).groups
+    grouping = group_of(run, by)
+    groups = grouping.groups
     rows = run.rows().collect()
     assert len(groups) == rows[by].n_unique()
     middle = rows["perplexity"].median()
     bands = tuple((name, (middle, None) if i else (None, middle)) for i, name in enumerate(groups))
     asked = Asked("perplexity", by, "each", None, None, None, bands)
-    decision = decide(run, asked)
-    mix = run.prepared.mix(decision.selection, by=by)
-    counted = of_groups(mix, groups)
-    assert sum(before[0] for before, _ in counted) == mix.before.documents == 18
-    assert sum(after[0] for _, after in counted) == mix.after.documents
+    decision, kept_there = counted(run, asked, grouping)
+    assert sum(before[0] for before, _ in kept_there.groups) == kept_there.before.documents == 18
+    assert sum(after[0] for _, after in kept_there.groups) == kept_there.after.documents
     is_first = label_expr(by) == groups[0]
     value = pl.col("perplexity")
     wanted = pl.when(is_first).then(value <= middle).otherwise(value >= middle)
@@ -170,7 +177,7 @@ def test_groups_of_any_kind_have_bands_of_their_own(of_any_kind, winnow, tmp_pat
     line = shlex.split(as_command(exported(run, asked)))
     code, out, err = winnow(*line[1:], "--dry-run", "--json")
     assert code == 0, err
-    assert json.loads(out)["after"] == mix.after.model_dump()
+    assert json.loads(out)["after"] == kept_there.after.model_dump()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_each_group_has_its_part(rows, budget, prefer, unit, shares, most_held):
         given_to = {lang: share for lang, share in zip(LANGS, shares, strict=True) if lang in there}
         if not any(given_to.values()):
             return
-        options["shares"] = [f"{lang or '(none)'}={share}" for lang, share in given_to.items()]
+        options["shares"] = [f"{lang or '(null)'}={share}" for lang, share in given_to.items()]
     with mock.patch.object(budget_rule, "MOST_HELD", most_held):
         decided = decide(
             table, within="lang", prefer=prefer, **{f"budget_{unit}": str(budget)}, **options

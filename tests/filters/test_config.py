@@ -1,5 +1,7 @@
 """pipeline/filters/config.py: how rules are written, and which contradict each other."""
 
+import re
+
 import pytest
 
 from pipeline.errors import ConfigError
@@ -57,6 +59,10 @@ BAD = {
     "percentile range": ({"percentile": "10:190"}, "percentile"),
     "percentile one": ({"percentile": "10"}, "percentile"),
     "percentile crossed": ({"percentile": "90:10"}, "percentile 90:10: LOW must not exceed HIGH"),
+    "bucket percentiles crossed": (
+        {"buckets": "head", "bucket_percentiles": "60,30"},
+        "bucket_percentiles 60:30: LOW must not exceed HIGH",
+    ),
     "bucket": ({"buckets": "head,toe"}, "buckets"),
     "bucket percentiles alone": (
         {"percentile": "1:9", "bucket_percentiles": "3,6"},
@@ -111,6 +117,61 @@ BAD = {
 def test_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         load(**options)
+
+
+HINTS = {
+    "no rule": ({}, "give max, min, where, .*cutoffs, sample_toward.* or budget_bytes$"),
+    "two budgets": ({"budget_tokens": "1", "budget_bytes": "1"}, "give one of them"),
+    "weight": (
+        {"cutoffs": "x", "weight": "tokens"},
+        "add percentile or buckets, or leave out weight",
+    ),
+    "metric": ({"max": ["nll=1"], "metric": "nll"}, "add drop_copies or percentile or .*metric$"),
+    "within": ({"max": ["nll=1"], "within": "lang"}, "add percentile or .*budget.*within$"),
+    "minus": ({"max": ["nll=1"], "minus": "a"}, "add min or max of difference, or leave out minus"),
+    "over": ({"max": ["nll=1"], "over": "a"}, "add min or max of ratio, or leave out over"),
+    "shares of all": (
+        {"budget_tokens": "1", "shares": ["a=1"]},
+        "add within, or leave out shares",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "hint"), HINTS.values(), ids=HINTS)
+def test_a_refusal_says_what_to_type(options, hint):
+    with pytest.raises(ConfigError) as raised:
+        load(**options)
+    assert re.match(hint, raised.value.hint), raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"percentile": "50:50"},
+        {"buckets": "head", "bucket_percentiles": "50,50"},
+        {"min": ["nll=2"], "max": ["nll=2"]},
+        {"sample_toward": "-20,5"},
+        {"budget_bytes": "1", "prefer": "high"},
+        {"budget_bytes": "1", "within": "lang", "shares": ["en=0", "de=1"]},
+        {"where": "ratio > 1", "over": "b"},
+        {"where": "difference > 1", "minus": "b"},
+        {"percentile": "1:9", "minus": "b"},
+        {"buckets": "head", "weight": "tokens"},
+        {"budget_tokens": "1", "within": "lang"},
+        {"drop_copies": "low", "metric": "nll"},
+    ],
+    ids=str,
+)
+def test_accepted(options):
+    load(**options)
+
+
+def test_a_file_that_names_no_bucket(tmp_path):
+    file = tmp_path / "f.toml"
+    file.write_text('[filter]\nrun = "x"\nmax = {nll = 1}\nbuckets = []\n')
+    with pytest.raises(ConfigError, match="buckets names no bucket") as raised:
+        load_filter_config(file, {})
+    assert raised.value.hint == "known: head, middle, tail"
 
 
 def test_unknown_key_has_a_near_name(tmp_path):

@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import filter_run
 from pipeline.errors import ConfigError, RunError
+from pipeline.filters.config import load_filter_config
+from pipeline.filters.selection import Selection
+from tests.filters.test_selection import SCHEMA, scores_of
 from tests.support.runs import score_corpus
 
 LANGS = ("en", "de", None)
@@ -62,10 +66,10 @@ def test_buckets_of_another_run(made, tmp_path):
     assert [c.head for c in found.cutoffs] == [
         c.head for c in filter_run(made / "one", **rules).cutoffs
     ]
-    with pytest.raises(ConfigError, match="has neither low nor high"):
+    with pytest.raises(ConfigError, match="has a value for low or high"):
         filter_run(made / "two", cutoffs=file, within="lang", max={"nll": 9e9})
     band = written(made, tmp_path / "band.json", percentile=(0, 90), within="lang")
-    with pytest.raises(ConfigError, match="lacks the end of the head or middle bucket"):
+    with pytest.raises(ConfigError, match="no value for head or middle in some group"):
         filter_run(made / "two", cutoffs=band, **rules)
 
 
@@ -83,7 +87,7 @@ def test_a_table_by_hand_and_bounds_that_are_none(made, tmp_path):
     found = filter_run(made / "one", cutoffs=file, within="lang", by="lang")
     assert {g.group: g.after.documents for g in found.groups} == {"en": 10, "de": 10, None: 0}
     assert found.words == (
-        "(none): perplexity to 0.5",
+        "(null): perplexity to 0.5",
         "de: perplexity to 9e+09",
         "en: perplexity from 1",
     )
@@ -92,31 +96,53 @@ def test_a_table_by_hand_and_bounds_that_are_none(made, tmp_path):
 def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
     many = [*BOTH, {"group": None}, {"group": "fi", "low": 1.0}]
     found = filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *many), within="lang")
-    assert found.words[0] == "fi: no document has this group; its cut-offs are unused"
+    assert found.words == (
+        "fi: no document has this group; its cut-offs are unused",
+        "de: perplexity to 9e+09",
+        "en: perplexity from 1",
+    )
     few = table(tmp_path / "few.json", {"group": "en", "low": 1.0}, {"group": "dee", "low": 1.0})
     with pytest.raises(
-        ConfigError, match=r"cutoffs has no cut-offs for '\(none\)', and 1 more group"
+        ConfigError, match=r"cutoffs has no cut-offs for '\(null\)', and 1 more group$"
     ):
         filter_run(made / "one", cutoffs=few, within="lang")
     near = table(tmp_path / "near.json", *BOTH[:1], {"group": None}, {"group": "dee", "low": 1.0})
-    with pytest.raises(ConfigError, match="cutoffs has no cut-offs for 'de'") as raised:
+    with pytest.raises(ConfigError, match=r"cutoffs has no cut-offs for 'de'$") as raised:
         filter_run(made / "one", cutoffs=near, within="lang")
     assert raised.value.hint == "did you mean 'dee'?"
 
 
+def test_a_long_table_is_not_listed_whole_but_looked_through(made, tmp_path):
+    others = [{"group": f"x{i}", "low": 1.0} for i in range(30)]
+    for last, hint in (
+        ("den", "did you mean 'den'?"),
+        ("zz", f"known: {', '.join(f'x{i}' for i in range(20))}, ..."),
+    ):
+        groups = [*others, {"group": None}, {"group": "en"}, {"group": last}]
+        with pytest.raises(ConfigError, match=r"has no cut-offs for 'de'$") as raised:
+            filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *groups), within="lang")
+        assert raised.value.hint == hint
+
+
 BAD = {
-    "another metric": ({"metric": "nll"}, {}, "has cut-offs of nll, not of perplexity"),
+    "another metric": (
+        {"metric": "nll"},
+        {},
+        "was written for nll, and this filter is for perplexity",
+    ),
     "another column": (
         {"rules": {"within": "number"}},
         {},
-        "has cut-offs per group of 'number', not per group of 'lang'",
+        "was written for each group of 'number', and this filter is for each group of 'lang'",
     ),
-    "of everything": ({"rules": {}}, {}, "has cut-offs of all documents, not per group of 'lang'"),
+    "of everything": ({"rules": {}}, {}, "was written for all documents together, and this filter"),
     "within nothing": (
         {},
         {"within": None},
-        "has cut-offs per group of 'lang', not of all documents",
+        "was written for each group of 'lang', and this filter is for all documents together",
     ),
+    "no metric": ({"metric": None}, {}, "has no cut-offs per group"),
+    "of nothing": ({"cutoffs": []}, {}, "has no cut-offs per group"),
     "twice": ({"cutoffs": BOTH * 2}, {}, "has the group '.*' more than once"),
     "not a number": (
         {"cutoffs": [{"group": "en", "low": "x"}]},
@@ -133,6 +159,40 @@ def test_a_file_that_is_not_of_this(made, tmp_path, changes, options, message):
     settings = {"within": "lang", **options}
     with pytest.raises(ConfigError, match=message):
         filter_run(made / "one", cutoffs=file, **{k: v for k, v in settings.items() if v})
+
+
+def test_what_to_give_instead(made, tmp_path):
+    for rules, options, hint in (
+        ({"within": "lang"}, {}, "give within lang"),
+        ({}, {"within": "lang"}, "leave out within"),
+        ({"within": "lang"}, {"within": "lang", "metric": "nll"}, "give metric perplexity"),
+    ):
+        file = table(tmp_path / "c.json", *BOTH, rules=rules)
+        with pytest.raises(ConfigError) as raised:
+            filter_run(made / "one", cutoffs=file, **options)
+        assert raised.value.hint == hint
+
+
+def of_rows(tmp_path: Path, rows: list, groups: list[dict]) -> tuple[list[bool], list[str]]:
+    """What a table by hand keeps of made-up rows, and its lines."""
+    settings = {"run": "x", "within": "lang", "cutoffs": str(table(tmp_path / "c.json", *groups))}
+    scores = pl.LazyFrame(scores_of(rows), schema=SCHEMA)
+    found = Selection.of(load_filter_config(None, settings)).find(scores)
+    return found.decide(scores).collect()["keep"].to_list(), list(found.words())
+
+
+def test_a_group_without_a_score_needs_no_cutoffs(tmp_path):
+    rows = [("a", "en", "ok", 2.0, 1), ("a", "de", "error", None, 1)]
+    kept, _ = of_rows(tmp_path, rows, [{"group": "en", "low": 1.0}])
+    assert kept == [True, False]
+
+
+def test_both_ends_are_kept_and_a_band_of_one_value_is_a_band(tmp_path):
+    rows = [("a", "en", "ok", value, 1) for value in (1.0, 2.0, 3.0, 4.0)]
+    kept, words = of_rows(tmp_path, rows, [{"group": "en", "low": 2.0, "high": 3.0}])
+    assert (kept, words) == ([False, True, True, False], ["en: perplexity from 2 to 3"])
+    kept, words = of_rows(tmp_path, rows, [{"group": "en", "low": 2.0, "high": 2.0}])
+    assert (kept, words) == ([False, True, False, False], ["en: perplexity from 2 to 2"])
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_runs_that_do_not_match_are_refused(made, tiny_model, tmp_path):
     texts = ["changed", *table["text"].to_pylist()[1:]]
     pq.write_table(table.set_column(0, "text", [texts]), corpus / "1.parquet", row_group_size=4)
     score_corpus(corpus, tmp_path / "changed", tiny_model)
-    refused("1 documents have different texts in", "changed")
+    refused("1 document with different texts in", "changed")
     pq.write_table(table.slice(1), corpus / "1.parquet")
     score_corpus(corpus, tmp_path / "short", tiny_model)
     refused("1.parquet has 20 rows and 19", "short")

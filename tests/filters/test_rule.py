@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from pipeline.filters.config import RULES, FilterConfig, load_filter_config
-from pipeline.filters.rule import Rule, metric_value
+from pipeline.filters.rule import Rule, label, metric_value
 from pipeline.filters.rule_fields import Decides
 from pipeline.filters.rules.bounds import Bounds
 from pipeline.filters.selection import Selection
+from pipeline.reports.groups import label_expr
 from tests.filters.test_copies import KINDS, with_hashes
 
 ROWS = [
@@ -84,6 +85,13 @@ def test_rules_keep_together_what_each_keeps(scores, name):
     assert not (both & ~other).any()
     if not any(rule.of_kept for rule in own):
         assert both.equals(one & other)
+
+
+def test_groups_are_named_as_reports_name_them():
+    texts = [None, "(null)", "(all others)", "en"]
+    shown = pl.LazyFrame({"lang": texts}).select(label_expr("lang")).collect().to_series()
+    assert [f"{name}: " for name in shown] == [label(text, "lang") for text in texts]
+    assert shown.to_list() == ["(null)", '"(null)"', '"(all others)"', "en"]
 
 
 @dataclass(frozen=True)

@@ -261,7 +261,7 @@ def test_groups_too_small_for_their_percentiles_are_named_instead_of_a_band():
     found = Selection.of(config).find(pl.LazyFrame(scores_of(rows), schema=SCHEMA))
     assert list(found.words()) == [
         "de: perplexity from 5 to 7",
-        "lang (none), en: too few documents for these percentiles: none lies between them",
+        "lang (null), en: too few documents for these percentiles: none lies between them",
     ]
 
 

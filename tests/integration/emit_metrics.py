@@ -39,6 +39,8 @@ def main(port: int, folder: str) -> None:
                 num_bytes=30 * rows,
                 statuses=statuses,
                 seconds=2.0,
+                flops=4e9,
+                peak_flops=1e10,
             ),
             worker,
         )

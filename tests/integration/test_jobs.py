@@ -200,7 +200,7 @@ def test_a_job_runs_to_its_end(first, winnow):
 def test_the_same_id_runs_once(first, winnow, corpus):
     again = winnow("submit", "--id", "first", "--", "plan", str(corpus))
     assert (again.returncode, again.stdout) == (2, "")
-    assert "job first was submitted before: succeeded" in again.stderr
+    assert "job first was submitted before; its state: succeeded" in again.stderr
 
 
 def test_the_exit_code_is_the_jobs_own(first, winnow):
@@ -236,10 +236,13 @@ def write_shadows(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-def test_modules_of_the_working_dir_shadow_nothing(first, winnow, tiny_model, tmp_path):
-    """Neither in the driver nor in the actors that it starts; paths in the folder still hold."""
+def test_modules_of_a_folder_shadow_nothing(first, winnow, head, tiny_model, tmp_path):
+    """Neither those of --working-dir nor those where Ray was started, neither in the driver nor in
+    the actors that it starts; paths in the folder still hold.
+    """
     folder, out = tmp_path / "work", tmp_path / "run"
     write_shadows(folder)
+    write_shadows(head.started_in)
     shutil.copytree(tiny_model, folder / "model")
     (folder / "data").mkdir()
     pq.write_table(pa.table({"text": ["one", "two words"]}), folder / "data" / "a.parquet")
@@ -247,28 +250,19 @@ def test_modules_of_the_working_dir_shadow_nothing(first, winnow, tiny_model, tm
         f'[score]\ncorpus = "data"\nout = "{out}"\nmodel = "model"\n'
     )
 
-    sent = winnow("submit", "--working-dir", str(folder), "--", "score", "--config", "night.toml")
+    try:
+        sent = winnow(
+            *("submit", "--working-dir", str(folder), "--", "score", "--config", "night.toml")
+        )
+    finally:
+        for path in head.started_in.iterdir():  # the folder itself is where Ray's processes are
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     assert sent.returncode == 0, sent.stderr
     assert "mine" not in sent.stderr
     assert json.loads((out / "_SUCCESS").read_text())
     status = winnow("jobs", "list", "--json")
     assert json.loads(status.stdout)[0]["command"] == "winnow score --config night.toml"
-
-
-def test_modules_where_ray_was_started_shadow_nothing(first, winnow, head, tiny_model, tmp_path):
-    corpus, out = tmp_path / "a.parquet", tmp_path / "run"
-    pq.write_table(pa.table({"text": ["one", "two words"]}), corpus)
-    write_shadows(head.started_in)
-    try:
-        sent = winnow(
-            *("submit", "--", "score", str(corpus), "--out", str(out), "--model", str(tiny_model))
-        )
-    finally:
-        for path in head.started_in.iterdir():  # the folder itself is where Ray's processes are
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert sent.returncode == 0, sent.stderr
-    assert json.loads((out / "_SUCCESS").read_text())
 
 
 def test_an_interrupt_leaves_the_job_and_stop_ends_it(first, winnow, head):
@@ -317,10 +311,9 @@ def test_a_driver_finds_its_cluster(first, winnow, head):
     assert "WorkerSize(fewest=1, most=1, num_cpus=2" in followed.stdout
 
 
+@pytest.mark.parametrize("head", ["disabled"], indirect=True)
 def test_doctor_asks_every_node(first, head):
     """And names the one on which jobs would fail: here Winnow cannot be imported."""
-    if head.mode == "token":
-        pytest.skip("the probe knows of no token")
 
     def doctor() -> tuple[int, dict[str, dict[str, str]]]:
         done = subprocess.run(
@@ -349,9 +342,8 @@ def test_doctor_asks_every_node(first, head):
     assert "install winnow-ppl==" in workers["todo"]
 
 
+@pytest.mark.parametrize("head", ["token"], indirect=True)
 def test_without_the_token_nobody_is_let_in(first, head, winnow):
-    if head.mode != "token":
-        pytest.skip("this head asks for none")
     for given, said in {"": "requires a token", "x" * 32: "rejects the token"}.items():
         refused = winnow("jobs", "list", RAY_AUTH_TOKEN=given, RAY_AUTH_TOKEN_PATH="")
         assert refused.returncode == 2

@@ -188,6 +188,8 @@ def test_every_command_on_a_run_on_s3(store, corpus, prefix, tiny_model):
     kept = fs.S3FileSystem.from_uri(store.location(f"{prefix}/kept"))
     texts = pq.read_table(kept[1], filesystem=kept[0]).num_rows
     assert texts == NUM_DOCUMENTS // 2
+    cutoffs = store.location(f"{prefix}/kept/_filter.json")
+    assert told("filter", run, "--dry-run", "--cutoffs", cutoffs)["after"]["documents"] == texts
 
 
 def test_the_endpoint_may_be_in_the_environment(store, corpus, prefix, monkeypatch):
@@ -420,7 +422,7 @@ def test_a_store_that_restarts_in_the_middle_of_a_run(
     back[0].join()
     assert_frame_equal(rows(run), expected)
     assert run.success() is not None
-    assert any("waiting" in record.message for record in caplog.records)
+    assert any("retrying in" in record.message for record in caplog.records)
 
 
 def test_a_store_that_freezes_in_the_middle_of_a_run(
@@ -578,10 +580,10 @@ def test_ray_workers_on_s3_while_the_store_restarts(store, corpus, prefix, tiny_
         run = RunStore(where[1])
         while not run.done():
             time.sleep(0.1)
+        restarted.append(len(run.done()))
         store.kill()
         time.sleep(3.0)
         store.start()
-        restarted.append(len(run.done()))
 
     thread = later(0.0, restart)
     outcome = score(*where, tiny_model)

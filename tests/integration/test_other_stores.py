@@ -251,7 +251,7 @@ def test_offline_the_hub_is_not_asked_for_a_corpus(hub, monkeypatch):
     for refused in (done, winnow(*asked)):
         assert refused.returncode == 2
         said, hint = refused.stderr.splitlines()
-        assert said.startswith("Error: hf://datasets/org/set is on the hub, and the hub is not")
+        assert said.startswith("Error: hf://datasets/org/set is on the hub, which is not")
         assert hint.startswith("Hint: name a copy in a folder")
     assert hub.asked == []
 

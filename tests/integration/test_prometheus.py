@@ -46,7 +46,7 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
-def until(ask: Callable[[], T], what: str) -> T:
+def until(ask: Callable[[], T | None], what: str | Callable[[], str]) -> T:
     """The first answer that is not empty."""
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -55,7 +55,8 @@ def until(ask: Callable[[], T], what: str) -> T:
                 return answer
         except urllib.error.URLError:
             pass
-        assert time.monotonic() < deadline, what
+        if time.monotonic() > deadline:
+            pytest.fail(what if isinstance(what, str) else what())
         time.sleep(0.25)
 
 
@@ -102,10 +103,13 @@ def scraped(url: str) -> dict[str, list]:
 @pytest.fixture(scope="module")
 def samples(metrics_url: str) -> dict[str, list]:
     expected = {name for spec in METRICS.values() for name in spec.scraped_names}
-    return until(
-        lambda: found if expected <= (found := scraped(metrics_url)).keys() else None,
-        f"not every metric is served: {expected - scraped(metrics_url).keys()}",
-    )
+    found: dict[str, list] = {}
+
+    def everything() -> dict[str, list] | None:
+        found.update(scraped(metrics_url))
+        return found if expected <= found.keys() else None
+
+    return until(everything, lambda: f"not served: {sorted(expected - found.keys())}")
 
 
 def test_exactly_the_metrics_of_the_table_are_served(samples):
@@ -128,6 +132,7 @@ def test_values_and_labels(samples):
     assert done.value == 350
     states = {s.labels["state"]: s.value for s in samples["ray_winnow_shards"]}
     assert states == {"waiting": 3, "running": 2, "done": 2, "failed": 1}
+    assert {s.value for s in samples["ray_winnow_worker_mfu"]} == {0.4}
 
 
 @pytest.fixture(scope="module")

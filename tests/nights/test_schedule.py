@@ -148,9 +148,20 @@ def assert_restricted(pod: dict[str, Any]) -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-@given(text=st.text(st.characters(codec="utf-8")))
+@given(text=st.text(st.characters(codec="utf-8")) | st.text("a #:-'\"|>%{}\t\n"))
 def test_any_configuration_arrives_unchanged(text):
     printed = render_kubernetes(make_config(), make_cluster(), text, "kuberay")
+    config_map = next(iter(yaml.safe_load_all(printed)))
+    assert config_map["data"]["winnow.toml"] == text
+
+
+@pytest.mark.parametrize("target", ["kubernetes", "kuberay"])
+def test_a_configuration_can_be_read_in_the_manifest(target):
+    text = '# Größe: "8"\n[audit]\nruns = "s3://scores/web"\n\n  [[audit.require]]\n\tmin = 1\n'
+    printed = render_kubernetes(make_config(), make_cluster(), text, target)
+    assert "  winnow.toml: |\n" in printed
+    for line in text.splitlines():
+        assert f"\n{f'    {line}' if line else ''}\n" in printed
     config_map = next(iter(yaml.safe_load_all(printed)))
     assert config_map["data"]["winnow.toml"] == text
 

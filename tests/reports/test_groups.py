@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.reports.figures import tally_rows
 from pipeline.reports.groups import (
     MOST_GROUPS_SHOWN,
     NULL,
@@ -17,6 +16,7 @@ from pipeline.reports.groups import (
     largest_query,
     value_of,
 )
+from pipeline.reports.tally import tally_rows
 
 SPECIAL = st.sampled_from([None, NULL, OTHERS, f'"{NULL}"', f'""{OTHERS}""', '"', "", "web"])
 

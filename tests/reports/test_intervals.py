@@ -135,6 +135,16 @@ def test_one_word_has_no_perplexity_and_so_no_interval(tmp_path):
     assert report.overall.intervals["corpus_perplexity"] is not None
 
 
+def test_resamples_without_a_word_are_left_out(tmp_path):
+    """Few documents have words, so that some resamples have none of them: nats over nothing."""
+    rows = [row(5, 9.0, 20, source="a", num_scored_words=0) for _ in range(30)]
+    rows += [row(5, 9.0 + i, 20, source="a", num_scored_words=40 + i) for i in range(2)]
+    report = build_report(write_run(tmp_path / "run", {"a": rows}), text=False)
+    found = report.overall.intervals["word_perplexity"]
+    # Of the two, at most one resample in seven has none, and its ratio would be without end.
+    assert found.high < np.finfo(float).max
+
+
 def test_what_overflows_is_the_largest_and_not_left_out(tmp_path):
     rows = [row(1, 2.0, 1, source="a", num_scored_words=1) for i in range(40)]
     rows += [row(1, 2.0, 1, source="a") | {"nll": 1e4, "perplexity": None} for _ in range(3)]

@@ -307,9 +307,9 @@ def test_a_column_that_cannot_be_grouped_by_is_refused(make, value):
     ("carry", "asked", "hint"),
     [
         (("source", "lang"), "sorce", "did you mean 'source'?"),
-        (("source", "lang"), "zzz", "this run carries source, lang"),
-        ((), "source", "this run carries nothing"),
-        (("source",), "perplexity", "this run carries source"),
+        (("source", "lang"), "zzz", "this run carries source, lang; to use another column, carry"),
+        ((), "source", "this run carries nothing; to use another column, carry it when scoring"),
+        (("source",), "perplexity", "this run carries source; to use another column, carry it"),
     ],
     ids=["near", "far", "none carried", "a score column"],
 )
@@ -317,9 +317,9 @@ def test_a_column_that_is_not_carried_is_refused(make, carry, asked, hint):
     run = make(
         [scored(1, 1.0, 1, source="a", lang="b") if carry else scored(1, 1.0, 1)], carry=carry
     )
-    with pytest.raises(RunError, match=f"no carried column '{asked}' to group by") as raised:
+    with pytest.raises(RunError, match=rf"no carried column '{asked}' \(by\)") as raised:
         run.report(asked)
-    assert raised.value.hint == f"{hint}; to use another column, carry it when scoring"
+    assert raised.value.hint.startswith(hint)
 
 
 def test_columns_with_few_values_are_groups_by_default(make):

@@ -16,6 +16,7 @@ from pipeline.reports.sampled import (
     weighed,
 )
 from pipeline.runs.sample import Draw, Stratum
+from pipeline.schema import LARGEST, LARGEST_EXPONENT
 from tests.statistics.test_quantile import by_the_paper
 
 
@@ -139,6 +140,24 @@ def test_nothing_scored():
     assert estimates(weighed(frame.lazy(), draw), draw) == dict.fromkeys(
         ["corpus_perplexity", "bits_per_token", "bits_per_byte", "word_perplexity"]
     )
+
+
+def test_a_figure_that_exceeds_a_float64_is_null_and_so_is_its_estimate():
+    drawn, strata = draw(population(5), {"web": 100, "books": 50, "code": 20}, 0)
+    whole = make_draw(strata)
+    ratio = math.log(estimate_of(drawn, strata).value)
+
+    def of_ratio(nats: float):
+        rows = weighed(drawn.with_columns(pl.col("nll") * (nats / ratio)).lazy(), whole)
+        return corpus_figures(rows, whole), estimates(rows, whole)
+
+    figures, found = of_ratio(LARGEST_EXPONENT + 1)
+    assert found["corpus_perplexity"] is found["word_perplexity"] is None
+    assert figures.corpus_perplexity is figures.average("word_perplexity") is None
+    assert found["bits_per_byte"].value == pytest.approx(figures.bits_per_byte, rel=1e-14)
+    # Where the interval alone goes beyond it, it ends at the largest.
+    near = of_ratio(LARGEST_EXPONENT - 1)[1]["corpus_perplexity"]
+    assert near.value < near.interval.high == pytest.approx(LARGEST)
 
 
 def test_figures_are_of_the_corpus():

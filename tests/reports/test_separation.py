@@ -9,7 +9,7 @@ from scipy.stats import mannwhitneyu
 
 from pipeline.errors import ConfigError
 from pipeline.rendering.formats import share as shown
-from pipeline.reports import areas, figures
+from pipeline.reports import areas, tally
 from pipeline.reports.areas import best_of, rank_metrics, verdict_of
 from pipeline.reports.groups import grouping_of, largest_query
 from pipeline.reports.separation import Labels, Separation, parse_labels, separate_labels
@@ -177,7 +177,7 @@ def test_the_best_cut_is_found_between_values_that_are_apart():
 @pytest.mark.parametrize("label", ["spam", "web"])
 def test_the_rest_is_ranked_some_at_a_time(label, monkeypatch):
     """Few labelled among many and many among few, many of them alike."""
-    monkeypatch.setattr(figures, "ROWS_AT_A_TIME", 5_000)
+    monkeypatch.setattr(tally, "ROWS_AT_A_TIME", 5_000)
     monkeypatch.setattr(areas, "MOST_WAITING", 12_000)
     rng = np.random.default_rng(0)
     values = rng.integers(1, 500, 100_000).astype(float).tolist()

@@ -123,6 +123,114 @@ def test_groups_of_one_score_are_named():
     assert {one.value for one in found.groups} == {"web", "licence", "few", "(null)"}
 
 
+def test_how_many_documents_make_a_group_that_is_judged():
+    """Ten, for constant scores and for filtering within groups; nine are too few."""
+    random = np.random.default_rng(10)
+    nats = np.concatenate([random.normal(3, 1, 300), np.full(10, 1.5), np.full(9, 4.5)])
+    source = ["web"] * 300 + ["ten"] * 10 + ["nine"] * 9
+    (found,) = (
+        one for one in sorts_by(scores_of(nats, s=source), ["s"]).factors if one.name == "s"
+    )
+    assert found.constant == ["ten"]
+    level = random.normal(0, 2, 40)
+    for num, is_enough in ((10, True), (9, False)):
+        site = np.repeat(np.arange(40), num)
+        told = sorts_by(
+            scores_of(level[site] + random.normal(3, 0.5, len(site)), site=site), ["site"]
+        )
+        assert told.factors[0].can_be_cut_within is is_enough
+        assert (told.command is not None) is is_enough
+
+
+def test_groups_of_constant_scores_are_named_three_at_most():
+    random = np.random.default_rng(11)
+    for num in (0, 1, 3, 4):
+        names = [f"c{i}" for i in range(num) for _ in range(20)]
+        nats = np.concatenate([random.normal(3, 1, 500), np.full(20 * num, 2.5)])
+        told = sorts_by(scores_of(nats, source=["web"] * 500 + names), ["source"]).in_words()
+        said = ", ".join(f"c{i}" for i in range(min(num, 3))) + (", ..." if num > 3 else "")
+        assert ("nearly constant" in told) is (num > 0)
+        assert (f"do not rank documents, in: {said} (source)." in told) is (num > 0)
+        assert "To apply this" not in told
+
+
+def test_of_very_many_groups_the_largest_are_shown():
+    random = np.random.default_rng(12)
+    site = np.repeat(np.arange(80), np.arange(80) + 20)
+    constant = site < 70
+    nats = np.where(constant, 2.0 + site / 100, random.normal(6, 3, len(site)))
+    (found,) = (
+        one for one in sorts_by(scores_of(nats, site=site), ["site"]).factors if one.name == "site"
+    )
+    assert {one.value for one in found.groups} == {str(i) for i in range(30, 80)}
+    assert found.num_constant == 70
+    assert found.constant == [str(i) for i in range(69, 19, -1)]
+
+
+def test_one_document_has_no_spread_and_what_overflows_is_the_largest():
+    frame = scores_of(np.array([1.0, 2.0, 900.0]), g=["a", "a", "b"])
+    (found,) = (one for one in sorts_by(frame, ["g"]).factors if one.name == "g")
+    by_value = {one.value: one for one in found.groups}
+    assert by_value["b"].spread is None
+    assert by_value["a"].spread == pytest.approx(math.sqrt(0.5))
+    assert by_value["b"].perplexity == pytest.approx(np.finfo(float).max)
+
+
+def test_what_was_not_scored_does_not_count():
+    frame = pl.DataFrame(
+        {"nll": [5.0, None, 0.0], "num_tokens": [1, 4, 0], "g": ["a", "a", "a"]}
+    ).lazy()
+    assert {one.num_scored for one in sorts_by(frame, ["g"]).factors} == {1}
+
+
+def test_bands_of_length_are_named_by_their_tokens():
+    tokens = np.array([1] * 20 + [2] * 20 + [10] * 20)
+    nats = np.random.default_rng(13).normal(3, 1, 60)
+    (found,) = sorts_by(scores_of(nats, tokens), []).factors
+    assert {one.value for one in found.groups} == {"1 token", "2 tokens", "8 to 12 tokens"}
+
+
+def test_a_share_too_small_to_act_on_is_told_from_one_by_chance():
+    random = np.random.default_rng(14)
+    tokens = random.integers(50, 900, 4000)
+    half = np.array(["x", "y"] * 2000)
+    weak = random.normal(3, 1, 4000) + 0.3 * (half == "y")
+    told = sorts_by(scores_of(weak, tokens, half=half, one=["a"] * 4000), ["half", "one"])
+    assert [one.name for one in told.factors] == ["half", "length", "one"]
+    assert 0.01 < told.factors[0].share < 0.05
+    assert told.command is None
+    assert told.verdict.endswith("by half, is too small to act on.")
+    none = sorts_by(scores_of(random.normal(3, 1, 4000), tokens, half=half), ["half"])
+    assert none.verdict.endswith("could be chance.")
+
+
+def test_a_large_share_that_chance_can_make_is_no_reason_to_cut():
+    nats = np.array([2.0, 3.0, 4.0, 3.5, 4.5, 2.9, 4.1, 3.2, 5.2, 3.9] * 2)
+    told = sorts_by(scores_of(nats, g=["a", "b"] * 10), ["g"])
+    (found,) = (one for one in told.factors if one.name == "g")
+    assert found.share > 0.05
+    assert not found.matters
+    assert told.command is None
+
+
+def test_whatever_the_case_of_a_name_it_holds_languages(planted):
+    frame = planted.rename({"lang": "Lang"})
+    assert "between languages: filter within Lang." in sorts_by(frame, ["Lang"]).verdict
+    other = planted.rename({"lang": "site"})
+    assert "between groups of site: filter within site." in sorts_by(other, ["site"]).verdict
+
+
+def test_only_the_largest_share_is_said_if_it_can_be_cut_within(planted):
+    frame = planted.with_columns(copy=pl.when(pl.col("shard") == "0").then(None).otherwise("lang"))
+    told = sorts_by(frame, ["copy", "lang"])
+    assert [one.matters for one in told.factors[:2]] == [True, True]
+    assert told.verdict.count("differences in log perplexity") == 1
+    low, high = (
+        f"{100 * end:.0f}%" for end in (told.factors[0].interval.low, told.factors[0].interval.high)
+    )
+    assert f"(95% interval {low} to {high})" in told.verdict
+
+
 def test_labels_that_are_all_one_and_scores_that_are():
     nats = np.random.default_rng(6).normal(3, 1, 100)
     for frame in (

@@ -47,7 +47,7 @@ def test_the_lock_of_an_unfinished_run_is_the_next_drivers(store):
 
 
 def test_a_run_that_is_driven_is_left_alone(store):
-    with RunLock(store.root), pytest.raises(RunError, match="is being written by"):
+    with RunLock(store.root), pytest.raises(RunError, match="cannot be cleaned up while process"):
         find_leftovers(store)
 
 

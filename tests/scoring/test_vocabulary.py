@@ -73,7 +73,7 @@ def test_a_prefix_that_the_model_does_not_have_is_refused(model):
     tokenizer.save_pretrained(model)
     backend = VllmBackend()
     found = backend.load_model(make_scoring_config(str(model), {}))
-    with pytest.raises(ModelError, match=rf"the bos token has the id {VOCAB_SIZE}"):
+    with pytest.raises(ModelError, match=rf"the bos token, .* has the id {VOCAB_SIZE}"):
         backend.plan_rules(make_scoring_config(str(model), {}), found)
     of_eos = backend.plan_rules(make_scoring_config(str(model), {"prefix": "eos"}), found)
     assert of_eos.prefix == "eos"

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 
@@ -85,6 +86,35 @@ def test_a_seed_gives_the_same_and_another_does_not():
     assert first != other
 
 
+def test_a_seed_deals_other_blocks_and_draws_other_weights():
+    """Either alone would leave what they have in common to every seed."""
+    one, other = (Bootstrap(seed=seed, resamples=50) for seed in (5, 6))
+    blocks = [each.blocks(np.sort(keys(200)), FILES, 0).tolist() for each in (one, other)]
+    assert blocks[0] != blocks[1]
+    sums = np.ones((NUM_BLOCKS, 1))
+    assert one.resample(sums).tolist() != other.resample(sums).tolist()
+    said = one.described()
+    assert (said.seed, said.resamples) == (5, 50)
+
+
+def test_weights_are_draws_from_a_poisson_distribution():
+    """How many documents a resample has varies as much as they are many."""
+    drawn = Bootstrap(seed=2, resamples=2000).resample(np.ones((NUM_BLOCKS, 1)))[:, 0]
+    assert drawn.mean() == pytest.approx(NUM_BLOCKS, rel=1e-3)
+    assert drawn.var() == pytest.approx(NUM_BLOCKS, rel=0.12)
+
+
+def test_rows_have_the_block_of_their_key(monkeypatch):
+    monkeypatch.setattr("pipeline.statistics.bootstrap.CHUNK", 7)
+    bootstrap = Bootstrap(seed=3, resamples=2)
+    key = np.sort(keys(100))
+    rows = pl.DataFrame(
+        {"file": [FILES[one] for one in key >> ROW_BITS], "row": key & ((1 << ROW_BITS) - 1)}
+    )
+    found = rows.select(bootstrap.block_expr(9)).to_series()
+    assert found.to_list() == bootstrap.blocks(key, FILES, 9).tolist()
+
+
 def test_documents_are_resampled_together_where_they_are_the_same():
     """The difference of two runs that differ by a constant does not vary; of unrelated it does."""
     tokens, nats = documents(500)
@@ -141,3 +171,8 @@ def test_resamples_without_a_document_are_left_out():
     found = interval(np.array([1.0, 2.0, np.nan, 3.0]), 2)
     assert 1 <= found.low <= found.high <= 3
     assert interval(np.array([np.nan, np.nan]), 2) is None
+
+
+def test_a_resample_that_divides_by_nothing_is_left_out():
+    found = interval(np.array([1.0, 2.0, np.inf, 3.0]), 2)
+    assert 1 <= found.low <= found.high <= 3

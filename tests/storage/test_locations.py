@@ -7,7 +7,7 @@ from pyarrow import fs
 
 from pipeline.errors import UsageError
 from pipeline.storage import locations
-from pipeline.storage.locations import open_uri, refuse_hub, split_options
+from pipeline.storage.locations import open_uri, refuse_hub, split_file, split_options
 
 
 def options_of(filesystem: fs.FileSystem) -> dict:
@@ -29,6 +29,21 @@ def options_of(filesystem: fs.FileSystem) -> dict:
 def test_options_are_split_off_a_uri_and_only_there(location, parts):
     assert split_options(location) == parts
     assert "".join(parts) == location
+
+
+@pytest.mark.parametrize(
+    ("location", "parts"),
+    [
+        ("s3://b/x/c.json?region=eu-west-1", ("s3://b/x?region=eu-west-1", "c.json")),
+        ("s3://b/c.json", ("s3://b", "c.json")),
+        ("a/b/c.json", ("a/b", "c.json")),
+        ("/c.json", ("/", "c.json")),
+        ("c.json", (".", "c.json")),
+        ("a/b/", ("a/b", "")),
+    ],
+)
+def test_a_file_has_a_folder_which_keeps_the_options(location, parts):
+    assert split_file(location) == parts
 
 
 def test_options_of_a_uri_are_kept_and_limits_added():

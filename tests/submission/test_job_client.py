@@ -153,7 +153,7 @@ def test_another_who_was_faster_is_named(dashboard):
     """Nobody had the id when we looked, and somebody has it when we submit."""
     dashboard.jobs["night-1"] = make_details("night-1", status="PENDING")
     dashboard.faults = {"GET /api/jobs/night-1": [(404, "does not exist")]}
-    with pytest.raises(UsageError, match="job night-1 was submitted before: pending"):
+    with pytest.raises(UsageError, match="job night-1 was submitted before; its state: pending"):
         Cluster(dashboard.address).submit(NIGHT)
 
 
@@ -162,7 +162,9 @@ def test_the_same_id_twice(dashboard, status):
     cluster = Cluster(dashboard.address)
     cluster.submit(NIGHT)
     dashboard.jobs["night-1"]["status"] = status
-    with pytest.raises(UsageError, match=f"was submitted before: {status.lower()}") as raised:
+    with pytest.raises(
+        UsageError, match=f"was submitted before; its state: {status.lower()}"
+    ) as raised:
         cluster.submit(NIGHT)
     assert raised.value.exit_code == 2
     assert dashboard.requests.count("POST /api/jobs/") == 1

@@ -67,7 +67,10 @@ def settings_page() -> str:
         "Settings in files",
         "Tables and keys of a TOML file. `[score]` and `[filter]` keys are also options and "
         "environment variables (`WINNOW_SCORE_MODEL`), of the same names. An option beats a "
-        "variable, which beats the file; `winnow config show COMMAND` says which it was.",
+        "variable, which beats the file; `winnow config show COMMAND` says which it was. What may "
+        "be repeated has its values in one variable, with blanks between them "
+        "(`WINNOW_SCORE_CARRY='source lang'`); expressions, which have blanks in them, one per "
+        "line (`WINNOW_REPORT_FAIL_IF`).",
         *parts,
     )
 

@@ -114,7 +114,7 @@ async function count(signal) {
   complain(null);
   const groups = found.groups.map((/** @type {Sizes[]} */ [before, after]) => ({ before, after }));
   showFigures({ before: sizes(found.before), after: sizes(found.after) }, groups, table, true);
-  const unscored = /** @type {number[]} */ (Object.values(found.unscored)).reduce((a, b) => a + b, 0);
+  const unscored = found.num_unscored;
   byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
   showRule(found, words);
 }

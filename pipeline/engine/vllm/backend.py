@@ -47,9 +47,10 @@ class VllmBackend(ScorerBackend):
         prefix = tokenizer.prefix(config.prefix)
         if prefix.token_id is not None and prefix.token_id >= model.vocab_size:
             raise ModelError(
-                f"the {prefix.kind} token has the id {prefix.token_id}, and the model has "
-                f"{model.vocab_size:,} ids",
-                hint=f"choose another {named('prefix')}, or use the model's own tokenizer",
+                f"the {prefix.kind} token, put before each document, has the id {prefix.token_id}, "
+                f"and the model's vocabulary ends at {model.vocab_size - 1}",
+                hint=f"choose another token with {named('prefix')}, or use the model's own "
+                "tokenizer",
             )
         in_part = prefix.token_id is None or config.long_documents == "truncate"
         if in_part:

@@ -287,8 +287,8 @@ def _pooled(output: Any, window: Window) -> Logprobs:
     num_tokens, num_context = len(window.prompt), window.num_context
     if logprobs.shape != (num_tokens - num_context,):
         raise EngineError(
-            f"the engine returned {logprobs.size} log-probabilities for a window of {num_tokens} "
-            f"tokens, {num_context} of them context"
+            f"the engine returned {logprobs.size} log-probabilities, where "
+            f"{num_tokens - num_context} of the {num_tokens} tokens of a window were to be scored"
         )
     return np.asarray(logprobs, dtype=np.float64)
 

@@ -118,8 +118,8 @@ def find_disagreement(
         num_context = window.num_context
         if answer.shape != (num_tokens - num_context,):
             return (
-                f"returned {answer.size} log-probabilities for a window of {num_tokens} tokens, "
-                f"{num_context} of them context"
+                f"returned {answer.size} log-probabilities, where {num_tokens - num_context} of "
+                f"the {num_tokens} tokens of a window were to be scored"
             )
         if table.ndim != 2 or len(table) != num_tokens:
             return f"returned rows of shape {table.shape} for a prompt of {num_tokens} tokens"

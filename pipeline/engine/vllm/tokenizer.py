@@ -60,8 +60,8 @@ class HubTokenizer(Tokenizer):
         if offsets and not self._tokenizer.is_fast:
             raise ModelError(
                 "this tokenizer does not report which characters a token covers",
-                hint=f"use {named('prefix')} bos or eos, and {named('long_documents')} window or "
-                "skip",
+                hint=f"only {named('prefix')} none and {named('long_documents')} truncate need "
+                "that: score with other values of both",
             )
         with self._lock:
             out = self._tokenizer(
@@ -133,8 +133,9 @@ class HubTokenizer(Tokenizer):
             return PrefixToken("eos", eos)
         wanted = "neither a BOS nor an EOS" if asked == "auto" else f"no {asked.upper()}"
         raise ModelError(
-            f"the tokenizer has {wanted} token to score the first token against",
-            hint=f"{named('prefix')} none leaves the first token of each document unscored",
+            f"the tokenizer has {wanted} token to put before each document",
+            hint=f"with {named('prefix')} none, nothing is put before a document, and its first "
+            "token is not scored",
         )
 
 

@@ -84,8 +84,9 @@ def make(config: FilterConfig) -> list[Rule]:
     table = load_table(config)
     if table and any(None in (one.head, one.middle) for one in table.cutoffs):
         raise ConfigError(
-            f"{config.cutoffs} lacks the end of the head or middle bucket for some group",
-            hint=f"write the file with a dry run and {named('buckets')}",
+            f"{config.cutoffs} has no value for head or middle in some group",
+            hint=f"fill it in, or write the file again: a dry run with {named('buckets')} without "
+            f"{named('cutoffs')}",
         )
     at = config.bucket_percentiles or TERCILES
     rule = Buckets(config.chosen_metric, config.buckets, at, config.within, config.chosen_weight)

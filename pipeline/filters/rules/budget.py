@@ -21,7 +21,7 @@ import polars as pl
 from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig, Prefer
 from pipeline.filters.rule import (
-    NO_GROUP,
+    MOST_NAMED,
     Rule,
     group_names,
     group_value,
@@ -29,6 +29,7 @@ from pipeline.filters.rule import (
     look_up,
     metric_value,
 )
+from pipeline.reports.groups import label_of
 from pipeline.schema import LARGEST, RATIOS
 from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import column_named
@@ -221,7 +222,7 @@ class Budget(Rule):
     def _names(self, groups: pl.DataFrame) -> list[str]:
         """The groups as `shares` names them. Raises ConfigError unless it has these alone."""
         assert self.shares is not None
-        names = [NO_GROUP if name is None else name for name in group_names(groups["group"])]
+        names = list(map(label_of, group_names(groups["group"])))
         there = dict.fromkeys(names)
         for name in names:
             if name not in self.shares:
@@ -234,7 +235,7 @@ class Budget(Rule):
                 raise ConfigError(
                     f"{named('shares')} has a share for '{name}', but no document that the other "
                     f"rules keep has '{name}' in column '{self.within}'",
-                    hint=near_or_known(name, names[:20]),
+                    hint=near_or_known(name, names, most=MOST_NAMED),
                 )
         return names
 

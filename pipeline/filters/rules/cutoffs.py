@@ -1,5 +1,8 @@
-"""`cutoffs`: the band between two values that a file has for each group, as CCNet (Wenzek et al.
-2020, arXiv:1911.00359) cuts every language at values of its own that are found once."""
+"""`cutoffs`: the band between two values that a file gives for each group.
+
+CCNet (Wenzek et al. 2020, arXiv:1911.00359) filters so: the cut-offs of each language are computed
+once, on a sample, and then used for everything.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,13 +14,14 @@ from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoff_file import digest, load_table, of_groups, unused
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import NO_GROUP, Rule, group_names, label, look_up, metric_value
+from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
+from pipeline.reports.groups import label_of
 from pipeline.runs.manifest import Value
 
 
 @dataclass(frozen=True)
-class Table(Rule):
-    """Between the `low` and the `high` of a row's group, both included; null is no bound."""
+class GivenCutoffs(Rule):
+    """Between the `low` and the `high` of the document's group, both included; null is no bound."""
 
     table: CutoffTable
     cutoffs: pl.DataFrame | None = None
@@ -48,10 +52,7 @@ class Table(Rule):
     def words(self) -> Iterable[str]:
         assert self.cutoffs is not None
         for name in unused(self.cutoffs["group"], self.table):
-            yield (
-                f"{NO_GROUP if name is None else name}: no document has this group; its cut-offs "
-                "are unused"
-            )
+            yield f"{label_of(name)}: no document has this group; its cut-offs are unused"
         names = group_names(self.cutoffs["group"])
         for name, ends in zip(names, self.cutoffs.iter_rows(named=True), strict=True):
             if None not in (ends["low"], ends["high"]) and ends["low"] > ends["high"]:
@@ -65,15 +66,16 @@ class Table(Rule):
 
 
 def make(config: FilterConfig) -> list[Rule]:
-    """The band, if the file has one: it may be of buckets alone."""
+    """The band, if the file has one: it may have the ends of buckets only."""
     table = load_table(config)
     if table is None:
         return []
     if any(one.low is not None or one.high is not None for one in table.cutoffs):
-        return [Table(table)]
+        return [GivenCutoffs(table)]
     if config.buckets is None:
         raise ConfigError(
-            f"{config.cutoffs} has neither low nor high for any group",
-            hint=f"add {named('buckets')}, if the file was written with buckets",
+            f"no group in {config.cutoffs} has a value for low or high",
+            hint=f"fill in low or high; or, if the file was written with {named('buckets')}, give "
+            f"{named('buckets')} again",
         )
     return []

@@ -8,11 +8,9 @@ import polars as pl
 
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoffs import find_cutoffs, lower, upper
-from pipeline.filters.rule import NO_GROUP, Rule, group_names, label, look_up, metric_value
+from pipeline.filters.rule import MOST_NAMED, Rule, group_names, label, look_up, metric_value
+from pipeline.reports.groups import label_of
 from pipeline.settings.weights import UNWEIGHTED, Weight
-
-MOST_NAMED = 20
-"""Largest number of groups that one line names."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,13 @@ class Percentile(Rule):
         empty = []
         for name, (low, high) in zip(names, ends, strict=True):
             if low > high:  # no document lies between the two percentiles
-                empty.append(NO_GROUP if name is None else name)
+                empty.append(label_of(name))
             else:
                 yield f"{label(name, self.within)}{self.metric} from {low:.4g} to {high:.4g}"
         if empty:
-            shown = ", ".join(empty[:MOST_NAMED])
+            first = ", ".join(empty[:MOST_NAMED])
             more = f" and {len(empty) - MOST_NAMED:,} more" if len(empty) > MOST_NAMED else ""
-            where = "" if self.within is None else f"{self.within} {shown}{more}: "
+            where = "" if self.within is None else f"{self.within} {first}{more}: "
             yield f"{where}too few documents for these percentiles: none lies between them"
 
 
