@@ -62,14 +62,15 @@ def make_app(
         "undo": judge.undo,
         "score": queries.score,
     }
-    routes = [
-        *(Route(f"/api/{name}", _answer(queries, ask)) for name, ask in questions.items()),
+    answers = [
+        *(Route(f"/{name}", _answer(queries, ask)) for name, ask in questions.items()),
         *(
-            Route(f"/api/{name}", _answer(queries, change), methods=["POST"])
+            Route(f"/{name}", _answer(queries, change), methods=["POST"])
             for name, change in changes.items()
         ),
-        Mount("/", StaticFiles(packages=FILES, html=True)),
     ]
+    # Apart: a file would be looked for where a question is asked by another method.
+    routes = [Mount("/api", routes=answers), Mount("/", StaticFiles(packages=FILES, html=True))]
     return Guard(Starlette(routes=routes), token, is_remote=is_remote)
 
 
