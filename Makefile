@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # The stamp is renewed when a lock file or the packaging changes.
 READY := $(VENV)/.winnow-accelerator
 
-.PHONY: demo test test-architectures test-soak test-parity chaos check check-infra check-gpu format bench \
+.PHONY: demo test test-architectures test-soak test-parity chaos check check-infra check-image check-gpu format bench \
     bench-overhead bench-growth bench-peers bench-reports bench-explore bench-gpu schemas screenshots lock clean
 
 demo: $(READY)  ## score a small corpus with a real model on this machine, and report
@@ -45,6 +45,10 @@ check: $(READY)  ## lint, format and types
 
 check-infra: $(READY) .venv-infra/.ready  ## infra/ with the tools that will read it; says which are missing
 	PATH=$(CURDIR)/.venv-infra/bin:$$PATH $(PY) -m pytest -m "not parity" tests/infra tests/integration/test_prometheus.py
+	$(PY) -m tests.infra.check_image --where-possible
+
+check-image: $(READY)  ## build infra/images/cpu.Dockerfile and score in it, with buildah and runc; about 15 GB under TMPDIR
+	$(PY) -m tests.infra.check_image
 
 .venv-infra/.ready: infra/check-tools.txt
 	$(PY) -m venv $(@D)

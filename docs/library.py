@@ -27,8 +27,9 @@ def main(model: str, folder: Path) -> None:
         scores = scorer.score(texts)
     print(scores.select("status", "num_tokens", "nll", "perplexity", "bits_per_byte"))
 
-    # A table goes in and comes out with the score columns added, Polars or Arrow:
-    # `scorer.score_table(table, "text")`.
+    # Polars and pandas Series and Arrow arrays are scored as lists are. A table goes in and comes
+    # out with the score columns added, Polars or Arrow: `scorer.score_table(table, "text")`, and of
+    # pandas `scorer.score_table(pl.DataFrame(frame), "text")`.
 
     # ## A corpus
     #
@@ -54,7 +55,8 @@ def main(model: str, folder: Path) -> None:
     # ## Scores and figures
     #
     # `read_scores` gives a Polars LazyFrame over the run's parts, checked against their
-    # checksums as they are read. `build_report` has what the report page shows, typed.
+    # checksums as they are read. `build_report` has what the report page shows, typed: a notebook
+    # shows the page itself, `print` its tables, and `out=` writes it. So does `compare_runs`.
     by_surprise = read_scores(run).sort("bits_per_byte", descending=True, nulls_last=True)
     surprising = by_surprise.head(5).collect()
     print(surprising.select("file", "row", "source", "bits_per_byte"))

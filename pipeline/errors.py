@@ -39,6 +39,8 @@ class WinnowError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(SETTING.sub(r"\1", message))
         self.hint = hint and SETTING.sub(r"\1", hint)
+        # A traceback shows notes below the message: the hint's only way into a notebook.
+        self.__notes__ = [f"hint: {self.hint}"] if self.hint else []
         self._marked = message, hint
 
     def spell(self, names: dict[str, str]) -> None:
@@ -130,6 +132,19 @@ def first_line(error: BaseException) -> str:
     """The first line of a library's error; its type if it has no message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def type_name(value: object) -> str:
+    """The type of a value, as its user would call it: `int`, `pandas.DataFrame`."""
+    kind = type(value)
+    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}".removeprefix("builtins.")
+
+
+def in_a_line(value: object) -> str:
+    """` = VALUE`, or ` is TYPE` of what would be many lines, as a table is."""
+    written = repr(value)
+    short = isinstance(value, str) or (len(written) <= 200 and "\n" not in written)
+    return f" = {written}" if short else f" is {type_name(value)}"
 
 
 INSTALL = "pip install 'winnow-ppl[cpu]', or 'winnow-ppl[gpu]' on a machine with a GPU"

@@ -4,7 +4,8 @@ Owns what Python users see, and nothing of how a score comes about: a text goes 
 (scoring/stream.py), from preparing to fold, and its score is the one that a run gives it.
 """
 
-from collections.abc import Iterable
+import collections
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, Unpack, overload
@@ -13,17 +14,23 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.corpus.files import is_text
-from pipeline.corpus.reader import batches_of, documents_of, documents_of_column, type_name
+from pipeline.corpus.reader import (
+    as_texts,
+    batches_of,
+    documents_of,
+    documents_of_column,
+)
 from pipeline.engine.backends import backend_for, backend_of
 from pipeline.engine.protocol import Engine, EngineSettings
 from pipeline.engine.rules import ScoringRules
-from pipeline.errors import CorpusError, EngineError, require_modules
+from pipeline.errors import CorpusError, EngineError, require_modules, type_name
 from pipeline.planning.identity import asked_engine, engine_settings, require_model
 from pipeline.runs.store import RunStore
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
 from pipeline.scoring.copies import RecentTexts
 from pipeline.scoring.rows import score_columns
 from pipeline.scoring.stream import score_documents
+from pipeline.settings.arguments import checked
 from pipeline.settings.config import ScoringSettings, make_scoring_config
 from pipeline.settings.names import near_or_known
 
@@ -43,6 +50,7 @@ class Scorer:
     On a GPU the engine starts a process of its own: a script needs `if __name__ == "__main__":`.
     """
 
+    @checked
     def __init__(self, model: str | Path, **settings: Unpack[ScoringSettings]) -> None:
         config = make_scoring_config(str(model), settings)
         backend = backend_for(config.model)
@@ -53,6 +61,7 @@ class Scorer:
         self._start(asked_engine(config, found, rules), rules, tokens, dedup=config.dedup)
 
     @classmethod
+    @checked
     def of_run(cls, run: str | Path, *, trust_remote_code: bool = False) -> Self:
         """The model and the rules of a run: a text has the score that it has there, within the
         noise of the dtype, with `token_logprobs` and `token_ids`.
@@ -84,6 +93,7 @@ class Scorer:
         """What the settings come to for this model, nothing left automatic."""
         trusted = settings.trust_remote_code
         self._tokenizer = backend.tokenizer(settings.folder, trust_remote_code=trusted)
+        self._model = settings.folder
         self._vocab_size = settings.vocab_size
         self._dedup = dedup
         self._schema = pa.schema([*SCORE_FIELDS, *(TOKEN_FIELDS[name] for name in tokens)])
@@ -105,14 +115,11 @@ class Scorer:
         >>> scores["bits_per_byte"][0] < scores["bits_per_byte"][1]
         True
 
-        Raises CorpusError for what is not text, EngineError if the engine fails.
+        `texts` may be whatever has texts in an order: a list, a generator, a Polars or pandas
+        Series, an Arrow or NumPy array. Raises CorpusError for what is not text, EngineError if the
+        engine fails.
         """
-        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-            raise CorpusError(
-                f"score takes a list of texts, not {type_name(texts)}",
-                hint="put the text in a list",
-            )
-        return pl.DataFrame(self._score(documents_of(texts)))
+        return pl.DataFrame(self._score(_documents(texts)))
 
     @overload
     def score_table(self, table: pl.DataFrame, text_column: str = "text") -> pl.DataFrame: ...
@@ -139,14 +146,14 @@ class Scorer:
         else:
             raise CorpusError(
                 f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
-                hint="collect a LazyFrame, or convert other data, first",
+                hint="collect a LazyFrame; polars.DataFrame(...) takes a pandas DataFrame, a "
+                "record batch or a dict of columns",
             )
         _check_column(text_column, names)
         column = table[text_column]
         if isinstance(column, pl.Series):
             column = pa.chunked_array([column.to_arrow()])
-        if not (is_text(column.type) or pa.types.is_null(column.type)):
-            raise CorpusError(f"column '{text_column}' is {column.type}, not text")
+        _check_text(column.type, f"column '{text_column}'")
         if taken := [name for name in self._schema.names if name in names]:
             raise CorpusError(
                 f"the table already has a column '{taken[0]}', which the scores have too",
@@ -166,19 +173,30 @@ class Scorer:
             engine.close()
 
     def __enter__(self) -> Self:
+        self._running()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _score(self, documents: Iterable[Document]) -> pa.Table:
+    def __repr__(self) -> str:
+        closed = ", closed" if self._engine is None else ""
+        return f"<Scorer of {self._model}, {self.rules.dtype}{closed}>"
+
+    def _running(self) -> Engine:
         if self._engine is None:
-            raise EngineError("the scorer is closed", hint="use it inside its with block")
+            raise EngineError(
+                "the scorer is closed: its with block ended, or close was called",
+                hint="make a new Scorer; one with block may hold any number of calls",
+            )
+        return self._engine
+
+    def _score(self, documents: Iterable[Document]) -> pa.Table:
         recent = RecentTexts(token_columns=len(self._schema) > len(SCORE_FIELDS))
         batches = score_documents(
             batches_of(documents),
             self.rules,
-            engine=self._engine,
+            engine=self._running(),
             tokenizer=self._tokenizer,
             recent=recent if self._dedup else None,
             vocab_size=self._vocab_size,
@@ -191,7 +209,39 @@ class Scorer:
         return pa.concat_tables(tables) if tables else self._schema.empty_table()
 
 
-def _check_column(column: str, names: list[str]) -> None:
+def _documents(texts: object) -> Iterator[Document]:
+    """A document for each text. Raises CorpusError for what is no text, has no order, or would give
+    names in place of texts when it is iterated over, as dicts and tables do."""
+    if isinstance(texts, pa.Array):
+        texts = pa.chunked_array([texts])
+    if isinstance(texts, pa.ChunkedArray):
+        _check_text(texts.type, "the array")
+        return documents_of_column(texts)
+    hint = "put the text in a list"
+    if isinstance(texts, Mapping):
+        hint = "give its values in a list: list(texts.values())"
+    elif isinstance(texts, set | frozenset):
+        hint = "a set has no order, and the scores are in order: give a list"
+    elif hasattr(texts, "columns"):
+        hint = "score_table takes a Polars DataFrame or a pyarrow Table; of others, give the column"
+    elif isinstance(texts, Iterable) and not isinstance(texts, str | bytes):
+        if hasattr(texts, "__len__") and hasattr(texts, "__getitem__"):
+            collections.deque(as_texts(texts), maxlen=0)  # refused before anything is scored
+        return documents_of(texts)
+    raise CorpusError(f"score takes a list of texts, not {type_name(texts)}", hint=hint)
+
+
+def _check_text(kind: pa.DataType, what: str) -> None:
+    if not (is_text(kind) or pa.types.is_null(kind)):
+        raise CorpusError(f"{what} is {kind}, not text")
+
+
+def _check_column(column: object, names: list[str]) -> None:
+    if not isinstance(column, str):
+        raise CorpusError(
+            f"text_column is {type_name(column)}, not the name of a column",
+            hint=f"known: {', '.join(names)}",
+        )
     if column not in names:
         raise CorpusError(f"no column '{column}' in the table", hint=near_or_known(column, names))
     if names.count(column) > 1:

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -104,3 +105,15 @@ def test_a_setting_has_its_name_unless_an_entry_point_has_a_word_for_it():
         assert (str(one), one.hint) == ("--limit = '--limit': not with out", "leave out --limit")
     again.spell({"out": "--out"})
     assert str(again).endswith("not with --out")
+
+
+def test_a_traceback_ends_with_the_hint():
+    """All that a notebook shows of an error is its traceback."""
+    error = ConfigError(f"{named('out')} is empty", hint=f"give {named('out')}")
+    for one in (error, pickle.loads(pickle.dumps(error)), error.at("here")):
+        assert traceback.format_exception(one)[-1].strip() == "hint: give out"
+    error.spell({"out": "--out"})
+    said = "".join(traceback.format_exception(error))
+    assert said.count("hint: ") == 1
+    assert said.endswith("--out is empty\nhint: give --out\n")
+    assert "hint" not in "".join(traceback.format_exception(ConfigError("no")))

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_type_hints
 
@@ -310,7 +311,7 @@ def test_a_model_that_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("name", ["", " "], ids=["empty", "a blank"])
 def test_a_model_without_a_name(name):
-    with pytest.raises(ModelError, match=r"^model is empty$") as raised:
+    with pytest.raises(ModelError, match=r"(?m)^model is empty$") as raised:
         Scorer(name)
     assert raised.value.hint.startswith("model is a folder in Hugging Face format, or ORG")
 
@@ -321,6 +322,13 @@ BAD_TEXTS = {
     "nothing": (None, "a list of texts, not NoneType"),
     "a number inside": (["a", 1.5], r"texts\[1\] is float, not a string"),
     "bytes inside": ([b"a"], r"texts\[0\] is bytes"),
+    # Iterated over, these would give names, or no order, and scores of them in silence.
+    "a dict": ({"text": ["a"]}, "a list of texts, not dict"),
+    "a set": ({"a", "b"}, "a list of texts, not set"),
+    "a table": (pl.DataFrame({"text": ["a"]}), "a list of texts, not polars.DataFrame"),
+    "an Arrow table": (pa.table({"text": ["a"]}), "a list of texts, not pyarrow.Table"),
+    "an array of numbers": (pa.array([1]), "the array is int64, not text"),
+    "what pandas has for none": (["a", float("nan")], r"texts\[1\] is float, not a string"),
 }
 
 
@@ -346,6 +354,11 @@ BAD_TABLES = {
         None,
     ),
     "lazy": (pl.LazyFrame({"text": ["a"]}), "not polars.LazyFrame", "collect a LazyFrame"),
+    "a record batch": (
+        pa.record_batch({"text": ["a"]}),
+        "not pyarrow.RecordBatch",
+        "polars.DataFrame(...) takes",
+    ),
     "a dictionary": ({"text": ["a"]}, "not dict", "collect a LazyFrame"),
 }
 
@@ -357,12 +370,49 @@ def test_a_table_that_cannot_be_scored_is_refused(fake, table, message, hint):
     assert hint is None or hint in raised.value.hint
 
 
+@pytest.mark.parametrize("column", [0, None, pl.col("text"), pl.Series(["a"])], ids=repr)
+def test_a_text_column_is_a_name(fake, column):
+    with pytest.raises(CorpusError, match="not the name of a column") as raised:
+        fake().score_table(pl.DataFrame({"text": ["a"]}), column)
+    assert raised.value.hint == "known: text"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pa.array, lambda texts: pa.chunked_array([texts[:2], texts[2:]]), pl.Series],
+    ids=["array", "chunks", "series"],
+)
+def test_an_array_is_scored_as_a_list_is(fake, make):
+    texts = ["one", None, "", "two", "one"]
+    assert_frame_equal(fake().score(make(texts)), fake().score(texts))
+
+
+def test_a_list_is_refused_before_any_of_it_is_scored(tiny_model, monkeypatch):
+    class Costly(Fake):
+        def score(self, windows):
+            raise AssertionError("scored")
+
+    monkeypatch.setattr(VllmBackend, "engine", lambda self, settings: Costly())
+    texts = [f"text {i}" for i in range(2000)]
+    with pytest.raises(CorpusError, match=r"texts\[2000\] is int"):
+        Scorer(tiny_model).score([*texts, 3])
+
+
 def test_a_closed_scorer(fake):
     with fake() as scorer:
         scorer.score(["a"])
     scorer.close()
     with pytest.raises(EngineError, match="the scorer is closed"):
         scorer.score(["a"])
+    with pytest.raises(EngineError, match="the scorer is closed"), scorer:
+        raise AssertionError("entered")
+
+
+def test_a_scorer_says_what_it_is(fake, tiny_model):
+    scorer = fake(dtype="float32")
+    assert repr(scorer) == f"<Scorer of {tiny_model}, float32>"
+    scorer.close()
+    assert repr(scorer) == f"<Scorer of {tiny_model}, float32, closed>"
 
 
 def test_an_error_of_the_users_own_comes_through(fake):
@@ -425,3 +475,10 @@ def test_the_names_are_the_same_for_python_and_for_type_checkers():
         assert getattr(pipeline, name).__module__ == home
     with pytest.raises(AttributeError, match="no attribute 'Scorrer'"):
         pipeline.Scorrer  # noqa: B018
+
+
+def test_tab_completion_offers_what_is_for_users():
+    assert [name for name in dir(pipeline) if name[0] != "_"] == pipeline.__all__
+    assert pipeline.__version__ == version("winnow-ppl")
+    with pytest.raises(AttributeError, match="no attribute 'read_score'"):
+        _ = pipeline.read_score

@@ -2,16 +2,25 @@
 # newer, for CUDA 13) from the node. Build from the root of the repository:
 #
 #   docker build -f infra/images/gpu.Dockerfile -t registry.example.com/winnow:0.1.0-gpu .
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.11.14-slim-bookworm AS dependencies
 
 COPY infra/requirements/gpu.lock /build/
 # As infra/setup.sh does. --no-deps: the lock is complete, and what vLLM asks for beside it breaks it.
-RUN python -m venv /opt/winnow && /opt/winnow/bin/pip install --no-cache-dir --no-deps \
-    -r /build/gpu.lock
+# Left out is what only tests use; removed are the packages' own tests.
+RUN grep -vE '^(hypothesis|mypy|playwright|pytest|pytest-timeout|ruff)==' /build/gpu.lock >/build/image.lock \
+    && python -m venv /opt/winnow \
+    && /opt/winnow/bin/pip install --no-cache-dir --no-deps \
+    -r /build/image.lock \
+    && find /opt/winnow/lib -type d -name tests -prune -exec rm -r {} +
+
+FROM dependencies AS winnow
+
 COPY pyproject.toml README.md /build/
 COPY pipeline /build/pipeline
 COPY jobs /build/jobs
-RUN /opt/winnow/bin/pip install --no-cache-dir --no-deps --no-build-isolation /build
+# Beside the dependencies, not among them: what changes with our code is a layer of its own.
+RUN /opt/winnow/bin/pip install --no-cache-dir --no-deps --no-build-isolation \
+    --root /image /build
 
 FROM python:3.11.14-slim-bookworm
 
@@ -25,7 +34,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends g++ wget \
     && install -d -o winnow -g winnow /cache \
     # A login shell, which KubeRay and Ray's launcher start, forgets the PATH below.
     && echo "PATH=/opt/winnow/bin:\$PATH" >/etc/profile.d/winnow.sh
-COPY --from=build /opt/winnow /opt/winnow
+COPY --from=dependencies /opt/winnow /opt/winnow
 
 # Nothing reports home. Models are kept in /cache; all else that is written goes to HOME and /tmp.
 ENV PATH=/opt/winnow/bin:$PATH \
@@ -41,6 +50,8 @@ ENV PATH=/opt/winnow/bin:$PATH \
     PYTHONUNBUFFERED=1
 VOLUME /cache
 WORKDIR /home/winnow
+# Last, so that a new version of Winnow is a small layer on what a node has already.
+COPY --from=winnow /image/opt/winnow /opt/winnow
 USER 1000:1000
 # No ENTRYPOINT: Ray's launcher and KubeRay start a shell in the image.
 CMD ["winnow", "--help"]

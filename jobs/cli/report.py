@@ -50,7 +50,7 @@ def report_and_print(
     try:
         # The report of a decided night is judged by its audit's requirements, and stays.
         if not (fail_if and store.is_decided_night):
-            written = write_report(report, store)
+            written = write_report(report, store.root)
     except (OSError, AccessError) as error:
         refused = error
     if form == "json":

@@ -47,7 +47,7 @@ def run_demo(folder: Path) -> int:
         outcome = run_score(config, listener)
     store = RunStore(config.out)
     report = demo_report(store)
-    page = write_report(report, store)
+    page = write_report(report, store.root)
 
     print()
     print_report(report, screen.data())

@@ -5,13 +5,13 @@ Owns how an error reaches the page. Who may ask is guard.py's, what is answered 
 
 import json
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from jobs.explore.guard import Guard
@@ -24,8 +24,11 @@ from pipeline.errors import ConfigError, RunError, UsageError, WinnowError, firs
 from pipeline.explore.pairs import TwoRuns
 from pipeline.settings.fields import option_of
 
-KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-INDEX = "index.html"
+FILES: list[str | tuple[str, str]] = [
+    ("jobs.explore", "static"),
+    ("pipeline.rendering", "templates"),
+]
+"""The page's own files, and the report's style: one design for both."""
 CHANGED = "the run was scored again or moved since winnow explore started; start it again"
 NO_LONGER_ASKED = 499
 
@@ -65,28 +68,9 @@ def make_app(
             Route(f"/api/{name}", _answer(queries, change), methods=["POST"])
             for name, change in changes.items()
         ),
-        *(Route(f"/{name}", _file(content, kind)) for name, (content, kind) in _files().items()),
+        Mount("/", StaticFiles(packages=FILES, html=True)),
     ]
     return Guard(Starlette(routes=routes), token, is_remote=is_remote)
-
-
-def _files() -> dict[str, tuple[bytes, str]]:
-    """The page's own files, and the report's style: one design for both."""
-    style = files("pipeline.rendering") / "templates/page.css"
-    found = {"page.css": (style.read_bytes(), KINDS[".css"])}
-    for file in (files("jobs.explore") / "static").iterdir():
-        suffix = "." + file.name.rpartition(".")[2]
-        if suffix in KINDS:
-            name = "" if file.name == INDEX else file.name
-            found[name] = (file.read_bytes(), KINDS[suffix])
-    return found
-
-
-def _file(content: bytes, kind: str) -> Handler:
-    async def serve(_: Request) -> Response:
-        return Response(content, media_type=kind)
-
-    return serve
 
 
 def _answer(queries: Queries, question: Callable[[Words], Any]) -> Handler:

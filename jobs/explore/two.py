@@ -1,5 +1,6 @@
 """What the page asks about a second run beside the first."""
 
+from dataclasses import asdict
 from typing import Any
 
 from jobs.explore.queries import Queries, encode, encode_bins
@@ -44,8 +45,7 @@ class TwoQueries:
         if not two.is_paired:
             raise ConfigError("the two runs have no documents in common")
         found = find_density(two, metric, where)
-        scale = {"kind": found.scale.kind, "start": found.scale.start, "width": found.scale.width}
-        return encode({"scale": scale, "side": len(found.counts)}, found.counts)
+        return encode({"scale": asdict(found.scale), "side": len(found.counts)}, found.counts)
 
     def _asked(self, words: Words) -> tuple[TwoRuns, str, str | None]:
         metric = self._queries.asked(words).metric

@@ -116,7 +116,7 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
     if sample is not None:
         write_draw(store, sample)
     listener.phase("Reporting")
-    write_report(build_report(store, by=audit.by), store)
+    write_report(build_report(store, by=audit.by), store.root)
     listener.phase("Checking the requirements")
     return judge.verdict(night.name)
 

@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
+from pydantic import Field
 
 from pipeline.comparisons.comparability import TREND, Question, Subject, recognise
 from pipeline.comparisons.comparison import Cell, ComparedRun, Comparison, Matrix, Step
@@ -33,20 +35,22 @@ from pipeline.reports.term_values import Rows
 from pipeline.runs.sample import Draw, read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
+from pipeline.settings.arguments import checked
 from pipeline.statistics.bootstrap import RESAMPLES, Bootstrap
 
 
+@checked
 def compare_runs(
     runs: Sequence[RunStore | str | Path],
     *,
     baseline: RunStore | str | Path | None = None,
-    by: str | Sequence[str] = (),
+    by: str | Sequence[str] | None = None,
     fail_if: str | Sequence[str] = (),
     out: str | Path | None = None,
     text: bool = True,
     partial: bool = False,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    resamples: Annotated[int, Field(ge=100)] = RESAMPLES,
+    seed: Annotated[int, Field(ge=0)] = 0,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
     """Compare runs with a baseline: the first, if none is given.
@@ -72,7 +76,7 @@ def compare_runs(
     if `out` is a file.
     """
     stores = [_store(run) for run in runs]
-    by = (by,) if isinstance(by, str) else tuple(by)
+    by = (by,) if isinstance(by, str) else tuple(by or ())
     fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     requirements = [Requirement.read(source) for source in fail_if]
     by += tuple(name for one in requirements if one.needs_psi for name in one.grouped())

@@ -10,6 +10,7 @@ from pipeline.comparisons.agreement import ModelAgreement
 from pipeline.comparisons.comparability import FilesChanged, Kind
 from pipeline.comparisons.drift import Distances
 from pipeline.comparisons.pairing import Pairing
+from pipeline.rendering.notebook import framed
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
 from pipeline.reports.requirements import Finding
@@ -145,3 +146,22 @@ class Comparison(BaseModel):
     requirements: list[RunFinding] = []
     trend: list[Step] | None
     matrix: Matrix | None
+
+    # A page is made of a comparison, so that it is imported when there is one.
+
+    def __repr__(self) -> str:
+        names = ", ".join(run.name for run in self.runs)
+        return (
+            f"<Comparison ({self.kind}) of {names} with {self.baseline}: print it for its tables, "
+            "or see runs, shifts, requirements>"
+        )
+
+    def __str__(self) -> str:
+        from pipeline.comparisons.page import to_markdown
+
+        return to_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from pipeline.comparisons.page import to_html
+
+        return framed(to_html(self))

@@ -19,7 +19,7 @@ from pipeline.corpus.casting import cast_column, convert
 from pipeline.corpus.columns import Columns, plain_schema
 from pipeline.corpus.files import is_bytes
 from pipeline.corpus.int96 import find_unit, has_int96
-from pipeline.errors import CorpusError, UnreadableFileError, first_line
+from pipeline.errors import CorpusError, UnreadableFileError, first_line, type_name
 from pipeline.schema import Document, Shard
 from pipeline.storage.filesystem import Root
 
@@ -30,6 +30,8 @@ NO_COLUMNS = pa.RecordBatch.from_pydict({})
 LARGEST_TEXT_CHARS = 1 << 25
 """A hundred long books. A tokenizer takes 100 bytes per token: what is beyond is an attack or a
 mistake, and would take the machine's memory before the engine sees any of it."""
+MISSING_IN_PANDAS = ("float", "pandas.NAType")
+"""Types of what pandas has in place of a missing text."""
 BROKEN = (pa.ArrowException, OSError, KeyError)
 
 Rows = npt.NDArray[np.int64]
@@ -194,15 +196,22 @@ def carried_column(batch: Batch, column: str, kind: pa.DataType) -> pa.Array:
         ) from error
 
 
-def documents_of(texts: Iterable[object]) -> Iterator[Document]:
-    """A document for each text, which is a string or None. Raises CorpusError."""
+def as_texts(texts: Iterable[object]) -> Iterator[str | None]:
+    """The same texts; raises CorpusError at one that is neither a string nor None."""
     for row, text in enumerate(texts):
         if not (text is None or isinstance(text, str)):
-            raise CorpusError(
-                f"texts[{row}] is {type_name(text)}, not a string",
-                hint="give strings, and None for a missing text; for a column of a table use "
-                "score_table",
+            hint = (
+                "give strings, and None for a missing text; for a column of a table use score_table"
             )
+            if type_name(text) in MISSING_IN_PANDAS:
+                hint += "; of a pandas column with missing texts give pyarrow.array(COLUMN)"
+            raise CorpusError(f"texts[{row}] is {type_name(text)}, not a string", hint=hint)
+        yield text
+
+
+def documents_of(texts: Iterable[object]) -> Iterator[Document]:
+    """A document for each text, which is a string or None. Raises CorpusError."""
+    for row, text in enumerate(as_texts(texts)):
         try:
             (text or "").encode()
         except UnicodeEncodeError:  # half of a surrogate pair: Parquet could not hold it either
@@ -232,12 +241,6 @@ def batches_of(documents: Iterable[Document]) -> Iterator[Batch]:
             waiting, num_chars = [], 0
     if waiting:
         yield Batch("", waiting, NO_COLUMNS)
-
-
-def type_name(value: object) -> str:
-    """The type of a value, as its user would call it: `int`, `pandas.DataFrame`."""
-    kind = type(value)
-    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 def _to_documents(column: pa.Array, first_row: int) -> list[Document]:

@@ -6,7 +6,7 @@ the rule finds its own cut-offs, and decides. There are none where too many woul
 or where the bins are not of these rows.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
@@ -28,8 +28,7 @@ MOST_SPANS = 16
 CELL = ["group", "bin"]
 
 
-@dataclass(frozen=True, slots=True)
-class Condensed:
+class Condensed(NamedTuple):
     """A rule with its cut-offs, and what it keeps."""
 
     rule: Rule
@@ -37,8 +36,7 @@ class Condensed:
     """Columns [group, SIZES]: of each of the bins' groups that anything is kept of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Narrowed:
+class Narrowed(NamedTuple):
     """The documents for which a condition holds."""
 
     bins: Bins
@@ -55,36 +53,18 @@ def condense(
 ) -> Condensed | None:
     """Of a rule that keeps a band of the bins' metric, of all documents or within their groups: the
     cut-offs are those of all documents, and of the narrowed ones is counted what it keeps."""
-    values = values_of(run, by, bins)
-    if rule.within is not None and values is None:
+    if rule.within is not None and values_of(run, by, bins) is None:
         return None
-    cells = _stand_ins(rule, metric, bins, values)
-    # A percentile lies in the bin in which it is found here: how many are below that is known.
-    near = _crossed(rule.find(cells.lazy()), cells)
-    rows = _condensed(cells, near, _read(run, rule, metric, by, bins, near))
+    rows = _condensed(run, rule, metric, by, bins)
     if rows is None:
         return None
     found = rule.find(rows.lazy())
     if narrowed is not None:
-        cells = _stand_ins(rule, metric, narrowed.bins, values)
-        near = _crossed(found, cells)
-        read = _read(run, rule, metric, by, narrowed.bins, near, narrowed.holds)
-        rows = _condensed(cells, near, read)
+        rows = _condensed(run, found, metric, by, *narrowed)
         if rows is None:
             return None
     marked = Selection((found,)).mark(rows.lazy()).filter("keep")
     return Condensed(found, marked.group_by("group").agg(pl.col(SIZES).sum()).collect())
-
-
-def _condensed(cells: pl.DataFrame, near: pl.DataFrame, read: pl.LazyFrame) -> pl.DataFrame | None:
-    num_near = near["documents"].sum()
-    if num_near > MOST_READ:
-        return None
-    names = [name for name in cells.columns if name not in ("first", "last")]
-    rows = read.select(names).collect(engine="streaming")
-    if rows.height != num_near:
-        return None
-    return pl.concat([cells.join(near, on=CELL, how="anti").select(names), rows])
 
 
 def values_of(run: ExploredRun, by: str | None, bins: Bins) -> pl.Series | None:
@@ -95,6 +75,43 @@ def values_of(run: ExploredRun, by: str | None, bins: Bins) -> pl.Series | None:
     if kind != pl.String and not kind.is_integer():
         return None
     return pl.Series([group_of_label(name) for name in bins.groups], dtype=pl.String).cast(kind)
+
+
+def _condensed(
+    run: ExploredRun,
+    rule: Rule,
+    metric: str,
+    by: str | None,
+    bins: Bins,
+    holds: pl.Expr | None = None,
+) -> pl.DataFrame | None:
+    """Rows as `selection.prepare` gives them, with the bins' `group`."""
+    cells = _stand_ins(rule, metric, bins, values_of(run, by, bins))
+    # A percentile lies in the bin in which it is found here: how many are below that is known.
+    located = rule.find(cells.lazy()) if rule.cutoffs is None else rule
+    near = _crossed(located, cells)
+    num_near = near["documents"].sum()
+    if num_near > MOST_READ:
+        return None
+    # On the rows as they are stored, so that of others one column alone is decoded.
+    inside = _in_spans(column_named(metric).cast(pl.Float64), near)
+    rows = nan_as_null(run.prepared.rows.everything().filter(inside))
+    if holds is not None:
+        rows = rows.filter(holds)
+    group = pl.lit(0, pl.Int64) if by is None else group_code("by", bins.groups)
+    own = metric_value(metric).clip(-LARGEST, LARGEST)
+    names = [name for name in cells.columns if name not in ("first", "last")]
+    read = (
+        prepare([rule], rows, by)
+        .filter("scored")
+        .with_columns(group=group, bin=bin_of(own, bins.scale))
+        .join(near.lazy(), on=CELL, how="semi")
+        .select(names)
+        .collect(engine="streaming")
+    )
+    if read.height != num_near:
+        return None
+    return pl.concat([cells.join(near, on=CELL, how="anti").select(names), read])
 
 
 def _stand_ins(rule: Rule, metric: str, bins: Bins, values: pl.Series | None) -> pl.DataFrame:
@@ -123,7 +140,7 @@ def _crossed(rule: Rule, cells: pl.DataFrame) -> pl.DataFrame:
         assert rule.cutoffs is not None
         ends = look_up(cells.lazy(), rule.cutoffs.drop("documents"), rule.within)
     first, last = pl.col("first"), pl.col("last")
-    through = pl.any_horizontal(pl.col(end).is_between(first, last) for end in ("low", "high"))
+    through = pl.any_horizontal(pl.col("low", "high").is_between(first, last))
     # A bin has infinite values as the largest.
     is_open = (first == -LARGEST) | (last == LARGEST)
     found = ends.filter(((first < last) & through.fill_null(False)) | is_open).collect()
@@ -132,42 +149,13 @@ def _crossed(rule: Rule, cells: pl.DataFrame) -> pl.DataFrame:
     return found.select(*CELL, "documents", "first", "last")
 
 
-def _read(
-    run: ExploredRun,
-    rule: Rule,
-    metric: str,
-    by: str | None,
-    bins: Bins,
-    near: pl.DataFrame,
-    holds: pl.Expr | None = None,
-) -> pl.LazyFrame:
-    """The documents of some cells, of those for which a condition holds."""
-    value = column_named(metric).cast(pl.Float64)
+def _in_spans(value: pl.Expr, near: pl.DataFrame) -> pl.Expr:
+    """Whether a value is near those of some cells: in one of a few spans."""
     spans = near.group_by("bin").agg(pl.col("first").min(), pl.col("last").max()).sort("bin")
     gap = pl.col("bin").diff().rank("ordinal", descending=True)
-    spans = (
-        spans.group_by((gap < MOST_SPANS).fill_null(True).cum_sum().alias("span"))
-        .agg(pl.col("first").min(), pl.col("last").max())
-        .drop("span")
+    spans = spans.group_by((gap < MOST_SPANS).fill_null(True).cum_sum().alias("span")).agg(
+        pl.col("first").min().replace(-LARGEST, float("-inf")),
+        pl.col("last").max().replace(LARGEST, float("inf")),
     )
-    # On the rows as they are stored, so that of others one column alone is decoded.
-    inside = [_between(value, first, last) for first, last in spans.iter_rows()]
-    stored = run.prepared.rows.everything()
-    rows = nan_as_null(stored.filter(pl.any_horizontal(inside) if inside else pl.lit(False)))
-    if holds is not None:
-        rows = rows.filter(holds)
-    group = pl.lit(0, pl.Int64) if by is None else group_code("by", bins.groups)
-    own = metric_value(metric).clip(-LARGEST, LARGEST)
-    return (
-        prepare([rule], rows, by)
-        .filter("scored")
-        .with_columns(group=group, bin=bin_of(own, bins.scale))
-        .join(near.lazy(), on=CELL, how="semi")
-    )
-
-
-def _between(value: pl.Expr, first: float, last: float) -> pl.Expr:
-    """Whether it is; the infinite are beyond the largest."""
-    if first == -LARGEST:
-        return value <= last
-    return value >= first if last == LARGEST else value.is_between(first, last)
+    inside = [value.is_between(*ends) for ends in spans.drop("span").iter_rows()]
+    return pl.any_horizontal(inside) if inside else pl.lit(False)

@@ -208,7 +208,13 @@ RULES = {
 
 def load_filter_config(file: Path | None, options: dict[str, Any]) -> FilterConfig:
     """Merge `options` over the file's [filter] table. Raises ConfigError."""
-    given = {key: value for key, value in options.items() if value not in (None, [], ())}
+    given = {key: value for key, value in options.items() if not _is_left_out(value)}
     config = load_settings(FilterConfig, "filter", file, given)
     check_rules(config, RULES)
     return config
+
+
+def _is_left_out(value: object) -> bool:
+    """A repeated option that is not given is empty. Compared by type: a Polars expression that is
+    given by mistake has no truth."""
+    return value is None or (isinstance(value, list | tuple) and not value)

@@ -10,6 +10,7 @@ from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.record import FilterRecord
 from pipeline.filters.spelling import Bucket
+from pipeline.settings.arguments import checked
 from pipeline.settings.names import near_or_known
 from pipeline.settings.weights import Weight
 
@@ -47,6 +48,7 @@ class FilterSettings(TypedDict, total=False):
     force: bool
 
 
+@checked
 def filter_run(
     run: str | Path,
     *,
@@ -80,10 +82,10 @@ def filter_run(
         )
     given: dict[str, Any] = {
         **settings,
-        "run": str(run),
-        "out": None if out is None else str(out),
+        "run": run,
+        "out": out,
     }
-    given |= {key: str(given[key]) for key in PLACES if given.get(key) is not None}
+    given |= {key: str(given[key]) for key in PLACES if isinstance(given.get(key), Path)}
     config = load_filter_config(None, given)
     if config.rejects is not None and config.out is None:
         raise ConfigError(

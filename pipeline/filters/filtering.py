@@ -287,7 +287,9 @@ def check_outcome(config: FilterConfig, counts: Counts) -> None:
     """Raises ConfigError for rules that keep nothing, unless that is wanted."""
     scored, kept = counts.scored
     if not kept and not config.force:
+        given = config.percentile
+        fractions = "percentiles go from 0 to 100; " if given and given[1] <= 1 else ""
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint=f"loosen the rules, or write the empty output with {named('force')}",
+            hint=f"{fractions}loosen the rules, or write the empty output with {named('force')}",
         )

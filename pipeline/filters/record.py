@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from pipeline.corpus.patterns import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError, first_line, named
+from pipeline.rendering.markdown import to_markdown
 from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.records import Record, form_version, load, save
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
@@ -126,6 +127,18 @@ class FilterRecord(Record):
     """Corpus files that the run could not read, with the reason; their documents are neither kept
     nor rejected."""
     versions: dict[str, str]
+
+    def __repr__(self) -> str:
+        cut = f" ({'; '.join(self.words)})" if self.words else ""
+        return (
+            f"<FilterRecord: {self.after.documents:,} of {self.before.documents:,} documents, "
+            f"{self.after.tokens:,} of {self.before.tokens:,} tokens stay{cut}>"
+        )
+
+    def __str__(self) -> str:
+        from pipeline.filters.page import to_page  # it shows what is defined here
+
+        return to_markdown(to_page(self))
 
 
 class FilterPlan(Record):

@@ -44,7 +44,7 @@ class Selection:
 
     def find(self, scores: pl.LazyFrame) -> "Selection":
         """The same rules with their cut-offs. The scores are looked at as often as the rules need:
-        twice for percentiles, four times for a budget."""
+        twice for percentiles and for a budget, once more if it ends among equal values."""
         rows, found = prepare(self.rules, scores), Selection((), self.unscored)
         keeps = self.unscored == "keep"
         for turn in sorted({rule.of_kept for rule in self.rules}):

@@ -1,6 +1,6 @@
 """How the settings of a filter are written: `perplexity=100`, `10:90`, `2B`, `head,tail`.
 
-Owns reading them; what is no text is left as it is, for it came from a file or from Python.
+Owns reading them, as options, files and Python write them.
 """
 
 import re
@@ -14,7 +14,9 @@ COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb]?)", re.IGNORECASE)
 
 
 def parse_count(value: object) -> object:
-    """`2B`, `1.5M`, `300k` as a whole number; what is not a text is left as it is."""
+    """`2B`, `1.5M`, `300k`, or 2e9 as Python and TOML write it, as a whole number."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if not isinstance(value, str):
         return value
     match = COUNT.fullmatch(value.strip())
@@ -27,8 +29,12 @@ def parse_count(value: object) -> object:
 
 def parse_bounds(value: object) -> object:
     """[`METRIC=VALUE`, ...] as {metric: value}; a metric given twice would lose the first."""
-    if not isinstance(value, list | tuple):
+    if value is None or isinstance(value, dict):
         return value
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError("should be METRIC=VALUE, as in perplexity=100")
     bounds: dict[str, float] = {}
     for item in value:
         name, equals, number = str(item).partition("=")
@@ -75,13 +81,19 @@ def parse_numbers(value: object, example: str = "10:90") -> object:
         except ValueError:
             raise ValueError(f"should be two numbers, as in {example}") from None
         return low, high
-    return tuple(value) if isinstance(value, list) else value
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"should be two numbers, as in {example}")
+    return tuple(value)
 
 
 def parse_names(value: object) -> object:
     """`head,tail`, or a list of names, in the order of BUCKETS."""
+    if value is None:
+        return None
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(names, list | tuple):
-        return value
+        raise ValueError(f"should be names, as in {','.join(BUCKETS)}")
     known = [name for name in BUCKETS if name in names]
     return tuple(known + [name for name in names if name not in BUCKETS])

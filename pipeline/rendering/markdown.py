@@ -27,7 +27,7 @@ def to_markdown(page: Page) -> str:
         lines += [escaped(sentence), ""]
     for section in page.sections:
         shown = [block for block in section.blocks if not isinstance(block, Chart)]
-        if shown:
+        if shown and section.title:
             lines += [f"## {escaped(section.title)}", ""]
         for block in shown:
             if isinstance(block, str):

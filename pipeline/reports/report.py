@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
+from pipeline.rendering.notebook import framed
 from pipeline.reports.baseline import named_baseline
 from pipeline.reports.distributions import (
     ALL,
@@ -54,8 +55,10 @@ from pipeline.runs.corpus import open_corpus
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import find_parts
 from pipeline.runs.store import RunStore
+from pipeline.settings.arguments import checked
 from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.bootstrap import Bootstrap, Intervals
+from pipeline.storage.filesystem import open_root
 
 REPORT_VERSION = 2
 
@@ -107,21 +110,41 @@ class Report(BaseModel):
     coverage: Coverage
     provenance: Provenance
 
+    # Output is made of a report, so that it is imported when there is one.
 
+    def __repr__(self) -> str:
+        return (
+            f"<Report of {self.overall.num_documents:,} documents, {self.overall.num_scored:,} "
+            "scored: print it for its tables, or see overall, groups, requirements>"
+        )
+
+    def __str__(self) -> str:
+        from pipeline.reports.output import to_markdown
+
+        return to_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from pipeline.reports.page import to_html
+
+        return framed(to_html(self))
+
+
+@checked
 def build_report(
     run: RunStore | str | Path,
     *,
-    by: str | Sequence[str] = (),
+    by: str | Sequence[str] | None = None,
     separate: str | None = None,
-    judgements: str | None = None,
+    judgements: str | Path | None = None,
     fail_if: str | Sequence[str] = (),
     baseline: RunStore | str | Path | None = None,
     text: bool = True,
-    corpus: str | None = None,
+    corpus: str | Path | None = None,
     partial: bool = False,
     weight: Weight = UNWEIGHTED,
+    out: str | Path | None = None,
 ) -> Report:
-    """The figures of a run, as a report page has them; nothing is written.
+    """The figures of a run, as a report page has them; a notebook shows that page.
 
     `run` is a run directory, local or a URI. `by` are carried columns to group by, or none for
     those with few values; `separate` is COLUMN=VALUE[,VALUE...], documents that the scores should
@@ -130,7 +153,8 @@ def build_report(
     run, `baseline` the run that their baseline(...), increase(...) and decrease(...) are of; `text`
     shows the beginnings of documents, read where they were scored or, if the corpus was moved, in
     `corpus`; `partial` takes what there is of a run whose parts are not all there; `weight` is what
-    quantiles and distributions are of. Figures of many documents are made from sums: perplexity is
+    quantiles and distributions are of; `out` is a folder to write report.html, .json and .md into;
+    without, nothing is written. Figures of many documents are made from sums: perplexity is
     exp(sum of nll / sum of tokens), nll in nats. Raises RunError where
     there is no run or it is not whole, ConfigError for what cannot be asked of it,
     CorpusError where `corpus` is no place for its corpus.
@@ -143,9 +167,11 @@ def build_report(
     False
     """
     store = run if isinstance(run, RunStore) else RunStore(str(run))
-    by = (by,) if isinstance(by, str) else tuple(by)
+    by = (by,) if isinstance(by, str) else tuple(by or ())
     fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     manifest = store.require_manifest()
+    corpus = None if corpus is None else str(corpus)
+    judgements = None if judgements is None else str(judgements)
     root = open_corpus(manifest, corpus) if text else None
     success = store.success()
     parts = find_parts(store, manifest, partial=partial)
@@ -203,7 +229,7 @@ def build_report(
         metric: measured.groups[first].sketches[metric] if first else {ALL: sketch}
         for metric, sketch in measured.sketches.items()
     }
-    return Report(
+    report = Report(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         complete=parts.is_complete,
         sample=None if draw is None else sampled(weighed_scores, draw),
@@ -250,6 +276,11 @@ def build_report(
         ),
         provenance=provenance_of(store, manifest, success),
     )
+    if out is not None:
+        from pipeline.reports.output import write_report
+
+        write_report(report, open_root(str(out)))
+    return report
 
 
 def _count(scores: pl.LazyFrame, column: str) -> pl.DataFrame:

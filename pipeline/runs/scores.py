@@ -4,11 +4,10 @@ Owns the answer to "is this part whole?", the same for every command. No other m
 What a part's bytes are checked with is parts.py's.
 
 A local part that has checksums is read once up to its footer, in a process, before Polars may open
-it: every flipped bit of it is found. Parts of Winnow 0.1.0, and parts on object stores, which would
-have to be fetched whole for that, are read by pyarrow, row group by row group: the content of each
-page is checked by its checksum, and the sums of the columns that are read against the footer,
-which has a checksum of its own unless 0.1.0 wrote it. Not covered there is what changes neither:
-values that keep their sum, and come of a header between the pages that is damaged on its way.
+it: every flipped bit is found. Parts of Winnow 0.1.0 and on object stores, which would have to be
+fetched whole, are read by pyarrow, row group by row group: each page against its checksum, and sums
+of the columns read against the footer, which has a checksum unless 0.1.0 wrote it. A damaged header
+between the pages that leaves the sums as they were is not found there.
 """
 
 import contextlib
@@ -38,6 +37,7 @@ from pipeline.runs.metrics import comparable, may_overflow
 from pipeline.runs.parts import DamagedPartError, Sums, check_body, differing_sum
 from pipeline.runs.store import RESUME, SCORE_AGAIN, SUCCESS, WRITE_AGAIN, RunStore
 from pipeline.schema import Shard
+from pipeline.settings.arguments import checked
 from pipeline.storage.prefetch import Prefetch
 
 FOOTER_READERS = 16
@@ -49,6 +49,7 @@ _overflowing: dict[str, frozenset[str]] = {}
 """The metrics of these parts that are to be made `comparable`."""
 
 
+@checked
 def read_scores(run: str | Path, *, partial: bool = False) -> pl.LazyFrame:
     """The score rows of a run, in the order of its corpus.
 
@@ -280,10 +281,7 @@ def _check_totals(parts: Parts, success: Success) -> None:
     if difference := differing_sum(success.totals, found):
         for shard in parts.found:  # a part whose footer is not what its rows add up to is named
             parts.read(shard)
-        raise RunError(
-            f"{parts.store.root.show(SUCCESS)} {difference}",
-            hint=WRITE_AGAIN,
-        )
+        raise RunError(f"{parts.store.root.show(SUCCESS)} {difference}", hint=WRITE_AGAIN)
 
 
 @contextlib.contextmanager

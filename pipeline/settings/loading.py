@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 
-from pipeline.errors import ConfigError, named
+from pipeline.errors import ConfigError, in_a_line, named
 from pipeline.settings.fields import Shown
 from pipeline.settings.names import near_name, near_or_known
 from pipeline.settings.toml_lines import at_line
@@ -56,13 +56,22 @@ def load_settings(
     merged = {
         key: _as_tuple(value, kind.model_fields[key]) if _holds(kind, key)[0] is tuple else value
         for key, value in (found | (given or {})).items()
-        if value != "" or key not in required
+        if not (isinstance(value, str) and not value and key in required)
     }
     _refuse_empty(merged, kind)
     try:
         return kind(**merged)
     except ValidationError as error:
         raise mistake(error, kind, table, file, given) from None
+
+
+def fits(kind: type[BaseModel], **values: object) -> bool:
+    """Whether a model takes these values."""
+    try:
+        kind(**values)
+    except ValidationError:
+        return False
+    return True
 
 
 def _as_tuple(value: Any, field: FieldInfo) -> Any:
@@ -79,11 +88,15 @@ def _refuse_empty(settings: dict[str, Any], kind: type[BaseModel]) -> None:
         field = kind.model_fields.get(key)
         if field is None or field.is_required() or _may_be_empty(field):
             continue
-        if value == "" or (isinstance(value, tuple) and "" in value):
+        if any(isinstance(one, str) and not one for one in _values(value)):
             raise ConfigError(
                 f"{named(key)} is empty",
                 hint="is a shell variable unset? Leave the setting out to use its default",
             )
+
+
+def _values(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _may_be_empty(field: FieldInfo) -> bool:
@@ -177,7 +190,7 @@ def mistake(
         hint = f"write {written.format(f'{place.table}.{key}')} above its keys"
         return ConfigError(f"{key} in {where} is not {shape}{at}", hint=hint)
     # What repr() must not show is a secret, and no message does.
-    shown = f" = {first['input']!r}" if place.kind.model_fields[key].repr else ""
+    shown = in_a_line(first["input"]) if place.kind.model_fields[key].repr else ""
     if file is None or key in (given or ()):
         return ConfigError(f"{named(key)}{shown}: {rule}")
     return ConfigError(f"{key} in {where}{shown}: {rule}{at}")

@@ -279,7 +279,7 @@ MISTAKES = {
     "an option": (["score", "--modle", "x"], "No such option: --modle", "did you mean --model?"),
     "a number": (
         ["score", "--limit", "many"],
-        "Invalid value for '--limit'",
+        "--limit: must be a valid integer",
         "winnow score --help",
     ),
     "an argument": (["report"], "Missing argument 'run'", "winnow report --help"),

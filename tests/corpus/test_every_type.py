@@ -121,7 +121,7 @@ def check_scored(store: RunStore, folder: Path, carry: tuple[str, ...]) -> None:
         assert sum(counts) == NUM_ROWS * len(files), stored[name].type
     shutil.copytree(folder / "run", folder / "again")
     again = RunStore(str(folder / "again"))
-    assert compare_runs([store, again], by=by, resamples=10)
+    assert compare_runs([store, again], by=by, resamples=100)
     options = {"run": str(folder / "run"), "out": str(folder / "out"), "min": ["num_tokens=30"]}
     FilterWriter(decide(load_filter_config(None, options)), str(folder / "out")).write()
     rows = [row for row in range(NUM_ROWS) if scores["num_tokens"][row] >= 30]

@@ -213,7 +213,7 @@ def test_a_run_in_place_of_a_corpus(tmp_path):
     for name in ("manifest.json", "_SUCCESS", "scores/part-00000.parquet"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(CorpusError, match=f"^{tmp_path} is a run directory, not a corpus$"):
+    with pytest.raises(CorpusError, match=f"(?m)^{tmp_path} is a run directory, not a corpus$"):
         find_files(str(tmp_path))
     assert list(find_files(str(tmp_path / "scores"))[1]) == ["part-00000.parquet"]
 

@@ -226,7 +226,7 @@ def test_damage_says_which_file_and_near_which_row(tmp_path):
     file = write_text(tmp_path, texts, row_group_size=10, write_page_checksum=True, **options)
     planned = plan(tmp_path)
     flip_bit(file, b"text 055")
-    with pytest.raises(UnreadableFileError, match=r"^a\.parquet, near row \d+: [^\n]+$"):
+    with pytest.raises(UnreadableFileError, match=r"(?m)^a\.parquet, near row \d+: [^\n]+$"):
         read(planned)
 
 

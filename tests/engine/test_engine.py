@@ -162,7 +162,7 @@ def test_an_engine_that_fails_says_so(engine, tokenizer, monkeypatch):
     window = windows_of(TEXTS["short"], tokenizer)[0]
     with monkeypatch.context() as patch:
         patch.setattr(engine._llm, "step", broken)
-        with pytest.raises(EngineError, match=r"the engine failed: the accelerator fell off$"):
+        with pytest.raises(EngineError, match=r"(?m)the engine failed: the accelerator fell off$"):
             list(engine.score([(0, window)]))
     # The request is still with the engine: it is answered to a caller that is gone, and the next
     # caller is served.

@@ -68,7 +68,7 @@ def test_the_name_stays_as_the_user_gave_it(tiny_model, monkeypatch):
 @pytest.mark.parametrize("name", ["gone", "/gone/model", "./gone", "../a/b", "a/b/c", "a b/c", "-"])
 def test_no_such_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=f"no such model folder: {name}$") as raised:
+    with pytest.raises(ModelError, match=f"(?m)no such model folder: {name}$") as raised:
         load(name)
     assert "ORGANISATION/NAME on the hub" in raised.value.hint
 
@@ -287,7 +287,9 @@ def test_a_name_that_cannot_be_fetched(hub_cache, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(ModelError, match=r"^cannot fetch org/gone from the hub: [^\n]+$") as raised:
+    with pytest.raises(
+        ModelError, match=r"(?m)^cannot fetch org/gone from the hub: [^\n]+$"
+    ) as raised:
         load("org/gone")
     assert "point model at a local folder" in raised.value.hint
 

@@ -13,8 +13,8 @@ from pipeline.explore.judging import Judging
 from pipeline.explore.rule import Asked, decide
 from pipeline.explore.run import open_run
 from pipeline.runs.judgements import Judgements
-from tests.explore.test_page import Visit, browser, visit  # noqa: F401
 from tests.support.explored import Explored, exploring, why_no_browser
+from tests.support.visits import Visit
 
 REASON = why_no_browser()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
@@ -53,6 +53,14 @@ def judge_by_text(page: Any, number: int) -> list[str]:
     ]
 
 
+def judge_by_request(server: Explored, number: int) -> None:
+    """The same, without the page."""
+    for _ in range(number):
+        drawn = server.ask("next", metric=0, scope="all")
+        said = "good" if len(drawn["text"]) > 120 else "bad"
+        server.tell("judge", metric=0, at=drawn["at"], said=said, drawn="yes")
+
+
 def said(page: Any) -> tuple[list[str], str]:
     page.locator("#quality:not(.old) dd").first.wait_for(timeout=20_000)
     return page.locator("#quality dd").all_inner_texts(), page.locator("#counts").inner_text()
@@ -62,7 +70,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def test_judged_by_keys_and_after_a_restart(run, visit):  # noqa: F811
+def test_judged_by_keys_and_after_a_restart(run, visit):
     with exploring(run, "--no-open") as server:
         found = visit()
         page = begin(found, server)
@@ -76,6 +84,7 @@ def test_judged_by_keys_and_after_a_restart(run, visit):  # noqa: F811
         assert page.locator("#drawn p").inner_text() == was
         before = said(page)
         assert before[1].startswith(f"{NUM} judgements of drawn documents count")
+        page.close()  # it asks no more when there is nobody to answer
         server.process.kill()  # no time to save anything now
     saved = pl.read_parquet(run / "judgements.parquet")
     assert saved.height == NUM
@@ -102,7 +111,7 @@ def test_judged_by_keys_and_after_a_restart(run, visit):  # noqa: F811
         assert lines[1] == f"95%: {percent(figure.low)} to {percent(figure.high)}"
 
 
-def test_judged_by_buttons_near_the_cut(run, visit):  # noqa: F811
+def test_judged_by_buttons_near_the_cut(run, visit):
     with exploring(run, "--no-open") as server:
         page = begin(visit(), server)
         page.get_by_label("near the cut").check()
@@ -118,7 +127,7 @@ def test_judged_by_buttons_near_the_cut(run, visit):  # noqa: F811
         assert "score bands have no judged document yet: draw from all" in said(page)[1]
 
 
-def test_an_example_is_judged_and_does_not_count(run, visit):  # noqa: F811
+def test_an_example_is_judged_and_does_not_count(run, visit):
     with exploring(run, "--no-open") as server:
         page = visit().open(server.address + CUT)
         page.keyboard.press("g")
@@ -146,14 +155,16 @@ def test_an_example_is_judged_and_does_not_count(run, visit):  # noqa: F811
         assert pl.read_parquet(run / "judgements.parquet").height == 2
 
 
-def test_a_cut_is_proposed_and_taken(run, visit):  # noqa: F811
+def test_a_cut_is_proposed_and_taken(run, visit):
     with exploring(run, "--no-open") as server:
         found = visit()
         page = begin(found, server)
         page.locator("#propose").click()
         page.get_by_text("score bands have no judged document yet").first.wait_for()
         found.complaints.clear()  # the answer's 422
-        judge_by_text(page, NUM)
+        judge_by_request(server, NUM)
+        page.reload()
+        found.counted()
         page.locator("#share").fill("80")
         with page.expect_response("**/api/propose?*") as asked:
             page.locator("#propose").click()
@@ -175,7 +186,7 @@ def test_a_cut_is_proposed_and_taken(run, visit):  # noqa: F811
         page.get_by_text("five is not a number").wait_for()
 
 
-def test_where_nothing_may_be_written_it_is_said(scored, tmp_path, visit):  # noqa: F811
+def test_where_nothing_may_be_written_it_is_said(scored, tmp_path, visit):
     (tmp_path / "file").write_text("in the way")
     with exploring(scored.location, "--judgements", str(tmp_path / "file/mine.parquet")) as server:
         found = visit()
@@ -188,7 +199,7 @@ def test_where_nothing_may_be_written_it_is_said(scored, tmp_path, visit):  # no
         found.complaints.clear()  # the answer's 422
 
 
-def test_without_texts_nothing_is_judged_blindly(scored, tmp_path, visit):  # noqa: F811
+def test_without_texts_nothing_is_judged_blindly(scored, tmp_path, visit):
     shutil.copytree(scored.location, tmp_path / "run")
     corpus = scored.require_manifest().corpus
     aside = Path(corpus).rename(tmp_path / "gone")

@@ -5,10 +5,8 @@ Skipped where there is no Chromium (apt-get install chromium) or no Playwright.
 
 import json
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,9 +16,7 @@ from pipeline.reports.sorting import sorts_by
 from pipeline.runs.scores import read_scores
 from pipeline.runs.store import RunStore
 from pipeline.schema import LARGEST
-from tests.support.chromium import CHROMIUM
 from tests.support.explored import (
-    FLAGS,
     ROOT,
     SOURCES,
     Explored,
@@ -33,6 +29,7 @@ from tests.support.explored import (
 from tests.support.fake_engine import LOAD_SECONDS, MODULE
 from tests.support.made_runs import row, write_run
 from tests.support.reports import HOSTILE
+from tests.support.visits import Visit, agrees, drag, rests, serious
 
 REASON = why_no_browser()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
@@ -43,114 +40,6 @@ CUT = "#metric=perplexity&by=source&low=4.8&high=5.3"
 def server(scored: RunStore) -> Iterator[Explored]:
     with exploring(scored.location, "--no-open") as explored:
         yield explored
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-class Visit:
-    """A page that is open; nothing of it may leave the machine or complain."""
-
-    def __init__(self, browser: Any, **context: Any) -> None:
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 900}, **context}
-        )
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.left: list[str] = []
-        self.page.on("console", lambda one: self.complaints.append(f"{one.type}: {one.text}"))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.context.route(re.compile(r"^(?!http://127\.0\.0\.1:|data:)"), self._leave)
-
-    def _leave(self, route: Any) -> None:
-        self.left.append(route.request.url)
-        route.abort()
-
-    def open(self, address: str) -> Any:
-        self.page.goto(address)
-        self.counted()
-        return self.page
-
-    def counted(self) -> None:
-        """Wait until the page has counted exactly, and shows the documents."""
-        self.page.get_by_text("Counted exactly").wait_for(timeout=20_000)
-        self.page.locator("#examples h3").first.wait_for(timeout=20_000)
-
-    def kept(self) -> int:
-        """Documents that the page says stay."""
-        said = self.page.locator("#cards small").first.inner_text()
-        return int(said.partition(" of ")[0].replace(",", ""))
-
-
-@pytest.fixture
-def visit(browser) -> Iterator[Any]:
-    """keywords of a context -> Visit; held to be quiet when the test ends."""
-    opened: list[Visit] = []
-
-    def begin(**context: Any) -> Visit:
-        opened.append(Visit(browser, **context))
-        return opened[-1]
-
-    yield begin
-    for one in opened:
-        assert one.left == []
-        assert one.complaints == []
-        one.context.close()
-
-
-@pytest.fixture
-def filtered(winnow):
-    """A command line of the page -> what `winnow filter` says it keeps."""
-
-    def run(line: str) -> dict[str, Any]:
-        program, *arguments = shlex.split(line)
-        assert program == "winnow"
-        code, out, err = winnow(*arguments, "--by", "source", "--dry-run", "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-    return run
-
-
-def rests(found: Visit) -> None:
-    """Something was moved: what is exact is counted anew."""
-    found.page.get_by_text("counting exactly").wait_for(state="hidden", timeout=20_000)
-    found.counted()
-
-
-def agrees(found: Visit, record: dict[str, Any]) -> None:
-    """Every figure of the page is the filter's."""
-    cards = found.page.locator("#cards small").all_inner_texts()
-    for name, said in zip(("documents", "tokens", "bytes"), cards, strict=True):
-        numbers = [int(part.replace(",", "")) for part in said.split(" of ")]
-        assert numbers == [record["after"][name], record["before"][name]]
-    rows = found.page.locator("#groups tbody tr")
-    told = {
-        row.locator("th").inner_text(): row.locator("td").all_inner_texts()[1:3]
-        for row in rows.all()
-    }
-    assert told == {
-        one["group"] or "(null)": [str(one["before"]["documents"]), str(one["after"]["documents"])]
-        for one in record["groups"]
-    }
-
-
-def drag(page: Any, handle: str, to: float) -> None:
-    """Pull a handle by the pointer to a share of the chart's width, in steps."""
-    box = page.locator("#chart").bounding_box()
-    grip = page.locator(handle).bounding_box()
-    y = grip["y"] + grip["height"] / 2
-    page.mouse.move(grip["x"] + grip["width"] / 2, y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * to, y, steps=8)
-    page.mouse.up()
 
 
 def test_dragged_by_the_pointer(server, visit, filtered):
@@ -808,12 +697,11 @@ def test_dark_is_dark(server, visit):
 @pytest.mark.parametrize("view", [CUT, f"{CUT}&cut=each&own=1::5.1"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_nothing_serious(server, browser, tmp_path, scheme, width, view):
-    source = npm_package(tmp_path, "axe-core@4.14.1") / "axe.min.js"
+def test_axe_finds_nothing_serious(server, browser, axe, scheme, width, view):
     found = Visit(browser, color_scheme=scheme, viewport={"width": width, "height": 844})
     page = found.open(server.address + view)
     # As text and under the page's own policy: it complains once of its own.
-    page.evaluate(source.read_text() + "\n;0")
+    page.evaluate(axe)
     for opened in (None, "keys", "document"):
         if opened == "document":
             page.keyboard.press("Escape")
@@ -821,13 +709,7 @@ def test_axe_finds_nothing_serious(server, browser, tmp_path, scheme, width, vie
             page.get_by_label("Shade by surprise").wait_for(timeout=90_000)
         elif opened:
             page.locator("#help").click()
-        result = page.evaluate("axe.run()")
-        told = [
-            f"{one['id']}: {one['nodes'][0]['html']}"
-            for one in result["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert told == []
+        assert serious(page) == []
     found.context.close()
 
 

@@ -9,25 +9,16 @@ import pytest
 
 from pipeline.runs.store import RunStore
 from tests.explore.conftest import OtherEngine
-from tests.explore.test_page import (  # noqa: F401
-    Visit,
-    agrees,
-    browser,
-    drag,
-    filtered,
-    rests,
-    visit,
-)
 from tests.support.explored import (
     Explored,
     explored_run,
     exploring,
     make_texts,
-    npm_package,
     why_no_browser,
 )
 from tests.support.reports import HOSTILE
 from tests.support.runs import score_corpus
+from tests.support.visits import Visit, agrees, drag, rests, serious
 
 REASON = why_no_browser()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
@@ -82,7 +73,7 @@ def inked(page: Any, x: float, y: float) -> bool:
 
 
 @pytest.mark.parametrize(("metric", "second"), [("difference", "--minus"), ("ratio", "--over")])
-def test_lines_are_dragged_by_the_pointer(pair, other, visit, filtered, metric, second):  # noqa: F811
+def test_lines_are_dragged_by_the_pointer(pair, other, visit, filtered, metric, second):
     found = visit()
     page = found.open(f"{pair.address}#metric={metric}&by=source")
     drawn(page)
@@ -106,7 +97,7 @@ def test_lines_are_dragged_by_the_pointer(pair, other, visit, filtered, metric, 
     assert page.locator("#low").input_value() == ""
 
 
-def test_any_other_metric_is_upright_and_outlined(pair, visit, filtered):  # noqa: F811
+def test_any_other_metric_is_upright_and_outlined(pair, visit, filtered):
     found = visit()
     page = found.open(f"{pair.address}#metric=perplexity&by=source")
     drawn(page)
@@ -120,7 +111,7 @@ def test_any_other_metric_is_upright_and_outlined(pair, visit, filtered):  # noq
     agrees(found, filtered(line))
 
 
-def test_lines_are_moved_by_the_keyboard_and_typed(pair, visit, filtered):  # noqa: F811
+def test_lines_are_moved_by_the_keyboard_and_typed(pair, visit, filtered):
     found = visit()
     page = found.open(f"{pair.address}#metric=difference&by=source")
     drawn(page)
@@ -147,7 +138,7 @@ def test_lines_are_moved_by_the_keyboard_and_typed(pair, visit, filtered):  # no
     assert page.locator("#high").input_value() == ""
 
 
-def test_a_line_is_where_the_documents_of_its_value_are(pair, visit):  # noqa: F811
+def test_a_line_is_where_the_documents_of_its_value_are(pair, visit):
     """Documents on the one side of the line are kept, those on the other removed."""
     found = visit()
     page = found.open(f"{pair.address}#metric=difference&by=&low=0&at=low")
@@ -173,7 +164,7 @@ def test_a_line_is_where_the_documents_of_its_value_are(pair, visit):  # noqa: F
     assert abs(one - two) == pytest.approx(values[0], abs=0.002)
 
 
-def test_another_corpus_is_an_outline(apart, visit, filtered):  # noqa: F811
+def test_another_corpus_is_an_outline(apart, visit, filtered):
     found = visit()
     page = found.open(apart.address)
     assert page.locator("#metric").input_value() == "perplexity"
@@ -200,7 +191,7 @@ def test_another_corpus_is_an_outline(apart, visit, filtered):  # noqa: F811
     rests(found)
 
 
-def test_what_two_tokenizers_do_not_share_is_said(scored, tiny_model, tmp_path, visit):  # noqa: F811
+def test_what_two_tokenizers_do_not_share_is_said(scored, tiny_model, tmp_path, visit):
     def planned(manifest):
         keys = {**manifest.fingerprint, "tokenizer": "u" * 64, "model_config": "d" * 64}
         return manifest.model_copy(update={"fingerprint": keys})
@@ -219,7 +210,7 @@ def test_what_two_tokenizers_do_not_share_is_said(scored, tiny_model, tmp_path, 
         page.close()  # it asks no more when there is nobody to answer
 
 
-def test_the_same_run_twice_is_a_diagonal(scored, visit):  # noqa: F811
+def test_the_same_run_twice_is_a_diagonal(scored, visit):
     with exploring(scored.location, scored.location, "--no-open") as server:
         for metric in ("difference", "ratio"):
             found = visit()
@@ -232,7 +223,7 @@ def test_the_same_run_twice_is_a_diagonal(scored, visit):  # noqa: F811
             page.close()
 
 
-def test_a_hostile_corpus_changes_nothing(tiny_model, tmp_path, visit):  # noqa: F811
+def test_a_hostile_corpus_changes_nothing(tiny_model, tmp_path, visit):
     rows = [(text, text, text) for text in HOSTILE for _ in range(2)]
     store = explored_run(tmp_path / "<b>one", tiny_model, rows)
     corpus = tmp_path / "<b>one/corpus"
@@ -251,7 +242,7 @@ def test_a_hostile_corpus_changes_nothing(tiny_model, tmp_path, visit):  # noqa:
         page.close()
 
 
-def test_without_a_second_run_nothing_is_said_of_one(scored, visit):  # noqa: F811
+def test_without_a_second_run_nothing_is_said_of_one(scored, visit):
     with exploring(scored.location, "--no-open") as server:
         page = visit().open(server.address)
         assert not page.locator("#two").is_visible()
@@ -261,8 +252,7 @@ def test_without_a_second_run_nothing_is_said_of_one(scored, visit):  # noqa: F8
 @pytest.mark.parametrize("which", ["pair", "apart"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_nothing_serious(request, browser, tmp_path, which, scheme, width):  # noqa: F811
-    source = npm_package(tmp_path, "axe-core@4.14.1") / "axe.min.js"
+def test_axe_finds_nothing_serious(request, browser, axe, which, scheme, width):
     found = Visit(browser, color_scheme=scheme, viewport={"width": width, "height": 844})
     page = found.open(request.getfixturevalue(which).address)
     if which == "pair":
@@ -270,14 +260,12 @@ def test_axe_finds_nothing_serious(request, browser, tmp_path, which, scheme, wi
         grips = [page.locator(f"#scatter-{side}").bounding_box() for side in ("low", "high")]
         assert min(grip["width"] for grip in grips) >= 44
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.evaluate(source.read_text() + "\n;0")
-    told = page.evaluate("axe.run()")["violations"]
-    serious = [one for one in told if one["impact"] in ("serious", "critical")]
-    assert [f"{one['id']}: {one['nodes'][0]['html']}" for one in serious] == []
+    page.evaluate(axe)
+    assert serious(page) == []
     found.context.close()
 
 
-def test_the_lines_are_reached_by_tab_and_have_names(pair, visit):  # noqa: F811
+def test_the_lines_are_reached_by_tab_and_have_names(pair, visit):
     page = visit().open(pair.address)
     drawn(page)
     reached = set()

@@ -1,6 +1,7 @@
 """filter_run and compare_runs as Python calls them: what they answer, write, refuse and import."""
 
 import doctest
+import html
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import compare_runs, filter_run
+from pipeline import build_report, compare_runs, filter_run
 from pipeline.errors import ConfigError
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.filter_run import FilterSettings
@@ -102,6 +103,15 @@ BAD_FILTERS = {
     "not a number": ({"max": {"perplexity": "low"}}, "max = 'low': must be"),
     "two runs": ({"max": {"ratio": 1}, "minus": "a", "over": "b"}, "minus and over contradict"),
     "no such metric": ({"max": {"perplexty": 1}}, "no metric 'perplexty' in the scores"),
+    "an expression of Polars": ({"where": pl.col("source") == "web"}, "must be a valid string"),
+    "groups of two columns": ({"max": {"nll": 9}, "by": ["source"]}, "by = ['source']: must be"),
+    "a switch for a folder": ({"max": {"nll": 9}, "out": True}, "out = True: must be a string or"),
+    "cut-offs by hand": ({"cutoffs": {"web": (1, 2)}}, "cutoffs = {'web': (1, 2)}: must be"),
+    "one percentile": ({"percentile": 5}, "percentile = 5: must be two numbers, as in 10:90"),
+    "half a band": ({"percentile": (5,)}, "percentile = (5,): must be two numbers, as in 10:90"),
+    "a bound of nothing": ({"max": 50}, "max = 50: must be METRIC=VALUE, as in perplexity=100"),
+    "a number of buckets": ({"buckets": 3}, "buckets = 3: must be names, as in head,middle,tail"),
+    "half a token": ({"budget_tokens": 1.5}, "budget_tokens = 1.5: must be a valid integer"),
     "keeps none": ({"max": {"perplexity": 0.1}}, "the rules keep none"),
     "rejects alone": (
         {"max": {"perplexity": 9}, "rejects": "no"},
@@ -115,3 +125,57 @@ def test_a_bad_filter_is_named_as_python_names_it(at_work, settings, message):
     with pytest.raises(ConfigError, match=re.escape(message)) as raised:
         filter_run("runs/first", **settings)
     assert "--" not in f"{raised.value} {raised.value.hint}"
+
+
+SAME = {
+    "a bound": ({"max": "perplexity=50"}, {"max": {"perplexity": 50}}),
+    "a budget": ({"budget_tokens": 5e1}, {"budget_tokens": 50}),
+    "percentiles": ({"percentile": "10:90"}, {"percentile": (10, 90)}),
+    "a list": ({"percentile": [10, 90]}, {"percentile": (10, 90)}),
+}
+
+
+@pytest.mark.parametrize(("given", "meant"), SAME.values(), ids=SAME)
+def test_what_python_writes_means_what_the_command_line_does(at_work, given, meant):
+    given, meant = (
+        filter_run("runs/first", **settings, force=True).model_dump(exclude={"rules"})
+        for settings in (given, meant)
+    )
+    assert given == meant
+    assert given["after"]["documents"] < given["before"]["documents"]
+
+
+def test_fractions_in_place_of_percentiles_are_guessed(at_work):
+    with pytest.raises(ConfigError, match="the rules keep none") as raised:
+        filter_run("runs/first", percentile=(0.05, 0.8))
+    assert raised.value.hint.startswith("percentiles go from 0 to 100; loosen the rules")
+
+
+def test_results_say_what_they_are(at_work, workplace, tmp_path):
+    """At a prompt a line, printed their tables, in a notebook their pages."""
+    report = build_report("runs/first", by="source", out=tmp_path / "report")
+    comparison = compare_runs(["runs/first", "runs/first"], by="source", out=tmp_path / "compared")
+    record = filter_run("runs/first", percentile=(10, 90), by="source")
+
+    for result, start in (
+        (report, "<Report of 19 documents, 17 scored: "),
+        (comparison, "<Comparison (repeats) of first, first (2) with first: "),
+        (record, f"<FilterRecord: {record.after.documents} of 19 documents, "),
+    ):
+        assert repr(result).startswith(start)
+        assert "\n" not in repr(result)
+        assert "| web |" in str(result)
+    assert "##  " not in str(record)
+    for result, page in ((report, "report/report.html"), (comparison, "compared/comparison.html")):
+        frame = result._repr_html_()
+        written = (tmp_path / page).read_text()
+        assert html.unescape(frame.split('"')[1]) == written
+        assert (tmp_path / page).with_suffix(".md").read_text() == str(result)
+    assert not (workplace / "runs/first/report.html").exists()
+
+
+def test_a_report_is_not_written_over_a_file(at_work, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(ConfigError, match="is a file, not a folder"):
+        build_report("runs/first", out=tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == "mine"

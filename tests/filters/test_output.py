@@ -333,7 +333,7 @@ def test_a_file_that_is_gone_is_named_and_a_touched_one_is_not(copied, tmp_path)
     os.utime(copied / "corpus" / "a.parquet")
     (copied / "corpus" / "deep" / "c.parquet").unlink()
     with pytest.raises(
-        CorpusError, match=r"/deep/c\.parquet is no longer in the corpus$"
+        CorpusError, match=r"(?m)/deep/c\.parquet is no longer in the corpus$"
     ) as raised:
         run_filter(copied, tmp_path / "out", percentile="20:80")
     assert "corpus" in raised.value.settings

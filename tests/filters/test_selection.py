@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from pipeline.filters import budget_edges
 from pipeline.filters.config import FilterConfig, load_filter_config
-from pipeline.filters.rules import budget as budget_rule
+from pipeline.filters.rules.budget import Budget
 from pipeline.filters.selection import Selection
 from pipeline.statistics.columns import column_named
 from tests.statistics.test_hashing import splitmix
@@ -183,13 +184,13 @@ def fitting(order, budget, prefer, size_of):
     st.sampled_from(["low", "middle", "high", "random"]),
     st.integers(0, 3),
     st.sampled_from(["tokens", "bytes"]),
-    st.sampled_from([1, budget_rule.MOST_HELD]),
+    st.sampled_from([1, budget_edges.MOST_HELD]),
 )
 def test_budget(rows, budget, prefer, seed, unit, most_held):
     table = scores_of(rows)
     size_of = {"tokens": tokens_of, "bytes": bytes_of}[unit]
     asked = {f"budget_{unit}": str(budget)}
-    with mock.patch.object(budget_rule, "MOST_HELD", most_held):
+    with mock.patch.object(budget_edges, "MOST_HELD", most_held):
         decided = decide(table, **asked, prefer=prefer, seed=seed)
     order = budget_order(table, "perplexity", prefer, seed)
     fitted = fitting(order, budget, prefer, size_of)
@@ -209,7 +210,7 @@ def test_the_middle_of_a_budget_is_the_median_by_size(rows, budget, unit):
     options = {"run": "x", f"budget_{unit}": str(budget), "prefer": "middle"}
     config = load_filter_config(None, options)
     selection = Selection.of(config).find(pl.LazyFrame(table, schema=SCHEMA))
-    (rule,) = (one for one in selection.rules if isinstance(one, budget_rule.Budget))
+    (rule,) = (one for one in selection.rules if isinstance(one, Budget))
     middle = next((part["middle"] for part in rule.edge_values()), None)
     order = budget_order(table, "perplexity", "middle", 0)
     total = size_of(order)
@@ -230,12 +231,12 @@ def test_the_middle_of_a_budget_is_the_median_by_size(rows, budget, unit):
     ROWS,
     st.integers(1, 600),
     st.sampled_from(["low", "middle", "high"]),
-    st.sampled_from([1, budget_rule.MOST_HELD]),
+    st.sampled_from([1, budget_edges.MOST_HELD]),
 )
 def test_a_budget_names_the_outermost_values_that_it_keeps(rows, budget, prefer, most_held):
     table = scores_of(rows)
     options = {"run": "x", "budget_tokens": str(budget), "prefer": prefer}
-    with mock.patch.object(budget_rule, "MOST_HELD", most_held):
+    with mock.patch.object(budget_edges, "MOST_HELD", most_held):
         selection = Selection.of(load_filter_config(None, options)).find(
             pl.LazyFrame(table, schema=SCHEMA)
         )

@@ -290,9 +290,9 @@ class TestImage:
 
     def test_is_pinned_confined_and_silent(self, image: Path):
         text = image.read_text()
-        bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-        assert len(set(bases)) == 1
-        assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", bases[0])
+        stages = re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)
+        [base] = {*re.findall(r"^FROM (\S+)", text, re.MULTILINE)} - {*stages}
+        assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", base)
         assert re.findall(r"^USER (.+)$", text, re.MULTILINE)[-1] == "1000:1000"
         assert "VOLUME /cache" in text
         for setting in (
@@ -307,6 +307,30 @@ class TestImage:
         # Debian's /etc/profile sets PATH anew in the login shells that KubeRay starts.
         assert 'echo "PATH=/opt/winnow/bin:\\$PATH" >/etc/profile.d/winnow.sh' in text
         assert text.count("--no-deps") == 3  # the comment's, the lock's and ours
+
+    def test_our_code_is_the_last_layer_and_alone_in_it(self, image: Path):
+        stages = {
+            name: body.replace("\\\n", " ")
+            for name, body in re.findall(
+                r"^FROM \S+(?: AS (\w+))?$(.+?)(?=^FROM|\Z)", image.read_text(), re.M | re.S
+            )
+        }
+        layers = re.findall(r"^(?:RUN|COPY|ADD|WORKDIR) .+$", stages.pop(""), re.MULTILINE)
+        assert layers[-1] == "COPY --from=winnow /image/opt/winnow /opt/winnow"
+        assert "COPY --from=dependencies /opt/winnow /opt/winnow" in layers[:-1]
+        # A change of our code changes nothing of what the layers before it are made of.
+        kind = image.stem.split(".")[0]
+        assert re.findall(r"^COPY .+$", stages.pop("dependencies"), re.MULTILINE) == [
+            f"COPY infra/requirements/{kind}.lock /build/"
+        ]
+        assert "--root /image /build" in stages.pop("winnow")
+        assert not stages
+
+    def test_what_it_leaves_out_is_in_the_lock(self, image: Path):
+        lock = (INFRA / f"requirements/{image.stem.split('.')[0]}.lock").read_text()
+        [names] = re.findall(r"grep -vE '\^\((\S+)\)=='", image.read_text())
+        for name in names.split("|"):
+            assert f"\n{name}==" in lock, f"{name} is left out, and is not there"
 
     def test_copies_only_what_is_sent_to_the_builder(self, image: Path):
         kept = {

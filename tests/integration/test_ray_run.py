@@ -299,7 +299,7 @@ class UnableEngine(FakeEngine):
 
 def test_before_documents_are_blamed_a_harmless_prompt_is_scored(config):
     """An engine that can score nothing is no document's fault."""
-    with pytest.raises(ModelError, match=r"cannot score with .*: no kernel for heads of 16$"):
+    with pytest.raises(ModelError, match=r"(?m)cannot score with .*: no kernel for heads of 16$"):
         score(config, Unable())
     assert RunStore(config.out).done() == set()
     assert RunStore(config.out).failures() == []

@@ -159,7 +159,7 @@ def test_any_configuration_arrives_unchanged(text):
 def test_a_configuration_can_be_read_in_the_manifest(target):
     text = '# Größe: "8"\n[audit]\nruns = "s3://scores/web"\n\n  [[audit.require]]\n\tmin = 1\n'
     printed = render_kubernetes(make_config(), make_cluster(), text, target)
-    assert "  winnow.toml: |\n" in printed
+    assert '"winnow.toml": |\n' in printed
     for line in text.splitlines():
         assert f"\n{f'    {line}' if line else ''}\n" in printed
     config_map = next(iter(yaml.safe_load_all(printed)))

@@ -353,7 +353,7 @@ def test_another_request_is_refused_naming_what_differs(
 ):
     run = tmp_path / "run"
     start(request(corpus, tiny_model, run))
-    with pytest.raises(RunError, match=f"{run} holds another run: {named}$") as raised:
+    with pytest.raises(RunError, match=f"(?m){run} holds another run: {named}$") as raised:
         open_(request(corpus, tiny_model, run, **settings))
     assert "choose a new out" in raised.value.hint
 
@@ -406,7 +406,9 @@ def test_another_model_is_refused(corpus, tiny_model, tmp_path, file, key):
     with (other / file).open("ab") as content:
         content.write(b" ")
     # Digests are shortened: 64 digits twice would bury what matters.
-    with pytest.raises(RunError, match=rf"another run: {key} [0-9a-f]{{12}}… -> [0-9a-f]{{12}}…$"):
+    with pytest.raises(
+        RunError, match=rf"(?m)another run: {key} [0-9a-f]{{12}}… -> [0-9a-f]{{12}}…$"
+    ):
         open_(request(corpus, other, run))
 
 
@@ -439,7 +441,7 @@ def test_changed_files_are_refused_and_counted(corpus, tiny_model, tmp_path):
     write_file(corpus / "a.parquet", 99)
     (corpus / "c.parquet").write_bytes(b"")
     with pytest.raises(
-        CorpusError, match=r"a\.parquet has 99 rows, had \d+ \(and 1 more\)$"
+        CorpusError, match=r"(?m)a\.parquet has 99 rows, had \d+ \(and 1 more\)$"
     ) as raised:
         open_(config)
     assert raised.value.hint == "choose a new out to score the corpus as it is now"

@@ -29,7 +29,7 @@ from pipeline.reports.output import print_report, to_markdown, write_report
 from pipeline.reports.page import to_html
 from pipeline.reports.report import Coverage, Report
 from pipeline.reports.wording import COLUMNS, NARROW
-from pipeline.runs.store import RunStore
+from pipeline.storage.filesystem import open_root
 from tests.support.reports import (
     BANDS,
     CURVE,
@@ -348,7 +348,7 @@ def test_a_run_without_faults_has_no_notes():
 
 def test_the_reports_are_written_into_the_run(tmp_path):
     report = hostile_report("[link](javascript:x)")
-    where = write_report(report, RunStore(str(tmp_path)))
+    where = write_report(report, open_root(str(tmp_path)))
     assert where == f"{tmp_path}/report.html"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "report.html",

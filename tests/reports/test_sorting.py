@@ -15,8 +15,9 @@ from pipeline.reports.output import to_markdown
 from pipeline.reports.page import to_html
 from pipeline.reports.report import build_report
 from pipeline.reports.scripts import script_of
-from pipeline.reports.sorting import sorts_by
+from pipeline.reports.sorting import share_between, sorts_by
 from pipeline.statistics.hashing import hash_bytes
+from pipeline.statistics.variance import Moments, between_groups
 from tests.support.made_runs import row, write_run
 
 GREEK = "Όλοι οι άνθρωποι"  # noqa: RUF001
@@ -49,6 +50,13 @@ def test_a_planted_confound_is_found_and_what_to_type(planted):
     assert best.name == "lang"
     assert best.share == pytest.approx(1 - within / nats.var(ddof=1), rel=1e-9)
     assert best.interval.low < best.share < best.interval.high
+    at = frame["lang"].replace_strict({one: i for i, one in enumerate(LEVELS)}).to_numpy()
+    around = nats - 3
+    powers = Moments(*(np.bincount(at, around**power) for power in range(5)))
+    interval = between_groups(powers).interval
+    assert best.interval.low == pytest.approx(interval.low)
+    assert best.interval.high == pytest.approx(interval.high)
+    assert share_between(planted, "lang") == pytest.approx(best.share, rel=1e-9)
     assert [one.value for one in best.groups] == ["hi", "en", "fi", "sw"]
     assert best.groups[0].perplexity == pytest.approx(math.exp(own[1].mean()))
     assert best.groups[0].spread == pytest.approx(own[1].std(ddof=1))

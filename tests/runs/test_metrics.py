@@ -159,7 +159,7 @@ def test_a_perplexity_that_overflows_is_drawn_and_compared(tmp_path):
     report = build_report(runs[0], separate="source=web", text=False)
     assert report.overall.quantiles["perplexity"]["p99"] > 1e306
     assert report.separation.labels[0].auc["perplexity"] == 0  # the broken one is above all others
-    write_report(report, runs[0])
+    write_report(report, runs[0].root)
     said = [report, compare_runs(runs)]
     for one in said:
         json.loads(one.model_dump_json(), parse_constant=lambda name: pytest.fail(name))

@@ -157,7 +157,7 @@ def toml(value: object) -> str:
 @pytest.mark.parametrize("value", [None, ""], ids=["not given", "empty"])
 @pytest.mark.parametrize("key", ["corpus", "out", "model"])
 def test_a_setting_that_is_needed_is_named(key, value):
-    with pytest.raises(ConfigError, match=f"^{key} is not set$") as raised:
+    with pytest.raises(ConfigError, match=f"(?m)^{key} is not set$") as raised:
         load(**REQUIRED | {key: value})
     assert raised.value.hint.startswith(f"give {key}, or {key} = ... under [score]")
 
@@ -195,13 +195,13 @@ PLACED = {
 @pytest.mark.parametrize(("content", "line"), PLACED.values(), ids=PLACED)
 def test_a_mistake_in_a_file_names_its_line(file, content, line):
     file.write_text(content)
-    with pytest.raises(ConfigError, match=rf"\(at line {line}\)$"):
+    with pytest.raises(ConfigError, match=rf"(?m)\(at line {line}\)$"):
         load(file, **REQUIRED)
 
 
 def test_a_mistake_in_an_option_has_no_line(file):
     file.write_text("[score]\nlimit = 1")
-    with pytest.raises(ConfigError, match=r"^limit = 0: [^()]+$"):
+    with pytest.raises(ConfigError, match=r"(?m)^limit = 0: [^()]+$"):
         load(file, **REQUIRED, limit=0)
 
 
@@ -413,7 +413,7 @@ def test_a_byte_order_mark_is_passed_over(file):
 def test_an_empty_text_is_no_setting(file, key, how):
     file.write_text(f'[score]\n{key} = ""\n' if how == "file" else "[score]\n")
     options = {key: [""] if key == "carry" else ""} if how == "option" else {}
-    with pytest.raises(ConfigError, match=f"^{key} is empty$") as raised:
+    with pytest.raises(ConfigError, match=f"(?m)^{key} is empty$") as raised:
         load(file, **REQUIRED, **options)
     assert "shell variable unset" in raised.value.hint
 

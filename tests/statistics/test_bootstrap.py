@@ -7,7 +7,14 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from pipeline.statistics.bootstrap import NUM_BLOCKS, ROW_BITS, Bootstrap, block_sums, interval
+from pipeline.statistics.bootstrap import (
+    BATCH,
+    NUM_BLOCKS,
+    ROW_BITS,
+    Bootstrap,
+    block_sums,
+    interval,
+)
 
 FILES = ["a.parquet", "b.parquet"]
 
@@ -102,6 +109,14 @@ def test_weights_are_draws_from_a_poisson_distribution():
     drawn = Bootstrap(seed=2, resamples=2000).resample(np.ones((NUM_BLOCKS, 1)))[:, 0]
     assert drawn.mean() == pytest.approx(NUM_BLOCKS, rel=1e-3)
     assert drawn.var() == pytest.approx(NUM_BLOCKS, rel=0.12)
+
+
+def test_the_last_resample_is_drawn_too():
+    """Resamples are made some at a time, and one is left over."""
+    for num in (1, BATCH, BATCH + 1):
+        drawn = Bootstrap(seed=4, resamples=num).resample(np.ones((NUM_BLOCKS, 1)))[:, 0]
+        assert len(drawn) == num
+        assert np.abs(drawn - NUM_BLOCKS).max() < 6 * math.sqrt(NUM_BLOCKS)
 
 
 def test_rows_have_the_block_of_their_key(monkeypatch):

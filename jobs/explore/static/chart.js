@@ -38,8 +38,8 @@ export function themed(name) {
   return found;
 }
 
-/** The colour of a group; the last is shared by all others. @param {number} group */
-const colourOf = (group) => themed(`--g${Math.min(group, COLOURS - 1)}`);
+/** The name of a group's colour; the last is shared by all others. @param {number} group */
+export const colourOf = (group) => `--g${Math.min(group, COLOURS - 1)}`;
 
 /**
  * Bars of a distribution for so many pixels: totals of each group by bar.
@@ -71,7 +71,7 @@ export function drawBars(pen, shape, bars, bands, { width, height, top, groups, 
   const at = new Float64Array(bars.count).fill(height);
   const unit = top > 0 ? height / top : 0;
   for (const group of groups) {
-    pen.fillStyle = colourOf(group);
+    pen.fillStyle = themed(colourOf(group));
     const { low, high } = bands[group];
     const from = low === null ? 0 : (shape.placeOf(low) * shape.span) / bars.perBar;
     const to = high === null ? bars.count : (shape.placeOf(high) * shape.span) / bars.perBar;
@@ -115,7 +115,7 @@ export class Chart {
   constructor(holder, moves) {
     this.canvas = make("canvas", { role: "img" });
     const placeOf = (/** @type {PointerEvent} */ event) =>
-      (event.clientX - holder.getBoundingClientRect().left - LEFT) / (this.width ?? 1);
+      (event.clientX - holder.getBoundingClientRect().left - LEFT) / this.width;
     this.handles = {
       low: makeHandle("low", "Lower end", placeOf, moves),
       high: makeHandle("high", "Upper end", placeOf, moves),
@@ -128,6 +128,8 @@ export class Chart {
     /** @type {Distribution | null} */
     this.outline = null;
     this.size = 0;
+    this.width = 1;
+    this.top = 1;
     /** @type {Band[]} */
     this.bands = [];
     this.places = { low: 0, high: 1 };
@@ -151,7 +153,7 @@ export class Chart {
   /** Show nothing. */
   clear() {
     this.shape = null;
-    penOf(this.canvas, (this.width ?? 0) + 2 * LEFT, HEIGHT + BELOW);
+    penOf(this.canvas, this.width + 2 * LEFT, HEIGHT + BELOW);
   }
 
   /**
@@ -181,27 +183,27 @@ export class Chart {
 
   #draw() {
     const { shape, bars, width, bands } = this;
-    if (!shape || !bars || !width || bands.length !== shape.groups.length) return;
+    if (!shape || !bars || bands.length !== shape.groups.length) return;
     const pen = penOf(this.canvas, width + 2 * LEFT, HEIGHT + BELOW);
     pen.translate(LEFT, 0);
-    this.#axes(pen, themed("--soft"), themed("--line"));
+    this.#axes(pen);
     const groups = shape.groups.map((_, i) => i);
-    const gap = width < NARROW || (width * bars.perBar) / shape.span < 3 ? 0 : 1;
-    drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top ?? 1, groups, gap });
     const each = (width * bars.perBar) / shape.span;
-    if (this.line) drawOutline(pen, this.line, themed("--fg"), { each, height: HEIGHT, top: this.top ?? 1 });
+    const gap = width < NARROW || each < 3 ? 0 : 1;
+    drawBars(pen, shape, bars, bands, { width, height: HEIGHT, top: this.top, groups, gap });
+    if (this.line) drawOutline(pen, this.line, themed("--fg"), { each, height: HEIGHT, top: this.top });
     for (const side of ends) {
       moveHandle(this.handles[side], this.places[side], LEFT + this.places[side] * width, this.said[side]);
     }
   }
 
-  /** @param {CanvasRenderingContext2D} pen @param {string} soft @param {string} line */
-  #axes(pen, soft, line) {
-    const { shape, width = 0, top = 1 } = this;
+  /** @param {CanvasRenderingContext2D} pen */
+  #axes(pen) {
+    const { shape, width, top } = this;
     if (!shape) return;
     pen.font = "12px system-ui, sans-serif";
-    pen.fillStyle = soft;
-    pen.strokeStyle = line;
+    pen.fillStyle = themed("--soft");
+    pen.strokeStyle = themed("--line");
     pen.beginPath();
     pen.moveTo(0, HEIGHT + 0.5);
     pen.lineTo(width, HEIGHT + 0.5);

@@ -15,7 +15,7 @@ import { Groups, showFigures, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
 import { listenToJudging, showStanding } from "./judge.js";
 import { listenToKeys } from "./keys.js";
-import { exactly } from "./numbers.js";
+import { counted } from "./numbers.js";
 import { copyCommand, listenToCopy, showRule } from "./take.js";
 import { Two } from "./two.js";
 import { ends, ownWords, readAddress, remember, same, state } from "./view.js";
@@ -62,19 +62,14 @@ function moved(move) {
   changed();
 }
 
-/** @type {import("./groups.js").Moves} */
-const moves = {
-  drag: (side, place, group) => moved((shape, base) => dragEnd(shape, base, side, place, group)),
-  nudge: (side, steps, group) => moved((shape, base) => nudgeEnd(shape, base, side, steps, group)),
-  type: (side, fields, group) => type(side, fields, group),
-  follow: (group) => { state.own.delete(group); changed(); },
-};
-/** @type {import("./handle.js").Moves} */
-const movesOfAll = {
-  drag: (side, place) => moved((shape, base) => dragEnd(shape, base, side, place, null)),
-  nudge: (side, steps) => moved((shape, base) => nudgeEnd(shape, base, side, steps, null)),
-};
-const chart = new Chart(byId("chart"), movesOfAll);
+/** What handles do. @param {number | null} group null for all @returns {import("./handle.js").Moves} */
+const movesOf = (group) => ({
+  drag: (side, place) => moved((shape, base) => dragEnd(shape, base, side, place, group)),
+  nudge: (side, steps) => moved((shape, base) => nudgeEnd(shape, base, side, steps, group)),
+});
+/** What is done to the band of a group. @type {import("./groups.js").Bands} */
+const ownBands = { movesOf, type, follow: (group) => { state.own.delete(group); changed(); } };
+const chart = new Chart(byId("chart"), movesOf(null));
 
 /** Handles, figures and the table follow from the bins; then the server is asked. What was said of
  * the cut before is marked as old at once, however long the answer takes. */
@@ -115,7 +110,8 @@ async function count(signal) {
   const groups = found.groups.map((/** @type {Sizes[]} */ [before, after]) => ({ before, after }));
   showFigures({ before: sizes(found.before), after: sizes(found.after) }, groups, table, true);
   const unscored = found.num_unscored;
-  byId("exactly").textContent = `Counted exactly.${unscored ? ` ${exactly(unscored)} documents without a score are dropped.` : ""}`;
+  const dropped = unscored ? ` ${counted(unscored, "document")} without a score ${unscored === 1 ? "is" : "are"} dropped.` : "";
+  byId("exactly").textContent = `Counted exactly.${dropped}`;
   showRule(found, words);
 }
 
@@ -177,7 +173,7 @@ async function draw(turn) {
 }
 
 function makeTable() {
-  table = state.by === "" || !shape ? null : new Groups(shape, state.by, state.unit === "each" ? moves : null);
+  table = state.by === "" || !shape ? null : new Groups(shape, state.by, state.unit === "each" ? ownBands : null);
   if (!table) byId("groups").replaceChildren();
 }
 
@@ -290,7 +286,7 @@ async function begin() {
   run = await ask("run");
   const move = (/** @type {Side} */ side, /** @type {number | null} */ value) =>
     moved((_, base) => moveEnd(base, side, value, null));
-  two = new Two(await ask("two"), move, movesOfAll.nudge);
+  two = new Two(await ask("two"), move, movesOf(null).nudge);
   introduce(run);
   restore();
   listen();

@@ -2,7 +2,7 @@
 // What stays: three figures, and a row for each group with its own small distribution.
 
 import { placeOf, saidOf, showEnds } from "./bands.js";
-import { barsOf, drawBars, penOf } from "./chart.js";
+import { barsOf, colourOf, drawBars, penOf } from "./chart.js";
 import { byId, make } from "./dom.js";
 import { makeHandle, moveHandle } from "./handle.js";
 import { about, exactly, share } from "./numbers.js";
@@ -13,18 +13,25 @@ import { ends, state } from "./view.js";
 /** @typedef {import("./bins.js").Sizes} Sizes */
 /** @typedef {import("./view.js").Side} Side */
 /** @typedef {{before: Sizes, after: Sizes}} Kept */
-/** @typedef {{low: HTMLElement, high: HTMLElement}} Handles */
 /** @typedef {{low: HTMLInputElement, high: HTMLInputElement}} Fields */
 /**
  * What may be done to the band of a group.
- * @typedef {{drag: (side: Side, place: number, group: number) => void,
- *   nudge: (side: Side, steps: number, group: number) => void,
- *   type: (side: Side, fields: Fields, group: number) => void, follow: (group: number) => void}} Moves
+ * @typedef {{movesOf: (group: number) => import("./handle.js").Moves,
+ *   type: (side: Side, fields: Fields, group: number) => void, follow: (group: number) => void}} Bands
  */
 
 const SIZES = ["documents", "tokens", "bytes"];
 const SMALL = { width: 110, height: 30 };
 const LARGE = { width: 200, height: 44 };
+
+/** In the colour of a group. @param {HTMLElement} element @param {number} group */
+function coloured(element, group) {
+  element.style.background = `var(${colourOf(group)})`;
+  return element;
+}
+
+/** @param {number} group */
+const swatch = (group) => coloured(make("span", { class: "swatch" }), group);
 
 /** What stays, of everything and of each group. @param {Kept} whole @param {Kept[]} groups @param {Groups | null} table @param {boolean} isExact */
 export function showFigures(whole, groups, table, isExact) {
@@ -45,30 +52,29 @@ export function showFigures(whole, groups, table, isExact) {
 
 /** The table of groups; its cells are filled again and again, its canvases drawn. */
 export class Groups {
-  /** @param {Distribution} shape @param {string} column @param {Moves | null} moves where each has a band of its own */
-  constructor(shape, column, moves) {
+  /** @param {Distribution} shape @param {string} column @param {Bands | null} bands where each has one of its own */
+  constructor(shape, column, bands) {
     this.shape = shape;
     this.size = 0;
-    this.box = moves ? LARGE : SMALL;
+    this.box = bands ? LARGE : SMALL;
     this.bars = barsOf(shape, this.box.width, this.size);
     const body = make("tbody");
     this.rows = shape.names.map((name, i) => {
-      const swatch = make("span", { class: `swatch c${Math.min(i, 9)}` });
       const canvas = make("canvas", { role: "img", "aria-label": `Distribution of ${name}` });
       const cells = [0, 1, 2, 3, 4].map(() => make("td"));
-      const mix = ["before", "after"].map((one) => make("div", { class: `mix ${one} c${Math.min(i, 9)}` }));
-      const own = moves && this.#controls(name, i, canvas, moves);
+      const mix = ["before", "after"].map((one) => coloured(make("div", { class: `mix ${one}` }), i));
+      const own = bands && this.#controls(name, i, canvas, bands);
       body.append(
-        make("tr", {}, make("th", { scope: "row" }, swatch, name),
+        make("tr", {}, make("th", { scope: "row" }, swatch(i), name),
           make("td", { class: "small" }, make("div", { class: "own" }, canvas, own?.handles.low, own?.handles.high),
-            own && make("div", { class: "typed" }, own.fields.low, own.fields.high, own.follow, own.note)),
+            own && make("div", { class: "typed" }, own.fields.low, own.fields.high, own.asAll, own.note)),
           ...cells, make("td", { class: "mixes" }, ...mix)),
       );
       return { canvas, cells, mix, own };
     });
-    if (moves) this.#walk(body);
+    if (bands) this.#walk(body);
     const heads = ["distribution", "documents", "kept", "share", "of tokens", "of bytes", "mix"];
-    const how = moves ? " Drag or type the band of each; the arrows up and down go from field to field." : "";
+    const how = bands ? " Drag or type the band of each; the arrows up and down go from field to field." : "";
     const table = make("table", {},
       make("caption", {}, make("span", {}, `How much of each group stays, and its share of the mix: upper bar before the cut, lower bar after.${how}`)),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, column), ...heads.map((one) => make("th", { scope: "col" }, one)))),
@@ -77,23 +83,22 @@ export class Groups {
     byId("groups").replaceChildren(box);
   }
 
-  /** @param {string} name @param {number} group @param {HTMLElement} canvas @param {Moves} moves */
-  #controls(name, group, canvas, moves) {
+  /** @param {string} name @param {number} group @param {HTMLElement} canvas @param {Bands} bands */
+  #controls(name, group, canvas, { movesOf, type, follow }) {
     const onAxis = (/** @type {PointerEvent} */ event) =>
       (event.clientX - canvas.getBoundingClientRect().left) / this.box.width;
     const field = (/** @type {string} */ word, /** @type {string} */ open) =>
       make("input", { "aria-label": `${name}: keep ${word}`, inputmode: "decimal", autocomplete: "off", placeholder: open, "aria-describedby": `note-${group}` });
     const note = make("p", { class: "note", id: `note-${group}`, role: "alert" });
     const fields = { low: field("from", "lowest"), high: field("to", "highest") };
-    for (const side of ends) fields[side].addEventListener("change", () => moves.type(side, fields, group));
-    const handle = (/** @type {Side} */ side, /** @type {string} */ word) =>
-      makeHandle(side, `${name}: ${word}`, onAxis, {
-        drag: (side, place) => moves.drag(side, place, group), nudge: (side, steps) => moves.nudge(side, steps, group),
-      });
-    const handles = { low: handle("low", "lower end"), high: handle("high", "upper end") };
-    const follow = make("button", { type: "button", "aria-label": `as all: ${name}` }, "as all");
-    follow.addEventListener("click", () => { handles.low.focus(); moves.follow(group); });
-    return { handles, fields, follow, note, controls: [handles.low, handles.high, fields.low, fields.high, follow] };
+    for (const side of ends) fields[side].addEventListener("change", () => type(side, fields, group));
+    const handles = {
+      low: makeHandle("low", `${name}: lower end`, onAxis, movesOf(group)),
+      high: makeHandle("high", `${name}: upper end`, onAxis, movesOf(group)),
+    };
+    const asAll = make("button", { type: "button", "aria-label": `as all: ${name}` }, "as all");
+    asAll.addEventListener("click", () => { handles.low.focus(); follow(group); });
+    return { handles, fields, asAll, note, controls: [handles.low, handles.high, fields.low, fields.high, asAll] };
   }
 
   /** One row at a time is reached by Tab: there may be fifty. @param {HTMLElement} body */
@@ -129,7 +134,7 @@ export class Groups {
       drawBars(pen, shape, bars, bands, { ...box, top, groups: [i], gap: 0 });
       if (!own) continue;
       showEnds(own.fields, bands[i]);
-      own.follow.hidden = !state.own.has(i);
+      own.asAll.hidden = !state.own.has(i);
       for (const side of ends) {
         const place = placeOf(shape, side, bands[i][side]);
         moveHandle(own.handles[side], place, place * box.width, saidOf(bands[i][side]));
@@ -162,7 +167,7 @@ export function showLegend(shape) {
   const named = shape.names.length > 1 ? shape.names : [];
   const shown = named.length > 10 ? [...named.slice(0, 9), `${named.length - 9} more`] : named;
   byId("legend").replaceChildren(
-    ...shown.map((name, i) => make("li", {}, make("span", { class: `swatch c${i}` }), name)),
+    ...shown.map((name, i) => make("li", {}, swatch(i), name)),
   );
 }
 

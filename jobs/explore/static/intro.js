@@ -2,7 +2,7 @@
 // The first words: what is looked at, and what can be done with it.
 
 import { byId, make } from "./dom.js";
-import { exactly } from "./numbers.js";
+import { counted } from "./numbers.js";
 
 /**
  * @param {{run: string, corpus: string, model: string, documents: number, is_partial: boolean,
@@ -11,7 +11,7 @@ import { exactly } from "./numbers.js";
 export function introduce(run) {
   document.title = `Where to cut: ${run.run}`;
   const said = [
-    `${exactly(run.documents)} documents of ${run.corpus}, scored by ${run.model}.`,
+    `${counted(run.documents, "document")} of ${run.corpus}, scored by ${run.model}.`,
     "Perplexity is low where the model expects the text, and high where the text surprises it.",
     "Drag an end of the band or type a number; the page shows what stays, and documents at the cut.",
     "Only your judgements are saved.",

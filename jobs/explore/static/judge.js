@@ -5,7 +5,7 @@
 import { Latest, ask, tell } from "./ask.js";
 import { byId, inputOf, make, selectOf, textOf } from "./dom.js";
 import { judgeExample, mark } from "./examples.js";
-import { exactly, figure, typed } from "./numbers.js";
+import { counted, exactly, figure, typed } from "./numbers.js";
 
 /** @typedef {"good" | "bad" | "unsure"} Said */
 /** @typedef {{value: number, low: number | null, high: number | null} | null} Figure */
@@ -103,12 +103,12 @@ export function showStanding() {
       card("recall", found.quality.recall, "of the good documents are kept"),
       card("precision", found.quality.precision, "of the kept documents are good"));
     const others = [
-      found.num_others ? `${exactly(found.num_others)} judgements of documents that you picked, or drew by other scores, are kept and do not count` : "",
-      found.num_unsure ? `${exactly(found.num_unsure)} documents were judged unsure` : "",
-      found.num_elsewhere ? `${exactly(found.num_elsewhere)} judgements are of texts that this run does not have` : "",
+      found.num_others ? `${counted(found.num_others, "judgement")} of documents that you picked, or drew by other scores, ${found.num_others === 1 ? "is kept and does" : "are kept and do"} not count` : "",
+      found.num_unsure ? `${counted(found.num_unsure, "document")} judged unsure` : "",
+      found.num_elsewhere ? `${counted(found.num_elsewhere, "judgement")} of texts that this run does not have` : "",
     ].filter((one) => one);
     byId("counts").textContent = [
-      `${exactly(found.num_drawn)} judgements of drawn documents count, each for its share of one of ${found.num_bands} bands of ${found.metric}.`,
+      `${counted(found.num_drawn, "judgement")} of drawn documents ${found.num_drawn === 1 ? "counts" : "count, each"} for its share of one of ${found.num_bands} bands of ${found.metric}.`,
       others.length ? `${others.join("; ")}.` : "",
       found.missing ? `Still missing: ${found.missing}.` : "",
     ].filter((one) => one).join(" ");

@@ -10,6 +10,9 @@ const SMALLEST_PLAIN = 1e-3;
 /** @param {number} value */
 export const exactly = (value) => whole.format(value);
 
+/** So many of something. @param {number} value @param {string} what one of them */
+export const counted = (value, what) => `${exactly(value)} ${what}${value === 1 ? "" : "s"}`;
+
 /** About 7.41M, or the number itself where that is as short. @param {number} value */
 export const about = (value) => (value < 10000 ? whole.format(Math.round(value)) : short.format(value));
 

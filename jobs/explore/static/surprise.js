@@ -18,10 +18,11 @@ const MOST_LISTED = 20;
 const nllOf = ([, , logprobs]) => -logprobs.reduce((sum, one) => sum + one, 0);
 
 /** @param {Token} token */
-function said([text, , logprobs]) {
+function said(token) {
+  const [text, , logprobs] = token;
   const shown = JSON.stringify(text);
   if (!logprobs.length) return `${shown}: not scored`;
-  const nll = -logprobs.reduce((sum, one) => sum + one, 0);
+  const nll = nllOf(token);
   const parts = logprobs.length > 1 ? `, ${logprobs.length} tokens: ${logprobs.map((one) => figure(-one)).join(" + ")}` : "";
   return `${shown}: ${figure(nll)} nats, chance ${figure(100 * Math.exp(-nll))}%${parts}`;
 }
