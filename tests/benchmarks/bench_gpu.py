@@ -185,7 +185,7 @@ def llm_scorer(model: str, kind: str, dtype: str) -> Score:
     def nll(output: Any) -> float:
         if kind == "token ids":
             return -float(output.prompt_token_id_logprobs.sum())
-        return -sum(output.prompt_logprobs.logprobs[1:]) if kind == "generate" else 0.0
+        return -sum(output.prompt_logprobs.logprobs) if kind == "generate" else 0.0
 
     def score(prompts: Iterator[list[int]], last_only: bool) -> Iterator[tuple[int, float]]:
         index = 0
