@@ -119,7 +119,7 @@ def _by_disagreement(group: GroupAgreement) -> tuple[float, str]:
 
 def _kept(values: Values, low: int, high: int) -> Mask:
     """What the rule of a filter keeps."""
-    rows = pl.LazyFrame({f"metric:{METRIC}": values}).with_columns(scored=True)
+    rows = pl.LazyFrame({f"metric:{METRIC}": values}).with_columns(scored=True, documents=1)
     rule = Percentile(METRIC, low, high).find(rows)
     return rule.mark(rows, "kept").collect()["kept"].to_numpy()
 
