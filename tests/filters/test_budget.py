@@ -105,6 +105,13 @@ def test_ties_are_looked_at_only_where_a_budget_ends_among_them():
         assert kept["tokens"].sum() == 20
 
 
+def test_an_odd_excess_is_dropped_whole():
+    """Half of 5 tokens at either end is 3: 2 would keep 12 of 11."""
+    rows = [("a", "en", "ok", float(i), size) for i, size in enumerate((2, 1, 10, 1, 2), 1)]
+    decided = decide(scores_of(rows), budget_tokens="11", within="lang", prefer="middle")
+    assert decided["keep"].to_list() == [False, False, True, False, False]
+
+
 def test_beside_percentiles_within_groups_it_is_one_budget_unless_it_is_divided():
     rows = [("a", "en", "ok", float(i + 1), 10) for i in range(10)]
     rows += [("a", "de", "ok", float(i + 101), 10) for i in range(10)]
