@@ -2,7 +2,8 @@
 
 The wheel is built from a copy of the sources and installed, with what it asks for at the versions
 of the lock file, into an environment that has nothing else. An environment with an engine has this
-one's packages, and Winnow from the wheel.
+one's packages, and Winnow from the wheel. The core is tried in the newest Python, too, that the
+machine has.
 """
 
 import ast
@@ -69,11 +70,25 @@ def wheel(sources: Path) -> Path:
     return found
 
 
-@pytest.fixture(scope="module")
-def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def newer_python() -> list[str]:
+    """The newest Python after this one that the machine has, on PATH or among pyenv's."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for minor in range(14, sys.version_info.minor, -1):
+        found = (shutil.which(f"python3.{minor}"), *root.glob(f"versions/3.{minor}.*/bin/python"))
+        for python in filter(None, found):
+            # A shim is on PATH, too, where pyenv has not been told to use that version.
+            if call(python, "-c", "import venv", cwd=ROOT).returncode == 0:
+                return [str(python)]
+    return []
+
+
+@pytest.fixture(scope="module", params=[sys.executable, *newer_python()])
+def core(
+    request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The commands' folder of a core install."""
     folder = tmp_path_factory.mktemp("core")
-    venv = (sys.executable, "-m", "venv", "--without-pip", "venv")
+    venv = (request.param, "-m", "venv", "--without-pip", "venv")
     assert call(*venv, cwd=folder).returncode == 0
     commands = folder / "venv/bin"
     # Is there an index, or a folder of wheels, at all?
