@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from typing import Any, NoReturn
 from typer.exceptions import TyperException
 
 from jobs.console import screen
-from jobs.console.signals import Terminated, on_sigterm
+from jobs.console.signals import Terminated, arrived, raise_signals
 from pipeline.errors import UsageError, WinnowError, first_line, missing_extra
 
 INTERRUPTED = 130
@@ -50,7 +49,7 @@ USAGE_ERRNOS = frozenset(
 
 
 def begin_process() -> None:
-    """What holds for a whole process: SIGTERM ends it in order, no usage is reported, it has
+    """What holds for a whole process: a signal ends it in order, no usage is reported, it has
     a home, its three streams are open, and stdout is ours alone.
 
     With one of them closed, the next file that is opened would take its number, and be printed to.
@@ -59,7 +58,7 @@ def begin_process() -> None:
         os.environ.setdefault(name, value)
     if not os.environ.get("WINNOW_DEBUG"):
         os.environ["RUST_BACKTRACE"] = "0"
-    signal.signal(signal.SIGTERM, on_sigterm)
+    raise_signals()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -196,17 +195,19 @@ def _usage_error(error: TyperException) -> UsageError:
 
 
 def _unwrapped(command: Callable[[], Any]) -> Any:
-    """A signal that arrives inside one of Ray's C functions comes out wrapped in a SystemError.
+    """A signal that arrives inside compiled code comes out as what that makes of it: of Ray a
+    SystemError, of Polars any error.
 
     A package that a core install does not have is the caller's error, not a bug.
     """
+    arrived.clear()
     try:
         return command()
-    except ModuleNotFoundError as error:
-        raise (missing_extra(error) or error) from None
-    except SystemError as error:
-        if isinstance(error.__cause__, Terminated | KeyboardInterrupt):
-            raise error.__cause__ from None
+    except Exception as error:
+        if arrived:
+            raise arrived[0] from None
+        if isinstance(error, ModuleNotFoundError):
+            raise (missing_extra(error) or error) from None
         raise
 
 

@@ -1,5 +1,13 @@
-"""SIGTERM as an exception, for the commands that can be stopped and run again."""
+"""SIGTERM and Ctrl-C as exceptions, for the commands that can be stopped and run again.
 
+Owns that neither is lost. Compiled code which calls Python, such as Polars, may make another
+exception of one that a signal raised, or drop it.
+"""
+
+import os
+import signal
+import sys
+import threading
 from types import FrameType
 from typing import NoReturn
 
@@ -8,6 +16,34 @@ class Terminated(BaseException):
     """SIGTERM, as an exception, so that every `with` and `finally` block runs."""
 
 
-def on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
+RAISES: dict[signal.Signals, type[BaseException]] = {
+    signal.SIGTERM: Terminated,
+    signal.SIGINT: KeyboardInterrupt,
+}
+arrived: list[type[BaseException]] = []
+"""What the signals that arrived so far have raised."""
+
+
+def raise_signals() -> None:
+    """From now on, in the main thread."""
+    for number in RAISES:
+        signal.signal(number, on_signal)
+    sys.unraisablehook = _raise_again
+
+
+def on_signal(number: int, frame: FrameType | None) -> NoReturn:
     """Signal handler that raises the exception."""
-    raise Terminated
+    raised = RAISES[signal.Signals(number)]
+    arrived.append(raised)
+    raise raised
+
+
+def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
+    """What was dropped is raised again a little later: raised here, it would be dropped, too."""
+    for number, raised in RAISES.items():
+        if issubclass(dropped.exc_type, raised):
+            again = threading.Timer(0.05, os.kill, [os.getpid(), number])
+            again.daemon = True
+            again.start()
+            return
+    sys.__unraisablehook__(dropped)

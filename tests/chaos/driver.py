@@ -6,12 +6,11 @@ from outside.
 """
 
 import json
-import signal
 import sys
 from pathlib import Path
 
 from jobs.cli.main import run_command
-from jobs.console.signals import on_sigterm
+from jobs.console.signals import raise_signals
 from jobs.run.score import run_score
 from pipeline.settings.config import ScoreConfig
 from tests.support.faulty import Ordered, Silent, die_at
@@ -22,7 +21,7 @@ def main(request: Path, *moment: str) -> int:
     config = ScoreConfig.model_validate_json(json.dumps(asked["config"]))
     for name in moment:
         die_at(name)
-    signal.signal(signal.SIGTERM, on_sigterm)
+    raise_signals()
     make_engine = Ordered(Path(asked["orders"]), asked["seconds"])
     return run_score(config, Silent(), make_engine).exit_code
 

@@ -108,7 +108,7 @@ def test_a_webhook_that_is_not_there_is_a_warning(audits, winnow, monkeypatch):
     ("extra", "message"),
     [
         (BOUND + "1\nby = 'lang'", "by in [[audit.require]] 1 of"),
-        ('[audit.webhook]\nurl_env = "WINNOW_NOT_SET"', "WINNOW_NOT_SET is not set"),
+        ('[audit.webhook]\nurl_env = "WINNOW_NOT_SET"', "WINNOW_NOT_SET, which is not set"),
         ("[schedule]\ncron = '0 3 * * *'\ntime_zone = 'Mars'", "no such time zone"),
         ("[audi]\n", "unknown table 'audi'"),
     ],

@@ -358,3 +358,31 @@ def test_a_panic_of_a_dependency_is_a_line():
     found = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert found.returncode == 1
     assert "Traceback" in found.stderr
+
+
+DROPPING = """
+import os, sys, time
+from jobs.console.ending import begin_process, run_command
+
+class Dropping:
+    def __del__(self):  # Python drops what is raised here
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(1)
+
+def command():
+    Dropping()
+    time.sleep(20)
+
+begin_process()
+run_command(command)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_is_dropped_is_raised_again(number, code):
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPING, str(int(number))], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("Run the same command again to continue.\n")

@@ -264,9 +264,9 @@ def refuse(window: Window) -> np.ndarray:
 
 
 UNABLE = {
-    "it fails": (refuse, r"^vLLM cannot score with m: Unsupported CPU .* head_dim=16$"),
-    "NaN": (lambda w: np.full(len(w.prompt) - w.num_context, np.nan), "are not finite$"),
-    "nothing": (lambda w: np.empty(0), "0 log-probabilities for 5 tokens$"),
+    "it fails": (refuse, r"(?m)^vLLM cannot score with m: Unsupported CPU .* head_dim=16$"),
+    "NaN": (lambda w: np.full(len(w.prompt) - w.num_context, np.nan), r"(?m)are not finite$"),
+    "nothing": (lambda w: np.empty(0), r"(?m)0 log-probabilities for 5 tokens$"),
 }
 
 

@@ -154,7 +154,7 @@ def test_another_corpus_is_an_outline(tmp_path):
 def test_changed_texts_are_an_outline(tmp_path):
     write_run(tmp_path / "a", {"f": [row(10, 10.0, 40, text_hash=i) for i in range(3)]})
     write_run(tmp_path / "b", {"f": [row(10, 10.0, 40, text_hash=i // 2) for i in range(3)]})
-    assert "have different texts" in open_two(str(tmp_path / "a"), str(tmp_path / "b")).said
+    assert "with different texts" in open_two(str(tmp_path / "a"), str(tmp_path / "b")).said
 
 
 def test_figures_per_token_of_two_tokenizers_are_not_drawn_together(tmp_path):

@@ -114,7 +114,7 @@ def test_an_address_that_is_not_this_machines(scored, winnow):
 def test_other_machines_are_let_in_on_request_alone(scored, winnow):
     said = refused(winnow, scored.location, "--host", "0.0.0.0")
     assert "--host 0.0.0.0 can be reached from other machines" in said
-    assert "--allow-remote: then anyone with the address can read the run" in said
+    assert "--allow-remote, which lets anyone with the address read the run" in said
     with exploring(scored.location, "--host", "0.0.0.0", "--allow-remote") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("GET", server.path, headers={"Host": "192.0.2.7:80"})
