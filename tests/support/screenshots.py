@@ -23,7 +23,7 @@ from tests.support.explored import FLAGS as BROWSER_FLAGS
 from tests.support.explored import exploring
 
 DEMO = Path("demo")
-WIDTH, HEIGHT = 1040, 1215
+WIDTH, HEIGHT = 1040, 1560
 """Pixels of a page, to the end of its first histogram."""
 
 
@@ -52,7 +52,13 @@ def without_folders(report: Report) -> Report:
     source = report.provenance
     model = source.model.model_copy(update={"name": Path(source.model.name).name})
     update = {"corpus": str(DEMO / "corpus"), "model": model}
-    return report.model_copy(update={"provenance": source.model_copy(update=update)})
+    command = (report.sorts_by.command or "").replace(str(DEMO.resolve()), str(DEMO))
+    return report.model_copy(
+        update={
+            "provenance": source.model_copy(update=update),
+            "sorts_by": report.sorts_by.model_copy(update={"command": command or None}),
+        }
+    )
 
 
 def photograph(
