@@ -252,7 +252,7 @@ def test_offline_the_hub_is_not_asked_for_a_corpus(hub, monkeypatch):
         assert refused.returncode == 2
         said, hint = refused.stderr.splitlines()
         assert said.startswith("Error: hf://datasets/org/set is on the hub, which is not")
-        assert hint.startswith("Hint: name a copy in a folder")
+        assert hint.startswith("Hint: give a copy in a folder")
     assert hub.asked == []
 
 
