@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline.reports.figures import QUANTILES, RATIO_FIGURES, quantile_name
 from pipeline.reports.requirements import Requirement
+from pipeline.schema import METRICS as DOCUMENT_METRICS
 from pipeline.schema import OWN_COLUMNS, STATUSES
 from pipeline.settings.names import near_name
 
@@ -52,6 +53,10 @@ class Table(BaseModel):
 
 
 def _known_metric(name: object) -> object:
+    if isinstance(name, str) and name in DOCUMENT_METRICS and name not in METRICS:
+        meant = "corpus_perplexity, p50 or p95" if name == "perplexity" else ""
+        meant = meant or f"fail_if = 'mean({name}) > ...', without metric,"
+        raise ValueError(f"is a metric of one document; write {meant} for that of many")
     if isinstance(name, str) and name not in METRICS:
         near = near_name(name, list(METRICS))
         raise ValueError(f"no such metric; {f'did you mean {near}?' if near else _known()}")
@@ -142,7 +147,7 @@ class Require(Table):
         figure = FIGURES.get(self.metric, self.metric)
         distribution = DISTRIBUTIONS.get(self.metric)
         return {
-            bound: Requirement.read(
+            bound: Requirement.bound(
                 BOUNDS[bound].format(figure=figure, distribution=distribution, limit=repr(limit)),
                 by=self.by,
             )

@@ -25,6 +25,7 @@ from pipeline.reports.expressions import (
     fail,
     parse,
 )
+from pipeline.reports.ranges import refuse_never_true
 from pipeline.reports.term_values import Missing
 from pipeline.reports.terms import PSI, Term, columns_of, read_term
 
@@ -122,8 +123,16 @@ class Requirement:
     """Whether the requirement also covers groups that only the baseline has."""
 
     @classmethod
-    def read(cls, source: str, by: str | None = None) -> "Requirement":
-        """Read an expression; `by` asks it of every group of a column. Raises ConfigError."""
+    def read(cls, source: str) -> "Requirement":
+        """Read an expression. Raises ConfigError, also where it could never be true."""
+        found = cls.bound(source)
+        refuse_never_true(source, found.tree, found.terms)
+        return found
+
+    @classmethod
+    def bound(cls, source: str, by: str | None = None) -> "Requirement":
+        """The expression of a bound, which is true where the bound is not kept; `by` asks it of
+        every group of a column. Which bounds make sense is the caller's."""
         tree = parse(source)
         terms: dict[int, Term] = {}
         for operand, within in operands(source, tree):

@@ -44,6 +44,8 @@ COUNTED = {"tokens": "num_tokens", "bytes": "num_bytes"}
 PLAIN = (*RATIO_FIGURES, *COUNTS)
 """Figures without an argument, as report.json has them under `overall`."""
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
+NUMBERED = re.compile(r"[pP][\d.]+")
+"""What was meant to be a quantile."""
 PSI, BETWEEN = "psi", "between"
 DISTRIBUTIONS = ("perplexity", "bits_per_byte")
 """Metrics whose distribution psi compares."""
@@ -139,6 +141,8 @@ def _check_figure(source: str, call: Call) -> None:
     elif call.name not in PLAIN:
         near = near_name(call.name, WORDS)
         hint = f"did you mean '{near}'?" if near else f"there are {', '.join(WORDS)}"
+        if NUMBERED.fullmatch(call.name):
+            hint = "quantiles are p0 to p100: p95(perplexity), p99.9(perplexity)"
         if call.name in METRICS:  # a number of each document, of which there are many
             totals = {
                 metric: name for name, (metric, kind) in RATIO_FIGURES.items() if kind == "micro"

@@ -109,6 +109,16 @@ MISTAKES = {
         REQUIRE + 'metric = "num_documents"\nmin = 0',
         "[[audit.require]] 1 of {file}: min = 0 never fails: num_documents is never below 0",
     ),
+    "a metric of a document": (
+        REQUIRE + 'metric = "perplexity"\nmax = 9',
+        "metric in [[audit.require]] 1 of {file} = 'perplexity': is a metric of one document; "
+        "write corpus_perplexity, p50 or p95 for that of many",
+    ),
+    "another metric of a document": (
+        REQUIRE + 'metric = "nll_std"\nmax = 9',
+        "metric in [[audit.require]] 1 of {file} = 'nll_std': is a metric of one document; "
+        "write fail_if = 'mean(nll_std) > ...', without metric, for that of many",
+    ),
     "a share in percent": (
         REQUIRE + 'metric = "num_documents"\nmax_increase = "20%"',
         "max_increase in [[audit.require]] 1 of {file} = '20%': must be a number; did you mean "

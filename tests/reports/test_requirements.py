@@ -40,7 +40,7 @@ def check(
     baseline: pl.LazyFrame | Missing | None = None,
 ) -> Finding:
     before = Rows(baseline) if isinstance(baseline, pl.LazyFrame) else baseline
-    gate = Gate([Requirement.read(source)], Rows(scores, weight), before)
+    gate = Gate([Requirement.bound(source)], Rows(scores, weight), before)
     return gate.findings(gate.judge())[0]
 
 
@@ -135,7 +135,12 @@ def test_several_requirements_are_judged_each_by_its_own():
         ('share(staus == "x") > 1', 7, "no column 'staus'", "did you mean 'status'?"),
         ("tokns > 1", 1, "no figure 'tokns'", "did you mean 'tokens'?"),
         ("shar(a == 1) > 1", 1, "no figure 'shar'", "did you mean 'share'?"),
-        ("p101(nll) > 1", 1, "no figure 'p101'", None),
+        (
+            "p101(nll) > 1",
+            1,
+            "no figure 'p101'",
+            "quantiles are p0 to p100: p95(perplexity), p99.9(perplexity)",
+        ),
         ("zzz > 1", 1, "no figure 'zzz'", None),
         (
             "perplexity > 3",

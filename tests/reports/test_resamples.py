@@ -89,9 +89,9 @@ def test_ends_of_a_change_are_those_of_paired_documents(tmp_path, word, sign):
     low, high = np.quantile(changes, [0.025, 0.975])
     assert found[f"low({term})"] == pytest.approx(low, rel=1e-9)
     assert found[f"high({term})"] == pytest.approx(high, rel=1e-9)
-    compared = compare_runs([before, after], fail_if=f"low({term}) > 1", by="source")
+    compared = compare_runs([before, after], fail_if=f"low({term}) >= 1", by="source")
     assert compared.requirements[0].values[f"low({term})"] == pytest.approx(low, rel=1e-9)
-    group = values(after, f"any(source, low({term}) > 1)", baseline=before)
+    group = values(after, f"any(source, low({term}) >= 1)", baseline=before)
     assert group == {}
 
 
