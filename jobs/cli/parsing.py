@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_command
 
 from jobs.console.ending import spelling
@@ -59,7 +60,12 @@ class Command(TyperCommand):
         parse = parser.parse_args
 
         def parse_args(args: list[str]) -> tuple[dict[str, Any], list[str], list[Any]]:
-            values, rest, order = parse(args)
+            try:
+                values, rest, order = parse(args)
+            except TyperException as error:
+                if getattr(error, "ctx", self) is None:  # the hint names the command
+                    error.ctx = ctx  # type: ignore[attr-defined]
+                raise
             if not ctx.resilient_parsing:
                 _refuse_repeated(order)
             return values, rest, order

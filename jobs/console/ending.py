@@ -186,8 +186,12 @@ def _usage_error(error: TyperException) -> UsageError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "winnow"
     if near := getattr(error, "possibilities", None):
-        nearest = get_close_matches(getattr(error, "option_name", ""), near, n=1, cutoff=0)
-        return UsageError(error.message, hint=f"did you mean {nearest[0]}?")
+        # Compared without dashes, in which all are alike.
+        names = {one.lstrip("-"): one for one in near}
+        given = getattr(error, "option_name", "").lstrip("-")
+        nearest = get_close_matches(given, names, n=1)
+        hint = f"did you mean {names[nearest[0]]}?" if nearest else f"{command} --help"
+        return UsageError(error.message, hint=hint)
     what, is_near, near = message.partition(" Did you mean ")
     if is_near:
         return UsageError(what.rstrip("."), hint=f"did you mean {near}")

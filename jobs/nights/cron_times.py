@@ -12,6 +12,8 @@ from datetime import datetime
 
 from cronsim import CronSim, CronSimError
 
+from pipeline.rendering.formats import counted
+
 FIELDS = {
     "minute": (0, 59, ""),
     "hour": (0, 23, ""),
@@ -31,8 +33,8 @@ def check_cron(expression: str) -> str:
     fields = expression.upper().split()
     if len(fields) != len(FIELDS):
         raise ValueError(
-            f"{len(fields)} fields instead of five: minute, hour, day of the month, month, day of "
-            "the week"
+            f"{counted(len(fields), 'field')} instead of five: minute, hour, day of the month, "
+            "month, day of the week"
         )
     for (name, (low, high, names)), field in zip(FIELDS.items(), fields, strict=True):
         for term in field.split(","):

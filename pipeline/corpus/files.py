@@ -4,6 +4,7 @@ Owns listing (a file, a folder or a glob) and reading footers. The columns and t
 columns.py's, reading rows reader.py's, sizing shards planning/'s.
 """
 
+import functools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -109,7 +110,13 @@ def _say_what_is_left_out(folder: str, names: list[str]) -> None:
     others = sorted(name for name in names if is_other_data(name) and not is_hidden(name))
     if others:
         more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        log.warning("%s: ignoring files that are not Parquet: %s%s", folder, others[0], more)
+        _warn_once(f"{folder}: ignoring files that are not Parquet: {others[0]}{more}")
+
+
+@functools.lru_cache(maxsize=1000)
+def _warn_once(said: str) -> None:
+    """An audit looks for its corpus more than once; who reads its log is told once."""
+    log.warning("%s", said)
 
 
 def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:

@@ -47,10 +47,10 @@ def say_compared(files: tuple[PlannedFile, ...], store: RunStore) -> None:
     """Reading a corpus takes a while: log why before it is read."""
     size = sum(file.size_bytes for file in files) / 1e9
     log.warning(
-        "reading %d files (%.1f GB) to check that their texts are those scored in %s: their size, "
-        "footer or modification time has changed or was not recorded",
-        len(files),
-        size,
+        "reading %s%s to check that the texts are those scored in %s: size, footer or modification "
+        "time has changed or was not recorded",
+        "1 file" if len(files) == 1 else f"{len(files):,} files",
+        f" ({size:.1f} GB)" if size >= 0.1 else "",  # less is read in a moment
         store.location,
     )
 

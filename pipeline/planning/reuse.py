@@ -115,20 +115,20 @@ def _why_not_all(
         return ""
     reasons = []
     if unscored := sum(shard.num_rows for shard in left if shard.id not in done):
-        reasons.append(f"{unscored:,} rows have no scores there")
+        reasons.append(f"{unscored:,} have no scores")
     spans = [span for shard in left if shard.id in done for span in shard.spans]
     for how, which in (("changed", has_changed), ("are gone", is_gone)):
         if found := sorted({span.file for span in spans} & which):
             rows = sum(span.num_rows for span in spans if span.file in which)
             named = ", ".join(manifest.files[index].path for index in found[:MOST_NAMED])
             more = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
-            reasons.append(f"{rows:,} rows are in files that {how} ({named}{more})")
+            reasons.append(f"{rows:,} are in files that {how} ({named}{more})")
     if shared := sum(span.num_rows for span in spans if span.file not in has_changed | is_gone):
         reasons.append(
-            f"{shared:,} rows of unchanged files share a part with rows of those files (parts "
-            "are reused whole; a smaller shard_tokens makes smaller parts)"
+            f"{shared:,} of other files share a part with those (parts are reused whole; a smaller "
+            "shard_tokens makes smaller parts)"
         )
-    return "; ".join(reasons)
+    return f"of {manifest.num_rows:,} rows there, {'; '.join(reasons)}"
 
 
 def merge_shards(kept: list[Shard], fresh: list[Shard]) -> tuple[tuple[Shard, ...], dict[int, int]]:

@@ -109,8 +109,10 @@ def verdict(finding: Finding) -> str:
 
 def values_of(finding: Finding) -> str:
     """Why it cannot be judged; each figure and its value; the groups that decided."""
-    groups = [f"{one.column} {one.value}: {_values(one)}" for one in finding.groups]
-    if (more := finding.num_groups - len(groups)) > 0:
+    # Where no group can be judged for one and the same reason, that is said once.
+    own = [one for one in finding.groups if one.reason is None or one.reason != finding.reason]
+    groups = [f"{one.column} {one.value}: {_values(one)}" for one in own]
+    if own and (more := finding.num_groups - len(finding.groups)) > 0:
         groups.append(f"and {more:,} more groups")
     return "; ".join([one for one in (_values(finding), *groups) if one])
 

@@ -10,6 +10,7 @@ a score is, it does not know.
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from pipeline.runs.lock import LOCK
 from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
 from pipeline.runs.parts import FOOTER_KEY, PartWriter, read_metadata
 from pipeline.runs.records import load, parse, save
+from pipeline.settings.names import near_name
 from pipeline.storage.filesystem import Root, open_root
 
 MANIFEST = "manifest.json"
@@ -73,9 +75,23 @@ class RunStore:
         if manifest is None:
             raise RunError(
                 f"{self.location} is not a run directory: it has no {MANIFEST}",
-                hint="give the output folder of a scoring run",
+                hint=self._nearby() or "give the output folder of a scoring run",
             )
         return manifest
+
+    def _nearby(self) -> str:
+        """A hint: the last run in this folder, which may be that of all nights, or the run beside
+        it that was meant."""
+        if not self.root.is_local:  # a bucket takes too long to list
+            return ""
+        here = Path(self.location)
+        with contextlib.suppress(OSError):
+            if runs := sorted(path.parent for path in here.glob(f"*/{MANIFEST}")):
+                return f"give a run in it, such as {runs[-1]}"
+            beside = [path.parent.name for path in here.parent.glob(f"*/{MANIFEST}")]
+            if (near := near_name(here.name, beside)) is not None:
+                return f"did you mean {here.parent / near}?"
+        return ""
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""

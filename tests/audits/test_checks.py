@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.audits.checks import MOST_FINDINGS, NO_BASELINE, check_bound, check_expression
+from pipeline.audits.page import found_words
 from pipeline.audits.record import Check, Part
 from pipeline.audits.require import BOUNDS, Require
 from pipeline.reports.figures import Figures
@@ -269,3 +270,18 @@ def test_a_bound_may_look_at_a_figure_in_several_ways(monkeypatch, before):
     [found] = check(documents(10), documents(before), metric="num_documents", max_increase=0.1)
     assert found.state == "fail"
     assert (found.findings[0].value, found.findings[0].baseline) == (10.0, before)
+
+
+def test_a_requirement_and_what_was_found_fit_in_a_line():
+    """A bound is said once; a reason that is the same for every group, too."""
+    tonight, before = by_source(a=documents(), b=documents()), documents(perplexity=8.0)
+    [bound] = check(tonight, before, max_increase=0.05)
+    assert found_words(bound) == "corpus_perplexity is 10, +25.00% from the baseline's 8"
+    [bound] = check(tonight, metric="error", max=0.0)
+    assert found_words(bound) == "error is 0"
+    [several] = check(tonight, fail_if="any(source, increase(p95(perplexity)) > 10%)")
+    assert found_words(several) == "there is no baseline yet"
+    [several] = check(tonight, fail_if="any(source, p95(perplexity) > 9)")
+    assert found_words(several) == (
+        "source a: p95(perplexity) = 10; source b: p95(perplexity) = 10"
+    )

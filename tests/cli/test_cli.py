@@ -233,7 +233,7 @@ def test_a_dry_run_names_unreadable_files_and_what_is_reused(winnow, tiny_model,
     (corpus / "0.parquet").unlink()
     _, out, err = winnow("score", corpus, *options, "--reuse", run)
     assert "Unreadable: z.parquet: a broken link to" in " ".join(err.split())
-    assert "2 rows are in files that are gone (0.parquet)" in " ".join(out.split())
+    assert "of 3 rows there, 2 are in files that are gone (0.parquet)" in " ".join(out.split())
 
 
 def test_a_plan_says_what_it_would_take_over_and_counts_the_rest(winnow, tiny_model, tmp_path):
@@ -253,7 +253,7 @@ def test_a_plan_says_what_it_would_take_over_and_counts_the_rest(winnow, tiny_mo
     pq.write_table(pa.table({"text": ["four", "five"]}), tmp_path / "corpus/0.parquet")
     code, out, _ = winnow("plan", *options, "--dtype", "float32")
     shown = " ".join(out.split())
-    assert "rows reused 1 not reused 2 rows are in files that changed (0.parquet)" in shown
+    assert "rows reused 1 not reused of 3 rows there, 2 are in files that changed" in shown
     assert "estimated tokens 8 " in shown
     assert "every document counted; reused rows are not counted" in shown
 

@@ -285,7 +285,12 @@ MISTAKES = {
     "an argument": (["report"], "Missing argument 'run'", "winnow report --help"),
     "one too many": (["report", "a", "b"], "unexpected extra argument", "winnow report --help"),
     "a colour": (["report", "a", "--color", "red"], "'--color'", "winnow report --help"),
-    "no value": (["report", "a", "--by"], "'--by' requires an argument", "winnow --help"),
+    "no value": (["report", "a", "--by"], "'--by' requires an argument", "winnow report --help"),
+    "nothing near": (
+        ["verify", "a", "--rescore", "0"],
+        "No such option: --rescore",
+        "winnow verify --help",
+    ),
 }
 
 

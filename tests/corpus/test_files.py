@@ -120,6 +120,8 @@ def test_documents_in_other_formats_are_told_of(tmp_path, caplog):
     assert message.endswith(
         f"{tmp_path}: ignoring files that are not Parquet: c.jsonl.zst and 3 more"
     )
+    assert names(tmp_path) == ["a.parquet"]
+    assert len(caplog.messages) == 1, "an audit looks twice, and says it once"
 
 
 def test_a_corpus_inside_a_hidden_folder_is_found(tmp_path):

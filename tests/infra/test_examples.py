@@ -103,6 +103,11 @@ def test_schedule(winnow, target):
 def test_both_nights_on_kubernetes_start_and_end_alike():
     """The one that `winnow schedule` prints and the one of infra/kubernetes."""
     config = load_schedule(ROOT / "infra/configs/audit.toml")
+    assert config.cluster is not None
+    # Where docs/clusters.md has the Secret made that both read.
+    secret = f"kubectl -n {config.cluster.namespace} create secret generic "
+    secret += f"{config.cluster.credentials_secret} "
+    assert secret in (ROOT / "docs/clusters.md").read_text()
     nightly = ROOT / "infra/kubernetes/base/nightly"
     spec = yaml.safe_load((nightly / "cronjob.yaml").read_text())["spec"]
     assert (config.cron, config.time_zone) == (spec["schedule"], spec["timeZone"])

@@ -36,7 +36,7 @@ def test_what_all_agree_on_is_taken(given, kept):
     [
         ("", "0 fields instead of five"),
         ("0 0 3 * * *", "6 fields instead of five"),
-        ("@daily", "1 fields"),
+        ("@daily", "1 field instead"),
         ("60 3 * * *", "60 is not a valid minute: expected 0 to 59"),
         ("0 24 * * *", "24 is not a valid hour: expected 0 to 23"),
         ("0 3 0 * *", "0 is not a valid day of the month: expected 1 to 31"),

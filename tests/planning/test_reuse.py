@@ -143,10 +143,10 @@ def test_small_files_that_share_a_part_are_told_of(corpus, tiny_model, tmp_path,
     assert second.reuse is not None
     assert second.reuse.shards == {}
     assert second.reuse.reason.startswith(
-        "6 rows are in files that changed (b.parquet); 18 rows of unchanged files share a part with"
+        "of 24 rows there, 6 are in files that changed (b.parquet); 18 of other files share a part"
     )
     assert (
-        f"of 0 of 22 rows are reused from {first.location}; the others are scored: 6 rows"
+        f"of 0 of 22 rows are reused from {first.location}; the others are scored: of 24 "
         in caplog.text
     )
 
@@ -161,8 +161,8 @@ def test_why_some_rows_are_not_taken_over(first, corpus, tiny_model, tmp_path):
     kept = sum(shard.num_rows for shard in manifest.shards if shard.id in manifest.reuse.shards)
     assert 0 < kept < manifest.num_rows
     assert manifest.reuse.reason == (
-        "3 rows have no scores there; 6 rows are in files that changed (c.parquet); "
-        "12 rows are in files that are gone (a.parquet, b.parquet)"
+        "of 24 rows there, 3 have no scores; 6 are in files that changed (c.parquet); "
+        "12 are in files that are gone (a.parquet, b.parquet)"
     )
 
 
@@ -210,7 +210,7 @@ def test_the_same_documents_in_another_file_are_taken_over(
 ):
     change(corpus / "b.parquet")
     store, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
-    assert "reading 1 files" in caplog.text
+    assert "reading 1 file to check" in caplog.text
     assert finish(store, manifest, tiny_model) == 0
     assert_frame_equal(rows(store), rows(first))
 

@@ -370,6 +370,18 @@ def test_a_folder_without_a_manifest_is_not_a_run(any_store):
     assert "the output folder of a scoring run" in raised.value.hint
 
 
+def test_a_folder_of_runs_names_the_last_of_them(tmp_path):
+    for night in ("2026-11-24", "2026-11-25"):
+        RunStore(str(tmp_path / night)).write_manifest(make_manifest())
+    (tmp_path / "trend.html").touch()
+    with pytest.raises(RunError, match="is not a run directory") as raised:
+        RunStore(str(tmp_path)).require_manifest()
+    assert raised.value.hint == f"give a run in it, such as {tmp_path}/2026-11-25"
+    with pytest.raises(RunError, match="is not a run directory") as raised:
+        RunStore(str(tmp_path / "2026-11-52")).require_manifest()
+    assert raised.value.hint == f"did you mean {tmp_path}/2026-11-25?"
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda _: b"", cut_off, lambda _: b"\xff\xfe", lambda _: b"not JSON", lambda _: b"[" * 10**6],
