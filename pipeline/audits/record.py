@@ -101,6 +101,8 @@ class Reused(Record):
 
     def in_words(self) -> str:
         """In words, for people."""
+        if not self.num_rows:
+            return f"No scores could be reused from {self.run}."
         return (
             f"Reused the scores of {counted(self.num_rows, 'document')} "
             f"({counted(self.num_shards, 'shard')}) from {self.run}."

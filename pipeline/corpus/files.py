@@ -9,6 +9,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ from pipeline.corpus.patterns import (
 from pipeline.corpus.promotion import Bounds
 from pipeline.corpus.tables import refuse_tables
 from pipeline.errors import CorpusError, UnreadableFileError, first_line, named
-from pipeline.settings.names import near_name
+from pipeline.settings.names import near_name, near_path
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
 
@@ -137,7 +138,9 @@ def open_corpus_root(corpus: str) -> tuple[Root, str | None, str | None]:
         raise CorpusError(f"{folder} is neither a file nor a folder")
     if kind == fs.FileType.NotFound:
         raise CorpusError(
-            f"no such file or folder: {folder}", hint="CORPUS is a Parquet file, a folder or a glob"
+            f"no such file or folder: {folder}",
+            hint=(near_path(Path(folder)) if root.is_local else "")
+            or "CORPUS is a Parquet file, a folder or a glob",
         )
     if kind == fs.FileType.File:
         parent, _, name = root.path.rpartition("/")

@@ -20,7 +20,7 @@ from pipeline.runs.lock import LOCK
 from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
 from pipeline.runs.parts import FOOTER_KEY, PartWriter, read_metadata
 from pipeline.runs.records import load, parse, save
-from pipeline.settings.names import near_name
+from pipeline.settings.names import near_path
 from pipeline.storage.filesystem import Root, open_root
 
 MANIFEST = "manifest.json"
@@ -86,12 +86,11 @@ class RunStore:
             return ""
         here = Path(self.location)
         with contextlib.suppress(OSError):
-            if runs := sorted(path.parent for path in here.glob(f"*/{MANIFEST}")):
-                return f"give a run in it, such as {runs[-1]}"
-            beside = [path.parent.name for path in here.parent.glob(f"*/{MANIFEST}")]
-            if (near := near_name(here.name, beside)) is not None:
-                return f"did you mean {here.parent / near}?"
-        return ""
+            for below in (f"*/{MANIFEST}", f"*/*/{MANIFEST}"):
+                runs = [path.parent for path in here.glob(below) if not path.parent.is_symlink()]
+                if runs:
+                    return f"give a run in it, such as {max(runs)}"
+        return near_path(here, f"*/{MANIFEST}")
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""

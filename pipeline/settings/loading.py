@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.errors import ConfigError, in_a_line, named
 from pipeline.settings.fields import Shown
-from pipeline.settings.names import near_name, near_or_known
+from pipeline.settings.names import near_or_known, near_path
 from pipeline.settings.toml_lines import at_line
 
 TABLES = ("score", "plan", "filter", "audit", "schedule")
@@ -134,10 +134,8 @@ def read_table(file: Path, name: str) -> dict[str, Any]:
 
 def _instead_of(file: Path, table: str) -> str:
     """A hint for a file that is not there."""
-    if near := near_name(
-        file.name, sorted(one.name for one in file.parent.glob("*.toml") if one.is_file())
-    ):
-        return f"did you mean {file.with_name(near)}?"
+    if hint := near_path(file, "*.toml"):
+        return hint
     example = "audit" if table in ("audit", "schedule") else "score"
     return f"write one: infra/configs/{example}.toml of Winnow's repository is an example to copy"
 

@@ -1,6 +1,8 @@
 """Names that were probably meant: for the hint of an error about a name that is not known."""
 
+import contextlib
 from difflib import get_close_matches
+from pathlib import Path
 
 
 def near_name(name: str, known: list[str]) -> str | None:
@@ -8,6 +10,18 @@ def near_name(name: str, known: list[str]) -> str | None:
     folded = {key.casefold(): key for key in known}
     close = get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else None
+
+
+def near_path(path: Path, pattern: str = "*") -> str:
+    """A hint for a local path that is not there: what is beside it, by a pattern of names in the
+    folder; empty if nothing is like it."""
+    with contextlib.suppress(OSError):
+        beside = sorted(
+            {found.relative_to(path.parent).parts[0] for found in path.parent.glob(pattern)}
+        )
+        if near := near_name(path.name, beside):
+            return f"did you mean {path.with_name(near)}?"
+    return ""
 
 
 def near_or_known(name: str, known: list[str], *, most: int | None = None) -> str:

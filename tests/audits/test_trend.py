@@ -109,4 +109,7 @@ def test_the_page_says_what_was_reused():
     reused = Reused(run="/runs/2026-01-01", num_shards=3, num_rows=1234)
     page = to_html(history(2), AuditConfig(runs="r"), "r", reused)
     assert "Reused the scores of 1,234 documents (3 shards) from /runs/2026-01-01." in page
+    one, none = (Reused(run="/runs/x", num_shards=n, num_rows=n).in_words() for n in (1, 0))
+    assert one == "Reused the scores of 1 document (1 shard) from /runs/x."
+    assert none == "No scores could be reused from /runs/x."
     assert "Reused" not in to_html(history(2), AuditConfig(runs="r"), "r")

@@ -201,6 +201,13 @@ def test_no_such_path(tmp_path, name):
     assert raised.value.hint == "CORPUS is a Parquet file, a folder or a glob"
 
 
+def test_a_misspelt_path_names_the_one_beside_it(tmp_path):
+    write(tmp_path / "corpus" / "a.parquet")
+    with pytest.raises(CorpusError, match="no such file or folder") as raised:
+        find_files(f"{tmp_path}/corpsu/")
+    assert raised.value.hint == f"did you mean {tmp_path}/corpus?"
+
+
 def test_links_to_files_are_files_and_circles_end(tmp_path):
     """The hub's cache is made of links to files; a folder that holds itself is a trap."""
     corpus = tmp_path / "corpus"

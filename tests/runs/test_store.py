@@ -371,15 +371,18 @@ def test_a_folder_without_a_manifest_is_not_a_run(any_store):
 
 
 def test_a_folder_of_runs_names_the_last_of_them(tmp_path):
+    nights = tmp_path / "nightly"
     for night in ("2026-11-24", "2026-11-25"):
-        RunStore(str(tmp_path / night)).write_manifest(make_manifest())
-    (tmp_path / "trend.html").touch()
+        RunStore(str(nights / night)).write_manifest(make_manifest())
+    (nights / "trend.html").touch()
+    (nights / "latest").symlink_to("2026-11-24")
+    for folder in (nights, tmp_path):
+        with pytest.raises(RunError, match="is not a run directory") as raised:
+            RunStore(str(folder)).require_manifest()
+        assert raised.value.hint == f"give a run in it, such as {nights}/2026-11-25"
     with pytest.raises(RunError, match="is not a run directory") as raised:
-        RunStore(str(tmp_path)).require_manifest()
-    assert raised.value.hint == f"give a run in it, such as {tmp_path}/2026-11-25"
-    with pytest.raises(RunError, match="is not a run directory") as raised:
-        RunStore(str(tmp_path / "2026-11-52")).require_manifest()
-    assert raised.value.hint == f"did you mean {tmp_path}/2026-11-25?"
+        RunStore(str(nights / "2026-11-52")).require_manifest()
+    assert raised.value.hint == f"did you mean {nights}/2026-11-25?"
 
 
 @pytest.mark.parametrize(

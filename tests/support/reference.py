@@ -163,7 +163,8 @@ def expressions_page() -> str:
     return _page(
         "Expressions",
         "What `--fail-if` of `report` and `compare` and `fail_if` of `[[audit.require]]` may say. "
-        "The gate fails where the expression is true, and where it cannot be judged.",
+        "The gate fails where the expression is true, and where it cannot be judged. One that "
+        "could never be true, such as `decrease(tokens) > 1`, is refused.",
         f"```\n{inspect.cleandoc(table)}\n```\n",
         f"Figures without an argument: {_names(terms.PLAIN)}. Quantiles are `p0` to `p100` of any "
         "metric; `mean` takes any metric, `share` a condition. Comparisons, `and`, `or`, `not`, "
