@@ -26,7 +26,7 @@ HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 5}
 
 
 class Machines:
-    """A head without CPUs, and worker nodes of one CPU each: one engine a node."""
+    """A head without CPUs, and worker nodes of one CPU each: one engine per node."""
 
     def __init__(self, count: int) -> None:
         self._cluster = Cluster(
