@@ -1,6 +1,7 @@
 # Winnow with the CPU build of vLLM. Build from the root of the repository:
 #
-#   docker build -f infra/images/cpu.Dockerfile -t registry.example.com/winnow:0.1.0-cpu .
+#   docker build -f infra/images/cpu.Dockerfile -t registry.example.com/winnow:0.1.0-cpu \
+#       --build-arg COMMIT="$(git rev-parse --short HEAD)" .
 FROM python:3.11.14-slim-bookworm AS dependencies
 
 # The CPU builds of PyTorch are on its own index; a mirror of it can be named instead.
@@ -55,6 +56,10 @@ VOLUME /cache
 WORKDIR /home/winnow
 # Last, so that a new version of Winnow is a small layer on what a node has already.
 COPY --from=winnow /image/opt/winnow /opt/winnow
+# Which commit that code is, for `winnow --version`: no layer, and no name where none is given.
+ARG COMMIT=
+ENV WINNOW_COMMIT=$COMMIT
+LABEL org.opencontainers.image.revision=$COMMIT
 USER 1000:1000
 # No ENTRYPOINT: Ray's launcher and KubeRay start a shell in the image.
 CMD ["winnow", "--help"]

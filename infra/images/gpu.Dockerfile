@@ -1,7 +1,8 @@
 # Winnow with vLLM for NVIDIA GPUs. The CUDA libraries come from the lock file, the driver (580 or
 # newer, for CUDA 13) from the node. Build from the root of the repository:
 #
-#   docker build -f infra/images/gpu.Dockerfile -t registry.example.com/winnow:0.1.0-gpu .
+#   docker build -f infra/images/gpu.Dockerfile -t registry.example.com/winnow:0.1.0-gpu \
+#       --build-arg COMMIT="$(git rev-parse --short HEAD)" .
 FROM python:3.11.14-slim-bookworm AS dependencies
 
 COPY infra/requirements/gpu.lock /build/
@@ -52,6 +53,10 @@ VOLUME /cache
 WORKDIR /home/winnow
 # Last, so that a new version of Winnow is a small layer on what a node has already.
 COPY --from=winnow /image/opt/winnow /opt/winnow
+# Which commit that code is, for `winnow --version`: no layer, and no name where none is given.
+ARG COMMIT=
+ENV WINNOW_COMMIT=$COMMIT
+LABEL org.opencontainers.image.revision=$COMMIT
 USER 1000:1000
 # No ENTRYPOINT: Ray's launcher and KubeRay start a shell in the image.
 CMD ["winnow", "--help"]

@@ -25,6 +25,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.console.version import version_line
 from jobs.demo.corpus import build_demo_corpus
 from jobs.demo.model import demo_model
 from pipeline.runs.scores import read_scores
@@ -40,7 +41,6 @@ WRITABLE = {"/tmp": "tmp", "/home/winnow": "home", "/cache": "cache", "/data": "
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 
 COMMANDS = (
-    "winnow --version",
     "winnow doctor --model /model",
     "winnow score /data/corpus --out /data/run --model /model --carry source",
     "winnow report /data/run --by source",
@@ -52,6 +52,10 @@ grep -qE '^[^ ]+ / [^ ]+ ro[, ]' /proc/mounts || { echo "the root can be written
 for compiler in cc gcc g++ clang; do
     if command -v $compiler; then echo "nothing needs it"; exit 1; fi
 done
+"""
+VERSION = """
+found=$(winnow --version) && echo "$found"
+test "$found" = "$1" || { echo "this checkout is $1"; exit 1; }
 """
 
 
@@ -228,9 +232,7 @@ class Container:
                 "cwd": settings["WorkingDir"],
                 "noNewPrivileges": True,
             },
-            "linux": {
-                "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount")]
-            },
+            "linux": {"namespaces": [{"type": one} for one in NAMESPACES]},
         }
         (self._bundle / "config.json").write_text(json.dumps(specification))
         runc = ["runc", f"--root={self._bundle / 'state'}", "run"]
@@ -262,6 +264,7 @@ def check(folder: Path, buildah: Buildah) -> None:
     with step(f"Build {DOCKERFILE.relative_to(ROOT)}"):
         options = ["--quiet", "--layers", "--pull-never", "--isolation=chroot"]
         options += pip_configuration(folder)
+        options += [f"--build-arg=COMMIT={it}" for it in re.findall(r"\((.+)\)", version_line())]
         buildah("bud", *options, "--file", DOCKERFILE, "--tag", image, ROOT)
     with step("Layers"):
         print_layers(buildah, image, folder / "root")
@@ -270,6 +273,8 @@ def check(folder: Path, buildah: Buildah) -> None:
     container = Container(buildah, image, folder, demo_model())
     with step("User 1000, a root that is read-only, no compiler"):
         container.run("sh", "-c", CONFINED)
+    with step("winnow --version"):
+        container.run("sh", "-c", VERSION, "sh", version_line())
     for command in COMMANDS:
         with step(command):
             container.run(*command.split())
