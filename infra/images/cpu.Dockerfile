@@ -6,17 +6,18 @@ FROM python:3.11.14-slim-bookworm AS dependencies
 
 # The CPU builds of PyTorch are on its own index; a mirror of it can be named instead.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-COPY infra/requirements/cpu.lock /build/
+COPY infra/requirements/cpu.lock /opt/winnow/
 # As infra/setup.sh does. --no-deps: the lock is complete, and what vLLM asks for beside it breaks it.
 # Left out is what only tests use, and triton, a gigabyte that compiles for GPUs; removed are the
 # packages' own tests, and their headers, since nothing is compiled.
-RUN grep -vE '^(hypothesis|mypy|playwright|pytest|pytest-timeout|ruff|triton)==' /build/cpu.lock >/build/image.lock \
+RUN grep -vE '^(hypothesis|mypy|playwright|pytest|pytest-timeout|ruff|triton)==' /opt/winnow/cpu.lock >/tmp/image.lock \
     && python -m venv /opt/winnow \
     && /opt/winnow/bin/pip install --no-cache-dir --no-deps \
     --extra-index-url "$TORCH_INDEX" \
-    -r /build/image.lock \
-    && find /opt/winnow/lib -type d \( -name tests -o -path '*/torch/test' -o -name include \) \
-    -prune -exec rm -r {} +
+    -r /tmp/image.lock \
+    && rm /tmp/image.lock \
+    && find /opt/winnow/lib \( -type d \( -name tests -o -path '*/torch/test' -o -name include \) \
+    -o -path '*/torch/bin/test_*' \) -prune -exec rm -r {} +
 
 FROM dependencies AS winnow
 
@@ -27,7 +28,8 @@ COPY jobs /build/jobs
 RUN /opt/winnow/bin/pip install --no-cache-dir --no-deps --no-build-isolation \
     --root /image /build
 
-FROM python:3.11.14-slim-bookworm
+# Not copied out of the stage: gigabytes that would be written twice.
+FROM dependencies
 
 LABEL org.opencontainers.image.title="winnow" \
     org.opencontainers.image.licenses="Apache-2.0"
@@ -40,7 +42,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends libnuma1 wget \
     && install -d -o winnow -g winnow /cache \
     # A login shell, which KubeRay and Ray's launcher start, forgets the PATH below.
     && echo "PATH=/opt/winnow/bin:\$PATH" >/etc/profile.d/winnow.sh
-COPY --from=dependencies /opt/winnow /opt/winnow
 
 # Nothing reports home. Models are kept in /cache; all else that is written goes to HOME and /tmp.
 ENV PATH=/opt/winnow/bin:$PATH \
