@@ -40,6 +40,11 @@ WRITABLE = {"/tmp": "tmp", "/home/winnow": "home", "/cache": "cache", "/data": "
 """As the pods of infra/kubernetes have them, and a volume for a corpus and its scores."""
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 
+NOT_SHOWN = re.compile(
+    r"^(\|\d+ (\w+=\S* )*)?/bin/sh( -c)? ?(#\(nop\) )?|(?<=dir):\w+|(?<=file):\w+"
+)
+"""Of what made a layer: build arguments, the shell, digests."""
+
 COMMANDS = (
     "winnow doctor --model /model",
     "winnow score /data/corpus --out /data/run --model /model --carry source",
@@ -173,7 +178,7 @@ def print_layers(buildah: Buildah, image: str, root: Path) -> None:
     sizes = [stored[digest]["diff-size"] for digest in described["rootfs"]["diff_ids"]]
     history = [made for made in described["history"] if not made.get("empty_layer")]
     for size, made in zip(sizes, history, strict=True):
-        by = re.sub(r"^/bin/sh( -c)? ?(#\(nop\) )?|(?<=dir):\w+", "", made["created_by"])
+        by = NOT_SHOWN.sub("", made["created_by"])
         print(f"{size / 1e6:9,.1f} MB  {by[:70].strip() or 'base image'}")
     print(f"{sum(sizes) / 1e6:9,.1f} MB  in all", flush=True)
 
