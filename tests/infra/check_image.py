@@ -4,8 +4,8 @@
 
 Needs no Docker: buildah builds, runc runs, as user 1000 on a read-only root, with no capability and
 no network but loopback. pip's configuration is this machine's. Where the base image cannot be
-pulled, debootstrap makes one in its place. Everything is kept in one temporary folder (about 15 GB
-under TMPDIR, where the file system makes buildah copy layers) and removed at the end.
+pulled, debootstrap makes one in its place. Everything is kept in one temporary folder (about 11 GB
+under TMPDIR by overlay, more by vfs, which copies every layer) and removed at the end.
 """
 
 import ast
