@@ -113,3 +113,5 @@ def test_the_page_says_what_was_reused():
     assert one == "Reused the scores of 1 document (1 shard) from /runs/x."
     assert none == "No scores could be reused from /runs/x."
     assert "Reused" not in to_html(history(2), AuditConfig(runs="r"), "r")
+    one = Reused(run="r", num_shards=1, num_rows=1)
+    assert one.in_words() == "Reused the scores of 1 document (1 shard) from r."
