@@ -16,9 +16,9 @@ def near_path(path: Path, pattern: str = "*") -> str:
     """A hint for a local path that is not there: what is beside it, by a pattern of names in the
     folder; empty if nothing is like it."""
     with contextlib.suppress(OSError):
-        beside = sorted(
-            {found.relative_to(path.parent).parts[0] for found in path.parent.glob(pattern)}
-        )
+        # A link to nowhere is beside itself, and no help.
+        found = [one.relative_to(path.parent) for one in path.parent.glob(pattern) if one.exists()]
+        beside = sorted({one.parts[0] for one in found})
         if near := near_name(path.name, beside):
             return f"did you mean {path.with_name(near)}?"
     return ""
