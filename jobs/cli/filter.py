@@ -12,6 +12,7 @@ from pipeline.filters.output import FilterWriter
 from pipeline.filters.page import to_page
 from pipeline.filters.record import FilterRecord
 from pipeline.rendering.escaping import plain
+from pipeline.rendering.formats import counted
 from pipeline.rendering.terminal import print_page
 
 
@@ -68,7 +69,9 @@ def _print_notes(
         fate = "kept" if record.kept_unscored else "dropped"
         total = sum(record.unscored.values())
         some = f"{record.kept_unscored:,} of " if 0 < record.kept_unscored < total else ""
-        messages.print(f"{some}{total:,} documents without a score are {fate}: {reasons}")
+        are = "is" if total == 1 else "are"
+        whole = counted(total, "document")
+        messages.print(f"{some}{whole} without a score {are} {fate}: {reasons}")
     for name, reason in record.unreadable.items():
         messages.print(
             f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",

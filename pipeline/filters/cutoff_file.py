@@ -9,6 +9,7 @@ run printed, the `_filter.json` of an output, or as much of it as this, written 
 A bound that is missing or null does not apply.
 """
 
+import json
 from collections import Counter
 from hashlib import sha256
 
@@ -17,7 +18,7 @@ import polars as pl
 from pipeline.errors import ConfigError, RunError, first_line, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import MOST_NAMED, group_names, group_value
+from pipeline.filters.rule import MOST_NAMED, group_value, names_given
 from pipeline.rendering.formats import counted
 from pipeline.reports.groups import label_of
 from pipeline.runs.records import load
@@ -53,7 +54,7 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
             raise ConfigError(
                 f"{config.cutoffs} was written for {_asked(setting, theirs)}, and this filter is "
                 f"for {_asked(setting, ours)}",
-                hint=f"give {named(setting)} {theirs}" if theirs else f"leave out {named(setting)}",
+                hint=_instead(setting, theirs, ours),
             )
     ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1)
     if times > 1:
@@ -68,6 +69,15 @@ def _asked(setting: str, value: str | None) -> str:
     if setting == "metric":
         return str(value)
     return "all documents together" if value is None else f"each group of '{value}'"
+
+
+def _instead(setting: str, theirs: str | None, ours: str | None) -> str:
+    if theirs is None:
+        return f"leave out {named(setting)}"
+    give = f"give {named(setting)} {theirs}"
+    if setting == "metric" or ours is None:
+        return give
+    return f"{give}; or, if '{ours}' has the same groups, write it as within in the file"
 
 
 def digest(table: CutoffTable) -> str:
@@ -89,12 +99,15 @@ def of_groups(
         .sort("group")
     )
     by_name = {one.group: one for one in table.cutoffs}
-    names = list(group_names(found["group"]))
+    names = names_given(found["group"], by_name)
     if missing := [name for name in names if name not in by_name]:
         more = f", and {counted(len(missing) - 1, 'more group')}" if missing[1:] else ""
+        known = near_or_known(label_of(missing[0]), list(map(label_of, by_name)), most=MOST_NAMED)
+        entry = json.dumps({"group": missing[0], "low": 10, "high": 100}, ensure_ascii=False)
         raise ConfigError(
             f"{named('cutoffs')} has no cut-offs for '{label_of(missing[0])}'{more}",
-            hint=near_or_known(label_of(missing[0]), list(map(label_of, by_name)), most=MOST_NAMED),
+            hint=f"add an entry to the file, as {entry}, or without low and high to keep all; "
+            f"{known}",
         )
     return found.with_columns(
         pl.Series(end, [getattr(by_name[name], end) for name in names], pl.Float64) for end in ends
@@ -103,5 +116,5 @@ def of_groups(
 
 def unused(groups: pl.Series, table: CutoffTable) -> list[str | None]:
     """Groups of the table that have no scored row."""
-    there = set(group_names(groups))
+    there = set(names_given(groups, {one.group for one in table.cutoffs}))
     return [one.group for one in table.cutoffs if one.group not in there]
