@@ -10,6 +10,7 @@ a score is, it does not know.
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,8 @@ SCORES = "scores"
 FAILED = "failed"
 PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
 FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
+MOST_NAMED = 3
+"""Largest number of runs that a hint names."""
 
 RESUME = "repeat the command that started the run: it scores what is missing"
 SCORE_AGAIN = (
@@ -73,9 +76,18 @@ class RunStore:
         if manifest is None:
             raise RunError(
                 f"{self.location} is not a run directory: it has no {MANIFEST}",
-                hint="give the output folder of a scoring run",
+                hint=f"give the output folder of a scoring run{self._inside()}",
             )
         return manifest
+
+    def _inside(self) -> str:
+        """Runs in this folder, for who named the folder that they are in; a store is not asked."""
+        if not self.root.is_local:
+            return ""
+        found = sorted(Path(self.root.path).glob(f"*/{MANIFEST}"))
+        names = [f"{self.location}/{one.parent.name}" for one in found]
+        more = ", ..." if names[MOST_NAMED:] else ""
+        return f", as {', '.join(names[:MOST_NAMED])}{more}" if names else ""
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""
