@@ -20,7 +20,9 @@ from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
 from pipeline.filters.rule import MOST_NAMED, group_value, names_given
 from pipeline.rendering.formats import counted
+from pipeline.reports.baseline import fingerprints_unlike
 from pipeline.reports.groups import label_of
+from pipeline.runs.manifest import Value
 from pipeline.runs.records import load
 from pipeline.settings.names import near_or_known
 from pipeline.storage.filesystem import open_root
@@ -81,8 +83,20 @@ def _instead(setting: str, theirs: str | None, ours: str | None) -> str:
 
 
 def digest(table: CutoffTable) -> str:
-    """A hash of what the table says: how its file is laid out makes no difference."""
-    return sha256(table.model_dump_json().encode()).hexdigest()
+    """A hash of what the table says to cut: how its file is laid out makes no difference."""
+    return sha256(table.model_dump_json(exclude={"fingerprint"}).encode()).hexdigest()
+
+
+def scored_otherwise(config: FilterConfig, fingerprint: dict[str, Value]) -> list[str]:
+    """In a line for people, that the cut-offs of a file are of scores that a number means something
+    else in; nothing if they are not, or the file does not say."""
+    table = load_table(config)
+    if table is None or not table.fingerprint:
+        return []
+    found = fingerprints_unlike(table.fingerprint, fingerprint)
+    said = f"{config.cutoffs} is of a run that was scored with another model or settings"
+    alone = f"so that {table.metric} differs by that alone"
+    return [f"{said}, {alone}: {'; '.join(found)}"] if found else []
 
 
 def of_groups(

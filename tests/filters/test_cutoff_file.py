@@ -303,3 +303,26 @@ def test_a_file_that_names_groups_as_python_does_cuts_as_it_did(odd, tmp_path, c
     now = {one.group or "(null)": 1 for one in record.cutoffs}
     parts = [filter_run(odd, **budget, shares=named).budgets for named in (shares, now)]
     assert parts[0] == parts[1]
+
+
+def test_cut_offs_of_another_model_are_marked(made, tmp_path):
+    record = filter_run(made / "one", percentile=(20, 80), within="lang").model_dump()
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(record))
+    same = filter_run(made / "two", cutoffs=file, within="lang")
+    assert not any("another model" in line for line in same.words)
+    record["fingerprint"] |= {"tokenizer": "0" * 64, "text_column": "body"}
+    file.write_text(json.dumps(record))
+    other = filter_run(made / "two", cutoffs=file, within="lang", out=tmp_path / "out")
+    assert other.cutoffs == same.cutoffs
+    [said] = [line for line in other.words if "another model" in line]
+    assert said.startswith(
+        f"{file} is of a run that was scored with another model or settings, so that perplexity "
+        "differs by that alone: tokenizer 000000000000… -> "
+    )
+    assert "text_column" not in said
+    # What a file says of its own run is no other rule: the output goes on.
+    del record["fingerprint"]
+    file.write_text(json.dumps(record))
+    again = filter_run(made / "two", cutoffs=file, within="lang", out=tmp_path / "out")
+    assert again.after == other.after
