@@ -69,8 +69,9 @@ def settings_page() -> str:
         "environment variables (`WINNOW_SCORE_MODEL`), of the same names. An option beats a "
         "variable, which beats the file; `winnow config show COMMAND` says which it was. What may "
         "be repeated has its values in one variable, with blanks between them "
-        "(`WINNOW_SCORE_CARRY='source lang'`); expressions, which have blanks in them, one per "
-        "line (`WINNOW_REPORT_FAIL_IF`).",
+        "(`WINNOW_SCORE_CARRY='source lang'`), so that a column with a blank in its name needs the "
+        "option or the file; expressions, which have blanks in them, one per line "
+        "(`WINNOW_REPORT_FAIL_IF`).",
         *parts,
     )
 
