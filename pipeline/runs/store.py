@@ -31,6 +31,8 @@ SCORES = "scores"
 FAILED = "failed"
 PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
 FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
+MOST_NAMED = 3
+"""Largest number of runs that a hint names."""
 
 RESUME = "repeat the command that started the run: it scores what is missing"
 SCORE_AGAIN = (
@@ -75,22 +77,23 @@ class RunStore:
         if manifest is None:
             raise RunError(
                 f"{self.location} is not a run directory: it has no {MANIFEST}",
-                hint=self._nearby() or "give the output folder of a scoring run",
+                hint=self._meant() or f"give the output folder of a scoring run{self._inside()}",
             )
         return manifest
 
-    def _nearby(self) -> str:
-        """A hint: the last run in this folder, which may be that of all nights, or the run beside
-        it that was meant."""
-        if not self.root.is_local:  # a bucket takes too long to list
+    def _meant(self) -> str:
+        """The run beside a misspelt one; a store is not asked."""
+        here = Path(self.root.path)
+        return near_path(here, f"*/{MANIFEST}") if self.root.is_local and not here.exists() else ""
+
+    def _inside(self) -> str:
+        """Runs in this folder, for who named the folder that they are in; a store is not asked."""
+        if not self.root.is_local:
             return ""
-        here = Path(self.location)
-        with contextlib.suppress(OSError):
-            for below in (f"*/{MANIFEST}", f"*/*/{MANIFEST}"):
-                runs = [path.parent for path in here.glob(below) if not path.parent.is_symlink()]
-                if runs:
-                    return f"give a run in it, such as {max(runs)}"
-        return near_path(here, f"*/{MANIFEST}")
+        found = sorted(Path(self.root.path).glob(f"*/{MANIFEST}"))
+        names = [f"{self.location}/{one.parent.name}" for one in found]
+        more = ", ..." if names[MOST_NAMED:] else ""
+        return f", as {', '.join(names[:MOST_NAMED])}{more}" if names else ""
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""
