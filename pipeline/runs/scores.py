@@ -266,14 +266,15 @@ def _refuse_missing(store: RunStore, manifest: Manifest, missing: list[int]) -> 
     lost = [shard for shard in missing if shard not in given_up]
     if not lost:
         return
-    name = store.part_name(lost[0])
+    name, total = store.part_name(lost[0]), len(manifest.shards)
     if store.root.exists(name):
         raise RunError(f"{store.root.show(name)} is a folder, not a part", hint=SCORE_AGAIN)
-    more = f", and {len(lost) - 1:,} more of {len(manifest.shards):,}" if len(lost) > 1 else ""
-    raise RunError(
-        f"{store.root.show(name)} is missing{more}",
-        hint=f"{RESUME}; or read the parts that exist with {named('partial')}",
-    )
+    hint = f"{RESUME}; or read the parts that exist with {named('partial')}"
+    if store.success() is not None:
+        more = f", and {len(lost) - 1:,} more of {total:,}" if len(lost) > 1 else ""
+        raise RunError(f"{store.root.show(name)} is missing{more}", hint=hint)
+    what = f"is not finished: it has {total - len(missing):,} of {total:,} parts"
+    raise RunError(f"{store.location} {what}", hint=f"wait for it or, if it was stopped, {hint}")
 
 
 def _check_totals(parts: Parts, success: Success) -> None:

@@ -10,6 +10,7 @@ a score is, it does not know.
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,9 @@ SCORES = "scores"
 FAILED = "failed"
 PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
 FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
+
+MOST_RUNS = 5
+"""Runs in a folder that a hint names."""
 
 RESUME = "repeat the command that started the run: it scores what is missing"
 SCORE_AGAIN = (
@@ -50,7 +54,7 @@ class RunStore:
         if self.root.is_file():
             raise RunError(
                 f"{self.root.location} is a file, not a run directory",
-                hint="give a new folder, or the output folder of a scoring run",
+                hint=self._near() or "give a new folder, or the output folder of a scoring run",
             )
 
     @property
@@ -73,9 +77,23 @@ class RunStore:
         if manifest is None:
             raise RunError(
                 f"{self.location} is not a run directory: it has no {MANIFEST}",
-                hint="give the output folder of a scoring run",
+                hint=self._near() or "give the output folder of a scoring run",
             )
         return manifest
+
+    def _near(self) -> str | None:
+        """A hint: the run that this is a part of, or the runs in it."""
+        if not self.root.is_local:
+            return None
+        here = Path(self.location)
+        for folder in here.parents[:2]:
+            if (folder / MANIFEST).is_file():
+                return f"did you mean {folder}?"
+        runs = sorted(found.parent.name for found in here.glob(f"*/{MANIFEST}"))
+        if len(runs) == 1:
+            return f"did you mean {here / runs[0]}?"
+        more = ", ..." if runs[MOST_RUNS:] else ""
+        return f"runs in it: {', '.join(runs[:MOST_RUNS])}{more}" if runs else None
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""

@@ -8,7 +8,17 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -58,12 +68,42 @@ def checked(function: Callable[Given, Result]) -> Callable[Given, Result]:
             _check(name, kind, value)
         return function(*bound.args, **bound.kwargs)
 
+    checking.__signature__ = _spelt_out(signature)  # type: ignore[attr-defined]
     return checking
+
+
+class _AsDocumented:
+    """The default of a setting, in a signature."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def _spelt_out(signature: inspect.Signature) -> inspect.Signature:
+    """With each of `**settings`, as `help` and completion show them."""
+    parameters = list(signature.parameters.values())
+    last = parameters[-1]
+    if get_origin(last.annotation) is not Unpack:
+        return signature
+    settings = get_type_hints(get_args(last.annotation)[0], include_extras=True)
+    parameters[-1:] = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=_AsDocumented()
+        )
+        for name, kind in settings.items()
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def _check(name: str, kind: Any, value: object) -> None:
     if fits(_holder(kind), value=value):
         return
+    if isinstance(value, list | tuple) and (item := _item_kind(kind)) is not None:
+        for at, one in enumerate(value):
+            if not fits(_holder(item), value=one):
+                raise ConfigError(
+                    f"{named(name)}[{at}]{in_a_line(one)}: must be {_joined(_in_words(item))}"
+                )
     near = near_name(value, _choices(kind)) if isinstance(value, str) else None
     raise ConfigError(
         f"{named(name)}{in_a_line(value)}: must be {_joined(_in_words(kind))}",
@@ -75,6 +115,12 @@ def _check(name: str, kind: Any, value: object) -> None:
 def _holder(kind: Any) -> type[BaseModel]:
     strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
     return create_model("Argument", __config__=strict, value=(kind, ...))
+
+
+def _item_kind(kind: Any) -> Any:
+    """What the items of a list must be, where one may be given."""
+    kinds = [kind] if get_origin(kind) is Sequence else get_args(kind)
+    return next((get_args(one)[0] for one in kinds if get_origin(one) is Sequence), None)
 
 
 def _choices(kind: Any) -> list[str]:
