@@ -30,8 +30,8 @@ def main(model: str, folder: Path) -> None:
 
     # Polars and pandas Series and Arrow arrays are scored as lists are; a value that is missing has
     # the status `null`. A table goes in and comes out with the score columns added, Polars or
-    # Arrow: `scorer.score_table(table, "text")`, and of pandas
-    # `scorer.score_table(pl.DataFrame(frame), "text").to_pandas()`.
+    # Arrow: `scorer.score_table(table, "text")`. A pandas frame takes the columns that you want:
+    # `frame["bits_per_byte"] = scorer.score(frame["text"])["bits_per_byte"].to_numpy()`.
     #
     # `score` prints no progress. Where it would take minutes, score a hundred texts at a time,
     # `for at in tqdm(range(0, len(texts), 100)): parts.append(scorer.score(texts[at : at + 100]))`,

@@ -28,7 +28,14 @@ from polars.testing import assert_frame_equal
 
 import pipeline
 from jobs.demo.model import demo_model
-from pipeline import Scorer, WinnowError, filter_run, read_scores
+from pipeline import (
+    Scorer,
+    WinnowError,
+    build_report,
+    compare_runs,
+    filter_run,
+    read_scores,
+)
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.engine.vllm.tokenizer import HubTokenizer
@@ -334,6 +341,22 @@ def test_help_and_completion_know_every_setting():
         assert {name: found[name].annotation for name in hints} == hints
         assert all(found[name].kind is inspect.Parameter.KEYWORD_ONLY for name in hints)
         assert "settings" not in found
+
+
+def test_completion_shows_what_a_result_has(workplace):
+    run = workplace / "runs/first"
+    for result in (
+        build_report(run),
+        compare_runs([run, run]),
+        filter_run(run, percentile=(0, 99)),
+    ):
+        shown = {name for name in dir(result) if name[0] != "_"}
+        assert shown >= {*type(result).model_fields, "model_dump", "model_dump_json"}
+        assert not shown & {"construct", "copy", "dict", "json", "parse_obj", "model_fields"}
+
+
+def test_a_whole_number_of_numpy_is_one(fake):
+    assert fake(window_tokens=np.int64(200)).rules.window_tokens == 200
 
 
 def test_a_column_of_nothing(fake):

@@ -73,7 +73,9 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         if outcome.manifest.reuse is not None:
             counts += f"; {success.num_rows_reused:,} of the documents reused"
         if totals.num_rows_copied:
-            counts += f"; {totals.num_rows_copied:,} documents are copies, scored once"
+            copies = counted(totals.num_rows_copied, "document")
+            are = "is a copy" if totals.num_rows_copied == 1 else "are copies"
+            counts += f"; {copies} {are}, scored once"
         messages.print(f"{state}: {counts}. Next: winnow report {config.out}")
     return outcome.exit_code
 

@@ -35,6 +35,7 @@ MOST_RUNS = 5
 """Runs in a folder that a hint names."""
 
 RESUME = "repeat the command that started the run: it scores what is missing"
+FINISH = f"wait for it or, if it was stopped, {RESUME}"
 SCORE_AGAIN = (
     "delete it and repeat the command that started the run: only that shard is scored again"
 )

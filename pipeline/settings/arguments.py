@@ -7,6 +7,7 @@ may be given. How many there are, and their names, Python itself checks.
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, wraps
+from numbers import Integral
 from pathlib import Path
 from typing import (
     Annotated,
@@ -44,6 +45,7 @@ def checked(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """
     signature = inspect.signature(function)
     several = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
+    keywords = {one.name for one in signature.parameters.values() if one.kind is several[0]}
 
     @cache
     def kinds() -> dict[str, Any]:
@@ -66,10 +68,20 @@ def checked(function: Callable[Given, Result]) -> Callable[Given, Result]:
             if isinstance(value := bound.arguments[name], Iterator):
                 value = bound.arguments[name] = tuple(value)
             _check(name, kind, value)
+        for name in keywords & bound.arguments.keys():
+            given = bound.arguments[name].items()
+            bound.arguments[name] = {setting: _plain(value) for setting, value in given}
         return function(*bound.args, **bound.kwargs)
 
     checking.__signature__ = _spelt_out(signature)  # type: ignore[attr-defined]
     return checking
+
+
+def _plain(value: object) -> object:
+    """A whole number of NumPy's, or of another library, as Python's."""
+    if isinstance(value, Integral) and not isinstance(value, int):
+        return int(value)
+    return value
 
 
 class _AsDocumented:

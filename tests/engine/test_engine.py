@@ -209,6 +209,17 @@ def test_a_caller_that_wants_no_more_leaves_nothing_to_do(engine, tokenizer, mon
     assert_idle(engine)
 
 
+def test_an_engine_that_is_closed_while_it_scores_says_so(tiny_model, vocab_size, tokenizer):
+    """As from another thread: what then fails would be named in words of Python."""
+    engine = VllmEngine(EngineSettings(str(tiny_model), "float32", WINDOW_TOKENS, vocab_size))
+    window = windows_of(TEXTS["short"], tokenizer)[0]
+    scores = engine.score((key, window) for key in range(2000))
+    next(scores)
+    engine.close()
+    with pytest.raises(EngineError, match=r"(?m)^the engine was closed while it scored$"):
+        list(scores)
+
+
 def count_answers(engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """From now on, what vLLM answers to anybody."""
     answered, deliver = [], engine._deliver

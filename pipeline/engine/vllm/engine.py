@@ -94,6 +94,7 @@ class VllmEngine(Engine):
         self._tracer: Tracer | None = None
         self._advancing: Future[list[Any]] | None = None
         self._abandoned: deque[_Caller] = deque()
+        self._is_closed = False
         with STARTING_OR_ENDING:
             self._thread.submit(self._start, settings).result()
             self._if_not_closed = opened(self, self._llm.engine_core)
@@ -171,6 +172,7 @@ class VllmEngine(Engine):
         vLLM keeps state that the engines of a process share and that ends with any of them: the
         memory of one that is closed while others are open is freed with the last.
         """
+        self._is_closed = True
         self._if_not_closed.detach()
         self._thread.submit(self._stop).result()
         self._thread.shutdown()
@@ -208,6 +210,8 @@ class VllmEngine(Engine):
                     outputs = self._advancing.result()
                 except Exception as error:
                     self._advancing = None
+                    if self._is_closed:
+                        raise EngineError("the engine was closed while it scored") from error
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
                     raise kind(f"{ENGINE_FAILED}: {first_line(error)}") from error
                 self._advancing = None
