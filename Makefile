@@ -47,7 +47,7 @@ check-infra: $(READY) .venv-infra/.ready  ## infra/ with the tools that will rea
 	PATH=$(CURDIR)/.venv-infra/bin:$$PATH $(PY) -m pytest -m "not parity" tests/infra tests/integration/test_prometheus.py
 	$(PY) -m tests.infra.check_image --where-possible
 
-check-image: $(READY)  ## build infra/images/cpu.Dockerfile and score in it, with buildah and runc; about 15 GB under TMPDIR
+check-image: $(READY)  ## build infra/images/cpu.Dockerfile and score in it, with buildah and runc; about 11 GB under TMPDIR
 	$(PY) -m tests.infra.check_image
 
 .venv-infra/.ready: infra/check-tools.txt

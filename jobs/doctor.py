@@ -33,7 +33,7 @@ from pipeline.engine.vllm.sharing import has_mps
 from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, this_machine
 from pipeline.errors import WinnowError, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
-from pipeline.rendering.formats import size
+from pipeline.rendering.formats import counted, size
 from pipeline.settings.fields import option_of
 from pipeline.storage.cache import cache_folder
 from pipeline.storage.filesystem import open_root
@@ -266,7 +266,7 @@ def _store(location: str) -> Iterator[Check]:
     name = min(files, key=lambda one: files[one].size)
     with root.open_input(name) as source:
         source.read(SAMPLE_BYTES)
-    yield Check("store", "ok", f"{location}: {len(files):,} files listed, one read")
+    yield Check("store", "ok", f"{location}: {counted(len(files), 'file')} listed, one read")
 
 
 def _guarded(name: str, checks: Iterator[Check]) -> Iterator[Check]:

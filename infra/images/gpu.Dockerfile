@@ -1,16 +1,18 @@
 # Winnow with vLLM for NVIDIA GPUs. The CUDA libraries come from the lock file, the driver (580 or
 # newer, for CUDA 13) from the node. Build from the root of the repository:
 #
-#   docker build -f infra/images/gpu.Dockerfile -t registry.example.com/winnow:0.1.0-gpu .
+#   docker build -f infra/images/gpu.Dockerfile -t registry.example.com/winnow:0.1.0-gpu \
+#       --build-arg COMMIT="$(git rev-parse --short HEAD)" .
 FROM python:3.11.14-slim-bookworm AS dependencies
 
-COPY infra/requirements/gpu.lock /build/
+COPY infra/requirements/gpu.lock /opt/winnow/
 # As infra/setup.sh does. --no-deps: the lock is complete, and what vLLM asks for beside it breaks it.
 # Left out is what only tests use; removed are the packages' own tests.
-RUN grep -vE '^(hypothesis|mypy|playwright|pytest|pytest-timeout|ruff)==' /build/gpu.lock >/build/image.lock \
+RUN grep -vE '^(hypothesis|mypy|playwright|pytest|pytest-timeout|ruff)==' /opt/winnow/gpu.lock >/tmp/image.lock \
     && python -m venv /opt/winnow \
     && /opt/winnow/bin/pip install --no-cache-dir --no-deps \
-    -r /build/image.lock \
+    -r /tmp/image.lock \
+    && rm /tmp/image.lock \
     && find /opt/winnow/lib -type d -name tests -prune -exec rm -r {} +
 
 FROM dependencies AS winnow
@@ -22,7 +24,8 @@ COPY jobs /build/jobs
 RUN /opt/winnow/bin/pip install --no-cache-dir --no-deps --no-build-isolation \
     --root /image /build
 
-FROM python:3.11.14-slim-bookworm
+# Not copied out of the stage: gigabytes that would be written twice.
+FROM dependencies
 
 LABEL org.opencontainers.image.title="winnow" \
     org.opencontainers.image.licenses="Apache-2.0"
@@ -34,7 +37,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends g++ wget \
     && install -d -o winnow -g winnow /cache \
     # A login shell, which KubeRay and Ray's launcher start, forgets the PATH below.
     && echo "PATH=/opt/winnow/bin:\$PATH" >/etc/profile.d/winnow.sh
-COPY --from=dependencies /opt/winnow /opt/winnow
 
 # Nothing reports home. Models are kept in /cache; all else that is written goes to HOME and /tmp.
 ENV PATH=/opt/winnow/bin:$PATH \
@@ -52,6 +54,10 @@ VOLUME /cache
 WORKDIR /home/winnow
 # Last, so that a new version of Winnow is a small layer on what a node has already.
 COPY --from=winnow /image/opt/winnow /opt/winnow
+# Which commit that code is, for `winnow --version`: no layer, and no name where none is given.
+ARG COMMIT=
+ENV WINNOW_COMMIT=$COMMIT
+LABEL org.opencontainers.image.revision=$COMMIT
 USER 1000:1000
 # No ENTRYPOINT: Ray's launcher and KubeRay start a shell in the image.
 CMD ["winnow", "--help"]

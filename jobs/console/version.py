@@ -1,17 +1,21 @@
 """Which Winnow this is: its version, and the commit where one is known."""
 
 import json
+import os
 import subprocess
 from importlib.metadata import distribution
 from pathlib import Path
 
 NAME = "winnow-ppl"
+OF_IMAGE = "WINNOW_COMMIT"
+"""Where an image of infra/images keeps the commit that it was built from."""
 
 
 def version_line() -> str:
-    """`0.1.0 (1d27a03)`; without a commit where neither a checkout nor pip knows it."""
+    """`0.1.0 (1d27a03)`; without a commit where no checkout, image or pip knows it."""
     installed = distribution(NAME)
-    commit = _of_checkout() or _of_origin(installed.read_text("direct_url.json"))
+    of_image = os.environ.get(OF_IMAGE)
+    commit = _of_checkout() or of_image or _of_origin(installed.read_text("direct_url.json"))
     return f"{installed.version} ({commit})" if commit else installed.version
 
 

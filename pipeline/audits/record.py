@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.rendering.formats import counted
 from pipeline.reports.figures import RATIO_FIGURES, Figures
 from pipeline.reports.requirements import Finding as Outcome
 from pipeline.reports.sampled import Sampled
@@ -101,8 +102,8 @@ class Reused(Record):
     def in_words(self) -> str:
         """In words, for people."""
         return (
-            f"Reused the scores of {self.num_rows:,} documents ({self.num_shards:,} shards) "
-            f"from {self.run}."
+            f"Reused the scores of {counted(self.num_rows, 'document')} "
+            f"({counted(self.num_shards, 'shard')}) from {self.run}."
         )
 
 

@@ -14,8 +14,6 @@ from pipeline.settings.arguments import checked
 from pipeline.settings.names import near_or_known
 from pipeline.settings.weights import Weight
 
-PLACES = ("run", "out", "corpus", "rejects", "minus", "over", "cutoffs")
-
 
 class FilterSettings(TypedDict, total=False):
     """The keywords of `filter_run`, those of FilterConfig; what each means stands there."""
@@ -80,12 +78,8 @@ def filter_run(
             f"unknown key '{unknown[0]}' in the settings of filter_run",
             hint=near_or_known(unknown[0], known),
         )
-    given: dict[str, Any] = {
-        **settings,
-        "run": run,
-        "out": out,
-    }
-    given |= {key: str(given[key]) for key in PLACES if isinstance(given.get(key), Path)}
+    given: dict[str, Any] = {**settings, "run": run, "out": out}
+    given |= {key: str(value) for key, value in given.items() if isinstance(value, Path)}
     config = load_filter_config(None, given)
     if config.rejects is not None and config.out is None:
         raise ConfigError(

@@ -94,6 +94,15 @@ def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str
     }
 
 
+def recorded_identity(manifest: Manifest) -> dict[str, Value]:
+    """What a run was asked for and what its scores depend on: another run is the same, or not."""
+    found = manifest.fingerprint | manifest.request
+    if isinstance(carry := found.get("carry"), list):
+        # A column named twice is carried once; older runs recorded both names.
+        found["carry"] = list(dict.fromkeys(carry))
+    return found
+
+
 def installed_versions() -> dict[str, str]:
     """Versions of what takes part in a score."""
     of_engines = [package for backend in BACKENDS for package in backend.packages]

@@ -15,7 +15,7 @@ from pipeline.engine.protocol import Model
 from pipeline.engine.rules import ModelRecord, ScoringRules
 from pipeline.errors import CorpusError, RunError, named
 from pipeline.planning.estimate import Estimate, Sample, estimate_work
-from pipeline.planning.identity import fingerprint, installed_versions
+from pipeline.planning.identity import fingerprint, installed_versions, recorded_identity
 from pipeline.planning.resume import check_resumable
 from pipeline.planning.reuse import covered_groups, find_reusable, make_record, merge_shards
 from pipeline.planning.sharding import CorpusPlan, make_shards, plan_corpus
@@ -78,7 +78,7 @@ def _request(config: ScoreConfig) -> dict[str, Value]:
         # In which order several are named is no matter.
         "corpus": corpora[0] if len(corpora) == 1 else sorted(set(corpora)),
         "id_column": config.id_column,
-        "carry": list(config.carry),
+        "carry": list(dict.fromkeys(config.carry)),
         "limit": config.limit,
         "token_logprobs": config.token_logprobs,
         "token_ids": config.token_ids,
@@ -199,7 +199,7 @@ def _reuse(
 def _check_same_run(
     existing: Manifest, identity: dict[str, Value], request: dict[str, Value], store: RunStore
 ) -> None:
-    changes = differences(existing.fingerprint | existing.request, identity | request)
+    changes = differences(recorded_identity(existing), identity | request)
     if changes:
         raise RunError(
             f"{store.location} holds another run: {'; '.join(changes)}",

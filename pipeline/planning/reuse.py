@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipeline.corpus.files import Footer
 from pipeline.corpus.identity import is_trusted
 from pipeline.errors import RunError
+from pipeline.planning.identity import recorded_identity
 from pipeline.planning.resume import say_compared
 from pipeline.planning.sharding import has_span
 from pipeline.runs.corpus import compare_documents, planned_file
@@ -47,8 +48,7 @@ def find_reusable(
     manifest = other.require_manifest()
     # Where the corpus lies does not matter: files are the same by relative name and content.
     elsewhere = {"corpus": request["corpus"]}
-    had = manifest.fingerprint | manifest.request | elsewhere
-    changes = differences(had, identity | request)
+    changes = differences(recorded_identity(manifest) | elsewhere, identity | request)
     if not changes and manifest.part_schema != part_schema:
         changes = ["its carried columns have other types"]
     if not changes and request.get("limit") is not None:

@@ -110,3 +110,5 @@ def test_the_page_says_what_was_reused():
     page = to_html(history(2), AuditConfig(runs="r"), "r", reused)
     assert "Reused the scores of 1,234 documents (3 shards) from /runs/2026-01-01." in page
     assert "Reused" not in to_html(history(2), AuditConfig(runs="r"), "r")
+    one = Reused(run="r", num_shards=1, num_rows=1)
+    assert one.in_words() == "Reused the scores of 1 document (1 shard) from r."

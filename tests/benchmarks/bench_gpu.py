@@ -3,9 +3,11 @@
     make bench-gpu        (or: python -m tests.benchmarks.bench_gpu [--tiny] [--seconds N] [FILE])
 
 Writes RESULTS-gpu.json and prints a row after each measurement, so that a run that is cut off still
-tells; what could not be measured is a row with its reason. The model has the shape of Qwen2.5-0.5B
-and seeded random weights. Windows are random tokens, fed for a fixed time after a warm-up; engine
-start-up is on no clock. --tiny tries every line of it on a CPU; its figures mean nothing.
+tells; what could not be measured is a row with its reason, and RESULTS-gpu.log has what its
+processes said. The model has the shape of Qwen2.5-0.5B and seeded random weights. Windows are
+random tokens, fed for a fixed time after a warm-up; engine start-up is on no clock (40 to 100 s an
+engine: what has no time left needs a larger --seconds). --tiny tries every line of it on a CPU; its
+figures mean nothing.
 
 MFU = tokens/s x operations per token / the device's dense peak in bfloat16. Operations per token of
 windows of L tokens: 2 x (weights of the layers) + 2 x (weights of the head) x (L - 1)/L
@@ -259,13 +261,13 @@ KINDS: dict[str, Callable[[str, Cell], Score]] = {
 
 
 def measure_cell(cell: Cell, model: str, sizes: Sizes) -> None:
-    """Child process: announces that it is ready, waits for `go`, then prints {length: figures}."""
+    """Child process: ready, then for each `go` a length's figures; the documents' nll last."""
     vocab_size = json.loads((Path(model) / "config.json").read_text())["vocab_size"]
     score = KINDS[cell.kind](model, cell)
-    result: dict[str, Any] = {"rates": {}}
+    nll = None
     if cell.parity or cell.kind == "reference":
         found = dict(score(iter(documents(vocab_size, sizes)), False))
-        result["nll"] = [found[index] for index in range(PARITY_DOCUMENTS)]
+        nll = [found[index] for index in range(PARITY_DOCUMENTS)]
     last_only = cell.kind == "body"
     for length in cell.lengths:
         warm = iter([[1 + at % 7] * length for at in range(max(2, sizes.warm_tokens // length))])
@@ -278,9 +280,9 @@ def measure_cell(cell: Cell, model: str, sizes: Sizes) -> None:
         end = began + sizes.cell_seconds
         prompts = endless(vocab_size, length, lambda end=end: time.time() > end)
         count = sum(1 for _ in score(prompts, last_only))
-        result["rates"][str(length)] = {"began": began, "ended": time.time(), "windows": count}
-        print(f"{MARKER}done", flush=True)
-    print(MARKER + json.dumps(result), flush=True)
+        rate = {"began": began, "ended": time.time(), "windows": count}
+        print(MARKER + json.dumps(rate), flush=True)
+    print(MARKER + json.dumps(nll), flush=True)
 
 
 # --- the parent
@@ -319,8 +321,8 @@ class Watch(threading.Thread):
             with contextlib.suppress(psutil.Error):
                 for one in (parent, *parent.children(recursive=True)):
                     with contextlib.suppress(psutil.Error):
-                        times = one.cpu_times()
-                        total += times.user + times.system
+                        # With those of children that have ended: what compiles a model does.
+                        total += sum(one.cpu_times()[:4])
         return total
 
 
@@ -341,7 +343,7 @@ def mps(wanted: bool) -> Iterator[dict[str, str]]:
             subprocess.run([control], input=b"quit\n", env=environment, check=False)
 
 
-def run_cell(cell: Cell, model: str, tiny: bool, seconds: float) -> dict[str, Any]:
+def run_cell(cell: Cell, model: str, tiny: bool, seconds: float, target: Path) -> dict[str, Any]:
     """One cell in processes of its own. Raises what ends it, with the last line of its output."""
     command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--cell"]
     command += [json.dumps(cell), model, *(["--tiny"] if tiny else [])]
@@ -373,34 +375,38 @@ def run_cell(cell: Cell, model: str, tiny: bool, seconds: float) -> dict[str, An
                     return line.removeprefix(MARKER).strip()
             log.seek(0)
             told = [line.strip() for line in log if line.strip()]
+            with target.with_suffix(".log").open("a") as kept:
+                kept.write("\n".join([f"--- {cell.name}", *told, ""]))
             late = time.monotonic() >= deadline
             raise RuntimeError("out of time" if late else told[-1] if told else "ended")
 
         for engine, log in zip(engines, logs, strict=True):
             hear(engine, log)
-        device: dict[str, Any] = {}
-        for length in cell.lengths:
-            watch = Watch([one.pid for one in engines])
-            watch.start()
-            began = time.monotonic()
-            for engine in engines:
-                assert engine.stdin is not None
-                engine.stdin.write("go\n")
-                engine.stdin.flush()
-            for engine, log in zip(engines, logs, strict=True):
-                hear(engine, log)
-            lasted = time.monotonic() - began
-            host = watch.cpu_seconds() / lasted
-            mean = sum(watch.samples) / len(watch.samples) / 100 if watch.samples else None
-            device[str(length)] = {"host_cpus": round(host, 2), "device_share": mean}
-        results = [json.loads(hear(*pair)) for pair in zip(engines, logs, strict=True)]
-    rates = {}
-    for length, shares in device.items():
-        runs = [one["rates"][length] for one in results]
-        lasted = max(one["ended"] for one in runs) - min(one["began"] for one in runs)
-        tokens = sum(one["windows"] for one in runs) * int(length)
-        rates[length] = {"tokens_per_second": tokens / lasted, **shares}
-    return {"rates": rates, "nll": results[0].get("nll")}
+        found: dict[str, Any] = {"rates": {}}
+        try:
+            for length in cell.lengths:
+                watch = Watch([one.pid for one in engines])
+                watch.start()
+                began = time.monotonic()
+                for engine in engines:
+                    assert engine.stdin is not None
+                    engine.stdin.write("go\n")
+                    engine.stdin.flush()
+                runs = [json.loads(hear(*pair)) for pair in zip(engines, logs, strict=True)]
+                host = watch.cpu_seconds() / (time.monotonic() - began)
+                mean = sum(watch.samples) / len(watch.samples) / 100 if watch.samples else None
+                lasted = max(one["ended"] for one in runs) - min(one["began"] for one in runs)
+                found["rates"][str(length)] = {
+                    "tokens_per_second": sum(one["windows"] for one in runs) * length / lasted,
+                    "host_cpus": round(host, 2),
+                    "device_share": mean,
+                }
+            found["nll"] = json.loads(hear(engines[0], logs[0]))
+        except RuntimeError as error:
+            if not found["rates"]:
+                raise
+            found["not_measured"] = f"the rest: {error}"
+        return found
 
 
 def _end(engine: "subprocess.Popen[str]") -> None:
@@ -484,16 +490,19 @@ def main(target: Path, seconds: float, *, tiny: bool) -> int:
                     raise RuntimeError("no wheel of it is installed")
                 if left < 2 * sizes.cell_seconds:
                     raise RuntimeError("out of time")
-                found = run_cell(cell, str(model), tiny, min(CELL_SECONDS, left))
+                found = run_cell(cell, str(model), tiny, min(CELL_SECONDS, left), target)
             except Exception as error:  # a row with the reason; the other cells go on
                 reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
                 found = {"not_measured": reason}
-                print(f"| {cell.name} | not measured: {reason} | | | | |", flush=True)
             for length, rate in found.get("rates", {}).items():
                 if device is not None and cell.kind != "body":
                     work = operations_per_token(config, int(length)) * rate["tokens_per_second"]
                     rate["mfu"] = work / (device.bf16_tflops * 1e12)
                 print(row_of(cell.name, length, rate), flush=True)
+            if "not_measured" in found:
+                print(
+                    f"| {cell.name} | not measured: {found['not_measured']} | | | | |", flush=True
+                )
             nll = found.pop("nll", None)
             if cell.kind == "reference":
                 reference = nll

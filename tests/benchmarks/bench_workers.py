@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_workers [DOCUMENTS] [ROUNDS]
 
 One worker is held to one core, Ray included; two workers have two cores. The rates exclude
-start-up. Documents are dealt to files of about one length, each a shard, so that neither worker is
-left with a long one at the end. Sides take turns, the other way round in every second round.
+start-up. Documents are spread over files of about one length, each a shard, so that neither worker
+is left with a long one at the end. Sides take turns, the other way round in every second round.
 """
 
 import json
@@ -22,14 +22,14 @@ from tests.benchmarks.bench_score import WINDOW_TOKENS, child
 
 DOCUMENTS = 120
 ROUNDS = 3
-DOCUMENTS_A_FILE = 3
+DOCUMENTS_PER_FILE = 3
 
 
-def deal(source: Path, target: Path, documents: int) -> Path:
+def spread(source: Path, target: Path, documents: int) -> Path:
     """The first documents of a corpus, as files of about as many characters each."""
     target.mkdir()
     rows = pl.scan_parquet(source / "*.parquet").head(documents).collect().to_dicts()
-    files: list[list[dict[str, str]]] = [[] for _ in range(-(-len(rows) // DOCUMENTS_A_FILE))]
+    files: list[list[dict[str, str]]] = [[] for _ in range(-(-len(rows) // DOCUMENTS_PER_FILE))]
     for row in sorted(rows, key=lambda row: -len(row["text"])):
         min(files, key=lambda file: sum(len(one["text"]) for one in file)).append(row)
     for number, file in enumerate(files):
@@ -38,7 +38,7 @@ def deal(source: Path, target: Path, documents: int) -> Path:
 
 
 def rate(workers: int, corpus: Path, run: Path, model: str) -> float:
-    """Tokens a second."""
+    """Tokens per second."""
     command = ["-m", "jobs.cli", "score", str(corpus), "--out", str(run), "--model", model]
     command += ["--workers", str(workers), "--json", "--no-dedup"]
     command += ["--window-tokens", str(WINDOW_TOKENS), "--shard-tokens", "1"]
@@ -56,7 +56,7 @@ def main(documents: int = DOCUMENTS, rounds: int = ROUNDS) -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as scratch:
         demo = build_demo_corpus(Path(scratch) / "demo")
-        corpus = deal(demo, Path(scratch) / "corpus", documents)
+        corpus = spread(demo, Path(scratch) / "corpus", documents)
         for number in range(rounds):
             rates = {
                 workers: rate(workers, corpus, Path(scratch) / f"{number}-{workers}", model)

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.queue_model [SHARDS]
 
 A discrete-event simulation of `jobs.run.driver.Driver.run`: each worker has two shards in flight;
-the driver takes turns, and in a turn waits, settles and refills whatever has ended, one by one.
-Twice a second it looks after every worker. Its costs below are bench_driver's
+the driver takes turns, and in a turn waits, handles results and refills, worker by worker.
+Twice a second it polls every worker. Its costs below are bench_driver's
 (processor time, so a quiet machine does as well or better).
 """
 
@@ -23,7 +23,7 @@ SHARDS_EACH = 300
 class Costs:
     """Seconds of the driver's processor time."""
 
-    settle: float
+    handle_result: float
     """A shard: the driver's own share, and Ray's submit and get."""
     wait: float
     """A pending call, in one `ray.wait`; a turn has two."""
@@ -31,7 +31,7 @@ class Costs:
     """A worker, each half second: ask for progress, wait for it, get it."""
 
 
-MEASURED = Costs(settle=300e-6, wait=0.5e-6, poll_workers=300e-6)
+MEASURED = Costs(handle_result=300e-6, wait=0.5e-6, poll_workers=300e-6)
 
 
 def busy(workers: int, shards: int, shard_seconds: float, costs: Costs) -> float:
@@ -55,7 +55,7 @@ def busy(workers: int, shards: int, shard_seconds: float, costs: Costs) -> float
             end, worker = ends[0]
             duration = durations[(taken * 2654435761) % 4096]
             heapq.heapreplace(ends, (max(end, came[worker]) + duration, worker))
-            now += costs.settle
+            now += costs.handle_result
             came[worker] = now
             worked += duration
             taken += 1
@@ -71,7 +71,7 @@ def main(shards: int = SHARDS) -> None:
     cases = {
         "as it is": MEASURED,
         "without asking each worker": replace(MEASURED, poll_workers=0.0),
-        "as it is, and a request of 30 ms for each shard": replace(MEASURED, settle=30e-3),
+        "as it is, and a request of 30 ms for each shard": replace(MEASURED, handle_result=30e-3),
     }
     for workers in (200, 1_000):
         for seconds in (1.0, 10.0, 60.0):

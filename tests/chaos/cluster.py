@@ -20,13 +20,12 @@ from tests.support.servers import KEY, SECRET
 
 ROOT = Path(__file__).parents[2]
 STORE_BYTES = 80 << 20
-NODE_PATIENCE_SECONDS = 60
 # A node that is gone is known to be gone in seconds instead of half a minute.
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 5}
 
 
 class Machines:
-    """A head without CPUs, and worker nodes of one CPU each: one engine a node."""
+    """A head without CPUs, and worker nodes of one CPU each: one engine per node."""
 
     def __init__(self, count: int) -> None:
         self._cluster = Cluster(

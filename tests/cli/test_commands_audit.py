@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli.main import app, run_command
 from jobs.nights import audit as module
 from tests.support.audits import Audits, Scorer
 
@@ -24,16 +23,9 @@ def audits(tmp_path: Path, tiny_model: Path, monkeypatch) -> Audits:
 
 
 @pytest.fixture
-def winnow(capsys):
-    """arguments -> (exit code, stdout, stderr)."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app(["audit", *map(str, arguments)]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def winnow(winnow):
+    """arguments of `winnow audit` -> (exit code, stdout, stderr)."""
+    return partial(winnow, "audit")
 
 
 def test_a_night_that_passes(audits, winnow):

@@ -2,25 +2,17 @@
 
 import json
 import re
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from jobs.cli.main import app, run_command
 from tests.support.made_runs import row, write_run
 
 
 @pytest.fixture
-def winnow(capsys: pytest.CaptureFixture[str]):
-    """arguments -> (exit code, stdout, stderr)."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app(["compare", *map(str, arguments)]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def winnow(winnow):
+    """arguments of `winnow compare` -> (exit code, stdout, stderr)."""
+    return partial(winnow, "compare")
 
 
 @pytest.fixture

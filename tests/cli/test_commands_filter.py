@@ -1,13 +1,13 @@
 """`winnow filter` as a user types it: words, exit codes, what is written."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli.main import app, run_command
 from tests.support.runs import score_corpus
 
 
@@ -25,17 +25,9 @@ def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def winnow(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """arguments -> (exit code, stdout, stderr)."""
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app(["filter", *map(str, arguments)]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def winnow(winnow):
+    """arguments of `winnow filter` -> (exit code, stdout, stderr)."""
+    return partial(winnow, "filter")
 
 
 def test_dry_run_shows_the_mix_and_writes_nothing(winnow, made, tmp_path):

@@ -2,11 +2,11 @@
 
 import errno
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from jobs.cli.main import app, run_command
 from pipeline.runs.store import RunStore
 from tests.support.runs import make_run
 
@@ -19,16 +19,9 @@ def run(tmp_path_factory, tiny_model) -> RunStore:
 
 
 @pytest.fixture
-def winnow(capsys):
-    """arguments -> (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app(["report", *arguments]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+def winnow(winnow):
+    """arguments of `winnow report` -> (exit code, stdout, stderr)."""
+    return partial(winnow, "report")
 
 
 def test_the_files_are_written_and_named(winnow, run):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli.main import app, run_command
 from pipeline import compare_runs
 from pipeline.errors import ConfigError
 from tests.support.audits import Audits, Scorer
@@ -24,18 +23,9 @@ SHOWN = [
 NIGHTS = ("2026-01-05", "2026-01-06")
 
 
-@pytest.fixture
-def winnow(capsys, monkeypatch, tmp_path):
-    """arguments -> (exit code, stdout, stderr)."""
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app(list(arguments)))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def night(folder: Path, *, tokens: int = 10, nats: float = 20.0, **fingerprint):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli.main import app, run_command
 from jobs.nights import audit as module
 from tests.support.audits import Audits, Scorer
 from tests.support.edits import edit_unseen, move, touch, write_plain
@@ -15,20 +14,6 @@ from tests.support.runs import score_corpus
 
 ROWS = 12
 RULE = ("--percentile", "20:80")
-
-
-@pytest.fixture
-def winnow(capsys, monkeypatch):
-    """arguments -> (exit code, stdout, stderr)."""
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app([str(one) for one in arguments]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def texts_of(name: str) -> list[str | None]:

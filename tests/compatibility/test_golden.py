@@ -196,7 +196,7 @@ def test_scores_of_a_new_run_differ_in_what_is_meant(fixtures, tmp_path, rules):
 def test_scores_of_the_real_engine(fixtures):
     """In float32. Bits are the same where the machine is: kernels add up in the order of their
     vector units and threads. Elsewhere a document's nll is within what rounding makes of it, about
-    1e-7 (README.md, "Can I trust the numbers?")."""
+    1e-7 (docs/numbers.md)."""
     then = golden("real_scores")
     was, now = pl.DataFrame(then["scores"]), scoring.real_scores(fixtures)
     exactly = scoring.kind_of_machine() == then["machine"]

@@ -26,6 +26,7 @@ class Installed:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv(module.OF_IMAGE, raising=False)
     monkeypatch.setattr(module, "__file__", str(tmp_path / "jobs/console/version.py"))
     return tmp_path
 
@@ -54,6 +55,15 @@ def test_a_checkout_names_its_commit(checkout):
 )
 def test_an_install_names_what_pip_knows(checkout, monkeypatch, origin, line):
     monkeypatch.setattr(module, "distribution", lambda name: Installed(origin))
+    assert version_line() == line
+
+
+@pytest.mark.parametrize(
+    ("built_from", "line"), [("89abcde-dirty", "0.1.0 (89abcde-dirty)"), ("", "0.1.0")]
+)
+def test_an_image_names_what_it_was_built_from(checkout, monkeypatch, built_from, line):
+    monkeypatch.setattr(module, "distribution", lambda name: Installed(None))
+    monkeypatch.setenv(module.OF_IMAGE, built_from)
     assert version_line() == line
 
 

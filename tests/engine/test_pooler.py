@@ -1,5 +1,8 @@
 """The arithmetic of the fused path that needs no engine; tests/test_engine.py has the rest."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -88,3 +91,42 @@ def test_logits_taken_a_few_rows_at_a_time_add_up_as_they_do_whole(monkeypatch):
         torch.testing.assert_close(total.double(), wanted, rtol=1e-6, atol=0)
         assert torch.equal(value, before[torch.arange(7), targets].float())
     assert torch.equal(logits, before)
+
+
+WITH_TRITON = """
+import triton
+import triton.language
+import vllm.triton_utils
+
+# Its CPU build does without: nothing there is compiled by Triton.
+vllm.triton_utils.triton, vllm.triton_utils.tl = triton, triton.language
+
+import torch
+from pipeline.engine.vllm.pooler import _whole_vocabulary
+
+
+class OnGpu(torch.Tensor):
+    is_cuda = True
+
+
+class Model:
+    def compute_logits(self, states):
+        return states[:, :4999].as_subclass(OnGpu)  # as vLLM cuts the padding off
+
+
+logits = 6 * torch.randn(7, 5120, generator=torch.Generator().manual_seed(2)).bfloat16()
+targets = torch.tensor([0, 1, 2, 1023, 1024, 3000, 4998])
+logits[3, 7] = -torch.inf  # as masked tokens have it
+found = _whole_vocabulary(Model(), logits, targets).as_subclass(torch.Tensor)
+assert found.dtype == torch.float32
+whole = torch.log_softmax(logits[:, :4999].double(), -1)
+wanted = whole.gather(-1, targets[:, None]).squeeze(-1)
+torch.testing.assert_close(found.double(), wanted, rtol=1e-6, atol=1e-6)
+"""
+
+
+def test_a_gpus_kernel_gives_the_same_by_tritons_interpreter():
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-c", WITH_TRITON]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -31,7 +31,7 @@ class OtherEngine(FakeEngine):
 
 @pytest.fixture(scope="module")
 def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one corpus, dealt into other shards."""
+    """Two runs of one corpus, cut into other shards."""
     folder = tmp_path_factory.mktemp("pairs")
     corpus = folder / "corpus"
     corpus.mkdir()

@@ -4,8 +4,8 @@
 
 Needs no Docker: buildah builds, runc runs, as user 1000 on a read-only root, with no capability and
 no network but loopback. pip's configuration is this machine's. Where the base image cannot be
-pulled, debootstrap makes one in its place. Everything is kept in one temporary folder (about 15 GB
-under TMPDIR, where the file system makes buildah copy layers) and removed at the end.
+pulled, debootstrap makes one in its place. Everything is kept in one temporary folder (about 11 GB
+under TMPDIR by overlay, more by vfs, which copies every layer) and removed at the end.
 """
 
 import ast
@@ -25,6 +25,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.console.version import version_line
 from jobs.demo.corpus import build_demo_corpus
 from jobs.demo.model import demo_model
 from pipeline.runs.scores import read_scores
@@ -39,8 +40,12 @@ WRITABLE = {"/tmp": "tmp", "/home/winnow": "home", "/cache": "cache", "/data": "
 """As the pods of infra/kubernetes have them, and a volume for a corpus and its scores."""
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 
+NOT_SHOWN = re.compile(
+    r"^(\|\d+ (\w+=\S* )*)?/bin/sh( -c)? ?(#\(nop\) )?|(?<=dir):\w+|(?<=file):\w+"
+)
+"""Of what made a layer: build arguments, the shell, digests."""
+
 COMMANDS = (
-    "winnow --version",
     "winnow doctor --model /model",
     "winnow score /data/corpus --out /data/run --model /model --carry source",
     "winnow report /data/run --by source",
@@ -52,6 +57,10 @@ grep -qE '^[^ ]+ / [^ ]+ ro[, ]' /proc/mounts || { echo "the root can be written
 for compiler in cc gcc g++ clang; do
     if command -v $compiler; then echo "nothing needs it"; exit 1; fi
 done
+"""
+VERSION = """
+found=$(winnow --version) && echo "$found"
+test "$found" = "$1" || { echo "this checkout is $1"; exit 1; }
 """
 
 
@@ -169,7 +178,7 @@ def print_layers(buildah: Buildah, image: str, root: Path) -> None:
     sizes = [stored[digest]["diff-size"] for digest in described["rootfs"]["diff_ids"]]
     history = [made for made in described["history"] if not made.get("empty_layer")]
     for size, made in zip(sizes, history, strict=True):
-        by = re.sub(r"^/bin/sh( -c)? ?(#\(nop\) )?|(?<=dir):\w+", "", made["created_by"])
+        by = NOT_SHOWN.sub("", made["created_by"])
         print(f"{size / 1e6:9,.1f} MB  {by[:70].strip() or 'base image'}")
     print(f"{sum(sizes) / 1e6:9,.1f} MB  in all", flush=True)
 
@@ -228,9 +237,7 @@ class Container:
                 "cwd": settings["WorkingDir"],
                 "noNewPrivileges": True,
             },
-            "linux": {
-                "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount")]
-            },
+            "linux": {"namespaces": [{"type": one} for one in NAMESPACES]},
         }
         (self._bundle / "config.json").write_text(json.dumps(specification))
         runc = ["runc", f"--root={self._bundle / 'state'}", "run"]
@@ -262,6 +269,7 @@ def check(folder: Path, buildah: Buildah) -> None:
     with step(f"Build {DOCKERFILE.relative_to(ROOT)}"):
         options = ["--quiet", "--layers", "--pull-never", "--isolation=chroot"]
         options += pip_configuration(folder)
+        options += [f"--build-arg=COMMIT={it}" for it in re.findall(r"\((.+)\)", version_line())]
         buildah("bud", *options, "--file", DOCKERFILE, "--tag", image, ROOT)
     with step("Layers"):
         print_layers(buildah, image, folder / "root")
@@ -270,6 +278,8 @@ def check(folder: Path, buildah: Buildah) -> None:
     container = Container(buildah, image, folder, demo_model())
     with step("User 1000, a root that is read-only, no compiler"):
         container.run("sh", "-c", CONFINED)
+    with step("winnow --version"):
+        container.run("sh", "-c", VERSION, "sh", version_line())
     for command in COMMANDS:
         with step(command):
             container.run(*command.split())

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs.cli.main import app, run_command
 from jobs.nights import audit as module
 from jobs.nights.schedule_config import load_schedule
 from tests.support.audits import Scorer
@@ -28,19 +27,10 @@ USES = {found for page in PAGES for found in COMMAND.findall(page.read_text())}
 TRIED = {"score": "test_score", "audit": "test_audit", "schedule": "test_schedule"}
 
 
-@pytest.fixture
-def winnow(capsys, monkeypatch, tmp_path):
-    """Arguments -> (exit code, stdout, stderr)."""
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: app([str(argument) for argument in arguments]))
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

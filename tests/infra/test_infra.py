@@ -21,6 +21,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.main import get_command
 
 from jobs.cli.main import app
+from jobs.console.version import OF_IMAGE
 from pipeline.audits.config import load_audit_config, load_night_config
 from pipeline.settings.config import load_score_config
 from tests.test_docs import commands_of
@@ -317,14 +318,20 @@ class TestImage:
         }
         layers = re.findall(r"^(?:RUN|COPY|ADD|WORKDIR) .+$", stages.pop(""), re.MULTILINE)
         assert layers[-1] == "COPY --from=winnow /image/opt/winnow /opt/winnow"
-        assert "COPY --from=dependencies /opt/winnow /opt/winnow" in layers[:-1]
+        assert "\nFROM dependencies\n" in image.read_text(), "what it adds to is not written twice"
         # A change of our code changes nothing of what the layers before it are made of.
         kind = image.stem.split(".")[0]
         assert re.findall(r"^COPY .+$", stages.pop("dependencies"), re.MULTILINE) == [
-            f"COPY infra/requirements/{kind}.lock /build/"
+            f"COPY infra/requirements/{kind}.lock /opt/winnow/"
         ]
         assert "--root /image /build" in stages.pop("winnow")
         assert not stages
+
+    def test_it_knows_its_commit_and_no_layer_changes_with_it(self, image: Path):
+        last = image.read_text().rsplit("/image/opt/winnow /opt/winnow\n", 1)[1]
+        assert f"\nARG COMMIT=\nENV {OF_IMAGE}=$COMMIT\n" in last
+        assert "\nLABEL org.opencontainers.image.revision=$COMMIT\n" in last
+        assert not re.findall(r"^(?:RUN|COPY|ADD|WORKDIR) ", last, re.MULTILINE)
 
     def test_what_it_leaves_out_is_in_the_lock(self, image: Path):
         lock = (INFRA / f"requirements/{image.stem.split('.')[0]}.lock").read_text()

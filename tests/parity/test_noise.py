@@ -1,6 +1,6 @@
 """How much of a score is chance: the trained model, the same documents in other company.
 
-float32 must not move; what bfloat16 does is printed, and the README quotes it.
+float32 must not move; what bfloat16 does is printed, and docs/numbers.md quotes it.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""From a request to a frozen plan: how shards are dealt, and when a run may go on."""
+"""From a request to a frozen plan: how rows are cut into shards, and when a run may go on."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def footers(layout: Layout) -> list[Footer]:
     ]
 
 
-def deal(layout: Layout, shard_bytes: int, limit: int | None = None) -> list[Shard]:
+def cut(layout: Layout, shard_bytes: int, limit: int | None = None) -> list[Shard]:
     return list(make_shards(footers(layout), shard_bytes, limit))
 
 
@@ -65,7 +65,7 @@ sizes = st.integers(1, 1000)
 limits = st.none() | st.integers(1, 200)
 
 
-# --- dealing
+# --- shards
 
 
 @given(layouts, sizes, limits)
@@ -73,13 +73,13 @@ limits = st.none() | st.integers(1, 200)
 @example([[]], 1, None)
 @example([[(0, 0)], [(0, 9)]], 1, None)
 @example([[(5, 10)], [(5, 10)]], 10, 5)
-def test_every_row_is_dealt_exactly_once_in_order(layout, shard_bytes, limit):
-    assert rows_of(deal(layout, shard_bytes, limit)) == all_rows(layout)[:limit]
+def test_every_row_is_in_exactly_one_shard_in_order(layout, shard_bytes, limit):
+    assert rows_of(cut(layout, shard_bytes, limit)) == all_rows(layout)[:limit]
 
 
 @given(layouts, sizes, limits)
 def test_shards_and_spans_say_what_they_hold(layout, shard_bytes, limit):
-    shards = deal(layout, shard_bytes, limit)
+    shards = cut(layout, shard_bytes, limit)
     assert [shard.id for shard in shards] == list(range(len(shards)))
     for shard in shards:
         assert shard.num_rows == sum(span.num_rows for span in shard.spans) > 0
@@ -98,7 +98,7 @@ def test_shards_and_spans_say_what_they_hold(layout, shard_bytes, limit):
 
 @given(layouts, sizes)
 def test_shards_end_with_the_row_group_that_fills_them(layout, shard_bytes):
-    shards = deal(layout, shard_bytes)
+    shards = cut(layout, shard_bytes)
     for shard in shards[:-1]:
         assert shard.text_bytes >= shard_bytes
     for shard in shards:
@@ -112,45 +112,45 @@ def test_shards_end_with_the_row_group_that_fills_them(layout, shard_bytes):
 @given(layouts, sizes, st.integers(1, 200))
 def test_a_limit_is_the_beginning_of_the_whole_plan(layout, shard_bytes, limit):
     """So that a trial with --limit costs what its rows cost, and meets the same rows."""
-    whole, limited = deal(layout, shard_bytes), deal(layout, shard_bytes, limit)
+    whole, limited = cut(layout, shard_bytes), cut(layout, shard_bytes, limit)
     assert limited[:-1] == whole[: max(0, len(limited) - 1)]
 
 
 def test_small_files_share_a_shard():
-    assert deal([[(2, 30)], [(3, 30)], [(4, 30)]], 100) == [
+    assert cut([[(2, 30)], [(3, 30)], [(4, 30)]], 100) == [
         Shard(0, (Span(0, (0,), 0, 2), Span(1, (0,), 0, 3), Span(2, (0,), 0, 4)), 9, 90)
     ]
 
 
 def test_a_big_file_is_cut_at_its_row_groups():
-    assert deal([[(2, 60), (3, 60), (4, 60)]], 100) == [
+    assert cut([[(2, 60), (3, 60), (4, 60)]], 100) == [
         Shard(0, (Span(0, (0, 1), 0, 5),), 5, 120),
         Shard(1, (Span(0, (2,), 5, 4),), 4, 60),
     ]
 
 
 def test_the_rest_of_a_big_file_shares_with_the_next():
-    assert deal([[(1, 100), (1, 10)], [(1, 10)]], 100) == [
+    assert cut([[(1, 100), (1, 10)], [(1, 10)]], 100) == [
         Shard(0, (Span(0, (0,), 0, 1),), 1, 100),
         Shard(1, (Span(0, (1,), 1, 1), Span(1, (0,), 0, 1)), 2, 20),
     ]
 
 
 def test_row_groups_and_files_without_rows_are_stepped_over():
-    shards = deal([[(0, 0)], [(0, 7), (2, 5), (0, 7), (1, 5)], []], 100)
+    shards = cut([[(0, 0)], [(0, 7), (2, 5), (0, 7), (1, 5)], []], 100)
     assert shards == [Shard(0, (Span(1, (1, 3), 0, 3),), 3, 10)]
 
 
-def test_nothing_to_deal_makes_no_shard():
-    assert deal([[], [(0, 0)]], 100) == []
+def test_no_row_makes_no_shard():
+    assert cut([[], [(0, 0)]], 100) == []
 
 
 def test_a_row_group_larger_than_a_shard_is_not_cut():
-    assert [shard.num_rows for shard in deal([[(50, 5000), (1, 1)]], 100)] == [50, 1]
+    assert [shard.num_rows for shard in cut([[(50, 5000), (1, 1)]], 100)] == [50, 1]
 
 
 def test_a_limit_counts_only_the_bytes_it_takes():
-    (shard,) = deal([[(10, 1000)]], 10_000, limit=3)
+    (shard,) = cut([[(10, 1000)]], 10_000, limit=3)
     assert (shard.num_rows, shard.text_bytes) == (3, 300)
 
 
@@ -320,6 +320,21 @@ def test_a_corpus_named_in_another_way_is_the_same(corpus, tiny_model, tmp_path,
     monkeypatch.chdir(tmp_path)
     for name in (Path("corpus"), Path("./corpus/")):
         assert open_(request(name, tiny_model, run)) == (manifest, False)
+
+
+def test_a_column_named_twice_is_carried_once(corpus, tiny_model, tmp_path):
+    run = tmp_path / "run"
+    once = request(corpus, tiny_model, run, carry=("source",))
+    twice = request(corpus, tiny_model, run, carry=("source", "source"))
+    manifest = start(twice)
+    assert manifest.carried == ("source",)
+    assert manifest.request["carry"] == ["source"]
+    assert open_(once) == open_(twice) == (manifest, False)
+    # Winnow 0.1.0 recorded both.
+    recorded = {"request": manifest.request | {"carry": ["source", "source"]}}
+    RunStore(str(run)).write_manifest(manifest.model_copy(update=recorded))
+    assert not open_(once)[1]
+    assert not open_(twice)[1]
 
 
 def test_a_model_moved_elsewhere_is_the_same(corpus, tiny_model, tmp_path):

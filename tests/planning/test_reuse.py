@@ -271,7 +271,7 @@ def taken_over(manifest: Manifest) -> set[str]:
 
 @given(st.data())
 def test_every_row_group_is_in_one_shard_in_order(data):
-    """Whatever is kept, kept and dealt shards cover the corpus once, in its order."""
+    """Whatever is kept, kept and new shards cover the corpus once, in its order."""
     sizes = data.draw(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), max_size=6))
     footers = [
         Footer(f"{i}", None, None, tuple((rows, 10 * rows) for rows in groups))  # type: ignore[arg-type]
@@ -280,8 +280,8 @@ def test_every_row_group_is_in_one_shard_in_order(data):
     old = list(make_shards(footers, data.draw(st.integers(1, 200)), None))
     kept = [shard for shard in old if data.draw(st.booleans())]
 
-    dealt = list(make_shards(footers, data.draw(st.integers(1, 200)), None, covered_groups(kept)))
-    shards, origin = merge_shards(kept, dealt)
+    made = list(make_shards(footers, data.draw(st.integers(1, 200)), None, covered_groups(kept)))
+    shards, origin = merge_shards(kept, made)
 
     def cells(spans: tuple[Span, ...]) -> list[tuple[int, int, int]]:
         found = []

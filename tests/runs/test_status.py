@@ -158,7 +158,7 @@ def test_the_utilization_is_that_of_the_same_parts():
 
 
 def test_the_rate_is_of_late():
-    """A day of one part a minute, then ten minutes of one a second."""
+    """A day of one part per minute, then ten minutes of one per second."""
     slow = [60.0 * i for i in range(1, 1441)]
     fast = [slow[-1] + i for i in range(1, 601)]
     rate = rate_of(commits(*slow, *fast), fast[-1])

@@ -176,7 +176,7 @@ def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Vocabula
     smollm2 = HubTokenizer(str(demo_model()))
     never, always = (lambda text: False), (lambda text: True)
     return {
-        "a byte a token": Vocabulary(HubTokenizer(str(folder / "bytes")), symbols, never),
+        "one byte per token": Vocabulary(HubTokenizer(str(folder / "bytes")), symbols, never),
         "merged bytes": Vocabulary(byte_level(folder / "merged"), symbols, never),
         "a space first": Vocabulary(spaced, symbols, lambda text: text[0] != " "),
         "SentencePiece": Vocabulary(sentence_piece(folder / "pieces"), pieces, always),
@@ -184,7 +184,7 @@ def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Vocabula
     }
 
 
-KINDS = ("a byte a token", "merged bytes", "a space first", "SentencePiece", "SmolLM2")
+KINDS = ("one byte per token", "merged bytes", "a space first", "SentencePiece", "SmolLM2")
 
 
 def expected(vocabulary: Vocabulary, text: str, found: Scored) -> int:
@@ -230,7 +230,7 @@ def test_characters_are_cut(vocabularies, kind):
 
 def test_by_hand(vocabularies):
     """The byte order mark is three bytes, and its first is the first token."""
-    tokenizer = vocabularies["a byte a token"].tokenizer
+    tokenizer = vocabularies["one byte per token"].tokenizer
     assert scored("\ufeffbom", tokenizer, rules()).num_bytes == 5
     assert scored("\ufeffbom", tokenizer, rules(scored_bytes=None)).num_bytes == 6, "as in 0.1.0"
     for window, num_bytes in ((6, 5), (5, 4), (4, 3)):
@@ -241,7 +241,7 @@ def test_by_hand(vocabularies):
 
 def test_a_word_counts_if_any_of_it_was_scored(vocabularies):
     for text in ("é", "é b", " é"):
-        tokenizer = vocabularies["a byte a token"].tokenizer
+        tokenizer = vocabularies["one byte per token"].tokenizer
         assert scored(text, tokenizer, rules()).num_words == len(text.split())
 
 

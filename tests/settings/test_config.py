@@ -388,7 +388,7 @@ def test_a_wrong_type_in_the_file_names_key_and_file(file, line, message):
 
 
 def test_a_wrong_option_is_named_as_an_option(file):
-    # The file sets it too, and rightly: it is the option that must be mended.
+    # The file sets it too, and rightly: it is the option that must be corrected.
     file.write_text('[score]\nlong_documents = "skip"\n')
     message = "^long_documents = 'drop': must be 'window', 'truncate' or 'skip'"
     with pytest.raises(ConfigError, match=message):

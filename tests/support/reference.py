@@ -69,8 +69,9 @@ def settings_page() -> str:
         "environment variables (`WINNOW_SCORE_MODEL`), of the same names. An option beats a "
         "variable, which beats the file; `winnow config show COMMAND` says which it was. What may "
         "be repeated has its values in one variable, with blanks between them "
-        "(`WINNOW_SCORE_CARRY='source lang'`); expressions, which have blanks in them, one per "
-        "line (`WINNOW_REPORT_FAIL_IF`).",
+        "(`WINNOW_SCORE_CARRY='source lang'`), so that a column with a blank in its name needs the "
+        "option or the file; expressions, which have blanks in them, one per line "
+        "(`WINNOW_REPORT_FAIL_IF`).",
         *parts,
     )
 
@@ -193,7 +194,7 @@ def library_page() -> str:
         "is a script: `python docs/library.py HuggingFaceTB/SmolLM2-135M first/` runs it, and "
         "`model` and `folder` are its arguments. In a notebook, set both (`folder` is a `Path`) "
         "and run the blocks in order. A script that scores on a GPU needs "
-        '`if __name__ == "__main__":`, since the engine starts a process of its own.',
+        '`if __name__ == "__main__":`, since the engine may start processes of its own.',
         *(
             f"{text.strip()}\n" if kind == "text" else f"```python\n{text.strip()}\n```\n"
             for kind, text in blocks

@@ -165,11 +165,16 @@ def prepare_process(num_threads: int | None = None) -> None:
     import torch
     import torch._dynamo.config
 
-    defaults = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    defaults = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        # In this process: dies with it, starts sooner, and fails with the error itself; from a
+        # process of vLLM's own only "initialization failed" or "engine dead" arrives, which hides
+        # that memory ran out. Not slower: RESULTS.md, "GPUs".
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
     if not torch.cuda.is_available():
         defaults |= {
-            # In this process: dies with it, and starts in seconds.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             # The default leaves one core idle, and binds every actor to the same ones.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             # The one compiled function of this path computes unused ranks; compiling it needs
