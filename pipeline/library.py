@@ -50,7 +50,7 @@ class Scorer:
     >>> scorer.rules.prefix, scorer.rules.window_tokens
     ('bos', 512)
 
-    On a GPU the engine may start processes of its own: a script needs `if __name__ == "__main__":`
+    On a GPU the engine may start processes of its own: a script needs `if __name__ == "__main__":`.
     """
 
     @checked
