@@ -7,12 +7,17 @@ from jobs.cli.runs import print_json
 from jobs.console import screen
 from pipeline.errors import ConfigError
 from pipeline.filters.config import FilterConfig
+from pipeline.filters.counts import NO_VALUE, UNSEEN
 from pipeline.filters.filtering import check_outcome, decide
 from pipeline.filters.output import FilterWriter
 from pipeline.filters.page import to_page
 from pipeline.filters.record import FilterRecord
 from pipeline.rendering.escaping import plain
+from pipeline.rendering.formats import counted
 from pipeline.rendering.terminal import print_page
+
+REASONS = {NO_VALUE: "without a value of the metric", UNSEEN: "not scored yet"}
+"""What people are told where a status does not say it."""
 
 
 def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_json: bool) -> int:
@@ -64,11 +69,15 @@ def _print_notes(
     if record.keeps_everything:
         messages.print("The rules keep every scored document.")
     if record.unscored:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in record.unscored.items())
+        reasons = ", ".join(
+            f"{count:,} {REASONS.get(reason, reason)}" for reason, count in record.unscored.items()
+        )
         fate = "kept" if record.kept_unscored else "dropped"
         total = sum(record.unscored.values())
         some = f"{record.kept_unscored:,} of " if 0 < record.kept_unscored < total else ""
-        messages.print(f"{some}{total:,} documents without a score are {fate}: {reasons}")
+        are = "is" if total == 1 else "are"
+        whole = counted(total, "document")
+        messages.print(f"{some}{whole} without a score {are} {fate}: {reasons}")
     for name, reason in record.unreadable.items():
         messages.print(
             f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",

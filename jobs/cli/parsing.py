@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_command
 
 from jobs.console.ending import spelling
 from jobs.console.screen import Color, choose_color
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UsageError
 
 PROGRAM = "winnow"
 EXPRESSION = "EXPRESSION"
@@ -145,6 +146,19 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """Without the option that would write into a start-up file of the shell."""
         return [one for one in super().get_params(ctx) if one.name != "install_completion"]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """An option before its command is told where it goes."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            option = getattr(error, "option_name", None)
+            command = next((word for word in given if word in self.commands), None)
+            if option is None or command is None or getattr(error, "possibilities", None):
+                raise
+            hint = f"options follow their command: {PROGRAM} {command} {option}"
+            raise UsageError(f"{PROGRAM} itself has no option {option}", hint=hint) from None
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         """The exit code. Raises what the command does, and typer's errors of usage."""

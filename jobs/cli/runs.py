@@ -73,9 +73,8 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         if outcome.manifest.reuse is not None:
             counts += f"; {success.num_rows_reused:,} of the documents reused"
         if totals.num_rows_copied:
-            copies = counted(totals.num_rows_copied, "document")
             are = "is a copy" if totals.num_rows_copied == 1 else "are copies"
-            counts += f"; {copies} {are}, scored once"
+            counts += f"; {counted(totals.num_rows_copied, 'document')} {are}, scored once"
         messages.print(f"{state}: {counts}. Next: winnow report {config.out}")
     return outcome.exit_code
 
@@ -200,7 +199,8 @@ def remove_and_print(run: str, *, dry_run: bool, as_json: bool) -> int:
     for name in found:
         print(plain(name))
     what = "would be removed" if dry_run else "removed"
-    screen.messages().print(f"{len(found)} files, {size(sum(found.values()))} {what}")
+    removed = f"{counted(len(found), 'file')}, {size(sum(found.values()))}"
+    screen.messages().print(f"{removed} {what}")
     return 0
 
 
@@ -229,7 +229,9 @@ def verify_and_print(
             tolerance=tolerance,
             noise_floor=noise_floor,
             trust_remote_code=trust_remote_code,
-            on_document=lambda done, total: status.update(f"Rescored {done} of {total} documents"),
+            on_document=lambda done, total: status.update(
+                f"Rescored {done} of {counted(total, 'document')}"
+            ),
         )
     if as_json:
         print(verification.model_dump_json(indent=2))

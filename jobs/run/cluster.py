@@ -22,6 +22,7 @@ from jobs.run.auth import keep_token_private
 from pipeline.engine.vllm.sharing import choose_engines_per_gpu
 from pipeline.errors import UsageError, first_line
 from pipeline.planning.identity import installed_version
+from pipeline.rendering.formats import counted
 from pipeline.settings.config import ScoreConfig, Workers
 
 OBJECT_STORE_BYTES = 128 << 20
@@ -51,7 +52,7 @@ class WorkerSize:
     def in_words(self) -> str:
         """How many engines there are to begin with, and where."""
         shared = f", {self.engines_per_gpu} per GPU: {self.why}" if self.why else ""
-        return f"{self.fewest} engine(s){shared}"
+        return f"{counted(self.fewest, 'engine')}{shared}"
 
 
 @contextlib.contextmanager

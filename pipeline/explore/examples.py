@@ -124,6 +124,11 @@ class Whole:
     """The whole score row, for `read_tokens`."""
 
 
+def _as_it_is(value: Any) -> Any:
+    """What the corpus has in a column: its numbers may be years, which no comma belongs in."""
+    return value if value is None or isinstance(value, bool | str) else str(value)
+
+
 def read_document(run: ExploredRun, file: str, row: int) -> Whole:
     """Raises ConfigError where the run has no such document."""
     rows = run.parts.scan()
@@ -135,8 +140,13 @@ def read_document(run: ExploredRun, file: str, row: int) -> Whole:
     text, missing = None, run.corpus_fault
     if run.corpus is not None:
         text, missing = read_text(run.corpus, run.manifest, file, row, own["text_hash"])
-    shown = ["status", "doc_id", *run.metrics]
-    scores = {name: value for name, value in own.items() if name in shown}
+    carried = [name for name in run.manifest.carried if name != run.manifest.text_column]
+    shown = ["status", "doc_id", *run.metrics, *carried]
+    scores = {
+        name: _as_it_is(value) if name in carried else value
+        for name, value in own.items()
+        if name in shown
+    }
     if run.other is not None and run.prepared.own_metrics:
         beside = run.other.parts.scan().filter(pl.col("file") == file, pl.col("row") == row)
         value = beside.select(PAIRED).head(1).collect(engine="streaming").item()

@@ -188,7 +188,12 @@ def _table(run: ExploredRun, asked: Asked, bins: Bins | None) -> CutoffTable:
         low, high = bands[label] if label in bands else bands[OTHERS]
         cutoffs[name] = Cutoffs(group=name, low=low, high=high)
     within = {"within": asked.by}
-    return CutoffTable(metric=asked.metric, rules=within, cutoffs=tuple(cutoffs.values()))
+    return CutoffTable(
+        metric=asked.metric,
+        rules=within,
+        fingerprint=run.manifest.fingerprint,
+        cutoffs=tuple(cutoffs.values()),
+    )
 
 
 def _config(run: ExploredRun, asked: Asked) -> FilterConfig:

@@ -86,10 +86,10 @@ class Counts:
         """Every group, the largest first. Documents without a score row are in none."""
         named = [*SIZES, *(f"kept_{name}" for name in SIZES)]
         table = self.cells.group_by("by").agg(column_named(name).sum() for name in named)
-        table = _largest_first(table)
+        table = _largest_first(table).with_columns(group=pl.col("by").cast(pl.String))
         return [
             GroupMix(
-                group=None if row["by"] is None else str(row["by"]),
+                group=row["group"],
                 before=Sizes(**{name: row[name] for name in SIZES}),
                 after=Sizes(**{name: row[f"kept_{name}"] for name in SIZES}),
             )

@@ -9,6 +9,7 @@ run printed, the `_filter.json` of an output, or as much of it as this, written 
 A bound that is missing or null does not apply.
 """
 
+import json
 from collections import Counter
 from hashlib import sha256
 
@@ -17,9 +18,11 @@ import polars as pl
 from pipeline.errors import ConfigError, RunError, first_line, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
-from pipeline.filters.rule import MOST_NAMED, group_names, group_value
+from pipeline.filters.rule import MOST_NAMED, group_value, names_given
 from pipeline.rendering.formats import counted
+from pipeline.reports.baseline import fingerprints_unlike
 from pipeline.reports.groups import label_of
+from pipeline.runs.manifest import Value
 from pipeline.runs.records import load
 from pipeline.settings.names import near_or_known
 from pipeline.storage.filesystem import open_root
@@ -53,7 +56,7 @@ def load_table(config: FilterConfig) -> CutoffTable | None:
             raise ConfigError(
                 f"{config.cutoffs} was written for {_asked(setting, theirs)}, and this filter is "
                 f"for {_asked(setting, ours)}",
-                hint=f"give {named(setting)} {theirs}" if theirs else f"leave out {named(setting)}",
+                hint=_instead(setting, theirs, ours),
             )
     ((twice, times),) = Counter(one.group for one in table.cutoffs).most_common(1)
     if times > 1:
@@ -70,9 +73,30 @@ def _asked(setting: str, value: str | None) -> str:
     return "all documents together" if value is None else f"each group of '{value}'"
 
 
+def _instead(setting: str, theirs: str | None, ours: str | None) -> str:
+    if theirs is None:
+        return f"leave out {named(setting)}"
+    give = f"give {named(setting)} {theirs}"
+    if setting == "metric" or ours is None:
+        return give
+    return f"{give}; or, if '{ours}' has the same groups, write it as within in the file"
+
+
 def digest(table: CutoffTable) -> str:
-    """A hash of what the table says: how its file is laid out makes no difference."""
-    return sha256(table.model_dump_json().encode()).hexdigest()
+    """A hash of what the table says to cut: how its file is laid out makes no difference."""
+    return sha256(table.model_dump_json(exclude={"fingerprint"}).encode()).hexdigest()
+
+
+def scored_otherwise(config: FilterConfig, fingerprint: dict[str, Value]) -> list[str]:
+    """In a line for people, that the cut-offs of a file are of scores that a number means something
+    else in; nothing if they are not, or the file does not say."""
+    table = load_table(config)
+    if table is None or not table.fingerprint:
+        return []
+    found = fingerprints_unlike(table.fingerprint, fingerprint)
+    said = f"{config.cutoffs} is of a run that was scored with another model or settings"
+    alone = f"so that {table.metric} differs by that alone"
+    return [f"{said}, {alone}: {'; '.join(found)}"] if found else []
 
 
 def of_groups(
@@ -89,12 +113,15 @@ def of_groups(
         .sort("group")
     )
     by_name = {one.group: one for one in table.cutoffs}
-    names = list(group_names(found["group"]))
+    names = names_given(found["group"], by_name)
     if missing := [name for name in names if name not in by_name]:
         more = f", and {counted(len(missing) - 1, 'more group')}" if missing[1:] else ""
+        known = near_or_known(label_of(missing[0]), list(map(label_of, by_name)), most=MOST_NAMED)
+        entry = json.dumps({"group": missing[0], "low": 10, "high": 100}, ensure_ascii=False)
         raise ConfigError(
             f"{named('cutoffs')} has no cut-offs for '{label_of(missing[0])}'{more}",
-            hint=near_or_known(label_of(missing[0]), list(map(label_of, by_name)), most=MOST_NAMED),
+            hint=f"add an entry to the file, as {entry}, or without low and high to keep all; "
+            f"{known}",
         )
     return found.with_columns(
         pl.Series(end, [getattr(by_name[name], end) for name in names], pl.Float64) for end in ends
@@ -103,5 +130,5 @@ def of_groups(
 
 def unused(groups: pl.Series, table: CutoffTable) -> list[str | None]:
     """Groups of the table that have no scored row."""
-    there = set(group_names(groups))
+    there = set(names_given(groups, {one.group for one in table.cutoffs}))
     return [one.group for one in table.cutoffs if one.group not in there]

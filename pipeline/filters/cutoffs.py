@@ -84,7 +84,7 @@ def upper(percent: float | Fraction) -> End:
 
 
 def exact(percent: float | Fraction) -> Fraction:
-    """A percentile as it was written: 0.1 is a tenth."""
+    """A percentile or a share as it was written: 0.1 is a tenth."""
     return Fraction(repr(percent)) if isinstance(percent, float) else Fraction(percent)
 
 

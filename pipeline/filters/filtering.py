@@ -15,6 +15,7 @@ from pipeline.corpus.location import require_planned
 from pipeline.errors import ConfigError, RunError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import Counts, Mix, add_up, by_reason, count, mix_of
+from pipeline.filters.cutoff_file import scored_otherwise
 from pipeline.filters.paired_rows import ScoreRows
 from pipeline.filters.record import ENDS, BudgetPart, Cutoffs, FilterRecord, check_apart
 from pipeline.filters.rule import Rule, group_names
@@ -159,7 +160,11 @@ class Filter:
             budget_edges=_budget_edges(self.selection),
             budgets=tuple(_budgets(self.selection, divided=True)),
             budget_middle=_budget_middle(self.selection),
-            words=(*self.selection.words(), *self.counts.bucket_words()),
+            words=(
+                *self.selection.words(),
+                *scored_otherwise(config, manifest.fingerprint),
+                *self.counts.bucket_words(),
+            ),
             before=self.counts.before,
             after=self.counts.after,
             keeps_everything=self.counts.keeps_everything,

@@ -65,6 +65,8 @@ class CutoffTable(Record):
     """Empty in the record of a filter that had no rule of a metric, and so no cut-offs."""
     rules: dict[str, Any] = Field(default_factory=dict)
     """The rules that were given; only `within`, the column of the groups, is read."""
+    fingerprint: dict[str, Any] = Field(default_factory=dict)
+    """That of the scores in which the cut-offs were found; empty in a file that does not say."""
     cutoffs: tuple[Cutoffs, ...]
 
     @property

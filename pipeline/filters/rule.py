@@ -10,8 +10,8 @@ column for each metric and group that a rule reads (`metric_value`, `group_value
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Collection, Iterable, Mapping
+from typing import ClassVar, Self
 
 import polars as pl
 
@@ -100,9 +100,20 @@ def look_up(rows: pl.LazyFrame, table: pl.DataFrame, within: str | None) -> pl.L
     )
 
 
-def group_names(groups: Iterable[Any]) -> Iterator[str | None]:
-    """Groups as records and files name them."""
-    return (None if group is None else str(group) for group in groups)
+def group_names(groups: pl.Series) -> list[str | None]:
+    """Groups as records and files name them: as reports do."""
+    return groups.cast(pl.String).to_list()
+
+
+def names_given(groups: pl.Series, given: Collection[str | None]) -> list[str | None]:
+    """Each group's name among those that a file or a setting gives: that of `group_names`, or the
+    one that earlier files have, which is as Python writes the value: True, and a time without its
+    fraction of a second."""
+    written = [None if group is None else str(group) for group in groups]
+    return [
+        old if new not in given and old in given else new
+        for new, old in zip(group_names(groups), written, strict=True)
+    ]
 
 
 def label(group: str | None, within: str | None) -> str:

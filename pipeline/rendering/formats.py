@@ -112,7 +112,10 @@ def signed(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share of the baseline, with a sign."""
-    return NONE if value is None else _with_sign(value, f"{100 * abs(value):.1f}") + "%"
+    if value is None:
+        return NONE
+    shown = 100 * abs(value)
+    return _with_sign(value, f"{shown:,.1f}" if shown < 1e5 else number(shown)) + "%"
 
 
 def chance(p: float | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import ConfigError, named
 from pipeline.reports.requirements import Requirement
 from pipeline.reports.term_values import Missing, Rows, rows_of
-from pipeline.runs.manifest import Manifest, differences
+from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import scan_scores
 from pipeline.runs.store import RunStore
@@ -19,13 +19,14 @@ IGNORED_FINGERPRINT_KEYS = frozenset(["min_k_percent", "text_column", "scored_by
 
 def scored_unlike(baseline: Manifest, run: Manifest) -> list[str]:
     """What makes scores differ other than the text: `key was -> is`."""
+    return fingerprints_unlike(baseline.fingerprint, run.fingerprint)
+
+
+def fingerprints_unlike(was: dict[str, Value], now: dict[str, Value]) -> list[str]:
+    """The same of what runs say that their scores depend on."""
     old, new = (
-        {
-            key: value
-            for key, value in one.fingerprint.items()
-            if key not in IGNORED_FINGERPRINT_KEYS
-        }
-        for one in (baseline, run)
+        {key: value for key, value in one.items() if key not in IGNORED_FINGERPRINT_KEYS}
+        for one in (was, now)
     )
     return differences(old, new)
 

@@ -17,6 +17,7 @@ from pipeline.reports.expressions import (
     Name,
     Negation,
     Number,
+    Operand,
     Text,
     Tree,
     fail,
@@ -81,10 +82,7 @@ def condition(
             said = (
                 f"column '{named.value}' is of type {kind} and cannot be compared with this value"
             )
-            hint = None
-            if isinstance(value, Name) and _has_text(kind):
-                hint = f'quote "{value.value}"'
-            fail(source, value.start, said, hint=hint)
+            fail(source, value.start, said, hint=_comparable(named, value, kind))
     compares: pl.Expr = holds(compared, pl.lit(worth))
     outside = outside_calendar(column(named.value), kind)
     if outside is not None:  # before, or after, every date that can be written
@@ -104,6 +102,15 @@ def kind_of(column: Name | Text, source: str, kinds: Kinds) -> pl.DataType:
         said = f"column '{column.value}' is {kind}, which has too many digits to be read"
         fail(source, column.start, said)
     return kind
+
+
+def _comparable(column: Name | Text, value: Operand, kind: pl.DataType) -> str | None:
+    """What to write for a value that a column of this type cannot be compared with."""
+    if kind == pl.Boolean:
+        return f"write {column.value} == true or {column.value} == false"
+    if _has_text(kind):
+        return f'quote "{value.value}"' if isinstance(value, Name) else "quote the value"
+    return "write a number, without quotes" if kind.is_numeric() else None
 
 
 def _has_text(kind: pl.DataType) -> bool:

@@ -39,6 +39,8 @@ SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+OTHER_SIGNS = {"=": "equality is ==", "&": "write and", "|": "write or", "!": "write not"}
+"""What stands here for signs of other languages."""
 SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "%": 0.01}
 NUMBERS = "numbers are like 200, 1.5, 1e-3, 10k, 2M, 1B, 5%"
 DEEPEST = 50
@@ -195,7 +197,10 @@ class _Parser:
     def comparison(self, left: Operand) -> Tree:
         token = self.peek()
         if token.text not in SIGNS:
-            self.fail(token, f"expected a comparison ({' '.join(SIGNS)})")
+            name = left.value if isinstance(left, Name) else None
+            hint = name and f"as in {name} > 10; or {name} == true, if it is true or false"
+            what = f"expected a comparison ({' '.join(SIGNS)})"
+            fail(self.source, token.start, what, hint=hint)
         self.at += 1
         return Comparison(left, token.text, self.operand())
 
@@ -268,8 +273,8 @@ def _tokens(source: str) -> list[_Token]:
             if source[start].isdecimal():
                 number = re.match(r"[\w.%]+", source[start:])
                 fail(source, start, f"{number and number[0]!r} is not a number", hint=NUMBERS)
-            hint = "equality is ==" if source[start] == "=" else None
-            fail(source, start, f"{source[start]!r} is not part of an expression", hint=hint)
+            said = f"{source[start]!r} is not part of an expression"
+            fail(source, start, said, hint=OTHER_SIGNS.get(source[start]))
         kind = str(match.lastgroup)
         tokens.append(_Token(kind, match[kind], match.start(kind), match.end()))
         at = match.end()

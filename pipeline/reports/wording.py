@@ -96,7 +96,8 @@ def copies(report: Report) -> str:
         return f"No exact duplicates among {found.num_documents:,} texts."
     return (
         f"Exact duplicates: {found.num_documents:,} texts, {found.num_distinct:,} distinct; "
-        f"{found.num_copies:,} copies ({share(found.num_copies / found.num_documents)}) with "
+        f"{found.num_copies:,} {'copy' if found.num_copies == 1 else 'copies'} "
+        f"({share(found.num_copies / found.num_documents)}) with "
         f"{counted(found.copied_tokens, 'token')}."
     )
 
@@ -275,7 +276,7 @@ def utilization(mfu: float | None) -> str:
 def _copied(num_rows: int | None) -> str:
     if num_rows is None:
         return "not counted"
-    return f"{num_rows:,} documents took the score of an equal text in their shard"
+    return f"{counted(num_rows, 'document')} took the score of an equal text in their shard"
 
 
 def _estimated(source: Provenance) -> str:

@@ -30,9 +30,8 @@ SCORES = "scores"
 FAILED = "failed"
 PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
 FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
-
-MOST_RUNS = 5
-"""Runs in a folder that a hint names."""
+MOST_NAMED = 3
+"""Largest number of runs that a hint names."""
 
 RESUME = "repeat the command that started the run: it scores what is missing"
 FINISH = f"wait for it or, if it was stopped, {RESUME}"
@@ -55,7 +54,7 @@ class RunStore:
         if self.root.is_file():
             raise RunError(
                 f"{self.root.location} is a file, not a run directory",
-                hint=self._near() or "give a new folder, or the output folder of a scoring run",
+                hint=self._around() or "give a new folder, or the output folder of a scoring run",
             )
 
     @property
@@ -78,23 +77,24 @@ class RunStore:
         if manifest is None:
             raise RunError(
                 f"{self.location} is not a run directory: it has no {MANIFEST}",
-                hint=self._near() or "give the output folder of a scoring run",
+                hint=self._around() or f"give the output folder of a scoring run{self._inside()}",
             )
         return manifest
 
-    def _near(self) -> str | None:
-        """A hint: the run that this is a part of, or the runs in it."""
+    def _around(self) -> str | None:
+        """The run that this is in, for who named a folder or a file of it."""
+        above = Path(self.root.path).parents[:2] if self.root.is_local else ()
+        run = next((folder for folder in above if (folder / MANIFEST).is_file()), None)
+        return f"did you mean {run}?" if run else None
+
+    def _inside(self) -> str:
+        """Runs in this folder, for who named the folder that they are in; a store is not asked."""
         if not self.root.is_local:
-            return None
-        here = Path(self.location)
-        for folder in here.parents[:2]:
-            if (folder / MANIFEST).is_file():
-                return f"did you mean {folder}?"
-        runs = sorted(found.parent.name for found in here.glob(f"*/{MANIFEST}"))
-        if len(runs) == 1:
-            return f"did you mean {here / runs[0]}?"
-        more = ", ..." if runs[MOST_RUNS:] else ""
-        return f"runs in it: {', '.join(runs[:MOST_RUNS])}{more}" if runs else None
+            return ""
+        found = sorted(Path(self.root.path).glob(f"*/{MANIFEST}"))
+        names = [f"{self.location}/{one.parent.name}" for one in found]
+        more = ", ..." if names[MOST_NAMED:] else ""
+        return f", as {', '.join(names[:MOST_NAMED])}{more}" if names else ""
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""

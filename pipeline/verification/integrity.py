@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from pipeline.corpus.identity import differing_facts
 from pipeline.errors import RunError
+from pipeline.rendering.formats import counted
 from pipeline.runs.corpus import compare_documents, open_corpus, planned_file, survey_corpus
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
 from pipeline.runs.metrics import overflows, ratio
@@ -70,8 +71,8 @@ def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = N
         _check(
             "rows",
             not faults,
-            f"{rows:,} rows: every input row once and in order, and all checksums match",
-            f"{len(faults)} damaged parts: {'; '.join(faults[:3])}",
+            f"{counted(rows, 'row')}: every input row once and in order, and all checksums match",
+            f"{counted(len(faults), 'damaged part')}: {'; '.join(faults[:3])}",
         )
     )
     if success is not None and not faults and done == planned:
@@ -163,7 +164,8 @@ def _check_corpus(
     if manifest.unreadable:
         given_up = [f"{name}: {reason}" for name, reason in manifest.unreadable.items()]
         how += f"; given up as unreadable, and not scored: {_some(given_up)}"
-    right = f"the texts of {len(manifest.files)} files are those that were scored: {how}"
+    files = counted(len(manifest.files), "file")
+    right = f"the texts of {files} are those that were scored: {how}"
     return _check("corpus", not wrong, right, f"{len(wrong)} files differ: {_some(wrong)}; {how}")
 
 

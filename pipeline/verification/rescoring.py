@@ -19,6 +19,7 @@ from pipeline.corpus.reader import open_file
 from pipeline.engine.protocol import Engine, Reference, Tokenizer
 from pipeline.engine.rules import ScoringRules
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
+from pipeline.rendering.formats import counted
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import scan_scores
@@ -222,7 +223,7 @@ def relative_error(value: float, reference: float) -> float:
 def judge(truth: Truth) -> Check:
     """The verdict on a sample."""
     detail = (
-        f"{truth.num_documents} documents rescored in float32: relative error of nll "
+        f"{counted(truth.num_documents, 'document')} rescored in float32: relative error of nll "
         f"{truth.largest_nll_error:.2e} at most, {truth.mean_nll_error:.2e} on average (tolerance "
         f"{truth.tolerance:g})"
     )
@@ -233,9 +234,10 @@ def judge_noise(noise: NoiseFloor, dtype: str) -> Check:
     """The verdict on the noise floor: a limit for float32, a figure for the others."""
     limit = NOISE_TOLERANCES.get(dtype)
     detail = (
-        f"{noise.num_documents} documents scored alone instead of in a batch: relative difference "
-        f"of nll {noise.largest_nll_difference:.2e} at most, {noise.mean_nll_difference:.2e} on "
-        "average " + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
+        f"{counted(noise.num_documents, 'document')} scored alone instead of in a batch: relative "
+        f"difference of nll {noise.largest_nll_difference:.2e} at most, "
+        f"{noise.mean_nll_difference:.2e} on average "
+        + (f"(tolerance {limit:g})" if limit else f"(the noise of {dtype})")
     )
     passed = limit is None or noise.largest_nll_difference <= limit
     return Check(name="noise floor", passed=passed, detail=detail)

@@ -20,6 +20,7 @@ from jobs.cli.parsing import Command
 from jobs.cli.runs import documents_of
 from jobs.console.signals import on_signal
 from pipeline.runs.manifest import Totals
+from tests.support.made_runs import row, write_run
 from tests.support.runs import make_run
 
 COMMANDS = [
@@ -294,6 +295,33 @@ def test_not_a_run(winnow, tmp_path, command):
     assert code == 2
     assert out == ""
     assert "is not a run directory" in err
+    assert err.endswith("give the output folder of a scoring run\n")
+
+
+def test_runs_in_the_folder_that_was_named_are_told(winnow, tmp_path):
+    for i in range(5):
+        write_run(tmp_path / f"run-{i}", {"a.parquet": [row(2, 3.0, 5)]})
+    _, _, err = winnow("report", tmp_path)
+    named = ", ".join(f"{tmp_path}/run-{i}" for i in range(3))
+    assert err.endswith(f"give the output folder of a scoring run, as {named}, ...\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (
+            ["--dry-run", "filter", "runs/x"],
+            "winnow filter --dry-run",
+        ),
+        (["--by", "lang", "report", "runs/x"], "winnow report --by"),
+        (["--by=lang", "report", "runs/x"], "winnow report --by"),
+        (["--nonsense"], "winnow --help"),
+    ],
+)
+def test_an_option_before_its_command_is_told_where_it_goes(winnow, line, hint):
+    code, _, err = winnow(*line)
+    assert code == 2
+    assert err.splitlines()[-1].endswith(f": {hint}")
 
 
 def test_every_command_has_help_with_an_example():

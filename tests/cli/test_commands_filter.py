@@ -18,9 +18,10 @@ def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus.mkdir()
     texts = [None, "", *(f"{'yx' * (i % 5)} {i * i}" for i in range(28))]
     langs = ["[bold]en", "de\x1b[31m", None] * 10
-    pq.write_table(pa.table({"text": texts, "lang": langs}), corpus / "a.parquet")
+    years = [2019, 2020, None] * 10
+    pq.write_table(pa.table({"text": texts, "lang": langs, "year": years}), corpus / "a.parquet")
     (corpus / "torn.parquet").write_bytes(b"PAR1")
-    score_corpus(corpus, folder / "run", tiny_model, carry=("lang",))
+    score_corpus(corpus, folder / "run", tiny_model, carry=("lang", "year"))
     return folder
 
 
@@ -51,6 +52,11 @@ def test_dry_run_shows_the_mix_and_writes_nothing(winnow, made, tmp_path):
     assert "Neither kept nor rejected: torn.parquet" in err
     assert "Dry run: nothing was written." in err
     assert not (tmp_path / "o").exists()
+
+
+def test_what_lacks_a_value_is_said_in_words(winnow, made):
+    _, _, err = winnow(made / "run", "--max", "year=2019", "--dry-run")
+    assert ": 1 empty, 10 without a value of the metric, 1 null" in err
 
 
 def test_json_is_the_record(winnow, made, tmp_path):

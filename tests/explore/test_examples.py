@@ -11,6 +11,7 @@ from pipeline.explore.bins import group_of
 from pipeline.explore.examples import MOST, find_examples, read_document
 from pipeline.explore.rule import Asked, decide
 from pipeline.explore.run import open_run
+from tests.support.runs import score_corpus
 
 BAND = Asked("perplexity", "source", "value", 4.8, 5.3)
 
@@ -130,6 +131,18 @@ def test_a_document_is_shown_as_it_was_scored(scored):
     whole = read_document(open_run(scored.location), one["file"], one["row"])
     assert whole.text == text
     assert whole.scores["perplexity"] == one["value"]
+    assert whole.scores["source"] == source
+
+
+def test_columns_of_the_corpus_are_shown_as_they_are(tiny_model, tmp_path):
+    """A year is no number that a comma belongs in."""
+    (tmp_path / "corpus").mkdir()
+    columns = {"text": ["one", "two"], "year": [2020, None], "fine": [True, False]}
+    pl.DataFrame(columns).write_parquet(tmp_path / "corpus/0.parquet")
+    score_corpus(tmp_path / "corpus", tmp_path / "run", tiny_model, carry=("year", "fine", "text"))
+    shown = read_document(open_run(str(tmp_path / "run")), "0.parquet", 0).scores
+    assert (shown["year"], shown["fine"]) == ("2020", True)
+    assert "text" not in shown
 
 
 def test_a_text_that_was_changed_is_not_shown(scored, tmp_path):

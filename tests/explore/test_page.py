@@ -343,6 +343,50 @@ def test_nothing_of_another_metric_stays_where_one_cannot_be_read(server, visit)
     found.complaints[:] = [one for one in found.complaints if "500" not in one]
 
 
+def test_a_condition_that_nothing_meets_draws_no_axis(server, visit):
+    found = visit()
+    page = found.open(server.address)
+    page.locator("#where").fill("num_tokens > 1000000")
+    page.keyboard.press("Enter")
+    rests(found)
+    assert found.kept() == 0
+    assert page.locator("#chart canvas").get_attribute("aria-label") == "No document to show"
+    page.locator("#where").fill("")
+    page.keyboard.press("Enter")
+    rests(found)
+    assert page.locator("#chart canvas").get_attribute("aria-label") == (
+        "Distribution of perplexity, 4 groups"
+    )
+
+
+def test_what_was_copied_is_not_said_of_the_next_cut(server, visit):
+    found = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = found.open(server.address + CUT)
+    page.locator("#copy-command").click()
+    page.get_by_text("Command copied.").wait_for()
+    page.locator("#high").fill("5.4")
+    page.keyboard.press("Enter")
+    rests(found)
+    assert page.locator("#copied").inner_text() == ""
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+def test_no_line_ends_inside_an_option_or_beyond_the_edge(server, visit, width):
+    found = visit(viewport={"width": width, "height": 900})
+    page = found.open(server.address + "#by=source&cut=each&low=4.8")
+    page.locator("details").evaluate("one => (one.open = true)")
+    heights = page.locator(".option").evaluate_all(
+        "all => all.map((one) => one.getClientRects().length)"
+    )
+    assert heights
+    assert set(heights) == {1}
+    box = page.locator("#groups .scroll").bounding_box()
+    caption = page.locator("#groups caption span").bounding_box()
+    assert caption["x"] + caption["width"] <= box["x"] + box["width"] + 1
+    name, swatch = (page.locator(f"#groups tbody th {part}").first for part in ("", ".swatch"))
+    assert swatch.bounding_box()["y"] < name.bounding_box()["y"] + 20
+
+
 def test_an_answer_that_fails_leaves_no_command(server, visit):
     found = visit()
     page = found.open(server.address + CUT)

@@ -150,3 +150,26 @@ def test_a_million_tokens_more_than_there_are():
     assert all(is_scored(row, "perplexity") for row in table)
     decided = decide(table, budget_tokens="1M", within="lang", shares=["en=1", "de=1"])
     assert decided["keep"].all()
+
+
+def words_of(rows, **settings) -> list[str]:
+    config = load_filter_config(None, {"run": "unused", **settings})
+    scores = pl.DataFrame(scores_of(rows), schema=SCHEMA).lazy()
+    return list(Selection.of(config).find(scores).words())
+
+
+@pytest.mark.parametrize("prefer", ["low", "middle", "high", "random"])
+def test_a_group_that_its_part_holds_whole_is_said(prefer):
+    rows = [("a", lang, "ok", 1.0 + i, 10) for lang in ("en", "de", "fi") for i in range(4)]
+    shares = ["en=0", "de=0.9", "fi=0.1"]
+    said = words_of(rows, budget_tokens="100", prefer=prefer, within="lang", shares=shares)
+    assert "en: a budget of 0 tokens keeps nothing" in said
+    assert "de: all fits in a budget of 90 tokens" in said
+    assert not any("fi: all fits" in line for line in said)
+
+
+def test_every_group_without_a_share_is_named_at_once():
+    rows = [("a", lang, "ok", 1.0, 10) for lang in ("en", "de", "fi")]
+    with pytest.raises(ConfigError, match="'de' of column 'lang', and 1 more group") as caught:
+        decide(scores_of(rows), budget_tokens="10", within="lang", shares=["en=1"])
+    assert caught.value.hint == "add de=SHARE, fi=SHARE; de=0 keeps none of it"

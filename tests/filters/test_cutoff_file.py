@@ -1,6 +1,7 @@
 """pipeline/filters/cutoff_file.py, rules/cutoffs.py: what a dry run wrote, read again."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import filter_run
+from pipeline import build_report, filter_run
 from pipeline.errors import ConfigError, RunError
 from pipeline.filters.config import load_filter_config
 from pipeline.filters.selection import Selection
@@ -109,7 +110,13 @@ def test_one_group_too_many_is_said_and_one_too_few_refused(made, tmp_path):
     near = table(tmp_path / "near.json", *BOTH[:1], {"group": None}, {"group": "dee", "low": 1.0})
     with pytest.raises(ConfigError, match=r"(?m)cutoffs has no cut-offs for 'de'$") as raised:
         filter_run(made / "one", cutoffs=near, within="lang")
-    assert raised.value.hint == "did you mean 'dee'?"
+    assert raised.value.hint == (
+        'add an entry to the file, as {"group": "de", "low": 10, "high": 100}, or without low and '
+        "high to keep all; did you mean 'dee'?"
+    )
+    # What the hint says is enough.
+    mended = table(tmp_path / "m.json", *BOTH[:1], {"group": None}, {"group": "de", "high": 100})
+    assert filter_run(made / "one", cutoffs=mended, within="lang").cutoffs
 
 
 def test_a_long_table_is_not_listed_whole_but_looked_through(made, tmp_path):
@@ -121,7 +128,16 @@ def test_a_long_table_is_not_listed_whole_but_looked_through(made, tmp_path):
         groups = [*others, {"group": None}, {"group": "en"}, {"group": last}]
         with pytest.raises(ConfigError, match=r"(?m)has no cut-offs for 'de'$") as raised:
             filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *groups), within="lang")
-        assert raised.value.hint == hint
+        assert raised.value.hint is not None
+        assert raised.value.hint.endswith(f" to keep all; {hint}")
+
+
+def test_a_column_of_another_name_is_not_two_errors_that_name_each_other(made, tmp_path):
+    with pytest.raises(ConfigError) as raised:
+        filter_run(made / "one", cutoffs=table(tmp_path / "c.json", *BOTH), within="number")
+    assert raised.value.hint == (
+        "give within lang; or, if 'number' has the same groups, write it as within in the file"
+    )
 
 
 BAD = {
@@ -228,3 +244,85 @@ def test_an_output_goes_on_only_with_the_same_table(made, tmp_path):
     table(file, {"group": "en", "low": 2.0}, *BOTH[1:], {"group": None})
     with pytest.raises(RunError, match="holds the output of another filter: cut-offs"):
         filter_run(made / "one", cutoffs=file, **rules)
+
+
+@pytest.fixture(scope="module")
+def odd(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose groups Python and Polars write in two ways."""
+    folder = tmp_path_factory.mktemp("odd")
+    columns = {
+        "text": [f"{'ab ' * (i % 5)}text {i * i}" for i in range(30)],
+        "is_web": [(True, False, None)[i % 3] for i in range(30)],
+        "seen": [datetime(2026, 1, 1 + i % 2, 12) for i in range(30)],
+        "rate": [(1e-7, 0.5)[i % 2] for i in range(30)],
+    }
+    (folder / "data").mkdir()
+    pq.write_table(pa.table(columns), folder / "data/0.parquet")
+    return Path(
+        score_corpus(
+            folder / "data", folder / "run", tiny_model, carry=("is_web", "seen", "rate")
+        ).root.location
+    )
+
+
+@pytest.mark.parametrize("column", ["is_web", "seen", "rate"])
+def test_a_group_has_one_name_in_filters_and_reports(odd, tmp_path, column):
+    reported = {
+        None if group.kind == "null" else group.value
+        for group in build_report(odd, by=(column,)).groups[column]
+    }
+    record = filter_run(odd, percentile=(20, 80), within=column, by=column)
+    assert {one.group for one in record.groups} == reported
+    assert {one.group for one in record.cutoffs} == reported
+    said = {line.rpartition(": ")[0] for line in record.words}
+    assert said == {"(null)" if name is None else name for name in reported}
+    shares = {"(null)" if name is None else name: 1 for name in reported}
+    parts = filter_run(odd, budget_tokens=100, within=column, shares=shares).budgets
+    assert {one.group for one in parts} == reported
+
+
+@pytest.mark.parametrize("column", ["is_web", "seen", "rate"])
+def test_a_file_that_names_groups_as_python_does_cuts_as_it_did(odd, tmp_path, column):
+    record = filter_run(odd, percentile=(20, 80), within=column, by=column)
+    values = pl.read_parquet(odd.parent / "data/0.parquet")[column].unique()
+    written = dict(zip(values.cast(pl.String), map(str, values), strict=True)) | {None: None}
+    earlier = record.model_dump()
+    for one in earlier["cutoffs"]:
+        one["group"] = written[one["group"]]
+    assert earlier["cutoffs"] != record.model_dump()["cutoffs"]
+    file = tmp_path / "earlier.json"
+    file.write_text(json.dumps(earlier))
+    again = filter_run(odd, cutoffs=file, within=column, by=column)
+    assert (again.groups, again.cutoffs, again.words) == (
+        record.groups,
+        record.cutoffs,
+        record.words,
+    )
+    shares = {written[one.group] or "(null)": 1 for one in record.cutoffs}
+    budget = {"budget_tokens": 100, "within": column}
+    now = {one.group or "(null)": 1 for one in record.cutoffs}
+    parts = [filter_run(odd, **budget, shares=named).budgets for named in (shares, now)]
+    assert parts[0] == parts[1]
+
+
+def test_cut_offs_of_another_model_are_marked(made, tmp_path):
+    record = filter_run(made / "one", percentile=(20, 80), within="lang").model_dump()
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(record))
+    same = filter_run(made / "two", cutoffs=file, within="lang")
+    assert not any("another model" in line for line in same.words)
+    record["fingerprint"] |= {"tokenizer": "0" * 64, "text_column": "body"}
+    file.write_text(json.dumps(record))
+    other = filter_run(made / "two", cutoffs=file, within="lang", out=tmp_path / "out")
+    assert other.cutoffs == same.cutoffs
+    [said] = [line for line in other.words if "another model" in line]
+    assert said.startswith(
+        f"{file} is of a run that was scored with another model or settings, so that perplexity "
+        "differs by that alone: tokenizer 000000000000… -> "
+    )
+    assert "text_column" not in said
+    # What a file says of its own run is no other rule: the output goes on.
+    del record["fingerprint"]
+    file.write_text(json.dumps(record))
+    again = filter_run(made / "two", cutoffs=file, within="lang", out=tmp_path / "out")
+    assert again.after == other.after

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.filters.config import load_filter_config
+from pipeline.filters.rules.where import Where
 from pipeline.filters.selection import Selection
 from tests.filters.test_selection import ROWS, SCHEMA, decide, scores_of
 
@@ -143,3 +144,25 @@ def test_a_column_that_is_not_there_or_not_so(condition, message):
 
 
 SCHEMA_KINDS = pl.Schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("condition", "hint"),
+    [
+        ("fine", "as in fine > 10; or fine == true, if it is true or false"),
+        ("not fine", "as in fine > 10; or fine == true, if it is true or false"),
+        ("fine == True", "write fine == true or fine == false"),
+        ("fine == 1", "write fine == true or fine == false"),
+        ('num_tokens == "20"', "write a number, without quotes"),
+        ("lang == en", 'quote "en"'),
+        ("lang == 7", "quote the value"),
+        ("fine == true && num_tokens > 1", "write and"),
+        ("fine == true || num_tokens > 1", "write or"),
+        ("!fine", "write not"),
+    ],
+)
+def test_what_another_language_would_write_has_a_hint(condition, hint):
+    kinds = {"fine": pl.Boolean(), "num_tokens": pl.Int64(), "lang": pl.String()}
+    with pytest.raises(ConfigError) as raised:
+        Where(condition).check(kinds)
+    assert raised.value.hint == hint

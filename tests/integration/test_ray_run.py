@@ -158,7 +158,7 @@ def test_a_trace_has_every_shard_of_every_worker(config, tmp_path):
 
     events = check_trace(file)
     names = {(e["pid"], e["name"]) for e in events if e["ph"] != "M"}
-    phases = ["Planning", "Starting Ray", "Loading the model into 2 engine(s)", "Scoring"]
+    phases = ["Planning", "Starting Ray", "Loading the model into 2 engines", "Scoring"]
     assert names >= {(0, phase) for phase in phases}
     for worker in (1, 2):
         assert names >= {(worker, name) for name in ("loading the model", "reading", "tokenizing")}

@@ -59,6 +59,7 @@ def test_changes(value, interval, text):
 def test_signs():
     assert [signed(x) for x in (1234.0, -0.5, 0.0, None)] == ["+1,234", "-0.5", "0", "-"]
     assert [percent(x) for x in (0.0123, -0.5, 0.0, None)] == ["+1.2%", "-50.0%", "0.0%", "-"]
+    assert [percent(x) for x in (11.2, -5e3, 2e27)] == ["+1,120.0%", "-500,000%", "+2.00e+29%"]
 
 
 def test_chances():

@@ -91,7 +91,7 @@ def test_how_many_share_a_gpu_is_the_models_size(machines, weight_gib, engines):
     found = size_workers(config(engines_per_gpu="auto"), int(weight_gib * GIB))
     assert (found.most, found.engines_per_gpu) == (2 * engines, engines)
     assert f"{engines} per GPU: weights of {weight_gib} GiB" in found.in_words()
-    assert size_workers(config(), int(weight_gib * GIB)).in_words() == "2 engine(s)"
+    assert size_workers(config(), int(weight_gib * GIB)).in_words() == "2 engines"
 
 
 def test_no_machine_to_score_on(machines):

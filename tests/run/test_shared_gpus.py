@@ -64,8 +64,8 @@ def corpus(tmp_path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("gpus", "asked", "seen", "said"),
     [
-        (2, "auto", {"0": 2, "1": 2}, "4 engine(s), 2 per GPU: weights of 0 GiB, below 2 GiB"),
-        (1, "3", {"0": 3}, "3 engine(s), 3 per GPU: as asked"),
+        (2, "auto", {"0": 2, "1": 2}, "4 engines, 2 per GPU: weights of 0 GiB, below 2 GiB"),
+        (1, "3", {"0": 3}, "3 engines, 3 per GPU: as asked"),
     ],
 )
 def test_engines_share_gpus(corpus, tmp_path, monkeypatch, gpus, asked, seen, said):

@@ -580,7 +580,7 @@ def test_a_folder_beside_a_run_names_the_run(tmp_path):
         first / "scores": f"did you mean {first}?",
         first / "scores/part-00000.parquet": f"did you mean {first}?",
         first / "manifest.json": f"did you mean {first}?",
-        runs: "runs in it: first, second",
+        runs: f"give the output folder of a scoring run, as {first}, {runs / 'second'}",
         tmp_path / "empty": "give the output folder of a scoring run",
     }
     for place, hint in hints.items():

@@ -22,6 +22,7 @@ const COLOURS = 10;
 const PALE = 0.22;
 const MOST_DECADES = 12;
 const MOST_TICKS = 20;
+const EMPTY = "No document to show";
 
 /** Colours of the theme, read once: asking for one makes the browser lay out the page. */
 /** @type {Map<string, string>} */
@@ -146,7 +147,7 @@ export class Chart {
     this.outline = outline;
     this.shape = shape;
     this.size = size;
-    this.canvas.setAttribute("aria-label", label);
+    this.canvas.setAttribute("aria-label", shape.whole.scored[0] ? label : EMPTY);
     this.#resized();
   }
 
@@ -203,6 +204,11 @@ export class Chart {
     if (!shape) return;
     pen.font = "12px system-ui, sans-serif";
     pen.fillStyle = themed("--soft");
+    if (!shape.whole.scored[0]) {
+      pen.textAlign = "center";
+      pen.fillText(EMPTY, width / 2, HEIGHT / 2);
+      return;
+    }
     pen.strokeStyle = themed("--line");
     pen.beginPath();
     pen.moveTo(0, HEIGHT + 0.5);

@@ -55,6 +55,10 @@ export function remark(field, message, isWrong = message !== null) {
 export const textOf = (text, missing, attributes = {}) =>
   (text === null ? make("p", { class: "note" }, missing ?? "no text") : make("pre", attributes, text));
 
+/** A text in which no line ends inside the name of an option, as it would after its hyphens. @param {string} text */
+export const withOptions = (text) =>
+  text.split(/(?<![\w-])(--[a-z][a-z-]*)/).map((part, i) => (i % 2 ? make("span", { class: "option" }, part) : part));
+
 const LONGEST = 60;
 
 /**

@@ -3,7 +3,7 @@
 
 import { ask, tell } from "./ask.js";
 import { byId, dialogOf, make, textOf } from "./dom.js";
-import { exactly, figure } from "./numbers.js";
+import { counted, exactly, figure } from "./numbers.js";
 import { showSurprise } from "./surprise.js";
 
 /**
@@ -47,7 +47,7 @@ function item(one, metric) {
   const value = make("strong", {}, figure(one.value));
   const button = make("button", { type: "button", class: "open", "data-at": one.at }, value, ` ${metric}`);
   button.addEventListener("click", () => openDocument(one.at, button));
-  const about = [one.group, `${exactly(one.num_tokens)} tokens`, one.doc_id, `${one.file}, row ${exactly(one.row)}`];
+  const about = [one.group, counted(one.num_tokens, "token"), one.doc_id, `${one.file}, row ${exactly(one.row)}`];
   const text = textOf(one.excerpt, one.missing);
   if (one.excerpt !== null && !one.is_whole) text.append(make("span", { class: "soft" }, " …"));
   const said = [["good", "g"], ["bad", "b"]].map(([name, key]) =>

@@ -8,9 +8,9 @@ import { Latest, Refused, ask, askBytes } from "./ask.js";
 import { convert, dragEnd, dropOwn, givenTo, moveEnd, nudgeEnd, openAll, placeOf, saidOf, showEnds, turnTo, typeEnd, valuesOf } from "./bands.js";
 import { Distribution } from "./bins.js";
 import { Chart } from "./chart.js";
-import { byId, fill, inputOf, remark, selectOf } from "./dom.js";
+import { byId, fill, inputOf, remark, selectOf, withOptions } from "./dom.js";
 import { showExamples, showNoExamples } from "./examples.js";
-import { complain, showNoCount, showNothing } from "./failure.js";
+import { complain, showNoCount, showNoRun, showNothing } from "./failure.js";
 import { Groups, showFigures, showLegend } from "./groups.js";
 import { introduce } from "./intro.js";
 import { listenToJudging, showStanding } from "./judge.js";
@@ -165,7 +165,7 @@ async function draw(turn) {
   makeTable();
   const choices = shape.names.map((name, i) => /** @type {[string, string]} */ ([`${i}`, name]));
   sorting.later(async (signal) => {
-    byId("sorts").textContent = (await ask("sorts", { by: about().by }, signal)).said;
+    byId("sorts").replaceChildren(...withOptions((await ask("sorts", { by: about().by }, signal)).said));
   }, complain);
   if (state.by === "" || Number(state.group) >= choices.length) state.group = "";
   fill(selectOf("group"), [["", "all groups"], ...(state.by === "" ? [] : choices)], state.group);
@@ -293,4 +293,4 @@ async function begin() {
   await reshape();
 }
 
-begin().catch(complain);
+begin().catch(showNoRun);

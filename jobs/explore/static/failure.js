@@ -9,6 +9,12 @@ import { dropRule } from "./take.js";
 export const complain = (error) =>
   byId("notes").replaceChildren(...(error ? [make("p", { class: "note" }, error.message)] : []));
 
+/** There is not even a run. @param {Error} error */
+export function showNoRun(error) {
+  complain(error);
+  byId("about").replaceChildren();
+}
+
 /** The figures stay estimates. @param {Error} error */
 export function showNoCount(error) {
   complain(error);

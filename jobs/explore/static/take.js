@@ -2,7 +2,7 @@
 // The rule to take away: as a command, as TOML, and the address of the view.
 
 import { addressOf } from "./ask.js";
-import { byId, make } from "./dom.js";
+import { byId, make, withOptions } from "./dom.js";
 
 /** @typedef {{command: string | null, toml: string | null, file: string | null}} Rule */
 
@@ -15,12 +15,14 @@ let rule = null;
  */
 export function showRule(counted, words = {}) {
   rule = counted;
+  byId("copied").textContent = "";
   if (rule === null) return;
-  byId("command").textContent =
+  byId("command").replaceChildren(...withOptions(
     rule.command ??
     (rule.toml
       ? "The metric's name cannot be written in an option: copy the TOML instead."
-      : "Nothing is cut off yet: drag an end of the band, or type a number.");
+      : "Nothing is cut off yet: drag an end of the band, or type a number."),
+  ));
   byId("toml").textContent = rule.toml ?? "";
   const { file } = rule;
   const link = file && make("a", { href: addressOf("cutoffs", words), download: file }, `Save ${file}`);
@@ -29,7 +31,7 @@ export function showRule(counted, words = {}) {
 
 /** There is none: the cut could not be counted. */
 export function dropRule() {
-  rule = null;
+  showRule(null);
   byId("command").textContent = "There is no command: this cut was not counted.";
   byId("toml").textContent = "";
   byId("file").replaceChildren();

@@ -12,7 +12,6 @@ to the others.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +20,7 @@ import polars as pl
 from pipeline.errors import ConfigError, named
 from pipeline.filters.budget_edges import OUTERMOST, PLACES, between, cutting, find_edges
 from pipeline.filters.config import FilterConfig, Prefer
+from pipeline.filters.cutoffs import exact
 from pipeline.filters.rule import (
     MOST_NAMED,
     Rule,
@@ -29,8 +29,10 @@ from pipeline.filters.rule import (
     label,
     look_up,
     metric_value,
+    names_given,
 )
-from pipeline.reports.groups import label_of
+from pipeline.rendering.formats import counted
+from pipeline.reports.groups import label_of, value_of
 from pipeline.schema import LARGEST, RATIOS
 from pipeline.settings.names import near_or_known
 from pipeline.statistics.columns import column_named
@@ -91,8 +93,8 @@ class Budget(Rule):
         assert self.edges is not None
         if self.beside is not None:
             yield f"the budget is one for all groups of {self.beside}, not divided among them"
-        kept = self.edges.select(OUTERMOST).iter_rows()
-        for group, (first, last) in zip(self.edge_values(), kept, strict=True):
+        kept = self.edges.select(*OUTERMOST, whole=_is_whole()).iter_rows()
+        for group, (first, last, is_whole) in zip(self.edge_values(), kept, strict=True):
             ends = (("from", "after", first), ("up to", "before", last))
             there = [(word, value) for word, edge, value in ends if group[edge] is not None]
             said = [f"{word} {value:.6g}" for word, value in there if value is not None]
@@ -104,8 +106,12 @@ class Budget(Rule):
                 yield f"{where}{middle}, the median weighted by {self.unit}"
             if said:
                 yield f"{where}{what} keeps {self.metric} {' '.join(said)}"
+            elif group["budget"] == 0:
+                yield f"{where}{what} keeps nothing"
             elif there:
                 yield f"{where}{what} keeps nothing: the first document does not fit"
+            elif is_whole and self.shares is not None:
+                yield f"{where}all fits in {what}"
 
     def edge_values(self) -> list[dict[str, Any]]:
         """{group, budget, after, before, middle}: each group's part, and the values at which it
@@ -146,24 +152,26 @@ class Budget(Rule):
             whole = sum(totals)
             parts = [budget * total // whole if whole else 0 for total in totals]
         else:
-            whole_share = sum(map(Fraction, self.shares.values()))
-            parts = [
-                int(budget * Fraction(self.shares[name]) / whole_share)
-                for name in self._names(groups)
-            ]
+            shares = {name: exact(share) for name, share in self.shares.items()}
+            whole_share = sum(shares.values())
+            parts = [int(budget * shares[name] / whole_share) for name in self._names(groups)]
         return pl.Series(parts, dtype=pl.Int64)
 
     def _names(self, groups: pl.DataFrame) -> list[str]:
         """The groups as `shares` names them. Raises ConfigError unless it has these alone."""
         assert self.shares is not None
-        names = list(map(label_of, group_names(groups["group"])))
+        named_so = set(map(value_of, self.shares))
+        names = list(map(label_of, names_given(groups["group"], named_so)))
         there = dict.fromkeys(names)
-        for name in names:
-            if name not in self.shares:
-                raise ConfigError(
-                    f"{named('shares')} has no share for '{name}' of column '{self.within}'",
-                    hint=f"add {name}=SHARE; {name}=0 keeps none of it",
-                )
+        if missing := [name for name in names if name not in self.shares]:
+            first = missing[:MOST_NAMED]
+            more = f", and {counted(len(missing) - 1, 'more group')}" if missing[1:] else ""
+            raise ConfigError(
+                f"{named('shares')} has no share for '{missing[0]}' of column '{self.within}'"
+                f"{more}",
+                hint=f"add {', '.join(f'{name}=SHARE' for name in first)}; {first[0]}=0 keeps none "
+                "of it",
+            )
         for name in self.shares:
             if name not in there:
                 raise ConfigError(
@@ -172,6 +180,11 @@ class Budget(Rule):
                     hint=near_or_known(name, names, most=MOST_NAMED),
                 )
         return names
+
+
+def _is_whole() -> pl.Expr:
+    """Whether nothing of a group is cut off, whatever the budget is spent by."""
+    return pl.all_horizontal(column_named(f"{end} key").is_null() for end in ("after", "before"))
 
 
 def make(config: FilterConfig) -> list[Rule]:
