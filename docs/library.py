@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import altair as alt
 import polars as pl
@@ -27,16 +28,20 @@ def main(model: str, folder: Path) -> None:
         scores = scorer.score(texts)
     print(scores.select("status", "num_tokens", "nll", "perplexity", "bits_per_byte"))
 
-    # Polars and pandas Series and Arrow arrays are scored as lists are. A table goes in and comes
-    # out with the score columns added, Polars or Arrow: `scorer.score_table(table, "text")`, and of
-    # pandas `scorer.score_table(pl.DataFrame(frame), "text")`.
+    # Polars and pandas Series and Arrow arrays are scored as lists are; a value that is missing has
+    # the status `null`. A table goes in and comes out with the score columns added, Polars or
+    # Arrow: `scorer.score_table(table, "text")`. A pandas frame takes the columns that you want:
+    # `frame["bits_per_byte"] = scorer.score(frame["text"])["bits_per_byte"].to_numpy()`.
+    #
+    # `score` prints no progress. Where it would take minutes, score a hundred texts at a time,
+    # `for at in tqdm(range(0, len(texts), 100)): parts.append(scorer.score(texts[at : at + 100]))`,
+    # and take `pl.concat(parts)`: when you interrupt it, `parts` has what is done.
 
     # ## A corpus
     #
     # Anything larger becomes a run: resumable, on every GPU, one row of scores per document.
-    # Here the corpus is this folder's own pages beside seeded noise, as Parquet.
-    pages = sorted(Path(__file__).parent.glob("*.md"))
-    prose = [part for page in pages for part in page.read_text().split("\n\n") if len(part) > 80]
+    # Here the corpus is Python's own help on its topics beside seeded noise, as Parquet.
+    prose = [text[:400] for text in topics.values()]
     draw = random.Random(0)
     noise = ["".join(draw.choices("abcdefghij \n0123", k=200)) for _ in range(20)]
     corpus = pl.DataFrame(

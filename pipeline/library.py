@@ -13,7 +13,7 @@ from typing import Any, Self, Unpack, overload
 import polars as pl
 import pyarrow as pa
 
-from pipeline.corpus.files import is_text
+from pipeline.corpus.files import is_scorable
 from pipeline.corpus.reader import (
     as_texts,
     batches_of,
@@ -34,6 +34,9 @@ from pipeline.settings.arguments import checked
 from pipeline.settings.config import ScoringSettings, make_scoring_config
 from pipeline.settings.names import near_or_known
 
+MOST_NAMES = 20
+"""Columns of a table that a hint lists."""
+
 
 class Scorer:
     """A causal language model that scores texts in this process, without Ray.
@@ -47,7 +50,7 @@ class Scorer:
     >>> scorer.rules.prefix, scorer.rules.window_tokens
     ('bos', 512)
 
-    On a GPU the engine starts a process of its own: a script needs `if __name__ == "__main__":`.
+    On a GPU the engine may start processes of its own: a script needs `if __name__ == "__main__":`.
     """
 
     @checked
@@ -116,7 +119,8 @@ class Scorer:
         True
 
         `texts` may be whatever has texts in an order: a list, a generator, a Polars or pandas
-        Series, an Arrow or NumPy array. Raises CorpusError for what is not text, EngineError if the
+        Series, an Arrow or NumPy array. None, and what a Series or an Arrow array has for a missing
+        value, is a row of status null. Raises CorpusError for what is not text, EngineError if the
         engine fails.
         """
         return pl.DataFrame(self._score(_documents(texts)))
@@ -139,25 +143,18 @@ class Scorer:
         Raises CorpusError if the column is not there or not text, or if a score column would take
         the name of one that is; EngineError if the engine fails.
         """
-        if isinstance(table, pl.DataFrame):
-            names = table.columns
-        elif isinstance(table, pa.Table):
-            names = table.column_names
-        else:
-            raise CorpusError(
-                f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
-                hint="collect a LazyFrame; polars.DataFrame(...) takes a pandas DataFrame, a "
-                "record batch or a dict of columns",
-            )
+        names = _names(table)
         _check_column(text_column, names)
-        column = table[text_column]
-        if isinstance(column, pl.Series):
-            column = pa.chunked_array([column.to_arrow()])
+        column = _arrow_column(table[text_column])
+        if column is None:
+            raise CorpusError(f"column '{text_column}' holds Python objects, not text")
         _check_text(column.type, f"column '{text_column}'")
         if taken := [name for name in self._schema.names if name in names]:
+            several = ", ".join(f"'{name}'" for name in taken)
             raise CorpusError(
-                f"the table already has a column '{taken[0]}', which the scores have too",
-                hint="rename or drop that column, or score a list of the texts",
+                f"the table already has {'a column' if len(taken) == 1 else 'columns'} {several}, "
+                "which the scores have too",
+                hint="rename or drop what it has, or score a list of the texts",
             )
         scores = self._score(documents_of_column(column))
         if isinstance(table, pl.DataFrame):
@@ -182,6 +179,9 @@ class Scorer:
     def __repr__(self) -> str:
         closed = ", closed" if self._engine is None else ""
         return f"<Scorer of {self._model}, {self.rules.dtype}{closed}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Scorer holds an engine, which cannot be copied or sent: make another")
 
     def _running(self) -> Engine:
         if self._engine is None:
@@ -209,30 +209,78 @@ class Scorer:
         return pa.concat_tables(tables) if tables else self._schema.empty_table()
 
 
-def _documents(texts: object) -> Iterator[Document]:
+def _documents(texts: Any) -> Iterator[Document]:
     """A document for each text. Raises CorpusError for what is no text, has no order, or would give
     names in place of texts when it is iterated over, as dicts and tables do."""
-    if isinstance(texts, pa.Array):
-        texts = pa.chunked_array([texts])
-    if isinstance(texts, pa.ChunkedArray):
-        _check_text(texts.type, "the array")
-        return documents_of_column(texts)
-    hint = "put the text in a list"
-    if isinstance(texts, Mapping):
+    is_table = any(hasattr(type(texts), name) for name in ("columns", "column_names"))
+    hint = "give a list of strings"
+    if isinstance(texts, str | bytes):
+        hint = "put the text in a list"
+    elif isinstance(texts, Mapping):
         hint = "give its values in a list: list(texts.values())"
     elif isinstance(texts, set | frozenset):
         hint = "a set has no order, and the scores are in order: give a list"
-    elif hasattr(texts, "columns"):
+    elif is_table:
         hint = "score_table takes a Polars DataFrame or a pyarrow Table; of others, give the column"
-    elif isinstance(texts, Iterable) and not isinstance(texts, str | bytes):
+    elif (column := _arrow_column(texts)) is not None:
+        _check_text(column.type, "the array")
+        return documents_of_column(column)
+    elif _can_be_iterated(texts):
         if hasattr(texts, "__len__") and hasattr(texts, "__getitem__"):
             collections.deque(as_texts(texts), maxlen=0)  # refused before anything is scored
         return documents_of(texts)
     raise CorpusError(f"score takes a list of texts, not {type_name(texts)}", hint=hint)
 
 
+def _arrow_column(texts: Any) -> pa.ChunkedArray | None:
+    """What has a column of Arrow's to give, as Series have, with what is missing in it as null.
+
+    None for everything else, and for a column of various objects, whose texts are looked at one by
+    one.
+    """
+    if isinstance(texts, pa.ChunkedArray):
+        return texts
+    if not any(hasattr(texts, f"__arrow_c_{kind}__") for kind in ("array", "stream")):
+        return None
+    try:
+        if isinstance(texts, pl.Series):
+            if texts.dtype == pl.Object:
+                return None
+            # What it gives as a stream has categories that cannot be decoded.
+            texts = texts.to_arrow()
+        return pa.chunked_array([texts] if isinstance(texts, pa.Array) else texts)
+    except (pa.ArrowException, TypeError, ValueError):
+        return None
+
+
+def _can_be_iterated(texts: Any) -> bool:
+    try:
+        iter(texts)
+    except TypeError:  # an array without dimensions has the method
+        return False
+    return True
+
+
+def _names(table: Any) -> list[str]:
+    """A table's columns. Raises CorpusError for what is no table that can be scored."""
+    if isinstance(table, pl.DataFrame):
+        return table.columns
+    if isinstance(table, pa.Table):
+        return list(table.column_names)
+    if isinstance(table, pl.LazyFrame):
+        hint = "collect it"
+    elif isinstance(table, Mapping) or hasattr(table, "__arrow_c_stream__"):
+        hint = "polars.DataFrame(TABLE) makes one of it"
+    else:
+        hint = "score takes a list of texts, or the column of another table"
+    raise CorpusError(
+        f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
+        hint=hint,
+    )
+
+
 def _check_text(kind: pa.DataType, what: str) -> None:
-    if not (is_text(kind) or pa.types.is_null(kind)):
+    if not is_scorable(kind):
         raise CorpusError(f"{what} is {kind}, not text")
 
 
@@ -243,6 +291,7 @@ def _check_column(column: object, names: list[str]) -> None:
             hint=f"known: {', '.join(names)}",
         )
     if column not in names:
-        raise CorpusError(f"no column '{column}' in the table", hint=near_or_known(column, names))
+        hint = near_or_known(column, names, most=MOST_NAMES)
+        raise CorpusError(f"no column '{column}' in the table", hint=hint)
     if names.count(column) > 1:
         raise CorpusError(f"the table has the column '{column}' more than once")

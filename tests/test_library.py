@@ -5,9 +5,12 @@ answers by a rule for what is about tables, settings and words.
 """
 
 import ast
+import copy
 import doctest
+import inspect
 import math
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -16,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_type_hints
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,11 +28,19 @@ from polars.testing import assert_frame_equal
 
 import pipeline
 from jobs.demo.model import demo_model
-from pipeline import Scorer, WinnowError, read_scores
+from pipeline import (
+    Scorer,
+    WinnowError,
+    build_report,
+    compare_runs,
+    filter_run,
+    read_scores,
+)
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.engine.vllm.tokenizer import HubTokenizer
 from pipeline.errors import ConfigError, CorpusError, EngineError, MissingExtraError, ModelError
+from pipeline.filters.filter_run import FilterSettings
 from pipeline.planning.identity import engine_settings
 from pipeline.runs.store import RunStore
 from pipeline.schema import SCORE_FIELDS
@@ -255,6 +267,98 @@ def test_texts_that_are_not_utf8(fake):
         assert found["error"].to_list() == [None, "not UTF-8", None]
 
 
+class Stream:
+    """What pandas has of a column: a stream of Arrow's, and its own idea of a missing text."""
+
+    def __init__(self, texts: list[str | None]) -> None:
+        self._array = pa.chunked_array([texts])
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._array.__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, at: int) -> object:
+        return self._array[at].as_py() or math.nan
+
+
+COLUMNS = {
+    "a stream, as pandas has": Stream,
+    "polars": pl.Series,
+    "polars categories": lambda texts: pl.Series(texts, dtype=pl.Categorical),
+    "polars bytes": lambda texts: pl.Series([text and text.encode() for text in texts]),
+    "polars objects": lambda texts: pl.Series(texts, dtype=pl.Object),
+    "arrow": pa.array,
+    "arrow bytes": lambda texts: pa.array(texts).cast(pa.binary()),
+    "arrow categories of views": lambda texts: pa.DictionaryArray.from_arrays(
+        pa.array([0, None, 1]), pa.array([texts[0], texts[2]], pa.string_view())
+    ),
+    "numpy": lambda texts: np.array(texts, dtype=object),
+}
+
+
+@pytest.mark.parametrize("make", COLUMNS.values(), ids=COLUMNS)
+def test_a_column_is_scored_as_its_list_is(fake, make):
+    texts = ["a text", None, "än\u0001other"]
+    assert_frame_equal(fake().score(make(texts)), fake().score(texts))
+
+
+def test_hints_say_what_to_type(fake):
+    scorer = fake()
+    hints = {
+        '[row["text"] for row in rows]': lambda: scorer.score([{"text": "a"}]),
+        "[text.decode() for text in texts]": lambda: scorer.score([b"a"]),
+        "the column itself": lambda: scorer.score(["a", math.nan]),
+        "collect it": lambda: scorer.score_table(pl.LazyFrame({"text": ["a"]})),
+        "polars.DataFrame(TABLE)": lambda: scorer.score_table({"text": ["a"]}),
+        "score takes a list of texts": lambda: scorer.score_table(["a"]),
+        "there are none": lambda: scorer.score_table(pl.DataFrame()),
+    }
+    for hint, wrong in hints.items():
+        with pytest.raises(CorpusError) as raised:
+            wrong()
+        assert hint in raised.value.hint
+
+
+def test_a_table_that_was_scored_before_is_told_all_names_at_once(fake):
+    scorer = fake()
+    with pytest.raises(CorpusError, match="already has columns 'status', 'error', 'num_tokens'"):
+        scorer.score_table(scorer.score_table(pl.DataFrame({"text": ["a"]})))
+
+
+def test_a_scorer_is_not_sent_to_another_process(fake):
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="a Scorer holds an engine, which cannot be copied"):
+            attempt(fake())
+
+
+def test_help_and_completion_know_every_setting():
+    """As `inspect` tells them, for whom `**settings` would be one name."""
+    for function, settings in ((Scorer, ScoringSettings), (filter_run, FilterSettings)):
+        found = inspect.signature(function).parameters
+        hints = get_type_hints(settings, include_extras=True)
+        assert {name: found[name].annotation for name in hints} == hints
+        assert all(found[name].kind is inspect.Parameter.KEYWORD_ONLY for name in hints)
+        assert "settings" not in found
+
+
+def test_completion_shows_what_a_result_has(workplace):
+    run = workplace / "runs/first"
+    for result in (
+        build_report(run),
+        compare_runs([run, run]),
+        filter_run(run, percentile=(0, 99)),
+    ):
+        shown = {name for name in dir(result) if name[0] != "_"}
+        assert shown >= {*type(result).model_fields, "model_dump", "model_dump_json"}
+        assert not shown & {"construct", "copy", "dict", "json", "parse_obj", "model_fields"}
+
+
+def test_a_whole_number_of_numpy_is_one(fake):
+    assert fake(window_tokens=np.int64(200)).rules.window_tokens == 200
+
+
 def test_a_column_of_nothing(fake):
     found = fake().score_table(pl.DataFrame({"text": [None, None]}))
     assert found["status"].to_list() == ["null", "null"]
@@ -322,6 +426,15 @@ BAD_TEXTS = {
     "nothing": (None, "a list of texts, not NoneType"),
     "a number inside": (["a", 1.5], r"texts\[1\] is float, not a string"),
     "bytes inside": ([b"a"], r"texts\[0\] is bytes"),
+    "rows inside": ([{"text": "a"}], r"texts\[0\] is dict, not a string"),
+    "a path": (Path("a.txt"), r"a list of texts, not pathlib\.PosixPath"),
+    "a lazy table": (pl.LazyFrame({"text": ["a"]}), r"a list of texts, not polars\.LazyFrame"),
+    "an array without dimensions": (np.array("abc"), r"a list of texts, not numpy\.ndarray"),
+    "a Series of numbers": (pl.Series([1]), "the array is int64, not text"),
+    "a Series of objects": (
+        pl.Series(["a", object()], dtype=pl.Object),
+        r"texts\[1\] is object, not a string",
+    ),
     # Iterated over, these would give names, or no order, and scores of them in silence.
     "a dict": ({"text": ["a"]}, "a list of texts, not dict"),
     "a set": ({"a", "b"}, "a list of texts, not set"),
@@ -332,6 +445,7 @@ BAD_TEXTS = {
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("texts", "message"), BAD_TEXTS.values(), ids=BAD_TEXTS)
 def test_what_is_not_a_list_of_texts_is_refused(fake, texts, message):
     scorer = fake()
@@ -346,20 +460,20 @@ BAD_TABLES = {
     "scored before": (
         pl.DataFrame({"text": ["a"], "status": ["new"]}),
         "the table already has a column 'status'",
-        "rename or drop that column",
+        "rename or drop",
     ),
     "twice": (
         pa.Table.from_arrays([pa.array(["a"])] * 2, ["text", "text"]),
         "the column 'text' more than once",
         None,
     ),
-    "lazy": (pl.LazyFrame({"text": ["a"]}), "not polars.LazyFrame", "collect a LazyFrame"),
+    "lazy": (pl.LazyFrame({"text": ["a"]}), "not polars.LazyFrame", "collect it"),
     "a record batch": (
         pa.record_batch({"text": ["a"]}),
         "not pyarrow.RecordBatch",
-        "polars.DataFrame(...) takes",
+        "polars.DataFrame(TABLE) makes one of it",
     ),
-    "a dictionary": ({"text": ["a"]}, "not dict", "collect a LazyFrame"),
+    "a dictionary": ({"text": ["a"]}, "not dict", "polars.DataFrame(TABLE) makes one of it"),
 }
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import RunError, named
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.rules import MODELS_OWN_RULES, check_rules, model_of
 from pipeline.runs.scores import is_complete
-from pipeline.runs.store import RESUME, RunStore
+from pipeline.runs.store import FINISH, RunStore
 
 Kind = Literal["repeats", "datasets", "models", "checkpoints", "nightly", "matrix"]
 """What is compared.
@@ -104,7 +104,7 @@ def recognise(stores: list[RunStore], *, partial: bool = False) -> Question:
     if unfinished and not partial:
         raise RunError(
             f"{unfinished[0].location} is not finished",
-            hint=f"{RESUME}; or compare the parts that exist with {named('partial')}",
+            hint=f"{FINISH}; or compare the parts that exist with {named('partial')}",
         )
     check_rules([(one.name, one.manifest) for one in subjects])
     kind = _kind(subjects)

@@ -4,13 +4,13 @@ Owns names and their meaning; compare.py fills them in. Figures of a run are as 
 change is the run's minus the baseline's, so positive means more surprising.
 """
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from pipeline.comparisons.agreement import ModelAgreement
 from pipeline.comparisons.comparability import FilesChanged, Kind
 from pipeline.comparisons.drift import Distances
 from pipeline.comparisons.pairing import Pairing
-from pipeline.rendering.notebook import framed
+from pipeline.rendering.notebook import Result, framed
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
 from pipeline.reports.requirements import Finding
@@ -129,7 +129,7 @@ class RunFinding(Finding):
     """Name of the run that `run` is compared with."""
 
 
-class Comparison(BaseModel):
+class Comparison(Result):
     """`comparison.json`: runs from the least to the most surprised, those of a trend in order."""
 
     comparison_version: int = COMPARISON_VERSION
@@ -143,7 +143,7 @@ class Comparison(BaseModel):
     intervals: Intervals
     runs: list[ComparedRun]
     shifts: list[RunShift]
-    requirements: list[RunFinding] = []
+    requirements: list[RunFinding] = Field(default=[])
     trend: list[Step] | None
     matrix: Matrix | None
 

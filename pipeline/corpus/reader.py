@@ -5,7 +5,7 @@ time, only the columns needed), and turning every row into a Document, whatever 
 rows make a shard is planning/'s, what a column's type is over all files columns.py's.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -200,11 +200,13 @@ def as_texts(texts: Iterable[object]) -> Iterator[str | None]:
     """The same texts; raises CorpusError at one that is neither a string nor None."""
     for row, text in enumerate(texts):
         if not (text is None or isinstance(text, str)):
-            hint = (
-                "give strings, and None for a missing text; for a column of a table use score_table"
-            )
-            if type_name(text) in MISSING_IN_PANDAS:
-                hint += "; of a pandas column with missing texts give pyarrow.array(COLUMN)"
+            hint = "give strings, and None for a missing text"
+            if isinstance(text, bytes):
+                hint = "decode them: [text.decode() for text in texts]"
+            elif isinstance(text, Mapping):
+                hint = 'give the texts of these rows: [row["text"] for row in rows]'
+            elif type_name(text) in MISSING_IN_PANDAS:
+                hint += "; of a pandas column the column itself, or pyarrow.array(COLUMN)"
             raise CorpusError(f"texts[{row}] is {type_name(text)}, not a string", hint=hint)
         yield text
 
@@ -244,15 +246,16 @@ def batches_of(documents: Iterable[Document]) -> Iterator[Batch]:
 
 
 def _to_documents(column: pa.Array, first_row: int) -> list[Document]:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if is_bytes(column.type):
+    is_dictionary = pa.types.is_dictionary(column.type)
+    if is_bytes(column.type.value_type if is_dictionary else column.type):
         return [_decoded(first_row + i, value) for i, value in enumerate(column.to_pylist())]
     try:
         values: list[str | None] = column.to_pylist()
         return [_document(first_row + i, text) for i, text in enumerate(values)]
     except UnicodeDecodeError:
         # Some writers put bytes into string columns; only the rows that are not UTF-8 are lost.
+        if is_dictionary:
+            column = column.dictionary_decode()
         raw = column.cast(pa.large_string()).view(pa.large_binary()).to_pylist()
         return [_decoded(first_row + i, value) for i, value in enumerate(raw)]
 

@@ -25,7 +25,7 @@ from pipeline.planning.identity import installed_versions
 from pipeline.reports.groups import check_dates, check_groupable
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
-from pipeline.runs.store import RESUME, RunStore
+from pipeline.runs.store import FINISH, RunStore
 from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.names import near_name, near_or_known
 from pipeline.statistics.columns import WIDEST_DECIMAL
@@ -64,7 +64,7 @@ class PreparedRun:
         if store.success() is None and not partial:
             raise RunError(
                 f"{store.location} is not finished",
-                hint=f"{RESUME}; or filter the parts that exist with {named('partial')}",
+                hint=f"{FINISH}; or filter the parts that exist with {named('partial')}",
             )
         asked = {"difference": minus, "ratio": over}
         self.own_metrics = tuple(name for name, other in asked.items() if other)

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 from pipeline.corpus.patterns import GLOB_CHARACTERS
 from pipeline.errors import RunError, UsageError, first_line, named
 from pipeline.rendering.markdown import to_markdown
+from pipeline.rendering.notebook import Result
 from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.records import Record, form_version, load, save
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
@@ -90,7 +91,7 @@ class BudgetPart(Record):
     """The median of the group, as `budget_middle` for all documents."""
 
 
-class FilterRecord(Record):
+class FilterRecord(Record, Result):
     """`DIR/_filter.json`; its presence says that the output is whole."""
 
     filter_version: FormVersion = FILTER_VERSION

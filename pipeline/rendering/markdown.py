@@ -10,28 +10,35 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.page import Chart, Excerpt, Page
 from pipeline.rendering.table import Table, Words
 
-MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&-])")
+MARKS = re.compile(r"([\\`*\[\]<>#|~$&]|(?<!\w)_|_(?!\w))")
+"""What is markup wherever it stands; an underscore within a word is none."""
+BEGINNING = re.compile(r"^(\s*[0-9]*)([.)+-])(?=[\s-]|$)")
+"""What else is markup where a line begins: lists and rules."""
 
 
 def escaped(text: str) -> str:
-    """A cell or a line."""
+    """A cell, or what else does not begin a line."""
     return MARKS.sub(r"\\\1", plain(text)) or " "
+
+
+def _line(text: str) -> str:
+    return BEGINNING.sub(r"\1\\\2", escaped(text))
 
 
 def to_markdown(page: Page) -> str:
     """The whole page but for its charts, and the cards that its summary says."""
     lines = [f"# {escaped(page.title)}", ""]
     if page.notes:
-        lines += [*(f"> {escaped(note)}" for note in page.notes), ""]
+        lines += [*(f"> {_line(note)}" for note in page.notes), ""]
     for sentence in page.summary:
-        lines += [escaped(sentence), ""]
+        lines += [_line(sentence), ""]
     for section in page.sections:
         shown = [block for block in section.blocks if not isinstance(block, Chart)]
         if shown and section.title:
             lines += [f"## {escaped(section.title)}", ""]
         for block in shown:
             if isinstance(block, str):
-                lines += [escaped(block), ""]
+                lines += [_line(block), ""]
             else:
                 table = block if isinstance(block, Table) else _excerpts(block)
                 lines += _below(table, section.title)
@@ -42,7 +49,7 @@ def to_markdown(page: Page) -> str:
 
 def _below(table: Table, heading: str) -> list[str]:
     """A table and what it is called."""
-    lines = [escaped(name), ""] if (name := table.named(heading)) else []
+    lines = [_line(name), ""] if (name := table.named(heading)) else []
     numbers = [table.is_number(at) for at in range(len(table.columns))]
     lines.append(_row(table.columns))
     lines.append("".join("| ---: " if number else "| --- " for number in numbers) + "|")

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.rendering.notebook import framed
+from pipeline.rendering.notebook import Result, framed
 from pipeline.reports.baseline import named_baseline
 from pipeline.reports.distributions import (
     ALL,
@@ -76,7 +76,7 @@ class Coverage(BaseModel):
     given_up: list[dict[str, Any]]
 
 
-class Report(BaseModel):
+class Report(Result):
     """`RUN/report.json`."""
 
     report_version: int = REPORT_VERSION

@@ -35,7 +35,7 @@ from pipeline.runs.manifest import (
 )
 from pipeline.runs.metrics import comparable, may_overflow
 from pipeline.runs.parts import DamagedPartError, Sums, check_body, differing_sum
-from pipeline.runs.store import RESUME, SCORE_AGAIN, SUCCESS, WRITE_AGAIN, RunStore
+from pipeline.runs.store import FINISH, RESUME, SCORE_AGAIN, SUCCESS, WRITE_AGAIN, RunStore
 from pipeline.schema import Shard
 from pipeline.settings.arguments import checked
 from pipeline.storage.prefetch import Prefetch
@@ -266,14 +266,15 @@ def _refuse_missing(store: RunStore, manifest: Manifest, missing: list[int]) -> 
     lost = [shard for shard in missing if shard not in given_up]
     if not lost:
         return
-    name = store.part_name(lost[0])
+    name, total = store.part_name(lost[0]), len(manifest.shards)
     if store.root.exists(name):
         raise RunError(f"{store.root.show(name)} is a folder, not a part", hint=SCORE_AGAIN)
-    more = f", and {len(lost) - 1:,} more of {len(manifest.shards):,}" if len(lost) > 1 else ""
-    raise RunError(
-        f"{store.root.show(name)} is missing{more}",
-        hint=f"{RESUME}; or read the parts that exist with {named('partial')}",
-    )
+    partly = f"or read the parts that exist with {named('partial')}"
+    if store.success() is not None:
+        more = f", and {len(lost) - 1:,} more of {total:,}" if len(lost) > 1 else ""
+        raise RunError(f"{store.root.show(name)} is missing{more}", hint=f"{RESUME}; {partly}")
+    what = f"is not finished: it has {total - len(missing):,} of {total:,} parts"
+    raise RunError(f"{store.location} {what}", hint=f"{FINISH}; {partly}")
 
 
 def _check_totals(parts: Parts, success: Success) -> None:

@@ -35,6 +35,7 @@ MOST_NAMED = 3
 """Largest number of runs that a hint names."""
 
 RESUME = "repeat the command that started the run: it scores what is missing"
+FINISH = f"wait for it or, if it was stopped, {RESUME}"
 SCORE_AGAIN = (
     "delete it and repeat the command that started the run: only that shard is scored again"
 )
@@ -54,7 +55,7 @@ class RunStore:
         if self.root.is_file():
             raise RunError(
                 f"{self.root.location} is a file, not a run directory",
-                hint="give a new folder, or the output folder of a scoring run",
+                hint=self._around() or "give a new folder, or the output folder of a scoring run",
             )
 
     @property
@@ -82,9 +83,14 @@ class RunStore:
         return manifest
 
     def _meant(self) -> str:
-        """The run beside a misspelt one; a store is not asked."""
+        """The run that this is part of, or one beside a misspelt name; a store is not asked."""
+        if not self.root.is_local:
+            return ""
         here = Path(self.root.path)
-        return near_path(here, f"*/{MANIFEST}") if self.root.is_local and not here.exists() else ""
+        for folder in here.parents[:2]:
+            if (folder / MANIFEST).is_file():
+                return f"did you mean {folder}?"
+        return "" if here.exists() else near_path(here, f"*/{MANIFEST}")
 
     def _inside(self) -> str:
         """Runs in this folder, for who named the folder that they are in; a store is not asked."""

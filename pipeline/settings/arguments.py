@@ -7,8 +7,19 @@ may be given. How many there are, and their names, Python itself checks.
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, wraps
+from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -34,6 +45,7 @@ def checked(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """
     signature = inspect.signature(function)
     several = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
+    keywords = {one.name for one in signature.parameters.values() if one.kind is several[0]}
 
     @cache
     def kinds() -> dict[str, Any]:
@@ -56,14 +68,54 @@ def checked(function: Callable[Given, Result]) -> Callable[Given, Result]:
             if isinstance(value := bound.arguments[name], Iterator):
                 value = bound.arguments[name] = tuple(value)
             _check(name, kind, value)
+        for name in keywords & bound.arguments.keys():
+            given = bound.arguments[name].items()
+            bound.arguments[name] = {setting: _plain(value) for setting, value in given}
         return function(*bound.args, **bound.kwargs)
 
+    checking.__signature__ = _spelt_out(signature)  # type: ignore[attr-defined]
     return checking
+
+
+def _plain(value: object) -> object:
+    """A whole number of NumPy's, or of another library, as Python's."""
+    if isinstance(value, Integral) and not isinstance(value, int):
+        return int(value)
+    return value
+
+
+class _AsDocumented:
+    """The default of a setting, in a signature."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def _spelt_out(signature: inspect.Signature) -> inspect.Signature:
+    """With each of `**settings`, as `help` and completion show them."""
+    parameters = list(signature.parameters.values())
+    last = parameters[-1]
+    if get_origin(last.annotation) is not Unpack:
+        return signature
+    settings = get_type_hints(get_args(last.annotation)[0], include_extras=True)
+    parameters[-1:] = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=_AsDocumented()
+        )
+        for name, kind in settings.items()
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def _check(name: str, kind: Any, value: object) -> None:
     if fits(_holder(kind), value=value):
         return
+    if isinstance(value, list | tuple) and (item := _item_kind(kind)) is not None:
+        for at, one in enumerate(value):
+            if not fits(_holder(item), value=one):
+                raise ConfigError(
+                    f"{named(name)}[{at}]{in_a_line(one)}: must be {_joined(_in_words(item))}"
+                )
     near = near_name(value, _choices(kind)) if isinstance(value, str) else None
     raise ConfigError(
         f"{named(name)}{in_a_line(value)}: must be {_joined(_in_words(kind))}",
@@ -75,6 +127,12 @@ def _check(name: str, kind: Any, value: object) -> None:
 def _holder(kind: Any) -> type[BaseModel]:
     strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
     return create_model("Argument", __config__=strict, value=(kind, ...))
+
+
+def _item_kind(kind: Any) -> Any:
+    """What the items of a list must be, where one may be given."""
+    kinds = [kind] if get_origin(kind) is Sequence else get_args(kind)
+    return next((get_args(one)[0] for one in kinds if get_origin(one) is Sequence), None)
 
 
 def _choices(kind: Any) -> list[str]:

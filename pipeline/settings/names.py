@@ -28,4 +28,6 @@ def near_or_known(name: str, known: list[str], *, most: int | None = None) -> st
     """A hint for a name that is not known; it lists at most so many others."""
     if near := near_name(name, known):
         return f"did you mean '{near}'?"
+    if not known:
+        return "there are none"
     return f"known: {', '.join(known[:most])}{', ...' if known[:most] != known else ''}"

@@ -164,15 +164,13 @@ def test_an_engine_that_fails_says_so(engine, tokenizer, monkeypatch):
         patch.setattr(engine._llm, "step", broken)
         with pytest.raises(EngineError, match=r"(?m)the engine failed: the accelerator fell off$"):
             list(engine.score([(0, window)]))
-    # The request is still with the engine: it is answered to a caller that is gone, and the next
-    # caller is served.
+    # The request was with the engine, which drops it: the next caller is served.
     assert [score.key for score in engine.score([(7, window)])] == [7]
 
 
 @pytest.mark.timeout(60)
-def test_an_interrupted_wait_loses_no_answer(engine, tokenizer, monkeypatch):
-    """Ctrl-C in a notebook: the step that was waited for is taken up by the next call."""
-    windows = windows_of(TEXTS["long"], tokenizer)
+def test_a_call_that_is_interrupted_leaves_nothing_to_do(engine, tokenizer, monkeypatch):
+    """Ctrl-C in a notebook: the next call waits for a step that has begun, and for no other."""
     window = windows_of(TEXTS["short"], tokenizer)[0]
     result = Future.result
 
@@ -186,13 +184,54 @@ def test_an_interrupted_wait_loses_no_answer(engine, tokenizer, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Future, "result", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            list(engine.score(enumerate(windows)))
+            list(engine.score((key, window) for key in range(4)))
+    answered = count_answers(engine, monkeypatch)
     assert [score.key for score in engine.score([(7, window)])] == [7]
-    # Nobody waits for the rest, and yet the engine counts it out again.
-    for _ in range(len(windows)):
-        list(engine.score([(8, window)]))
+    assert len(answered) <= 2, "its own, and that of the step"
+    assert_idle(engine)
+
+
+@pytest.mark.timeout(60)
+def test_a_caller_that_wants_no_more_leaves_nothing_to_do(engine, tokenizer, monkeypatch):
+    """Nor do others, who wait meanwhile, lose an answer by it."""
+    window = windows_of(TEXTS["short"], tokenizer)[0]
+    expected = next(engine.score([(0, window)])).logprobs
+    first = engine.score((key, window) for key in range(4))
+    second = engine.score((key, window) for key in range(3))
+    next(first)
+    answered = count_answers(engine, monkeypatch)
+    first.close()
+    found = list(second)
+    assert sorted(score.key for score in found) == [0, 1, 2]
+    for score in found:
+        np.testing.assert_allclose(score.logprobs, expected, rtol=1e-4, atol=1e-5)
+    assert len(answered) == 3
+    assert_idle(engine)
+
+
+def test_an_engine_that_is_closed_while_it_scores_says_so(tiny_model, vocab_size, tokenizer):
+    """As from another thread: what then fails would be named in words of Python."""
+    engine = VllmEngine(EngineSettings(str(tiny_model), "float32", WINDOW_TOKENS, vocab_size))
+    window = windows_of(TEXTS["short"], tokenizer)[0]
+    scores = engine.score((key, window) for key in range(2000))
+    next(scores)
+    engine.close()
+    with pytest.raises(EngineError, match=r"(?m)^the engine was closed while it scored$"):
+        list(scores)
+
+
+def count_answers(engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """From now on, what vLLM answers to anybody."""
+    answered, deliver = [], engine._deliver
+    monkeypatch.setattr(engine, "_deliver", lambda one: answered.append(one) or deliver(one))
+    return answered
+
+
+def assert_idle(engine: VllmEngine) -> None:
+    assert not engine._added
     assert not engine._waiting
     assert engine._in_flight_tokens == 0
+    assert engine._llm.get_num_unfinished_requests() == 0
 
 
 def test_closed_engines_let_go_of_their_models_and_leave_others_alone(tiny_model):
@@ -201,11 +240,11 @@ def test_closed_engines_let_go_of_their_models_and_leave_others_alone(tiny_model
         [sys.executable, "-c", TWO_ENGINES, tiny_model], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["True", "0"]
+    assert done.stdout.split() == ["True", "True", "0"]
 
 
 TWO_ENGINES = """
-import gc, sys, weakref
+import gc, sys, time, weakref
 from pipeline.engine.vllm.engine import VllmEngine
 from pipeline.schema import Window
 from pipeline.engine.protocol import EngineSettings
@@ -223,7 +262,18 @@ def model(engine):
 before, models = score(engines[1]), [model(engine) for engine in engines]
 engines[0].close()
 print(score(engines[1]) == before)
-engines[1].close()
+# As where a notebook's cell is run again: nobody closes the one before.
+engines[0] = VllmEngine(EngineSettings(sys.argv[1], "float32", 64, 258))
+models.append(model(engines[0]))
+del engines[0]
+gc.collect()
+print(score(engines[0]) == before)
+del engines[0]
+gc.collect()
+deadline = time.monotonic() + 20
+while gc.get_threshold() != usual and time.monotonic() < deadline:
+    time.sleep(0.05)
+gc.collect()
 print(sum(found() is not None for found in models) + gc.get_freeze_count())
 assert gc.get_threshold() == usual
 """

@@ -117,7 +117,7 @@ def test_nothing_is_compiled_on_a_cpu_even_where_dynamo_was_imported_before(monk
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch._dynamo.config, "disable", False)
-    for name in ("VLLM_LOGGING_LEVEL", "TORCH_COMPILE_DISABLE"):
+    for name in ("TORCH_CPP_LOG_LEVEL", "VLLM_LOGGING_LEVEL", "TORCH_COMPILE_DISABLE"):
         monkeypatch.setenv(name, "")  # put back what prepare_process sets
         monkeypatch.delenv(name)
     prepare_process()

@@ -21,7 +21,9 @@ from pipeline.rendering.terminal import print_page
 from tests.support.reports import HOSTILE
 
 TEXTS = st.one_of(
-    st.text(max_size=40), st.sampled_from(HOSTILE), st.text("|\\`*_&<>[]$~\n ", max_size=9)
+    st.text(max_size=40),
+    st.sampled_from(HOSTILE),
+    st.text("|\\`*_&<>[]$~#+-.()!=0a\n ", max_size=9),
 )
 
 
@@ -138,3 +140,27 @@ def test_a_cell_may_lead_to_another_page():
     table = Table(title="t", columns=("night",), rows=[(Marked("n", link="n/report.html"),)])
     content = to_html(Page(title="p", sections=[Section("t", [table])]))
     assert '<a href="n/report.html">n</a>' in content
+
+
+def test_markdown_is_escaped_only_where_it_would_be_markup():
+    """`print` shows it as it is: with figures and options to read."""
+    plain_texts = ("88 (95% interval 75 to 105)", "2.12e+13", "-1.5%", "add --min num_tokens=20!")
+    table = Table(columns=plain_texts, rows=[plain_texts])
+    shown = to_markdown(Page(title="T", sections=[Section("S", [*plain_texts[:2], table])]))
+    assert "\\" not in shown
+    begun = to_markdown(Page(title="T", summary=["- a", "1. b", "# c", "_d_ e_f"], sections=[]))
+    assert begun.splitlines()[2::2] == ["\\- a", "1\\. b", "\\# c", "\\_d\\_ e_f"]
+
+
+@given(text=TEXTS)
+@example(text="- a")
+@example(text="1) a")
+@example(text="---")
+@example(text="+")
+def test_a_line_of_markdown_is_a_line(text):
+    shown = to_markdown(Page(title="T", summary=[text], sections=[]))
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(shown)
+    kinds = [token.type for token in tokens[3:]]
+    words = "".join(part.content for token in tokens[3:] for part in token.children or ())
+    assert words == plain(text).strip()
+    assert set(kinds) <= {"paragraph_open", "inline", "paragraph_close"}

@@ -235,9 +235,10 @@ def test_a_run_with_a_shard_that_was_given_up_is_reported(tmp_path):
     (tmp_path / "run" / SECOND).unlink()
     (tmp_path / "run/scores/part-00002.parquet").unlink()
     made.write_failure("00001", {"shard": 1, "reason": "out of memory"})
-    message = f"{made.location}/scores/part-00002.parquet is missing"
-    with pytest.raises(RunError, match=re.escape(message)):
+    message = f"{made.location} is not finished: it has 1 of 3 parts"
+    with pytest.raises(RunError, match=re.escape(message)) as refused:
         build_report(made, text=False)
+    assert refused.value.hint.startswith("wait for it or, if it was stopped, repeat the")
     made.write_failure("00002", {"shard": 2, "reason": "out of memory"})
     report = build_report(made, text=False)
     assert not report.complete
@@ -246,7 +247,7 @@ def test_a_run_with_a_shard_that_was_given_up_is_reported(tmp_path):
 
 
 def test_more_than_one_is_counted(tmp_path):
-    made = write_run(tmp_path / "run", FILES, finished=False)
+    made = write_run(tmp_path / "run", FILES)
     for part in (tmp_path / "run/scores").iterdir():
         part.unlink()
     with pytest.raises(RunError, match=r"part-00000\.parquet is missing, and 2 more of 3"):

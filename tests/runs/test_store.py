@@ -573,3 +573,26 @@ def test_a_damaged_success_is_one_clear_error(any_store, content):
     assert str(raised.value).startswith(f"{any_store.location}/_SUCCESS is damaged: ")
     assert "\n" not in str(raised.value)
     assert "nothing is scored again" in raised.value.hint
+
+
+def test_a_folder_beside_a_run_names_the_run(tmp_path):
+    """What a person types who has seen `scores/`, or has only the folder of all runs."""
+    runs = tmp_path / "runs"
+    for name in ("first", "second"):
+        made = RunStore(str(runs / name))
+        made.write_manifest(make_manifest())
+        (runs / name / "scores").mkdir()
+        (runs / name / "scores/part-00000.parquet").touch()
+    (tmp_path / "empty").mkdir()
+    first = runs / "first"
+    hints = {
+        first / "scores": f"did you mean {first}?",
+        first / "scores/part-00000.parquet": f"did you mean {first}?",
+        first / "manifest.json": f"did you mean {first}?",
+        runs: f"give the output folder of a scoring run, as {first}, {runs / 'second'}",
+        tmp_path / "empty": "give the output folder of a scoring run",
+    }
+    for place, hint in hints.items():
+        with pytest.raises(RunError) as refused:
+            RunStore(str(place)).require_manifest()
+        assert refused.value.hint == hint

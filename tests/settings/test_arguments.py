@@ -42,7 +42,7 @@ WRONG = {
     "a table": ((pl.DataFrame({"a": [1]}),), {}, "run is polars.DataFrame: must be a string or"),
     "tables": (([pl.DataFrame({"a": range(30)})],), {}, "run is list: must be a string or a path"),
     "a number": (("a",), {"by": 3}, "by = 3: must be a string or a list of strings"),
-    "one number": (("a",), {"by": ["b", 3]}, "by = ['b', 3]: must be a string or a list of str"),
+    "one number": (("a",), {"by": ["b", 3]}, "by[1] = 3: must be a string"),
     "no choice": (("a",), {"weight": 1}, "weight = 1: must be 'documents', 'tokens' or 'bytes'"),
     "too small": (("a",), {"number": 9}, "number = 9: must be a whole number of 100 or more"),
     "a word": (("a",), {"partial": "no"}, "partial = 'no': must be True or False"),

@@ -193,8 +193,9 @@ def library_page() -> str:
         "The library",
         "`pip install .` reads runs; `pip install '.[cpu]'` or `'.[gpu]'` also scores. This page "
         "is a script: `python docs/library.py HuggingFaceTB/SmolLM2-135M first/` runs it, and "
-        "`model` and `folder` are its arguments. A script that scores on a GPU needs "
-        '`if __name__ == "__main__":`, since the engine starts a process of its own.',
+        "`model` and `folder` are its arguments. In a notebook, set both (`folder` is a `Path`) "
+        "and run the blocks in order. A script that scores on a GPU needs "
+        '`if __name__ == "__main__":`, since the engine may start processes of its own.',
         *(
             f"{text.strip()}\n" if kind == "text" else f"```python\n{text.strip()}\n```\n"
             for kind, text in blocks

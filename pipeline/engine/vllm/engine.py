@@ -1,7 +1,7 @@
 """Windows to log-probabilities, with vLLM: the Engine of protocol.py.
 
-Owns how prompts are fed so that the engine is never idle, and how its answer is checked. vLLM is
-imported here, inside what needs it, in fused.py, norms.py and pooler.py, and nowhere else.
+Owns how prompts are fed so that the engine is never idle, and what is dropped when a caller goes.
+vLLM is imported here, inside what needs it, in fused.py, norms.py and pooler.py, and nowhere else.
 
 Two paths, one answer: "fused" reduces logits to log-probabilities inside the worker (pooler.py),
 "prompt_logprobs" is vLLM's public path, for every architecture.
@@ -10,23 +10,22 @@ Two paths, one answer: "fused" reduces logits to log-probabilities inside the wo
 import threading
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakSet
-
-import numpy as np
 
 from pipeline.engine.protocol import NO_WORK, Engine, EngineSettings, Usage, Work
+from pipeline.engine.vllm.answers import pooled, prompt_logprobs
 from pipeline.engine.vllm.fused import import_failure, pooling_model
+from pipeline.engine.vllm.lifetimes import STARTING_OR_ENDING, ended, opened
 from pipeline.engine.vllm.roofline import Meter
 from pipeline.engine.vllm.sizing import (
     MAX_NUM_SEQS,
     engine_arguments,
     freeze_gc,
     prepare_process,
-    unfreeze_gc,
 )
 from pipeline.engine.vllm.startup_check import (
     cannot_start,
@@ -42,7 +41,7 @@ from pipeline.errors import (
     first_line,
     named,
 )
-from pipeline.schema import Logprobs, Window, WindowScore
+from pipeline.schema import Window, WindowScore
 from pipeline.tracing import Tracer
 
 # Fed ahead of the engine, in steps: enough that a step is always full.
@@ -63,18 +62,12 @@ _Request = tuple[str, list[int], Any]
 """Request id, prompt, and vLLM's parameters."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Caller:
     """One `score` call: what it waits for and what has arrived for it."""
 
     outstanding: int = 0
     arrived: list[WindowScore] = field(default_factory=list)
-
-
-STARTING_OR_ENDING = threading.Lock()
-OPEN: WeakSet["VllmEngine"] = WeakSet()
-ENDED: list[Any] = []
-"""vLLM's part of engines that were closed while others of this process were open."""
 
 
 class VllmEngine(Engine):
@@ -100,9 +93,11 @@ class VllmEngine(Engine):
         self._meter: Meter | None = None
         self._tracer: Tracer | None = None
         self._advancing: Future[list[Any]] | None = None
+        self._abandoned: deque[_Caller] = deque()
+        self._is_closed = False
         with STARTING_OR_ENDING:
             self._thread.submit(self._start, settings).result()
-            OPEN.add(self)
+            self._if_not_closed = opened(self, self._llm.engine_core)
         try:
             check_engine(self, settings)
             if self._fused:
@@ -141,14 +136,20 @@ class VllmEngine(Engine):
 
     def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
         caller = _Caller()
-        with self._feeding:
-            for key, window in windows:
-                while self._is_full():
-                    yield from self._step(caller)
-                self._add(caller, key, window)
-        # The last results drain while the next caller already feeds.
-        while caller.outstanding or caller.arrived:
-            yield from self._step(caller)
+        try:
+            with self._feeding:
+                for key, window in windows:
+                    while self._is_full():
+                        yield from self._step(caller)
+                    self._add(caller, key, window)
+            # The last results drain while the next caller already feeds.
+            while caller.outstanding or caller.arrived:
+                yield from self._step(caller)
+        except BaseException:
+            # Ctrl-C, or a caller that closes this: the next step drops its windows. No lock is
+            # taken here, since it may be garbage collection that closes it.
+            self._abandoned.append(caller)
+            raise
 
     def usage(self) -> Usage:
         """How much of its time, from the first step to the last, this engine computed."""
@@ -171,19 +172,15 @@ class VllmEngine(Engine):
         vLLM keeps state that the engines of a process share and that ends with any of them: the
         memory of one that is closed while others are open is freed with the last.
         """
+        self._is_closed = True
+        self._if_not_closed.detach()
         self._thread.submit(self._stop).result()
         self._thread.shutdown()
 
     def _stop(self) -> None:
-        with STARTING_OR_ENDING:
-            OPEN.discard(self)
-            ENDED.append(self._llm.engine_core)
-            del self._llm
-            if not OPEN:
-                for core in ENDED:
-                    core.shutdown()
-                ENDED.clear()
-                unfreeze_gc()
+        core = self._llm.engine_core
+        del self._llm
+        ended(core)
 
     def _is_full(self) -> bool:
         return (
@@ -206,12 +203,15 @@ class VllmEngine(Engine):
             if not caller.arrived:
                 try:
                     if self._advancing is None:
+                        dropped = self._drop_abandoned()
                         added, self._added = self._added, []
-                        self._advancing = self._thread.submit(self._advance, added)
+                        self._advancing = self._thread.submit(self._advance, added, dropped)
                     # Ctrl-C may end the wait, not the step: the next caller takes its answers.
                     outputs = self._advancing.result()
                 except Exception as error:
                     self._advancing = None
+                    if self._is_closed:
+                        raise EngineError("the engine was closed while it scored") from error
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
                     raise kind(f"{ENGINE_FAILED}: {first_line(error)}") from error
                 self._advancing = None
@@ -220,8 +220,19 @@ class VllmEngine(Engine):
             arrived, caller.arrived = caller.arrived, []
             return arrived
 
-    def _advance(self, added: list[_Request]) -> list[Any]:
+    def _drop_abandoned(self) -> list[str]:
+        """Forget the windows of calls that ended early; returns their request ids."""
+        gone = [self._abandoned.popleft() for _ in range(len(self._abandoned))]
+        dropped = [name for name, (caller, _, _) in self._waiting.items() if caller in gone]
+        for name in dropped:
+            self._in_flight_tokens -= len(self._waiting.pop(name)[2].prompt)
+        self._added = [request for request in self._added if request[0] in self._waiting]
+        return dropped
+
+    def _advance(self, added: list[_Request], dropped: Sequence[str] = ()) -> list[Any]:
         began = time.monotonic()
+        if dropped:
+            self._llm.abort_request(list(dropped))
         for request_id, prompt, params in added:
             self._llm.add_request(request_id, self._prompt(prompt), params)
         finished = [output for output in self._llm.step() if output.finished]
@@ -267,30 +278,8 @@ class VllmEngine(Engine):
         if self._meter is not None:
             self._meter.add(window)
         caller.outstanding -= 1
-        logprobs = (_pooled if self._fused else _prompt_logprobs)(output, window)
+        logprobs = (pooled if self._fused else prompt_logprobs)(output, window)
         caller.arrived.append(WindowScore(key, logprobs))
-
-
-def _prompt_logprobs(output: Any, window: Window) -> Logprobs:
-    """The scored tokens' log-probabilities, after checking that they are these tokens'."""
-    flat = output.prompt_logprobs
-    if flat is None or flat.token_ids != window.prompt[1:]:
-        raise EngineError(
-            "the engine returned log-probabilities of other tokens than those of the window"
-        )
-    return np.asarray(flat.logprobs[window.num_context - 1 :], dtype=np.float64)
-
-
-def _pooled(output: Any, window: Window) -> Logprobs:
-    """The same from the pooler's answer."""
-    logprobs = output.outputs.data.numpy()
-    num_tokens, num_context = len(window.prompt), window.num_context
-    if logprobs.shape != (num_tokens - num_context,):
-        raise EngineError(
-            f"the engine returned {logprobs.size} log-probabilities, where "
-            f"{num_tokens - num_context} of the {num_tokens} tokens of a window were to be scored"
-        )
-    return np.asarray(logprobs, dtype=np.float64)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -119,7 +119,7 @@ def _find_folder(
             )
         return folder, None
     if folder.exists():
-        raise ModelError(f"{name} is a file, not a model folder")
+        raise ModelError(f"{name} is a file, not a model folder", hint=what)
     if not HUB_NAME.fullmatch(name) or name.startswith("."):
         raise ModelError(f"no such model folder: {name}", hint=what)
     return _fetch(name, revision, offline=offline, wanted=wanted)

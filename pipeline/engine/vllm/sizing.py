@@ -26,6 +26,7 @@ from pipeline.engine.vllm.fitting import (
 )
 from pipeline.engine.vllm.fused import ORIGINAL
 from pipeline.engine.vllm.measured import remembered_step
+from pipeline.engine.vllm.quiet import quieten
 from pipeline.engine.vllm.shape import read_shape
 
 CPU_LOGITS_BYTES = 1 << 30
@@ -160,11 +161,11 @@ def choose_step_tokens(vocab_size: int, memory_bytes: int, largest: int) -> int:
 
 def prepare_process(num_threads: int | None = None) -> None:
     """Set what vLLM reads from the environment and torch from its thread; before importing vLLM."""
+    quieten()
     import torch
     import torch._dynamo.config
 
     defaults = {
-        "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         # In this process: dies with it, starts sooner, and fails with the error itself; from a

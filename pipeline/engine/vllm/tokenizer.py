@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pipeline.engine.protocol import Encoded, Tokenizer
+from pipeline.engine.vllm.quiet import quieten
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Prefix
 
@@ -38,6 +39,7 @@ class HubTokenizer(Tokenizer):
     """A model's own tokenizer, with document text never taken for control tokens."""
 
     def __init__(self, folder: str, *, trust_remote_code: bool = False) -> None:
+        quieten()
         from transformers import AutoTokenizer
         from transformers.utils import logging
 

@@ -1,0 +1,18 @@
+"""What torch and vLLM say of themselves as they start: nothing that a user of Winnow can act on.
+
+Owns keeping it out of a notebook and a terminal. Whoever sets their variables hears them again.
+"""
+
+import logging
+import os
+import warnings
+
+
+def quieten() -> None:
+    """Before torch is imported for the first time, and vLLM."""
+    for name in ("TORCH_CPP_LOG_LEVEL", "VLLM_LOGGING_LEVEL"):
+        os.environ.setdefault(name, "ERROR")
+    # What vLLM says before it has read its own setting.
+    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())
+    # Of what torch will drop and vLLM still looks at.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
