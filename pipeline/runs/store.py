@@ -55,7 +55,7 @@ class RunStore:
         if self.root.is_file():
             raise RunError(
                 f"{self.root.location} is a file, not a run directory",
-                hint=self._around() or "give a new folder, or the output folder of a scoring run",
+                hint=self._meant() or "give a new folder, or the output folder of a scoring run",
             )
 
     @property
