@@ -81,6 +81,7 @@ def main(model: str, folder: Path) -> None:
             color="source",
         )
         .properties(width=520, height=200)
+        .configure_axis(labelFlush=False)
     )
     chart.save(folder / "library.png", scale_factor=2)
 

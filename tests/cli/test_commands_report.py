@@ -28,7 +28,7 @@ def test_the_files_are_written_and_named(winnow, run):
     code, out, err = winnow(run.location)
     assert code == 0
     assert "corpus" in out
-    assert "1 copies" in out
+    assert "1 copy" in out
     assert f"Wrote {run.location}/report.html" in err
     for kind in ("html", "json", "md"):
         assert (Path(run.location) / f"report.{kind}").stat().st_size > 0

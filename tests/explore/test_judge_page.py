@@ -98,6 +98,7 @@ def test_judged_by_keys_and_after_a_restart(run, visit):
         page.locator("#begin").click()
         page.locator("pre.drawn").wait_for()
         assert page.locator("#drawn p").inner_text() == was
+        page.close()
     # The same figures, computed here.
     opened = open_run(str(run))
     kept = Judgements.at(str(run / "judgements.parquet"))
