@@ -222,6 +222,8 @@ class VllmEngine(Engine):
 
     def _drop_abandoned(self) -> list[str]:
         """Forget the windows of calls that ended early; returns their request ids."""
+        if not self._abandoned:
+            return []
         gone = [self._abandoned.popleft() for _ in range(len(self._abandoned))]
         dropped = [name for name, (caller, _, _) in self._waiting.items() if caller in gone]
         for name in dropped:
