@@ -181,7 +181,7 @@ class ScoreConfig(ScoringConfig):
     ] = Field(
         default=1,
         description="Engines that share a GPU, each with its part of the memory; auto is 2 for "
-        "models below about 1 billion parameters, whose GPU waits for the host, else 1.",
+        "models below about 250 million parameters, whose GPU waits for the host, else 1.",
     )
     limit: int | None = Field(
         default=None, ge=1, description="Score only the first rows of the corpus."

@@ -5,9 +5,10 @@
 Writes RESULTS-gpu.json and prints a row after each measurement, so that a run that is cut off still
 tells; what could not be measured is a row with its reason, and RESULTS-gpu.log has what its
 processes said. The model has the shape of Qwen2.5-0.5B and seeded random weights. Windows are
-random tokens, fed for a fixed time after a warm-up; engine start-up is on no clock (40 to 100 s an
-engine: what has no time left needs a larger --seconds). --tiny tries every line of it on a CPU; its
-figures mean nothing.
+random tokens, fed for a fixed time after a warm-up. All engines start together, on no clock, for
+that is what takes long (40 to 100 s each); then one cell after the other is measured, while the
+engines of the others wait and compute nothing. --tiny tries every line of it on a CPU; its figures
+mean nothing.
 
 MFU = tokens/s x operations per token / the device's dense peak in bfloat16. Operations per token of
 windows of L tokens: 2 x (weights of the layers) + 2 x (weights of the head) x (L - 1)/L
@@ -18,6 +19,7 @@ samples. Host: CPU seconds of the engines' processes per second.
 import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -25,8 +27,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +38,10 @@ import numpy as np
 import psutil
 
 SECONDS = 480
-CELL_SECONDS = 150
+START_SHARE = 0.6
+"""Of the time: by then engines have started, or go on without a figure."""
+ANSWER_SECONDS = 60
+"""That a measurement may take longer than it should."""
 SEED = 0
 LARGEST_ERROR = 1e-2
 """Of a document's nll in bfloat16, relative to it."""
@@ -79,42 +86,73 @@ FULL = Sizes()
 SMALL = Sizes((16, 48, 200), 0.5, 150, 400)
 
 
-class Cell(NamedTuple):
-    """One thing that is measured, in processes of its own."""
+class Scorer(NamedTuple):
+    """One process, with one engine."""
 
-    name: str
     kind: str
     """A key of KINDS."""
     scoring: str = "fused"
     dtype: str = "bfloat16"
-    engines: int = 1
     mps: bool = False
-    parity: bool = False
+    parity: tuple[str, ...] = ()
+    """The ways of scoring that are held against the reference."""
     lengths: tuple[int, ...] = ()
+    """That it will be asked for: what it warms up with."""
+    share: int = 8
+    """Of how many that the GPU has memory for it is one."""
 
 
-def plan(sizes: Sizes) -> list[Cell]:
-    """In order of what would be missed most if time ran out."""
+class Cell(NamedTuple):
+    """One thing that is measured."""
+
+    name: str
+    scorers: tuple[str, ...]
+    """That compute together; the parity of the first one is the cell's."""
+    lengths: tuple[int, ...] = ()
+    way: str = "score"
+
+
+REFERENCE = "transformers float32"
+MOST_ENGINES = 3
+
+
+def plan(sizes: Sizes) -> tuple[dict[str, Scorer], list[Cell]]:
+    """Every process by its name, and what is measured: what would be missed most comes first."""
     every, middle = sizes.lengths, (sizes.lengths[1],)
-    return [
-        Cell("transformers float32", "reference", dtype="float32"),
-        Cell("fused", "engine", parity=True, lengths=every),
-        Cell("public path", "engine", "prompt_logprobs", parity=True, lengths=every),
-        Cell("fused, two engines, MPS", "engine", engines=2, mps=True, lengths=every),
-        Cell("fused, two engines", "engine", engines=2, lengths=every),
-        Cell("fused, three engines, MPS", "engine", engines=3, mps=True, lengths=middle),
-        Cell("fused, three engines", "engine", engines=3, lengths=middle),
+    plain = [f"fused {number}" for number in range(MOST_ENGINES)]
+    shared = [f"fused {number}, MPS" for number in range(MOST_ENGINES)]
+    first = Scorer("engine", parity=("score",), lengths=every)
+    scorers = {
+        REFERENCE: Scorer("reference", dtype="float32", parity=("score",)),
+        **dict.fromkeys(plain, first._replace(parity=())),
+        plain[0]: first,
+        # Its step follows from its share of memory: that of a GPU of its own.
+        "public": first._replace(scoring="prompt_logprobs", share=2),
+        **dict.fromkeys(shared, Scorer("engine", mps=True, lengths=every)),
+        "vllm": Scorer("vllm", "prompt_logprobs", parity=("token ids", "generate"), lengths=middle),
+        "float32": Scorer("engine", dtype="float32", parity=("score",)),
+        "sglang": Scorer("sglang", parity=("score",), lengths=middle),
+    }
+    cells = [
+        Cell(REFERENCE, (REFERENCE,)),
+        Cell("fused", tuple(plain[:1]), every),
+        Cell("public path", ("public",), every),
+        Cell("fused, two engines, MPS", tuple(shared[:2]), every),
+        Cell("fused, two engines", tuple(plain[:2]), every),
+        Cell("fused, three engines, MPS", tuple(shared), middle),
+        Cell("fused, three engines", tuple(plain), middle),
         # vllm #52630: does pooling cost more than generation, the head left out of both?
-        Cell("body alone, pooling", "body", lengths=middle),
-        Cell("body alone, generation", "body", "prompt_logprobs", lengths=middle),
-        Cell("prompt_logprob_token_ids", "token ids", parity=True, lengths=middle),
-        Cell("LLM.generate", "generate", parity=True, lengths=middle),
-        Cell("fused, float32", "engine", dtype="float32", parity=True),
-        Cell("SGLang", "sglang", parity=True, lengths=middle),
+        Cell("body alone, pooling", tuple(plain[:1]), middle, "body"),
+        Cell("body alone, generation", ("vllm",), middle, "body"),
+        Cell("LLM.generate", ("vllm",), middle, "generate"),
+        Cell("prompt_logprob_token_ids", ("vllm",), middle, "token ids"),
+        Cell("fused, float32", ("float32",)),
+        Cell("SGLang", ("sglang",), middle),
     ]
+    return scorers, cells
 
 
-# --- in a process of the cell
+# --- in a process of its own
 
 
 def documents(vocab_size: int, sizes: Sizes) -> list[list[int]]:
@@ -133,156 +171,159 @@ def endless(vocab_size: int, length: int, until: Callable[[], bool]) -> Iterator
         drawn = drawn[16:] + drawn[:16]
 
 
-Score = Callable[[Iterator[list[int]], bool], Iterator[tuple[int, float]]]
-"""Windows of token ids, and whether only the last token is scored, to (index, nll)."""
+Score = Callable[[Iterator[list[int]]], Iterator[tuple[int, float]]]
+"""Windows of token ids to (index, nll)."""
+Ways = dict[str, Score]
+"""What one engine can be asked for."""
 
 
-def engine_scorer(model: str, cell: Cell) -> Score:
-    """Winnow's own engine, by the path of the cell."""
+def settings_of(model: str, scorer: Scorer) -> Any:
+    """What Winnow would start the engine with."""
     from pipeline.engine.protocol import EngineSettings
+
+    config = json.loads((Path(model) / "config.json").read_text())
+    return EngineSettings(
+        *(model, scorer.dtype, min(2048, config["max_position_embeddings"] - 1)),
+        config["vocab_size"],
+        scoring="fused" if scorer.scoring == "fused" else "prompt_logprobs",
+        architecture=config["architectures"][0],
+        engines_per_gpu=scorer.share,
+    )
+
+
+def engine_scorer(model: str, scorer: Scorer) -> Ways:
+    """Winnow's own engine: every token of a window scored, or (the body alone) its last one."""
     from pipeline.engine.vllm.engine import VllmEngine
     from pipeline.schema import Window
 
-    config = json.loads((Path(model) / "config.json").read_text())
-    engine = VllmEngine(
-        EngineSettings(
-            *(model, cell.dtype, min(2048, config["max_position_embeddings"] - 1)),
-            config["vocab_size"],
-            scoring="fused" if cell.scoring == "fused" else "prompt_logprobs",
-            architecture=config["architectures"][0],
-            engines_per_gpu=cell.engines,
-        )
-    )
+    engine = VllmEngine(settings_of(model, scorer))
 
-    def score(prompts: Iterator[list[int]], last_only: bool) -> Iterator[tuple[int, float]]:
+    def score(prompts: Iterator[list[int]], *, last_only: bool) -> Iterator[tuple[int, float]]:
         windows = (
             (i, Window(ids, len(ids) - 1 if last_only else 1)) for i, ids in enumerate(prompts)
         )
         for answer in engine.score(windows):
             yield answer.key, -float(answer.logprobs.sum())
 
-    return score
+    return {"score": partial(score, last_only=False), "body": partial(score, last_only=True)}
 
 
-def llm_scorer(model: str, kind: str, dtype: str) -> Score:
+def vllm_scorer(model: str, scorer: Scorer) -> Ways:
     """A bare engine of vLLM: its public path, its scoring by token ids, or generation alone."""
-    from pipeline.engine.protocol import EngineSettings
     from pipeline.engine.vllm.engine import SAMPLING
     from pipeline.engine.vllm.sizing import engine_arguments, prepare_process
 
-    config = json.loads((Path(model) / "config.json").read_text())
     prepare_process()
     from vllm import LLM, SamplingParams
 
-    window_tokens = min(2048, config["max_position_embeddings"] - 1)
-    settings = EngineSettings(model, dtype, window_tokens, config["vocab_size"])
-    llm = LLM(**engine_arguments(settings))
+    llm = LLM(**engine_arguments(settings_of(model, scorer)))
     alone = {"max_tokens": 1, "detokenize": False, "temperature": 0.0}
 
-    def parameters(ids: list[int]) -> Any:
-        if kind == "token ids":
+    def parameters(ids: list[int], way: str) -> Any:
+        if way == "token ids":
             return SamplingParams(prompt_logprob_token_ids=[[one] for one in ids[1:]], **alone)
-        return SamplingParams(**SAMPLING if kind == "generate" else alone)
+        return SamplingParams(**SAMPLING if way == "generate" else alone)
 
-    def nll(output: Any) -> float:
-        if kind == "token ids":
+    def nll(output: Any, way: str) -> float:
+        if way == "token ids":
             return -float(output.prompt_token_id_logprobs.sum())
-        return -sum(output.prompt_logprobs.logprobs) if kind == "generate" else 0.0
+        return -sum(output.prompt_logprobs.logprobs) if way == "generate" else 0.0
 
-    def score(prompts: Iterator[list[int]], last_only: bool) -> Iterator[tuple[int, float]]:
-        index = 0
-        # As much at a time as the engine takes at once.
-        for batch in iter(lambda: [one for one, _ in zip(prompts, range(256), strict=False)], []):
+    def score(prompts: Iterator[list[int]], *, way: str) -> Iterator[tuple[int, float]]:
+        for at, batch in batches(prompts):
             inputs = [{"prompt_token_ids": ids} for ids in batch]
-            found = llm.generate(inputs, [parameters(ids) for ids in batch], use_tqdm=False)
-            for output in found:
-                yield index, nll(output)
-                index += 1
+            asked = [parameters(ids, way) for ids in batch]
+            for index, output in enumerate(llm.generate(inputs, asked, use_tqdm=False), at):
+                yield index, nll(output, way)
 
-    return score
+    return {way: partial(score, way=way) for way in ("body", "generate", "token ids")}
 
 
-def sglang_scorer(model: str, dtype: str) -> Score:
+def batches(prompts: Iterator[list[int]]) -> Iterator[tuple[int, list[list[int]]]]:
+    """As many prompts as an engine takes at once, after the number of those before them."""
+    at = 0
+    while batch := list(islice(prompts, 256)):
+        yield at, batch
+        at += len(batch)
+
+
+def sglang_scorer(model: str, scorer: Scorer) -> Ways:
     """SGLang's engine, for its log-probabilities of the prompt."""
     import sglang
 
     engine = sglang.Engine(
-        model_path=model, dtype=dtype, skip_tokenizer_init=True, random_seed=SEED
+        model_path=model, dtype=scorer.dtype, skip_tokenizer_init=True, random_seed=SEED
     )
 
-    def score(prompts: Iterator[list[int]], last_only: bool) -> Iterator[tuple[int, float]]:
-        index = 0
-        for batch in iter(lambda: [one for one, _ in zip(prompts, range(256), strict=False)], []):
+    def score(prompts: Iterator[list[int]]) -> Iterator[tuple[int, float]]:
+        for at, batch in batches(prompts):
             answers = engine.generate(
                 input_ids=batch,
                 sampling_params={"max_new_tokens": 1, "temperature": 0},
                 return_logprob=True,
                 logprob_start_len=0,
             )
-            for answer in answers:
+            for index, answer in enumerate(answers, at):
                 found = answer["meta_info"]["input_token_logprobs"]
                 yield index, -sum(one[0] for one in found if one[0] is not None)
-                index += 1
 
-    return score
+    return {"score": score}
 
 
-def reference_scorer(model: str) -> Score:
-    """transformers in float32, one document at a time."""
+def reference_scorer(model: str, scorer: Scorer) -> Ways:
+    """transformers, one document at a time."""
     import torch
     from transformers import AutoModelForCausalLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = False
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).to(device).eval()
+    dtype = getattr(torch, scorer.dtype)
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device).eval()
 
-    def score(prompts: Iterator[list[int]], last_only: bool) -> Iterator[tuple[int, float]]:
+    def score(prompts: Iterator[list[int]]) -> Iterator[tuple[int, float]]:
         with torch.inference_mode():
             for index, ids in enumerate(prompts):
                 tokens = torch.tensor(ids, device=device)
                 found = torch.log_softmax(loaded(tokens[None]).logits[0, :-1].float(), -1)
                 yield index, -float(found.gather(1, tokens[1:, None]).double().sum())
 
-    return score
+    return {"score": score}
 
 
-KINDS: dict[str, Callable[[str, Cell], Score]] = {
-    "reference": lambda model, cell: reference_scorer(model),
+KINDS: dict[str, Callable[[str, Scorer], Ways]] = {
+    "reference": reference_scorer,
     "engine": engine_scorer,
-    "body": lambda model, cell: (
-        engine_scorer(model, cell)
-        if cell.scoring == "fused"
-        else llm_scorer(model, "body", cell.dtype)
-    ),
-    "token ids": lambda model, cell: llm_scorer(model, "token ids", cell.dtype),
-    "generate": lambda model, cell: llm_scorer(model, "generate", cell.dtype),
-    "sglang": lambda model, cell: sglang_scorer(model, cell.dtype),
+    "vllm": vllm_scorer,
+    "sglang": sglang_scorer,
 }
 
 
-def measure_cell(cell: Cell, model: str, sizes: Sizes) -> None:
-    """Child process: ready, then for each `go` a length's figures; the documents' nll last."""
+def serve(scorer: Scorer, model: str, sizes: Sizes) -> None:
+    """Child process: the documents' nll when it is ready, then an answer to each request."""
+    began = time.monotonic()
     vocab_size = json.loads((Path(model) / "config.json").read_text())["vocab_size"]
-    score = KINDS[cell.kind](model, cell)
-    nll = None
-    if cell.parity or cell.kind == "reference":
-        found = dict(score(iter(documents(vocab_size, sizes)), False))
-        nll = [found[index] for index in range(PARITY_DOCUMENTS)]
-    last_only = cell.kind == "body"
-    for length in cell.lengths:
+    ways = KINDS[scorer.kind](model, scorer)
+    started = time.monotonic() - began
+    nll: dict[str, list[float] | str] = {}
+    for way in scorer.parity:
+        try:
+            found = dict(ways[way](iter(documents(vocab_size, sizes))))
+            nll[way] = [found[index] for index in range(PARITY_DOCUMENTS)]
+        except Exception as error:  # what one way cannot do, the others may
+            nll[way] = str(error).splitlines()[0] if str(error) else type(error).__name__
+    for length in scorer.lengths:
         warm = iter([[1 + at % 7] * length for at in range(max(2, sizes.warm_tokens // length))])
-        for _ in score(warm, last_only):
+        for _ in next(iter(ways.values()))(warm):
             pass
-    print(f"{MARKER}ready", flush=True)
-    for length in cell.lengths:
-        sys.stdin.readline()  # all engines of a cell begin together
+    print(MARKER + json.dumps({"start_seconds": started, "nll": nll}), flush=True)
+    for line in sys.stdin:
+        way, length = json.loads(line)
         began = time.time()
         end = began + sizes.cell_seconds
         prompts = endless(vocab_size, length, lambda end=end: time.time() > end)
-        count = sum(1 for _ in score(prompts, last_only))
+        count = sum(1 for _ in ways[way](prompts))
         rate = {"began": began, "ended": time.time(), "windows": count}
         print(MARKER + json.dumps(rate), flush=True)
-    print(MARKER + json.dumps(nll), flush=True)
 
 
 # --- the parent
@@ -327,11 +368,8 @@ class Watch(threading.Thread):
 
 
 @contextlib.contextmanager
-def mps(wanted: bool) -> Iterator[dict[str, str]]:
+def mps() -> Iterator[dict[str, str]]:
     """The environment of processes that share a GPU; the daemon ends with it."""
-    if not wanted:
-        yield {}
-        return
     with tempfile.TemporaryDirectory(prefix="mps-") as folder:
         own = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         control = "nvidia-cuda-mps-control"
@@ -343,15 +381,19 @@ def mps(wanted: bool) -> Iterator[dict[str, str]]:
             subprocess.run([control], input=b"quit\n", env=environment, check=False)
 
 
-def run_cell(cell: Cell, model: str, tiny: bool, seconds: float, target: Path) -> dict[str, Any]:
-    """One cell in processes of its own. Raises what ends it, with the last line of its output."""
-    command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--cell"]
-    command += [json.dumps(cell), model, *(["--tiny"] if tiny else [])]
-    deadline = time.monotonic() + seconds
-    with mps(cell.mps) as environment, contextlib.ExitStack() as stack:
-        logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(cell.engines)]
-        engines = [
-            subprocess.Popen(
+class Started:
+    """A scorer in a process of its own, from the parent's side."""
+
+    def __init__(
+        self, name: str, scorer: Scorer, model: str, environment: dict[str, str], tiny: bool
+    ) -> None:
+        self.name = name
+        self._log = Path(model, f"{name}.log")
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--scorer"]
+        command += [json.dumps(scorer), model, *(["--tiny"] if tiny else [])]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -360,59 +402,106 @@ def run_cell(cell: Cell, model: str, tiny: bool, seconds: float, target: Path) -
                 env=os.environ | environment,
                 start_new_session=True,
             )
-            for log in logs
-        ]
-        for engine in engines:
-            stack.callback(_end, engine)
-        timer = threading.Timer(max(1.0, seconds), lambda: [_end(one) for one in engines])
-        timer.start()
-        stack.callback(timer.cancel)
+        threading.Thread(target=self._listen, daemon=True).start()
 
-        def hear(engine: "subprocess.Popen[str]", log: Any) -> str:
-            assert engine.stdout is not None
-            for line in engine.stdout:
-                if line.startswith(MARKER):
-                    return line.removeprefix(MARKER).strip()
-            log.seek(0)
-            told = [line.strip() for line in log if line.strip()]
-            with target.with_suffix(".log").open("a") as kept:
-                kept.write("\n".join([f"--- {cell.name}", *told, ""]))
-            late = time.monotonic() >= deadline
-            raise RuntimeError("out of time" if late else told[-1] if told else "ended")
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(MARKER):
+                self._answers.put(line.removeprefix(MARKER))
+        self._answers.put(None)
 
-        for engine, log in zip(engines, logs, strict=True):
-            hear(engine, log)
-        found: dict[str, Any] = {"rates": {}}
+    def ask(self, way: str, length: int) -> None:
+        """Have it score for some seconds; `hear` has what came of it."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which `hear` says
+            self.process.stdin.write(json.dumps([way, length]) + "\n")
+            self.process.stdin.flush()
+
+    def hear(self, seconds: float) -> Any:
+        """Its next answer. Raises RuntimeError, with the last line that it said, if it ended."""
         try:
-            for length in cell.lengths:
-                watch = Watch([one.pid for one in engines])
-                watch.start()
-                began = time.monotonic()
-                for engine in engines:
-                    assert engine.stdin is not None
-                    engine.stdin.write("go\n")
-                    engine.stdin.flush()
-                runs = [json.loads(hear(*pair)) for pair in zip(engines, logs, strict=True)]
-                host = watch.cpu_seconds() / (time.monotonic() - began)
-                mean = sum(watch.samples) / len(watch.samples) / 100 if watch.samples else None
-                lasted = max(one["ended"] for one in runs) - min(one["began"] for one in runs)
-                found["rates"][str(length)] = {
-                    "tokens_per_second": sum(one["windows"] for one in runs) * length / lasted,
-                    "host_cpus": round(host, 2),
-                    "device_share": mean,
-                }
-            found["nll"] = json.loads(hear(engines[0], logs[0]))
-        except RuntimeError as error:
-            if not found["rates"]:
+            answer = self._answers.get(timeout=max(0.0, seconds))
+        except queue.Empty:
+            raise RuntimeError("out of time") from None
+        if answer is None:
+            raise RuntimeError((self.told() or ["ended"])[-1])
+        return json.loads(answer)
+
+    def told(self) -> list[str]:
+        """The lines of its log."""
+        return [line.strip() for line in self._log.read_text().splitlines() if line.strip()]
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, 9)
+        self.process.wait()
+
+
+class Fleet:
+    """All scorers at once: those that started, and why the others did not."""
+
+    def __init__(self, scorers: dict[str, Scorer], model: str, stack: contextlib.ExitStack) -> None:
+        self.failed: dict[str, str] = {}
+        self.ready: dict[str, dict[str, Any]] = {}
+        self.started: dict[str, Started] = {}
+        self._model, self._scorers, self._stack = model, scorers, stack
+
+    def start(self, seconds: float, log: Path, *, tiny: bool) -> None:
+        """Start them together, and wait for each."""
+        deadline = time.monotonic() + seconds
+        environment: dict[str, str] = {}
+        if any(one.mps for one in self._scorers.values()):
+            try:
+                environment = self._stack.enter_context(mps())
+            except (OSError, subprocess.CalledProcessError) as error:
+                without = [name for name, one in self._scorers.items() if one.mps]
+                self.failed |= dict.fromkeys(without, f"MPS: {error}")
+        if find_spec("sglang") is None:
+            self.failed["sglang"] = "no wheel of it is installed"
+        for name, scorer in self._scorers.items():
+            if name not in self.failed:
+                own = environment if scorer.mps else {}
+                self.started[name] = Started(name, scorer, self._model, own, tiny)
+                self._stack.callback(self.started[name].end)
+        for name, one in self.started.items():
+            try:
+                self.ready[name] = one.hear(deadline - time.monotonic())
+            except RuntimeError as error:
+                self._fail(one, str(error), log)
+
+    def _fail(self, one: Started, reason: str, log: Path) -> None:
+        one.end()
+        self.failed[one.name] = reason
+        with log.open("a") as kept:
+            kept.write("\n".join([f"--- {one.name}: {reason}", *one.told(), ""]))
+
+    def measure(self, cell: Cell, length: int, sizes: Sizes, log: Path) -> dict[str, Any]:
+        """Tokens per second of a cell's scorers together. Raises RuntimeError if one fails."""
+        for name in cell.scorers:
+            if name in self.failed:
+                raise RuntimeError(self.failed[name])
+        members = [self.started[name] for name in cell.scorers]
+        watch = Watch([one.process.pid for one in members])
+        watch.start()
+        began = time.monotonic()
+        for one in members:
+            one.ask(cell.way, length)
+        runs = []
+        for one in members:
+            try:
+                runs.append(one.hear(sizes.cell_seconds + ANSWER_SECONDS))
+            except RuntimeError as error:
+                self._fail(one, str(error), log)
                 raise
-            found["not_measured"] = f"the rest: {error}"
-        return found
-
-
-def _end(engine: "subprocess.Popen[str]") -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(engine.pid, 9)
-    engine.wait()
+        host = watch.cpu_seconds() / (time.monotonic() - began)
+        mean = sum(watch.samples) / len(watch.samples) / 100 if watch.samples else None
+        lasted = max(one["ended"] for one in runs) - min(one["began"] for one in runs)
+        return {
+            "tokens_per_second": sum(one["windows"] for one in runs) * length / lasted,
+            "host_cpus": round(host, 2),
+            "device_share": mean,
+        }
 
 
 def operations_per_token(config: dict[str, Any], length: int) -> float:
@@ -427,10 +516,25 @@ def operations_per_token(config: dict[str, Any], length: int) -> float:
     return body + head + attention
 
 
-def parity_of(nll: list[float], reference: list[float] | None) -> dict[str, float] | None:
-    """How far documents are off the reference, relative to it."""
-    if reference is None:
+def parity_of(cell: Cell, fleet: Fleet) -> dict[str, float] | None:
+    """How far a cell's documents are off the reference's, relative to them.
+
+    Raises RuntimeError if its scorer has no answer for them.
+    """
+    name = cell.scorers[0]
+    if name in fleet.failed:
+        raise RuntimeError(fleet.failed[name])
+    nll = fleet.ready[name]["nll"].get(cell.way)
+    if isinstance(nll, str):
+        raise RuntimeError(nll)
+    alone = len(cell.scorers) == 1 and name != REFERENCE
+    if nll is None or not alone or REFERENCE not in fleet.ready:
         return None
+    return distance(nll, fleet.ready[REFERENCE]["nll"]["score"])
+
+
+def distance(nll: list[float], reference: list[float]) -> dict[str, float]:
+    """The largest and the mean error of documents, relative to the reference."""
     errors = np.abs(np.array(nll) - reference) / np.abs(reference)
     return {"largest": float(errors.max()), "mean": float(errors.mean())}
 
@@ -473,44 +577,45 @@ def main(target: Path, seconds: float, *, tiny: bool) -> int:
     sizes = SMALL if tiny else FULL
     here = machine()
     device = find_device(here["device"] or "")
+    log = target.with_suffix(".log")
     results: dict[str, Any] = {
         "machine": here | {"peak": device and device._asdict()},
         "sizes": asdict(sizes),
         "cells": {},
     }
-    print("| what | tokens | tokens/s | MFU | device | host CPUs |\n|---|---|---|---|---|---|")
-    reference: list[float] | None = None
-    with tempfile.TemporaryDirectory(prefix="bench-gpu-") as folder:
+    scorers, cells = plan(sizes)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-gpu-"))
         model = make_model(Path(folder), tiny)
         config = json.loads((model / "config.json").read_text())
-        for cell in plan(sizes):
-            left = deadline - time.monotonic()
-            try:
-                if cell.kind == "sglang" and find_spec("sglang") is None:
-                    raise RuntimeError("no wheel of it is installed")
-                if left < 2 * sizes.cell_seconds:
-                    raise RuntimeError("out of time")
-                found = run_cell(cell, str(model), tiny, min(CELL_SECONDS, left), target)
-            except Exception as error:  # a row with the reason; the other cells go on
-                reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
-                found = {"not_measured": reason}
-            for length, rate in found.get("rates", {}).items():
-                if device is not None and cell.kind != "body":
-                    work = operations_per_token(config, int(length)) * rate["tokens_per_second"]
-                    rate["mfu"] = work / (device.bf16_tflops * 1e12)
-                print(row_of(cell.name, length, rate), flush=True)
-            if "not_measured" in found:
-                print(
-                    f"| {cell.name} | not measured: {found['not_measured']} | | | | |", flush=True
-                )
-            nll = found.pop("nll", None)
-            if cell.kind == "reference":
-                reference = nll
-            elif nll is not None and (parity := parity_of(nll, reference)) is not None:
-                found["parity"] = parity
-                off = f"{parity['largest']:.2e} at most, {parity['mean']:.2e} in the mean"
-                print(f"| {cell.name} | nll off by {off} | | | | |", flush=True)
+        fleet = Fleet(scorers, str(model), stack)
+        fleet.start(START_SHARE * seconds, log, tiny=tiny)
+        starts = {name: round(one["start_seconds"], 1) for name, one in fleet.ready.items()}
+        results["start_seconds"] = starts
+        print(f"started, all together: {starts}\n")
+        print("| what | tokens | tokens/s | MFU | device | host CPUs |\n|---|---|---|---|---|---|")
+        for cell in cells:
+            found: dict[str, Any] = {"rates": {}}
             results["cells"][cell.name] = found
+            try:
+                for length in cell.lengths:
+                    if deadline - time.monotonic() < 2 * sizes.cell_seconds:
+                        raise RuntimeError("out of time")
+                    rate = fleet.measure(cell, length, sizes, log)
+                    if device is not None and cell.way != "body":
+                        work = operations_per_token(config, length) * rate["tokens_per_second"]
+                        rate["mfu"] = work / (device.bf16_tflops * 1e12)
+                    found["rates"][str(length)] = rate
+                    print(row_of(cell.name, str(length), rate), flush=True)
+                told = parity_of(cell, fleet)
+                if told is not None:
+                    found["parity"] = told
+                    off = f"{told['largest']:.2e} at most, {told['mean']:.2e} in the mean"
+                    print(f"| {cell.name} | nll off by {off} | | | | |", flush=True)
+            except RuntimeError as error:  # a row with the reason; the other cells go on
+                rest = "the rest: " if found["rates"] else ""
+                found["not_measured"] = f"{rest}{error}"
+                print(f"| {cell.name} | not measured: {rest}{error} | | | | |", flush=True)
             scratch = target.with_suffix(".tmp")
             scratch.write_text(json.dumps(results, indent=1))
             scratch.replace(target)
@@ -533,11 +638,8 @@ if __name__ == "__main__":
     arguments = sys.argv[1:]
     tiny = "--tiny" in arguments
     arguments = [one for one in arguments if one != "--tiny"]
-    if arguments[:1] == ["--cell"]:
-        name, kind, scoring, *others = json.loads(arguments[1])
-        *others, lengths = others
-        cell = Cell(name, kind, scoring, *others, tuple(lengths))
-        measure_cell(cell, arguments[2], SMALL if tiny else FULL)
+    if arguments[:1] == ["--scorer"]:
+        serve(Scorer(*json.loads(arguments[1])), arguments[2], SMALL if tiny else FULL)
     else:
         seconds = float(SECONDS)
         if "--seconds" in arguments:

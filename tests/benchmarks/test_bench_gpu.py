@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tests.benchmarks.bench_gpu import FULL, TINY, conclude, operations_per_token, parity_of, plan
+from tests.benchmarks.bench_gpu import FULL, TINY, conclude, distance, operations_per_token, plan
 
 
 def test_operations_are_those_that_torch_counts():
@@ -39,12 +39,15 @@ def test_nothing_that_was_not_measured_holds(tmp_path, capsys, errors, code, tol
     assert told in capsys.readouterr().out
 
 
-def test_parity_needs_a_reference():
-    assert parity_of([1.0], None) is None
-    assert parity_of([1.0, 2.2], [1.0, 2.0]) == pytest.approx({"largest": 0.1, "mean": 0.05})
+def test_distance_is_relative_to_the_reference():
+    assert distance([1.0, 2.2], [1.0, 2.0]) == pytest.approx({"largest": 0.1, "mean": 0.05})
 
 
-def test_what_matters_most_comes_first():
-    names = [cell.name for cell in plan(FULL)]
+def test_what_matters_most_comes_first_and_every_scorer_is_asked():
+    scorers, cells = plan(FULL)
+    names = [cell.name for cell in cells]
     assert names[:3] == ["transformers float32", "fused", "public path"]
     assert len(set(names)) == len(names)
+    assert {name for cell in cells for name in cell.scorers} == set(scorers)
+    for cell in cells:
+        assert all(set(cell.lengths) <= set(scorers[name].lengths) for name in cell.scorers)

@@ -64,7 +64,7 @@ def corpus(tmp_path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("gpus", "asked", "seen", "said"),
     [
-        (2, "auto", {"0": 2, "1": 2}, "4 engines, 2 per GPU: weights of 0 GiB, below 2 GiB"),
+        (2, "auto", {"0": 2, "1": 2}, "4 engines, 2 per GPU: weights of 0 MiB, below 512 MiB"),
         (1, "3", {"0": 3}, "3 engines, 3 per GPU: as asked"),
     ],
 )

@@ -22,6 +22,7 @@ from vllm.distributed import (
 )
 from vllm.model_executor.layers.logits_processor import LogitsProcessor
 from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
+from vllm.utils.torch_utils import async_tensor_h2d
 from vllm.v1.pool.metadata import PoolingCursor, PoolingMetadata
 from vllm.v1.worker.gpu.sample.logprob import compute_token_logprobs
 
@@ -72,8 +73,10 @@ class LogprobPooler(Pooler):
         )
         logprobs = self._target_logprobs(
             hidden_states,
-            torch.cat(rows).to(hidden_states.device, non_blocking=True),
-            torch.cat(targets).to(hidden_states.device, non_blocking=True),
+            # From pinned memory, on a GPU: copied from elsewhere, this would wait for all that the
+            # GPU has been given before, and nothing would be given to it ahead.
+            async_tensor_h2d(torch.cat(rows), hidden_states.device),
+            async_tensor_h2d(torch.cat(targets), hidden_states.device),
         )
         parts = list(logprobs.split([len(target) for target in targets]))
         for index, option in enumerate(options):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.engine.vllm.sizing import Choice
 
-SMALL_MODEL_BYTES = 2 << 30
-"""Of weights: about a billion parameters in 16 bits."""
+SMALL_MODEL_BYTES = 512 << 20
+"""Of weights, about 250 million parameters in 16 bits. Measured: RESULTS.md, "GPUs"."""
 ENGINES_OF_SMALL_MODELS = 2
 
 
@@ -29,5 +29,5 @@ def choose_engines_per_gpu(asked: int | str, weight_bytes: int, gpus_per_engine:
         small = weight_bytes < SMALL_MODEL_BYTES
         value = ENGINES_OF_SMALL_MODELS if small else 1
         where = "below" if small else "not below"
-        why = f"weights of {weight_bytes / 2**30:.2g} GiB, {where} {SMALL_MODEL_BYTES >> 30} GiB"
+        why = f"weights of {weight_bytes / 2**20:,.0f} MiB, {where} {SMALL_MODEL_BYTES >> 20} MiB"
     return Choice(value, why, "engines_per_gpu")

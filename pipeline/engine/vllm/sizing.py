@@ -216,7 +216,11 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         require_fit(settings, machine.gpu_bytes // settings.engines_per_gpu)
     sizes = choose_sizes(settings, machine)
     if machine.gpu_bytes is not None:
-        sizing: dict[str, Any] = {"gpu_memory_utilization": sizes.memory.value}
+        sizing: dict[str, Any] = {
+            "gpu_memory_utilization": sizes.memory.value,
+            # The next step is prepared while the GPU computes this one. Off by default for pooling.
+            "async_scheduling": True,
+        }
         if settings.engines_per_gpu > 1:
             # vLLM would measure what is free while the others are starting.
             cache, _ = _cache_bytes(settings, int(sizes.step_tokens.value))
