@@ -265,7 +265,11 @@ class FilterCommand(SettingsCommand):
 def filter_corpus(
     context: typer.Context,
     by: Annotated[
-        str | None, typer.Option(help="A carried column to break the counts down by.")
+        str | None,
+        typer.Option(
+            help="A carried column to break the counts down by.  [default: that of --within, if "
+            "it has few values]"
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with these settings under [filter].")

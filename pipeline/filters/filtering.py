@@ -178,11 +178,11 @@ class Filter:
 
 
 def decide(config: FilterConfig, *, by: str | None = None, may_be_empty: bool = False) -> Filter:
-    """Check the request, find the cut-offs and count what they keep; write nothing.
+    """Check the request, find the cut-offs and count what they keep, if not `by` another column in
+    the groups of the rules, where these are few; write nothing.
 
     Raises ConfigError for a metric or column that is not there or, unless it `may_be_empty`, rules
-    that keep nothing, RunError for a run that cannot be used, CorpusError for a corpus that is not
-    where it is looked for.
+    that keep nothing, RunError for an unusable run, CorpusError for a corpus that is not there.
     """
     run = PreparedRun(config.run, minus=config.minus, over=config.over, partial=config.partial)
     manifest, asked = run.manifest, Selection.of(config)
@@ -194,6 +194,7 @@ def decide(config: FilterConfig, *, by: str | None = None, may_be_empty: bool = 
         check_apart(manifest, config.out, config.rejects, corpus)
     require_planned(corpus, [file.path for file in manifest.files])
     selection = run.find(asked)
+    by = selection.few_groups if by is None else by
     counts = run.count(selection, by=by)
     if not may_be_empty:
         check_outcome(config, counts)
@@ -207,8 +208,7 @@ def _check_columns(manifest: Manifest, own_metrics: Sequence[str], rules: Sequen
         raise ConfigError(
             f"the second run adds a metric '{taken[0]}', but this run carries a column of that "
             "name",
-            hint=f"score the corpus again without carrying '{taken[0]}', or rename the column in "
-            "the corpus",
+            hint=f"score again without carrying '{taken[0]}', or rename the column in the corpus",
         )
     metrics += own_metrics
     for metric in (metric for rule in rules for metric in rule.metrics):

@@ -51,6 +51,11 @@ class Rule(ABC):
         """What decides its output beside the settings."""
         return {}
 
+    @property
+    def num_groups(self) -> int:
+        """Groups that it has cut-offs for, once they are found."""
+        return 0 if self.cutoffs is None else self.cutoffs.height
+
     def check(self, kinds: Mapping[str, pl.DataType]) -> None:
         """Raises ConfigError if scores with these columns are not what it reads, beside its metrics
         and groups."""

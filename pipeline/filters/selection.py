@@ -16,6 +16,7 @@ import polars as pl
 
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.rule import Rule
+from pipeline.reports.groups import MOST_GROUPS_SHOWN
 from pipeline.schema import SCORED
 from pipeline.statistics.columns import column_named, nan_as_null
 
@@ -56,6 +57,13 @@ class Selection:
             )
             found = Selection((*found.rules, *own), self.unscored)
         return found
+
+    @property
+    def few_groups(self) -> str | None:
+        """The column within which the rules cut, if its groups are few enough to be shown."""
+        if any(rule.num_groups > MOST_GROUPS_SHOWN for rule in self.rules):
+            return None
+        return next((rule.within for rule in self.rules if rule.within is not None), None)
 
     def words(self) -> Iterable[str]:
         """What the rules came to, in lines for people; of very many groups the first."""

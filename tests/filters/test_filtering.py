@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import filter_run
 from pipeline.errors import ConfigError, RunError
-from pipeline.filters import filtering
+from pipeline.filters import filtering, selection
 from pipeline.filters.config import load_filter_config
 from pipeline.filters.filtering import PreparedRun, decide
 from pipeline.filters.rules.bounds import Bounds
@@ -57,7 +58,7 @@ def test_a_count_is_what_filter_says(made, settings, by):
     said = decide(config, by=by).record()
     run = PreparedRun(made / "runs/first")
     for _ in range(2):  # the second time what there is comes from memory
-        mix = run.mix(run.find(Selection.of(config)), by=by)
+        mix = run.mix(run.find(Selection.of(config)), by=said.by)
         assert (mix.before, mix.after) == (said.before, said.after)
         assert mix.unscored == said.unscored
         assert mix.groups.height == max(1, len(said.groups))
@@ -67,6 +68,34 @@ def test_a_count_is_what_filter_says(made, settings, by):
                 assert sizes.model_dump() == {
                     name: row[prefix + name] for name in ("documents", "tokens", "bytes")
                 }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"percentile": (20, 70)},
+        {"buckets": ("head",)},
+        {"budget_tokens": 50},
+        {"budget_tokens": 50, "percentile": (20, 70)},
+    ],
+    ids=str,
+)
+def test_cutting_within_groups_shows_the_groups(made, settings):
+    asked = {"run": made / "runs/first", "corpus": made / "data", "within": "source"} | settings
+    record = filter_run(**asked)
+    assert record.by == "source"
+    assert record.groups == filter_run(**asked, by="source").groups
+    assert [one.group for one in record.groups] == ["web", "books", None]
+    assert [one.group for one in filter_run(**asked, by="number").groups] == ["0", "1"]
+
+
+def test_very_many_groups_are_not_broken_down_unasked(made, monkeypatch):
+    monkeypatch.setattr(selection, "MOST_GROUPS_SHOWN", 2)
+    asked = {"run": made / "runs/first", "corpus": made / "data", "within": "source"}
+    for settings in ({"percentile": (20, 70)}, {"budget_tokens": 50}):
+        record = filter_run(**asked, **settings)
+        assert (record.by, record.groups) == (None, [])
+        assert len(filter_run(**asked, **settings, by="source").groups) == 3
 
 
 def test_it_needs_no_corpus_and_writes_nothing(without_corpus):

@@ -70,6 +70,10 @@ class Budget(Rule):
             return {}
         return {f"nats:{self.metric}": pl.col("nll") / column_named(str(ratio.per))}
 
+    @property
+    def num_groups(self) -> int:
+        return 0 if self.edges is None else self.edges.height
+
     def find(self, rows: pl.LazyFrame, *, keeps_unscored: bool = False) -> Self:
         rest = self.amount
         if keeps_unscored:
