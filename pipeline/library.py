@@ -32,10 +32,7 @@ from pipeline.scoring.rows import score_columns
 from pipeline.scoring.stream import score_documents
 from pipeline.settings.arguments import checked
 from pipeline.settings.config import ScoringSettings, make_scoring_config
-from pipeline.settings.names import near_or_known
-
-MOST_NAMES = 20
-"""Columns of a table that a hint lists."""
+from pipeline.settings.names import MOST_NAMED, listed, near_or_known
 
 
 class Scorer:
@@ -288,10 +285,10 @@ def _check_column(column: object, names: list[str]) -> None:
     if not isinstance(column, str):
         raise CorpusError(
             f"text_column is {type_name(column)}, not the name of a column",
-            hint=f"known: {', '.join(names)}",
+            hint=f"known: {listed(names)}",
         )
     if column not in names:
-        hint = near_or_known(column, names, most=MOST_NAMES)
+        hint = near_or_known(column, names, most=MOST_NAMED)
         raise CorpusError(f"no column '{column}' in the table", hint=hint)
     if names.count(column) > 1:
         raise CorpusError(f"the table has the column '{column}' more than once")

@@ -17,7 +17,7 @@ from pipeline.corpus.patterns import partitions_of
 from pipeline.corpus.promotion import holds, integer_bounds, is_far
 from pipeline.errors import CorpusError, named
 from pipeline.schema import OWN_COLUMNS
-from pipeline.settings.names import near_name
+from pipeline.settings.names import listed, near_name
 
 log = logging.getLogger(__name__)
 DEFAULT_ID_COLUMNS = ("doc_id", "id")
@@ -72,7 +72,7 @@ def choose_columns(
         for name in wanted:
             if name not in names:
                 near = near_name(name, list(names))
-                hint = f"did you mean '{near}'?" if near else f"it has {', '.join(names)}"
+                hint = f"did you mean '{near}'?" if near else f"it has {listed(list(names))}"
                 raise CorpusError(f"no column '{name}' in the corpus ({named(setting)})", hint=hint)
     if id_column is not None and (why := _not_shown(footers, id_column)):
         raise CorpusError(

@@ -29,7 +29,7 @@ from pipeline.corpus.patterns import (
 from pipeline.corpus.promotion import Bounds
 from pipeline.corpus.tables import refuse_tables
 from pipeline.errors import CorpusError, UnreadableFileError, first_line, named
-from pipeline.settings.names import near_name, near_path
+from pipeline.settings.names import listed, near_name, near_path
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
 
@@ -211,9 +211,10 @@ def _try_footer(
         )
     if text_column not in schema.names:
         near, column = near_name(text_column, schema.names), named("text_column")
+        other = f"name it with {column}" if schema.names else None
         return UnreadableFileError(
-            f"no column '{text_column}'; it has {', '.join(schema.names)}",
-            hint=f"did you mean {column} {near}?" if near else f"name it with {column}",
+            f"no column '{text_column}'; it has {listed(schema.names, none='no columns')}",
+            hint=f"did you mean {column} {near}?" if near else other,
         )
     if len(schema.get_all_field_indices(text_column)) > 1:
         return UnreadableFileError(f"has the column '{text_column}' more than once")

@@ -22,7 +22,7 @@ from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import Grouping, value_of
 from pipeline.reports.tally import batches_of
 from pipeline.schema import RATIOS
-from pipeline.settings.names import near_name
+from pipeline.settings.names import listed, near_name
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.sketches import (
     Floats,
@@ -184,7 +184,7 @@ def _ranked(scores: pl.LazyFrame, labels: Labels, grouping: Grouping) -> dict[st
         if not own.height:
             known = [text for name in grouping.groups if (text := value_of(name)) is not None]
             near = near_name(name, known)
-            some = ", ".join(known[:MOST_VALUES_NAMED]) or "nothing"
+            some = listed(known, none="nothing", most=MOST_VALUES_NAMED)
             raise ConfigError(
                 f"no row has {labels.column} = {name!r}",
                 hint=f"did you mean {near!r}?" if near else f"it has {some}",

@@ -19,6 +19,7 @@ from pipeline.reports.distributions import LENGTH_BINS_PER_UNIT, length_ends
 from pipeline.reports.groups import check_dates, label_of
 from pipeline.schema import LARGEST_EXPONENT
 from pipeline.settings.fields import option_of
+from pipeline.settings.names import listed
 from pipeline.statistics.bootstrap import Interval
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.variance import Moments, between_groups
@@ -108,8 +109,7 @@ class SortsBy(BaseModel):
     def in_words(self) -> str:
         """The verdict, the groups of constant scores, and what to type."""
         named = [
-            ", ".join([*one.constant[:MOST_NAMED], *["..."][: one.num_constant > MOST_NAMED]])
-            + f" ({one.name})"
+            f"{listed(one.constant, most=MOST_NAMED)} ({one.name})"
             for one in self.factors
             if one.num_constant
         ]

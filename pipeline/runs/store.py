@@ -20,7 +20,7 @@ from pipeline.runs.lock import LOCK
 from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
 from pipeline.runs.parts import FOOTER_KEY, PartWriter, read_metadata
 from pipeline.runs.records import load, parse, save
-from pipeline.settings.names import near_path
+from pipeline.settings.names import listed, near_path
 from pipeline.storage.filesystem import Root, open_root
 
 MANIFEST = "manifest.json"
@@ -98,8 +98,7 @@ class RunStore:
             return ""
         found = sorted(Path(self.root.path).glob(f"*/{MANIFEST}"))
         names = [f"{self.location}/{one.parent.name}" for one in found]
-        more = ", ..." if names[MOST_NAMED:] else ""
-        return f", as {', '.join(names[:MOST_NAMED])}{more}" if names else ""
+        return f", as {listed(names, most=MOST_NAMED)}" if names else ""
 
     def check_free(self) -> None:
         """Raises RunError if the folder, which is not a run yet, holds something else."""

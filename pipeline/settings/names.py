@@ -1,8 +1,12 @@
-"""Names that were probably meant: for the hint of an error about a name that is not known."""
+"""Names that were probably meant, and those that there are: for an error about a name that is not
+known."""
 
 import contextlib
 from difflib import get_close_matches
 from pathlib import Path
+
+MOST_NAMED = 20
+"""Names that a line has, of columns or values of which there may be thousands."""
 
 
 def near_name(name: str, known: list[str]) -> str | None:
@@ -28,6 +32,9 @@ def near_or_known(name: str, known: list[str], *, most: int | None = None) -> st
     """A hint for a name that is not known; it lists at most so many others."""
     if near := near_name(name, known):
         return f"did you mean '{near}'?"
-    if not known:
-        return "there are none"
-    return f"known: {', '.join(known[:most])}{', ...' if known[:most] != known else ''}"
+    return f"known: {listed(known, most=most)}" if known else "there are none"
+
+
+def listed(names: list[str], *, none: str = "none", most: int | None = MOST_NAMED) -> str:
+    """What there is, in a line: so many names at most, and `none` where there is nothing."""
+    return ", ".join([*names[:most], *(["..."] if names[:most] != names else [])]) or none

@@ -439,6 +439,19 @@ def test_a_missing_text_column_with_nothing_near(tmp_path):
     assert raised.value.hint == "name it with text_column"
 
 
+def test_a_file_without_columns_says_so(tmp_path):
+    pq.write_table(pa.table({}), tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match=r"no column 'text'; it has no columns$") as raised:
+        footers_of(tmp_path)
+    assert raised.value.hint is None
+
+
+def test_of_very_many_columns_some_are_named(tmp_path):
+    write(tmp_path / "a.parquet", **{f"n{i}": [i] for i in range(3000)})
+    with pytest.raises(CorpusError, match=r"it has n0, n1, .*, n19, \.\.\.\n"):
+        footers_of(tmp_path)
+
+
 @pytest.mark.parametrize(
     "value",
     [1, 1.5, True, ["a"], {"a": "b"}],
