@@ -2,10 +2,12 @@
 handle is dragged.
 
 Owns the bins, and the one pass that fills them. On a log axis they are of equal width there, 128 a
-factor of e; where a metric has negative values, a few hundred over its range, or in a bit. Each has
-its documents, tokens and bytes, and its smallest and largest value.
+factor of e; where that cannot hold a metric's values or tell them apart, a few hundred over its
+range, or in a bit; of whole numbers that are few, such as years, one for each. Each has its
+documents, tokens and bytes, and its smallest and largest value.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +30,8 @@ from pipeline.statistics.columns import column_named
 LOG_BINS = 128
 """Bins per factor of e."""
 LINEAR_BINS = 512
+FEW_NUMBERS = 128
+"""Whole numbers from the smallest to the largest that have a bin each on any axis."""
 BIT_BINS = 512
 """A bit per byte of difference between two runs."""
 MOST_BINS = 1 << 20
@@ -41,9 +45,10 @@ CELL_COLUMNS = ("group", "bin", *SIZES, "low", "high")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From bins to values: the lower edge of bin i is at start + i * width, or e to its power."""
+    """From bins to values: the lower edge of bin i is at start + i * width, or e to its power. A
+    bin of the kind `whole` has one whole number, in its middle."""
 
-    kind: Literal["log", "linear"]
+    kind: Literal["log", "linear", "whole"]
     start: float
     width: float
 
@@ -117,10 +122,19 @@ def _scale_of(run: ExploredRun, metric: str) -> Scale:
         return Scale("linear", 0.0, 1 / BIT_BINS) if metric == "difference" else logarithmic
     if metric in METRICS and not METRICS[metric].is_signed:
         return logarithmic
-    value = value_of(metric)
-    ends = run.rows().select(low=value.min(), high=value.max()).collect(engine="streaming")
+    rows, value = run.rows(), value_of(metric)
+    ends = rows.select(low=value.min(), high=value.max()).collect(engine="streaming")
     low, high = ends.row(0)
-    if low is None or low >= 0:
+    if low is None:
+        return logarithmic
+    is_wide = 0 <= 2 * low <= high
+    if rows.collect_schema()[metric].is_integer():
+        width = (high - low + 1) / LINEAR_BINS
+        if width <= 1 and not (is_wide and high - low >= FEW_NUMBERS):
+            return Scale("whole", low - 0.5, 1.0)
+        if not is_wide:
+            return Scale("linear", low - 0.5, float(math.ceil(width)))
+    if is_wide:
         return logarithmic
     # Divided first: the range of some columns exceeds a float64.
     bins = LINEAR_BINS - 1e-6  # the highest value is in the last one

@@ -16,7 +16,7 @@ from pipeline.errors import WinnowError
 from pipeline.explore.bins import CELL_COLUMNS, Bins, Scale, fill_bins, group_of
 from pipeline.explore.run import ExploredRun
 
-FORM = 1
+FORM = 2
 DIGEST_BYTES = 16
 FEWEST_ROWS = 500_000
 """Runs with fewer rows are not cached: they are counted before a page is drawn."""

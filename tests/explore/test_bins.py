@@ -2,11 +2,14 @@
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.explore.bins import LOG_BINS, UNSCORED, ZERO, fill_bins, group_of
 from pipeline.explore.run import open_run
 from tests.support.made_runs import row, unscored, write_run
+from tests.support.runs import score_corpus
 
 METRICS = ["perplexity", "bits_per_byte", "num_tokens", "num_skipped_tokens", "min_k_logprob"]
 
@@ -56,6 +59,51 @@ def test_zero_and_what_has_no_value_stand_apart(tmp_path):
     cells = fill_bins(run, "bits_per_byte", group_of(run, None)).cells
     assert cells["bin"].to_list()[:2] == [UNSCORED, ZERO]
     assert cells["documents"].to_list() == [1, 1, 1]
+
+
+INTEGERS = {
+    "years": ([2019, 2020, 2020, 2021, None], "whole", 3),
+    "years of two centuries": ([1800, 1801, 1900, 2024], "whole", 4),
+    "marks": ([1, 2, 3, 5, 5], "whole", 4),
+    "with nothing": ([0, 0, 1], "whole", 2),
+    "below zero": ([-2, -1, 0, 2], "whole", 4),
+    "one value": ([7, 7], "whole", 1),
+    "sizes": ([0, 1, 10, 10_000], "log", 4),
+    "votes": ([1, 128], "whole", 2),
+    "more votes": ([1, 129], "log", 2),
+    "seconds": ([1_600_000_000, 1_600_000_001, 1_700_000_000], "linear", 2),
+    "no value": ([None, None], "log", 0),
+    "the largest there are": ([2**63 - 1, 2**63 - 2], "whole", 1),
+    "of every size": ([-(2**63), 2**63 - 1], "linear", 2),
+}
+
+
+@pytest.mark.parametrize(("values", "kind", "number"), INTEGERS.values(), ids=INTEGERS)
+def test_few_whole_numbers_have_a_bin_each(tmp_path, tiny_model, values, kind, number):
+    (tmp_path / "data").mkdir()
+    texts = [f"text {i} of many" for i in range(len(values))]
+    table = pa.table({"text": texts, "n": pa.array(values, pa.int64())})
+    pq.write_table(table, tmp_path / "data/0.parquet")
+    store = score_corpus(tmp_path / "data", tmp_path / "run", tiny_model, carry=("n",))
+    run = open_run(store.location)
+    bins = fill_bins(run, "n", group_of(run, None))
+    found = bins.cells.filter(pl.col("bin") != UNSCORED)
+    assert (bins.scale.kind, found.height) == (kind, number)
+    assert found["documents"].sum() == len([one for one in values if one is not None])
+    if kind == "whole":
+        assert found["low"].to_list() == found["high"].to_list()
+        middle = bins.scale.start + bins.scale.width * (found["bin"] + 0.5)
+        assert middle.to_list() == found["low"].to_list()
+
+
+def test_values_that_a_log_axis_does_not_tell_apart(tmp_path, tiny_model):
+    (tmp_path / "data").mkdir()
+    values = np.linspace(0.999, 1.001, 41)
+    table = pa.table({"text": [f"text {i} of many" for i in range(41)], "n": values})
+    pq.write_table(table, tmp_path / "data/0.parquet")
+    store = score_corpus(tmp_path / "data", tmp_path / "run", tiny_model, carry=("n",))
+    run = open_run(store.location)
+    assert fill_bins(run, "n", group_of(run, None)).cells.height == 41
 
 
 def test_progress_adds_up_to_every_row(scored, monkeypatch):

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.explore.run import open_run
@@ -29,6 +31,7 @@ from tests.support.explored import (
 from tests.support.fake_engine import LOAD_SECONDS, MODULE
 from tests.support.made_runs import row, write_run
 from tests.support.reports import HOSTILE
+from tests.support.runs import score_corpus
 from tests.support.visits import Visit, agrees, drag, rests, serious
 
 REASON = why_no_browser()
@@ -324,6 +327,48 @@ def test_an_axis_of_three_hundred_decades(extreme, visit):
         """import("./chart.js").then(({ticksOf}) => ticksOf({scale: {kind: "log"}, hasZero: false,
         zeroBins: 0, span: 1, valueOf: (at) => at ? Number.MAX_VALUE : 4}).map(Math.log10))"""
     ) == pytest.approx([50, 100, 150, 200, 250, 300])
+
+
+@pytest.fixture(scope="module")
+def dated(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
+    """Documents of four years, one of them without any."""
+    folder = tmp_path_factory.mktemp("dated")
+    (folder / "data").mkdir()
+    years = [2018, *[2019] * 4, *[2021] * 5]
+    table = {"text": [f"text {i} of many" for i in range(len(years))], "year": years}
+    pq.write_table(pa.table(table), folder / "data/0.parquet")
+    store = score_corpus(folder / "data", folder / "run", tiny_model, carry=("year",))
+    with exploring(store.location, "--no-open") as explored:
+        yield explored
+
+
+def test_a_year_has_a_bar_and_is_no_count(dated, visit):
+    found = visit()
+    page = found.open(f"{dated.address}#metric=year&by=")
+    at = dated.ask("run")["metrics"].index("year")
+    bars, ticks = page.evaluate(
+        """(at) => Promise.all([import("./bins.js"), import("./chart.js"),
+            fetch(`api/bins?metric=${at}`).then((one) => one.arrayBuffer())]).then(
+            ([{Distribution}, {barsOf, ticksOf}, bins]) => {
+                const shape = new Distribution(bins);
+                return [[...barsOf(shape, 1000, 0).totals[0]], ticksOf(shape)];
+            })""",
+        at,
+    )
+    assert bars == [1, 4, 0, 5]
+    assert ticks == [2018, 2019, 2020, 2021]
+    page.locator("#handle-low").press("ArrowRight")
+    assert page.locator("#low").input_value() == "2019"
+    page.locator("#handle-high").press("ArrowLeft")
+    assert page.locator("#high").input_value() == "2020"
+    rests(found)
+    assert found.kept() == 4
+    drag(page, "#handle-high", 0.93)
+    assert page.locator("#high").input_value() == "2021"
+    rests(found)
+    assert found.kept() == 9
+    values = page.locator("#examples strong").all_inner_texts()
+    assert {"2018", "2019", "2021"} >= set(values) > set()
 
 
 def test_nothing_of_another_metric_stays_where_one_cannot_be_read(server, visit):

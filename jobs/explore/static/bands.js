@@ -38,7 +38,7 @@ export function valuesOf(base, group) {
 const isOfValues = () => state.unit === "value" || state.unit === "each";
 
 /** @param {Distribution} base */
-const digitsOf = (base) => (base.scale.kind === "log" ? 4 : 6);
+const digitsOf = (base) => ({ log: 4, linear: 6, whole: 17 })[base.scale.kind];
 
 /** A value in the unit of the cut: so few digits that a person would type them. @param {Distribution} base @param {number} value */
 function endOf(base, value) {
@@ -61,7 +61,7 @@ function setEnd(side, end, group) {
 /** To a place from 0 to 1. @param {Distribution} shape @param {Distribution} base @param {Side} side @param {number} place @param {Of} group */
 export function dragEnd(shape, base, side, place, group) {
   const isOpen = side === "low" ? place <= 0 : place >= 1;
-  moveEnd(base, side, isOpen ? null : shape.valueOf(place), group);
+  moveEnd(base, side, isOpen ? null : shape.endAt(place, side), group);
 }
 
 /** To a value; null is to the end. @param {Distribution} base @param {Side} side @param {number | null} value @param {Of} group */
@@ -82,7 +82,7 @@ export function nudgeEnd(shape, base, side, steps, group) {
 }
 
 /** Where an end is on the axis. @param {Distribution} shape @param {Side} side @param {number | null} value */
-export const placeOf = (shape, side, value) => (value === null ? (side === "low" ? 0 : 1) : shape.placeOf(value));
+export const placeOf = (shape, side, value) => (value === null ? (side === "low" ? 0 : 1) : shape.edgeOf(value, side));
 
 /** In words. @param {number | null} end */
 export const saidOf = (end) => (end === null ? "open" : `${end} ${isOfValues() ? state.metric : "percent"}`);

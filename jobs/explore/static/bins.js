@@ -4,7 +4,7 @@
 // Owns counting without asking: sums before each bin, and of a bin that a cut goes through a share
 // as if its values were spread evenly. What is exact the server says.
 
-/** @typedef {{kind: "log" | "linear", start: number, width: number}} Scale */
+/** @typedef {{kind: "log" | "linear" | "whole", start: number, width: number}} Scale */
 /** @typedef {[number, number, number]} Sizes documents, tokens, bytes */
 /** @typedef {{low: number | null, high: number | null}} Band null where it is open */
 
@@ -147,7 +147,7 @@ export class Distribution {
 
   /** Widen the axis to what another one shows. @param {Distribution} other */
   cover(other) {
-    if (!other.whole.scored[0] || other.scale.kind !== this.scale.kind) return;
+    if (!other.whole.scored[0] || (other.scale.kind === "log") !== (this.scale.kind === "log")) return;
     const { start, width } = this.scale;
     const own = (/** @type {number} */ bin) => Math.floor((other.scale.start + bin * other.scale.width - start) / width);
     this.first = Math.min(this.first, own(other.first));
@@ -182,6 +182,19 @@ export class Distribution {
     if (this.hasZero && own < -this.zeroBins / 2) return 0;
     const at = start + width * (Math.max(0, own) + this.first);
     return kind === "log" ? Math.min(Math.exp(at), Number.MAX_VALUE) : at;
+  }
+
+  /** Where an end of a band is drawn: of whole numbers beside the bars. @param {number} value @param {"low" | "high"} side */
+  edgeOf(value, side) {
+    if (this.scale.kind !== "whole") return this.placeOf(value);
+    return this.placeOf(side === "low" ? Math.ceil(value) - 0.5 : Math.floor(value) + 0.5);
+  }
+
+  /** The end that is drawn nearest to a place. @param {number} place @param {"low" | "high"} side */
+  endAt(place, side) {
+    const value = this.valueOf(place);
+    if (this.scale.kind !== "whole") return value;
+    return Math.floor(value) + (side === "low" ? 1 : 0);
   }
 
   /** The bar, of those that `perBar` bins are in, of a bin. @param {number} bin @param {number} perBar */

@@ -47,7 +47,7 @@ export const colourOf = (group) => `--g${Math.min(group, COLOURS - 1)}`;
  * @param {Distribution} shape @param {number} width @param {number} size
  */
 export function barsOf(shape, width, size) {
-  const wanted = Math.max(12, Math.ceil(4 * Math.cbrt(shape.whole.scored[0])));
+  const wanted = shape.scale.kind === "whole" ? shape.span : Math.max(12, Math.ceil(4 * Math.cbrt(shape.whole.scored[0])));
   const most = Math.min(wanted, MOST_BARS, Math.floor(width / (width < NARROW ? 3 : 4)));
   const perBar = Math.max(1, Math.ceil(shape.span / Math.max(1, most)));
   const count = Math.ceil(shape.span / perBar);
@@ -74,8 +74,8 @@ export function drawBars(pen, shape, bars, bands, { width, height, top, groups, 
   for (const group of groups) {
     pen.fillStyle = themed(colourOf(group));
     const { low, high } = bands[group];
-    const from = low === null ? 0 : (shape.placeOf(low) * shape.span) / bars.perBar;
-    const to = high === null ? bars.count : (shape.placeOf(high) * shape.span) / bars.perBar;
+    const from = low === null ? 0 : (shape.edgeOf(low, "low") * shape.span) / bars.perBar;
+    const to = high === null ? bars.count : (shape.edgeOf(high, "high") * shape.span) / bars.perBar;
     const own = bars.totals[group];
     for (let i = 0; i < bars.count; i += 1) {
       if (!own[i]) continue;
@@ -265,7 +265,7 @@ export function ticksOf(shape) {
     }
     if (found.length > 2) return found;
   }
-  const step = niceStep((high - low) / 6);
+  const step = Math.max(niceStep((high - low) / 6), shape.scale.kind === "whole" ? 1 : 0);
   const first = Math.ceil(low / step);
   // Counted: beside a value of 1e20, adding a step may change nothing.
   for (let i = 0; i < MOST_TICKS && (first + i) * step <= high; i += 1) found.push((first + i) * step);

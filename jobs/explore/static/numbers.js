@@ -3,7 +3,9 @@
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
-const figures = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+// A year is no count: no separator in four digits.
+const figures = new Intl.NumberFormat("en", { maximumSignificantDigits: 4, useGrouping: "min2" });
+const integers = new Intl.NumberFormat("en", { useGrouping: "min2" });
 const LARGEST_PLAIN = 1e7;
 const SMALLEST_PLAIN = 1e-3;
 
@@ -16,12 +18,12 @@ export const counted = (value, what) => `${exactly(value)} ${what}${value === 1 
 /** About 7.41M, or the number itself where that is as short. @param {number} value */
 export const about = (value) => (value < 10000 ? whole.format(Math.round(value)) : short.format(value));
 
-/** A value of a metric, four digits. @param {number | null} value */
+/** A value of a metric, four digits; a whole number has all of its own. @param {number | null} value */
 export function figure(value) {
   if (value === null || !Number.isFinite(value)) return "-";
   const size = Math.abs(value);
   if (size !== 0 && (size >= LARGEST_PLAIN || size < SMALLEST_PLAIN)) return value.toExponential(2);
-  return figures.format(value);
+  return (Number.isInteger(value) ? integers : figures).format(value);
 }
 
 /** @param {number} part @param {number} all */
