@@ -1,11 +1,19 @@
 """The rule of a page to take away: as a command for a shell, and as TOML for --config."""
 
 import json
+import os
 import shlex
+from itertools import count
 from typing import Any
 
-OUT = "kept/"
-"""Placeholder for the output folder, for the reader to change."""
+OUT = "kept"
+
+
+def new_folder() -> str:
+    """A folder to write to, for the reader to change: one that is not there yet, so that the
+    command writes beside nothing."""
+    names = (OUT if number == 1 else f"{OUT}-{number}" for number in count(1))
+    return next(f"{name}/" for name in names if not os.path.lexists(name))
 
 
 def as_command(settings: dict[str, Any]) -> str | None:
@@ -16,7 +24,7 @@ def as_command(settings: dict[str, Any]) -> str | None:
         if name == "run":
             words.append(value)
         elif name == "out":
-            words += [option, OUT]
+            words += [option, new_folder()]
         elif value is True:
             words.append(option)
         elif isinstance(value, dict):
@@ -34,7 +42,7 @@ def as_toml(settings: dict[str, Any]) -> str:
     """The same settings under [filter]."""
     lines = ["[filter]"]
     for name, value in settings.items():
-        lines.append(f"{name} = {_toml(OUT if name == 'out' else value)}")
+        lines.append(f"{name} = {_toml(new_folder() if name == 'out' else value)}")
     return "\n".join(lines) + "\n"
 
 

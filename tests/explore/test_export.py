@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from jobs.explore.export import OUT, as_command, as_toml
+from jobs.explore.export import as_command, as_toml
 from tests.support.reports import HOSTILE
 
 PLAIN = {"run": "/runs/a b", "out": None, "min": {"perplexity": 5.0}, "partial": True}
@@ -17,11 +17,19 @@ def test_a_command():
     )
 
 
+def test_it_writes_beside_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("kept/", "kept-2/", "kept-3/"):
+        assert f" --out {name} " in (as_command(PLAIN) or "")
+        assert tomllib.loads(as_toml({"out": None}))["filter"]["out"] == name
+        (tmp_path / name).mkdir()
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_any_name_comes_back_from_toml(name):
     settings = {"run": name, "out": None, "max": {name: 1e300}, "within": name}
     told = tomllib.loads(as_toml(settings | {"percentile": (2.5, 97.0)}))["filter"]
-    assert told == settings | {"out": OUT, "percentile": [2.5, 97]}
+    assert told == settings | {"out": "kept/", "percentile": [2.5, 97]}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
