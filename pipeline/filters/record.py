@@ -18,13 +18,13 @@ from pipeline.rendering.markdown import to_markdown
 from pipeline.rendering.notebook import Result
 from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.records import Record, form_version, load, save
+from pipeline.runs.store import FILTER_PLAN, FILTER_RECORD
 from pipeline.storage.filesystem import TEMPORARY_PREFIX, Root, open_root
 from pipeline.storage.locations import split_options
 
 FILTER_VERSION = 1
 FormVersion = Annotated[int, form_version(FILTER_VERSION)]
-PLAN = "_filter_plan.json"
-DONE = "_filter.json"
+PLAN, DONE = FILTER_PLAN, FILTER_RECORD
 
 
 class Sizes(Record):

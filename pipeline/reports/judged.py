@@ -85,6 +85,12 @@ def separate_judged(scores: pl.LazyFrame, store: RunStore, location: str | None)
     Raises ConfigError where no draws of the run's texts are judged either way.
     """
     kept = Judgements(store.root) if location is None else Judgements.at(location)
+    if not len(kept) and not kept.is_there:
+        raise ConfigError(
+            f"there is no file {kept.location}",
+            hint="judge documents drawn at random on the page of winnow explore, which makes it; "
+            f"or give the file that has judgements with {named('judgements')}",
+        )
     rows, judged = _drawn(scores, kept)
     for name, number in (("good", judged.num_good), ("bad", judged.num_bad)):
         if not number:

@@ -80,6 +80,11 @@ class Judgements:
     def location(self) -> str:
         return self._root.show(self._name)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a file, though it may be empty."""
+        return self._root.exists(self._name)
+
     def get(self, key: Key) -> Judgement | None:
         return self._found.get(key)
 

@@ -5,10 +5,13 @@ a score is, it does not know.
 
     RUN/manifest.json   RUN/scores/part-00007.parquet   RUN/failed/00007.json   RUN/_SUCCESS
     RUN/audit.json      of a night that is decided
+
+It knows the folders of filters, too, by name, so as to say what they are.
 """
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,8 @@ from pipeline.errors import RunError, first_line, named
 from pipeline.runs.lock import LOCK
 from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
 from pipeline.runs.parts import FOOTER_KEY, PartWriter, read_metadata
-from pipeline.runs.records import load, parse, save
+from pipeline.runs.records import Record, load, parse, save
+from pipeline.settings.fields import option_of
 from pipeline.settings.names import listed, near_path
 from pipeline.storage.filesystem import Root, open_root
 
@@ -29,6 +33,8 @@ AUDIT = "audit.json"
 VERIFICATION = "verify.json"
 SCORES = "scores"
 FAILED = "failed"
+FILTER_PLAN = "_filter_plan.json"
+FILTER_RECORD = "_filter.json"
 PART_NAME = re.compile(SCORES + r"/part-([0-9]+)\.parquet")
 FAILURE_NAME = re.compile(FAILED + r"/[^./][^/]*\.json")
 MOST_NAMED = 3
@@ -40,6 +46,12 @@ SCORE_AGAIN = (
     "delete it and repeat the command that started the run: only that shard is scored again"
 )
 WRITE_AGAIN = "delete it and repeat the command that started the run: nothing is scored again"
+
+
+class _FilteredRun(Record):
+    """What of a filter's record says where its scores are."""
+
+    run: str
 
 
 class RunStore:
@@ -76,11 +88,26 @@ class RunStore:
         """The plan. Raises RunError where there is no run."""
         manifest = self.manifest()
         if manifest is None:
+            self._refuse_filtered()
             raise RunError(
                 f"{self.location} is not a run directory: it has no {MANIFEST}",
                 hint=self._meant() or f"give the output folder of a scoring run{self._inside()}",
             )
         return manifest
+
+    def _refuse_filtered(self) -> None:
+        """Raises RunError for what `winnow filter` wrote, and names the run that it is of."""
+        if not self.root.exists(FILTER_PLAN):
+            return
+        found = None
+        with contextlib.suppress(RunError):  # a damaged record is another matter
+            found = load(self.root, FILTER_RECORD, _FilteredRun, hint="")
+        run = f", {found.run}" if found else ""
+        raise RunError(
+            f"{self.location} is not a run directory: it is the output of a filter",
+            hint=f"give the run that was filtered{run}; or score the output first, as "
+            f"winnow score {shlex.quote(self.location)} {option_of('out')} RUN",
+        )
 
     def _meant(self) -> str:
         """The run that this is part of, or one beside a misspelt name; a store is not asked."""

@@ -104,6 +104,28 @@ def test_not_a_run(winnow, tmp_path):
     assert "is not a run directory" in err
 
 
+@pytest.mark.parametrize("folder", ["kept", "rejects"])
+def test_the_output_of_a_filter_is_no_run(winnow, made, tmp_path, folder):
+    folders = ("--out", tmp_path / "kept", "--rejects", tmp_path / "rejects")
+    winnow(made / "run", *folders, "--max", "perplexity=5")
+    filtered = tmp_path / folder
+
+    def refused() -> str:
+        code, out, err = winnow(filtered, "--max", "perplexity=4", "--dry-run")
+        assert (code, out) == (2, "")
+        assert f"{filtered} is not a run directory: it is the output of a filter" in err
+        assert f"winnow score {filtered} --out RUN" in err
+        return err
+
+    assert f"give the run that was filtered, {made / 'run'};" in refused()
+    record = (filtered / "_filter.json").read_text()
+    for damaged in ("", "{}", record[:-9]):
+        (filtered / "_filter.json").write_text(damaged)
+        assert "give the run that was filtered;" in refused()
+    (filtered / "_filter.json").unlink()  # as a filter leaves it that was stopped
+    assert "give the run that was filtered;" in refused()
+
+
 @pytest.mark.parametrize("prefer", ["middle", "low", "high"])
 def test_a_budget_says_where_it_ends(winnow, made, prefer):
     rules = ("--budget-bytes", "100", "--prefer", prefer, "--dry-run")

@@ -154,6 +154,12 @@ def test_what_does_not_count_is_told(tmp_path):
 
 def test_without_judgements_it_says_what_to_do(tmp_path, winnow):
     store = made(tmp_path / "run", np.linspace(2, 9, 20))
+    for own in ({}, {"judgements": str(tmp_path / "nowhere/mine.parquet")}):
+        file = own.get("judgements", f"{store.location}/{NAME}")
+        with pytest.raises(ConfigError, match=f"^there is no file {file}\n") as raised:
+            build_report(store, separate="judgement", text=False, **own)
+        assert "winnow explore" in raised.value.hint
+    pl.DataFrame(schema=SCHEMA).write_parquet(Path(store.location, NAME))
     with pytest.raises(ConfigError, match="was drawn at random and judged good") as raised:
         build_report(store, separate="judgement", text=False)
     assert "winnow explore" in raised.value.hint
