@@ -31,9 +31,9 @@ from pipeline.engine.vllm.model import (
 )
 from pipeline.engine.vllm.sharing import has_mps
 from pipeline.engine.vllm.sizing import choose_sizes, has_gpu, this_machine
-from pipeline.errors import WinnowError, first_line
+from pipeline.errors import WinnowError, counted, first_line
 from pipeline.planning.identity import installed_version, vocabulary_warning
-from pipeline.rendering.formats import counted, size
+from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
 from pipeline.storage.cache import cache_folder
 from pipeline.storage.filesystem import open_root

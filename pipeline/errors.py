@@ -134,6 +134,11 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def counted(value: int, noun: str, plural: str = "") -> str:
+    """So many of a thing: 1 token, 1,234 tokens."""
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
+
+
 def type_name(value: object) -> str:
     """The type of a value, as its user would call it: `int`, `pandas.DataFrame`."""
     kind = type(value)

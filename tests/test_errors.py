@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline import errors
-from pipeline.errors import ConfigError, UsageError, WinnowError, named
+from pipeline.errors import ConfigError, UsageError, WinnowError, counted, named
 
 MESSAGES = {
     "hint": ("part-00007.parquet is not a part: é 😀", "delete it and score again"),
@@ -117,3 +117,10 @@ def test_a_traceback_ends_with_the_hint():
     assert said.count("hint: ") == 1
     assert said.endswith("--out is empty\nhint: give --out\n")
     assert "hint" not in "".join(traceback.format_exception(ConfigError("no")))
+
+
+def test_one_is_no_plural():
+    said = [counted(number, "token") for number in (0, 1, 2, 12345)]
+    assert said == ["0 tokens", "1 token", "2 tokens", "12,345 tokens"]
+    said = [counted(number, "copy is", "copies are") for number in (0, 1, 1234)]
+    assert said == ["0 copies are", "1 copy is", "1,234 copies are"]

@@ -5,7 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jobs.cli.runs import print_json
 from jobs.console import screen
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, counted
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import NO_VALUE, UNSEEN
 from pipeline.filters.filtering import check_outcome, decide
@@ -13,7 +13,6 @@ from pipeline.filters.output import FilterWriter
 from pipeline.filters.page import to_page
 from pipeline.filters.record import FilterRecord
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import counted
 from pipeline.rendering.terminal import print_page
 
 REASONS = {NO_VALUE: "without a value of the metric", UNSEEN: "not scored yet"}
@@ -75,9 +74,8 @@ def _print_notes(
         fate = "kept" if record.kept_unscored else "dropped"
         total = sum(record.unscored.values())
         some = f"{record.kept_unscored:,} of " if 0 < record.kept_unscored < total else ""
-        are = "is" if total == 1 else "are"
-        whole = counted(total, "document")
-        messages.print(f"{some}{whole} without a score {are} {fate}: {reasons}")
+        whole = counted(total, "document without a score is", "documents without a score are")
+        messages.print(f"{some}{whole} {fate}: {reasons}")
     for name, reason in record.unreadable.items():
         messages.print(
             f"Neither kept nor rejected: {plain(name)}: {plain(reason)}",

@@ -14,10 +14,11 @@ from jobs.console.quiet import quiet
 from pipeline.engine.backends import backend_of
 from pipeline.engine.protocol import Tokenizer
 from pipeline.engine.vllm.sizing import default_shard_tokens
+from pipeline.errors import counted
 from pipeline.planning.identity import vocabulary_warning
 from pipeline.planning.plan import open_run
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import count, counted, size
+from pipeline.rendering.formats import count, size
 from pipeline.rendering.table import facts_table
 from pipeline.rendering.terminal import print_page, print_table
 from pipeline.runs.cleanup import find_leftovers, remove_leftovers
@@ -73,8 +74,8 @@ def score_and_print(config: ScoreConfig, *, as_json: bool) -> int:
         if outcome.manifest.reuse is not None:
             counts += f"; {success.num_rows_reused:,} of the documents reused"
         if totals.num_rows_copied:
-            are = "is a copy" if totals.num_rows_copied == 1 else "are copies"
-            counts += f"; {counted(totals.num_rows_copied, 'document')} {are}, scored once"
+            copies = counted(totals.num_rows_copied, "document is a copy", "documents are copies")
+            counts += f"; {copies}, scored once"
         messages.print(f"{state}: {counts}. Next: winnow report {config.out}")
     return outcome.exit_code
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from cronsim import CronSim, CronSimError
 
-from pipeline.rendering.formats import counted
+from pipeline.errors import counted
 
 FIELDS = {
     "minute": (0, 59, ""),

@@ -20,9 +20,8 @@ import ray
 
 from jobs.run.auth import keep_token_private
 from pipeline.engine.vllm.sharing import choose_engines_per_gpu
-from pipeline.errors import UsageError, first_line
+from pipeline.errors import UsageError, counted, first_line
 from pipeline.planning.identity import installed_version
-from pipeline.rendering.formats import counted
 from pipeline.settings.config import ScoreConfig, Workers
 
 OBJECT_STORE_BYTES = 128 << 20

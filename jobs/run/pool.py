@@ -17,8 +17,7 @@ from jobs.run.isolation import Rows
 from jobs.run.worker import Progress, ScoringActor, WorkerSettings
 from pipeline.engine.protocol import Usage
 from pipeline.engine.vllm.sizing import SMALLEST_STEP
-from pipeline.errors import ClusterError, WinnowError, first_line
-from pipeline.rendering.formats import counted
+from pipeline.errors import ClusterError, WinnowError, counted, first_line
 from pipeline.tracing import RunTrace
 
 log = logging.getLogger(__name__)

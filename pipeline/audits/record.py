@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.rendering.formats import counted
+from pipeline.errors import counted
 from pipeline.reports.figures import RATIO_FIGURES, Figures
 from pipeline.reports.requirements import Finding as Outcome
 from pipeline.reports.sampled import Sampled

@@ -28,7 +28,7 @@ from pipeline.corpus.patterns import (
 )
 from pipeline.corpus.promotion import Bounds
 from pipeline.corpus.tables import refuse_tables
-from pipeline.errors import CorpusError, UnreadableFileError, first_line, named
+from pipeline.errors import CorpusError, UnreadableFileError, counted, first_line, named
 from pipeline.settings.names import listed, near_name, near_path
 from pipeline.storage.filesystem import Root, open_root
 from pipeline.storage.locations import split_options
@@ -167,7 +167,7 @@ def read_footers(
     if unreadable and not footers:
         where, error = next(iter(unreadable.items()))
         others = len(unreadable) - 1
-        more = f" (and {others} more file{'s' if others > 1 else ''})" if others else ""
+        more = f" (and {counted(others, 'more file')})" if others else ""
         raise error.at(f"{where}{more}", CorpusError)
     return footers, {name: str(error) for name, error in unreadable.items()}
 

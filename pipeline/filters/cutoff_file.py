@@ -15,11 +15,10 @@ from hashlib import sha256
 
 import polars as pl
 
-from pipeline.errors import ConfigError, RunError, first_line, named
+from pipeline.errors import ConfigError, RunError, counted, first_line, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.record import CutoffTable
 from pipeline.filters.rule import MOST_NAMED, group_value, names_given
-from pipeline.rendering.formats import counted
 from pipeline.reports.baseline import fingerprints_unlike
 from pipeline.reports.groups import label_of
 from pipeline.runs.manifest import Value

@@ -15,8 +15,7 @@ from itertools import accumulate
 
 import polars as pl
 
-from pipeline.errors import RunError, named
-from pipeline.rendering.formats import counted
+from pipeline.errors import RunError, counted, named
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.rules import check_rules
 from pipeline.runs.scores import find_parts

@@ -14,6 +14,7 @@ from typing import Literal
 
 import polars as pl
 
+from pipeline.errors import counted
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.rule import Rule
 from pipeline.reports.groups import MOST_GROUPS_SHOWN
@@ -71,7 +72,7 @@ class Selection:
             lines = list(rule.words())
             yield from lines[:MOST_LINES]
             if len(lines) > MOST_LINES:
-                yield f"and {len(lines) - MOST_LINES:,} more groups"
+                yield f"and {counted(len(lines) - MOST_LINES, 'more group')}"
 
     def mark(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Rows as `prepare` gives them, in order, with `bucket` and `keep`."""

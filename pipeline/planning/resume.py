@@ -6,7 +6,7 @@ still be cut into the row groups that were planned.
 
 import logging
 
-from pipeline.errors import CorpusError, named
+from pipeline.errors import CorpusError, counted, named
 from pipeline.planning.sharding import has_span
 from pipeline.runs.corpus import Survey, compare_documents, open_corpus, survey_corpus
 from pipeline.runs.manifest import Manifest, PlannedFile
@@ -49,7 +49,7 @@ def say_compared(files: tuple[PlannedFile, ...], store: RunStore) -> None:
     log.warning(
         "reading %s%s to check that the texts are those scored in %s: size, footer or modification "
         "time has changed or was not recorded",
-        "1 file" if len(files) == 1 else f"{len(files):,} files",
+        counted(len(files), "file"),
         f" ({size:.1f} GB)" if size >= 0.1 else "",  # less is read in a moment
         store.location,
     )

@@ -26,11 +26,6 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def counted(value: int, noun: str) -> str:
-    """So many of a thing: 1 token, 1,234 tokens."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
-
-
 def number(value: float | None) -> str:
     """Three significant digits, with separators; a dash for nothing, > for what overflows."""
     if value is None:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from pipeline.rendering.formats import counted
+from pipeline.errors import counted
 from pipeline.reports.distributions import LENGTH_BINS_PER_UNIT, length_ends
 from pipeline.reports.groups import check_dates, label_of
 from pipeline.schema import LARGEST_EXPONENT

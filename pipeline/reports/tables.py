@@ -5,7 +5,8 @@ Owns which figures are shown; terminal, Markdown and page show the same. Nothing
 
 from collections.abc import Sequence
 
-from pipeline.rendering.formats import count, counted, number, percent_of, share, size
+from pipeline.errors import counted
+from pipeline.rendering.formats import count, number, percent_of, share, size
 from pipeline.rendering.table import Marked, Table, Whole, Words
 from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.groups import Group

@@ -3,8 +3,9 @@
 Owns what figures are called; terminal, Markdown and page say the same.
 """
 
+from pipeline.errors import counted
 from pipeline.rendering.escaping import plain
-from pipeline.rendering.formats import count, counted, estimate, estimate_in_words, number, share
+from pipeline.rendering.formats import count, estimate, estimate_in_words, number, share
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.provenance import Provenance
@@ -96,7 +97,7 @@ def copies(report: Report) -> str:
         return f"No exact duplicates among {found.num_documents:,} texts."
     return (
         f"Exact duplicates: {found.num_documents:,} texts, {found.num_distinct:,} distinct; "
-        f"{found.num_copies:,} {'copy' if found.num_copies == 1 else 'copies'} "
+        f"{counted(found.num_copies, 'copy', 'copies')} "
         f"({share(found.num_copies / found.num_documents)}) with "
         f"{counted(found.copied_tokens, 'token')}."
     )
@@ -113,7 +114,7 @@ def values_of(finding: Finding) -> str:
     own = [one for one in finding.groups if one.reason is None or one.reason != finding.reason]
     groups = [f"{one.column} {one.value}: {_values(one)}" for one in own]
     if own and (more := finding.num_groups - len(finding.groups)) > 0:
-        groups.append(f"and {more:,} more groups")
+        groups.append(f"and {counted(more, 'more group')}")
     return "; ".join([one for one in (_values(finding), *groups) if one])
 
 
@@ -174,8 +175,7 @@ def notes(report: Report) -> list[str]:
     found += quantile_notes(report.overall)
     for file, reason in coverage.unreadable_files.items():
         found.append(f"Not read: {plain(file)}: {plain(reason)}")
-    unscored = {k: v for k, v in coverage.statuses.items() if k not in SCORED}
-    if unscored:
+    if unscored := {k: v for k, v in coverage.statuses.items() if k not in SCORED}:
         counts = ", ".join(f"{count:,} {status}" for status, count in unscored.items())
         found.append(f"Documents without a score: {counts}.")
     return found

@@ -18,7 +18,7 @@ from pyarrow import fs
 from pydantic import BaseModel
 
 from pipeline.engine.protocol import NO_WORK, Work
-from pipeline.errors import RunError
+from pipeline.errors import RunError, counted
 from pipeline.runs.lock import LOCK, Holder, is_alive, read_holder
 from pipeline.runs.manifest import Manifest, Totals
 from pipeline.runs.store import FAILURE_NAME, PART_NAME, RESUME, SUCCESS, RunStore
@@ -46,8 +46,7 @@ def state_of(*, has_success: bool, num_missing: int, is_driven: bool) -> State:
 
 def damage(num_missing: int) -> str:
     """The message for a damaged run."""
-    parts = "1 part is" if num_missing == 1 else f"{num_missing:,} parts are"
-    return f"{parts} missing; {RESUME}"
+    return f"{counted(num_missing, 'part is', 'parts are')} missing; {RESUME}"
 
 
 class Snapshot(BaseModel):

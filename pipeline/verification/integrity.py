@@ -11,8 +11,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from pipeline.corpus.identity import differing_facts
-from pipeline.errors import RunError
-from pipeline.rendering.formats import counted
+from pipeline.errors import RunError, counted
 from pipeline.runs.corpus import compare_documents, open_corpus, planned_file, survey_corpus
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
 from pipeline.runs.metrics import overflows, ratio

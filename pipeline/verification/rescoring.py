@@ -18,8 +18,7 @@ from pipeline.corpus.identity import check_texts
 from pipeline.corpus.reader import open_file
 from pipeline.engine.protocol import Engine, Reference, Tokenizer
 from pipeline.engine.rules import ScoringRules
-from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
-from pipeline.rendering.formats import counted
+from pipeline.errors import CorpusError, RunError, UnreadableFileError, counted, first_line
 from pipeline.runs.corpus import open_corpus
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import scan_scores

@@ -5,7 +5,6 @@ import pytest
 from pipeline.rendering.formats import (
     chance,
     count,
-    counted,
     duration,
     estimate,
     estimated_change,
@@ -169,8 +168,3 @@ def test_money():
         "-",
     ]
     assert money(3) == "3.00"
-
-
-def test_one_is_no_plural():
-    said = [counted(number, "token") for number in (0, 1, 2, 12345)]
-    assert said == ["0 tokens", "1 token", "2 tokens", "12,345 tokens"]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 
-from pipeline.errors import ConfigError, named
+from pipeline.errors import ConfigError, counted, named
 from pipeline.filters.budget_edges import OUTERMOST, PLACES, between, cutting, find_edges
 from pipeline.filters.config import FilterConfig, Prefer
 from pipeline.filters.cutoffs import exact
@@ -31,7 +31,6 @@ from pipeline.filters.rule import (
     metric_value,
     names_given,
 )
-from pipeline.rendering.formats import counted
 from pipeline.reports.groups import label_of, value_of
 from pipeline.schema import LARGEST, RATIOS
 from pipeline.settings.names import near_or_known
