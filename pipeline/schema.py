@@ -204,7 +204,8 @@ class DocumentScore(NamedTuple):
     word_perplexity: Annotated[
         float | None,
         Metric(
-            "exp(`nll` / `num_scored_words`); null where a float64 cannot hold it",
+            "exp(`nll` / `num_scored_words`); null where a float64 cannot hold it. It tells "
+            "nothing of texts that white space does not divide into words: Chinese, base64, one long URL",
             per="num_scored_words",
             is_perplexity=True,
         ),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipeline.errors import counted
 from pipeline.rendering.formats import count, number, percent_of, share, size
 from pipeline.rendering.table import Marked, Table, Whole, Words
-from pipeline.reports.figures import QUANTILE_METRICS
+from pipeline.reports.figures import QUANTILE_METRICS, Figures
 from pipeline.reports.groups import Group
 from pipeline.reports.report import Report
 from pipeline.reports.separation import Separation
@@ -23,8 +23,12 @@ from pipeline.reports.wording import (
     values_of,
     verdict,
 )
+from pipeline.settings.names import listed
 from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
 
+LONGEST_WORD = 50
+"""Bytes per word above which texts are not divided into words."""
+MOST_NAMED = 5
 TABLE_STEP = 10
 """The table shows every so many cuts of the curve."""
 
@@ -36,12 +40,21 @@ def by_group(report: Report) -> list[Table]:
     narrow = (0, *(1 + names.index(name) for name in NARROW))
     of = "" if report.sample is None else ", estimated from the sample"
     if not report.groups:
-        title, columns = f"All documents{of}", ("corpus", *names)
-        return [Table(title=title, columns=columns, rows=[whole], sums_up=True, narrow=narrow)]
+        return [
+            Table(
+                title=f"All documents{of}",
+                caption=_wordless([("the corpus", report.overall)]).lstrip(),
+                columns=("corpus", *names),
+                rows=[whole],
+                sums_up=True,
+                narrow=narrow,
+            )
+        ]
     return [
         Table(
             title=f"By {column}{of}",
-            caption=f"From the least to the most surprising.{_no_interval(groups)}",
+            caption=f"From the least to the most surprising.{_no_interval(groups)}"
+            f"{_wordless([(group.value, group.figures) for group in groups])}",
             columns=(column, *names),
             rows=[*((group.value, *cells(group.figures)) for group in groups), whole],
             sums_up=True,
@@ -59,6 +72,20 @@ def _no_interval(groups: Sequence[Group]) -> str:
     have = "has" if alone == 1 else "have"
     few = "fewer than two documents and so no interval"
     return f" {alone:,} of {len(groups):,} groups {have} {few}."
+
+
+def _wordless(found: Sequence[tuple[str, Figures]]) -> str:
+    """Whose texts white space does not divide into words, so that a figure per word tells nothing:
+    it is the perplexity of lines, or of whole texts, and of any size."""
+    names = [
+        name
+        for name, figures in found
+        if (words := figures.averages.get("word_perplexity"))
+        and figures.averages["bits_per_byte"].count > LONGEST_WORD * words.count > 0
+    ]
+    some = listed(names, most=MOST_NAMED)
+    why = "texts that white space does not divide into words"
+    return f" A figure per word tells nothing of {some}: {why}." if names else ""
 
 
 def requirements(report: Report) -> list[Table]:

@@ -113,6 +113,32 @@ def test_a_page_shows_them_and_says_who_has_none_and_how(report):
     assert written["overall"]["intervals"]["bits_per_byte"]["low"] > 0
 
 
+def test_it_names_the_groups_that_have_no_words(tmp_path):
+    """Text without blanks is one word, whose perplexity is that of the whole text."""
+    sizes = {
+        "prose": (6, 60),
+        "url": (1, 51),
+        "limit": (1, 50),
+        "blank": (0, 60),
+        "base64": (1, 9e3),
+    }
+    rows = [
+        row(9, 99.0, int(size), source=name, num_scored_words=words)
+        for name, (words, size) in sizes.items()
+        for _ in range(2)
+    ]
+    run = write_run(tmp_path / "run", {"a": rows}).location
+    said = (
+        "A figure per word tells nothing of {}: texts that white space does not divide into words."
+    )
+    report = build_report(run, by="source", text=False)
+    assert said.format("base64, url") in to_markdown(report)
+    run = write_run(tmp_path / "two", {"a": [one | {"source": None} for one in rows]}).location
+    assert said.format("the corpus") in to_markdown(build_report(run, text=False))
+    run = write_run(tmp_path / "three", {"a": rows[:2]}).location
+    assert "A figure per word" not in to_markdown(build_report(run, by="source", text=False))
+
+
 def test_figures_of_more_groups_than_that_are_without(tmp_path):
     """An audit measures every group of a column: intervals of millions would take all memory."""
     from pipeline.reports.groups import groups_of
