@@ -205,7 +205,7 @@ class DocumentScore(NamedTuple):
         float | None,
         Metric(
             "exp(`nll` / `num_scored_words`); null where a float64 cannot hold it. It tells "
-            "nothing of texts that white space does not divide into words: Chinese, base64, one long URL",
+            "nothing of texts that white space does not divide into words, as Chinese and base64",
             per="num_scored_words",
             is_perplexity=True,
         ),

@@ -120,10 +120,10 @@ def test_it_names_the_groups_that_have_no_words(tmp_path):
         "url": (1, 51),
         "limit": (1, 50),
         "blank": (0, 60),
-        "base64": (1, 9e3),
+        "base64": (1, 9000),
     }
     rows = [
-        row(9, 99.0, int(size), source=name, num_scored_words=words)
+        row(9, 99.0, size, source=name, num_scored_words=words)
         for name, (words, size) in sizes.items()
         for _ in range(2)
     ]
