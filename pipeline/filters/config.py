@@ -176,6 +176,12 @@ class FilterConfig(BaseModel):
         return self.weight or UNWEIGHTED
 
     @property
+    def doubts(self) -> list[str]:
+        """What was probably meant otherwise: nothing else tells 0.1:0.9 from 10:90."""
+        given = [pair for pair in (self.percentile, self.bucket_percentiles) if pair is not None]
+        return ["percentiles go from 0 to 100"] if any(high <= 1 for _, high in given) else []
+
+    @property
     def budget(self) -> tuple[Literal["tokens", "bytes"], int] | None:
         """What it counts, and the most of that which is kept."""
         if self.budget_tokens is not None:

@@ -164,6 +164,7 @@ class Filter:
                 *self.selection.words(),
                 *scored_otherwise(config, manifest.fingerprint),
                 *self.counts.bucket_words(),
+                *(f"{one}, not to 1" for one in config.doubts),
             ),
             before=self.counts.before,
             after=self.counts.after,
@@ -292,9 +293,8 @@ def check_outcome(config: FilterConfig, counts: Counts) -> None:
     """Raises ConfigError for rules that keep nothing, unless that is wanted."""
     scored, kept = counts.scored
     if not kept and not config.force:
-        given = config.percentile
-        fractions = "percentiles go from 0 to 100; " if given and given[1] <= 1 else ""
+        doubts = "".join(f"{one}; " for one in config.doubts)
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
-            hint=f"{fractions}loosen the rules, or write the empty output with {named('force')}",
+            hint=f"{doubts}loosen the rules, or write the empty output with {named('force')}",
         )

@@ -151,6 +151,23 @@ def test_fractions_in_place_of_percentiles_are_guessed(at_work):
     assert raised.value.hint.startswith("percentiles go from 0 to 100; loosen the rules")
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_doubted"),
+    [
+        ({"percentile": (0, 0.9)}, True),
+        ({"percentile": (0, 1)}, True),
+        ({"percentile": (0.1, 90)}, False),
+        ({"buckets": ["tail"], "bucket_percentiles": (0.3, 0.6)}, True),
+        ({"buckets": ["tail"]}, False),
+    ],
+    ids=str,
+)
+def test_fractions_that_keep_something_are_said(at_work, settings, is_doubted):
+    """In a large corpus there is something between any two percentiles."""
+    record = filter_run("runs/first", **settings)
+    assert ("percentiles go from 0 to 100, not to 1" in record.words) == is_doubted
+
+
 def test_results_say_what_they_are(at_work, workplace, tmp_path):
     """At a prompt a line, printed their tables, in a notebook their pages."""
     report = build_report("runs/first", by="source", out=tmp_path / "report")
