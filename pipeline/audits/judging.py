@@ -20,7 +20,7 @@ from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
 from pipeline.comparisons.gates import psi_values
 from pipeline.comparisons.page import write_comparison
-from pipeline.errors import RunError
+from pipeline.errors import RunError, WinnowError, named
 from pipeline.reports.baseline import run_rows, scored_unlike
 from pipeline.reports.gate import Gate
 from pipeline.reports.sampled import sampled, weighed
@@ -40,13 +40,16 @@ def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | 
     if audit.baseline == LAST:
         good = nights.last_good(night)
         return None if good is None else Baseline(run=nights.location(good.night), night=good.night)
-    store = RunStore(audit.baseline)
-    store.require_manifest()
-    if store.success() is None:
-        raise RunError(
-            f"{store.location}, the baseline in [audit], is not finished",
-            hint="finish that run, or name another in [audit]",
-        )
+    try:
+        store = RunStore(audit.baseline)
+        store.require_manifest()
+        if store.success() is None:
+            raise RunError(
+                f"{store.location} is not finished",
+                hint="finish that run, or name another in [audit]",
+            )
+    except WinnowError as error:
+        raise error.at(f"{named('baseline')} in [audit]") from error
     return Baseline(run=store.location, night=None)
 
 

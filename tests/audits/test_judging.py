@@ -287,7 +287,7 @@ MISTAKES = {
         "sample_rows = 3 is too few",
         "at least 4",
     ),
-    "baseline": ('baseline = "lats"', "", "lats is not a run directory", "give the output folder"),
+    "baseline": ('baseline = "lats"', "", "baseline in [audit]: /", "give the output folder"),
 }
 
 
@@ -302,6 +302,15 @@ def test_a_mistake_is_found_before_any_work(audits, audit, score, message, hint)
     assert raised.value.exit_code == 2
     assert scorer.num_calls == 0
     assert not (audits.runs / MONDAY).exists()
+
+
+def test_a_baseline_that_is_not_finished(audits):
+    audits.night(MONDAY)
+    (audits.runs / MONDAY / "_SUCCESS").unlink()
+    audits.configure(f'baseline = "{audits.runs / MONDAY}"')
+    said = re.escape(f"baseline in [audit]: {audits.runs / MONDAY} is not finished")
+    with pytest.raises(RunError, match=said):
+        audits.night(TUESDAY)
 
 
 def test_a_column_that_cannot_be_grouped_by(audits):
