@@ -65,6 +65,37 @@ def test_a_night_that_fails_says_so_again(audits, winnow):
         assert said in err
 
 
+def test_a_decided_night_says_what_is_required_since(audits, winnow):
+    """Its verdict stays: the next nights were compared by it."""
+    expression = "[[audit.require]]\nfail_if = 'any(source, documents < 1)'\n"
+    audits.configure(extra=f"{BOUND}1000\n{expression}")
+    winnow(audits.file, "--night", NIGHT)
+    changed = f"Warning: {audits.file} has changed since this night was decided: "
+    code, _, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, changed in err, "is already decided" in err) == (0, False, True)
+
+    audits.configure(extra=f"{expression}{BOUND}1000")
+    assert changed not in winnow(audits.file, "--night", NIGHT)[2], "in another order"
+
+    audits.configure(extra=BOUND + "1")
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, f"Night {NIGHT}: pass" in out) == (0, True)
+    assert (
+        f"{changed}new: corpus_perplexity, max 1; gone: corpus_perplexity, max 1000; "
+        "gone: fail if any(source, documents < 1)\n"
+    ) in err
+    verdict = audits.runs / NIGHT / "audit.json"
+    assert f"delete {verdict}, then winnow audit {audits.file} --night {NIGHT}" in err
+    verdict.unlink()
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, f"Night {NIGHT}: fail" in out, changed in err) == (1, True, False)
+    assert "Failed: corpus_perplexity is " in err
+
+    audits.configure(f'baseline = "{audits.runs / NIGHT}"', extra=BOUND + "1")
+    _, _, err = winnow(audits.file, "--night", NIGHT)
+    assert f"{changed}baseline last -> {audits.runs / NIGHT}\n" in err
+
+
 def test_a_night_that_only_tells(audits, winnow):
     audits.configure(extra=BOUND + "1")
     code, out, err = winnow(audits.file, "--night", NIGHT, "--exit-zero")
