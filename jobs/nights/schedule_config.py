@@ -103,7 +103,7 @@ class ScheduleConfig(BaseModel):
     name: Name = "winnow-nightly"
     """Name of the nightly jobs."""
     deadline_hours: float = Field(default=12.0, gt=0, le=168)
-    """A night that takes longer is stopped; the next one resumes it."""
+    """A night that takes longer is stopped; the next one reuses what it scored."""
     history_success: int = Field(default=3, ge=0)
     """Number of finished nights that Kubernetes keeps."""
     history_failure: int = Field(default=7, ge=0)

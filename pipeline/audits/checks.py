@@ -90,7 +90,8 @@ def changes_since(record: Audit, audit: AuditConfig) -> list[str]:
     said += [f"gone: {then[key].in_words()}" for key in then if key not in now]
     was = record.baseline.run if record.baseline and record.baseline.night is None else LAST
     is_now = LAST if audit.baseline == LAST else open_root(audit.baseline).location
-    return said + ([f"baseline {was} -> {is_now}"] if was != is_now else [])
+    # A night that has become the baseline is not to be compared with itself.
+    return said + ([f"baseline {was} -> {is_now}"] if is_now not in (was, record.run) else [])
 
 
 def _state(part: Judged, skipped: Sequence[str] | set[str] | frozenset[str]) -> State:

@@ -151,6 +151,10 @@ class Judge:
                 "There is no baseline yet: requirements relative to a baseline are not checked."
             )
         else:
+            if self.baseline.run == self.store.location:
+                self.notes.append(
+                    "The baseline in [audit] is this night itself: nothing can differ from it."
+                )
             instead = "if the change is intended, set baseline in [audit] to a run with the same "
             instead += "settings"
             try:
