@@ -62,7 +62,8 @@ def run_night(
         record = _decide(night, nights, listener, score)
         lock.check()
         listener.phase("Writing the history")
-        write_trend(nights, update_history(nights, record), night.audit, record.reuse)
+        latest = max(record, next(nights.records(), record), key=lambda one: one.night)
+        write_trend(nights, update_history(nights, record), night.audit, latest.reuse)
         nights.point_to(record)
         webhook = night.audit.webhook
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):

@@ -103,6 +103,21 @@ def test_a_failed_night_is_no_baseline(audits):
     assert third.reuse.run == str(audits.runs / TUESDAY)
 
 
+def test_a_night_that_is_made_up_for_looks_back_alone(audits):
+    """Of the nights after it, it takes no scores and is compared with none."""
+    for night in (MONDAY, WEDNESDAY):
+        audits.night(night)
+    found = audits.night(TUESDAY)
+    assert (found.baseline.night, Path(found.reuse.run).name) == (MONDAY, MONDAY)
+    assert Nights(str(audits.runs)).last_run(WEDNESDAY).endswith(TUESDAY)
+    page = (audits.runs / "trend.html").read_text()
+    assert f"from {audits.runs}/{MONDAY}." in page, "what the latest night reused"
+    audits.write("c", ["one more"])
+    first = audits.night("2026-01-02")
+    assert (first.baseline, first.reuse) == (None, None)
+    assert f"from {audits.runs}/{MONDAY}." in (audits.runs / "trend.html").read_text()
+
+
 def test_a_decided_night_is_not_done_again(audits):
     audits.configure(extra=PERPLEXITY + "max = 1\n" + HOOK)
     told = Told()
