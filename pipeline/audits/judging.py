@@ -26,6 +26,7 @@ from pipeline.reports.gate import Gate
 from pipeline.reports.sampled import sampled, weighed
 from pipeline.reports.term_values import Missing, Rows, Side, rows_of
 from pipeline.runs.manifest import Manifest
+from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import is_complete, scan_scores
 from pipeline.runs.store import AUDIT, RESUME, RunStore
 
@@ -193,10 +194,15 @@ class Judge:
 
     def _unlike(self, baseline: Baseline, tonight: Manifest) -> str | None:
         """What makes the scores differ besides the text."""
-        manifest = RunStore(baseline.run).require_manifest()
+        store = RunStore(baseline.run)
+        manifest = store.require_manifest()
         found = scored_unlike(manifest, tonight)
         self.baseline = baseline.model_copy(update={"differences": found})
-        if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
+        if (read_draw(store) is None) != (self.sample is None):
+            # Whose files are others, of the same corpus or not.
+            scored = ("every row", "a sample")[:: 1 if self.sample else -1]
+            self.notes.append("The baseline scored {}, and this night {}.".format(*scored))
+        elif manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
             self.notes.append(f"The baseline scored another corpus: {manifest.corpus}.")
         return "; ".join(found) or None
 

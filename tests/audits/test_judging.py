@@ -288,6 +288,19 @@ def test_a_sample_is_drawn_once_and_speaks_for_the_corpus(audits):
     assert second.overall == first.overall
 
 
+def test_a_sample_and_every_row_are_of_one_corpus(audits):
+    audits.configure("sample_rows = 10")
+    audits.night(MONDAY)
+    audits.configure()
+    assert audits.night(TUESDAY).notes == [
+        "The baseline scored a sample, and this night every row."
+    ]
+    audits.configure("sample_rows = 10")
+    assert audits.night(WEDNESDAY).notes == [
+        "The baseline scored every row, and this night a sample."
+    ]
+
+
 MISTAKES = {
     "by in the audit": ('by = "sorce"', "", "by in [audit]", "did you mean 'source'?"),
     "sample_by": (
