@@ -5,9 +5,11 @@ from pathlib import Path
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.nights.night import load_night
+from pipeline.audits.checks import changes_since
 from pipeline.audits.page import to_page
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.terminal import print_page
+from pipeline.runs.store import AUDIT
 
 
 def audit_and_print(
@@ -29,9 +31,16 @@ def audit_and_print(
     if record.webhook is not None and not record.webhook.delivered:
         said = f"Warning: the webhook call failed: {record.webhook.error}"
         messages.print(plain(said), style="yellow")
-    if not is_new:
-        said = f"This night is already decided; delete {record.run}/audit.json to decide it again."
-        messages.print(said, style="dim")
+    verdict = f"{what.score.out}/{AUDIT}"
+    if is_new:
+        messages.print(f"Wrote {verdict}")
+    elif changes := changes_since(record, what.audit):
+        said = f"Warning: {file} has changed since this night was decided: {'; '.join(changes)}"
+        messages.print(plain(said), style="yellow")
+        again = f"delete {verdict}, then winnow audit {file} --night {record.night}"
+        messages.print(f"Hint: to decide it again without scoring: {again}")
     else:
-        messages.print(f"Wrote {record.run}/audit.json")
+        messages.print(
+            f"This night is already decided; delete {verdict} to decide it again.", style="dim"
+        )
     return 0 if record.verdict == "pass" else 1

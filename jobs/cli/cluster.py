@@ -64,7 +64,7 @@ def submit_and_print(
     """Submit, and follow the job to its end if asked. The exit code: the job's."""
     messages = screen.messages()
     runnable = {name: command for name, command in commands.items() if name not in NOT_JOBS}
-    check_command(arguments, runnable, working_dir)
+    here = check_command(arguments, runnable, working_dir)
     submission = Submission(
         id=check_id(job_id) if job_id is not None else new_id(arguments[0]),
         arguments=tuple(arguments),
@@ -78,6 +78,12 @@ def submit_and_print(
         _warn(
             messages,
             f"not sent to the cluster: {', '.join(left)}; set them by options or a --config file",
+        )
+    if here:
+        _warn(
+            messages,
+            f"the job reads paths that lie on this machine: {', '.join(here)}; name a store "
+            "(s3://...) unless every node of the cluster has them",
         )
     try:
         cluster = _cluster(address, messages, wait_seconds)

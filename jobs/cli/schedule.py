@@ -7,8 +7,14 @@ from rich.console import Console
 
 from jobs.console import screen
 from jobs.nights.clock_changes import OddNight, Scheduler, next_runs, odd_nights, regular_schedule
+from jobs.nights.cron_times import starts_per_day
 from jobs.nights.schedule import Target, render_cron, render_kubernetes, render_systemd
-from jobs.nights.schedule_config import ScheduleConfig, load_schedule, require_cluster
+from jobs.nights.schedule_config import (
+    ScheduleConfig,
+    load_schedule,
+    only_in_image,
+    require_cluster,
+)
 from jobs.nights.schedule_install import (
     install_cron,
     install_systemd,
@@ -21,6 +27,8 @@ from pipeline.audits.config import load_audit_config
 from pipeline.errors import ConfigError
 
 NUM_SHOWN = 3
+IN_PODS = ("kubernetes", "kuberay")
+"""The targets whose nights run in pods."""
 
 
 def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool) -> int:
@@ -33,7 +41,7 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
         raise ConfigError(
             "--install and --uninstall contradict each other", hint="give one of them"
         )
-    if (install or uninstall) and target in ("kubernetes", "kuberay"):
+    if (install or uninstall) and target in IN_PODS:
         verb = "apply" if install else "delete"
         raise ConfigError(
             f"a schedule for {target} is only printed: winnow cannot install or remove it",
@@ -58,8 +66,10 @@ def print_schedule(file: Path, target: Target, *, install: bool, uninstall: bool
             {str(file): text}, "anyone who can read the namespace can read it in the ConfigMap"
         )
         print(render_kubernetes(config, cluster, text, target), end="")
-    if (where := _where_to_set_webhook(config, file, target)) is not None:
-        screen.say(f"Warning: {where}", "yellow")
+    in_pods = only_in_image(file) if target in IN_PODS else None
+    for warning in (in_pods, _where_to_set_webhook(config, file, target), _several_a_day(config)):
+        if warning is not None:
+            screen.say(f"Warning: {warning}", "yellow")
     _say_next(config, _scheduler(config, target), messages)
     return 0
 
@@ -82,6 +92,17 @@ def _where_to_set_webhook(config: ScheduleConfig, file: Path, target: Target) ->
     return (
         f"the schedule does not hold the environment variable {name} (url_env in [audit.webhook]), "
         f"without which every night stops before scoring: {where}"
+    )
+
+
+def _several_a_day(config: ScheduleConfig) -> str | None:
+    """What more starts than one are for: a night is a date."""
+    if (starts := starts_per_day(config.cron)) == 1:
+        return None
+    return (
+        f"cron = {config.cron!r} starts {starts} times a day, and a night is a date: the first "
+        "start audits the corpus, the others only resume a night that was stopped or left shards "
+        "unscored"
     )
 
 

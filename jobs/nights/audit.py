@@ -5,7 +5,8 @@ Owns the order of these steps, and that a night which was stopped anywhere is re
 pipeline/audits/judging.py's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from jobs.nights.night import Night
 from jobs.nights.webhook import deliver
@@ -26,7 +27,7 @@ from pipeline.audits.trend import write_trend
 from pipeline.corpus.columns import choose_columns
 from pipeline.corpus.files import read_footers
 from pipeline.corpus.several import find_corpus
-from pipeline.errors import ConfigError, CorpusError, RunError
+from pipeline.errors import ConfigError, CorpusError, RunError, UsageError
 from pipeline.reports.groups import check_groupable
 from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
@@ -61,7 +62,8 @@ def run_night(
         record = _decide(night, nights, listener, score)
         lock.check()
         listener.phase("Writing the history")
-        write_trend(nights, update_history(nights, record), night.audit, record.reuse)
+        latest = max(record, next(nights.records(), record), key=lambda one: one.night)
+        write_trend(nights, update_history(nights, record), night.audit, latest.reuse)
         nights.point_to(record)
         webhook = night.audit.webhook
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
@@ -87,7 +89,9 @@ def _score_lost(night: Night, nights: Nights, listener: Listener, score: Score) 
     listener.phase("Scoring the parts that this night has lost")
     sampled = night.audit.sampled
     config = sampled_config(night.score, nights.sample) if sampled else night.score
-    if score(config, listener).success is None:
+    with _hint_of(night):
+        outcome = score(config, listener)
+    if outcome.success is None:
         raise RunError(
             f"not every part that {night.score.out} has lost could be scored again",
             hint="run the same command again",
@@ -104,10 +108,16 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
         _check_columns(night)
     sample = _sample(night, nights, listener, is_new=is_new)
     judge = Judge(audit, store, baseline, sample)
+    if left := nights.undecided(night.name):
+        judge.notes.append(
+            f"Stopped before a verdict: {', '.join(left)}; "
+            f"winnow audit {night.file} --night {left[-1]} goes on there."
+        )
     if manifest is None or not is_complete(store, manifest):
         config = night.score if sample is None else sampled_config(night.score, nights.sample)
         reuse = _reusable(night, nights, judge.notes)
-        score(config.model_copy(update={"reuse": reuse}), listener)
+        with _hint_of(night):
+            score(config.model_copy(update={"reuse": reuse}), listener)
     if sample is not None and store.require_manifest().num_rows != sample.num_drawn:
         raise RunError(
             f"the sample in {nights.sample.location} belongs to another night",
@@ -119,6 +129,22 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
     write_report(build_report(store, by=audit.by), store.root)
     listener.phase("Checking the requirements")
     return judge.verdict(night.name)
+
+
+@contextmanager
+def _hint_of(night: Night) -> Iterator[None]:
+    """Where settings or the corpus are not as when the night was begun, `out` is not the user's to
+    change."""
+    try:
+        yield
+    except UsageError as error:
+        if "out" not in error.settings:
+            raise
+        hint = (
+            f"delete {night.score.out} to begin this night anew; or leave it: the next night "
+            "reuses what it has scored, where files and settings are the same"
+        )
+        raise type(error)(str(error), hint=hint) from error
 
 
 def _check_columns(night: Night) -> None:

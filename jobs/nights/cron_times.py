@@ -84,6 +84,12 @@ def with_hour(expression: str, hour: int) -> str:
     return " ".join([minute, str(hour), *days])
 
 
+def starts_per_day(expression: str) -> int:
+    """How often it starts on each day on which it does."""
+    parsed = CronSim(expression, datetime(2000, 1, 1))
+    return len(parsed.hours) * len(parsed.minutes)
+
+
 def on_calendar(expression: str, time_zone: str) -> str:
     """The same schedule as systemd's OnCalendar= (systemd.time(7)).
 

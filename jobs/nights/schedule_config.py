@@ -16,6 +16,7 @@ night does:
 
 import re
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -102,7 +103,7 @@ class ScheduleConfig(BaseModel):
     name: Name = "winnow-nightly"
     """Name of the nightly jobs."""
     deadline_hours: float = Field(default=12.0, gt=0, le=168)
-    """A night that takes longer is stopped; the next one resumes it."""
+    """A night that takes longer is stopped; the next one reuses what it scored."""
     history_success: int = Field(default=3, ge=0)
     """Number of finished nights that Kubernetes keeps."""
     history_failure: int = Field(default=7, ge=0)
@@ -145,9 +146,8 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
     places = {"runs in [audit]": audit.runs}
     if audit.baseline != LAST:
         places["baseline in [audit]"] = audit.baseline
-    if not Path(score.model).is_absolute() and (
-        score.model.startswith((".", "~")) or Path(score.model).is_dir()
-    ):
+    # An absolute path may be one of the image: see `only_in_image`.
+    if _is_path(score.model) and (not _is_absolute(score.model) or _is_on_volume(score.model)):
         places["model in [score]"] = score.model
     for key, location in [*(("corpus in [score]", one) for one in score.corpus), *places.items()]:
         _check_in_pods(location, f"{key} of {file} = {location!r}", config.cluster.volume_claim)
@@ -162,10 +162,35 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
     return config.cluster
 
 
+def only_in_image(file: Path) -> str | None:
+    """What is said of a model that pods have only if their image holds it."""
+    model = load_night_config(file, load_audit_config(file), out="runs").model
+    if not _is_absolute(model) or _is_on_volume(model):
+        return None
+    return (
+        f"model in [score] of {file} = {model!r} is a path that pods have only if their image "
+        f"holds it; else name a model on the hub, or put it on volume_claim, below {DATA_FOLDER}"
+    )
+
+
+def _is_path(model: str) -> bool:
+    """Whether a model is a folder, not a name on the hub."""
+    return _is_absolute(model) or model.startswith((".", "~")) or Path(model).is_dir()
+
+
+def _is_absolute(location: str) -> bool:
+    return PurePosixPath(location).is_absolute()
+
+
+def _is_on_volume(location: str) -> bool:
+    """Whether it is where volume_claim is mounted."""
+    return PurePosixPath(normpath(location)).is_relative_to(DATA_FOLDER)
+
+
 def _check_in_pods(location: str, where: str, volume_claim: str | None) -> None:
     if "://" in location and not location.startswith("file://"):
         return
-    on_volume = PurePosixPath(location).is_relative_to(DATA_FOLDER)
+    on_volume = _is_on_volume(location)
     if volume_claim is not None and on_volume:
         return
     problem = (

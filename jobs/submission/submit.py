@@ -20,6 +20,7 @@ from jobs.console.ending import spelling
 from jobs.run.auth import refuse_secrets
 from pipeline.errors import ConfigError, UsageError
 from pipeline.settings.config import ScoreConfig, load_score_config
+from pipeline.settings.loading import TABLES, has_table, read_table
 from pipeline.settings.names import near_name
 
 SHOWN = "everyone who can reach the dashboard can read it"
@@ -30,6 +31,10 @@ INNER_FOLDER = "working-dir"
 the job, its own included. So the user's files travel one level below, in a folder with a name that
 cannot be imported.
 """
+LOCATIONS = frozenset(
+    ["corpus", "model", "reuse", "run", "runs", "other", "baseline", "judgements"]
+)
+"""Settings and arguments that name what a command reads, of every command and table."""
 ID_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -94,8 +99,9 @@ def check_id(job_id: str) -> str:
 
 def check_command(
     arguments: list[str], commands: dict[str, Command], working_dir: Path | None
-) -> None:
-    """Refuse a command line that would fail on the cluster.
+) -> list[str]:
+    """Refuse a command line that would fail on the cluster; what it reads that lies on this
+    machine, as `setting = path`: the cluster need not have it.
 
     `commands` are those that may run as jobs, by name. Files are looked for where the job will look
     for them, in `working_dir`; this machine's environment variables do not count, as the job will
@@ -126,6 +132,21 @@ def check_command(
             settings = {key: value for key, value in asked.items() if value != ()}
             with spelling(commands[name]):
                 load_score_config(config, settings)
+        found = {} if config is None else _locations_in(Path(config))
+        found |= {key: options[key] for key in LOCATIONS & options.keys() if options[key]}
+        return [
+            f"{key} = {str(one)!r}"
+            for key, value in sorted(found.items())
+            for one in (value if isinstance(value, list | tuple) else [value])
+            # With a working directory, what is in it is uploaded.
+            if (Path(one).is_absolute() or working_dir is None) and Path(one).exists()
+        ]
+
+
+def _locations_in(file: Path) -> dict[str, Any]:
+    """Those of the tables of a configuration file."""
+    tables = [read_table(file, name) for name in TABLES if has_table(file, name)]
+    return {key: table[key] for table in tables for key in LOCATIONS & table.keys()}
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """The judged requirements of a night, as its checks. Pure.
 
 Owns what is skipped and what fails where a requirement could not be judged: before there is a good
-night nothing is compared with one, and a bound is not asked of groups that are new or gone. Judging
-is reports/gate.py's.
+night nothing is compared with one, and a bound is not asked of groups that are new or gone; and
+what a file asks that a verdict was not about. Judging is reports/gate.py's.
 """
 
 from collections.abc import Sequence
 
-from pipeline.audits.record import Check, Finding, State
+from pipeline.audits.config import LAST, AuditConfig
+from pipeline.audits.record import Asked, Audit, Check, Finding, State
 from pipeline.audits.require import FAIL_IF, Require
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
@@ -15,6 +16,7 @@ from pipeline.reports.requirements import Judged, Requirement
 from pipeline.reports.term_values import Missing
 from pipeline.reports.terms import COUNTS
 from pipeline.reports.wording import values_of
+from pipeline.storage.filesystem import open_root
 
 MOST_FINDINGS = 20
 NO_BASELINE = Missing("no baseline", "there is no baseline yet")
@@ -75,6 +77,23 @@ def check_expression(index: int, asked: Requirement, judged: Judged) -> Check:
     )
 
 
+def changes_since(record: Audit, audit: AuditConfig) -> list[str]:
+    """What decides a night and has changed since this one was decided, in words."""
+    then = {check.required.key: check.required for check in record.checks}
+    asked = [
+        Asked(one.metric, one.by, bound, one.bounds.get(bound), requirement.source)
+        for one in audit.require
+        for bound, requirement in one.requirements().items()
+    ]
+    now = {one.key: one for one in asked}
+    said = [f"new: {now[key].in_words()}" for key in now if key not in then]
+    said += [f"gone: {then[key].in_words()}" for key in then if key not in now]
+    was = record.baseline.run if record.baseline and record.baseline.night is None else LAST
+    is_now = LAST if audit.baseline == LAST else open_root(audit.baseline).location
+    # A night that has become the baseline is not to be compared with itself.
+    return said + ([f"baseline {was} -> {is_now}"] if is_now not in (was, record.run) else [])
+
+
 def _state(part: Judged, skipped: Sequence[str] | set[str] | frozenset[str]) -> State:
     if part.is_true is None:
         kinds = {one.kind for one in part.missing}
@@ -86,14 +105,19 @@ def _finding(one: Require, bound: str, figure: str, part: Judged, estimated: boo
     value, was = part.values.get(figure), part.values.get(f"baseline({figure})")
     if figure in COUNTS and any(missing.kind == "baseline group" for missing in part.missing):
         was = 0.0
-    in_words = f"{_name(one, part)}: {part.reason}"
+    found = detail = f"{_name(one, part)}: {part.reason}"
     if part.is_true is not None and value is not None:
         chance = part.values.get(f"{figure} by chance")
-        in_words = _words(_name(one, part), value, was, chance, estimated)
-        in_words += f"{', ' if was is None else '; '}{bound} {one.bounds[bound]:.4g}"
-    state = _state(part, NOT_ASKED)
-    detail = plain(in_words)
-    return Finding(group=part.group, state=state, value=value, baseline=was, detail=detail)
+        found = _words(_name(one, part), value, was, chance, estimated)
+        detail = f"{found}{', ' if was is None else '; '}{bound} {one.bounds[bound]:.4g}"
+    return Finding(
+        group=part.group,
+        state=_state(part, NOT_ASKED),
+        value=value,
+        baseline=was,
+        found=plain(found),
+        detail=plain(detail),
+    )
 
 
 def _words(

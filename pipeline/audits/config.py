@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.audits.require import FAIL_IF, Column, Require, Table
+from pipeline.corpus.columns import names_in
 from pipeline.errors import ConfigError
 from pipeline.reports.gate import Gate
 from pipeline.reports.term_values import Missing, Rows
@@ -185,11 +186,13 @@ def load_night_config(
         )
     config = load_score_config(file, {"out": out, "address": address, "corpus": corpus})
     if "*" not in config.carry:
+        # A name with a comma may be several; the corpus says which.
+        carry = list(names_in(config.carry, ()))
         for column, where in _named_columns(audit):
-            if column not in config.carry:
+            if column not in (*config.carry, *carry):
                 raise ConfigError(
                     f"{where} of {file} names column '{column}', and [score] does not carry it",
-                    hint=_what_was_meant(column, where, list(config.carry)),
+                    hint=_what_was_meant(column, where, carry),
                 )
     return config
 

@@ -20,12 +20,13 @@ from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
 from pipeline.comparisons.gates import psi_values
 from pipeline.comparisons.page import write_comparison
-from pipeline.errors import RunError
+from pipeline.errors import RunError, WinnowError, named
 from pipeline.reports.baseline import run_rows, scored_unlike
 from pipeline.reports.gate import Gate
 from pipeline.reports.sampled import sampled, weighed
 from pipeline.reports.term_values import Missing, Rows, Side, rows_of
 from pipeline.runs.manifest import Manifest
+from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import is_complete, scan_scores
 from pipeline.runs.store import AUDIT, RESUME, RunStore
 
@@ -40,13 +41,16 @@ def find_baseline(audit: AuditConfig, nights: Nights, night: str) -> Baseline | 
     if audit.baseline == LAST:
         good = nights.last_good(night)
         return None if good is None else Baseline(run=nights.location(good.night), night=good.night)
-    store = RunStore(audit.baseline)
-    store.require_manifest()
-    if store.success() is None:
-        raise RunError(
-            f"{store.location}, the baseline in [audit], is not finished",
-            hint="finish that run, or name another in [audit]",
-        )
+    try:
+        store = RunStore(audit.baseline)
+        store.require_manifest()
+        if store.success() is None:
+            raise RunError(
+                f"{store.location} is not finished",
+                hint="finish that run, or name another in [audit]",
+            )
+    except WinnowError as error:
+        raise error.at(f"{named('baseline')} in [audit]") from error
     return Baseline(run=store.location, night=None)
 
 
@@ -148,6 +152,10 @@ class Judge:
                 "There is no baseline yet: requirements relative to a baseline are not checked."
             )
         else:
+            if self.baseline.run == self.store.location:
+                self.notes.append(
+                    "The baseline in [audit] is this night itself: nothing can differ from it."
+                )
             instead = "if the change is intended, set baseline in [audit] to a run with the same "
             instead += "settings"
             try:
@@ -186,10 +194,15 @@ class Judge:
 
     def _unlike(self, baseline: Baseline, tonight: Manifest) -> str | None:
         """What makes the scores differ besides the text."""
-        manifest = RunStore(baseline.run).require_manifest()
+        store = RunStore(baseline.run)
+        manifest = store.require_manifest()
         found = scored_unlike(manifest, tonight)
         self.baseline = baseline.model_copy(update={"differences": found})
-        if manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
+        if (read_draw(store) is None) != (self.sample is None):
+            # Whose files are others, of the same corpus or not.
+            scored = ("every row", "a sample")[:: 1 if self.sample else -1]
+            self.notes.append("The baseline scored {}, and this night {}.".format(*scored))
+        elif manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
             self.notes.append(f"The baseline scored another corpus: {manifest.corpus}.")
         return "; ".join(found) or None
 

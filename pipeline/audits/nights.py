@@ -12,6 +12,7 @@ Owns the names below RUNS. What a night says is record.py's.
 import contextlib
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from pyarrow import fs
@@ -103,6 +104,12 @@ class Nights:
         begun = (one for one in reversed(self.names(before=night)) if self._is_begun(one))
         last = next(begun, None)
         return None if last is None else self.location(last)
+
+    def undecided(self, night: str) -> list[str]:
+        """The nights without a verdict between this one and the last before it that has one."""
+        begun = (one for one in reversed(self.names(before=night)) if self._is_begun(one))
+        left = takewhile(lambda one: not self.root.exists(f"{one}/{AUDIT}"), begun)
+        return sorted(left)
 
     def _is_begun(self, night: str) -> bool:
         return self.root.exists(f"{night}/{MANIFEST}")

@@ -28,7 +28,11 @@ def to_page(record: Audit) -> Page:
         checks = Table(
             columns=(Whole("verdict"), Words("required"), Words("found")),
             rows=[
-                (Marked(check.state, TONES[check.state]), _asked(check), found_words(check))
+                (
+                    Marked(check.state, TONES[check.state]),
+                    check.required.in_words(),
+                    found_words(check),
+                )
                 for check in record.checks
             ],
             has_header=False,
@@ -58,21 +62,13 @@ def _cells(part: Part) -> list[str]:
     ]
 
 
-def _asked(check: Check) -> str:
-    if check.limit is None:
-        return f"fail if {check.expression}"
-    return f"{check.metric}{f' by {check.by}' if check.by else ''}, {check.bound} {check.limit:g}"
-
-
 def found_words(check: Check) -> str:
     """What was found of a requirement, beside its own words."""
     if check.outcome is not None:
         return values_of(check.outcome)
     if check.by is None or check.state == "skipped":
         # The bound stands beside it already.
-        bound = f"{check.bound} {check.limit:.4g}"
-        details = [finding.detail for finding in check.findings[:1]]
-        return "".join(one.removesuffix(bound).rstrip(" ,;") for one in details)
+        return "".join(one.found or one.detail for one in check.findings[:1])
     counts = {
         "met": check.num_passed,
         "failed": check.num_failed,  # whether not met or not to be judged

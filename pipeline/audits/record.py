@@ -3,7 +3,7 @@
 Owns names and their meaning; what is in them is checks.py's and figures.py's to find.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -52,8 +52,30 @@ class Finding(Record):
     value: float | None
     baseline: float | None = None
     """The baseline's value, for bounds relative to it."""
+    found: str | None = None
+    """What was found, in words; None in a night of Winnow 0.1.0."""
     detail: str
-    """The finding in words."""
+    """The same, and the bound."""
+
+
+class Asked(NamedTuple):
+    """One bound of one requirement, or its expression, as a file asks for it."""
+
+    metric: str | None
+    by: str | None
+    bound: str
+    limit: float | None
+    expression: str | None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is; a bound's expression follows from the rest, and 0.1.0 recorded none."""
+        return (self.expression,) if self.limit is None else self[:4]
+
+    def in_words(self) -> str:
+        if self.limit is None:
+            return f"fail if {self.expression}"
+        return f"{self.metric}{f' by {self.by}' if self.by else ''}, {self.bound} {self.limit:g}"
 
 
 class Check(Record):
@@ -79,6 +101,10 @@ class Check(Record):
     findings: list[Finding]
     """By group, the first findings that failed or were skipped; for the whole corpus, the only
     one."""
+
+    @property
+    def required(self) -> Asked:
+        return Asked(self.metric, self.by, self.bound, self.limit, self.expression)
 
 
 class Baseline(Record):

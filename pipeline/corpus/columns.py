@@ -58,16 +58,10 @@ def choose_columns(
     if id_column is None:
         id_column = _default_id(footers)
     id_column = id_column or None
-    # A name may hold a comma; if no column has it, it is several.
-    carry = tuple(
-        part
-        for name in carry
-        for part in ([name] if name in names or "," not in name else name.split(","))
-    )
+    carry = names_in(carry, names)
     _refuse_partitions(footers, names, (id_column, *carry))
     if "*" in carry:
         carry = tuple(name for name in names if name != id_column)
-    carry = tuple(dict.fromkeys(carry))
     for setting, wanted in (("id_column", (id_column,) if id_column else ()), ("carry", carry)):
         for name in wanted:
             if name not in names:
@@ -89,6 +83,12 @@ def choose_columns(
     fields = {name: _unified_field(footers, name) for name in read}
     id_type = fields[id_column].type if id_column else None
     return Columns(text, id_column, carry), id_type, [fields[name] for name in carry]
+
+
+def names_in(carry: Collection[str], columns: Collection[str]) -> tuple[str, ...]:
+    """Each name that was given once: one with a comma that none of the columns has is several."""
+    several = ([name] if name in columns else name.split(",") for name in carry)
+    return tuple(dict.fromkeys(part for parts in several for part in parts))
 
 
 def _default_id(footers: list[Footer]) -> str | None:

@@ -4,11 +4,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.columns import names_in
 from pipeline.engine.backends import BACKENDS, backend_of
 from pipeline.engine.protocol import EngineSettings, Model, Tokenizer
 from pipeline.engine.rules import ScoringRules
 from pipeline.errors import ModelError
-from pipeline.runs.manifest import Manifest, Value
+from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.schema import SCORE_VERSION
 from pipeline.settings.config import ScoringConfig
 
@@ -94,13 +95,22 @@ def fingerprint(model: Model, rules: ScoringRules, text_column: str) -> dict[str
     }
 
 
-def recorded_identity(manifest: Manifest) -> dict[str, Value]:
-    """What a run was asked for and what its scores depend on: another run is the same, or not."""
-    found = manifest.fingerprint | manifest.request
-    if isinstance(carry := found.get("carry"), list):
-        # A column named twice is carried once; older runs recorded both names.
-        found["carry"] = list(dict.fromkeys(carry))
-    return found
+def changes_since(
+    manifest: Manifest, identity: dict[str, Value], request: dict[str, Value]
+) -> list[str]:
+    """What is asked for and what scores depend on, where it is not as in a run that is there."""
+    then, now = (
+        _as_meant(found, manifest)
+        for found in (manifest.fingerprint | manifest.request, identity | request)
+    )
+    return differences(then, now)
+
+
+def _as_meant(found: dict[str, Value], manifest: Manifest) -> dict[str, Value]:
+    """The same, written in one way: columns may be named one by one, in one text, or twice."""
+    if not isinstance(carry := found.get("carry"), list):
+        return found
+    return found | {"carry": list(names_in(carry, manifest.carried))}
 
 
 def installed_versions() -> dict[str, str]:

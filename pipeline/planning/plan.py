@@ -15,7 +15,7 @@ from pipeline.engine.protocol import Model
 from pipeline.engine.rules import ModelRecord, ScoringRules
 from pipeline.errors import CorpusError, RunError, named
 from pipeline.planning.estimate import Estimate, Sample, estimate_work
-from pipeline.planning.identity import fingerprint, installed_versions, recorded_identity
+from pipeline.planning.identity import changes_since, fingerprint, installed_versions
 from pipeline.planning.resume import check_resumable
 from pipeline.planning.reuse import covered_groups, find_reusable, make_record, merge_shards
 from pipeline.planning.sharding import CorpusPlan, make_shards, plan_corpus
@@ -23,7 +23,6 @@ from pipeline.runs.manifest import (
     Manifest,
     Reuse,
     Value,
-    differences,
     encode_schema,
 )
 from pipeline.runs.store import RunStore
@@ -73,10 +72,10 @@ def open_run(
 
 
 def _request(config: ScoreConfig) -> dict[str, Value]:
-    corpora = [one if "://" in one else open_root(one).path for one in config.corpus]
+    # In which order several are named is no matter.
+    corpora = sorted({one if "://" in one else open_root(one).path for one in config.corpus})
     return {
-        # In which order several are named is no matter.
-        "corpus": corpora[0] if len(corpora) == 1 else sorted(set(corpora)),
+        "corpus": corpora[0] if len(corpora) == 1 else corpora,
         "id_column": config.id_column,
         "carry": list(dict.fromkeys(config.carry)),
         "limit": config.limit,
@@ -199,8 +198,7 @@ def _reuse(
 def _check_same_run(
     existing: Manifest, identity: dict[str, Value], request: dict[str, Value], store: RunStore
 ) -> None:
-    changes = differences(recorded_identity(existing), identity | request)
-    if changes:
+    if changes := changes_since(existing, identity, request):
         raise RunError(
             f"{store.location} holds another run: {'; '.join(changes)}",
             hint=f"choose a new {named('out')}, or use the same settings as before",

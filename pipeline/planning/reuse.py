@@ -16,11 +16,11 @@ import pyarrow as pa
 from pipeline.corpus.files import Footer
 from pipeline.corpus.identity import is_trusted
 from pipeline.errors import RunError
-from pipeline.planning.identity import recorded_identity
+from pipeline.planning.identity import changes_since
 from pipeline.planning.resume import say_compared
 from pipeline.planning.sharding import has_span
 from pipeline.runs.corpus import compare_documents, planned_file
-from pipeline.runs.manifest import Manifest, Reuse, Value, differences
+from pipeline.runs.manifest import Manifest, Reuse, Value
 from pipeline.runs.store import RunStore
 from pipeline.schema import Shard, Span
 from pipeline.storage.filesystem import Root
@@ -47,8 +47,8 @@ def find_reusable(
     """
     manifest = other.require_manifest()
     # Where the corpus lies does not matter: files are the same by relative name and content.
-    elsewhere = {"corpus": request["corpus"]}
-    changes = differences(recorded_identity(manifest) | elsewhere, identity | request)
+    elsewhere = {"corpus": manifest.request.get("corpus")}
+    changes = changes_since(manifest, identity, request | elsewhere)
     if not changes and manifest.part_schema != part_schema:
         changes = ["its carried columns have other types"]
     if not changes and request.get("limit") is not None:

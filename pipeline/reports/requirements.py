@@ -59,7 +59,8 @@ class Finding(BaseModel):
     reason: str | None = None
     """Why the expression could not be judged; null if it was."""
     groups: list[GroupFinding] = []
-    """For `any`: the first groups for which the condition is true or cannot be judged."""
+    """For `any`: the first groups for which the condition is true; where the expression could not
+    be judged, also those for which the condition could not."""
     num_groups: int = 0
     """For `any`: the number of all such groups."""
 
@@ -89,7 +90,9 @@ class Judged:
 
     def finding(self, expression: str) -> Finding:
         """For whoever reads the outcome."""
-        noted = [part for part in self.parts if part.is_true is not False]
+        # Once judged, a verdict owes nothing to the groups that could not be.
+        kept = (True, None) if self.is_true is None else (True,)
+        noted = [part for part in self.parts if part.is_true in kept]
         return Finding(
             expression=expression,
             failed=self.is_true is not False,

@@ -13,7 +13,7 @@ from pipeline.audits.page import found_words
 from pipeline.audits.record import Check, Part
 from pipeline.audits.require import BOUNDS, Require
 from pipeline.reports.figures import Figures
-from pipeline.reports.gate import Gate, PsiValues
+from pipeline.reports.gate import Gate, Psi, PsiValues
 from pipeline.reports.term_values import Missing, Rows
 
 
@@ -279,6 +279,12 @@ def test_a_requirement_and_what_was_found_fit_in_a_line():
     assert found_words(bound) == "corpus_perplexity is 10, +25.00% from the baseline's 8"
     [bound] = check(tonight, metric="error", max=0.0)
     assert found_words(bound) == "error is 0"
+    [psi] = check(tonight, before, max_psi=0.1, psi={(None, None, "perplexity"): Psi(0.2, 0.05)})
+    assert found_words(psi).endswith("a PSI of 0.2 against the baseline (up to 0.05 may be chance)")
+    assert psi.findings[0].detail == f"{found_words(psi)}, max_psi 0.1"
+    # 0.1.0 recorded the sentence alone.
+    then = bound.findings[0].model_copy(update={"found": None})
+    assert found_words(bound.model_copy(update={"findings": [then]})) == "error is 0, max 0"
     [several] = check(tonight, fail_if="any(source, increase(p95(perplexity)) > 10%)")
     assert found_words(several) == "there is no baseline yet"
     [several] = check(tonight, fail_if="any(source, p95(perplexity) > 9)")

@@ -210,6 +210,17 @@ def test_what_a_night_may_not_score(load, tmp_path, score, audit, message, hint)
     assert hint in raised.value.hint
 
 
+def test_columns_may_be_carried_in_one_text(tmp_path):
+    file = tmp_path / "n.toml"
+    score = '[score]\ncorpus = "c"\nmodel = "m"\ncarry = "source,lang"\n'
+    file.write_text(f'{score}[audit]\nruns = "runs"\nby = ["lang", "source"]\n')
+    assert load_night_config(file, load_audit_config(file), "runs/x").carry == ("source,lang",)
+    file.write_text(f'{score}[audit]\nruns = "runs"\nby = "lan"\n')
+    with pytest.raises(ConfigError, match="names column 'lan'") as raised:
+        load_night_config(file, load_audit_config(file), "runs/x")
+    assert raised.value.hint == "did you mean 'lang'?"
+
+
 def test_every_metric_can_be_had():
     quantiles = {f"p{q}": float(q) for q in (1, 5, 25, 50, 75, 95, 99)}
     figures = Figures(

@@ -103,6 +103,21 @@ def test_a_failed_night_is_no_baseline(audits):
     assert third.reuse.run == str(audits.runs / TUESDAY)
 
 
+def test_a_night_that_is_made_up_for_looks_back_alone(audits):
+    """Of the nights after it, it takes no scores and is compared with none."""
+    for night in (MONDAY, WEDNESDAY):
+        audits.night(night)
+    found = audits.night(TUESDAY)
+    assert (found.baseline.night, Path(found.reuse.run).name) == (MONDAY, MONDAY)
+    assert Nights(str(audits.runs)).last_run(WEDNESDAY).endswith(TUESDAY)
+    page = (audits.runs / "trend.html").read_text()
+    assert f"from {audits.runs}/{MONDAY}." in page, "what the latest night reused"
+    audits.write("c", ["one more"])
+    first = audits.night("2026-01-02")
+    assert (first.baseline, first.reuse) == (None, None)
+    assert f"from {audits.runs}/{MONDAY}." in (audits.runs / "trend.html").read_text()
+
+
 def test_a_decided_night_is_not_done_again(audits):
     audits.configure(extra=PERPLEXITY + "max = 1\n" + HOOK)
     told = Told()
@@ -273,6 +288,19 @@ def test_a_sample_is_drawn_once_and_speaks_for_the_corpus(audits):
     assert second.overall == first.overall
 
 
+def test_a_sample_and_every_row_are_of_one_corpus(audits):
+    audits.configure("sample_rows = 10")
+    audits.night(MONDAY)
+    audits.configure()
+    assert audits.night(TUESDAY).notes == [
+        "The baseline scored a sample, and this night every row."
+    ]
+    audits.configure("sample_rows = 10")
+    assert audits.night(WEDNESDAY).notes == [
+        "The baseline scored every row, and this night a sample."
+    ]
+
+
 MISTAKES = {
     "by in the audit": ('by = "sorce"', "", "by in [audit]", "did you mean 'source'?"),
     "sample_by": (
@@ -287,7 +315,7 @@ MISTAKES = {
         "sample_rows = 3 is too few",
         "at least 4",
     ),
-    "baseline": ('baseline = "lats"', "", "lats is not a run directory", "give the output folder"),
+    "baseline": ('baseline = "lats"', "", "baseline in [audit]: /", "give the output folder"),
 }
 
 
@@ -302,6 +330,15 @@ def test_a_mistake_is_found_before_any_work(audits, audit, score, message, hint)
     assert raised.value.exit_code == 2
     assert scorer.num_calls == 0
     assert not (audits.runs / MONDAY).exists()
+
+
+def test_a_baseline_that_is_not_finished(audits):
+    audits.night(MONDAY)
+    (audits.runs / MONDAY / "_SUCCESS").unlink()
+    audits.configure(f'baseline = "{audits.runs / MONDAY}"')
+    said = re.escape(f"baseline in [audit]: {audits.runs / MONDAY} is not finished")
+    with pytest.raises(RunError, match=said):
+        audits.night(TUESDAY)
 
 
 def test_a_column_that_cannot_be_grouped_by(audits):

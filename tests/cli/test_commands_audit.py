@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from jobs.nights import audit as module
-from tests.support.audits import Audits, Scorer
+from jobs.nights.night import load_night
+from tests.support.audits import Audits, Scorer, Silent
 
 NIGHT = "2026-01-05"
 BOUND = '[[audit.require]]\nmetric = "corpus_perplexity"\nmax = '
+
+
+def stopped(config, listener):
+    """Begin to score, and stop."""
+    Scorer(give_up=1)(config, listener)
+    raise AssertionError("stopped")
 
 
 @pytest.fixture
@@ -63,6 +70,67 @@ def test_a_night_that_fails_says_so_again(audits, winnow):
         assert f"Night {NIGHT}: fail" in out
         assert "Failed: corpus_perplexity is " in err
         assert said in err
+
+
+def test_a_decided_night_says_what_is_required_since(audits, winnow):
+    """Its verdict stays: the next nights were compared by it."""
+    expression = "[[audit.require]]\nfail_if = 'any(source, documents < 1)'\n"
+    audits.configure(extra=f"{BOUND}1000\n{expression}")
+    winnow(audits.file, "--night", NIGHT)
+    changed = f"Warning: {audits.file} has changed since this night was decided: "
+    code, _, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, changed in err, "is already decided" in err) == (0, False, True)
+
+    audits.configure(extra=f"{expression}{BOUND}1000")
+    assert changed not in winnow(audits.file, "--night", NIGHT)[2], "in another order"
+
+    audits.configure(extra=BOUND + "1")
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, f"Night {NIGHT}: pass" in out) == (0, True)
+    assert (
+        f"{changed}new: corpus_perplexity, max 1; gone: corpus_perplexity, max 1000; "
+        "gone: fail if any(source, documents < 1)\n"
+    ) in err
+    verdict = audits.runs / NIGHT / "audit.json"
+    assert f"delete {verdict}, then winnow audit {audits.file} --night {NIGHT}" in err
+    verdict.unlink()
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, f"Night {NIGHT}: fail" in out, changed in err) == (1, True, False)
+    assert "Failed: corpus_perplexity is " in err
+
+    winnow(audits.file, "--night", "2026-01-06")
+    audits.configure(f'baseline = "{audits.runs / NIGHT}"', extra=BOUND + "1")
+    said = f"{changed}baseline last -> {audits.runs / NIGHT}\n"
+    assert said in winnow(audits.file, "--night", "2026-01-06")[2]
+    assert changed not in winnow(audits.file, "--night", NIGHT)[2], "it is the baseline itself"
+    verdict.unlink()
+    _, out, _ = winnow(audits.file, "--night", NIGHT)
+    assert "The baseline in [audit] is this night itself: nothing can differ from it." in out
+
+
+def test_a_night_that_was_stopped(audits, winnow, monkeypatch):
+    """The next night says that it has no verdict; what has changed since is no reason for an --out
+    that there is not."""
+    audits.write("b", [f"other document {i} " + "word " * i for i in range(9)])
+    with pytest.raises(AssertionError):
+        module.run_night.func(load_night(audits.file, NIGHT), Silent(), score=stopped)
+    _, out, _ = winnow(audits.file, "--night", "2026-01-06")
+    assert (
+        f"Stopped before a verdict: {NIGHT}; "
+        f"winnow audit {audits.file} --night {NIGHT} goes on there."
+    ) in " ".join(out.split())
+    _, out, _ = winnow(audits.file, "--night", "2026-01-07")
+    assert "Stopped before" not in out, "it was said"
+
+    audits.configure('by = "source"', score='id_column = ""')
+    code, _, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, "holds another run: id_column" in err) == (2, True)
+    hint = f"Hint: delete {audits.runs / NIGHT} to begin this night anew; or leave it: the next"
+    assert hint in err
+    audits.configure('by = "source"')
+    audits.write("a", ["another text"])
+    code, _, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, "the corpus has changed since" in err, hint in err) == (2, True, True)
 
 
 def test_a_night_that_only_tells(audits, winnow):

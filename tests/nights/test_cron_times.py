@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jobs.nights.clock_changes import next_runs
-from jobs.nights.cron_times import FIELDS, check_cron, on_calendar
+from jobs.nights.cron_times import FIELDS, check_cron, on_calendar, starts_per_day
 
 UTC_ZONE = ZoneInfo("UTC")
 NAMES = {
@@ -146,3 +146,11 @@ def test_a_schedule_of_every_minute_is_every_minute():
     runs = next_runs("* * * * *", UTC_ZONE, start, 5, "cron")
     assert all(b - a == timedelta(minutes=1) for a, b in itertools.pairwise(runs))
     assert on_calendar("* * * * *", "UTC") == "*-*-* *:*:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("expression", "starts"),
+    [("0 3 * * *", 1), ("0 * * * 1", 24), ("*/15 0-6/2 1 * *", 16), ("* * * * *", 1440)],
+)
+def test_how_often_a_day(expression, starts):
+    assert starts_per_day(expression) == starts

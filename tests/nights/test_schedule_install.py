@@ -261,6 +261,7 @@ LOCAL = {
     "the folder of a volume": ("s3://c/web", "/data/web", "corpus in [score]"),
     "runs": ("s3://r/nights", "runs", "runs in [audit]"),
     "model": ('"m"', '"./m"', "model in [score]"),
+    "model where a volume would be": ('"m"', '"/data/m"', "model in [score]"),
 }
 
 
@@ -285,6 +286,38 @@ def test_a_volume_has_what_lies_on_it(schedule):
     code, out, err = schedule("--to", "kubernetes")
     assert (code, out) == (2, "")
     assert "or a path below /data, where volume_claim is mounted" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("target", ["kubernetes", "kuberay"])
+def test_a_model_that_only_an_image_may_hold_is_said(schedule, target):
+    """An image may have a model in it: refused would be too much."""
+    held_by = "= '{}' is a path that pods have only if their image holds it"
+    for model, volume in [("/srv/m", ""), ("/srv/m", "v"), ("/data/../m", "v")]:
+        claim = f'volume_claim = "{volume}"\n' if volume else ""
+        Path("nightly.toml").write_text(IN_PODS.replace('"m"', f'"{model}"') + claim)
+        code, out, err = schedule("--to", target)
+        assert code == 0
+        assert out
+        assert f"Warning: model in [score] of {Path.cwd()}/nightly.toml" in " ".join(err.split())
+        assert held_by.format(model) in " ".join(err.split())
+        assert "pods" not in schedule("--to", "systemd")[2]
+    for model in ("/data/m", "org/model"):
+        claim = 'volume_claim = "v"\n'
+        Path("nightly.toml").write_text(IN_PODS.replace('"m"', f'"{model}"') + claim)
+        code, _, err = schedule("--to", target)
+        assert (code, "Warning" in err) == (0, False)
+
+
+@pytest.mark.parametrize("target", ["cron", "systemd", "kubernetes", "kuberay"])
+def test_several_starts_a_day_are_one_night(schedule, target):
+    assert "times a day" not in schedule("--to", "systemd")[2]
+    Path("nightly.toml").write_text(IN_PODS.replace("30 3 * * *", "30 3-8 * * *"))
+    code, _, err = schedule("--to", target)
+    assert code == 0
+    assert (
+        "Warning: cron = '30 3-8 * * *' starts 6 times a day, and a night is a date: the first "
+        "start audits the corpus, the others only resume a night that was stopped"
+    ) in " ".join(err.split())
 
 
 def test_the_zone_of_this_machine(tmp_path, monkeypatch):

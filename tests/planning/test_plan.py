@@ -337,6 +337,39 @@ def test_a_column_named_twice_is_carried_once(corpus, tiny_model, tmp_path):
     assert not open_(twice)[1]
 
 
+@pytest.mark.parametrize("begun", [("source", "id"), ("source,id",)], ids=["two", "one"])
+def test_columns_may_be_named_together_or_one_by_one(corpus, tiny_model, tmp_path, begun):
+    run = tmp_path / "run"
+    manifest = start(request(corpus, tiny_model, run, carry=begun))
+    assert manifest.carried == ("source", "id")
+    for asked in (("source", "id"), ("source,id",), ("source,id", "source")):
+        assert open_(request(corpus, tiny_model, run, carry=asked)) == (manifest, False)
+        fresh = request(corpus, tiny_model, tmp_path / "new", carry=asked, reuse=str(run))
+        assert open_(fresh)[0].reuse.reason.endswith("have no scores"), "and nothing else is amiss"
+    for other in (("source",), ("source,id,text",)):
+        with pytest.raises(RunError, match="holds another run: carry "):
+            open_(request(corpus, tiny_model, run, carry=other))
+
+
+def test_a_column_with_a_comma_in_its_name(corpus, tiny_model, tmp_path):
+    run = tmp_path / "run"
+    pq.write_table(
+        pa.table({"text": ["one"], "a": [1], "b": [2], "a,b": [3]}), corpus / "comma.parquet"
+    )
+    manifest = start(request(corpus, tiny_model, run, carry=("a,b",)))
+    assert manifest.carried == ("a,b",)
+    assert open_(request(corpus, tiny_model, run, carry=("a,b",))) == (manifest, False)
+    with pytest.raises(RunError, match='holds another run: carry "a,b" -> a,b'):
+        open_(request(corpus, tiny_model, run, carry=("a", "b")))
+
+
+def test_a_corpus_named_twice_is_the_same(corpus, tiny_model, tmp_path):
+    run = tmp_path / "run"
+    manifest = start(request(corpus, tiny_model, run))
+    twice = request(corpus, tiny_model, run).model_copy(update={"corpus": (str(corpus),) * 2})
+    assert open_(twice) == (manifest, False)
+
+
 def test_a_model_moved_elsewhere_is_the_same(corpus, tiny_model, tmp_path):
     run = tmp_path / "run"
     manifest = start(request(corpus, tiny_model, run))

@@ -110,6 +110,22 @@ def test_any_names_the_groups_that_decide():
     )
 
 
+def test_any_names_the_groups_that_keep_it_from_being_judged():
+    """What fired has fired, whatever other groups lack."""
+    fired = check("any(lang, corpus_perplexity > 20)", NOW)
+    assert (fired.num_groups, [(one.value, one.judged) for one in fired.groups]) == (
+        1,
+        [("(null)", True)],
+    )
+    assert "sv" not in outcome(fired)
+    unknown = check("any(lang, corpus_perplexity > 100)", NOW)
+    assert (unknown.judged, unknown.num_groups) == (False, 1)
+    assert [(one.value, one.judged) for one in unknown.groups] == [("sv", False)]
+    assert "no document with lang = 'sv' has a value" in outcome(unknown)
+    passed = check("any(lang, corpus_perplexity > 100) and documents > 1B", NOW)
+    assert (passed.judged, passed.failed, passed.groups) == (True, False, [])
+
+
 def test_any_among_other_conditions():
     assert check("documents > 4 and any(lang, documents > 1)", NOW).failed
     assert not check("documents > 5 or not any(lang, documents > 1)", NOW).failed

@@ -103,6 +103,33 @@ def test_a_configuration_is_read_where_the_job_will_find_it(submit, tmp_path, mo
     assert "cannot read the configuration m.toml" in submit(*NOWHERE, *arguments)[2]
 
 
+def test_a_path_of_this_machine_is_said(submit, tmp_path, monkeypatch):
+    """The cluster may have it too, on a shared disk: no reason to refuse it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("web", "m", "run"):
+        (tmp_path / name).mkdir()
+    lies_here = "the job reads paths that lie on this machine: "
+    for corpus, model, said in [
+        ("web", "org/model", "corpus = 'web';"),
+        (tmp_path / "web", tmp_path / "m", f"corpus = '{tmp_path}/web', model = '{tmp_path}/m';"),
+        ("/nowhere/web", "./m", "model = './m';"),
+    ]:
+        words = ["score", corpus, "--out", "s3://runs/web", "--model", model]
+        code, _, err = submit(*NOWHERE, "--", *words)
+        assert code == 2
+        assert f"Warning: {lies_here}{said} name a store" in " ".join(err.split())
+        assert REACHED in err
+    assert lies_here not in " ".join(submit(*NOWHERE, "--", *SCORE)[2].split())
+    assert "run = 'run';" in " ".join(submit(*NOWHERE, "--", "report", "run")[2].split())
+    # What is uploaded is there; an absolute path is not.
+    (tmp_path / "n.toml").write_text(
+        f'[score]\ncorpus = "web"\nout = "s3://r/x"\nmodel = "{tmp_path}/m"\n'
+    )
+    words = ["--working-dir", tmp_path, "--", "score", "--config", "n.toml"]
+    said = " ".join(submit(*NOWHERE, *words)[2].split())
+    assert f"{lies_here}model = '{tmp_path}/m';" in said
+
+
 def test_help_of_the_submitted_command_is_its_own(submit):
     code, out, _ = submit("--", "score", "--help")
     assert code == 0
