@@ -47,7 +47,6 @@ from pipeline.tracing import Tracer
 # Fed ahead of the engine, in steps: enough that a step is always full.
 STEPS_AHEAD = 3
 
-
 # 0: only the prompt's own tokens. Given at construction, where it also keeps the engine from
 # reading cached prefixes. One token must be generated; it costs no forward pass.
 SAMPLING: dict[str, Any] = {
@@ -68,6 +67,8 @@ class _Caller:
 
     outstanding: int = 0
     arrived: list[WindowScore] = field(default_factory=list)
+    failure: EngineError | None = None
+    """Set if a step failed while it waited: some of its windows may have gone with that step."""
 
 
 class VllmEngine(Engine):
@@ -152,7 +153,9 @@ class VllmEngine(Engine):
             raise
 
     def usage(self) -> Usage:
-        """How much of its time, from the first step to the last, this engine computed."""
+        """How much of its time, from the first step to the last, this engine computed, at least:
+        a GPU that was given a step ahead computes between two steps as well.
+        """
         if self._stepped is None:
             return Usage(0.0, 0.0)
         first, last = self._stepped
@@ -200,6 +203,8 @@ class VllmEngine(Engine):
     def _step(self, caller: _Caller) -> list[WindowScore]:
         """Advance the engine once, for all callers, unless `caller` has results to take."""
         with self._stepping:
+            if caller.failure is not None and not caller.arrived:
+                raise caller.failure
             if not caller.arrived:
                 try:
                     if self._advancing is None:
@@ -213,7 +218,10 @@ class VllmEngine(Engine):
                     if self._is_closed:
                         raise EngineError("the engine was closed while it scored") from error
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
-                    raise kind(f"{ENGINE_FAILED}: {first_line(error)}") from error
+                    said = f"{ENGINE_FAILED}: {first_line(error)}"
+                    for waiting, _, _ in self._waiting.values():
+                        waiting.failure = kind(said)
+                    raise kind(said) from error
                 self._advancing = None
                 for output in outputs:
                     self._deliver(output)
