@@ -385,6 +385,7 @@ BAD_SETTINGS = {
     "misspelt": ({"window_token": 5}, "unknown key 'window_token'", "did you mean 'window_tokens'"),
     "of a run": ({"workers": 2}, "unknown key 'workers' in the settings of a Scorer", "known: "),
     "not a value": ({"dtype": "int8"}, "dtype = 'int8': must be", None),
+    "almost a value": ({"dtype": "float31"}, "dtype = 'float31': must", "did you mean 'float32'?"),
     "too small": ({"window_tokens": 1}, "window_tokens = 1: must be", None),
     "too large": (
         {"window_tokens": 5000},
