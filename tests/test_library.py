@@ -539,6 +539,20 @@ def test_an_error_of_the_users_own_comes_through(fake):
         fake().score(texts())
 
 
+def test_texts_that_are_made_by_scoring_others_with_the_same_scorer_are_refused(fake):
+    """Its engine would wait for the text, and the text for its engine."""
+    scorer, other = fake(), fake()
+
+    def texts(using: Scorer) -> Iterator[str]:
+        yield "a"
+        yield str(using.score(["b"])["num_tokens"][0])
+
+    with pytest.raises(EngineError, match="score was called by what gives another call") as raised:
+        scorer.score(texts(scorer))
+    assert "a Scorer of their own" in raised.value.hint
+    assert scorer.score(texts(other))["status"].to_list() == ["ok", "ok"]
+
+
 def test_without_vllm_the_extra_is_named(tiny_model, monkeypatch):
     monkeypatch.setattr("pipeline.errors.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="Scorer needs vllm, torch, transformers") as raised:

@@ -194,10 +194,10 @@ def mistake(
     near = None
     if first["type"] == CHOICE and isinstance(first["input"], str):
         near = near_name(first["input"], QUOTED.findall(first["ctx"]["expected"]))
-    hint = near and f"did you mean '{near}'?"
+    meant = near and f"did you mean '{near}'?"
     if file is None or key in (given or ()):
-        return ConfigError(f"{named(key)}{shown}: {rule}", hint=hint)
-    return ConfigError(f"{key} in {where}{shown}: {rule}{at}", hint=hint)
+        return ConfigError(f"{named(key)}{shown}: {rule}", hint=meant)
+    return ConfigError(f"{key} in {where}{shown}: {rule}{at}", hint=meant)
 
 
 class _Place(NamedTuple):
