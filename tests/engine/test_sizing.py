@@ -40,7 +40,8 @@ def settings(tiny_model, **changes) -> EngineSettings:
 def test_the_step_is_what_fits(tiny_model, machine, wanted, tokens):
     sizes = choose_sizes(settings(tiny_model, **wanted), machine)
     assert sizes.step_tokens.value == tokens
-    assert sizes.num_seqs.value == min(256, tokens)
+    most = 512 if machine is H100 and wanted.get("scoring") == "fused" else 256
+    assert sizes.num_seqs.value == min(most, tokens)
     assert sizes.step_tokens.setting == "max_num_batched_tokens"
 
 

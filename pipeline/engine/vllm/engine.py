@@ -22,7 +22,6 @@ from pipeline.engine.vllm.fused import import_failure, pooling_model
 from pipeline.engine.vllm.lifetimes import STARTING_OR_ENDING, ended, opened
 from pipeline.engine.vllm.roofline import Meter
 from pipeline.engine.vllm.sizing import (
-    MAX_NUM_SEQS,
     engine_arguments,
     freeze_gc,
     prepare_process,
@@ -122,6 +121,7 @@ class VllmEngine(Engine):
             ) from error
         arguments = engine_arguments(settings)
         self.step_tokens: int = arguments["max_num_batched_tokens"]
+        self._num_seqs: int = arguments["max_num_seqs"]
         try:
             if self._fused:
                 arguments["hf_overrides"]["architectures"] = [pooling_model(settings)]
@@ -188,7 +188,7 @@ class VllmEngine(Engine):
     def _is_full(self) -> bool:
         return (
             self._in_flight_tokens >= STEPS_AHEAD * self.step_tokens
-            or len(self._waiting) >= 2 * MAX_NUM_SEQS
+            or len(self._waiting) >= 2 * self._num_seqs
         )
 
     def _add(self, caller: _Caller, key: int, window: Window) -> None:

@@ -35,6 +35,8 @@ MEMORY_SHARE = 8
 SMALLEST_STEP = 256
 LARGEST_CPU_STEP = 4096
 MAX_NUM_SEQS = 256
+GPU_NUM_SEQS = 512
+"""Of the fused path, which has two steps on their way: both are full of windows of 64 tokens."""
 PLUGIN = "winnow"
 """Name of our entry point among vLLM's general plugins."""
 CPU_KERNELS = {"rms_norm": "winnow", "fused_add_rms_norm": "winnow"}
@@ -141,11 +143,12 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
             size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
         )
     threads = settings.num_threads or machine.num_cpus
+    most_seqs = GPU_NUM_SEQS if fused and on_gpu else MAX_NUM_SEQS
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
         num_seqs=Choice(
-            min(MAX_NUM_SEQS, tokens),
-            f"at most {MAX_NUM_SEQS}, and no more than there are tokens per step",
+            min(most_seqs, tokens),
+            f"at most {most_seqs}, and no more than there are tokens per step",
             None,
         ),
         memory=memory,
