@@ -100,7 +100,7 @@ Make = Callable[[], VllmEngine]
 @pytest.fixture(params=[0, 1, 2], ids="answers {} steps later".format)
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Make:
     def start(self: Any, settings: EngineSettings) -> None:
-        self._fused, self.step_tokens = True, STEP_TOKENS
+        self._fused, self.step_tokens, self._num_seqs = True, STEP_TOKENS, 256
         self._llm = DelayedLlm(request.param)
         self._prompt, self._pooling = list, lambda task, extra_kwargs: extra_kwargs
 
