@@ -6,7 +6,10 @@ meanwhile, and gives the last ones' answers in steps that hand out none.
 """
 
 import gc
+import os
+import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars
 import pytest
 
 from pipeline.engine.protocol import EngineSettings
@@ -231,6 +235,30 @@ def test_a_step_that_fails_ends_every_call_that_waits(engine):
     with pytest.raises(EngineError, match=r"^the engine failed: the accelerator fell off$"):
         list(first)
     assert_right(list(engine.score(windows(5, 200))), windows(5, 200))
+    assert_idle(engine)
+
+
+def test_an_interrupt_does_not_wait_for_the_step(engine):
+    """With the handler of Polars the kernel goes on with a wait: somebody has to look."""
+    assert polars
+    began, released = threading.Event(), threading.Event()
+
+    def on_step() -> None:
+        began.set()
+        released.wait(10)
+
+    def interrupt() -> None:
+        began.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    engine._llm.on_step = on_step
+    threading.Thread(target=interrupt, daemon=True).start()
+    asked = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.score(windows(5)))
+    assert time.monotonic() - asked < 5
+    released.set()
+    assert_right(list(engine.score(windows(5, 100))), windows(5, 100))
     assert_idle(engine)
 
 

@@ -12,7 +12,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +21,7 @@ from pipeline.engine.vllm.answers import pooled, prompt_logprobs
 from pipeline.engine.vllm.fused import import_failure, pooling_model
 from pipeline.engine.vllm.lifetimes import STARTING_OR_ENDING, ended, opened
 from pipeline.engine.vllm.roofline import Meter
-from pipeline.engine.vllm.sizing import (
-    engine_arguments,
-    freeze_gc,
-    prepare_process,
-)
+from pipeline.engine.vllm.sizing import engine_arguments, freeze_gc, prepare_process
 from pipeline.engine.vllm.startup_check import (
     cannot_start,
     check_engine,
@@ -41,6 +37,7 @@ from pipeline.errors import (
     named,
 )
 from pipeline.schema import Window, WindowScore
+from pipeline.storage.prefetch import POLL_SECONDS
 from pipeline.tracing import Tracer
 
 # Fed ahead of the engine, in steps: enough that a step is always full.
@@ -212,6 +209,8 @@ class VllmEngine(Engine):
                         added, self._added = self._added, []
                         self._advancing = self._thread.submit(self._advance, added, dropped)
                     # Ctrl-C may end the wait, not the step: the next caller takes its answers.
+                    while not wait([self._advancing], POLL_SECONDS).done:
+                        pass
                     outputs = self._advancing.result()
                 except Exception as error:
                     self._advancing = None
