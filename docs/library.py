@@ -35,7 +35,13 @@ def main(model: str, folder: Path) -> None:
     #
     # `score` prints no progress. Where it would take minutes, score a hundred texts at a time,
     # `for at in tqdm(range(0, len(texts), 100)): parts.append(scorer.score(texts[at : at + 100]))`,
-    # and take `pl.concat(parts)`: when you interrupt it, `parts` has what is done.
+    # and take `pl.concat(parts)`: when you interrupt it, `parts` has what is done. One text has no
+    # parts: a book takes its tokens at the speed that `winnow plan` measures, and an interrupt
+    # leaves nothing of it, but the scorer as it was. To see it advance, score its chapters.
+    #
+    # A model's memory is freed when its scorer is closed, or once nothing holds it any more; where
+    # several are open in one process, that of all with the last. So close a scorer before you make
+    # the next, and before you run its cell again.
 
     # ## A corpus
     #

@@ -4,8 +4,8 @@ Owns what Python users see, and nothing of how a score comes about: a text goes 
 (scoring/stream.py), from preparing to fold, and its score is the one that a run gives it.
 """
 
-import collections
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, Unpack, overload
@@ -13,17 +13,18 @@ from typing import Any, Self, Unpack, overload
 import polars as pl
 import pyarrow as pa
 
-from pipeline.corpus.files import is_scorable
-from pipeline.corpus.reader import (
-    as_texts,
-    batches_of,
-    documents_of,
-    documents_of_column,
+from pipeline.corpus.in_memory import (
+    arrow_column,
+    check_column,
+    check_text,
+    documents_given,
+    names_of,
 )
+from pipeline.corpus.reader import batches_of, documents_of_column
 from pipeline.engine.backends import backend_for, backend_of
 from pipeline.engine.protocol import Engine, EngineSettings
 from pipeline.engine.rules import ScoringRules
-from pipeline.errors import CorpusError, EngineError, require_modules, type_name
+from pipeline.errors import CorpusError, EngineError, require_modules
 from pipeline.planning.identity import asked_engine, engine_settings, require_model
 from pipeline.runs.store import RunStore
 from pipeline.schema import SCORE_FIELDS, TOKEN_FIELDS, Document
@@ -32,15 +33,16 @@ from pipeline.scoring.rows import score_columns
 from pipeline.scoring.stream import score_documents
 from pipeline.settings.arguments import checked
 from pipeline.settings.config import ScoringSettings, make_scoring_config
-from pipeline.settings.names import MOST_NAMED, listed, near_or_known
 
 
 class Scorer:
     """A causal language model that scores texts in this process, without Ray.
 
-    The engine starts once, here, and ends with the `with` block or at `close`. `model` is a Hugging
-    Face folder or a name on the hub; settings are those of a scoring run, with the same names and
-    defaults. Raises ConfigError, ModelError, and MissingExtraError where no engine is installed.
+    The engine starts once, here, and ends with the `with` block, at `close`, or once nothing holds
+    the scorer any more; while others are open, its memory is freed with the last. `model` is a
+    Hugging Face folder or a name on the hub; settings are those of a scoring run, with the same
+    names and defaults. Raises ConfigError, ModelError, and MissingExtraError where no engine is
+    installed.
 
     >>> from pipeline import Scorer
     >>> scorer = Scorer("HuggingFaceTB/SmolLM2-135M", dtype="float32", window_tokens=512)
@@ -96,6 +98,7 @@ class Scorer:
         self._model = settings.folder
         self._vocab_size = settings.vocab_size
         self._dedup = dedup
+        self._reading = set[int]()
         self._schema = pa.schema([*SCORE_FIELDS, *(TOKEN_FIELDS[name] for name in tokens)])
         self._engine: Engine | None = backend.engine(settings)
 
@@ -120,7 +123,7 @@ class Scorer:
         value, is a row of status null. Raises CorpusError for what is not text, EngineError if the
         engine fails.
         """
-        return pl.DataFrame(self._score(_documents(texts)))
+        return pl.DataFrame(self._score(documents_given(texts)))
 
     @overload
     def score_table(self, table: pl.DataFrame, text_column: str = "text") -> pl.DataFrame: ...
@@ -140,12 +143,12 @@ class Scorer:
         Raises CorpusError if the column is not there or not text, or if a score column would take
         the name of one that is; EngineError if the engine fails.
         """
-        names = _names(table)
-        _check_column(text_column, names)
-        column = _arrow_column(table[text_column])
+        names = names_of(table)
+        check_column(text_column, names)
+        column = arrow_column(table[text_column])
         if column is None:
             raise CorpusError(f"column '{text_column}' holds Python objects, not text")
-        _check_text(column.type, f"column '{text_column}'")
+        check_text(column.type, f"column '{text_column}'")
         if taken := [name for name in self._schema.names if name in names]:
             several = ", ".join(f"'{name}'" for name in taken)
             raise CorpusError(
@@ -161,7 +164,11 @@ class Scorer:
         return table
 
     def close(self) -> None:
-        """Stop the engine and let go of the model; closing again does nothing."""
+        """Stop the engine and let go of the model; closing again does nothing.
+
+        The memory is free once no other scorer of this process is open: that of several is freed
+        with the last.
+        """
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
@@ -189,9 +196,14 @@ class Scorer:
         return self._engine
 
     def _score(self, documents: Iterable[Document]) -> pa.Table:
+        if threading.get_ident() in self._reading:
+            raise EngineError(
+                "score was called by what gives another call of the same scorer its texts",
+                hint="score those texts before, or with a Scorer of their own",
+            )
         recent = RecentTexts(token_columns=len(self._schema) > len(SCORE_FIELDS))
         batches = score_documents(
-            batches_of(documents),
+            batches_of(self._read(documents)),
             self.rules,
             engine=self._running(),
             tokenizer=self._tokenizer,
@@ -205,90 +217,16 @@ class Scorer:
             ]
         return pa.concat_tables(tables) if tables else self._schema.empty_table()
 
-
-def _documents(texts: Any) -> Iterator[Document]:
-    """A document for each text. Raises CorpusError for what is no text, has no order, or would give
-    names in place of texts when it is iterated over, as dicts and tables do."""
-    is_table = any(hasattr(type(texts), name) for name in ("columns", "column_names"))
-    hint = "give a list of strings"
-    if isinstance(texts, str | bytes):
-        hint = "put the text in a list"
-    elif isinstance(texts, Mapping):
-        hint = "give its values in a list: list(texts.values())"
-    elif isinstance(texts, set | frozenset):
-        hint = "a set has no order, and the scores are in order: give a list"
-    elif is_table:
-        hint = "score_table takes a Polars DataFrame or a pyarrow Table; of others, give the column"
-    elif (column := _arrow_column(texts)) is not None:
-        _check_text(column.type, "the array")
-        return documents_of_column(column)
-    elif _can_be_iterated(texts):
-        if hasattr(texts, "__len__") and hasattr(texts, "__getitem__"):
-            collections.deque(as_texts(texts), maxlen=0)  # refused before anything is scored
-        return documents_of(texts)
-    raise CorpusError(f"score takes a list of texts, not {type_name(texts)}", hint=hint)
-
-
-def _arrow_column(texts: Any) -> pa.ChunkedArray | None:
-    """What has a column of Arrow's to give, as Series have, with what is missing in it as null.
-
-    None for everything else, and for a column of various objects, whose texts are looked at one by
-    one.
-    """
-    if isinstance(texts, pa.ChunkedArray):
-        return texts
-    if not any(hasattr(texts, f"__arrow_c_{kind}__") for kind in ("array", "stream")):
-        return None
-    try:
-        if isinstance(texts, pl.Series):
-            if texts.dtype == pl.Object:
-                return None
-            # What it gives as a stream has categories that cannot be decoded.
-            texts = texts.to_arrow()
-        return pa.chunked_array([texts] if isinstance(texts, pa.Array) else texts)
-    except (pa.ArrowException, TypeError, ValueError):
-        return None
-
-
-def _can_be_iterated(texts: Any) -> bool:
-    try:
-        iter(texts)
-    except TypeError:  # an array without dimensions has the method
-        return False
-    return True
-
-
-def _names(table: Any) -> list[str]:
-    """A table's columns. Raises CorpusError for what is no table that can be scored."""
-    if isinstance(table, pl.DataFrame):
-        return table.columns
-    if isinstance(table, pa.Table):
-        return list(table.column_names)
-    if isinstance(table, pl.LazyFrame):
-        hint = "collect it"
-    elif isinstance(table, Mapping) or hasattr(table, "__arrow_c_stream__"):
-        hint = "polars.DataFrame(TABLE) makes one of it"
-    else:
-        hint = "score takes a list of texts, or the column of another table"
-    raise CorpusError(
-        f"score_table takes a Polars DataFrame or a pyarrow Table, not {type_name(table)}",
-        hint=hint,
-    )
-
-
-def _check_text(kind: pa.DataType, what: str) -> None:
-    if not is_scorable(kind):
-        raise CorpusError(f"{what} is {kind}, not text")
-
-
-def _check_column(column: object, names: list[str]) -> None:
-    if not isinstance(column, str):
-        raise CorpusError(
-            f"text_column is {type_name(column)}, not the name of a column",
-            hint=f"known: {listed(names)}",
-        )
-    if column not in names:
-        hint = near_or_known(column, names, most=MOST_NAMED)
-        raise CorpusError(f"no column '{column}' in the table", hint=hint)
-    if names.count(column) > 1:
-        raise CorpusError(f"the table has the column '{column}' more than once")
+    def _read(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """The documents. While one is awaited, which may run a user's code, the thread is known:
+        a call from there would wait for the call that waits for it."""
+        remaining, thread = iter(documents), threading.get_ident()
+        while True:
+            self._reading.add(thread)
+            try:
+                document = next(remaining, None)
+            finally:
+                self._reading.discard(thread)
+            if document is None:
+                return
+            yield document

@@ -385,6 +385,7 @@ BAD_SETTINGS = {
     "misspelt": ({"window_token": 5}, "unknown key 'window_token'", "did you mean 'window_tokens'"),
     "of a run": ({"workers": 2}, "unknown key 'workers' in the settings of a Scorer", "known: "),
     "not a value": ({"dtype": "int8"}, "dtype = 'int8': must be", None),
+    "almost a value": ({"dtype": "float31"}, "dtype = 'float31': must", "did you mean 'float32'?"),
     "too small": ({"window_tokens": 1}, "window_tokens = 1: must be", None),
     "too large": (
         {"window_tokens": 5000},
@@ -536,6 +537,20 @@ def test_an_error_of_the_users_own_comes_through(fake):
 
     with pytest.raises(LookupError, match="mine"):
         fake().score(texts())
+
+
+def test_texts_that_are_made_by_scoring_others_with_the_same_scorer_are_refused(fake):
+    """Its engine would wait for the text, and the text for its engine."""
+    scorer, other = fake(), fake()
+
+    def texts(using: Scorer) -> Iterator[str]:
+        yield "a"
+        yield str(using.score(["b"])["num_tokens"][0])
+
+    with pytest.raises(EngineError, match="score was called by what gives another call") as raised:
+        scorer.score(texts(scorer))
+    assert "a Scorer of their own" in raised.value.hint
+    assert scorer.score(texts(other))["status"].to_list() == ["ok", "ok"]
 
 
 def test_without_vllm_the_extra_is_named(tiny_model, monkeypatch):

@@ -9,8 +9,9 @@ from typing import Any
 
 from jobs.cli.watch import require_planned
 from jobs.console import screen
-from jobs.console.progress import ProgressListener
+from jobs.console.progress import ProgressListener, RescoringProgress
 from jobs.console.quiet import quiet
+from jobs.console.signals import stopped_at
 from pipeline.engine.backends import backend_of
 from pipeline.engine.protocol import Tokenizer
 from pipeline.engine.vllm.sizing import default_shard_tokens
@@ -220,8 +221,8 @@ def verify_and_print(
     from pipeline.verification.page import to_page
     from pipeline.verification.verify import verify_run
 
-    messages = screen.messages()
-    with quiet(), messages.status("Checking every row") as status:
+    progress = RescoringProgress()
+    with stopped_at(progress.how_far), quiet(), progress:
         verification = verify_run(
             RunStore(run),
             corpus=corpus,
@@ -230,9 +231,7 @@ def verify_and_print(
             tolerance=tolerance,
             noise_floor=noise_floor,
             trust_remote_code=trust_remote_code,
-            on_document=lambda done, total: status.update(
-                f"Rescored {done} of {counted(total, 'document')}"
-            ),
+            on_progress=progress.update,
         )
     if as_json:
         print(verification.model_dump_json(indent=2))

@@ -113,11 +113,11 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
         if os.environ.get("WINNOW_DEBUG") and not isinstance(error, BrokenPipeError):
             raise
         code = _report_error(error)
-    except Terminated:
-        screen.say("Stopped by SIGTERM. Run the same command again to continue.")
+    except Terminated as stop:
+        screen.say(f"Stopped by SIGTERM. {_what_next(stop)}")
         code = TERMINATED
-    except KeyboardInterrupt:
-        screen.say("Interrupted. Run the same command again to continue.")
+    except KeyboardInterrupt as stop:
+        screen.say(f"Interrupted. {_what_next(stop)}")
         code = INTERRUPTED
     except BaseException as error:
         if not _is_panic(error) or os.environ.get("WINNOW_DEBUG"):
@@ -141,6 +141,12 @@ def spelling(command: Any) -> Iterator[None]:
 def _spelt(parameter: str) -> str:
     """An argument has no dashes, and is written in capitals."""
     return parameter if parameter.startswith("-") else parameter.upper()
+
+
+def _what_next(stop: BaseException) -> str:
+    """What `stopped_at` has noted, else what holds for most commands."""
+    notes = getattr(stop, "__notes__", None)
+    return " ".join(notes) if notes else "Run the same command again to continue."
 
 
 def _is_panic(error: BaseException) -> bool:

@@ -4,10 +4,12 @@ Owns that neither is lost. Compiled code which calls Python, such as Polars, may
 exception of one that a signal raised, or drop it.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -22,6 +24,16 @@ RAISES: dict[signal.Signals, type[BaseException]] = {
 }
 arrived: list[type[BaseException]] = []
 """What the signals that arrived so far have raised."""
+
+
+@contextlib.contextmanager
+def stopped_at(how_far: Callable[[], str]) -> Iterator[None]:
+    """What to say of a command that is stopped in here, where running it again starts over."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as stop:
+        stop.add_note(how_far())
+        raise
 
 
 def raise_signals() -> None:

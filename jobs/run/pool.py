@@ -112,6 +112,8 @@ class WorkerPool:
 
         False if steps cannot be smaller: then it is restarted unchanged.
         """
+        if not worker.is_up:
+            return True  # already replaced: the other shard in flight was in the same step
         half = (worker.step_tokens or 0) // 2
         smaller = half >= SMALLEST_STEP
         if smaller:

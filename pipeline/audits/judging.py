@@ -20,7 +20,7 @@ from pipeline.comparisons.compare import compare_runs
 from pipeline.comparisons.comparison import Comparison
 from pipeline.comparisons.gates import psi_values
 from pipeline.comparisons.page import write_comparison
-from pipeline.errors import RunError, WinnowError, named
+from pipeline.errors import RunError, WinnowError, counted, named
 from pipeline.reports.baseline import run_rows, scored_unlike
 from pipeline.reports.gate import Gate
 from pipeline.reports.sampled import sampled, weighed
@@ -241,5 +241,5 @@ def _share_files(one: Manifest, two: Manifest) -> bool:
 def _failures(check: Check) -> list[str]:
     said = [one.detail for one in check.findings if one.state == "fail"]
     if (more := check.num_failed - len(said)) > 0:
-        said.append(f"and {more:,} more groups by {check.by}")
+        said.append(f"and {counted(more, 'more group')} by {check.by}")
     return said

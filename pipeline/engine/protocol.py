@@ -5,7 +5,7 @@ Owns the door between scoring and whatever scores. A kind is a folder beside thi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -93,10 +93,14 @@ class Tokenizer(Protocol):
         return {}
 
 
+OnTokens = Callable[[int], None]
+"""Called with how many tokens of a text are scored so far."""
+
+
 class Reference(Protocol):
     """Scores one text at a time, by the definition, with no code of the engine's."""
 
-    def nll(self, text: str) -> tuple[float, int]:
+    def nll(self, text: str, on_tokens: OnTokens = lambda done: None) -> tuple[float, int]:
         """(sum of -ln p in nats, scored tokens) of a text under a run's rules."""
         ...
 

@@ -5,7 +5,7 @@ bound is inclusive, so equal values are kept or dropped together. What a percent
 statistics/quantile.py; finding the values at a place is statistics/order_statistics.py's.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from math import fsum
 from typing import NamedTuple
@@ -71,6 +71,14 @@ def _mean_beyond(value: float, values: list[float], shares: list[Fraction]) -> f
     if abs(found) > DOUBTFUL * max(abs(one - value) for one in values):
         return found
     return sum((share * (Fraction(one) - Fraction(value)) for one, share in pairs), Fraction(0))
+
+
+def in_hundreds(low: float, high: float) -> Iterator[str]:
+    """A line for people where both percentiles may have been meant as shares, as pandas takes them;
+    these are NumPy's."""
+    if high <= 1:
+        given, meant = (f"{low:g} and {high:g}", f"{100 * low:g} and {100 * high:g}")
+        yield f"percentiles go from 0 to 100: {given} are among the lowest 1%, not {meant}"
 
 
 def lower(percent: float | Fraction) -> End:

@@ -164,7 +164,6 @@ class Filter:
                 *self.selection.words(),
                 *scored_otherwise(config, manifest.fingerprint),
                 *self.counts.bucket_words(),
-                *(f"{one}, not to 1" for one in config.doubts),
             ),
             before=self.counts.before,
             after=self.counts.after,

@@ -17,12 +17,14 @@ from pydantic.fields import FieldInfo
 
 from pipeline.errors import ConfigError, in_a_line, named
 from pipeline.settings.fields import Shown
-from pipeline.settings.names import near_or_known, near_path
+from pipeline.settings.names import near_name, near_or_known, near_path
 from pipeline.settings.toml_lines import at_line
 
 TABLES = ("score", "plan", "filter", "audit", "schedule")
 """Tables that one file may have; each command reads its own."""
-UNKNOWN, MISSING = "extra_forbidden", "missing"
+UNKNOWN, MISSING, CHOICE = "extra_forbidden", "missing", "literal_error"
+QUOTED = re.compile("'([^']*)'")
+"""A choice, in pydantic's list of them."""
 SHAPES = {
     "model_type": ("a table", "[{}]"),
     "dict_type": ("a table of tables", "[{}.NAME]"),
@@ -189,9 +191,13 @@ def mistake(
         return ConfigError(f"{key} in {where} is not {shape}{at}", hint=hint)
     # What repr() must not show is a secret, and no message does.
     shown = in_a_line(first["input"]) if place.kind.model_fields[key].repr else ""
+    near = None
+    if first["type"] == CHOICE and isinstance(first["input"], str):
+        near = near_name(first["input"], QUOTED.findall(first["ctx"]["expected"]))
+    meant = near and f"did you mean '{near}'?"
     if file is None or key in (given or ()):
-        return ConfigError(f"{named(key)}{shown}: {rule}")
-    return ConfigError(f"{key} in {where}{shown}: {rule}{at}")
+        return ConfigError(f"{named(key)}{shown}: {rule}", hint=meant)
+    return ConfigError(f"{key} in {where}{shown}: {rule}{at}", hint=meant)
 
 
 class _Place(NamedTuple):

@@ -4,6 +4,7 @@ Owns the thread, the bound on how far ahead it runs, and passing errors on. Used
 and tokenizing never wait for the engine, nor the engine for them.
 """
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
+"""The longest wait: with the handler that Polars installs, Ctrl-C is seen only after one."""
 
 
 class Prefetch(Iterator[T], Generic[T]):
@@ -48,13 +50,19 @@ class Prefetch(Iterator[T], Generic[T]):
     def __next__(self) -> T:
         if self._closed.is_set():
             raise StopIteration
-        entry = self._items.get()
+        entry = self._next_entry()
         if isinstance(entry, BaseException):
             self._closed.set()
             raise entry
         return entry[0]
 
+    def _next_entry(self) -> tuple[T] | BaseException:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._items.get(timeout=POLL_SECONDS)
+
     def close(self) -> None:
         """End the thread; what it had made ahead is dropped."""
         self._closed.set()
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(POLL_SECONDS)

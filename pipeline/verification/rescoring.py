@@ -6,9 +6,10 @@ verdict. Whether the run is whole is integrity.py's.
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -38,8 +39,19 @@ NOISE_TOLERANCES = {"float32": 1e-5}
 """Largest relative difference that batching may make; for 16-bit dtypes it is only reported."""
 WORST_SHOWN = 5
 
-OnDocument = Callable[[int, int], None]
-"""Called with (documents rescored, documents to rescore)."""
+
+class Progress(NamedTuple):
+    """How far a rescoring of the sample is; the first of several has nothing done."""
+
+    way: str
+    """How it rescores, in words."""
+    num_documents: int
+    num_tokens: int
+    documents_done: int = 0
+    tokens_done: int = 0
+
+
+OnProgress = Callable[[Progress], None]
 
 
 class Rescored(BaseModel):
@@ -145,12 +157,18 @@ def rescore_sample(
     *,
     seed: int,
     tolerance: float,
-    on_document: OnDocument = lambda done, total: None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> Truth:
     """Rescore the sample with the reference."""
-    rescored = []
+    rescored = list[Rescored]()
+    progress = _begin(sample, "in float32")
+    on_progress(progress)
     for document in sample:
-        nll, num_tokens = reference.nll(document.text)
+
+        def on_tokens(done: int, before: Progress = progress) -> None:
+            on_progress(before._replace(tokens_done=before.tokens_done + done))
+
+        nll, num_tokens = reference.nll(document.text, on_tokens)
         # Another number of tokens is not an error to average: it is another document.
         same = num_tokens == document.num_tokens
         error = relative_error(document.nll, nll) if same else math.inf
@@ -166,7 +184,8 @@ def rescore_sample(
                 perplexity_error=math.expm1(difference),
             )
         )
-        on_document(len(rescored), len(sample))
+        progress = _advance(progress, document)
+        on_progress(progress)
     tokens = sum(one.num_tokens for one in rescored)
     worst = sorted(rescored, key=lambda one: -one.nll_error)
     return Truth(
@@ -191,7 +210,7 @@ def measure_noise_floor(
     engine: Engine,
     tokenizer: Tokenizer,
     rules: ScoringRules,
-    on_document: OnDocument = lambda done, total: None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> NoiseFloor:
     """Score each document again, alone in the engine, and compare with the stored score.
 
@@ -199,16 +218,30 @@ def measure_noise_floor(
     this shows is how much of a score is chance.
     """
     found = []
+    progress = _begin(sample, "each document alone")
+    on_progress(progress)
     for document in sample:
         windows = rules.plan_windows(tokenizer.encode([document.text])[0].ids)
         answers = list(engine.score(enumerate(windows)))
         nll = -math.fsum(value for answer in answers for value in answer.logprobs.tolist())
         found.append(relative_error(document.nll, nll))
-        on_document(len(found), len(sample))
+        progress = _advance(progress, document)
+        on_progress(progress)
     return NoiseFloor(
         num_documents=len(sample),
         largest_nll_difference=max(found),
         mean_nll_difference=fmean(found),
+    )
+
+
+def _begin(sample: Sequence[Sampled], way: str) -> Progress:
+    return Progress(way, len(sample), sum(document.num_tokens for document in sample))
+
+
+def _advance(progress: Progress, document: Sampled) -> Progress:
+    return progress._replace(
+        documents_done=progress.documents_done + 1,
+        tokens_done=progress.tokens_done + document.num_tokens,
     )
 
 

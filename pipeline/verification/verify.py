@@ -17,7 +17,7 @@ from pipeline.verification.integrity import Check, check_integrity
 from pipeline.verification.rescoring import (
     TOLERANCES,
     NoiseFloor,
-    OnDocument,
+    OnProgress,
     Truth,
     judge,
     judge_noise,
@@ -54,7 +54,7 @@ def verify_run(
     tolerance: float | None = None,
     noise_floor: bool = False,
     trust_remote_code: bool = False,
-    on_document: OnDocument = lambda done, total: None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> Verification:
     """Check a run. `sample = 0` loads no model; `corpus` is where its corpus was moved to.
 
@@ -81,7 +81,7 @@ def verify_run(
             backend.reference(model, rules),
             seed=seed,
             tolerance=TOLERANCES[rules.dtype] if tolerance is None else tolerance,
-            on_document=on_document,
+            on_progress=on_progress,
         )
         checks.append(judge(truth))
         if noise_floor:
@@ -89,7 +89,7 @@ def verify_run(
             tokenizer = backend.tokenizer(model.folder, trust_remote_code=trusted)
             engine = backend.engine(engine_settings(manifest))
             try:
-                noise = measure_noise_floor(documents, engine, tokenizer, rules, on_document)
+                noise = measure_noise_floor(documents, engine, tokenizer, rules, on_progress)
             finally:
                 engine.close()
             checks.append(judge_noise(noise, rules.dtype))

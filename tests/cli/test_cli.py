@@ -19,6 +19,7 @@ from jobs.cli.main import app, run_command
 from jobs.cli.parsing import Command
 from jobs.cli.runs import documents_of
 from jobs.console.signals import on_signal
+from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.runs.manifest import Totals
 from tests.support.made_runs import row, write_run
 from tests.support.runs import make_run
@@ -382,6 +383,29 @@ def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(number, code, made_of_
         run_command(stopped)
     assert ended.value.code == code
     assert "Run the same command again to continue." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_verification_that_is_stopped_says_how_far_it_came(
+    winnow, tiny_model, tmp_path, monkeypatch, number, code
+):
+    """Nothing of it is kept, so there is nothing to continue."""
+    make_run(tmp_path, tiny_model, ["one", "two", "three"])
+    nll, texts = ReferenceScorer.nll, []
+
+    def stopped(self, text, on_tokens):
+        if texts:
+            on_signal(number, None)
+        texts.append(text)
+        return nll(self, text, on_tokens)
+
+    monkeypatch.setattr(ReferenceScorer, "nll", stopped)
+    ended, out, err = winnow("verify", tmp_path / "run")
+    assert (ended, out) == (code, "")
+    said = err.splitlines()
+    assert said[1] == "Rescoring 3 documents, 11 tokens, in float32 …"
+    assert f". Rescored 1 of 3 documents, {len(texts[0])} of 11 tokens. A verification" in said[2]
+    assert "to continue" not in err
 
 
 def test_a_disk_that_is_full_is_named(capsys):

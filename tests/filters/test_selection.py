@@ -266,6 +266,28 @@ def test_groups_too_small_for_their_percentiles_are_named_instead_of_a_band():
     ]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"percentile": (0.05, 0.8)}, "0.05 and 0.8 are among the lowest 1%, not 5 and 80"),
+        ({"percentile": (0, 0.29)}, "0 and 0.29 are among the lowest 1%, not 0 and 29"),
+        (
+            {"buckets": "head", "bucket_percentiles": (0.3, 0.6)},
+            "0.3 and 0.6 are among the lowest 1%, not 30 and 60",
+        ),
+        ({"percentile": (0.5, 80)}, None),
+        ({"buckets": "head"}, None),
+    ],
+)
+def test_shares_in_place_of_percentiles_are_remarked_on(settings, said):
+    """Allowed, as the lowest of very many documents may be looked for, and hardly ever meant."""
+    rows = [("a", None, "ok", float(value), 10) for value in range(9)]
+    config = load_filter_config(None, {"run": "x", **settings})
+    found = Selection.of(config).find(pl.LazyFrame(scores_of(rows), schema=SCHEMA))
+    remarks = [line for line in found.words() if "percentiles go from" in line]
+    assert remarks == ([f"percentiles go from 0 to 100: {said}"] if said else [])
+
+
 def test_what_is_kept_without_a_score_is_charged_to_the_budget():
     rows = [("a", None, "ok", 1.0, 10), ("a", None, "ok", None, 25), ("a", None, "ok", 2.0, 10)]
     decided = decide(scores_of(rows), budget_tokens="40", unscored="keep")

@@ -1,8 +1,12 @@
 """Prefetch: ahead but bounded, errors where the item would be, no thread left behind."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 
+import polars
 import pytest
 
 from pipeline.storage.prefetch import Prefetch
@@ -162,3 +166,28 @@ def test_close_after_the_end_and_twice_does_no_harm():
 def test_an_error_that_nobody_asks_for_does_not_hold_the_thread():
     Prefetch(fails_after(1, 2, 3, error=Unreadable("unseen")), 1).close()
     assert prefetch_threads() == []
+
+
+@pytest.mark.timeout(30)
+def test_an_interrupt_ends_the_wait_for_an_item():
+    """With the handler of Polars the kernel goes on with a wait: somebody has to look."""
+    assert polars
+    awaited, released = threading.Event(), threading.Event()
+
+    def source() -> Iterator[int]:
+        awaited.set()
+        released.wait(10)
+        yield 1
+
+    def interrupt() -> None:
+        awaited.wait(10)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    items, asked = Prefetch(source(), 2), time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    assert time.monotonic() - asked < 5
+    released.set()
+    items.close()

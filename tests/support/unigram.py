@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.engine.protocol import Encoded, Model, ScorerBackend, Tokenizer
+from pipeline.engine.protocol import Encoded, Model, OnTokens, ScorerBackend, Tokenizer
 from pipeline.engine.rules import ScoringRules
 from pipeline.schema import Window, WindowScore
 
@@ -77,7 +77,7 @@ class ByDefinition:
     def __init__(self, folder: str, rules: ScoringRules) -> None:
         self._counts, self._rules = read_counts(folder), rules
 
-    def nll(self, text: str) -> tuple[float, int]:
+    def nll(self, text: str, on_tokens: OnTokens = lambda done: None) -> tuple[float, int]:
         scored = text.encode()
         if self._rules.long_documents == "truncate":
             scored = scored[: self._rules.window_tokens - 1]

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.errors import CorpusError, ModelError, RunError
 from pipeline.runs.store import RunStore
 from pipeline.schema import Window, WindowScore
-from pipeline.verification.rescoring import relative_error, sample_documents
+from pipeline.verification.rescoring import Progress, relative_error, sample_documents
 from pipeline.verification.verify import read_verification, verify_run
 from tests.support.runs import make_run
 
@@ -56,6 +57,22 @@ def test_true_scores_pass(true_run):
     assert truth.largest_nll_error < 1e-5
     assert truth.corpus_perplexity == pytest.approx(truth.reference_corpus_perplexity, rel=1e-5)
     assert read_verification(true_run) == verification
+
+
+def test_it_says_how_far_it_is_within_a_long_document_too(true_run):
+    seen = list[Progress]()
+    truth = verify_run(true_run, sample=100, on_progress=seen.append).truth
+    assert truth is not None
+    begun = Progress("in float32", truth.num_documents, truth.num_tokens)
+    assert seen[0] == begun
+    assert seen[-1] == begun._replace(
+        documents_done=truth.num_documents, tokens_done=truth.num_tokens
+    )
+    assert seen == sorted(seen)
+    # "word " * 150 has several windows, each of 101 tokens, 7 of them context.
+    steps = [now.tokens_done - before.tokens_done for before, now in pairwise(seen)]
+    assert max(steps) == 100
+    assert sum(truth.num_tokens > 100 for truth in truth.worst) == 1
 
 
 @pytest.mark.parametrize(

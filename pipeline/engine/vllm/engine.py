@@ -12,7 +12,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +21,7 @@ from pipeline.engine.vllm.answers import pooled, prompt_logprobs
 from pipeline.engine.vllm.fused import import_failure, pooling_model
 from pipeline.engine.vllm.lifetimes import STARTING_OR_ENDING, ended, opened
 from pipeline.engine.vllm.roofline import Meter
-from pipeline.engine.vllm.sizing import (
-    engine_arguments,
-    freeze_gc,
-    prepare_process,
-)
+from pipeline.engine.vllm.sizing import engine_arguments, freeze_gc, prepare_process
 from pipeline.engine.vllm.startup_check import (
     cannot_start,
     check_engine,
@@ -41,11 +37,11 @@ from pipeline.errors import (
     named,
 )
 from pipeline.schema import Window, WindowScore
+from pipeline.storage.prefetch import POLL_SECONDS
 from pipeline.tracing import Tracer
 
 # Fed ahead of the engine, in steps: enough that a step is always full.
 STEPS_AHEAD = 3
-
 
 # 0: only the prompt's own tokens. Given at construction, where it also keeps the engine from
 # reading cached prefixes. One token must be generated; it costs no forward pass.
@@ -67,6 +63,8 @@ class _Caller:
 
     outstanding: int = 0
     arrived: list[WindowScore] = field(default_factory=list)
+    failure: EngineError | None = None
+    """Set if a step failed while it waited: some of its windows may have gone with that step."""
 
 
 class VllmEngine(Engine):
@@ -152,7 +150,9 @@ class VllmEngine(Engine):
             raise
 
     def usage(self) -> Usage:
-        """How much of its time, from the first step to the last, this engine computed."""
+        """How much of its time, from the first step to the last, this engine computed, at least:
+        a GPU that was given a step ahead computes between two steps as well.
+        """
         if self._stepped is None:
             return Usage(0.0, 0.0)
         first, last = self._stepped
@@ -200,6 +200,8 @@ class VllmEngine(Engine):
     def _step(self, caller: _Caller) -> list[WindowScore]:
         """Advance the engine once, for all callers, unless `caller` has results to take."""
         with self._stepping:
+            if caller.failure is not None and not caller.arrived:
+                raise caller.failure
             if not caller.arrived:
                 try:
                     if self._advancing is None:
@@ -207,13 +209,18 @@ class VllmEngine(Engine):
                         added, self._added = self._added, []
                         self._advancing = self._thread.submit(self._advance, added, dropped)
                     # Ctrl-C may end the wait, not the step: the next caller takes its answers.
+                    while not wait([self._advancing], POLL_SECONDS).done:
+                        pass
                     outputs = self._advancing.result()
                 except Exception as error:
                     self._advancing = None
                     if self._is_closed:
                         raise EngineError("the engine was closed while it scored") from error
                     kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
-                    raise kind(f"{ENGINE_FAILED}: {first_line(error)}") from error
+                    said = f"{ENGINE_FAILED}: {first_line(error)}"
+                    for waiting, _, _ in self._waiting.values():
+                        waiting.failure = kind(said)
+                    raise kind(said) from error
                 self._advancing = None
                 for output in outputs:
                     self._deliver(output)

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.engine.protocol import Model
 from pipeline.engine.vllm.quantization import quantization_of
+from pipeline.engine.vllm.quiet import quieten
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Dtype
 
@@ -128,6 +129,7 @@ def _find_folder(
 def _fetch(
     name: str, revision: str | None, *, offline: bool, wanted: tuple[str, ...]
 ) -> tuple[Path, str | None]:
+    quieten()
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
     from huggingface_hub.errors import LocalEntryNotFoundError

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.protocol import INTEGRITY_ALONE, Reference
+from pipeline.engine.protocol import INTEGRITY_ALONE, OnTokens, Reference
 from pipeline.engine.rules import ModelRecord
 from pipeline.engine.vllm.rules import CausalRules
 from pipeline.errors import ModelError, first_line
@@ -60,7 +60,7 @@ class ReferenceScorer(Reference):
             ) from error
         self._rules = rules
 
-    def nll(self, text: str) -> tuple[float, int]:
+    def nll(self, text: str, on_tokens: OnTokens = lambda done: None) -> tuple[float, int]:
         """(sum of -ln p in nats, scored tokens) of a text under the run's rules."""
         ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         prefix = self._rules.prefix_token_id
@@ -74,6 +74,7 @@ class ReferenceScorer(Reference):
             end = min(len(ids), begin + self._rules.window_tokens - context)
             start = max(0, end - self._rules.window_tokens)
             logprobs += self._forward(ids[start:end])[begin - start - 1 :]
+            on_tokens(len(logprobs))
             if self._rules.long_documents == "truncate":
                 break
             begin = end

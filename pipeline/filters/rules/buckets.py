@@ -13,7 +13,7 @@ import polars as pl
 from pipeline.errors import ConfigError, named
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.cutoff_file import digest, load_table, of_groups
-from pipeline.filters.cutoffs import find_cutoffs, upper
+from pipeline.filters.cutoffs import find_cutoffs, in_hundreds, upper
 from pipeline.filters.record import CutoffTable
 from pipeline.filters.rule import Rule, group_names, label, look_up, metric_value
 from pipeline.filters.spelling import Bucket
@@ -71,6 +71,8 @@ class Buckets(Rule):
     def words(self) -> Iterable[str]:
         assert self.cutoffs is not None
         names = group_names(self.cutoffs["group"])
+        if self.table is None:
+            yield from in_hundreds(*map(float, self.percentiles))
         ends = self.cutoffs.select("head", "middle").iter_rows()
         for name, (head, middle) in zip(names, ends, strict=True):
             where = f"{label(name, self.within)}{self.metric}"

@@ -7,7 +7,7 @@ from typing import Self
 import polars as pl
 
 from pipeline.filters.config import FilterConfig
-from pipeline.filters.cutoffs import find_cutoffs, lower, upper
+from pipeline.filters.cutoffs import find_cutoffs, in_hundreds, lower, upper
 from pipeline.filters.rule import MOST_NAMED, Rule, group_names, label, look_up, metric_value
 from pipeline.reports.groups import label_of
 from pipeline.settings.weights import UNWEIGHTED, Weight
@@ -44,6 +44,7 @@ class Percentile(Rule):
     def words(self) -> Iterable[str]:
         assert self.cutoffs is not None
         names = group_names(self.cutoffs["group"])
+        yield from in_hundreds(self.low, self.high)
         ends = self.cutoffs.select("low", "high").iter_rows()
         empty = []
         for name, (low, high) in zip(names, ends, strict=True):
