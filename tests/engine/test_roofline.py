@@ -186,7 +186,7 @@ def test_an_engine_counts_what_it_scores_and_not_its_checks(monkeypatch, tiny_mo
 
     def start(engine, _):
         engine._fused, engine.step_tokens, engine._llm = True, 64, Stepping()
-        engine._prompt, engine._pooling = list, SimpleNamespace
+        engine._num_seqs, engine._prompt, engine._pooling = 8, list, SimpleNamespace
 
     monkeypatch.setattr(VllmEngine, "_start", start)
     monkeypatch.setattr(VllmEngine, "_check_fused", lambda *_: None)
