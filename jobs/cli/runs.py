@@ -221,10 +221,12 @@ def verify_and_print(
     from pipeline.verification.page import to_page
     from pipeline.verification.verify import verify_run
 
-    progress = RescoringProgress()
+    store, progress = RunStore(run), RescoringProgress()
+    store.require_manifest()
+    store.success()  # one that is damaged is one line, with no word of rows before it
     with stopped_at(progress.how_far), quiet(), progress:
         verification = verify_run(
-            RunStore(run),
+            store,
             corpus=corpus,
             sample=sample,
             seed=seed,

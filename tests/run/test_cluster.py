@@ -85,12 +85,12 @@ def test_engines_share_gpus_only_where_there_are_some(machines):
     assert "--workers" in (raised.value.hint or "")
 
 
-@pytest.mark.parametrize(("weight_gib", "engines"), [(1.9, 2), (2.1, 1)])
+@pytest.mark.parametrize(("weight_gib", "engines"), [(0.49, 2), (0.51, 1)])
 def test_how_many_share_a_gpu_is_the_models_size(machines, weight_gib, engines):
     machines({"CPU": 8.0, "GPU": 2.0})
     found = size_workers(config(engines_per_gpu="auto"), int(weight_gib * GIB))
     assert (found.most, found.engines_per_gpu) == (2 * engines, engines)
-    assert f"{engines} per GPU: weights of {weight_gib} GiB" in found.in_words()
+    assert f"{engines} per GPU: weights of {1024 * weight_gib:.0f} MiB" in found.in_words()
     assert size_workers(config(), int(weight_gib * GIB)).in_words() == "2 engines"
 
 
