@@ -200,8 +200,8 @@ class Judge:
         self.baseline = baseline.model_copy(update={"differences": found})
         if (read_draw(store) is None) != (self.sample is None):
             # Whose files are others, of the same corpus or not.
-            scored = ("every row", "a sample")[:: 1 if self.sample else -1]
-            self.notes.append("The baseline scored {}, and this night {}.".format(*scored))
+            ours, theirs = ("a sample", "every row") if self.sample else ("every row", "a sample")
+            self.notes.append(f"The baseline scored {theirs}, and this night {ours}.")
         elif manifest.corpus != tonight.corpus and not _share_files(manifest, tonight):
             self.notes.append(f"The baseline scored another corpus: {manifest.corpus}.")
         return "; ".join(found) or None

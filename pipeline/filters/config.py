@@ -20,6 +20,7 @@ from pipeline.filters.contradictions import check_rules
 from pipeline.filters.rule_fields import Decides, always, if_best, if_ranked
 from pipeline.filters.spelling import (
     Bucket,
+    are_shares,
     parse_bounds,
     parse_count,
     parse_names,
@@ -176,10 +177,10 @@ class FilterConfig(BaseModel):
         return self.weight or UNWEIGHTED
 
     @property
-    def doubts(self) -> list[str]:
-        """What was probably meant otherwise: nothing else tells 0.1:0.9 from 10:90."""
-        given = [pair for pair in (self.percentile, self.bucket_percentiles) if pair is not None]
-        return ["percentiles go from 0 to 100"] if any(high <= 1 for _, high in given) else []
+    def gives_shares(self) -> bool:
+        """Whether some percentiles may have been meant as shares."""
+        given = filter(None, (self.percentile, self.bucket_percentiles))
+        return any(are_shares(*pair) for pair in given)
 
     @property
     def budget(self) -> tuple[Literal["tokens", "bytes"], int] | None:

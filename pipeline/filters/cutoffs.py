@@ -13,6 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.filters.rule import group_value, metric_value
+from pipeline.filters.spelling import are_shares
 from pipeline.settings.weights import UNWEIGHTED, Weight
 from pipeline.statistics.columns import column_named
 from pipeline.statistics.order_statistics import (
@@ -76,7 +77,7 @@ def _mean_beyond(value: float, values: list[float], shares: list[Fraction]) -> f
 def in_hundreds(low: float, high: float) -> Iterator[str]:
     """A line for people where both percentiles may have been meant as shares, as pandas takes them;
     these are NumPy's."""
-    if high <= 1:
+    if are_shares(low, high):
         given, meant = (f"{low:g} and {high:g}", f"{100 * low:g} and {100 * high:g}")
         yield f"percentiles go from 0 to 100: {given} are among the lowest 1%, not {meant}"
 

@@ -292,7 +292,7 @@ def check_outcome(config: FilterConfig, counts: Counts) -> None:
     """Raises ConfigError for rules that keep nothing, unless that is wanted."""
     scored, kept = counts.scored
     if not kept and not config.force:
-        doubts = "".join(f"{one}; " for one in config.doubts)
+        doubts = "percentiles go from 0 to 100; " if config.gives_shares else ""
         raise ConfigError(
             f"the rules keep none of the {scored:,} scored documents",
             hint=f"{doubts}loosen the rules, or write the empty output with {named('force')}",

@@ -24,7 +24,6 @@ from pipeline.storage.locations import split_options
 
 FILTER_VERSION = 1
 FormVersion = Annotated[int, form_version(FILTER_VERSION)]
-PLAN, DONE = FILTER_PLAN, FILTER_RECORD
 
 
 class Sizes(Record):
@@ -187,7 +186,7 @@ def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
         raise UsageError(
             f"{root.location} is a file", hint=f"choose a new folder for {named(setting)}"
         )
-    existing = load(root, PLAN, FilterPlan, hint="choose a new folder")
+    existing = load(root, FILTER_PLAN, FilterPlan, hint="choose a new folder")
     if existing is None:
         found = root.files() or root.files(recursive=True)
         others = [name for name in found if not name.rpartition("/")[2].startswith(".")]
@@ -196,7 +195,7 @@ def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
                 f"{root.location} is not empty ({others[0]} is in it)",
                 hint=f"choose a new or empty folder for {named(setting)}",
             )
-        save(root, PLAN, plan)
+        save(root, FILTER_PLAN, plan)
         return False
     if changes := differences(existing.identity, plan.identity):
         raise RunError(
@@ -208,12 +207,12 @@ def _begin(root: Root, plan: FilterPlan, setting: str) -> bool:
             f"the output in {root.location} was started from scores that have changed since",
             hint=f"choose a new {named(setting)}",
         )
-    return root.exists(DONE)
+    return root.exists(FILTER_RECORD)
 
 
 def finish(root: Root, record: FilterRecord) -> None:
     """Mark the output as complete."""
-    save(root, DONE, record)
+    save(root, FILTER_RECORD, record)
 
 
 def remove_leftovers(root: Root) -> None:

@@ -97,3 +97,8 @@ def parse_names(value: object) -> object:
         raise ValueError(f"should be names, as in {','.join(BUCKETS)}")
     known = [name for name in BUCKETS if name in names]
     return tuple(known + [name for name in names if name not in BUCKETS])
+
+
+def are_shares(low: float, high: float) -> bool:
+    """Whether both may have been meant as shares: nothing else tells 0.1:0.9 from 10:90."""
+    return low <= high <= 1

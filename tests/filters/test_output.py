@@ -18,9 +18,8 @@ from pipeline.errors import ConfigError, CorpusError, RunError, UsageError, Winn
 from pipeline.filters.config import load_filter_config
 from pipeline.filters.filtering import decide
 from pipeline.filters.output import FilterWriter
-from pipeline.filters.record import DONE, PLAN
 from pipeline.runs.scores import scan_scores
-from pipeline.runs.store import RunStore
+from pipeline.runs.store import FILTER_PLAN, FILTER_RECORD, RunStore
 from tests.support.parts import rewrite
 from tests.support.runs import score_corpus
 
@@ -188,7 +187,7 @@ def test_add_columns_refuses_a_collision(tiny_model, tmp_path):
 
 def test_the_record(made, tmp_path):
     record = run_filter(made, tmp_path / "out", percentile="20:80", within="lang", seed=3)
-    written = json.loads((tmp_path / "out" / DONE).read_text())
+    written = json.loads((tmp_path / "out" / FILTER_RECORD).read_text())
     assert written == json.loads(record.model_dump_json())
     manifest = RunStore(str(made / "run")).require_manifest()
     assert written["run_id"] == manifest.run_id
@@ -221,18 +220,18 @@ def test_a_rerun_writes_only_what_is_missing(made, tmp_path):
     out, rest = tmp_path / "out", tmp_path / "rest"
     options = {"percentile": "20:80", "rejects": str(rest)}
     run_filter(made, out, **options)
-    before, done = inodes(out), (out / DONE).stat().st_ino
+    before, done = inodes(out), (out / FILTER_RECORD).stat().st_ino
     run_filter(made, out, **options)
-    assert (inodes(out), (out / DONE).stat().st_ino) == (before, done)
+    assert (inodes(out), (out / FILTER_RECORD).stat().st_ino) == (before, done)
     # As a killed process leaves it: one file missing, one torn, one half-written, no marker.
-    (out / DONE).unlink()
+    (out / FILTER_RECORD).unlink()
     (rest / "a.parquet").unlink()
     torn = out / "deep/b.parquet"
     content = torn.read_bytes()
     torn.write_bytes(content[:50])
     (out / "deep" / ".tmp-1-c.parquet").write_bytes(b"PAR1")
     run_filter(made, out, **options)
-    assert (out / DONE).exists()
+    assert (out / FILTER_RECORD).exists()
     assert torn.read_bytes() == content
     assert not list(out.rglob(".tmp-*"))
     after = inodes(out)
@@ -307,7 +306,7 @@ def test_keeping_everything_is_a_result(made, tmp_path):
     record = run_filter(made, tmp_path / "out", min=["perplexity=0"])
     assert record.keeps_everything
     assert record.after.documents == 48
-    assert json.loads((tmp_path / "out" / DONE).read_text())["keeps_everything"] is True
+    assert json.loads((tmp_path / "out" / FILTER_RECORD).read_text())["keeps_everything"] is True
     assert sum(pq.read_metadata(tmp_path / "out" / name).num_rows for name in FILES) == 48
     assert not run_filter(made, tmp_path / "less", percentile="20:80").keeps_everything
 
@@ -389,8 +388,8 @@ def test_a_damaged_file_is_named_and_the_others_are_written(copied, tmp_path):
     ):
         run_filter(copied, tmp_path / "out", percentile="20:80")
     assert names(tmp_path / "out") == ["a.parquet", "deep/c.parquet"]
-    assert (tmp_path / "out" / PLAN).exists()
-    assert not (tmp_path / "out" / DONE).exists()
+    assert (tmp_path / "out" / FILTER_PLAN).exists()
+    assert not (tmp_path / "out" / FILTER_RECORD).exists()
 
 
 def test_scores_out_of_order_are_refused(copied, tmp_path):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RunError, UsageError
-from pipeline.filters.record import PLAN, FilterPlan, begin, check_apart
+from pipeline.filters.record import FilterPlan, begin, check_apart
 from pipeline.runs.manifest import PlannedFile
+from pipeline.runs.store import FILTER_PLAN
 from pipeline.storage.filesystem import open_root
 from tests.support.plans import make_manifest
 
@@ -67,7 +68,7 @@ def test_begin(tmp_path):
         begin(root, other, "--out")
     with pytest.raises(RunError, match="scores that have changed since"):
         begin(root, plan.model_copy(update={"kept": {"x": (4,)}}), "--out")
-    root.write_bytes(PLAN, b"{")
+    root.write_bytes(FILTER_PLAN, b"{")
     with pytest.raises(RunError, match="is damaged"):
         begin(root, plan, "--out")
 
