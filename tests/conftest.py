@@ -2,12 +2,14 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from jobs.cli.main import app, run_command
+from jobs.cli.main import app
+from jobs.console.ending import end_process, run_command
 from tests.support.tiny import save_llama
 
 # A busy machine is no failure of a property.
@@ -49,3 +51,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     for reason in sorted({one for one in skipped if not re.search(allowed, one)}):
         reporter.write_line(f"must not be skipped here: {reason}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+ENDED = pytest.StashKey[pytest.Session]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[ENDED] = session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends as `winnow` does: this process has started and left Ray dozens of times."""
+    session = config.stash.get(ENDED, None)
+    if session is not None and "ray" in sys.modules:
+        end_process(int(session.exitstatus))

@@ -3,6 +3,7 @@
 stdout is data, stderr progress and errors. How a command ends is console/ending.py's.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -23,7 +24,7 @@ from jobs.cli.options_reports import (
 )
 from jobs.cli.options_runs import PlanCommand, doctor, gc, plan, status, verify
 from jobs.cli.parsing import Command, Group, SettingsCommand
-from jobs.console.ending import EXIT_CODES, begin_process, run_command
+from jobs.console.ending import EXIT_CODES, begin_process, end_process, run_command
 
 app = typer.Typer(
     name="winnow",
@@ -40,7 +41,12 @@ app = typer.Typer(
 def main() -> NoReturn:
     """The console script."""
     begin_process()
-    run_command(app)
+    try:
+        run_command(app)
+    except SystemExit as ended:
+        if "ray" in sys.modules:
+            end_process(int(ended.code or 0))
+        raise
 
 
 @app.callback(invoke_without_command=True)

@@ -204,6 +204,19 @@ def _usage_error(error: TyperException) -> UsageError:
     return UsageError(message.rstrip("."), hint=f"{command} --help")
 
 
+def end_process(code: int) -> NoReturn:
+    """End this process with its exit code, whatever compiled code would make of the end.
+
+    Ray's and gRPC's threads outlive `ray.shutdown`. Python's way out takes their data away under
+    them, which has ended a process with a segmentation fault after all its work was done.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def _unwrapped(command: Callable[[], Any]) -> Any:
     """A signal that arrives inside compiled code comes out as what that makes of it: of Ray a
     SystemError, of Polars any error.

@@ -27,7 +27,10 @@ from pipeline.settings.config import ScoreConfig, Workers
 OBJECT_STORE_BYTES = 128 << 20
 """Shards travel as numbers and scores as files; next to nothing goes through the object store."""
 CONNECT_SECONDS = 10
-LOCAL_HINT = "leave out --address and RAY_ADDRESS to run on this machine"
+ADDRESS_HINT = (
+    "the address is HOST:PORT of the cluster's head (6379, not its dashboard's 8265); without "
+    "--address and RAY_ADDRESS this machine scores"
+)
 LONGEST_TEMP_DIR = 40
 """Ray puts sockets below its folder, and a socket's path may have 107 characters."""
 
@@ -70,22 +73,15 @@ def connected(address: str | None) -> Iterator[None]:
 def _connected(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Attempts, whatever its name says: of 20, each waits 40 s for a port that is not Ray's.
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     if address is not None:
         _check_reachable(address)
         try:
             with _own_sigterm(), tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            if "Version mismatch" in str(error):
-                raise UsageError(
-                    f"the cluster at {address} runs another Ray or Python: "
-                    f"{' '.join(str(error).split())}",
-                    hint="install the same versions here, or run on the cluster: winnow submit -- "
-                    "...",
-                ) from error
-            raise UsageError(
-                f"no Ray cluster answers at {address}: {first_line(error)}", hint=LOCAL_HINT
-            ) from error
+            raise _not_connected(address, error) from error
         try:
             yield
         finally:
@@ -113,6 +109,24 @@ def _connected(address: str | None) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _not_connected(address: str, error: Exception) -> UsageError:
+    """What Ray's error means to whoever gave the address."""
+    if "Version mismatch" in str(error):
+        return UsageError(
+            f"the cluster at {address} runs another Ray or Python: {' '.join(str(error).split())}",
+            hint="install the same versions here, or run on the cluster: winnow submit -- ...",
+        )
+    # Ray's own reason is the last line of the traceback in what its error was raised from.
+    reason = str(error.__cause__ or error).strip().rpartition("\n")[2]
+    reason = reason.removeprefix("ray.exceptions.RpcError: ")
+    if "InvalidAuthToken" in reason:
+        return UsageError(
+            f"the cluster at {address} wants its token, and got another or none",
+            hint="set RAY_AUTH_TOKEN_PATH to the file of the cluster's token",
+        )
+    return UsageError(f"no Ray cluster answers at {address}: {reason}", hint=ADDRESS_HINT)
+
+
 def _check_reachable(address: str) -> None:
     """Ray itself tries for minutes, printing all the while. Raises UsageError."""
     host, _, port = address.rpartition(":")
@@ -122,7 +136,7 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UsageError(
-            f"no Ray cluster answers at {address}: {first_line(error)}", hint=LOCAL_HINT
+            f"no Ray cluster answers at {address}: {first_line(error)}", hint=ADDRESS_HINT
         ) from error
 
 

@@ -103,8 +103,9 @@ def _run(
         if is_new and not left:
             _freeze(store, manifest)
         if left:
-            listener.phase("Starting Ray")
-            with connected(config.address):
+            at = config.address
+            listener.phase(f"Connecting to Ray at {at}" if at else "Starting Ray")
+            with connected(at):
                 backend = backend_of(manifest.rules)
                 needed = backend.memory_bytes(manifest.model.folder, manifest.rules.dtype)
                 size = size_workers(config, needed)

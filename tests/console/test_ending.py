@@ -391,3 +391,36 @@ def test_a_signal_that_is_dropped_is_raised_again(number, code):
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.endswith("Run the same command again to continue.\n")
+
+
+BROKEN_AT_THE_END = """
+import atexit, ctypes, sys
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
+atexit.register(print, "put away", file=sys.stderr)
+if sys.argv.pop(1) == "ray":
+    import ray
+from jobs.cli.main import main
+main()
+"""
+"""A destructor of compiled code, which runs after everything of Python, aborts the process."""
+
+
+@pytest.mark.parametrize(
+    ("used", "arguments", "code"),
+    [
+        ("ray", ["--version"], 0),
+        ("ray", ["status", "nowhere"], 2),
+        ("no ray", ["--version"], -signal.SIGABRT),
+    ],
+)
+def test_the_exit_code_stands_whatever_compiled_code_does_at_the_end(used, arguments, code):
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_AT_THE_END, used, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.endswith("put away\n")
+    assert bool(done.stdout) == (arguments == ["--version"])

@@ -50,6 +50,37 @@ def test_an_address_that_is_none(address):
         raise AssertionError("there is nothing to connect to")
 
 
+def test_a_port_that_is_not_rays():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with (
+            pytest.raises(UsageError, match=f"no Ray cluster answers at {address}: Timed") as no,
+            connected(address),
+        ):
+            raise AssertionError("there is nothing to connect to")
+    assert "6379" in (no.value.hint or "")
+
+
+def test_another_token(monkeypatch):
+    # As Ray raises it: its reason is the last line of a trace.
+    trace = (
+        "Failed to connect to GCS. Last connection error: Traceback (most recent call last):\n"
+        '  File "_raylet.pyx", line 3198, in ray._raylet.GcsClient.__cinit__\n'
+        "ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken: Authentication token is "
+        "missing or incorrect\n"
+    )
+
+    def refuse(**_):
+        raise ConnectionError("Failed to connect to Ray cluster at head:1") from RuntimeError(trace)
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(UsageError, match="at auto wants its token") as raised, connected("auto"):
+        raise AssertionError("refused")
+    assert "RAY_AUTH_TOKEN_PATH" in (raised.value.hint or "")
+
+
 def test_another_ray_or_python(monkeypatch):
     # As Ray words it, over several lines.
     said = "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.9.1\n"
