@@ -39,6 +39,8 @@ def audit_and_print(
         messages.print(plain(said), style="yellow")
         again = f"delete {verdict}, then winnow audit {file} --night {record.night}"
         messages.print(f"Hint: to decide it again without scoring: {again}")
+    elif record.has_unreadable:  # a note says what to do about it
+        messages.print("This night is already decided.", style="dim")
     else:
         messages.print(
             f"This night is already decided; delete {verdict} to decide it again.", style="dim"

@@ -75,7 +75,7 @@ class Judge:
         """The record of the night, `webhook` apart; comparison.* is written on the way."""
         store, sample = self.store, self.sample
         manifest, success = store.require_manifest(), store.success()
-        self._given_up(manifest, finished=success is not None)
+        has_unreadable = self._given_up(manifest, finished=success is not None)
         scores = scan_scores(store, manifest)
         tonight = rows_of(scores, sample)
         checks, exact = self._check(manifest, tonight, finished=success is not None)
@@ -93,6 +93,7 @@ class Judge:
             reasons=self.reasons,
             notes=self.notes,
             complete=success is not None,
+            has_unreadable=has_unreadable,
             generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
             run=store.location,
             run_id=manifest.run_id,
@@ -107,26 +108,33 @@ class Judge:
             webhook=None,
         )
 
-    def _given_up(self, manifest: Manifest, *, finished: bool) -> None:
+    def _given_up(self, manifest: Manifest, *, finished: bool) -> bool:
+        """What has no score becomes a reason. Whether that is for want of a readable file."""
         lost = dict(self.sample.unreadable) if self.sample else {}
         for failure in self.store.failures():
             what = failure.get("file") or f"shard {failure.get('shard')}"
             lost.setdefault(what, failure["reason"])
+        unreadable = set(lost) & {
+            *manifest.unreadable,
+            *(self.sample.unreadable if self.sample else ()),
+        }
         if not finished:
             left = len(manifest.shards) - len(self.store.done())
+            said = f"{left:,} of {len(manifest.shards):,} shards were given up"
+            # One thing to do: beginning the night anew retries them as well.
             self.reasons.append(
-                f"{left:,} of {len(manifest.shards):,} shards were given up; run the same command "
-                "again to retry them"
+                said if unreadable else f"{said}; run the same command again to retry them"
             )
-        if set(lost) & {*manifest.unreadable, *(self.sample.unreadable if self.sample else ())}:
+        if unreadable:
             self.notes.append(
                 "This night does not look at an unreadable file again. After repairing it, delete "
                 f"{self.store.location} and audit this night again: it reuses the night before."
             )
-        said = [f"not scored: {what}: {reason}" for what, reason in lost.items()]
-        self.reasons += said[:MOST_REASONS]
-        if len(said) > MOST_REASONS:
-            self.reasons.append(f"not scored: {len(said) - MOST_REASONS:,} more files or shards")
+        not_scored = [f"not scored: {what}: {reason}" for what, reason in lost.items()]
+        self.reasons += not_scored[:MOST_REASONS]
+        if (more := len(not_scored) - MOST_REASONS) > 0:
+            self.reasons.append(f"not scored: {more:,} more files or shards")
+        return bool(unreadable)
 
     def _measure(
         self, scores: pl.LazyFrame, manifest: Manifest, required: Side

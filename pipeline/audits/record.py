@@ -155,6 +155,8 @@ class Audit(Record):
     notes: list[str]
     complete: bool
     """False if shards were given up; running the night again retries them."""
+    has_unreadable: bool = False
+    """True if files could not be read; only a night that is begun anew looks at them again."""
     generated_at: str
     run: str
     run_id: str

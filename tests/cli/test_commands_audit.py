@@ -133,6 +133,21 @@ def test_a_night_that_was_stopped(audits, winnow, monkeypatch):
     assert (code, "the corpus has changed since" in err, hint in err) == (2, True, True)
 
 
+@pytest.mark.parametrize("give_up", [0, 1])
+def test_an_unreadable_file_comes_with_one_instruction(audits, winnow, monkeypatch, give_up):
+    """Whatever else is missing, and however often the night is asked for."""
+    (audits.corpus / "torn.parquet").write_bytes(b"PAR1 torn")
+    given = partial(module.run_night.func, score=Scorer(give_up=give_up))
+    monkeypatch.setattr(module, "run_night", given)
+    for said in ("Wrote ", "Wrote " if give_up else "This night is already decided.\n"):
+        code, out, err = winnow(audits.file, "--night", NIGHT)
+        assert (code, said in err) == (1, True)
+        assert f"delete {audits.runs / NIGHT} and audit this night again" in " ".join(out.split())
+        assert "run the same command again" not in out + err
+        assert f"delete {audits.runs / NIGHT}/audit.json" not in out + err
+        assert ("shards were given up\n" in err) == bool(give_up)
+
+
 def test_a_night_that_only_tells(audits, winnow):
     audits.configure(extra=BOUND + "1")
     code, out, err = winnow(audits.file, "--night", NIGHT, "--exit-zero")
