@@ -64,7 +64,7 @@ def submit_and_print(
     """Submit, and follow the job to its end if asked. The exit code: the job's."""
     messages = screen.messages()
     runnable = {name: command for name, command in commands.items() if name not in NOT_JOBS}
-    here = check_command(arguments, runnable, working_dir)
+    here, trace = check_command(arguments, runnable, working_dir)
     submission = Submission(
         id=check_id(job_id) if job_id is not None else new_id(arguments[0]),
         arguments=tuple(arguments),
@@ -84,6 +84,12 @@ def submit_and_print(
             messages,
             f"the job reads paths that lie on this machine: {', '.join(here)}; name a store "
             "(s3://...) unless every node of the cluster has them",
+        )
+    if trace:
+        _warn(
+            messages,
+            f"the job writes trace = {trace!r} to a disk of the node that it runs on, not of this "
+            "machine; leave trace out unless that is a disk that you can read",
         )
     try:
         cluster = _cluster(address, messages, wait_seconds)

@@ -151,6 +151,9 @@ def require_cluster(config: ScheduleConfig, file: Path) -> ClusterConfig:
         places["model in [score]"] = score.model
     for key, location in [*(("corpus in [score]", one) for one in score.corpus), *places.items()]:
         _check_in_pods(location, f"{key} of {file} = {location!r}", config.cluster.volume_claim)
+    if score.trace is not None:
+        where = f"trace in [score] of {file} = {score.trace!r}"
+        _check_in_pods(score.trace, where, config.cluster.volume_claim, stores=False)
     url_env = audit.webhook.url_env if audit.webhook else None
     if url_env is not None and config.cluster.credentials_secret is None:
         raise ConfigError(
@@ -187,8 +190,13 @@ def _is_on_volume(location: str) -> bool:
     return PurePosixPath(normpath(location)).is_relative_to(DATA_FOLDER)
 
 
-def _check_in_pods(location: str, where: str, volume_claim: str | None) -> None:
-    if "://" in location and not location.startswith("file://"):
+def _check_in_pods(
+    location: str, where: str, volume_claim: str | None, *, stores: bool = True
+) -> None:
+    """Raises ConfigError of a location that pods do not have, or that ends with the pod; `stores`
+    says whether it may be an object store's."""
+    in_store = "://" in location and not location.startswith("file://")
+    if in_store and stores:
         return
     on_volume = _is_on_volume(location)
     if volume_claim is not None and on_volume:
@@ -196,12 +204,18 @@ def _check_in_pods(location: str, where: str, volume_claim: str | None) -> None:
     problem = (
         "is not on a mounted volume"
         if on_volume
+        else "is in a store, and this is written to a disk"
+        if in_store
         else "is a path of this machine, which pods do not have"
+        if stores
+        else "is on the disk of a pod, which is gone after the night"
     )
+    store = "a store (s3://...) or " if stores else ""
+    first = "name a store (s3://...); or add" if stores else "remove it; or add"
     raise ConfigError(
         f"{where}: {problem}",
-        hint=f"name a store (s3://...) or a path below {DATA_FOLDER}, where volume_claim is mounted"
+        hint=f"name {store}a path below {DATA_FOLDER}, where volume_claim is mounted"
         if volume_claim is not None
-        else 'name a store (s3://...); or add volume_claim = "NAME" to [schedule.cluster], which '
+        else f'{first} volume_claim = "NAME" to [schedule.cluster], which '
         f"mounts that PersistentVolumeClaim at {DATA_FOLDER}, and name a path below it",
     )

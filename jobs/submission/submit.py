@@ -35,6 +35,8 @@ LOCATIONS = frozenset(
     ["corpus", "model", "reuse", "run", "runs", "other", "baseline", "judgements"]
 )
 """Settings and arguments that name what a command reads, of every command and table."""
+TRACE = "trace"
+"""The setting that names what is written to a disk, never to a store."""
 ID_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -99,9 +101,10 @@ def check_id(job_id: str) -> str:
 
 def check_command(
     arguments: list[str], commands: dict[str, Command], working_dir: Path | None
-) -> list[str]:
+) -> tuple[list[str], str | None]:
     """Refuse a command line that would fail on the cluster; what it reads that lies on this
-    machine, as `setting = path`: the cluster need not have it.
+    machine, as `setting = path`: the cluster need not have it; and the trace that it writes on a
+    disk of the cluster, if it does.
 
     `commands` are those that may run as jobs, by name. Files are looked for where the job will look
     for them, in `working_dir`; this machine's environment variables do not count, as the job will
@@ -133,20 +136,23 @@ def check_command(
             with spelling(commands[name]):
                 load_score_config(config, settings)
         found = {} if config is None else _locations_in(Path(config))
-        found |= {key: options[key] for key in LOCATIONS & options.keys() if options[key]}
-        return [
+        known = {TRACE, *LOCATIONS}
+        found |= {key: options[key] for key in known & options.keys() if options[key]}
+        trace = found.pop(TRACE, None)
+        here = [
             f"{key} = {str(one)!r}"
             for key, value in sorted(found.items())
             for one in (value if isinstance(value, list | tuple) else [value])
             # With a working directory, what is in it is uploaded.
             if (Path(one).is_absolute() or working_dir is None) and Path(one).exists()
         ]
+        return here, trace
 
 
 def _locations_in(file: Path) -> dict[str, Any]:
     """Those of the tables of a configuration file."""
     tables = [read_table(file, name) for name in TABLES if has_table(file, name)]
-    return {key: table[key] for table in tables for key in LOCATIONS & table.keys()}
+    return {key: table[key] for table in tables for key in {TRACE, *LOCATIONS} & table.keys()}
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pipeline.errors import ConfigError
 
 NIGHT = '[score]\ncorpus = "c"\nmodel = "m"\n[audit]\nruns = "runs"\n'
 GOOD = 'cron = "0 3 * * *"\ntime_zone = "Europe/Berlin"\n'
+CLAIM = 'volume_claim = "data"\n'
 
 
 @pytest.fixture
@@ -110,3 +111,27 @@ def test_a_file_that_is_missing_and_one_that_is_near(tmp_path):
     with pytest.raises(ConfigError, match="No such file") as raised:
         load_schedule(tmp_path / "nigtly.toml")
     assert raised.value.hint == f"did you mean {tmp_path}/nightly.toml?"
+
+
+@pytest.mark.parametrize(
+    ("trace", "volume", "problem", "hint"),
+    [
+        ("t.json", "", "is on the disk of a pod, which is gone after the night", "remove it; or"),
+        ("/t.json", CLAIM, "is on the disk of a pod", "name a path below /data, where"),
+        ("/data/t.json", "", "is not on a mounted volume", "remove it; or add volume_claim"),
+        ("s3://b/t.json", CLAIM, "is in a store, and this is written to a disk", "name a path"),
+        ("/data/t.json", CLAIM, None, None),
+    ],
+)
+def test_a_trace_outlives_its_pod(load, tmp_path, trace, volume, problem, hint):
+    stores = NIGHT.replace('"c"', '"s3://c"').replace('"runs"', '"s3://runs"')
+    score = stores.replace("[audit]", f'trace = "{trace}"\n[audit]')
+    config = load(f'{GOOD}[schedule.cluster]\nimage = "winnow:1"\n{volume}', audit=score)
+    file = tmp_path / "nightly.toml"
+    if problem is None:
+        require_cluster(config, file)
+        return
+    with pytest.raises(ConfigError) as raised:
+        require_cluster(config, file)
+    assert str(raised.value).startswith(f"trace in [score] of {file} = '{trace}': {problem}")
+    assert raised.value.hint.startswith(hint)

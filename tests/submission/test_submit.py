@@ -130,6 +130,21 @@ def test_a_path_of_this_machine_is_said(submit, tmp_path, monkeypatch):
     assert f"{lies_here}model = '{tmp_path}/m';" in said
 
 
+def test_a_trace_stays_on_the_cluster(submit, tmp_path, monkeypatch):
+    """It is written to a disk, and the job runs on another machine's."""
+    monkeypatch.chdir(tmp_path)
+    stays = "Warning: the job writes trace = 't.json' to a disk of the node that it runs on"
+    for words in ([*SCORE, "--trace", "t.json"], SCORE):
+        _, _, err = submit(*NOWHERE, "--", *words)
+        assert (stays in " ".join(err.split())) == ("--trace" in words)
+        assert REACHED in err
+    (tmp_path / "n.toml").write_text(
+        '[score]\ncorpus = "s3://c"\nmodel = "o/m"\ntrace = "t.json"\n[audit]\nruns = "s3://r"\n'
+    )
+    words = ["--working-dir", tmp_path, "--", "audit", "n.toml"]
+    assert stays in " ".join(submit(*NOWHERE, *words)[2].split())
+
+
 def test_help_of_the_submitted_command_is_its_own(submit):
     code, out, _ = submit("--", "score", "--help")
     assert code == 0
