@@ -5,8 +5,9 @@ from pathlib import Path
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.nights.night import load_night
-from pipeline.audits.checks import changes_since
+from pipeline.audits.checks import changes_since, scored_unlike
 from pipeline.audits.page import to_page
+from pipeline.audits.record import Audit
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.terminal import print_page
 from pipeline.runs.store import AUDIT
@@ -34,15 +35,26 @@ def audit_and_print(
     verdict = f"{what.score.out}/{AUDIT}"
     if is_new:
         messages.print(f"Wrote {verdict}")
-    elif changes := changes_since(record, what.audit):
-        said = f"Warning: {file} has changed since this night was decided: {'; '.join(changes)}"
+        return _exit_code(record)
+    changes = changes_since(record, what.audit)
+    scored = scored_unlike(record, what.settings)
+    if changes or scored:
+        changed = "; ".join(changes + scored)
+        said = f"Warning: {file} has changed since this night was decided: {changed}"
         messages.print(plain(said), style="yellow")
-        again = f"delete {verdict}, then winnow audit {file} --night {record.night}"
-        messages.print(f"Hint: to decide it again without scoring: {again}")
+        anew = bool(scored) or record.has_unreadable
+        how = "score and decide it again" if anew else "decide it again without scoring"
+        delete = what.score.out if anew else verdict
+        then = f"winnow audit {file} --night {record.night}"
+        messages.print(f"Hint: to {how}: delete {delete}, then {then}")
     elif record.has_unreadable:  # a note says what to do about it
         messages.print("This night is already decided.", style="dim")
     else:
         messages.print(
             f"This night is already decided; delete {verdict} to decide it again.", style="dim"
         )
+    return _exit_code(record)
+
+
+def _exit_code(record: Audit) -> int:
     return 0 if record.verdict == "pass" else 1

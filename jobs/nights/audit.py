@@ -18,9 +18,10 @@ from pipeline.audits.judging import Judge, find_baseline
 from pipeline.audits.nights import Nights
 from pipeline.audits.record import Audit, Delivery
 from pipeline.audits.sample_draw import (
+    SOURCE_COLUMNS,
     SampleRecord,
     draw_sample,
-    read_sample_record,
+    sample_of_night,
     sampled_config,
 )
 from pipeline.audits.trend import write_trend
@@ -33,12 +34,27 @@ from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
 from pipeline.reports.term_values import no_rows
 from pipeline.runs.lock import RunLock
+from pipeline.runs.manifest import Manifest, Value, differences
 from pipeline.runs.sample import write_draw
 from pipeline.runs.scores import is_complete
 from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.names import near_or_known
 
+DECIDED_AS_ASKED = frozenset(
+    [
+        "model",
+        "text_column",
+        "limit",
+        "context_tokens",
+        "long_documents",
+        "min_k_percent",
+        "sample_rows",
+        "sample_by",
+        "seed",
+    ]
+)
+"""Settings that a run records as they were asked for."""
 Score = Callable[[ScoreConfig, Listener], Outcome]
 Send = Callable[..., Delivery]
 
@@ -106,6 +122,8 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
     is_new = manifest is None
     if is_new:
         _check_columns(night)
+    if manifest is not None and is_complete(store, manifest):
+        _check_settings(night, manifest, nights)
     sample = _sample(night, nights, listener, is_new=is_new)
     judge = Judge(audit, store, baseline, sample)
     if left := nights.undecided(night.name):
@@ -128,7 +146,7 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
     listener.phase("Reporting")
     write_report(build_report(store, by=audit.by), store.root)
     listener.phase("Checking the requirements")
-    return judge.verdict(night.name)
+    return judge.verdict(night.name, night.settings)
 
 
 @contextmanager
@@ -171,6 +189,27 @@ def _check_columns(night: Night) -> None:
     check_expressions(night.audit, night.file, no_rows(carried))
 
 
+def _check_settings(night: Night, manifest: Manifest, nights: Nights) -> None:
+    """Scores that are complete are decided as they are: raises RunError where the file by now asks
+    for others."""
+    audit = night.audit
+    then: dict[str, Value] = manifest.fingerprint | manifest.request
+    then |= {"model": manifest.model.name, "sample_rows": "all"}
+    if set(SOURCE_COLUMNS) <= set(manifest.carried):
+        drawn = sample_of_night(RunStore(night.score.out), nights.sample)
+        then |= {"sample_rows": drawn.num_drawn, "sample_by": drawn.by, "seed": drawn.seed}
+        asked = audit.sample_rows
+        if asked != "all" and (drawn.unreadable or min(asked, drawn.num_rows) == drawn.num_drawn):
+            then["sample_rows"] = asked
+    now = {key: value for key, value in night.settings.items() if key in DECIDED_AS_ASKED}
+    if found := differences({key: then.get(key) for key in now}, now):
+        raise RunError(
+            f"{night.score.out} was scored with other settings: {'; '.join(found)}",
+            hint=f"use the same settings as before; or delete {night.score.out}, to score this "
+            "night again",
+        )
+
+
 def _sample(
     night: Night, nights: Nights, listener: Listener, *, is_new: bool
 ) -> SampleRecord | None:
@@ -178,7 +217,7 @@ def _sample(
     if audit.sample_rows == "all":
         return None
     if not is_new:
-        return read_sample_record(nights.sample)
+        return sample_of_night(RunStore(night.score.out), nights.sample)
     listener.phase("Drawing the sample")
     sample = draw_sample(
         night.score, nights.sample, rows=audit.sample_rows, by=audit.sample_by, seed=audit.seed

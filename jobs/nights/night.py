@@ -9,9 +9,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from jobs.nights.schedule_config import load_schedule
-from pipeline.audits.config import AuditConfig, load_audit_config, load_night_config
+from pipeline.audits.config import AuditConfig, figures_of, load_audit_config, load_night_config
 from pipeline.audits.nights import Nights
 from pipeline.errors import ConfigError
+from pipeline.runs.manifest import Value
 from pipeline.settings.config import ScoreConfig
 from pipeline.settings.loading import has_table
 
@@ -26,6 +27,8 @@ class Night:
     audit: AuditConfig
     score: ScoreConfig
     webhook_url: str | None = field(repr=False)
+    settings: dict[str, Value]
+    """What the figures depend on, as the file says."""
 
 
 def load_night(
@@ -51,4 +54,7 @@ def load_night(
     out = Nights(audit.runs).location(name)
     score = load_night_config(file, audit, out, address, corpus)
     url = audit.webhook.address() if audit.webhook else None
-    return Night(file, name, audit, score, url)
+    settings = figures_of(audit, score)
+    if corpus is not None:  # the same corpus, at another place
+        del settings["corpus"]
+    return Night(file, name, audit, score, url, settings)

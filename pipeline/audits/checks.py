@@ -16,6 +16,7 @@ from pipeline.reports.requirements import Judged, Requirement
 from pipeline.reports.term_values import Missing
 from pipeline.reports.terms import COUNTS
 from pipeline.reports.wording import values_of
+from pipeline.runs.manifest import Value, differences
 from pipeline.storage.filesystem import open_root
 
 MOST_FINDINGS = 20
@@ -78,7 +79,7 @@ def check_expression(index: int, asked: Requirement, judged: Judged) -> Check:
 
 
 def changes_since(record: Audit, audit: AuditConfig) -> list[str]:
-    """What decides a night and has changed since this one was decided, in words."""
+    """What a night is judged by and has changed since this one was decided, in words."""
     then = {check.required.key: check.required for check in record.checks}
     asked = [
         Asked(one.metric, one.by, bound, one.bounds.get(bound), requirement.source)
@@ -91,7 +92,15 @@ def changes_since(record: Audit, audit: AuditConfig) -> list[str]:
     was = record.baseline.run if record.baseline and record.baseline.night is None else LAST
     is_now = LAST if audit.baseline == LAST else open_root(audit.baseline).location
     # A night that has become the baseline is not to be compared with itself.
-    return said + ([f"baseline {was} -> {is_now}"] if is_now not in (was, record.run) else [])
+    said += [f"baseline {was} -> {is_now}"] if is_now not in (was, record.run) else []
+    grouped = record.by if record.by is not None else list(audit.by)
+    return said + differences({"by": grouped}, {"by": list(audit.by)})
+
+
+def scored_unlike(record: Audit, settings: dict[str, Value]) -> list[str]:
+    """What the figures of a night depend on and has changed since it was decided, in words."""
+    asked = {key: settings[key] for key in settings if key in record.settings}
+    return differences({key: record.settings[key] for key in asked}, asked)
 
 
 def _state(part: Judged, skipped: Sequence[str] | set[str] | frozenset[str]) -> State:

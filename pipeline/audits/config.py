@@ -34,12 +34,27 @@ from pipeline.corpus.columns import names_in
 from pipeline.errors import ConfigError
 from pipeline.reports.gate import Gate
 from pipeline.reports.term_values import Missing, Rows
+from pipeline.runs.manifest import Value
 from pipeline.schema import METRICS, OWN_COLUMNS
 from pipeline.settings.config import ScoreConfig, load_score_config
 from pipeline.settings.loading import has_table, load_settings, read_table
 from pipeline.settings.names import near_name, near_or_known
 from pipeline.storage.locations import refuse_hub
 
+SCORED_BY = (
+    "corpus",
+    "model",
+    "revision",
+    "text_column",
+    "limit",
+    "dtype",
+    "prefix",
+    "window_tokens",
+    "context_tokens",
+    "long_documents",
+    "min_k_percent",
+)
+"""Settings in [score] that figures depend on."""
 LAST = "last"
 """The default baseline: the last night that passed."""
 
@@ -132,6 +147,14 @@ class AuditConfig(Table):
     @property
     def sampled(self) -> bool:
         return self.sample_rows != "all"
+
+
+def figures_of(audit: AuditConfig, score: ScoreConfig) -> dict[str, Value]:
+    """The settings that the figures of a night depend on, as they are asked for; what is required
+    of the figures is not among them."""
+    asked = score.model_dump(mode="json", include=set(SCORED_BY))
+    drawn = ("sample_rows", "sample_by", "seed") if audit.sampled else ("sample_rows",)
+    return asked | {key: getattr(audit, key) for key in drawn}
 
 
 def load_audit_config(file: Path) -> AuditConfig:

@@ -25,7 +25,7 @@ from pipeline.reports.baseline import run_rows, scored_unlike
 from pipeline.reports.gate import Gate
 from pipeline.reports.sampled import sampled, weighed
 from pipeline.reports.term_values import Missing, Rows, Side, rows_of
-from pipeline.runs.manifest import Manifest
+from pipeline.runs.manifest import Manifest, Value
 from pipeline.runs.sample import read_draw
 from pipeline.runs.scores import is_complete, scan_scores
 from pipeline.runs.store import AUDIT, RESUME, RunStore
@@ -71,7 +71,7 @@ class Judge:
         self.reasons: list[str] = []
         self.notes: list[str] = []
 
-    def verdict(self, night: str) -> Audit:
+    def verdict(self, night: str, settings: dict[str, Value]) -> Audit:
         """The record of the night, `webhook` apart; comparison.* is written on the way."""
         store, sample = self.store, self.sample
         manifest, success = store.require_manifest(), store.success()
@@ -106,6 +106,8 @@ class Judge:
             reuse=reused,
             sample=None if sample is None else sampled(weighed(scores, sample), sample),
             webhook=None,
+            by=list(self.audit.by),
+            settings=settings,
         )
 
     def _given_up(self, manifest: Manifest, *, finished: bool) -> bool:

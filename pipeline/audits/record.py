@@ -12,6 +12,7 @@ from pipeline.reports.figures import RATIO_FIGURES, Figures
 from pipeline.reports.requirements import Finding as Outcome
 from pipeline.reports.sampled import Sampled
 from pipeline.reports.term_values import ExactQuantiles
+from pipeline.runs.manifest import Value
 from pipeline.runs.records import Record, form_version
 from pipeline.schema import STATUSES
 
@@ -171,3 +172,7 @@ class Audit(Record):
     reuse: Reused | None
     sample: Sampled | None
     webhook: Delivery | None
+    by: list[str] | None = None
+    """Columns to group by that the file named; None in a night of an earlier version."""
+    settings: dict[str, Value] = Field(default_factory=dict)
+    """Other settings that the figures depend on, as the file had them; empty in such a night."""

@@ -23,7 +23,8 @@ from pipeline.corpus.reader import Rows, open_file
 from pipeline.corpus.several import find_corpus
 from pipeline.errors import CorpusError, RunError, UnreadableFileError, first_line
 from pipeline.runs.records import load, save
-from pipeline.runs.sample import Draw, Stratum
+from pipeline.runs.sample import HINT, SAMPLE, Draw, Stratum
+from pipeline.runs.store import RunStore
 from pipeline.settings.config import ScoreConfig
 from pipeline.storage.filesystem import Root
 
@@ -114,6 +115,30 @@ def read_sample_record(target: Root) -> SampleRecord:
     if record is None:
         raise RunError(f"{target.show(RECORD)} is missing", hint=hint)
     return record
+
+
+class _Kept(Draw):
+    """`RUN/sample.json`; earlier versions kept less."""
+
+    corpus: str | None = None
+    unreadable: dict[str, str] | None = None
+
+
+def sample_of_night(store: RunStore, target: Root) -> SampleRecord:
+    """The sample that a night has scored: a later night may have drawn another one since.
+
+    Raises RunError.
+    """
+    own = load(store.root, SAMPLE, _Kept, hint=HINT)
+    if own is not None and own.corpus is not None:
+        return SampleRecord(**own.model_dump())
+    last = read_sample_record(target)
+    if own is not None and own.strata != last.strata:
+        raise RunError(
+            f"the sample in {target.location} belongs to another night",
+            hint=f"remove {store.location}, and a new sample is drawn for this night",
+        )
+    return last
 
 
 def sampled_config(config: ScoreConfig, target: Root) -> ScoreConfig:

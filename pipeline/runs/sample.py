@@ -39,8 +39,8 @@ class _Night(Record):
 
 
 def write_draw(store: RunStore, draw: Draw) -> None:
-    """Note down what the run is a sample of."""
-    save(store.root, SAMPLE, Draw(**draw.model_dump(include=set(Draw.model_fields))))
+    """Note down what the run is a sample of, and whatever else the draw says of itself."""
+    save(store.root, SAMPLE, draw)
 
 
 def read_draw(store: RunStore) -> Draw | None:

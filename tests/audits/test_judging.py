@@ -288,6 +288,28 @@ def test_a_sample_is_drawn_once_and_speaks_for_the_corpus(audits):
     assert second.overall == first.overall
 
 
+def test_a_sampled_night_that_is_decided_anew_keeps_its_own_weights(audits):
+    """Whatever later nights have drawn since, of as many rows; earlier versions did not keep it."""
+    audits.configure('by = "source"\nsample_rows = 10\nsample_by = "source"\n')
+    (audits.corpus / "torn.parquet").write_bytes(b"PAR1 torn")
+    first = audits.night(MONDAY)
+    audits.write("c", ["~" * 50] * 40, ["web"] * 40)
+    second = audits.night(TUESDAY)
+    assert first.sample.num_drawn == second.sample.num_drawn
+    (audits.runs / MONDAY / "audit.json").unlink()
+    again = audits.night(MONDAY)
+    assert again.sample == first.sample
+    assert again.overall.figures.num_documents == 24
+    assert again.reasons == first.reasons
+
+    (audits.runs / MONDAY / "audit.json").unlink()
+    kept = audits.runs / MONDAY / "sample.json"
+    own = json.loads(kept.read_text())
+    kept.write_text(json.dumps({k: own[k] for k in own if k not in ("corpus", "unreadable")}))
+    with pytest.raises(RunError, match="belongs to another night"):
+        audits.night(MONDAY)
+
+
 def test_a_sample_and_every_row_are_of_one_corpus(audits):
     audits.configure("sample_rows = 10")
     audits.night(MONDAY)

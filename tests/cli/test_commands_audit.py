@@ -1,6 +1,7 @@
 """`winnow audit`: exit codes, what goes where, and every mistake in one line."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -106,6 +107,48 @@ def test_a_decided_night_says_what_is_required_since(audits, winnow):
     verdict.unlink()
     _, out, _ = winnow(audits.file, "--night", NIGHT)
     assert "The baseline in [audit] is this night itself: nothing can differ from it." in out
+
+
+def test_a_decided_night_says_which_settings_changed_since(audits, winnow):
+    """Groups are decided anew from the scores that are there; other rows and other scores are not,
+    and are never judged as if they were what the file asks for."""
+    changed = f"Warning: {audits.file} has changed since this night was decided: "
+    anew = f"winnow audit {audits.file} --night {NIGHT}"
+    folder = audits.runs / NIGHT
+    winnow(audits.file, "--night", NIGHT)
+
+    audits.configure('by = "source"')
+    err = winnow(audits.file, "--night", NIGHT)[2]
+    assert f"{changed}by (none) -> source\n" in err
+    assert f"to decide it again without scoring: delete {folder}/audit.json, then {anew}" in err
+
+    audits.configure("sample_rows = 5", score="context_tokens = 2", extra=BOUND + "1000")
+    err = winnow(audits.file, "--night", NIGHT)[2]
+    said = "new: corpus_perplexity, max 1000; context_tokens 1 -> 2; sample_rows all -> 5\n"
+    assert changed + said in err
+    assert f"Hint: to score and decide it again: delete {folder}, then {anew}\n" in err
+    (folder / "audit.json").unlink()
+    code, out, err = winnow(audits.file, "--night", NIGHT)
+    assert (code, out) == (2, "")
+    other = f"{folder} was scored with other settings: context_tokens 1 -> 2; sample_rows all -> 5"
+    assert other in err
+    assert f"or delete {folder}, to score this night again" in err
+    assert not (folder / "audit.json").exists()
+
+    shutil.rmtree(folder)
+    winnow(audits.file, "--night", NIGHT)
+    moved = audits.corpus.rename(audits.folder / "moved")
+    err = winnow(audits.file, "--night", NIGHT, "--corpus", moved)[2]
+    assert changed not in err, "the same corpus, at another place"
+    for audit, said in [
+        ("sample_rows = 6", "sample_rows 5 -> 6"),
+        ("sample_rows = 5\nseed = 1", "seed 0 -> 1"),
+        ("", "sample_rows 5 -> all"),
+    ]:
+        (folder / "audit.json").unlink(missing_ok=True)
+        audits.configure(audit, score="context_tokens = 2")
+        code, _, err = winnow(audits.file, "--night", NIGHT)
+        assert (code, f"was scored with other settings: {said}\n" in err) == (2, True)
 
 
 def test_a_night_that_was_stopped(audits, winnow, monkeypatch):
