@@ -12,7 +12,7 @@ from jobs.nights.night import Night
 from jobs.nights.webhook import deliver
 from jobs.run.driver import Listener
 from jobs.run.score import Outcome, run_score
-from pipeline.audits.config import check_expressions, grouped_columns
+from pipeline.audits.config import LAST, check_expressions, grouped_columns
 from pipeline.audits.history import update_history
 from pipeline.audits.judging import Judge, find_baseline
 from pipeline.audits.nights import Nights
@@ -126,6 +126,12 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
         _check_settings(night, manifest, nights)
     sample = _sample(night, nights, listener, is_new=is_new)
     judge = Judge(audit, store, baseline, sample)
+    if audit.baseline == LAST:
+        judge.notes += [
+            f"A night before is passed over as a baseline: {why}; delete that file and audit the "
+            "night again, which scores nothing."
+            for why in nights.damaged(night.name, baseline.night if baseline else None)
+        ]
     if left := nights.undecided(night.name):
         judge.notes.append(
             f"Stopped before a verdict: {', '.join(left)}; "

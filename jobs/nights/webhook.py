@@ -81,8 +81,14 @@ def _post(url: str, body: bytes) -> None:
     except (ValueError, http.client.InvalidURL):
         # Their messages contain the address.
         raise _NotDelivered("its address is not a URL", again=False) from None
-    except (OSError, http.client.HTTPException) as error:
+    except http.client.HTTPException as error:
+        said = f"its answer is not HTTP's ({type(error).__name__})"
+        raise _NotDelivered(said, again=True) from None
+    except OSError as error:
         cause = getattr(error, "reason", error)
+        if isinstance(cause, TimeoutError):
+            said = f"it did not answer within {TIMEOUT_SECONDS:g} s"
+            raise _NotDelivered(said, again=True) from None
         said = getattr(cause, "strerror", None) or type(cause).__name__
         raise _NotDelivered(f"it cannot be reached: {said}", again=True) from None
 

@@ -1,7 +1,7 @@
 """Every night's figures as one table: `RUNS/history.parquet`.
 
-Owns its columns and that a night has its rows once. The verdicts themselves are the truth: a table
-that is missing or damaged is made again from them.
+Owns its columns and that a night has its rows once. The verdicts themselves are the truth: nights
+that a table lacks, all of them if it is missing or damaged, are added from them.
 """
 
 import io
@@ -86,7 +86,9 @@ def update_history(nights: Nights, record: Audit) -> pl.DataFrame:
     """Put a night's rows into the table, in place of its own; returns the table, by night."""
     own = rows_of(record)
     others = _read(nights).filter(pl.col("night") != own["night"][0])
-    table = pl.concat([others, own]).sort("night", maintain_order=True)
+    known = {*others["night"].dt.to_string(), record.night}
+    lacking = [rows_of(one) for one in nights.records(without=known)]
+    table = pl.concat([others, own, *lacking]).sort("night", maintain_order=True)
     content = io.BytesIO()
     table.write_parquet(content)
     nights.root.write_bytes(HISTORY, content.getvalue())
@@ -96,7 +98,8 @@ def update_history(nights: Nights, record: Audit) -> pl.DataFrame:
 def _read(nights: Nights) -> pl.DataFrame:
     try:
         table = pl.read_parquet(nights.root.read_bytes(HISTORY))
-        return table.match_to_schema(SCHEMA, missing_columns="insert", extra_columns="ignore")
+        table = table.match_to_schema(SCHEMA, missing_columns="insert", extra_columns="ignore")
+        return table.drop_nulls("night")
     except FileNotFoundError:
         pass
     except pl.exceptions.PolarsError as error:
@@ -104,4 +107,4 @@ def _read(nights: Nights) -> pl.DataFrame:
         log.warning(
             "rebuilding %s/%s, which cannot be read: %s", nights.root.location, HISTORY, reason
         )
-    return pl.concat([SCHEMA.to_frame(), *(rows_of(record) for record in nights.records())])
+    return SCHEMA.to_frame()

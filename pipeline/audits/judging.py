@@ -217,10 +217,17 @@ class Judge:
         return "; ".join(found) or None
 
     def _heal(self, baseline: Baseline) -> str | None:
-        """What to do about a baseline that has lost parts."""
+        """What to do about a baseline that has lost parts, or its manifest."""
         store = RunStore(baseline.run)
-        with contextlib.suppress(RunError):  # a manifest that is damaged has been said
-            if not is_complete(store, store.require_manifest()):
+        try:
+            manifest = store.require_manifest()
+        except RunError:
+            return baseline.night and (
+                f"delete {baseline.run}, so that nights are compared with an earlier one; then "
+                f"delete {AUDIT} of this night and repeat it"
+            )
+        with contextlib.suppress(RunError):
+            if not is_complete(store, manifest):
                 return (
                     RESUME
                     if baseline.night is None

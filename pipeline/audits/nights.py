@@ -11,7 +11,7 @@ Owns the names below RUNS. What a night says is record.py's.
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -87,9 +87,11 @@ class Nights:
     def write_record(self, record: Audit) -> None:
         save(self.root, f"{record.night}/{AUDIT}", record)
 
-    def records(self, *, before: str | None = None) -> Iterator[Audit]:
+    def records(
+        self, *, before: str | None = None, without: Collection[str] = ()
+    ) -> Iterator[Audit]:
         """Every verdict that can be read, the newest night's first."""
-        for night in reversed(self.names(before=before)):
+        for night in reversed([one for one in self.names(before=before) if one not in without]):
             with contextlib.suppress(RunError):
                 if (record := self.record(night)) is not None:
                     yield record
@@ -98,6 +100,18 @@ class Nights:
         """The last night before this one that passed."""
         found = self.records(before=night)
         return next((record for record in found if record.verdict == "pass"), None)
+
+    def damaged(self, night: str, since: str | None) -> list[str]:
+        """What is wrong with verdicts that cannot be read, of the nights before this one and after
+        `since`."""
+        found = []
+        for one in self.names(before=night):
+            try:
+                if since is None or one > since:
+                    self.record(one)
+            except RunError as error:
+                found.append(str(error))
+        return found
 
     def last_run(self, night: str) -> str | None:
         """The run directory of the last night before this one that was started, good or not."""

@@ -180,7 +180,7 @@ def _reuse(
 ) -> tuple[tuple[Shard, ...], Reuse]:
     """The shards of a run that reuses what it can of another."""
     other = RunStore(run)
-    if reason:
+    if reason and sum(shard.num_rows for shard in kept) < plan.num_rows:
         log.warning(
             "scores of %s of %s rows are reused from %s; the others are scored: %s",
             f"{sum(shard.num_rows for shard in kept):,}",

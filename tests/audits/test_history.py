@@ -36,7 +36,7 @@ def test_a_night_has_its_rows_once(nights):
     assert pl.read_parquet(nights.root.read_bytes("history.parquet")).equals(table)
 
 
-@pytest.mark.parametrize("damage", ["removed", "torn", "other types"])
+@pytest.mark.parametrize("damage", ["removed", "torn", "other types", "another", "older"])
 def test_a_lost_table_is_made_again(nights, damage, caplog):
     records = [put(nights, f"2026-01-0{i}", groups=groups()) for i in range(1, 4)]
     for record in records[:2]:
@@ -45,6 +45,11 @@ def test_a_lost_table_is_made_again(nights, damage, caplog):
         nights.root.remove("history.parquet")
     elif damage == "torn":
         nights.root.write_bytes("history.parquet", b"PAR1")
+    elif damage == "another":
+        pl.DataFrame({"x": [1]}).write_parquet(nights.root.full("history.parquet"))
+    elif damage == "older":  # of a backup
+        older = whole.filter(pl.col("night") < date(2026, 1, 2))
+        older.write_parquet(nights.root.full("history.parquet"))
     else:
         whole.with_columns(pl.col("night").cast(pl.String)).write_parquet(
             nights.root.full("history.parquet")
@@ -52,7 +57,7 @@ def test_a_lost_table_is_made_again(nights, damage, caplog):
     table = update_history(nights, records[2])
     assert table["night"].n_unique() == 3
     assert table.height == 9
-    assert ("rebuilding" in caplog.text) == (damage != "removed")
+    assert ("rebuilding" in caplog.text) == (damage in ("torn", "other types"))
 
 
 def test_a_table_of_an_older_version(nights):

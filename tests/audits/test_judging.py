@@ -202,6 +202,34 @@ def test_a_decided_night_that_lost_a_part_is_scored_anew_and_keeps_its_verdict(a
     assert audits.night(TUESDAY).verdict == "pass"
 
 
+def test_a_baseline_that_lost_its_manifest(audits):
+    """What to do is said, and ends it: until then every night fails, compared with this one."""
+    audits.configure(extra=PERPLEXITY + "max_increase = 0.5\n")
+    audits.night("2026-01-04")
+    audits.night(MONDAY)
+    (audits.runs / MONDAY / "manifest.json").unlink()
+    failed = audits.night(TUESDAY)
+    [reason] = failed.reasons
+    assert f"; delete {audits.runs / MONDAY}, so that nights are compared with an earlier" in reason
+    shutil.rmtree(audits.runs / MONDAY)
+    (audits.runs / TUESDAY / "audit.json").unlink()
+    again = audits.night(TUESDAY)
+    assert (again.verdict, again.baseline.night) == ("pass", "2026-01-04")
+
+
+def test_a_night_whose_verdict_is_damaged_is_passed_over_and_said(audits):
+    audits.night(MONDAY)
+    audits.night(TUESDAY)
+    (audits.runs / TUESDAY / "audit.json").write_text("{")
+    found = audits.night(WEDNESDAY)
+    assert (found.baseline.night, found.verdict) == (MONDAY, "pass")
+    [note] = [one for one in found.notes if "is passed over" in one]
+    assert f"{audits.runs / TUESDAY}/audit.json is damaged" in note
+    (audits.runs / TUESDAY / "audit.json").unlink()
+    audits.night(TUESDAY)
+    assert audits.night("2026-01-08").notes == []
+
+
 def test_a_torn_file_fails_the_night(audits):
     audits.night(MONDAY)
     (audits.corpus / "c.parquet").write_bytes(b"PAR1 torn")

@@ -52,6 +52,10 @@ def test_a_damaged_verdict_is_said_and_is_no_baseline(nights):
     with pytest.raises(RunError, match=r"2026-01-02/audit.json is damaged"):
         nights.record("2026-01-02")
     assert nights.last_good("2026-01-03").night == "2026-01-01"
+    [why] = nights.damaged("2026-01-03", "2026-01-01")
+    assert "2026-01-02/audit.json is damaged" in why
+    assert nights.damaged("2026-01-02", None) == []
+    assert nights.damaged("2026-01-03", "2026-01-02") == []
 
 
 def test_runs_is_a_file(tmp_path):

@@ -1,6 +1,7 @@
 """Telling a real web server: what it gets, how often it is tried, its address kept secret."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -169,6 +170,34 @@ def test_nobody_answers(serve):
     assert (delivery.delivered, delivery.attempts) == (False, 3)
     assert delivery.error == "it cannot be reached: Connection refused"
     assert len(waits) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"", "it did not answer within 0.2 s"), (b"hello\r\n\r\n", "its answer is not HTTP's (Bad")],
+)
+def test_it_takes_the_verdict_and_does_not_answer(monkeypatch, answer, said):
+    """It was reached: whoever looks for a closed port looks in vain."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr("jobs.nights.webhook.TIMEOUT_SECONDS", 0.2)
+    taken = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            for _ in range(3):
+                connection, _ = server.accept()
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+                taken.append(connection)
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        delivery, _ = send(f"http://127.0.0.1:{server.getsockname()[1]}/{SECRET}")
+        thread.join()
+    for connection in taken:
+        connection.close()
+    assert (delivery.delivered, delivery.attempts) == (False, 3)
+    assert delivery.error.startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,18 @@ def test_changed_added_and_removed_files(first, corpus, tiny_model, tmp_path):
     assert success.num_rows_reused == sum(f.num_rows for f in manifest.files if f.path in kept)
 
 
+def test_nothing_is_said_where_only_old_rows_are_left_out(
+    first, corpus, tiny_model, tmp_path, caplog
+):
+    """All rows that there are are reused: no others are scored."""
+    (corpus / "d.parquet").unlink()
+    _, manifest = plan(corpus, tmp_path / "second", tiny_model, reuse=first.location)
+    assert manifest.reuse is not None
+    assert "gone (d.parquet)" in manifest.reuse.reason
+    assert len(manifest.reuse.shards) == len(manifest.shards)
+    assert "the others are scored" not in caplog.text
+
+
 def test_small_files_that_share_a_part_are_told_of(corpus, tiny_model, tmp_path, caplog):
     """All four files in one part: one of them changed, and nothing can be taken over."""
     first, manifest = plan(corpus, tmp_path / "first", tiny_model, shard_tokens=10_000)
