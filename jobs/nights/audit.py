@@ -132,6 +132,11 @@ def _decide(night: Night, nights: Nights, listener: Listener, score: Score) -> A
             "night again, which scores nothing."
             for why in nights.damaged(night.name, baseline.night if baseline else None)
         ]
+    if ahead := [one for one in nights.names() if one > night.today]:
+        judge.notes.append(
+            f"Nights in the future, as a wrong clock makes them: {', '.join(ahead)}; delete their "
+            f"folders in {nights.root.location}, or they stay the latest."
+        )
     if left := nights.undecided(night.name):
         judge.notes.append(
             f"Stopped before a verdict: {', '.join(left)}; "

@@ -27,6 +27,7 @@ class Night:
     audit: AuditConfig
     score: ScoreConfig
     webhook_url: str | None = field(repr=False)
+    today: str
     settings: dict[str, Value]
     """What the figures depend on, as the file says."""
 
@@ -57,4 +58,4 @@ def load_night(
     settings = figures_of(audit, score)
     if corpus is not None:  # the same corpus, at another place
         del settings["corpus"]
-    return Night(file, name, audit, score, url, settings)
+    return Night(file, name, audit, score, url, today.isoformat(), settings)

@@ -6,6 +6,7 @@ that a table lacks, all of them if it is missing or damaged, are added from them
 
 import io
 import logging
+from datetime import date
 
 import polars as pl
 
@@ -85,7 +86,10 @@ def _row(part: Part) -> dict[str, object]:
 def update_history(nights: Nights, record: Audit) -> pl.DataFrame:
     """Put a night's rows into the table, in place of its own; returns the table, by night."""
     own = rows_of(record)
-    others = _read(nights).filter(pl.col("night") != own["night"][0])
+    # Old nights may be deleted and keep their rows; one later than all that are there is a mistake.
+    newest = date.fromisoformat(max([*nights.names(), record.night]))
+    night = pl.col("night")
+    others = _read(nights).filter(night != own["night"][0], night <= newest)
     known = {*others["night"].dt.to_string(), record.night}
     lacking = [rows_of(one) for one in nights.records(without=known)]
     table = pl.concat([others, own, *lacking]).sort("night", maintain_order=True)

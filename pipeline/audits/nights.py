@@ -129,10 +129,10 @@ class Nights:
         return self.root.exists(f"{night}/{MANIFEST}")
 
     def point_to(self, record: Audit) -> None:
-        """Make this the latest night, unless a later one is."""
+        """Make this the latest night, unless a later one that is still there is."""
         with contextlib.suppress(RunError):  # a pointer that is damaged is written anew
             there = load(self.root, LATEST, Latest, hint="delete it")
-            if there is not None and there.night > record.night:
+            if there and there.night > record.night and self._is_begun(there.night):
                 return
         latest = Latest(night=record.night, run=record.run, verdict=record.verdict)
         save(self.root, LATEST, latest)

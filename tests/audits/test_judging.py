@@ -412,6 +412,28 @@ def test_a_night_to_come(audits):
         load_night(audits.file, "2999-01-01")
 
 
+def test_nights_of_a_clock_that_was_wrong_are_said(audits):
+    """They would be the latest for years."""
+    audits.night(MONDAY)
+    shutil.copytree(audits.runs / MONDAY, audits.runs / "2999-01-01")
+    [note] = [one for one in audits.night(TUESDAY).notes if "in the future" in one]
+    assert f": 2999-01-01; delete their folders in {audits.runs}, or" in note
+    verdict = json.loads((audits.runs / MONDAY / "audit.json").read_text())
+    verdict["night"] = "2999-01-01"
+    (audits.runs / "2999-01-01/audit.json").write_text(json.dumps(verdict))
+    (audits.runs / "latest.json").write_text(
+        json.dumps({"night": "2999-01-01", "run": "x", "verdict": "pass"})
+    )
+    audits.night(WEDNESDAY)
+    assert json.loads((audits.runs / "latest.json").read_text())["night"] == "2999-01-01"
+    shutil.rmtree(audits.runs / "2999-01-01")
+    shutil.rmtree(audits.runs / MONDAY)  # no longer wanted
+    assert not any("in the future" in one for one in audits.night("2026-01-08").notes)
+    assert json.loads((audits.runs / "latest.json").read_text())["night"] == "2026-01-08"
+    nights = pl.read_parquet(audits.runs / "history.parquet")["night"].unique().sort()
+    assert nights.to_list() == [date(2026, 1, day) for day in (5, 6, 7, 8)]
+
+
 def test_the_schedule_names_the_time_zone(audits, monkeypatch):
     text = audits.file.read_text()
     names = set()
