@@ -23,11 +23,12 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
 from pipeline.reports import wording
 from pipeline.reports.charts import histogram_svg, ranges_svg, small_multiples_svg
+from pipeline.reports.coverage import Coverage
 from pipeline.reports.curves import ecdf_svg, lengths_svg, thresholds_svg
 from pipeline.reports.groups import Group
 from pipeline.reports.output import print_report, to_markdown, write_report
 from pipeline.reports.page import to_html
-from pipeline.reports.report import Coverage, Report
+from pipeline.reports.report import Report
 from pipeline.reports.wording import COLUMNS, NARROW
 from pipeline.storage.filesystem import open_root
 from tests.support.reports import (
