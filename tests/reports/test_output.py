@@ -161,22 +161,28 @@ def test_a_page_has_the_charts_and_the_figures():
         assert cell in content
 
 
-def test_distributions_stand_before_what_labels_and_cuts_are_made_of_them():
+def test_every_section_is_there_and_distributions_stand_before_what_is_made_of_them():
     report = make_report(["web"], text="noise")
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", to_html(report))
     shown = [html.unescape(heading) for heading in headings]
-    separation = [
-        "How well scores find labels of noise",
-        "What keeping perplexity <= 55.0853 would remove",
-    ]
-    assert [one for one in shown if one in {"Distributions", *separation}] == [
+    labels = "How well scores find labels of noise"
+    order = [
+        "Requirements",
+        "By source",
+        "What this score sorts by",
         "Distributions",
-        *separation,
+        labels,
+        "What keeping perplexity <= 55.0853 would remove",
+        "What a threshold keeps",
+        "Exact duplicates",
+        "Documents at the quantiles",
+        "What became of every row",
     ]
+    assert shown[: len(order)] == order
     content = to_html(report)
     drawn = [found.start() for found in re.finditer("<svg", content)]
     # All of them but the last, which is what a threshold keeps.
-    assert max(drawn[:-1]) < content.index(headings[shown.index(separation[0])]) < drawn[-1]
+    assert max(drawn[:-1]) < content.index(headings[shown.index(labels)]) < drawn[-1]
 
 
 def test_a_page_of_a_run_in_which_nothing_was_scored():
