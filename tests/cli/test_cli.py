@@ -18,7 +18,7 @@ from typer.main import get_command
 from jobs.cli.main import app, run_command
 from jobs.cli.parsing import Command
 from jobs.cli.runs import documents_of
-from jobs.console.signals import on_signal
+from jobs.console.signals import on_signal, resumable
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.runs.manifest import Totals
 from tests.support.made_runs import row, write_run
@@ -382,7 +382,65 @@ def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(number, code, made_of_
     with pytest.raises(SystemExit) as ended:
         run_command(stopped)
     assert ended.value.code == code
-    assert "Run the same command again to continue." in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(". Run the same command again.\n")
+
+
+@pytest.mark.parametrize("made_of_it", [None, SystemError])
+def test_what_keeps_its_work_can_be_continued(made_of_it, capsys):
+    """Whatever compiled code makes of the signal; and said once, where it is part of another."""
+
+    @resumable()
+    def night() -> None:
+        with resumable():
+            try:
+                on_signal(signal.SIGINT, None)
+            except KeyboardInterrupt:
+                if made_of_it is not None:
+                    raise made_of_it("compiled code made this of it") from None
+                raise
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(night)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted. Run the same command again to continue.\n"
+
+
+SETTINGS = ["{corpus}", "--out", "{new}", "--model", "{model}"]
+
+
+@pytest.mark.parametrize(
+    ("step", "arguments", "is_continued"),
+    [
+        ("jobs.run.score.open_run", ["score", *SETTINGS], True),
+        ("pipeline.filters.output.FilterWriter.write", ["filter", "{run}", "--out", "{new}"], True),
+        ("jobs.cli.filter.decide", ["filter", "{run}", "--dry-run"], False),
+        ("jobs.cli.report.build_report", ["report", "{run}"], False),
+        ("jobs.cli.compare.compare_runs", ["compare", "{run}", "{run}"], False),
+        ("jobs.cli.runs.require_planned", ["status", "{run}"], False),
+        ("jobs.cli.runs.open_run", ["score", *SETTINGS, "--dry-run"], False),
+    ],
+    ids=lambda given: " ".join(given[::2]) if isinstance(given, list) else "",
+)
+def test_what_only_reads_has_nothing_to_continue(
+    winnow, tiny_model, tmp_path, monkeypatch, step, arguments, is_continued
+):
+    places = {"run": tmp_path / "run", "corpus": tmp_path / "corpus", "new": tmp_path / "new"}
+    places["model"] = tiny_model
+    make_run(tmp_path, tiny_model, ["one", "two"])
+    if arguments[0] == "filter":
+        arguments = [*arguments, "--max", "perplexity=1e9"]
+    monkeypatch.setattr(step, lambda *_, **__: on_signal(signal.SIGINT, None))
+    code, out, err = winnow(*(each.format(**places) for each in arguments))
+    end = " to continue." if is_continued else "."
+    assert (code, out) == (130, "")
+    assert err.endswith(f"Interrupted. Run the same command again{end}\n")
+
+
+def test_an_earlier_signal_is_not_this_ones():
+    with pytest.raises(KeyboardInterrupt):
+        on_signal(signal.SIGINT, None)
+    with pytest.raises(ValueError, match="of its own"), resumable():
+        raise ValueError("of its own")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -69,7 +69,7 @@ def test_a_signal_ends_it_in_one_line(signalled, code, said):
     process.send_signal(signalled)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err == f"{said} Run the same command again to continue.\n"
+    assert err == f"{said} Run the same command again.\n"
 
 
 def test_nobody_is_told_of_its_use():
@@ -390,7 +390,7 @@ def test_a_signal_that_is_dropped_is_raised_again(number, code):
     )
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.count("\n") == 1
-    assert done.stderr.endswith("Run the same command again to continue.\n")
+    assert done.stderr.endswith("Run the same command again.\n")
 
 
 BROKEN_AT_THE_END = """
