@@ -212,7 +212,8 @@ def end_process(code: int) -> NoReturn:
     """End this process with its exit code, whatever compiled code would make of the end.
 
     Ray's and gRPC's threads outlive `ray.shutdown`. Python's way out takes their data away under
-    them, which has ended a process with a segmentation fault after all its work was done.
+    them, which has ended a process with a segmentation fault after all its work was done. It would
+    wait, too, for a model that vLLM still loads where Ctrl-C came meanwhile.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

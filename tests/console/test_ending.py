@@ -393,6 +393,23 @@ def test_a_signal_that_is_dropped_is_raised_again(number, code):
     assert done.stderr.endswith("Run the same command again.\n")
 
 
+LOADING = """
+import sys, threading, types
+from concurrent.futures import ThreadPoolExecutor
+sys.modules["vllm"] = types.ModuleType("vllm")
+ThreadPoolExecutor(1).submit(threading.Event().wait, 60)
+from jobs.cli.main import main
+main()
+"""
+
+
+def test_a_model_that_is_still_loaded_is_not_waited_for():
+    """As by `verify --noise-floor`, whose engine is in its own process, after Ctrl-C."""
+    command = [sys.executable, "-c", LOADING, "status", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
+    assert done.returncode == 2, done.stderr
+
+
 BROKEN_AT_THE_END = """
 import atexit, ctypes, sys
 libc = ctypes.CDLL(None)
