@@ -177,7 +177,9 @@ def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
 
 
 def _short(value: Value) -> str:
-    text = str(value)
+    if value is None:
+        return "not set"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     if isinstance(value, list):
         more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
         # Two names, or one with a comma in it.
