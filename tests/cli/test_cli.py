@@ -436,6 +436,33 @@ def test_what_only_reads_has_nothing_to_continue(
     assert err.endswith(f"Interrupted. Run the same command again{end}\n")
 
 
+@pytest.mark.parametrize("other", ["nowhere", "file"])
+@pytest.mark.parametrize(
+    ("setting", "arguments"),
+    [
+        ("--reuse", ["score", *SETTINGS, "--dry-run"]),
+        ("--reuse", ["plan", "{corpus}", "--model", "{model}"]),
+        ("--baseline", ["report", "{run}", "--fail-if", "increase(corpus_perplexity) > 5%"]),
+        ("--baseline", ["compare", "{run}", "{run}"]),
+        ("--minus", ["filter", "{run}", "--max", "difference=1", "--dry-run"]),
+        ("--over", ["filter", "{run}", "--max", "ratio=1", "--dry-run"]),
+    ],
+    ids=lambda given: given[0] if isinstance(given, list) else given,
+)
+def test_a_setting_that_names_no_run_is_named(
+    winnow, tiny_model, tmp_path, setting, arguments, other
+):
+    places = {"run": tmp_path / "run", "corpus": tmp_path / "corpus", "new": tmp_path / "new"}
+    places["model"] = tiny_model
+    make_run(tmp_path, tiny_model, ["one", "two"])
+    (tmp_path / "file").write_text("no run")
+    where = tmp_path / other
+    code, out, err = winnow(*(each.format(**places) for each in arguments), setting, where)
+    assert (code, out) == (2, "")
+    assert f"Error: {setting}: {where} is " in err
+    assert "Hint: " in err
+
+
 def test_an_earlier_signal_is_not_this_ones():
     with pytest.raises(KeyboardInterrupt):
         on_signal(signal.SIGINT, None)
