@@ -15,14 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import pyarrow as pa
-from pydantic import (
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    SerializeAsAny,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ConfigDict, Field, FiniteFloat, SerializeAsAny, ValidationInfo, field_validator
 
 from pipeline.corpus.columns import Columns
 from pipeline.engine.backends import FIRST_KIND, rules_of_kind

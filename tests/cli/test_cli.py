@@ -21,6 +21,7 @@ from jobs.cli.runs import documents_of
 from jobs.console.signals import on_signal, resumable
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.runs.manifest import Totals
+from pipeline.runs.store import RunStore
 from tests.support.made_runs import row, write_run
 from tests.support.runs import make_run
 
@@ -491,6 +492,25 @@ def test_a_verification_that_is_stopped_says_how_far_it_came(
     assert said[1] == "Rescoring 3 documents, 11 tokens, in float32 …"
     assert f". Rescored 1 of 3 documents, {len(texts[0])} of 11 tokens. A verification" in said[2]
     assert "to continue" not in err
+
+
+def test_a_verification_reads_the_records_once(winnow, tiny_model, tmp_path, monkeypatch):
+    """And before it says that it checks rows: of a record that is damaged there are none."""
+    make_run(tmp_path, tiny_model, ["one", "two"])
+    reads = list[str]()
+    for name in ("manifest", "success"):
+        read = getattr(RunStore, name)
+        monkeypatch.setattr(
+            RunStore, name, lambda self, name=name, read=read: reads.append(name) or read(self)
+        )
+    code, _, err = winnow("verify", tmp_path / "run", "--sample", 0)
+    assert (code, reads) == (0, ["manifest", "success"])
+    assert err == "Checking every row …\n"
+    for record in ("_SUCCESS", "manifest.json"):
+        (tmp_path / "run" / record).write_text("{")
+        code, out, err = winnow("verify", tmp_path / "run", "--sample", 0)
+        assert (code, out) == (2, "")
+        assert [line.partition(":")[0] for line in err.splitlines()] == ["Error", "Hint"]
 
 
 def test_a_disk_that_is_full_is_named(capsys):
