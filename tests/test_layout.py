@@ -180,8 +180,8 @@ def test_the_library_names_no_option(file: Path):
 
 
 QUANTILE_CALLS = re.compile(r"(nan)?(quantiles?|percentile|median)|mquantiles|scoreatpercentile")
-NOT_OF_DOCUMENTS = ("statistics.median", "tables.quantiles")
-"""The standard library's, of a few pauses; what shows a table."""
+NOT_OF_DOCUMENTS = ("statistics.median",)
+"""The standard library's, of a few pauses."""
 NAMES_A_QUANTILE = {
     "pipeline/comparisons/shifts.py": {
         "percentiles",  # asks quantile.py
@@ -193,7 +193,6 @@ NAMES_A_QUANTILE = {
     "pipeline/reports/tally.py": {"_quantiles"},  # of each sketch
     "pipeline/reports/term_values.py": {"exact_quantiles"},  # picks from what was measured
     "pipeline/reports/terms.py": {"quantile_of"},  # reads a name
-    "pipeline/reports/tables.py": {"quantiles"},  # shows
     "pipeline/reports/wording.py": {"quantile_notes"},  # words
 }
 """Functions that name, show or hand on what statistics/quantile.py computes."""

@@ -58,13 +58,13 @@ def begin_process() -> None:
         os.environ.setdefault(name, value)
     if not os.environ.get("WINNOW_DEBUG"):
         os.environ["RUST_BACKTRACE"] = "0"
-    raise_signals()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             _open_nowhere(number)
             setattr(sys, name, open(number, "r+", closefd=False))  # noqa: SIM115
+    raise_signals()
     _keep_streams()
     _have_a_home()
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
@@ -22,6 +23,8 @@ RAISES: dict[signal.Signals, type[BaseException]] = {
     signal.SIGTERM: Terminated,
     signal.SIGINT: KeyboardInterrupt,
 }
+ENDS_A_WAIT = signal.SIGURG
+"""Ignored by default, so that one which comes when this process is not there yet does nothing."""
 arrived: list[type[BaseException]] = []
 """What the signals that arrived so far have raised."""
 
@@ -60,10 +63,26 @@ def as_signalled() -> Iterator[None]:
 
 
 def raise_signals() -> None:
-    """From now on, in the main thread."""
+    """From now on, in the main thread, which calls this."""
     for number in RAISES:
         signal.signal(number, on_signal)
     sys.unraisablehook = _raise_again
+    # Polars takes over SIGINT as it is imported, and has waits go on after it: Python would look
+    # at the signal when the wait has ended. A second one, left to Python alone, ends the wait.
+    signal.signal(ENDS_A_WAIT, lambda *_: None)
+    number_of, number_from = os.pipe()
+    os.set_blocking(number_from, False)
+    signal.set_wakeup_fd(number_from, warn_on_full_buffer=False)
+    threading.Thread(
+        target=_end_waits, args=(number_of, threading.get_ident()), daemon=True
+    ).start()
+
+
+def _end_waits(number_of: int, main: int) -> None:
+    while number := os.read(number_of, 1):
+        if number[0] in RAISES:
+            time.sleep(0.05)  # within the first one's handler, the second would end nothing
+            signal.pthread_kill(main, ENDS_A_WAIT)
 
 
 def on_signal(number: int, frame: FrameType | None) -> NoReturn:

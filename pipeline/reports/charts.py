@@ -1,5 +1,9 @@
-"""Distributions and groups of a report as pictures; their look is rendering/charts.py's."""
+"""Distributions and groups of a report as pictures, and what is said of each.
 
+Their look is rendering/charts.py's.
+"""
+
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,11 +20,61 @@ from pipeline.rendering.charts import (
     shown_series,
     to_svg,
 )
+from pipeline.rendering.formats import number
+from pipeline.rendering.page import Chart
+from pipeline.reports.curves import ecdf_svg
 from pipeline.reports.distributions import Histogram
 from pipeline.reports.groups import Group
+from pipeline.reports.report import Report
+from pipeline.reports.wording import of_rows
 from pipeline.settings.weights import UNWEIGHTED, Weight
 
 MULTIPLE_HEIGHT = 34
+
+
+def distribution_charts(report: Report) -> list[Chart]:
+    """Of each metric: all documents, each series by itself, ranges by group, cumulative."""
+    drawn, weight = [], report.weight
+    of = of_rows(report)
+    for histogram, ecdf in zip(report.histograms, report.ecdfs, strict=True):
+        metric = histogram.metric.replace("_", " ")
+        quantiles = report.overall.quantiles[histogram.metric]
+        middle = (
+            f"The median is {number(quantiles['p50'])}; 90% of the {weight} lie between "
+            f"{number(quantiles['p5'])} and {number(quantiles['p95'])}."
+        )
+        drawn.append(
+            Chart(
+                f"Distribution of {metric}{of}", partial(histogram_svg, histogram, weight), middle
+            )
+        )
+        if histogram.by is not None:
+            each = f"Each {histogram.by} by itself"
+            if len(histogram.documents) > 1:
+                scaled = "Each row is scaled to its own fullest bin."
+                drawn.append(
+                    Chart(
+                        f"{each}: {metric}{of}",
+                        partial(small_multiples_svg, histogram, weight),
+                        scaled,
+                    )
+                )
+            drawn.append(
+                Chart(
+                    f"Range of {metric} by {histogram.by}",
+                    partial(ranges_svg, report.groups[histogram.by], histogram.metric),
+                    f"The dot is the median, the thick line the middle half of the {weight}, the "
+                    "thin one goes from 5% to 95%.",
+                )
+            )
+        drawn.append(
+            Chart(
+                f"Cumulative distribution of {metric}{of}",
+                partial(ecdf_svg, ecdf, weight),
+                f"The share of {weight} below each value.",
+            )
+        )
+    return drawn
 
 
 def histogram_svg(histogram: Histogram, weight: Weight = UNWEIGHTED) -> str:

@@ -1,7 +1,9 @@
 """Curves over a log axis: cumulative shares, what thresholds keep, perplexity by length.
 
-Owns these pictures; their look is charts.py's.
+Owns these pictures and what is said of each; their look is rendering/charts.py's.
 """
+
+from functools import partial
 
 import altair as alt
 import polars as pl
@@ -14,13 +16,35 @@ from pipeline.rendering.charts import (
     series_colour,
     to_svg,
 )
+from pipeline.rendering.page import Chart
 from pipeline.reports.distributions import Ecdf, LengthBand
+from pipeline.reports.report import Report
 from pipeline.reports.thresholds import Threshold
+from pipeline.reports.wording import of_rows
 from pipeline.settings.weights import UNWEIGHTED, Weight
 
 HEIGHT = 260
 MOST_LINES = 10
 PERCENT = alt.Axis(format="%", tickCount=5)
+
+
+def length_charts(report: Report) -> list[Chart]:
+    """Perplexity by length, if anything was scored."""
+    if not report.lengths:
+        return []
+    title = f"Perplexity by length{of_rows(report)}"
+    text = (
+        "The line is the median, the bands the middle half and the middle 90% of the "
+        f"{report.weight}."
+    )
+    return [Chart(title, partial(lengths_svg, report.lengths), text)]
+
+
+def threshold_charts(report: Report) -> list[Chart]:
+    """What each cut keeps."""
+    title = f"Kept at or below a perplexity{of_rows(report)}"
+    text = "Shares of the scored documents, of their tokens and of their bytes."
+    return [Chart(title, partial(thresholds_svg, report.thresholds), text)]
 
 
 def ecdf_svg(ecdf: Ecdf, weight: Weight = UNWEIGHTED) -> str:

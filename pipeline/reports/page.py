@@ -1,17 +1,22 @@
-"""A report as a page: what it says and in which order. The tables are tables.py's, the words
-wording.py's.
+"""A report as a page: its sections in their order, and how each looks.
+
+Owns which figures are shown; terminal, Markdown and page show the same. Two long tables are
+tables.py's, charts are charts.py's and curves.py's, words wording.py's. Nothing is escaped here.
 """
 
-from functools import partial
-
 from pipeline.rendering import html
-from pipeline.rendering.formats import count, number, size
-from pipeline.rendering.page import Block, Card, Chart, Excerpt, Page, Section, section_of
-from pipeline.rendering.table import facts_table
+from pipeline.rendering.formats import count, number, percent_of, share, size
+from pipeline.rendering.page import Block, Card, Excerpt, Page, Section, section_of
+from pipeline.rendering.table import Marked, Table, Whole, Words, facts_table
 from pipeline.reports import tables, wording
-from pipeline.reports.charts import histogram_svg, ranges_svg, small_multiples_svg
-from pipeline.reports.curves import ecdf_svg, lengths_svg, thresholds_svg
+from pipeline.reports.charts import distribution_charts
+from pipeline.reports.curves import length_charts, threshold_charts
+from pipeline.reports.figures import QUANTILE_METRICS
 from pipeline.reports.report import Report
+from pipeline.reports.sorting import Factor
+
+TABLE_STEP = 10
+"""The table shows every so many cuts of the curve."""
 
 
 def to_html(report: Report) -> str:
@@ -21,31 +26,6 @@ def to_html(report: Report) -> str:
 
 def to_page(report: Report) -> Page:
     """The page."""
-    of = wording.of_rows(report)
-    found: list[Block] = [*_distributions(report), *_lengths(report)]
-    if not report.histograms:
-        found.append("No document has a score.")
-    copies: list[Block] = [*tables.duplicates(report)] or [wording.copies(report)]
-    sections = [
-        *map(section_of, tables.requirements(report)),
-        *map(section_of, tables.by_group(report)),
-        Section(f"What this score sorts by{of}", _sorting(report)),
-        Section("Distributions", [*found, *tables.quantiles(report)], on_terminal=False),
-        *map(section_of, tables.separation(report)),
-        *(
-            section_of(table, *_thresholds(report), on_terminal=False)
-            for table in tables.thresholds(report)
-        ),
-        Section(f"Exact duplicates{of}", copies, on_terminal=False),
-    ]
-    if report.examples:
-        about = (
-            "Perplexity is surprise, not quality: repetition and boilerplate are at the low end, "
-            "next to good prose."
-        )
-        shown: list[Block] = [about, _excerpts(report)]
-        sections.append(Section(f"Documents at the quantiles{of}", shown, on_terminal=False))
-    sections += [section_of(table, on_terminal=False) for table in tables.outcomes(report)]
     source = report.provenance
     facts, caption = wording.facts(report), "This run, its model and its rules"
     return Page(
@@ -54,15 +34,20 @@ def to_page(report: Report) -> Page:
         cards=_cards(report),
         summary=wording.summary(report),
         notes=wording.notes(report),
-        sections=sections,
+        sections=[
+            *_requirements(report),
+            *map(section_of, tables.by_group(report)),
+            _sorting(report),
+            _distributions(report),
+            *map(section_of, tables.separation(report)),
+            *_thresholds(report),
+            _duplicates(report),
+            *_examples(report),
+            _outcomes(report),
+        ],
         provenance=facts_table(facts, name="provenance", caption=caption),
         terms=wording.COLUMNS,
     )
-
-
-def _sorting(report: Report) -> list[Block]:
-    table = tables.sorts_by(report)
-    return [report.sorts_by.in_words(), *([table] if table.rows else [])]
 
 
 def _cards(report: Report) -> list[Card]:
@@ -79,8 +64,109 @@ def _cards(report: Report) -> list[Card]:
     ]
 
 
-def _excerpts(report: Report) -> list[Excerpt]:
-    return [
+def _requirements(report: Report) -> list[Section]:
+    """What was required of the run, if anything was."""
+    rows = [
+        (
+            one.expression,
+            Marked(wording.verdict(one), "bad" if one.failed else "good"),
+            wording.values_of(one),
+        )
+        for one in report.requirements
+    ]
+    caption = "The run fails if an expression is true or cannot be judged."
+    columns = ("fail if", Whole(""), Words("found"))
+    table = Table(title="Requirements", caption=caption, columns=columns, rows=rows)
+    return [section_of(table)] if rows else []
+
+
+def _sorting(report: Report) -> Section:
+    """What the differences between documents go with, the largest share first."""
+    rows = [
+        (
+            _factor_name(one),
+            count(one.num_groups),
+            *_share(one),
+            *(f"{end.value} {number(end.perplexity)}" for end in (one.groups[0], one.groups[-1])),
+            count(one.num_constant),
+        )
+        for one in report.sorts_by.factors
+        if one.groups
+    ]
+    columns = ("by", "groups", "share", "share 95%", Words("lowest"), Words("highest"), "constant")
+    table = Table(columns=columns, rows=rows, narrow=(0, 1, 2, 3, 4, 5))
+    said: list[Block] = [report.sorts_by.in_words(), *([table] if rows else [])]
+    return Section(f"What this score sorts by{wording.of_rows(report)}", said)
+
+
+def _factor_name(one: Factor) -> str:
+    return f"script, guessed for {count(one.num_scored)}" if one.kind == "script" else one.name
+
+
+def _share(one: Factor) -> tuple[str, str]:
+    if one.share is None or one.interval is None:
+        return "-", "-"
+    return share(one.share), f"{share(one.interval.low)} to {share(one.interval.high)}"
+
+
+def _distributions(report: Report) -> Section:
+    """Charts, and quantiles over documents, of each metric."""
+    blocks: list[Block] = [*distribution_charts(report), *length_charts(report)]
+    if not report.histograms:
+        blocks.append("No document has a score.")
+    found = report.overall.quantiles
+    estimated = "" if report.sample is None else ", estimated from the sample"
+    rows = [
+        (metric.replace("_", " "), *map(number, found[metric].values()))
+        for metric in QUANTILE_METRICS
+        if found[metric]
+    ]
+    if rows:
+        columns = ("metric", *found[QUANTILE_METRICS[0]])
+        title = f"Quantiles over {report.weight}{estimated}"
+        blocks.append(Table(title=title, columns=columns, rows=rows))
+    return Section("Distributions", blocks, on_terminal=False)
+
+
+def _thresholds(report: Report) -> list[Section]:
+    """Every tenth cut, and the last; the whole curve is in report.json and drawn on the page."""
+    curve = report.thresholds
+    rows = [
+        (
+            number(cut.perplexity),
+            count(cut.documents_kept),
+            percent_of(cut.documents_kept, cut.documents_kept + cut.documents_above),
+            percent_of(cut.tokens_kept, cut.tokens_kept + cut.tokens_above),
+            percent_of(cut.bytes_kept, cut.bytes_kept + cut.bytes_above),
+        )
+        for cut in [*curve[len(curve) % TABLE_STEP :: TABLE_STEP], *curve[-1:]]
+    ]
+    columns = ("perplexity", "documents", "of documents", "of tokens", "of bytes")
+    title = f"What a threshold keeps{wording.of_rows(report)}"
+    caption = "Scored documents with at most this perplexity, and their share of all."
+    table = Table(title=title, caption=caption, columns=columns, rows=rows)
+    return [section_of(table, *threshold_charts(report), on_terminal=False)] if rows else []
+
+
+def _duplicates(report: Report) -> Section:
+    """The texts with the most copies."""
+    rows = [
+        (f"{c.file} row {c.row}", count(c.num_documents), count(c.num_tokens), size(c.num_bytes))
+        for c in report.duplicates.largest
+    ]
+    columns = ("first copy", "documents", "tokens each", "bytes each")
+    title, caption = f"Exact duplicates{wording.of_rows(report)}", wording.copies(report)
+    table = Table(title=title, caption=caption, columns=columns, rows=rows)
+    return Section(title, [table if rows else caption], on_terminal=False)
+
+
+def _examples(report: Report) -> list[Section]:
+    """How documents at the quantiles begin."""
+    about = (
+        "Perplexity is surprise, not quality: repetition and boilerplate are at the low end, "
+        "next to good prose."
+    )
+    shown = [
         Excerpt(
             place=one.place,
             document=f"{one.file} row {one.row}",
@@ -90,71 +176,14 @@ def _excerpts(report: Report) -> list[Excerpt]:
         )
         for one in report.examples
     ]
+    title = f"Documents at the quantiles{wording.of_rows(report)}"
+    return [Section(title, [about, shown], on_terminal=False)] if shown else []
 
 
-def _distributions(report: Report) -> list[Chart]:
-    drawn, weight = [], report.weight
-    of = wording.of_rows(report)
-    for histogram, ecdf in zip(report.histograms, report.ecdfs, strict=True):
-        metric = histogram.metric.replace("_", " ")
-        quantiles = report.overall.quantiles[histogram.metric]
-        middle = (
-            f"The median is {number(quantiles['p50'])}; 90% of the {weight} lie between "
-            f"{number(quantiles['p5'])} and {number(quantiles['p95'])}."
-        )
-        drawn.append(
-            Chart(
-                f"Distribution of {metric}{of}", partial(histogram_svg, histogram, weight), middle
-            )
-        )
-        if histogram.by is not None:
-            each = f"Each {histogram.by} by itself"
-            if len(histogram.documents) > 1:
-                scaled = "Each row is scaled to its own fullest bin."
-                drawn.append(
-                    Chart(
-                        f"{each}: {metric}{of}",
-                        partial(small_multiples_svg, histogram, weight),
-                        scaled,
-                    )
-                )
-            drawn.append(
-                Chart(
-                    f"Range of {metric} by {histogram.by}",
-                    partial(ranges_svg, report.groups[histogram.by], histogram.metric),
-                    f"The dot is the median, the thick line the middle half of the {weight}, the "
-                    "thin one goes from 5% to 95%.",
-                )
-            )
-        drawn.append(
-            Chart(
-                f"Cumulative distribution of {metric}{of}",
-                partial(ecdf_svg, ecdf, weight),
-                f"The share of {weight} below each value.",
-            )
-        )
-    return drawn
-
-
-def _lengths(report: Report) -> list[Chart]:
-    if not report.lengths:
-        return []
-    title = f"Perplexity by length{wording.of_rows(report)}"
-    text = (
-        "The line is the median, the bands the middle half and the middle 90% of the "
-        f"{report.weight}."
-    )
-    return [Chart(title, partial(lengths_svg, report.lengths), text)]
-
-
-def _thresholds(report: Report) -> list[Chart]:
-    if not report.thresholds:
-        return []
-    text = "Shares of the scored documents, of their tokens and of their bytes."
-    return [
-        Chart(
-            f"Kept at or below a perplexity{wording.of_rows(report)}",
-            partial(thresholds_svg, report.thresholds),
-            text,
-        )
-    ]
+def _outcomes(report: Report) -> Section:
+    """What became of every row."""
+    rows = [(status, count(n)) for status, n in report.coverage.statuses.items()]
+    rows += [(f"reason: {reason}", count(n)) for reason, n in report.coverage.errors.items()]
+    title = f"What became of every row{wording.of_rows(report)}"
+    table = Table(title=title, columns=("status", "documents"), rows=rows)
+    return section_of(table, on_terminal=False)

@@ -1,20 +1,17 @@
 """Score rows to a report: figures for the whole and by group, distributions, copies, examples.
 
 Owns what a report has, and which columns it groups by. Adding up is tally.py's and its
-neighbours', looks are output.py's and charts.py's.
+neighbours', looks are page.py's and charts.py's.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import polars as pl
-from pydantic import BaseModel
 
 from pipeline.rendering.notebook import Result, framed
 from pipeline.reports.baseline import named_baseline
+from pipeline.reports.coverage import Coverage, coverage_of
 from pipeline.reports.distributions import (
     ALL,
     Ecdf,
@@ -61,19 +58,6 @@ from pipeline.statistics.bootstrap import Bootstrap, Intervals
 from pipeline.storage.filesystem import open_root
 
 REPORT_VERSION = 2
-
-
-class Coverage(BaseModel):
-    """What became of every input row."""
-
-    num_rows_planned: int
-    num_shards: int
-    num_shards_done: int
-    statuses: dict[str, int]
-    errors: dict[str, int]
-    """Number of rows by the reason why they were skipped or failed."""
-    unreadable_files: dict[str, str]
-    given_up: list[dict[str, Any]]
 
 
 class Report(Result):
@@ -196,8 +180,6 @@ def build_report(
     by = tuple(dict.fromkeys(by)) or usual
     counted = tuple(dict.fromkeys([*by, *labelled]))
     sorting = tuple(dict.fromkeys([*by, *usual]))
-    statuses = _count(scores, "status")
-    errors = _count(scores.drop_nulls("error"), "error")
     sizes = [largest_query(scores, column).collect(engine="streaming") for column in counted]
     moments = sorting_moments(scores, sorting)
     bootstrap = None if draw else Bootstrap()
@@ -265,15 +247,7 @@ def build_report(
         if labels
         else None,
         requirements=findings,
-        coverage=Coverage(
-            num_rows_planned=manifest.num_rows,
-            num_shards=len(manifest.shards),
-            num_shards_done=len(parts.found),
-            statuses=dict(statuses.iter_rows()),
-            errors=dict(errors.iter_rows()),
-            unreadable_files=manifest.unreadable,
-            given_up=store.failures(),
-        ),
+        coverage=coverage_of(scores, store, manifest, len(parts.found)),
         provenance=provenance_of(store, manifest, success),
     )
     if out is not None:
@@ -281,9 +255,3 @@ def build_report(
 
         write_report(report, open_root(str(out)))
     return report
-
-
-def _count(scores: pl.LazyFrame, column: str) -> pl.DataFrame:
-    """Rows by value, the most frequent first, ties by name."""
-    counts = scores.group_by(column).len().sort("len", column, descending=[True, False])
-    return counts.collect(engine="streaming")

@@ -1,27 +1,23 @@
-"""Every table of a report, as rows of text.
+"""The long tables of a report: by group, and of how well scores find labels.
 
-Owns which figures are shown; terminal, Markdown and page show the same. Nothing is escaped here.
+The others are page.py's. Nothing is escaped here.
 """
 
 from collections.abc import Sequence
 
 from pipeline.errors import counted
-from pipeline.rendering.formats import count, number, percent_of, share, size
-from pipeline.rendering.table import Marked, Table, Whole, Words
+from pipeline.rendering.formats import count, percent_of, share
+from pipeline.rendering.table import Table
 from pipeline.reports.figures import QUANTILE_METRICS, Figures
 from pipeline.reports.groups import Group
 from pipeline.reports.report import Report
 from pipeline.reports.separation import Separation
-from pipeline.reports.sorting import Factor
 from pipeline.reports.wording import (
     COLUMNS,
     NARROW,
     cells,
-    copies,
     of_rows,
     short_name,
-    values_of,
-    verdict,
 )
 from pipeline.settings.names import listed
 from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
@@ -29,8 +25,6 @@ from pipeline.statistics.bootstrap import FEWEST_DOCUMENTS
 LONGEST_WORD = 50
 """Bytes per word above which texts are not divided into words."""
 MOST_NAMED = 5
-TABLE_STEP = 10
-"""The table shows every so many cuts of the curve."""
 
 
 def by_group(report: Report) -> list[Table]:
@@ -86,19 +80,6 @@ def _wordless(found: Sequence[tuple[str, Figures]]) -> str:
     some = listed(names, most=MOST_NAMED)
     why = "texts that white space does not divide into words"
     return f" A figure per word tells nothing of {some}: {why}." if names else ""
-
-
-def requirements(report: Report) -> list[Table]:
-    """What was required of the run, if anything was."""
-    rows = [
-        (one.expression, Marked(verdict(one), "bad" if one.failed else "good"), values_of(one))
-        for one in report.requirements
-    ]
-    caption = "The run fails if an expression is true or cannot be judged."
-    columns = ("fail if", Whole(""), Words("found"))
-    return (
-        [Table(title="Requirements", caption=caption, columns=columns, rows=rows)] if rows else []
-    )
 
 
 def _also(found: Separation) -> str:
@@ -192,82 +173,3 @@ def separation(report: Report) -> list[Table]:
 
 def _area(auc: float | None) -> str:
     return "-" if auc is None else f"{auc:.4f}"
-
-
-def thresholds(report: Report) -> list[Table]:
-    """Every tenth cut, and the last; the whole curve is in report.json and drawn on the page."""
-    curve = report.thresholds
-    rows = [
-        (
-            number(cut.perplexity),
-            count(cut.documents_kept),
-            percent_of(cut.documents_kept, cut.documents_kept + cut.documents_above),
-            percent_of(cut.tokens_kept, cut.tokens_kept + cut.tokens_above),
-            percent_of(cut.bytes_kept, cut.bytes_kept + cut.bytes_above),
-        )
-        for cut in [*curve[len(curve) % TABLE_STEP :: TABLE_STEP], *curve[-1:]]
-    ]
-    columns = ("perplexity", "documents", "of documents", "of tokens", "of bytes")
-    title = f"What a threshold keeps{of_rows(report)}"
-    caption = "Scored documents with at most this perplexity, and their share of all."
-    return [Table(title=title, caption=caption, columns=columns, rows=rows)] if rows else []
-
-
-def duplicates(report: Report) -> list[Table]:
-    """The texts with the most copies."""
-    rows = [
-        (f"{c.file} row {c.row}", count(c.num_documents), count(c.num_tokens), size(c.num_bytes))
-        for c in report.duplicates.largest
-    ]
-    columns = ("first copy", "documents", "tokens each", "bytes each")
-    title = f"Exact duplicates{of_rows(report)}"
-    return [Table(title=title, caption=copies(report), columns=columns, rows=rows)] if rows else []
-
-
-def sorts_by(report: Report) -> Table:
-    """What the differences between documents go with, the largest share first."""
-    rows = [
-        (
-            _factor_name(one),
-            count(one.num_groups),
-            *_share(one),
-            *(f"{end.value} {number(end.perplexity)}" for end in (one.groups[0], one.groups[-1])),
-            count(one.num_constant),
-        )
-        for one in report.sorts_by.factors
-        if one.groups
-    ]
-    columns = ("by", "groups", "share", "share 95%", Words("lowest"), Words("highest"), "constant")
-    return Table(columns=columns, rows=rows, narrow=(0, 1, 2, 3, 4, 5))
-
-
-def _factor_name(one: Factor) -> str:
-    return f"script, guessed for {count(one.num_scored)}" if one.kind == "script" else one.name
-
-
-def _share(one: Factor) -> tuple[str, str]:
-    if one.share is None or one.interval is None:
-        return "-", "-"
-    return share(one.share), f"{share(one.interval.low)} to {share(one.interval.high)}"
-
-
-def quantiles(report: Report) -> list[Table]:
-    """Quantiles over documents, of each metric."""
-    found = report.overall.quantiles
-    estimated = "" if report.sample is None else ", estimated from the sample"
-    rows = [
-        (metric.replace("_", " "), *map(number, found[metric].values()))
-        for metric in QUANTILE_METRICS
-        if found[metric]
-    ]
-    columns = ("metric", *found[QUANTILE_METRICS[0]])
-    title = f"Quantiles over {report.weight}{estimated}"
-    return [Table(title=title, columns=columns, rows=rows)] if rows else []
-
-
-def outcomes(report: Report) -> list[Table]:
-    """What became of every row."""
-    rows = [(status, count(n)) for status, n in report.coverage.statuses.items()]
-    rows += [(f"reason: {reason}", count(n)) for reason, n in report.coverage.errors.items()]
-    title = f"What became of every row{of_rows(report)}"
-    return [Table(title=title, columns=("status", "documents"), rows=rows)]

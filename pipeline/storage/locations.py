@@ -62,6 +62,7 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
 
         if HF_HUB_OFFLINE:
             refuse_hub(location)
+        limit_hub()
     try:
         if scheme == "az":
             return _azure(rest)
@@ -78,6 +79,23 @@ def open_uri(location: str) -> tuple[fs.FileSystem, str]:
             f"cannot open {location}: {reason}",
             hint="give a local path, or a URI with s3://, gs://, az:// or hf://",
         ) from error
+
+
+def limit_hub() -> None:
+    """Give up a request to the hub after a silence, as one to a store: its client never does."""
+    from huggingface_hub import get_session
+
+    session = get_session()
+    hooks = session.event_hooks
+    if _limit not in hooks["request"]:
+        session.event_hooks = {**hooks, "request": [*hooks["request"], _limit]}
+
+
+def _limit(request: Any) -> None:
+    # Of a request, not of the session: the hub's own calls ask for no limit, in so many words.
+    for what, seconds in (("connect", CONNECT_SECONDS), ("read", SILENCE_SECONDS)):
+        if request.extensions["timeout"][what] is None:
+            request.extensions["timeout"][what] = seconds
 
 
 def refuse_hub(*locations: str | None) -> None:

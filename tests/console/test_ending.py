@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,34 @@ def test_a_signal_ends_it_in_one_line(signalled, code, said):
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert err == f"{said} Run the same command again.\n"
+
+
+SILENT = """
+import socket, sys
+from jobs.console.ending import begin_process, run_command
+begin_process()
+import polars  # makes waits go on after SIGINT
+def command():
+    ours, theirs = socket.socketpair()
+    print("begun", flush=True)
+    ours.recv(1)
+run_command(command)
+"""
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_wait_for_a_server_that_is_silent(signalled, code):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", SILENT], cwd=ROOT, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(0.5)  # it waits by then; if not, this test holds nothing, and passes
+    process.send_signal(signalled)
+    try:
+        assert process.wait(timeout=20) == code
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_nobody_is_told_of_its_use():

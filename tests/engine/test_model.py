@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,20 @@ def test_a_name_that_cannot_be_fetched(hub_cache, monkeypatch):
     ) as raised:
         load("org/gone")
     assert "point model at a local folder" in raised.value.hint
+
+
+def test_a_hub_that_never_answers_is_given_up(hub_cache, monkeypatch):
+    """Its client by itself waits for ever, and asks for that with every request."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("pipeline.storage.locations.SILENCE_SECONDS", 0.2)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        port = deaf.getsockname()[1]
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+        with pytest.raises(ModelError, match=r"cannot fetch org/gone from the hub: .*timed out"):
+            load("org/gone")
+        load("org/tiny")  # the cache has it
 
 
 @pytest.mark.parametrize("asked", ["the option", "the environment"])

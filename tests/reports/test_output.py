@@ -23,11 +23,12 @@ from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import number
 from pipeline.reports import wording
 from pipeline.reports.charts import histogram_svg, ranges_svg, small_multiples_svg
+from pipeline.reports.coverage import Coverage
 from pipeline.reports.curves import ecdf_svg, lengths_svg, thresholds_svg
 from pipeline.reports.groups import Group
 from pipeline.reports.output import print_report, to_markdown, write_report
 from pipeline.reports.page import to_html
-from pipeline.reports.report import Coverage, Report
+from pipeline.reports.report import Report
 from pipeline.reports.wording import COLUMNS, NARROW
 from pipeline.storage.filesystem import open_root
 from tests.support.reports import (
@@ -160,22 +161,28 @@ def test_a_page_has_the_charts_and_the_figures():
         assert cell in content
 
 
-def test_distributions_stand_before_what_labels_and_cuts_are_made_of_them():
+def test_every_section_is_there_and_distributions_stand_before_what_is_made_of_them():
     report = make_report(["web"], text="noise")
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", to_html(report))
     shown = [html.unescape(heading) for heading in headings]
-    separation = [
-        "How well scores find labels of noise",
-        "What keeping perplexity <= 55.0853 would remove",
-    ]
-    assert [one for one in shown if one in {"Distributions", *separation}] == [
+    labels = "How well scores find labels of noise"
+    order = [
+        "Requirements",
+        "By source",
+        "What this score sorts by",
         "Distributions",
-        *separation,
+        labels,
+        "What keeping perplexity <= 55.0853 would remove",
+        "What a threshold keeps",
+        "Exact duplicates",
+        "Documents at the quantiles",
+        "What became of every row",
     ]
+    assert shown[: len(order)] == order
     content = to_html(report)
     drawn = [found.start() for found in re.finditer("<svg", content)]
     # All of them but the last, which is what a threshold keeps.
-    assert max(drawn[:-1]) < content.index(headings[shown.index(separation[0])]) < drawn[-1]
+    assert max(drawn[:-1]) < content.index(headings[shown.index(labels)]) < drawn[-1]
 
 
 def test_a_page_of_a_run_in_which_nothing_was_scored():

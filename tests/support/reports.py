@@ -4,13 +4,14 @@ import re
 from typing import Any
 
 from pipeline.reports.best_cut import Cut, Removed
+from pipeline.reports.coverage import Coverage
 from pipeline.reports.distributions import Ecdf, Histogram, LengthBand
 from pipeline.reports.duplicates import Cluster, Duplicates
 from pipeline.reports.excerpts import Example
 from pipeline.reports.figures import Figures
 from pipeline.reports.groups import Group
 from pipeline.reports.provenance import Provenance
-from pipeline.reports.report import Coverage, Report
+from pipeline.reports.report import Report
 from pipeline.reports.requirements import Finding
 from pipeline.reports.separation import SeparatedLabel, Separation
 from pipeline.reports.sorting import Factor, SortedGroup, SortsBy, rank_factors

@@ -18,6 +18,7 @@ from pipeline.engine.vllm.quantization import quantization_of
 from pipeline.engine.vllm.quiet import quieten
 from pipeline.errors import ModelError, first_line, named
 from pipeline.settings.config import Dtype
+from pipeline.storage.locations import limit_hub
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
@@ -134,6 +135,7 @@ def _fetch(
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    limit_hub()
     try:
         found = snapshot_download(
             name, revision=revision, allow_patterns=list(wanted), local_files_only=offline
