@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jobs.cli.runs import print_facts, print_json
 from jobs.console import screen
-from jobs.console.ending import INTERRUPTED, TERMINATED
+from jobs.console.ending import code_of
 from jobs.console.signals import Terminated
 from jobs.run.auth import (
     dashboard_url,
@@ -215,7 +215,7 @@ def _interrupted(messages: Console, job_id: str, ended: BaseException) -> int:
         f"Interrupted. The job keeps running: winnow jobs logs {job_id} --follow follows it again, "
         f"winnow jobs stop {job_id} stops it.",
     )
-    return TERMINATED if isinstance(ended, Terminated) else INTERRUPTED
+    return code_of(ended)
 
 
 def _print_job(job: "Job", *, as_json: bool) -> None:

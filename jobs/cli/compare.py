@@ -32,7 +32,7 @@ def compare_and_print(
     with messages.status("Reading the manifests") as status:
         comparison = compare_runs(
             [RunStore(run) for run in runs],
-            baseline=None if baseline is None else RunStore(baseline),
+            baseline=baseline,
             by=by,
             text=text,
             fail_if=fail_if,

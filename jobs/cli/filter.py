@@ -5,6 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jobs.cli.runs import print_json
 from jobs.console import screen
+from jobs.console.signals import resumable
 from pipeline.errors import ConfigError, counted
 from pipeline.filters.config import FilterConfig
 from pipeline.filters.counts import NO_VALUE, UNSEEN
@@ -34,7 +35,7 @@ def filter_and_print(config: FilterConfig, by: str | None, *, dry_run: bool, as_
     record = request.record()
     if not dry_run:
         assert config.out is not None
-        with _progress(messages) as bar:
+        with resumable(), _progress(messages) as bar:
             task = bar.add_task("", total=None)
             record = FilterWriter(request, config.out).write(
                 lambda done, total: bar.update(task, completed=done, total=total)

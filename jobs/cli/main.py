@@ -44,7 +44,7 @@ def main() -> NoReturn:
     try:
         run_command(app)
     except SystemExit as ended:
-        if "ray" in sys.modules:
+        if {"ray", "vllm"} & sys.modules.keys():
             end_process(int(ended.code or 0))
         raise
 

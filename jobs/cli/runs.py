@@ -222,8 +222,6 @@ def verify_and_print(
     from pipeline.verification.verify import verify_run
 
     store, progress = RunStore(run), RescoringProgress()
-    store.require_manifest()
-    store.success()  # one that is damaged is one line, with no word of rows before it
     with stopped_at(progress.how_far), quiet(), progress:
         verification = verify_run(
             store,
@@ -233,6 +231,7 @@ def verify_and_print(
             tolerance=tolerance,
             noise_floor=noise_floor,
             trust_remote_code=trust_remote_code,
+            on_rows=progress.check,
             on_progress=progress.update,
         )
     if as_json:

@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 
 from jobs.console import screen
-from jobs.console.ending import INTERRUPTED
+from jobs.console.ending import code_of
+from jobs.console.signals import Terminated
 from pipeline.errors import RunError
 from pipeline.rendering.escaping import plain
 from pipeline.rendering.formats import duration, number, percent_of, share
@@ -28,9 +29,9 @@ from pipeline.runs.store import RunStore
 def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
     """Look every `interval` seconds until the run ends. The exit code: that of the run.
 
-    0 once it is finished, 1 if anything was given up or lost or its driver is gone, 130 if the
-    watching was interrupted. A run that is not there yet is waited for. Raises RunError where
-    something else is.
+    0 once it is finished, 1 if anything was given up or lost or its driver is gone, that of the
+    signal if a signal ended the watching. A run that is not there yet is waited for. Raises
+    RunError where something else is.
     """
     messages = screen.messages()
     console = screen.data()
@@ -47,9 +48,9 @@ def watch_and_print(run: str, interval: float, *, as_json: bool) -> int:
                 elif not seen.same_as(last):
                     print(line(seen), flush=True)
                 last = seen
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as stop:
         messages.print("Stopped watching; the run continues." if last else "Stopped waiting.")
-        return INTERRUPTED
+        return code_of(stop)
     assert last is not None
     for failure in last.failures:
         what = failure.get("file") or f"shard {failure.get('shard')}"

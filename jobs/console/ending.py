@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from typer.exceptions import TyperException
 
 from jobs.console import screen
-from jobs.console.signals import Terminated, arrived, raise_signals
+from jobs.console.signals import Terminated, as_signalled, raise_signals
 from pipeline.errors import UsageError, WinnowError, first_line, missing_extra
 
 INTERRUPTED = 130
@@ -115,10 +115,10 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
         code = _report_error(error)
     except Terminated as stop:
         screen.say(f"Stopped by SIGTERM. {_what_next(stop)}")
-        code = TERMINATED
+        code = code_of(stop)
     except KeyboardInterrupt as stop:
         screen.say(f"Interrupted. {_what_next(stop)}")
-        code = INTERRUPTED
+        code = code_of(stop)
     except BaseException as error:
         if not _is_panic(error) or os.environ.get("WINNOW_DEBUG"):
             raise
@@ -126,6 +126,11 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
         screen.say("Hint: this is a bug in Winnow, please report it; WINNOW_DEBUG=1 shows where")
         code = 1
     sys.exit(code)
+
+
+def code_of(stop: BaseException) -> int:
+    """The exit code after a signal, by the exception that it raised."""
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 @contextlib.contextmanager
@@ -144,9 +149,8 @@ def _spelt(parameter: str) -> str:
 
 
 def _what_next(stop: BaseException) -> str:
-    """What `stopped_at` has noted, else what holds for most commands."""
-    notes = getattr(stop, "__notes__", None)
-    return " ".join(notes) if notes else "Run the same command again to continue."
+    """What `stopped_at` has noted; else it was a command that keeps nothing to continue from."""
+    return " ".join(getattr(stop, "__notes__", ["Run the same command again."]))
 
 
 def _is_panic(error: BaseException) -> bool:
@@ -208,7 +212,8 @@ def end_process(code: int) -> NoReturn:
     """End this process with its exit code, whatever compiled code would make of the end.
 
     Ray's and gRPC's threads outlive `ray.shutdown`. Python's way out takes their data away under
-    them, which has ended a process with a segmentation fault after all its work was done.
+    them, which has ended a process with a segmentation fault after all its work was done. It would
+    wait, too, for a model that vLLM still loads where Ctrl-C came meanwhile.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -218,20 +223,14 @@ def end_process(code: int) -> NoReturn:
 
 
 def _unwrapped(command: Callable[[], Any]) -> Any:
-    """A signal that arrives inside compiled code comes out as what that makes of it: of Ray a
-    SystemError, of Polars any error.
-
-    A package that a core install does not have is the caller's error, not a bug.
+    """A signal is what it raised, and a package that a core install does not have is the caller's
+    error, not a bug.
     """
-    arrived.clear()
     try:
-        return command()
-    except Exception as error:
-        if arrived:
-            raise arrived[0] from None
-        if isinstance(error, ModuleNotFoundError):
-            raise (missing_extra(error) or error) from None
-        raise
+        with as_signalled():
+            return command()
+    except ModuleNotFoundError as error:
+        raise (missing_extra(error) or error) from None
 
 
 def _stdout_fails() -> bool:

@@ -88,12 +88,15 @@ class RescoringProgress:
         self._last_log = 0.0
 
     def __enter__(self) -> Self:
-        self._console.print("Checking every row …", style="dim")
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def check(self) -> None:
+        """The records are read: the rows are next."""
+        self._console.print("Checking every row …", style="dim")
 
     def update(self, now: "Rescoring") -> None:
         """The first of a way of rescoring begins it."""

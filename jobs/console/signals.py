@@ -31,11 +31,37 @@ arrived: list[type[BaseException]] = []
 
 @contextlib.contextmanager
 def stopped_at(how_far: Callable[[], str]) -> Iterator[None]:
-    """What to say of a command that is stopped in here, where running it again starts over."""
+    """What to say of a command that is stopped in here; the innermost of several knows best."""
+    try:
+        with as_signalled():
+            yield
+    except (KeyboardInterrupt, Terminated) as stop:
+        if not hasattr(stop, "__notes__"):
+            stop.add_note(how_far())
+        raise
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """For what keeps, when it is stopped in here, what it has finished."""
+    with stopped_at(lambda: "Run the same command again to continue."):
+        yield
+
+
+@contextlib.contextmanager
+def as_signalled() -> Iterator[None]:
+    """A signal that arrives inside compiled code comes out as what that makes of it: of Ray a
+    SystemError, of Polars any error, or a panic, which is no Exception. Here it is the exception
+    that it raised.
+    """
+    before = len(arrived)
     try:
         yield
-    except (KeyboardInterrupt, Terminated) as stop:
-        stop.add_note(how_far())
+    except (*RAISES.values(), SystemExit):
+        raise
+    except BaseException:
+        if len(arrived) > before:
+            raise arrived[before] from None
         raise
 
 

@@ -8,6 +8,7 @@ pipeline/audits/judging.py's.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from jobs.console.signals import resumable
 from jobs.nights.night import Night
 from jobs.nights.webhook import deliver
 from jobs.run.driver import Listener
@@ -59,6 +60,7 @@ Score = Callable[[ScoreConfig, Listener], Outcome]
 Send = Callable[..., Delivery]
 
 
+@resumable()
 def run_night(
     night: Night, listener: Listener, *, score: Score = run_score, send: Send = deliver
 ) -> tuple[Audit, bool]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from jobs.console.signals import resumable
 from jobs.run.cluster import WorkerSize, connected, size_workers
 from jobs.run.driver import Driver, Listener
 from jobs.run.metrics import RunMetrics
@@ -46,6 +47,7 @@ class Outcome:
         return 1 if self.failures or self.success is None else 0
 
 
+@resumable()
 def run_score(
     config: ScoreConfig, listener: Listener, make_engine: MakeEngine | None = None
 ) -> Outcome:

@@ -80,7 +80,7 @@ def compare_runs(
     fail_if = (fail_if,) if isinstance(fail_if, str) else tuple(fail_if)
     requirements = [Requirement.read(source) for source in fail_if]
     by += tuple(name for one in requirements if one.needs_psi for name in one.grouped())
-    baseline = None if baseline is None else _store(baseline)
+    baseline = None if baseline is None else _store(baseline, "baseline")
     stores, first = _with_baseline(stores, baseline)
     question = recognise(stores, partial=partial)
     draws = [read_draw(subject.store) for subject in question.subjects]
@@ -128,8 +128,8 @@ def compare_runs(
     return comparison
 
 
-def _store(run: RunStore | str | Path) -> RunStore:
-    return run if isinstance(run, RunStore) else RunStore(str(run))
+def _store(run: RunStore | str | Path, setting: str | None = None) -> RunStore:
+    return run if isinstance(run, RunStore) else RunStore(str(run), setting)
 
 
 def _with_baseline(stores: list[RunStore], baseline: RunStore | None) -> tuple[list[RunStore], int]:

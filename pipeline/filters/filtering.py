@@ -72,7 +72,7 @@ class PreparedRun:
         self.rows = ScoreRows(store, self.manifest, self.own_metrics, partial=partial)
         self.other: RunStore | None = None
         if location := minus or over:
-            self.other = RunStore(str(location))
+            self.other = RunStore(str(location), "minus" if minus else "over")
             self.rows.pair(ScoreRows(self.other, self.other.require_manifest()))
         self._scores = self.rows.everything()
         self._before: dict[str | None, pl.DataFrame] = {}

@@ -166,7 +166,7 @@ def find_reuse(
     """
     assert config.reuse is not None
     return find_reusable(
-        RunStore(config.reuse),
+        RunStore(config.reuse, "reuse"),
         fingerprint(model, rules, config.text_column),
         _request(config),
         _columns(config, plan)[1],

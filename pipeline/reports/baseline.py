@@ -64,5 +64,5 @@ def named_baseline(
             hint=f"leave {named('baseline')} out, or give {named('fail_if')} with increase(...) or "
             "baseline(...)",
         )
-    store = baseline if isinstance(baseline, RunStore) else RunStore(str(baseline))
+    store = baseline if isinstance(baseline, RunStore) else RunStore(str(baseline), "baseline")
     return baseline_rows(store, manifest)

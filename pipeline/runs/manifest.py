@@ -15,14 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import pyarrow as pa
-from pydantic import (
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    SerializeAsAny,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ConfigDict, Field, FiniteFloat, SerializeAsAny, ValidationInfo, field_validator
 
 from pipeline.corpus.columns import Columns
 from pipeline.engine.backends import FIRST_KIND, rules_of_kind
@@ -177,7 +170,9 @@ def differences(old: dict[str, Value], new: dict[str, Value]) -> list[str]:
 
 
 def _short(value: Value) -> str:
-    text = str(value)
+    if value is None:
+        return "not set"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     if isinstance(value, list):
         more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
         # Two names, or one with a comma in it.

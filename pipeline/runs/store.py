@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import RunError, first_line, named
+from pipeline.errors import RunError, WinnowError, first_line, named
 from pipeline.runs.lock import LOCK
 from pipeline.runs.manifest import Failure, Manifest, PartFooter, Success
 from pipeline.runs.parts import FOOTER_KEY, PartWriter, read_metadata
@@ -57,11 +57,23 @@ class _FilteredRun(Record):
 class RunStore:
     """One run directory, on any file system."""
 
-    def __init__(self, location: str) -> None:
-        self.root: Root = open_root(location)
-        self.root.check_bucket()
+    def __init__(self, location: str, setting: str | None = None) -> None:
+        """`setting` names the run, of several that a request has: errors say so."""
+        self._setting = setting
         self._failure_names: set[str] | None = None
-        self._check_folder()
+        with self._as_named():
+            self.root: Root = open_root(location)
+            self.root.check_bucket()
+            self._check_folder()
+
+    @contextlib.contextmanager
+    def _as_named(self) -> Iterator[None]:
+        try:
+            yield
+        except WinnowError as error:
+            if self._setting is None:
+                raise
+            raise error.at(named(self._setting)) from error
 
     def _check_folder(self) -> None:
         if self.root.is_file():
@@ -86,14 +98,15 @@ class RunStore:
 
     def require_manifest(self) -> Manifest:
         """The plan. Raises RunError where there is no run."""
-        manifest = self.manifest()
-        if manifest is None:
-            self._refuse_filtered()
-            raise RunError(
-                f"{self.location} is not a run directory: it has no {MANIFEST}",
-                hint=self._meant() or f"give the output folder of a scoring run{self._inside()}",
-            )
-        return manifest
+        with self._as_named():
+            manifest = self.manifest()
+            if manifest is None:
+                self._refuse_filtered()
+                hint = self._meant() or f"give the output folder of a scoring run{self._inside()}"
+                raise RunError(
+                    f"{self.location} is not a run directory: it has no {MANIFEST}", hint=hint
+                )
+            return manifest
 
     def _refuse_filtered(self) -> None:
         """Raises RunError for what `winnow filter` wrote, and names the run that it is of."""

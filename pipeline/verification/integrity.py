@@ -5,7 +5,7 @@ a part's bytes are whole is runs/scores.py's; whether the numbers are right, res
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import polars as pl
 from pydantic import BaseModel
@@ -34,10 +34,16 @@ class Check(BaseModel):
     detail: str
 
 
-def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = None) -> list[Check]:
+def check_integrity(
+    store: RunStore,
+    manifest: Manifest,
+    corpus: Root | None = None,
+    on_rows: Callable[[], None] = lambda: None,
+) -> list[Check]:
     """Every input row exactly once and in order, nothing altered, totals as promised.
 
-    `corpus` is where the corpus was moved to, if it was.
+    `corpus` is where the corpus was moved to, if it was. `on_rows` is called before the rows are
+    read.
     """
     success = store.success()
     planned = {shard.id for shard in manifest.shards}
@@ -57,6 +63,7 @@ def check_integrity(store: RunStore, manifest: Manifest, corpus: Root | None = N
             "run",
         ),
     ]
+    on_rows()
     faults: list[str] = []
     totals: dict[int, Totals] = {}
     for shard in manifest.shards:

@@ -3,6 +3,7 @@
 Owns the order of the checks and `RUN/verify.json`, which the report quotes.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pipeline.engine.backends import backend_of
@@ -54,6 +55,7 @@ def verify_run(
     tolerance: float | None = None,
     noise_floor: bool = False,
     trust_remote_code: bool = False,
+    on_rows: Callable[[], None] = lambda: None,
     on_progress: OnProgress = lambda progress: None,
 ) -> Verification:
     """Check a run. `sample = 0` loads no model; `corpus` is where its corpus was moved to.
@@ -62,7 +64,8 @@ def verify_run(
     where its model needs code of its own that is not trusted here, MissingExtraError where a sample
     cannot be scored for want of torch.
 
-    A run that is not whole is not rescored: its scores are not final.
+    A run that is not whole is not rescored: its scores are not final. `on_rows` is called once the
+    records of the run are read, before its rows are.
     """
     manifest = store.require_manifest()
     rules, model = manifest.rules, manifest.model
@@ -71,7 +74,7 @@ def verify_run(
         needed = backend.reference_modules
         require_modules("scoring a sample again", *needed, instead=INTEGRITY_ALONE)
     root = open_corpus(manifest, corpus)
-    checks = check_integrity(store, manifest, root)
+    checks = check_integrity(store, manifest, root, on_rows)
     truth = noise = None
     if sample and all(check.passed for check in checks):
         _check_trust(model, trusted=trust_remote_code)

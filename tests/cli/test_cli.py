@@ -18,9 +18,10 @@ from typer.main import get_command
 from jobs.cli.main import app, run_command
 from jobs.cli.parsing import Command
 from jobs.cli.runs import documents_of
-from jobs.console.signals import on_signal
+from jobs.console.signals import on_signal, resumable
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.runs.manifest import Totals
+from pipeline.runs.store import RunStore
 from tests.support.made_runs import row, write_run
 from tests.support.runs import make_run
 
@@ -382,7 +383,92 @@ def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(number, code, made_of_
     with pytest.raises(SystemExit) as ended:
         run_command(stopped)
     assert ended.value.code == code
-    assert "Run the same command again to continue." in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(". Run the same command again.\n")
+
+
+@pytest.mark.parametrize("made_of_it", [None, SystemError])
+def test_what_keeps_its_work_can_be_continued(made_of_it, capsys):
+    """Whatever compiled code makes of the signal; and said once, where it is part of another."""
+
+    @resumable()
+    def night() -> None:
+        with resumable():
+            try:
+                on_signal(signal.SIGINT, None)
+            except KeyboardInterrupt:
+                if made_of_it is not None:
+                    raise made_of_it("compiled code made this of it") from None
+                raise
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(night)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted. Run the same command again to continue.\n"
+
+
+SETTINGS = ["{corpus}", "--out", "{new}", "--model", "{model}"]
+
+
+@pytest.mark.parametrize(
+    ("step", "arguments", "is_continued"),
+    [
+        ("jobs.run.score.open_run", ["score", *SETTINGS], True),
+        ("pipeline.filters.output.FilterWriter.write", ["filter", "{run}", "--out", "{new}"], True),
+        ("jobs.cli.filter.decide", ["filter", "{run}", "--dry-run"], False),
+        ("jobs.cli.report.build_report", ["report", "{run}"], False),
+        ("jobs.cli.compare.compare_runs", ["compare", "{run}", "{run}"], False),
+        ("jobs.cli.runs.require_planned", ["status", "{run}"], False),
+        ("jobs.cli.runs.open_run", ["score", *SETTINGS, "--dry-run"], False),
+    ],
+    ids=lambda given: " ".join(given[::2]) if isinstance(given, list) else "",
+)
+def test_what_only_reads_has_nothing_to_continue(
+    winnow, tiny_model, tmp_path, monkeypatch, step, arguments, is_continued
+):
+    places = {"run": tmp_path / "run", "corpus": tmp_path / "corpus", "new": tmp_path / "new"}
+    places["model"] = tiny_model
+    make_run(tmp_path, tiny_model, ["one", "two"])
+    if arguments[0] == "filter":
+        arguments = [*arguments, "--max", "perplexity=1e9"]
+    monkeypatch.setattr(step, lambda *_, **__: on_signal(signal.SIGINT, None))
+    code, out, err = winnow(*(each.format(**places) for each in arguments))
+    end = " to continue." if is_continued else "."
+    assert (code, out) == (130, "")
+    assert err.endswith(f"Interrupted. Run the same command again{end}\n")
+
+
+@pytest.mark.parametrize("other", ["nowhere", "file"])
+@pytest.mark.parametrize(
+    ("setting", "arguments"),
+    [
+        ("--reuse", ["score", *SETTINGS, "--dry-run"]),
+        ("--reuse", ["plan", "{corpus}", "--model", "{model}"]),
+        ("--baseline", ["report", "{run}", "--fail-if", "increase(corpus_perplexity) > 5%"]),
+        ("--baseline", ["compare", "{run}", "{run}"]),
+        ("--minus", ["filter", "{run}", "--max", "difference=1", "--dry-run"]),
+        ("--over", ["filter", "{run}", "--max", "ratio=1", "--dry-run"]),
+    ],
+    ids=lambda given: given[0] if isinstance(given, list) else given,
+)
+def test_a_setting_that_names_no_run_is_named(
+    winnow, tiny_model, tmp_path, setting, arguments, other
+):
+    places = {"run": tmp_path / "run", "corpus": tmp_path / "corpus", "new": tmp_path / "new"}
+    places["model"] = tiny_model
+    make_run(tmp_path, tiny_model, ["one", "two"])
+    (tmp_path / "file").write_text("no run")
+    where = tmp_path / other
+    code, out, err = winnow(*(each.format(**places) for each in arguments), setting, where)
+    assert (code, out) == (2, "")
+    assert f"Error: {setting}: {where} is " in err
+    assert "Hint: " in err
+
+
+def test_an_earlier_signal_is_not_this_ones():
+    with pytest.raises(KeyboardInterrupt):
+        on_signal(signal.SIGINT, None)
+    with pytest.raises(ValueError, match="of its own"), resumable():
+        raise ValueError("of its own")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -406,6 +492,25 @@ def test_a_verification_that_is_stopped_says_how_far_it_came(
     assert said[1] == "Rescoring 3 documents, 11 tokens, in float32 …"
     assert f". Rescored 1 of 3 documents, {len(texts[0])} of 11 tokens. A verification" in said[2]
     assert "to continue" not in err
+
+
+def test_a_verification_reads_the_records_once(winnow, tiny_model, tmp_path, monkeypatch):
+    """And before it says that it checks rows: of a record that is damaged there are none."""
+    make_run(tmp_path, tiny_model, ["one", "two"])
+    reads = list[str]()
+    for name in ("manifest", "success"):
+        read = getattr(RunStore, name)
+        monkeypatch.setattr(
+            RunStore, name, lambda self, name=name, read=read: reads.append(name) or read(self)
+        )
+    code, _, err = winnow("verify", tmp_path / "run", "--sample", 0)
+    assert (code, reads) == (0, ["manifest", "success"])
+    assert err == "Checking every row …\n"
+    for record in ("_SUCCESS", "manifest.json"):
+        (tmp_path / "run" / record).write_text("{")
+        code, out, err = winnow("verify", tmp_path / "run", "--sample", 0)
+        assert (code, out) == (2, "")
+        assert [line.partition(":")[0] for line in err.splitlines()] == ["Error", "Hint"]
 
 
 def test_a_disk_that_is_full_is_named(capsys):

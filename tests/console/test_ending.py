@@ -70,7 +70,7 @@ def test_a_signal_ends_it_in_one_line(signalled, code, said):
     process.send_signal(signalled)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err == f"{said} Run the same command again to continue.\n"
+    assert err == f"{said} Run the same command again.\n"
 
 
 SILENT = """
@@ -419,7 +419,24 @@ def test_a_signal_that_is_dropped_is_raised_again(number, code):
     )
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.count("\n") == 1
-    assert done.stderr.endswith("Run the same command again to continue.\n")
+    assert done.stderr.endswith("Run the same command again.\n")
+
+
+LOADING = """
+import sys, threading, types
+from concurrent.futures import ThreadPoolExecutor
+sys.modules["vllm"] = types.ModuleType("vllm")
+ThreadPoolExecutor(1).submit(threading.Event().wait, 60)
+from jobs.cli.main import main
+main()
+"""
+
+
+def test_a_model_that_is_still_loaded_is_not_waited_for():
+    """As by `verify --noise-floor`, whose engine is in its own process, after Ctrl-C."""
+    command = [sys.executable, "-c", LOADING, "status", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
+    assert done.returncode == 2, done.stderr
 
 
 BROKEN_AT_THE_END = """

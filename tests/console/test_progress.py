@@ -12,6 +12,7 @@ BEGUN = Progress("in float32", num_documents=20, num_tokens=41_234)
 def test_a_log_says_what_is_ahead_and_then_how_far_it_is(capsys, monkeypatch):
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     with RescoringProgress() as shown:
+        shown.check()
         shown.update(BEGUN)
         shown.update(BEGUN._replace(documents_done=3, tokens_done=12_345))
         shown.update(BEGUN._replace(way="each document alone"))
@@ -29,6 +30,7 @@ def test_a_log_says_what_is_ahead_and_then_how_far_it_is(capsys, monkeypatch):
 
 def test_a_log_is_not_filled(capsys):
     with RescoringProgress() as shown:
+        shown.check()
         for done in range(1000):
             shown.update(BEGUN._replace(tokens_done=done))
     assert len(capsys.readouterr().err.splitlines()) == 2

@@ -21,8 +21,9 @@ import pytest
 
 from pipeline.engine.protocol import EngineSettings
 from pipeline.engine.vllm import engine as engine_module
+from pipeline.engine.vllm import startup_check
 from pipeline.engine.vllm.engine import VllmEngine
-from pipeline.errors import EngineError, ModelError
+from pipeline.errors import EngineError, ModelError, WinnowError
 from pipeline.schema import Window, WindowScore
 from tests.support.fakes import fake_logprobs
 from tests.support.interrupts import interrupts_that_restart_waits
@@ -262,9 +263,77 @@ def test_an_interrupt_does_not_wait_for_the_step(engine):
 
 
 def test_a_start_up_check_waits_for_its_answers(make, monkeypatch):
-    monkeypatch.setattr(engine_module, "find_disagreement", lambda *arguments: "is inaccurate")
+    monkeypatch.setattr(startup_check, "find_disagreement", lambda *arguments: "is inaccurate")
     with pytest.raises(ModelError, match="is inaccurate"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("no kernel\nat all"), r"^fused scoring of \S+ failed: no kernel\n"),
+        (MemoryError("out of memory"), "^the engine failed: out of memory$"),
+    ],
+)
+def test_a_fused_start_up_check_whose_step_fails_is_a_line_and_a_hint(
+    make, monkeypatch, error, said
+):
+    def fail(self, name, prompt, params):
+        if params["whole_rows"]:
+            raise error
+
+    monkeypatch.setattr(DelayedLlm, "add_request", fail)
+    monkeypatch.setattr(engine_module, "check_engine", lambda *arguments: None)
+    with pytest.raises(WinnowError, match=said) as raised:
+        make()
+    assert (raised.value.hint == "use scoring prompt_logprobs") == isinstance(
+        raised.value, ModelError
+    )
+
+
+def test_an_interrupt_does_not_wait_for_the_load(make, monkeypatch):
+    """What was loaded is let go of when the load ends, and the next engine starts after that."""
+    loading, loaded, start = threading.Event(), threading.Event(), VllmEngine._start
+    shut_down, alone = threading.Event(), list[bool]()
+
+    def slow(self, settings):
+        loading.set()
+        loaded.wait(10)
+        start(self, settings)
+        self._llm.engine_core.shutdown = shut_down.set
+
+    def quick(self, settings):
+        alone.append(loaded.is_set())
+        start(self, settings)
+
+    def interrupt() -> None:
+        loading.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(VllmEngine, "_start", slow)
+    threading.Thread(target=interrupt, daemon=True).start()
+    asked = time.monotonic()
+    with interrupts_that_restart_waits(), pytest.raises(KeyboardInterrupt):
+        make()
+    assert time.monotonic() - asked < 5
+    monkeypatch.setattr(VllmEngine, "_start", quick)
+    threading.Timer(0.5, loaded.set).start()
+    engine = make()
+    assert alone == [True]
+    assert_right(list(engine.score(windows(5))), windows(5))
+    engine.close()
+    assert shut_down.wait(10)
+
+
+def test_a_load_that_fails_leaves_the_way_free(make, monkeypatch):
+    def fail(self, settings):
+        raise ModelError("no such model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VllmEngine, "_start", fail)
+        with pytest.raises(ModelError, match="no such model"):
+            make()
+    make().close()
 
 
 def test_time_is_from_the_first_step_to_the_last_answer(engine):

@@ -189,7 +189,7 @@ def test_an_engine_counts_what_it_scores_and_not_its_checks(monkeypatch, tiny_mo
         engine._num_seqs, engine._prompt, engine._pooling = 8, list, SimpleNamespace
 
     monkeypatch.setattr(VllmEngine, "_start", start)
-    monkeypatch.setattr(VllmEngine, "_check_fused", lambda *_: None)
+    monkeypatch.setattr("pipeline.engine.vllm.engine.check_fused", lambda *_: None)
     monkeypatch.setattr(roofline, "peak_of", lambda *_: 1e9)
     monkeypatch.setattr("pipeline.engine.vllm.lifetimes.unfreeze_gc", lambda: None)
     engine = VllmEngine(

@@ -39,7 +39,7 @@ def test_a_signal_ends_the_pass_before_it(scored, number):
     out, said = process.communicate(timeout=20)
     assert (process.returncode, out) == (SIGNALS[number], "")
     assert said.count("\n") == 1
-    assert said.endswith("Run the same command again to continue.\n")
+    assert said.endswith("Run the same command again.\n")
 
 
 def test_it_ends_while_somebody_is_connected(scored):

@@ -245,7 +245,7 @@ def test_another_rule_into_the_same_folder_is_refused(made, tmp_path):
     run_filter(made, tmp_path / "out", max=["perplexity=5"])
     with pytest.raises(RunError, match=r"another filter: max perplexity 5\.0 -> 4\.9"):
         run_filter(made, tmp_path / "out", max=["perplexity=4.9"])
-    with pytest.raises(RunError, match="rejects None -> "):
+    with pytest.raises(RunError, match="rejects not set -> "):
         run_filter(made, tmp_path / "out", max=["perplexity=5"], rejects=str(tmp_path / "r"))
 
 

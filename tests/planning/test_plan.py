@@ -386,13 +386,13 @@ def test_a_model_moved_elsewhere_is_the_same(corpus, tiny_model, tmp_path):
         ({"window_tokens": 100}, "window_tokens 511 -> 100"),
         ({"context_tokens": 7}, "context_tokens 1 -> 7"),
         ({"prefix": "eos"}, "prefix bos -> eos; prefix_token_id 0 -> 1"),
-        ({"prefix": "none"}, "prefix bos -> none; prefix_token_id 0 -> None"),
+        ({"prefix": "none"}, "prefix bos -> none; prefix_token_id 0 -> not set"),
         ({"dtype": "bfloat16"}, "dtype float32 -> bfloat16"),
         ({"long_documents": "skip"}, "long_documents window -> skip"),
         ({"text_column": "source"}, "text_column text -> source"),
-        ({"limit": 5}, "limit None -> 5"),
+        ({"limit": 5}, "limit not set -> 5"),
         ({"carry": ("source",)}, r"carry \(none\) -> source"),
-        ({"id_column": "source"}, "id_column None -> source"),
+        ({"id_column": "source"}, "id_column not set -> source"),
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
@@ -414,7 +414,7 @@ def test_all_that_differs_is_named(corpus, tiny_model, tmp_path):
     changes = str(raised.value).partition("another run: ")[2].split("; ")
     assert sorted(changes) == [
         "carry source -> (none)",
-        "limit None -> 2",
+        "limit not set -> 2",
         "window_tokens 511 -> 9",
     ]
 

@@ -107,7 +107,7 @@ def test_bytes_counted_otherwise_are_not_taken_over(corpus, tiny_model, tmp_path
         corpus, tmp_path / "second", tiny_model, prefix="none", reuse=store.location
     )
     assert finish(again, manifest, tiny_model) == len(manifest.shards)
-    said = "rows are reused from {}; the others are scored: scored_bytes None -> exact"
+    said = "rows are reused from {}; the others are scored: scored_bytes not set -> exact"
     assert said.format(store.location) in caplog.text
 
 

@@ -186,9 +186,10 @@ def test_equal_values_have_no_differences():
     ("old", "new", "expected"),
     [
         ({"dtype": "float32"}, {"dtype": "bfloat16"}, "dtype float32 -> bfloat16"),
-        ({"limit": None}, {"limit": 5}, "limit None -> 5"),
-        ({"limit": 5}, {}, "limit 5 -> None"),
-        ({}, {"limit": 5}, "limit None -> 5"),
+        ({"limit": None}, {"limit": 5}, "limit not set -> 5"),
+        ({"limit": 5}, {}, "limit 5 -> not set"),
+        ({}, {"limit": 5}, "limit not set -> 5"),
+        ({"dedup": True}, {"dedup": False}, "dedup true -> false"),
         ({"carry": ["a", "b"]}, {"carry": []}, "carry a,b -> (none)"),
         ({"carry": ["a", "b"]}, {"carry": ["a,b"]}, 'carry a,b -> "a,b"'),
         (
@@ -197,7 +198,7 @@ def test_equal_values_have_no_differences():
             "weights 0123456789ab… -> fedcba987654…",
         ),
     ],
-    ids=["text", "from none", "gone", "new", "lists", "commas", "digests"],
+    ids=["text", "from none", "gone", "new", "flags", "lists", "commas", "digests"],
 )
 def test_a_difference_reads_was_to_is(old, new, expected):
     assert differences(old, new) == [expected]
@@ -208,7 +209,7 @@ def test_differences_come_in_order_of_the_keys():
     assert differences(old, {"a": 2, "same": 0, "b": 2, "c": 2}) == [
         "b 1 -> 2",
         "a 1 -> 2",
-        "c None -> 2",
+        "c not set -> 2",
     ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import watch as command
+from jobs.console.signals import Terminated
 from pipeline.engine.protocol import Work
 from pipeline.runs.lock import LOCK, RunLock
 from pipeline.runs.status import Commit, Watch, rate_of
@@ -310,14 +311,15 @@ def test_a_driver_that_dies(winnow, going, monkeypatch):
     assert "No process is scoring this run" in err
 
 
-def test_an_interrupt_is_the_watchers_alone(winnow, going, monkeypatch):
+@pytest.mark.parametrize(("raised", "expected"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_a_signal_is_the_watchers_alone(winnow, going, monkeypatch, raised, expected):
     def interrupt() -> None:
-        raise KeyboardInterrupt
+        raise raised
 
     with RunLock(going.root):
         each_pause(monkeypatch, interrupt)
         code, _, err = winnow("status", going.location, "--watch")
-    assert code == 130
+    assert code == expected
     assert err == "Stopped watching; the run continues.\n"
 
 

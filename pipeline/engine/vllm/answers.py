@@ -1,13 +1,14 @@
 """What vLLM answers to a window, by either path, and whether it is an answer to that window.
 
-Owns the check. When answers come, and for whom, is engine.py's.
+Owns the check, and what it is called where vLLM fails instead. When answers come, and for whom, is
+engine.py's.
 """
 
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import EngineError
+from pipeline.errors import ENGINE_FAILED, EngineError, EngineMemoryError, first_line
 from pipeline.schema import Logprobs, Window
 
 
@@ -31,3 +32,16 @@ def pooled(output: Any, window: Window) -> Logprobs:
             f"{num_tokens - num_context} of the {num_tokens} tokens of a window were to be scored"
         )
     return np.asarray(logprobs, dtype=np.float64)
+
+
+def failure(error: Exception) -> EngineError:
+    """What made a step fail, in vLLM's own words."""
+    kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
+    return kind(f"{ENGINE_FAILED}: {first_line(error)}")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class of its own for CUDA, and a RuntimeError from its allocator on the CPU.
+    return isinstance(error, MemoryError) or any(
+        phrase in str(error).lower() for phrase in ("out of memory", "can't allocate memory")
+    )

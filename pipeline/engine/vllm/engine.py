@@ -14,32 +14,24 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.engine.protocol import NO_WORK, Engine, EngineSettings, Usage, Work
-from pipeline.engine.vllm.answers import pooled, prompt_logprobs
+from pipeline.engine.vllm.answers import failure, pooled, prompt_logprobs
 from pipeline.engine.vllm.fused import import_failure, pooling_model
 from pipeline.engine.vllm.lifetimes import STARTING_OR_ENDING, ended, opened
 from pipeline.engine.vllm.roofline import Meter
 from pipeline.engine.vllm.sizing import engine_arguments, freeze_gc, prepare_process
-from pipeline.engine.vllm.startup_check import (
-    cannot_start,
-    check_engine,
-    check_windows,
-    find_disagreement,
-)
-from pipeline.errors import (
-    ENGINE_FAILED,
-    EngineError,
-    EngineMemoryError,
-    ModelError,
-    first_line,
-    named,
-)
+from pipeline.engine.vllm.startup_check import cannot_start, check_engine, check_fused
+from pipeline.errors import EngineError, ModelError
 from pipeline.schema import Window, WindowScore
 from pipeline.storage.prefetch import POLL_SECONDS
 from pipeline.tracing import Tracer
 
+T = TypeVar("T")
 # Fed ahead of the engine, in steps: enough that a step is always full.
 STEPS_AHEAD = 3
 
@@ -92,18 +84,32 @@ class VllmEngine(Engine):
         self._advancing: Future[list[Any]] | None = None
         self._abandoned: deque[_Caller] = deque()
         self._is_closed = False
-        with STARTING_OR_ENDING:
-            self._thread.submit(self._start, settings).result()
-            self._if_not_closed = opened(self, self._llm.engine_core)
+        self._llm: Any = None
         try:
+            self._result(self._thread.submit(self._open, settings))
             check_engine(self, settings)
             if self._fused:
-                self._thread.submit(self._check_fused, settings).result()
-        except BaseException:
+                check_fused(self._answers, settings)
+            self._busy_seconds, self._stepped = 0.0, None
+            self._meter = self._result(self._thread.submit(Meter, settings))
+        except Exception:
             self.close()
             raise
-        self._busy_seconds, self._stepped = 0.0, None
-        self._meter = self._thread.submit(Meter, settings).result()
+        except BaseException:
+            # Ctrl-C ends the wait, not the load: what it has loaded is let go of when it ends.
+            self._begin_to_close()
+            raise
+
+    def _result(self, asked: Future[T]) -> T:
+        """What the engine's thread makes. Ctrl-C ends the wait, and not what is waited for."""
+        while not wait([asked], POLL_SECONDS).done:
+            pass
+        return asked.result()
+
+    def _open(self, settings: EngineSettings) -> None:
+        with STARTING_OR_ENDING:
+            self._start(settings)
+            self._if_not_closed = opened(self, self._llm.engine_core)
 
     def _start(self, settings: EngineSettings) -> None:
         prepare_process(settings.num_threads)
@@ -126,7 +132,7 @@ class VllmEngine(Engine):
         except Exception as error:  # vLLM and pydantic raise many unrelated kinds
             cause = import_failure(settings.architecture) or error
             raise cannot_start(settings, cause) from error
-        self._llm: Any = llm.llm_engine
+        self._llm = llm.llm_engine
         self._prompt: Any = tokens_input
         self._sampling = SamplingParams(**SAMPLING)
         self._pooling: Any = PoolingParams
@@ -172,14 +178,20 @@ class VllmEngine(Engine):
         vLLM keeps state that the engines of a process share and that ends with any of them: the
         memory of one that is closed while others are open is freed with the last.
         """
-        self._is_closed = True
-        self._if_not_closed.detach()
-        self._thread.submit(self._stop).result()
+        self._begin_to_close().result()
         self._thread.shutdown()
 
+    def _begin_to_close(self) -> Future[None]:
+        self._is_closed = True
+        stopping = self._thread.submit(self._stop)
+        self._thread.shutdown(wait=False)
+        return stopping
+
     def _stop(self) -> None:
-        core = self._llm.engine_core
-        del self._llm
+        if self._llm is None:
+            return  # it could not be loaded
+        self._if_not_closed.detach()
+        core, self._llm = self._llm.engine_core, None
         ended(core)
 
     def _is_full(self) -> bool:
@@ -208,19 +220,15 @@ class VllmEngine(Engine):
                         dropped = self._drop_abandoned()
                         added, self._added = self._added, []
                         self._advancing = self._thread.submit(self._advance, added, dropped)
-                    # Ctrl-C may end the wait, not the step: the next caller takes its answers.
-                    while not wait([self._advancing], POLL_SECONDS).done:
-                        pass
-                    outputs = self._advancing.result()
+                    # The next caller takes its answers where Ctrl-C ends the wait.
+                    outputs = self._result(self._advancing)
                 except Exception as error:
                     self._advancing = None
                     if self._is_closed:
                         raise EngineError("the engine was closed while it scored") from error
-                    kind = EngineMemoryError if _is_out_of_memory(error) else EngineError
-                    said = f"{ENGINE_FAILED}: {first_line(error)}"
                     for waiting, _, _ in self._waiting.values():
-                        waiting.failure = kind(said)
-                    raise kind(said) from error
+                        waiting.failure = failure(error)
+                    raise failure(error) from error
                 self._advancing = None
                 for output in outputs:
                     self._deliver(output)
@@ -259,10 +267,16 @@ class VllmEngine(Engine):
         options = {"num_context": window.num_context, "whole_rows": whole_rows, "token_ids": ids}
         return self._pooling(task="token_classify", extra_kwargs=options)
 
-    def _check_fused(self, settings: EngineSettings) -> None:
-        """Compare the fused path's answers with whole rows. Raises ModelError if they differ."""
-        windows = check_windows(settings.vocab_size, settings.window_tokens)
-        asked = [(window, whole) for whole in (False, True) for window in windows]
+    def _answers(self, asked: Sequence[tuple[Window, bool]]) -> list[NDArray[np.float32]]:
+        """Of the fused path, as they are, to (window, whole rows). Raises EngineError."""
+        try:
+            return self._result(self._thread.submit(self._advance_until_answered, asked))
+        except Exception as error:
+            raise failure(error) from error
+
+    def _advance_until_answered(
+        self, asked: Sequence[tuple[Window, bool]]
+    ) -> list[NDArray[np.float32]]:
         requests = [
             (f"check-{index}", window.prompt, self._parameters(window, whole_rows=whole))
             for index, (window, whole) in enumerate(asked)
@@ -271,15 +285,7 @@ class VllmEngine(Engine):
         while len(outputs) < len(requests):
             outputs += self._advance([])
         data = {output.request_id: output.outputs.data.numpy() for output in outputs}
-        found = [data[request_id] for request_id, _, _ in requests]
-        wrong = find_disagreement(
-            windows, found[: len(windows)], found[len(windows) :], settings.dtype
-        )
-        if wrong:
-            raise ModelError(
-                f"fused scoring of {settings.folder} {wrong}",
-                hint=f"use {named('scoring')} prompt_logprobs",
-            )
+        return [data[request_id] for request_id, _, _ in requests]
 
     def _deliver(self, output: Any) -> None:
         caller, key, window = self._waiting.pop(output.request_id)
@@ -289,10 +295,3 @@ class VllmEngine(Engine):
         caller.outstanding -= 1
         logprobs = (pooled if self._fused else prompt_logprobs)(output, window)
         caller.arrived.append(WindowScore(key, logprobs))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch has a class of its own for CUDA, and a RuntimeError from its allocator on the CPU.
-    return isinstance(error, MemoryError) or any(
-        phrase in str(error).lower() for phrase in ("out of memory", "can't allocate memory")
-    )

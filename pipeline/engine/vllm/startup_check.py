@@ -9,7 +9,7 @@ Here every prompt is sent twice in one step: once to be scored, once for all of 
 pooler cuts out by vLLM's own offsets. The scored tokens are looked up on this side.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +46,10 @@ token. The room in between is for GPUs, whose kernels round by the size of the b
 """
 
 
+Answers = Callable[[Sequence[tuple[Window, bool]]], list[NDArray[np.float32]]]
+"""The fused path's to windows; where the flag is set, whole rows."""
+
+
 class Scores(Protocol):
     """What of an engine is checked."""
 
@@ -78,7 +82,7 @@ def check_engine(engine: Scores, settings: EngineSettings) -> None:
     except EngineMemoryError:
         raise
     except EngineError as error:
-        reason = str(error).removeprefix(f"{ENGINE_FAILED}: ")
+        reason = _reason(error)
         raise ModelError(
             f"vLLM cannot score with {settings.folder}: {reason}", hint=HINT
         ) from error
@@ -96,6 +100,27 @@ def check_engine(engine: Scores, settings: EngineSettings) -> None:
             hint=f"check that the weights are whole, or try another {named('dtype')} or "
             f"{named('scoring')}",
         )
+
+
+def check_fused(answers: Answers, settings: EngineSettings) -> None:
+    """Compare the fused path's answers with whole rows. Raises ModelError if they differ, or if
+    there are none."""
+    windows = check_windows(settings.vocab_size, settings.window_tokens)
+    hint = f"use {named('scoring')} prompt_logprobs"
+    try:
+        found = answers([(window, whole) for whole in (False, True) for window in windows])
+    except EngineMemoryError:
+        raise
+    except EngineError as error:
+        what = f"fused scoring of {settings.folder} failed: {_reason(error)}"
+        raise ModelError(what, hint=hint) from error
+    wrong = find_disagreement(windows, found[: len(windows)], found[len(windows) :], settings.dtype)
+    if wrong:
+        raise ModelError(f"fused scoring of {settings.folder} {wrong}", hint=hint)
+
+
+def _reason(error: EngineError) -> str:
+    return str(error).removeprefix(f"{ENGINE_FAILED}: ")
 
 
 def check_windows(vocab_size: int, window_tokens: int) -> list[Window]:
