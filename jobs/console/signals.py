@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
 
 
 class Terminated(BaseException):
@@ -25,6 +24,8 @@ RAISES: dict[signal.Signals, type[BaseException]] = {
 }
 ENDS_A_WAIT = signal.SIGURG
 """Ignored by default, so that one which comes when this process is not there yet does nothing."""
+CALLED_BY_POLARS = "/polars/datatypes/"
+"""Whose classes Polars calls in the middle of a query, and prints a panic where a call fails."""
 arrived: list[type[BaseException]] = []
 """What the signals that arrived so far have raised."""
 
@@ -57,7 +58,7 @@ def as_signalled() -> Iterator[None]:
     before = len(arrived)
     try:
         yield
-    except (*RAISES.values(), SystemExit):
+    except (KeyboardInterrupt, Terminated, SystemExit):
         raise
     except BaseException:
         if len(arrived) > before:
@@ -88,19 +89,26 @@ def _end_waits(number_of: int, main: int) -> None:
             signal.pthread_kill(main, ENDS_A_WAIT)
 
 
-def on_signal(number: int, frame: FrameType | None) -> NoReturn:
+def on_signal(number: int, frame: FrameType | None) -> None:
     """Signal handler that raises the exception."""
+    if frame is not None and CALLED_BY_POLARS in frame.f_code.co_filename:
+        _send_again(number)
+        return
     raised = RAISES[signal.Signals(number)]
     arrived.append(raised)
     raise raised
 
 
 def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
-    """What was dropped is raised again a little later: raised here, it would be dropped, too."""
     for number, raised in RAISES.items():
         if issubclass(dropped.exc_type, raised):
-            again = threading.Timer(0.05, os.kill, [os.getpid(), number])
-            again.daemon = True
-            again.start()
+            _send_again(number)
             return
     sys.__unraisablehook__(dropped)
+
+
+def _send_again(number: int) -> None:
+    """A little later: what is raised here would be dropped, or make compiled code panic."""
+    again = threading.Timer(0.05, os.kill, [os.getpid(), number])
+    again.daemon = True
+    again.start()

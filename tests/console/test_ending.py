@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jobs.console.ending import EXIT_CODES, run_command
+from jobs.console.signals import Terminated, on_signal
 from pipeline.errors import WinnowError
 from tests.support.runs import make_run
 
@@ -99,6 +100,19 @@ def test_a_signal_ends_a_wait_for_a_server_that_is_silent(signalled, code):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_signal_within_what_polars_calls_is_raised_once_that_is_over():
+    """Raised there, it is a panic of Polars, and eight lines on the terminal."""
+    called = "/site-packages/polars/datatypes/classes.py"
+    source = compile("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", called, "exec")
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        exec(source)
+        with pytest.raises(Terminated):
+            time.sleep(5)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_nobody_is_told_of_its_use():
