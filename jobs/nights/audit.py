@@ -5,6 +5,7 @@ Owns the order of these steps, and that a night which was stopped anywhere is re
 pipeline/audits/judging.py's.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ from pipeline.audits.config import LAST, check_expressions, grouped_columns
 from pipeline.audits.history import update_history
 from pipeline.audits.judging import Judge, find_baseline
 from pipeline.audits.nights import Nights
-from pipeline.audits.record import Audit, Delivery
+from pipeline.audits.record import Audit, Delivery, NoVerdict
 from pipeline.audits.sample_draw import (
     SOURCE_COLUMNS,
     SampleRecord,
@@ -29,7 +30,7 @@ from pipeline.audits.trend import write_trend
 from pipeline.corpus.columns import choose_columns
 from pipeline.corpus.files import read_footers
 from pipeline.corpus.several import find_corpus
-from pipeline.errors import ConfigError, CorpusError, RunError, UsageError
+from pipeline.errors import ConfigError, CorpusError, RunError, UsageError, first_line
 from pipeline.reports.groups import check_groupable
 from pipeline.reports.output import write_report
 from pipeline.reports.report import build_report
@@ -56,6 +57,7 @@ DECIDED_AS_ASKED = frozenset(
     ]
 )
 """Settings that a run records as they were asked for."""
+log = logging.getLogger(__name__)
 Score = Callable[[ScoreConfig, Listener], Outcome]
 Send = Callable[..., Delivery]
 
@@ -77,7 +79,11 @@ def run_night(
         if (done := nights.record(night.name)) is not None and done.complete:
             _score_lost(night, nights, listener, score)
             return done, False
-        record = _decide(night, nights, listener, score)
+        try:
+            record = _decide(night, nights, listener, score)
+        except Exception as error:
+            _tell(night, error, listener, send)
+            raise
         lock.check()
         listener.phase("Writing the history")
         latest = max(record, next(nights.records(), record), key=lambda one: one.night)
@@ -91,6 +97,22 @@ def run_night(
             record = record.model_copy(update={"webhook": delivery})
         nights.write_record(record)
     return record, True
+
+
+def _tell(night: Night, error: Exception, listener: Listener, send: Send) -> None:
+    """Tell the webhook of a night that ends without a verdict: else a channel is as quiet as after
+    one that passed."""
+    if (webhook := night.audit.webhook) is None:
+        return
+    reasons = [first_line(error)]
+    if hint := getattr(error, "hint", None):
+        reasons.append(hint)
+    listener.phase("Calling the webhook")
+    corpus = ", ".join(night.score.corpus)
+    told = NoVerdict(night=night.name, reasons=reasons, corpus=corpus, run=night.score.out)
+    delivery = send(webhook, night.webhook_url, told)
+    if not delivery.delivered:
+        log.warning("the webhook call failed: %s", delivery.error)
 
 
 def _lost(night: Night) -> bool:

@@ -1,4 +1,4 @@
-"""Post a verdict to a webhook.
+"""Post a verdict, or that a night ended without one, to a webhook.
 
 Owns delivery: a few attempts, no redirects, and the address, a secret, is never printed. A delivery
 that fails is recorded and does not fail the night.
@@ -15,7 +15,7 @@ from typing import Any
 import tenacity
 
 from pipeline.audits.config import Webhook
-from pipeline.audits.record import Audit, Delivery
+from pipeline.audits.record import Audit, Delivery, NoVerdict
 from pipeline.rendering.escaping import plain
 
 TIMEOUT_SECONDS = 10.0
@@ -43,9 +43,13 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def deliver(
-    webhook: Webhook, url: str, record: Audit, *, sleep: Callable[[float], None] = time.sleep
+    webhook: Webhook,
+    url: str,
+    record: Audit | NoVerdict,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Delivery:
-    """POST the verdict as JSON; never raises."""
+    """POST it as JSON; never raises."""
     content = slack_message(record) if webhook.format == "slack" else record.model_dump(mode="json")
     body = json.dumps(content).encode()
     attempts = tenacity.Retrying(
@@ -93,8 +97,8 @@ def _post(url: str, body: bytes) -> None:
         raise _NotDelivered(f"it cannot be reached: {said}", again=True) from None
 
 
-def slack_message(record: Audit) -> dict[str, str]:
-    """The verdict in the format of Slack, which other services accept too."""
+def slack_message(record: Audit | NoVerdict) -> dict[str, str]:
+    """It in the format of Slack, which other services accept too."""
     lines = [f"Winnow audit of {record.corpus}, night {record.night}: {record.verdict.upper()}"]
     lines += [f"• {reason}" for reason in record.reasons[:MOST_REASONS]]
     if (more := len(record.reasons) - MOST_REASONS) > 0:

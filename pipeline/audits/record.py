@@ -144,6 +144,17 @@ class Delivery(Record):
     error: str | None
 
 
+class NoVerdict(Record):
+    """A night that ended with an error, as a webhook is told of it; it is not kept."""
+
+    night: str
+    verdict: Literal["error"] = "error"
+    reasons: list[str]
+    """The error, and what to do about it."""
+    corpus: str
+    run: str
+
+
 class Audit(Record):
     """`RUNS/<night>/audit.json`, written last."""
 

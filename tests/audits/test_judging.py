@@ -14,10 +14,11 @@ import pytest
 from rich.console import Console
 
 from jobs.nights.night import load_night
+from jobs.nights.webhook import slack_message
 from pipeline.audits.nights import Nights
 from pipeline.audits.page import to_page
-from pipeline.audits.record import Delivery
-from pipeline.errors import ConfigError, RunError
+from pipeline.audits.record import Audit, Delivery, NoVerdict
+from pipeline.errors import ConfigError, RunError, WinnowError
 from pipeline.rendering import formats
 from pipeline.rendering.terminal import print_page
 from pipeline.reports.report import build_report
@@ -41,11 +42,16 @@ class Told:
     """A webhook that remembers."""
 
     def __init__(self) -> None:
-        self.verdicts: list[str] = []
+        self.records: list[Audit | NoVerdict] = []
+        self.delivery = Delivery(delivered=True, attempts=1, error=None)
 
     def __call__(self, webhook, url, record) -> Delivery:
-        self.verdicts.append(record.verdict)
-        return Delivery(delivered=True, attempts=1, error=None)
+        self.records.append(record)
+        return self.delivery
+
+    @property
+    def verdicts(self) -> list[str]:
+        return [record.verdict for record in self.records]
 
 
 def test_nights_follow_each_other(audits):
@@ -285,6 +291,29 @@ def test_the_webhook_may_want_failures_alone(audits):
     for path in audits.runs.rglob("*"):
         if path.is_file():
             assert b"/secret" not in path.read_bytes(), path
+
+
+def test_the_webhook_is_told_of_a_night_without_a_verdict(audits, caplog):
+    told = Told()
+    audits.configure(score='text_column = "body"\n', extra=HOOK + 'when = "failure"\n')
+    with pytest.raises(WinnowError) as raised:
+        audits.night(MONDAY, send=told)
+    [record] = told.records
+    assert record.model_dump() == {
+        "night": MONDAY,
+        "verdict": "error",
+        "reasons": [str(raised.value), raised.value.hint],
+        "corpus": str(audits.corpus),
+        "run": str(audits.runs / MONDAY),
+    }
+    assert slack_message(record)["text"].startswith(
+        f"Winnow audit of {audits.corpus}, night {MONDAY}: ERROR\n\N{BULLET} {raised.value}"
+    )
+    assert not caplog.records
+    told.delivery = Delivery(delivered=False, attempts=3, error="it answered 500")
+    with pytest.raises(WinnowError):
+        audits.night(MONDAY, send=told)
+    assert caplog.messages == ["the webhook call failed: it answered 500"]
 
 
 def test_two_at_once(audits):
