@@ -3,7 +3,6 @@
 stdout is data, stderr progress and errors. How a command ends is console/ending.py's.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -24,7 +23,7 @@ from jobs.cli.options_reports import (
 )
 from jobs.cli.options_runs import PlanCommand, doctor, gc, plan, status, verify
 from jobs.cli.parsing import Command, Group, SettingsCommand
-from jobs.console.ending import EXIT_CODES, begin_process, end_process, run_command
+from jobs.console.ending import EXIT_CODES, begin_process, run_process
 
 app = typer.Typer(
     name="winnow",
@@ -41,12 +40,7 @@ app = typer.Typer(
 def main() -> NoReturn:
     """The console script."""
     begin_process()
-    try:
-        run_command(app)
-    except SystemExit as ended:
-        if {"ray", "vllm"} & sys.modules.keys():
-            end_process(int(ended.code or 0))
-        raise
+    run_process(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -128,6 +128,30 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     sys.exit(code)
 
 
+def run_process(command: Callable[[], Any]) -> NoReturn:
+    """`run_command`, where nothing else is left to do in this process."""
+    try:
+        run_command(command)
+    except SystemExit as ended:
+        if {"ray", "vllm"} & sys.modules.keys():
+            end_process(int(ended.code or 0))
+        raise
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process with an exit code, whatever compiled code would make of the end.
+
+    Ray's and gRPC's threads outlive `ray.shutdown`. Python's way out takes their data away under
+    them, which has ended a process with a segmentation fault after all its work was done. It would
+    wait, too, for a model that vLLM still loads where Ctrl-C came meanwhile.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def code_of(stop: BaseException) -> int:
     """The exit code after a signal, by the exception that it raised."""
     return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
@@ -206,20 +230,6 @@ def _usage_error(error: TyperException) -> UsageError:
     if is_near:
         return UsageError(what.rstrip("."), hint=f"did you mean {near}")
     return UsageError(message.rstrip("."), hint=f"{command} --help")
-
-
-def end_process(code: int) -> NoReturn:
-    """End this process with its exit code, whatever compiled code would make of the end.
-
-    Ray's and gRPC's threads outlive `ray.shutdown`. Python's way out takes their data away under
-    them, which has ended a process with a segmentation fault after all its work was done. It would
-    wait, too, for a model that vLLM still loads where Ctrl-C came meanwhile.
-    """
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
 
 
 def _unwrapped(command: Callable[[], Any]) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobs.console import screen
-from jobs.console.ending import run_command
+from jobs.console.ending import run_process
 from jobs.console.progress import ProgressListener
 from jobs.demo.corpus import NOISE, build_demo_corpus
 from jobs.demo.model import demo_model
@@ -95,4 +95,4 @@ def _winnow() -> str:
 
 def main() -> NoReturn:
     """Run it in the folder that is named, or in ./demo."""
-    run_command(lambda: run_demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))
+    run_process(lambda: run_demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from jobs.cli.main import run_command
+from jobs.console.ending import run_process
 from jobs.console.signals import raise_signals
 from jobs.run.score import run_score
 from pipeline.settings.config import ScoreConfig
@@ -27,4 +27,4 @@ def main(request: Path, *moment: str) -> int:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(Path(sys.argv[1]), *sys.argv[2:]))
+    run_process(lambda: main(Path(sys.argv[1]), *sys.argv[2:]))

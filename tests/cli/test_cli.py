@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.main import get_command
 
-from jobs.cli.main import app, run_command
+from jobs.cli.main import app
 from jobs.cli.parsing import Command
 from jobs.cli.runs import documents_of
+from jobs.console.ending import run_command
 from jobs.console.signals import on_signal, resumable
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.runs.manifest import Totals

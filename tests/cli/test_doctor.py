@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from jobs import doctor
-from jobs.cli.main import app, run_command
+from jobs.cli.main import app
+from jobs.console.ending import run_command
 from jobs.doctor import Check, examine
 from pipeline.engine.vllm.model import find_damage
 from tests.support.gpu_models import save_config

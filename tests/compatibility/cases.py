@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from jobs.cli.main import app, run_command
+from jobs.cli.main import app
+from jobs.console.ending import run_command
 from tests.compatibility.install import placed
 
 GOLDEN = Path(__file__).parent / "golden"

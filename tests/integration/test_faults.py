@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.cli.main import run_command
+from jobs.console.ending import run_command
 from jobs.run.score import Outcome, run_score
 from pipeline.runs.cleanup import find_leftovers
 from pipeline.runs.store import RunStore

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import jobs.cli.schedule
-from jobs.cli.main import app, run_command
+from jobs.cli.main import app
+from jobs.console.ending import run_command
 from jobs.nights import schedule_install
 
 CRONTAB = """#!/bin/sh

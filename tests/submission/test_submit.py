@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from jobs.cli.main import app, run_command
+from jobs.cli.main import app
+from jobs.console.ending import run_command
 from jobs.submission.job_client import Job
 from jobs.submission.submit import Submission, check_id, new_id, parse_metadata
 from pipeline.errors import ConfigError, UsageError
