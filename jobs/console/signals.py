@@ -23,7 +23,7 @@ RAISES: dict[signal.Signals, type[BaseException]] = {
     signal.SIGINT: KeyboardInterrupt,
 }
 ENDS_A_WAIT = signal.SIGURG
-"""Ignored by default, so that one which comes when this process is not there yet does nothing."""
+"""Of the signals whose default is to do nothing; nothing else here uses it."""
 CALLED_BY_POLARS = "/polars/datatypes/"
 """Whose classes Polars calls in the middle of a query, and prints a panic where a call fails."""
 arrived: list[type[BaseException]] = []
