@@ -370,19 +370,25 @@ def test_a_fault_of_ours_is_one_line_too(capsys):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("made_of_it", [None, SystemError, TypeError])
-def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(number, code, made_of_it, capsys):
-    def stopped() -> None:
-        try:
-            on_signal(number, None)
-        except BaseException:
-            if made_of_it is not None:
-                raise made_of_it("compiled code made this of it") from None
-            raise
+class Panic(BaseException):
+    """As of Rust, of which it is no Exception."""
 
+
+def signalled(number: signal.Signals, made_of_it: type[BaseException] | None) -> None:
+    """A signal arrives in compiled code, which makes an error of its own of it, or does not."""
+    try:
+        on_signal(number, None)
+    except BaseException:
+        if made_of_it is not None:
+            raise made_of_it("compiled code made this of it") from None
+        raise
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("made_of_it", [None, SystemError, TypeError, Panic])
+def test_a_signal_is_no_fault_of_ours_wherever_it_arrives(number, code, made_of_it, capsys):
     with pytest.raises(SystemExit) as ended:
-        run_command(stopped)
+        run_command(lambda: signalled(number, made_of_it))
     assert ended.value.code == code
     assert capsys.readouterr().err.endswith(". Run the same command again.\n")
 
@@ -394,12 +400,7 @@ def test_what_keeps_its_work_can_be_continued(made_of_it, capsys):
     @resumable()
     def night() -> None:
         with resumable():
-            try:
-                on_signal(signal.SIGINT, None)
-            except KeyboardInterrupt:
-                if made_of_it is not None:
-                    raise made_of_it("compiled code made this of it") from None
-                raise
+            signalled(signal.SIGINT, made_of_it)
 
     with pytest.raises(SystemExit) as ended:
         run_command(night)
