@@ -27,6 +27,7 @@ from pipeline.settings.config import ScoreConfig, Workers
 OBJECT_STORE_BYTES = 128 << 20
 """Shards travel as numbers and scores as files; next to nothing goes through the object store."""
 CONNECT_SECONDS = 10
+ATTEMPTS = "RAY_gcs_server_port_wait_time_s"
 ADDRESS_HINT = (
     "the address is HOST:PORT of the cluster's head (6379, not its dashboard's 8265); without "
     "--address and RAY_ADDRESS this machine scores"
@@ -73,12 +74,15 @@ def connected(address: str | None) -> Iterator[None]:
 def _connected(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Attempts, whatever its name says: of 20, each waits 40 s for a port that is not Ray's.
-    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     if address is not None:
         _check_reachable(address)
         try:
-            with _own_sigterm(), tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+            with (
+                _own_sigterm(),
+                _one_attempt(),
+                tempfile.TemporaryDirectory() as empty,
+                contextlib.chdir(empty),
+            ):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise _not_connected(address, error) from error
@@ -107,6 +111,22 @@ def _connected(address: str | None) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _one_attempt() -> Iterator[None]:
+    """Ray makes 20 attempts to connect, and each waits 40 s for a port that is not Ray's.
+
+    Not where it starts one of its own: there, the same variable is the seconds that this may take.
+    """
+    if ATTEMPTS in os.environ:
+        yield
+        return
+    os.environ[ATTEMPTS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[ATTEMPTS]
 
 
 def _not_connected(address: str, error: Exception) -> UsageError:

@@ -3,13 +3,14 @@
 What Ray says of its machines is made up here; a real Ray is integration/test_ray_run.py's.
 """
 
+import os
 import socket
 
 import pytest
 import ray
 
 from jobs.run import cluster
-from jobs.run.cluster import connected, size_workers
+from jobs.run.cluster import ATTEMPTS, connected, size_workers
 from pipeline.errors import UsageError
 from pipeline.settings.config import ScoreConfig, Workers
 
@@ -61,6 +62,16 @@ def test_a_port_that_is_not_rays():
         ):
             raise AssertionError("there is nothing to connect to")
     assert "6379" in (no.value.hint or "")
+
+
+@pytest.mark.parametrize(("address", "attempts"), [("auto", "1"), (None, None)])
+def test_ray_takes_its_time_where_it_starts_and_not_to_connect(monkeypatch, address, attempts):
+    found = []
+    monkeypatch.delenv(ATTEMPTS, raising=False)
+    monkeypatch.setattr(ray, "init", lambda **_: found.append(os.environ.get(ATTEMPTS)))
+    with connected(address):
+        assert ATTEMPTS not in os.environ
+    assert found == [attempts]
 
 
 def test_another_token(monkeypatch):
