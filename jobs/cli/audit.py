@@ -5,7 +5,7 @@ from pathlib import Path
 from jobs.console import screen
 from jobs.console.progress import ProgressListener
 from jobs.nights.night import load_night
-from pipeline.audits.checks import changes_since, scored_unlike
+from pipeline.audits.checks import changes_since, figures_changed_since
 from pipeline.audits.page import to_page
 from pipeline.audits.record import Audit
 from pipeline.rendering.escaping import plain
@@ -37,7 +37,7 @@ def audit_and_print(
         messages.print(f"Wrote {verdict}")
         return _exit_code(record)
     changes = changes_since(record, what.audit)
-    scored = scored_unlike(record, what.settings)
+    scored = figures_changed_since(record, what.settings)
     if changes or scored:
         changed = "; ".join(changes + scored)
         said = f"Warning: {file} has changed since this night was decided: {changed}"

@@ -14,7 +14,7 @@ from jobs.nights.night import Night
 from jobs.nights.webhook import deliver
 from jobs.run.driver import Listener
 from jobs.run.score import Outcome, run_score
-from pipeline.audits.config import LAST, check_expressions, grouped_columns
+from pipeline.audits.config import LAST, Webhook, check_expressions, grouped_columns
 from pipeline.audits.history import update_history
 from pipeline.audits.judging import Judge, find_baseline
 from pipeline.audits.nights import Nights
@@ -91,9 +91,7 @@ def run_night(
         nights.point_to(record)
         webhook = night.audit.webhook
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
-            assert night.webhook_url is not None
-            listener.phase("Calling the webhook")
-            delivery = send(webhook, night.webhook_url, record)
+            delivery = _call(webhook, night, record, listener, send)
             record = record.model_copy(update={"webhook": delivery})
         nights.write_record(record)
     return record, True
@@ -107,12 +105,19 @@ def _tell(night: Night, error: Exception, listener: Listener, send: Send) -> Non
     reasons = [first_line(error)]
     if hint := getattr(error, "hint", None):
         reasons.append(hint)
-    listener.phase("Calling the webhook")
     corpus = ", ".join(night.score.corpus)
     told = NoVerdict(night=night.name, reasons=reasons, corpus=corpus, run=night.score.out)
-    delivery = send(webhook, night.webhook_url, told)
+    delivery = _call(webhook, night, told, listener, send)
     if not delivery.delivered:
         log.warning("the webhook call failed: %s", delivery.error)
+
+
+def _call(
+    webhook: Webhook, night: Night, record: Audit | NoVerdict, listener: Listener, send: Send
+) -> Delivery:
+    assert night.webhook_url is not None
+    listener.phase("Calling the webhook")
+    return send(webhook, night.webhook_url, record)
 
 
 def _lost(night: Night) -> bool:

@@ -97,7 +97,7 @@ def changes_since(record: Audit, audit: AuditConfig) -> list[str]:
     return said + differences({"by": grouped}, {"by": list(audit.by)})
 
 
-def scored_unlike(record: Audit, settings: dict[str, Value]) -> list[str]:
+def figures_changed_since(record: Audit, settings: dict[str, Value]) -> list[str]:
     """What the figures of a night depend on and has changed since it was decided, in words."""
     asked = {key: settings[key] for key in settings if key in record.settings}
     return differences({key: record.settings[key] for key in asked}, asked)
