@@ -181,7 +181,11 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 def test_a_full_disk(config, undisturbed, tmp_path, capsys):
     disk = tmp_path / "disk"
     with small_disk(disk, "100k"):
-        full = config.model_copy(update={"out": str(disk / "run"), "max_attempts": 2})
+        # One worker: the run ends with its second attempt, and a second worker would be killed in
+        # the middle of a write, which no process can clean up after itself.
+        full = config.model_copy(
+            update={"out": str(disk / "run"), "max_attempts": 2, "workers": Workers(1, 1)}
+        )
         with pytest.raises(SystemExit) as ended:
             run_command(lambda: run_score(full, Silent(), healthy).exit_code)
 
