@@ -9,6 +9,7 @@ The fused path makes its logits a few rows at a time, inside that profile.
 
 import gc
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +127,8 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         fitting = fitting_step(shape, weights, settings, total, tokens)
         if fitting < tokens:
             tokens, why = fitting, "what the weights leave room for"
-    measured = remembered_step(settings, machine.device)
+    threads = settings.num_threads or machine.num_cpus
+    measured = remembered_step(replace(settings, num_threads=threads), machine.device)
     if measured and measured < tokens and not settings.max_num_batched_tokens:
         tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
@@ -142,7 +144,6 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         memory = Choice(
             size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
         )
-    threads = settings.num_threads or machine.num_cpus
     most_seqs = GPU_NUM_SEQS if fused and on_gpu else MAX_NUM_SEQS
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
