@@ -7,6 +7,7 @@ a shared expert or a convolution would be counted wrongly without a word.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,7 +137,7 @@ def shape_of(config: dict[str, Any]) -> Shape | None:
         num_layers=layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=_kv_heads(text, heads),
+        kv_heads=kv_heads_of(text.get, heads),
         head_dim=size("head_dim") or hidden // heads,
         intermediate=inner or 4 * hidden,
         experts=experts,
@@ -151,11 +152,12 @@ def shape_of(config: dict[str, Any]) -> Shape | None:
     )
 
 
-def _kv_heads(text: dict[str, Any], heads: int) -> int:
-    # Falcon's first generation names a number of heads and has one.
-    if text.get("multi_query") and not text.get("new_decoder_architecture"):
+def kv_heads_of(said: Callable[[str], Any], heads: int) -> int:
+    """Heads of keys and values, by what a configuration has said under a name."""
+    # Falcon's first generation names a number of them and has one.
+    if said("multi_query") and not said("new_decoder_architecture"):
         return 1
-    return int(text.get("num_key_value_heads") or text.get("num_kv_heads") or heads)
+    return int(said("num_key_value_heads") or said("num_kv_heads") or heads)
 
 
 def _spans(text: dict[str, Any], kind: str, layers: int) -> tuple[int | None, ...] | None:

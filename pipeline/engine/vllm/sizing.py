@@ -28,7 +28,7 @@ from pipeline.engine.vllm.fitting import (
 from pipeline.engine.vllm.fused import ORIGINAL
 from pipeline.engine.vllm.measured import remembered_step
 from pipeline.engine.vllm.quiet import quieten
-from pipeline.engine.vllm.shape import read_shape
+from pipeline.engine.vllm.shape import kv_heads_of, read_shape
 
 CPU_LOGITS_BYTES = 1 << 30
 GPU_LOGITS_BYTES = 4 << 30
@@ -297,4 +297,4 @@ def _layer_elements(config: Any) -> int:
     """Keys of a token in a layer, or its values."""
     heads = getattr(config, "num_attention_heads", None) or 1  # without attention there are none
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return int((getattr(config, "num_key_value_heads", None) or heads) * size)
+    return int(kv_heads_of(lambda name: getattr(config, name, None), heads) * size)
