@@ -373,10 +373,21 @@ def test_what_will_never_be_a_run_is_not_waited_for(winnow, tmp_path):
 @pytest.mark.parametrize(("mfu", "told"), [(0.4375, "MFU 43.8%"), (None, "MFU")])
 def test_an_update_says_the_utilization_where_it_is_known(mfu, told):
     seen = Snapshot(
-        **{"at": "now", "run": "r", "state": "running", "shards_done": 1, "shards": 2},
-        **{"rows_done": 1, "rows": 2, "tokens_done": 9, "rows_per_second": 1.0},
-        **{"tokens_per_second": 9.0, "mfu": mfu, "eta_seconds": 1.0, "driver": None},
-        **{"given_up": 0, "failures": []},
+        at="now",
+        run="r",
+        state="running",
+        shards_done=1,
+        shards=2,
+        rows_done=1,
+        rows=2,
+        tokens_done=9,
+        rows_per_second=1.0,
+        tokens_per_second=9.0,
+        mfu=mfu,
+        eta_seconds=1.0,
+        driver=None,
+        given_up=0,
+        failures=[],
     )
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(command.shown(seen, 80))
