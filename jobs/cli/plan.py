@@ -24,23 +24,26 @@ from pipeline.engine.backends import backend_for, backend_of
 from pipeline.engine.protocol import Model, Tokenizer
 from pipeline.engine.rules import ScoringRules
 from pipeline.engine.vllm.sizing import default_shard_tokens
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, EngineError, ModelError
 from pipeline.planning.calibration import Trial, calibrate, fastest
 from pipeline.planning.cost import Cost, PlanConfig, Span, WorkerKind, cost_of, load_plan_config
 from pipeline.planning.estimate import Estimate, Quantity, Sample
 from pipeline.planning.identity import asked_engine
 from pipeline.planning.plan import estimate_plan, find_reuse
 from pipeline.planning.sharding import BYTES_PER_TOKEN, CorpusPlan, plan_corpus
+from pipeline.planning.side_by_side import calibrate_together
 from pipeline.rendering.formats import count, duration, money, number, share, size
 from pipeline.rendering.table import Table
 from pipeline.rendering.terminal import print_table
 from pipeline.schema import Shard
 from pipeline.settings.config import ScoreConfig
+from pipeline.settings.fields import option_of
 from pipeline.settings.loading import has_table, load_settings, read_table
 
 GUESS = f"{BYTES_PER_TOKEN} bytes per token, of {TEXT_BYTES}"
 THIS_MACHINE = "this machine"
 STEP = "step_tokens"
+ENGINES = "engines_per_gpu"
 
 
 def print_plan(
@@ -100,7 +103,11 @@ def print_plan(
                 "estimate": estimate.model_dump() if estimate else None,
                 "calibration": fastest(trials).speed.model_dump() if trials else None,
                 "trials": [
-                    {STEP: one.settings.max_num_batched_tokens, **one.speed.model_dump()}
+                    {
+                        STEP: one.settings.max_num_batched_tokens,
+                        ENGINES: one.settings.engines_per_gpu,
+                        **one.speed.model_dump(),
+                    }
                     for one in trials
                 ],
                 "costs": [cost.model_dump() for cost in costs],
@@ -171,12 +178,25 @@ def _calibrate(
 ) -> list[Trial]:
     backend, trials = backend_of(rules), list[Trial]()
     for settings in backend.variants(asked_engine(config, model, rules)):
-        with closing(backend.engine(settings)) as engine:
-            speed = calibrate(engine, tokenizer, rules, sample, vocab_size=model.vocab_size)
+        if settings.engines_per_gpu > 1:
+            try:
+                speed = calibrate_together(settings, rules, sample)
+            except (ModelError, EngineError) as error:  # what one reaches is known
+                said = f"{settings.engines_per_gpu} engines per GPU were not measured: {error}"
+                screen.say(f"Warning: {said}", "yellow")
+                continue
+        else:
+            with closing(backend.engine(settings)) as engine:
+                speed = calibrate(engine, tokenizer, rules, sample, vocab_size=model.vocab_size)
         trials.append(Trial(settings, speed))
     if len(trials) > 1:
-        backend.prefer(fastest(trials).settings)
+        engines = fastest(trials).settings.engines_per_gpu
+        backend.prefer(fastest(_alone(trials)).settings, engines)
     return trials
+
+
+def _alone(trials: list[Trial]) -> list[Trial]:
+    return [one for one in trials if one.settings.engines_per_gpu == 1]
 
 
 def _tokens(plan: CorpusPlan, estimate: Estimate | None) -> int:
@@ -200,18 +220,27 @@ def _words(
             f"{number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)} over "
             f"{speed.num_chunks} chunks, {duration(speed.seconds)} of scoring; without start-up"
         )
-        if len(trials) > 1:
-            tried = ", ".join(map(_trial, trials))
+        alone = _alone(trials)
+        if len(alone) > 1:
+            step = fastest(alone).settings.max_num_batched_tokens
+            tried = ", ".join(_trial(one, one.settings.max_num_batched_tokens) for one in alone)
             found[STEP] = (
-                f"{count(chosen.max_num_batched_tokens)}, of {tried}; engines of this model on "
-                "this machine take it from now on"
+                f"{count(step)}, of {tried}; engines of this model on this machine take it from "
+                "now on"
+            )
+        if len(trials) > len(alone):
+            ways = [fastest(alone), *(one for one in trials if one not in alone)]
+            tried = ", ".join(_trial(one, one.settings.engines_per_gpu) for one in ways)
+            found[ENGINES] = (
+                f"{chosen.engines_per_gpu}, of {tried}; {option_of(ENGINES)} auto takes it for "
+                "this model on this machine from now on"
             )
     return found
 
 
-def _trial(one: Trial) -> str:
-    speed, tokens = one.speed, one.settings.max_num_batched_tokens
-    return f"{count(tokens)} ({number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)})"
+def _trial(one: Trial, what: int | None) -> str:
+    speed = one.speed
+    return f"{count(what)} ({number(speed.tokens_per_second)} tokens/s +-{share(speed.spread)})"
 
 
 def _quantity(found: Quantity) -> str:

@@ -173,11 +173,14 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
-def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
+def size_workers(
+    config: ScoreConfig, weight_bytes: int = 0, measured_engines: int | None = None
+) -> WorkerSize:
     """One engine per GPU (or group or share of GPUs) where there are any, else one per machine.
 
-    `weight_bytes` are what an engine holds at least. Raises UsageError if not one engine fits on
-    any machine that is there.
+    `weight_bytes` are what an engine holds at least, `measured_engines` how many per GPU were the
+    fastest, if that is known. Raises UsageError if not one engine fits on any machine that is
+    there.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     asked = config.workers
@@ -189,7 +192,9 @@ def size_workers(config: ScoreConfig, weight_bytes: int = 0) -> WorkerSize:
             f"the largest has {max(gpus, default=0)}"
         )
     if any(gpus):
-        chosen = choose_engines_per_gpu(config.engines_per_gpu, weight_bytes, share)
+        chosen = choose_engines_per_gpu(
+            config.engines_per_gpu, weight_bytes, share, measured_engines
+        )
         engines, why = int(chosen.value), chosen.reason if config.engines_per_gpu != 1 else ""
         there = sum(count // share * engines for count in gpus)
         # Engines beyond what fits now wait for machines that join.

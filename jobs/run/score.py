@@ -110,7 +110,7 @@ def _run(
             with connected(at):
                 backend = backend_of(manifest.rules)
                 needed = backend.memory_bytes(manifest.model.folder, manifest.rules.dtype)
-                size = size_workers(config, needed)
+                size = size_workers(config, needed, _measured_engines(config, manifest))
                 settings = _worker_settings(store.location, config, manifest, size, make_engine)
                 metrics = RunMetrics(run=manifest.run_id, model=manifest.model.name)
                 metrics.reused(num_reused)
@@ -133,6 +133,13 @@ def _run(
         wall_seconds = time.monotonic() - started
         success = finish_run(store, manifest, scored, seconds, wall_seconds, idle_share)
         return Outcome(manifest, success, len(left), store.failures())
+
+
+def _measured_engines(config: ScoreConfig, manifest: Manifest) -> int | None:
+    if config.engines_per_gpu != "auto" or config.tensor_parallel_size > 1 or config.address:
+        return None  # decided, or by machines that are not this one
+    backend = backend_of(manifest.rules)
+    return backend.preferred_engines_per_gpu(engine_settings(manifest))
 
 
 def _worker_settings(

@@ -199,9 +199,13 @@ class ScorerBackend(ABC):
         """The same engine in the ways that are worth measuring, the default first."""
         return [settings]
 
-    def prefer(self, settings: EngineSettings) -> None:
+    def prefer(self, settings: EngineSettings, engines_per_gpu: int) -> None:
         """Start engines of this model on this machine so, where nothing else is asked for."""
         return
+
+    def preferred_engines_per_gpu(self, settings: EngineSettings) -> int | None:
+        """What `prefer` was told of engines like this one on this machine; None if nothing."""
+        return None
 
     @abstractmethod
     def engine(self, settings: EngineSettings) -> Engine:

@@ -180,8 +180,9 @@ class ScoreConfig(ScoringConfig):
         int | Literal["auto"], BeforeValidator(_parse_engines), Shown(form="N|auto")
     ] = Field(
         default=1,
-        description="Engines that share a GPU, each with its part of the memory; auto is 2 for "
-        "models below about 250 million parameters, whose GPU waits for the host, else 1.",
+        description="Engines that share a GPU, each with its part of the memory; auto is what a "
+        "calibration on this machine found to be faster, else 2 for models below about 250 million "
+        "parameters, whose GPU waits for the host, else 1.",
     )
     limit: int | None = Field(
         default=None, ge=1, description="Score only the first rows of the corpus."

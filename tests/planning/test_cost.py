@@ -14,7 +14,7 @@ from jobs.cli import plan as command
 from pipeline.engine.protocol import EngineSettings
 from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.engine.vllm.tokenizer import HubTokenizer
-from pipeline.errors import ConfigError, CorpusError
+from pipeline.errors import ConfigError, CorpusError, ModelError
 from pipeline.planning.calibration import (
     Calibration,
     Trial,
@@ -254,7 +254,7 @@ def test_every_step_is_measured_and_the_fastest_kept(winnow, corpus, tiny_model,
     monkeypatch.setattr(VllmBackend, "variants", lambda self, settings: steps)
     monkeypatch.setattr(VllmBackend, "engine", lambda self, settings: Steady(settings))
     monkeypatch.setattr(
-        VllmBackend, "prefer", lambda self, one: kept.append(one.max_num_batched_tokens)
+        VllmBackend, "prefer", lambda self, one, engines: kept.append(one.max_num_batched_tokens)
     )
     monkeypatch.setattr(command, "calibrate", measure)
     code, out, err = winnow("plan", corpus, "--model", tiny_model, "--calibrate")
@@ -262,6 +262,51 @@ def test_every_step_is_measured_and_the_fastest_kept(winnow, corpus, tiny_model,
     assert (closed, kept) == ([4096, 2048, 1024], [1024])
     (line,) = [one for one in out.splitlines() if one.startswith("step tokens")]
     assert "1,024, of 4,096 (244 tokens/s" in line
+
+
+def test_engines_that_share_a_gpu_are_measured_too(winnow, corpus, tiny_model, monkeypatch):
+    engine = EngineSettings("", "float32", 64, 258, max_num_batched_tokens=4096)
+    small, shared = replace(engine, max_num_batched_tokens=2048), replace(engine, engines_per_gpu=2)
+    kept = list[tuple[int | None, int]]()
+
+    def measure(engine: SteadyEngine, *asked: object, **options: object) -> Calibration:
+        return trial(0, engine.speed).speed
+
+    def together(*asked: object) -> Calibration:
+        return trial(0, 9000).speed
+
+    def fail(*asked: object) -> Calibration:
+        raise ModelError("no room")
+
+    def started(backend: VllmBackend, settings: EngineSettings) -> SteadyEngine:
+        steady = SteadyEngine(speed=settings.max_num_batched_tokens or 0, step=64)
+        steady.close = lambda: None
+        return steady
+
+    monkeypatch.setattr(VllmBackend, "variants", lambda *_: [engine, small, shared])
+    monkeypatch.setattr(VllmBackend, "engine", started)
+    monkeypatch.setattr(
+        VllmBackend, "prefer", lambda _, one, n: kept.append((one.max_num_batched_tokens, n))
+    )
+    monkeypatch.setattr(command, "calibrate", measure)
+    monkeypatch.setattr(command, "calibrate_together", together)
+    asked = ("plan", corpus, "--model", tiny_model, "--calibrate")
+    code, out, err = winnow(*asked)
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert "calibration 9,000 tokens/s" in said
+    assert "step tokens 4,096, of 4,096 (4,096 tokens/s +-2.0%), 2,048 (2,048" in said
+    assert "engines per gpu 2, of 1 (4,096 tokens/s +-2.0%), 2 (9,000 tokens/s +-2.0%)" in said
+    assert "--engines-per-gpu auto takes it for this model" in said
+    code, out, err = winnow(*asked, "--json")
+    assert [one["engines_per_gpu"] for one in json.loads(out)["trials"]] == [1, 1, 2]
+
+    monkeypatch.setattr(command, "calibrate_together", fail)
+    code, out, err = winnow(*asked)
+    assert code == 0
+    assert "Warning: 2 engines per GPU were not measured: no room" in " ".join(err.split())
+    assert "engines per gpu" not in out
+    assert kept == [(4096, 2), (4096, 2), (4096, 1)]
 
 
 def test_what_cannot_be_planned(winnow, corpus, tmp_path):

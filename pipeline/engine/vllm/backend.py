@@ -4,7 +4,6 @@ Owns turning a request and a model into rules that leave nothing automatic. Heav
 imported by what needs them: to read a record of a run, nothing of this is.
 """
 
-from dataclasses import replace
 from typing import cast
 
 from pipeline.engine.protocol import (
@@ -79,21 +78,28 @@ class VllmBackend(ScorerBackend):
 
     def variants(self, settings: EngineSettings) -> list[EngineSettings]:
         from pipeline.engine.vllm.measured import steps_to_try
+        from pipeline.engine.vllm.sharing import may_share
         from pipeline.engine.vllm.sizing import SMALLEST_STEP, choose_sizes, this_machine
 
-        if settings.max_num_batched_tokens is not None:
-            return [settings]
         # As it would be if nothing had been measured.
-        sizes = choose_sizes(settings, this_machine()._replace(device=""))
-        return steps_to_try(settings, int(sizes.step_tokens.value), SMALLEST_STEP)
+        machine = this_machine()._replace(device="")
+        default = int(choose_sizes(settings, machine).step_tokens.value)
+        asked = settings.max_num_batched_tokens is not None
+        found = [settings] if asked else steps_to_try(settings, default, SMALLEST_STEP)
+        weights = self.memory_bytes(settings.folder, settings.dtype)
+        shared = may_share(settings, weights, machine)
+        return found if shared is None else [*found, shared]
 
-    def prefer(self, settings: EngineSettings) -> None:
-        from pipeline.engine.vllm.measured import remember_step
-        from pipeline.engine.vllm.sizing import this_machine
+    def prefer(self, settings: EngineSettings, engines_per_gpu: int) -> None:
+        from pipeline.engine.vllm.measured import device_name, remember_fastest
 
-        machine = this_machine()
-        threads = settings.num_threads or machine.num_cpus
-        remember_step(replace(settings, num_threads=threads), machine.device)
+        remember_fastest(settings, engines_per_gpu, device_name())
+
+    def preferred_engines_per_gpu(self, settings: EngineSettings) -> int | None:
+        from pipeline.engine.vllm.measured import device_name, remembered_engines
+        from pipeline.engine.vllm.sizing import has_gpu
+
+        return remembered_engines(settings, device_name()) if has_gpu() else None
 
     def engine(self, settings: EngineSettings) -> Engine:
         from pipeline.engine.vllm.engine import VllmEngine

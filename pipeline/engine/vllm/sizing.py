@@ -9,13 +9,11 @@ The fused path makes its logits a few rows at a time, inside that profile.
 
 import gc
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
-from pipeline.engine.devices import processor_name
 from pipeline.engine.protocol import EngineSettings
 from pipeline.engine.vllm.fitting import (
     LARGEST_GPU_STEP,
@@ -26,7 +24,7 @@ from pipeline.engine.vllm.fitting import (
     require_fit,
 )
 from pipeline.engine.vllm.fused import ORIGINAL
-from pipeline.engine.vllm.measured import remembered_step
+from pipeline.engine.vllm.measured import device_name, remembered_step
 from pipeline.engine.vllm.quiet import quieten
 from pipeline.engine.vllm.shape import kv_heads_of, read_shape
 
@@ -95,11 +93,9 @@ def this_machine() -> Machine:
     """The memory and CPUs of this machine that are free now. Imports torch."""
     import torch
 
-    gpu_bytes, device = None, processor_name()
-    if torch.cuda.is_available():
-        gpu_bytes, device = torch.cuda.mem_get_info()[1], torch.cuda.get_device_name()
+    gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
     free_bytes, num_cpus = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
-    return Machine(gpu_bytes, free_bytes, num_cpus, f"{device}, {num_cpus} CPUs")
+    return Machine(gpu_bytes, free_bytes, num_cpus, device_name())
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
@@ -127,8 +123,7 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         fitting = fitting_step(shape, weights, settings, total, tokens)
         if fitting < tokens:
             tokens, why = fitting, "what the weights leave room for"
-    threads = settings.num_threads or machine.num_cpus
-    measured = remembered_step(replace(settings, num_threads=threads), machine.device)
+    measured = remembered_step(settings, machine.device)
     if measured and measured < tokens and not settings.max_num_batched_tokens:
         tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
@@ -144,6 +139,7 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         memory = Choice(
             size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
         )
+    threads = settings.num_threads or machine.num_cpus
     most_seqs = GPU_NUM_SEQS if fused and on_gpu else MAX_NUM_SEQS
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
