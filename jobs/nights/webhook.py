@@ -79,7 +79,8 @@ def _post_in_time(url: str, body: bytes) -> None:
 
     def post() -> None:
         try:
-            answer.set_result(_post(url, body))
+            _post(url, body)
+            answer.set_result(None)
         except Exception as error:
             answer.set_exception(error)
 
