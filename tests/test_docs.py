@@ -2,8 +2,10 @@
 tests/README.md, the test of every fault, and CONTRIBUTING.md, the files to touch for a change.
 """
 
+import ast
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,46 @@ def test_every_command_exists(line: str):
         get_command(app).commands[command].make_context(command, rest)
     else:
         assert program in ("kubectl", "docker", "ray", "export", "promtool")
+
+
+ABOUT_WINNOW = frozenset(["command", "cannot"])
+"""What follows the name of Winnow in sentences about it."""
+COMMAND = re.compile(r"\bwinnow ([a-z]+)((?:(?!winnow )[^\n`;:|])*)")
+
+
+def said_in(module: Path) -> Iterator[str]:
+    """Every text of a module; what an f-string puts in is a {}."""
+    inner = set[int]()
+    for node in ast.walk(ast.parse(module.read_text())):  # a text comes before its parts
+        if isinstance(node, ast.JoinedStr):
+            inner |= {id(part) for part in node.values}
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            yield "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and id(node) not in inner:
+            yield str(node.value)
+
+
+@pytest.mark.parametrize("room", ["jobs", "pipeline"])
+def test_every_command_that_a_message_names_exists(room):
+    """With its options, in errors, hints, warnings, helps and docstrings."""
+    commands, num_seen = get_command(app).commands, 0
+    for module in (ROOT / room).rglob("*.py"):
+        for said in said_in(module):
+            for name, rest in COMMAND.findall(said):
+                if name in ABOUT_WINNOW:
+                    continue
+                where = f"{module}: winnow {name}{rest}"
+                assert name in commands, where
+                num_seen += 1
+                command = commands[name]
+                if name == "jobs":
+                    command = command.commands[rest.split()[0]]
+                elif name == "config":  # its options are those of the command that it shows
+                    continue
+                known = {option for one in command.params for option in one.opts}
+                given = re.findall(r"(?<!\S)--[a-z][a-z-]*", rest.partition(" -- ")[0])
+                assert known >= set(given), where
+    assert num_seen > 10
 
 
 def test_the_table_of_rules_names_real_options():

@@ -82,8 +82,8 @@ def submit_and_print(
     if here:
         _warn(
             messages,
-            f"the job reads paths that lie on this machine: {', '.join(here)}; name a store "
-            "(s3://...) unless every node of the cluster has them",
+            f"the cluster may not have these paths of this machine: {', '.join(here)}; name a "
+            "store (s3://...) unless every node of the cluster shares them",
         )
     if trace:
         _warn(

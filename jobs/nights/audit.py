@@ -79,16 +79,14 @@ def run_night(
         if (done := nights.record(night.name)) is not None and done.complete:
             _score_lost(night, nights, listener, score)
             return done, False
-        try:
+        with _telling(night, listener, send):
             record = _decide(night, nights, listener, score)
-        except Exception as error:
-            _tell(night, error, listener, send)
-            raise
         lock.check()
-        listener.phase("Writing the history")
-        latest = max(record, next(nights.records(), record), key=lambda one: one.night)
-        write_trend(nights, update_history(nights, record), night.audit, latest.reuse)
-        nights.point_to(record)
+        with _telling(night, listener, send):
+            listener.phase("Writing the history")
+            latest = max(record, next(nights.records(), record), key=lambda one: one.night)
+            write_trend(nights, update_history(nights, record), night.audit, latest.reuse)
+            nights.point_to(record)
         webhook = night.audit.webhook
         if webhook is not None and (webhook.when == "always" or record.verdict == "fail"):
             delivery = _call(webhook, night, record, listener, send)
@@ -97,9 +95,18 @@ def run_night(
     return record, True
 
 
-def _tell(night: Night, error: Exception, listener: Listener, send: Send) -> None:
+@contextmanager
+def _telling(night: Night, listener: Listener, send: Send) -> Iterator[None]:
     """Tell the webhook of a night that ends without a verdict: else a channel is as quiet as after
     one that passed."""
+    try:
+        yield
+    except Exception as error:
+        _tell(night, error, listener, send)
+        raise
+
+
+def _tell(night: Night, error: Exception, listener: Listener, send: Send) -> None:
     if (webhook := night.audit.webhook) is None:
         return
     reasons = [first_line(error)]

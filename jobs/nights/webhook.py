@@ -1,15 +1,17 @@
 """Post a verdict, or that a night ended without one, to a webhook.
 
-Owns delivery: a few attempts, no redirects, and the address, a secret, is never printed. A delivery
-that fails is recorded and does not fail the night.
+Owns delivery: a few attempts, each with one limit for all of it, no redirects, and the address, a
+secret, is never printed. A delivery that fails is recorded and does not fail the night.
 """
 
 import http.client
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import tenacity
@@ -19,6 +21,7 @@ from pipeline.audits.record import Audit, Delivery, NoVerdict
 from pipeline.rendering.escaping import plain
 
 TIMEOUT_SECONDS = 10.0
+"""How long an attempt may take in all, from the host's name to the end of the answer's headers."""
 TRIES = 3
 FIRST_WAIT_SECONDS = 1.0
 MOST_REASONS = 20
@@ -64,10 +67,33 @@ def deliver(
         for attempt in attempts:
             with attempt:
                 made = attempt.retry_state.attempt_number
-                _post(url, body)
+                _post_in_time(url, body)
     except _NotDelivered as error:
         return Delivery(delivered=False, attempts=made, error=str(error))
     return Delivery(delivered=True, attempts=made, error=None)
+
+
+def _post_in_time(url: str, body: bytes) -> None:
+    """`_post` with a limit for all of it: a socket's own begins again with every byte it gets."""
+    answer: Future[None] = Future()
+
+    def post() -> None:
+        try:
+            _post(url, body)
+            answer.set_result(None)
+        except Exception as error:
+            answer.set_exception(error)
+
+    # What is given up is left to itself, and does not keep the process from ending.
+    threading.Thread(target=post, daemon=True).start()
+    try:
+        answer.result(TIMEOUT_SECONDS)
+    except TimeoutError:
+        raise _no_answer() from None
+
+
+def _no_answer() -> _NotDelivered:
+    return _NotDelivered(f"it did not answer within {TIMEOUT_SECONDS:g} s", again=True)
 
 
 def _post(url: str, body: bytes) -> None:
@@ -91,8 +117,7 @@ def _post(url: str, body: bytes) -> None:
     except OSError as error:
         cause = getattr(error, "reason", error)
         if isinstance(cause, TimeoutError):
-            said = f"it did not answer within {TIMEOUT_SECONDS:g} s"
-            raise _NotDelivered(said, again=True) from None
+            raise _no_answer() from None
         said = getattr(cause, "strerror", None) or type(cause).__name__
         raise _NotDelivered(f"it cannot be reached: {said}", again=True) from None
 

@@ -22,6 +22,7 @@ from pipeline.errors import RunError
 from pipeline.planning.identity import engine_settings
 from pipeline.planning.plan import open_run
 from pipeline.planning.reuse import take_over
+from pipeline.runs.cleanup import removing_unfinished_parts
 from pipeline.runs.lock import RunLock
 from pipeline.runs.manifest import Manifest, Success, Totals, add_totals
 from pipeline.runs.scores import is_complete, read_footer
@@ -107,7 +108,7 @@ def _run(
         if left:
             at = config.address
             listener.phase(f"Connecting to Ray at {at}" if at else "Starting Ray")
-            with connected(at):
+            with removing_unfinished_parts(store, lock), connected(at):
                 backend = backend_of(manifest.rules)
                 needed = backend.memory_bytes(manifest.model.folder, manifest.rules.dtype)
                 size = size_workers(config, needed, _measured_engines(config, manifest))

@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 REQUEST_SECONDS = (10.0, 120.0)
 """Time-outs to connect and to answer: the dashboard waits for its agent, and unpacks uploads."""
+VERSION = "/api/version"
+VERSION_SECONDS = (10.0, 20.0)
+"""The same for its version, which is asked for first and takes it nothing: a person waits."""
 POLL_SECONDS = 0.5
 LOST_SECONDS = 60.0
 """How long a cluster may be unreachable while a job is followed."""
@@ -76,9 +79,9 @@ class Job:
 class _Client(JobSubmissionClient):  # type: ignore[misc]
     """Ray's client with a timeout: without one, a host that is gone hangs it forever."""
 
-    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
-        options.setdefault("timeout", REQUEST_SECONDS)
-        answer: requests.Response = super()._do_request(*arguments, **options)
+    def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
+        options["timeout"] = VERSION_SECONDS if endpoint == VERSION else REQUEST_SECONDS
+        answer: requests.Response = super()._do_request(method, endpoint, **options)
         return answer
 
 

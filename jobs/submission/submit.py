@@ -10,14 +10,16 @@ import re
 import secrets
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.console.ending import spelling
 from jobs.run.auth import refuse_secrets
+from pipeline.corpus.patterns import GLOB_CHARACTERS
 from pipeline.errors import ConfigError, UsageError
 from pipeline.settings.config import ScoreConfig, load_score_config
 from pipeline.settings.loading import TABLES, has_table, read_table
@@ -31,10 +33,15 @@ INNER_FOLDER = "working-dir"
 the job, its own included. So the user's files travel one level below, in a folder with a name that
 cannot be imported.
 """
-LOCATIONS = frozenset(
-    ["corpus", "model", "reuse", "run", "runs", "other", "baseline", "judgements"]
+READ = frozenset(
+    [
+        *("corpus", "model", "reuse", "run", "runs", "other", "baseline", "judgements"),
+        *("minus", "over", "cutoffs"),
+    ]
 )
 """Settings and arguments that name what a command reads, of every command and table."""
+WRITTEN = frozenset(["out", "rejects"])
+"""The same of what a command writes; a night writes into `runs`."""
 TRACE = "trace"
 """The setting that names what is written to a disk, never to a store."""
 ID_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -102,9 +109,9 @@ def check_id(job_id: str) -> str:
 def check_command(
     arguments: list[str], commands: dict[str, Command], working_dir: Path | None
 ) -> tuple[list[str], str | None]:
-    """Refuse a command line that would fail on the cluster; what it reads that lies on this
-    machine, as `setting = path`: the cluster need not have it; and the trace that it writes on a
-    disk of the cluster, if it does.
+    """Refuse a command line that would fail on the cluster; what it reads and writes by a path of
+    this machine, as `setting = path`: the cluster need not have it; and the trace that it writes on
+    a disk of the cluster, if it does.
 
     `commands` are those that may run as jobs, by name. Files are looked for where the job will look
     for them, in `working_dir`; this machine's environment variables do not count, as the job will
@@ -135,24 +142,43 @@ def check_command(
             settings = {key: value for key, value in asked.items() if value != ()}
             with spelling(commands[name]):
                 load_score_config(config, settings)
-        found = {} if config is None else _locations_in(Path(config))
-        known = {TRACE, *LOCATIONS}
+        written = frozenset(["runs"]) if name == "audit" else WRITTEN
+        known = {TRACE} | READ | written
+        found = {} if config is None else _settings_in(Path(config), known)
         found |= {key: options[key] for key in known & options.keys() if options[key]}
         trace = found.pop(TRACE, None)
         here = [
             f"{key} = {str(one)!r}"
             for key, value in sorted(found.items())
             for one in (value if isinstance(value, list | tuple) else [value])
-            # With a working directory, what is in it is uploaded.
-            if (Path(one).is_absolute() or working_dir is None) and Path(one).exists()
+            if (
+                _is_written_here(str(one))
+                if key in written
+                # With a working directory, what is in it is uploaded.
+                else (Path(one).is_absolute() or working_dir is None) and _is_here(str(one))
+            )
         ]
         return here, trace
 
 
-def _locations_in(file: Path) -> dict[str, Any]:
-    """Those of the tables of a configuration file."""
+def _is_here(location: str) -> bool:
+    """Whether this machine has such a path, or the folder in which a pattern is looked for."""
+    whole = Path(location)
+    fixed = takewhile(lambda part: not GLOB_CHARACTERS.intersection(part), whole.parts)
+    return whole.exists() or Path(*fixed).exists()
+
+
+def _is_written_here(location: str) -> bool:
+    """Whether a path that need not be there yet is one of this machine: an absolute one below a
+    folder that this machine lacks was meant for the cluster."""
+    path = Path(location)
+    return "://" not in location and (not path.is_absolute() or path.parent.exists())
+
+
+def _settings_in(file: Path, names: Set[str]) -> dict[str, Any]:
+    """Those of the tables of a configuration file that have one of these names."""
     tables = [read_table(file, name) for name in TABLES if has_table(file, name)]
-    return {key: table[key] for table in tables for key in {TRACE, *LOCATIONS} & table.keys()}
+    return {key: table[key] for table in tables for key in names & table.keys()}
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:

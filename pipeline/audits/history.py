@@ -12,7 +12,7 @@ import polars as pl
 
 from pipeline.audits.nights import HISTORY, Nights
 from pipeline.audits.record import Audit, Part
-from pipeline.errors import first_line
+from pipeline.errors import RunError, first_line
 from pipeline.reports.figures import RATIO_FIGURES
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,11 @@ def _read(nights: Nights) -> pl.DataFrame:
         return table.drop_nulls("night")
     except FileNotFoundError:
         pass
+    except IsADirectoryError as error:  # which no file can take the place of
+        raise RunError(
+            f"{nights.root.show(HISTORY)} is {error.strerror}",
+            hint="move it away and run the same command again: the history is made from the nights",
+        ) from None
     except pl.exceptions.PolarsError as error:
         reason = first_line(error)
         log.warning(

@@ -6,8 +6,8 @@ the rules for a folder: empty, or left by the same filter, and never part of the
     DIR/_filter_plan.json   DIR/<the corpus's own file names>   DIR/_filter.json
 """
 
+import os
 from itertools import takewhile
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -275,6 +275,6 @@ def _is_in(inner: Root, outer: Root) -> bool:
         return False
     paths = [root.path for root in (inner, outer)]
     if inner.is_local:
-        paths = [str(Path(path).resolve()) for path in paths]
+        paths = [os.path.realpath(path) for path in paths]  # Path.resolve fails on a link in a loop
     own, other = (path.rstrip("/") + "/" for path in paths)
     return own.startswith(other)

@@ -1,12 +1,15 @@
-"""Files left by crashed runs in a run directory.
+"""Files left by crashed runs and killed workers in a run directory.
 
 Owns telling leftovers from everything else: names that only an unfinished write has. A run with a
-live driver is left alone: its unfinished writes are in progress.
+live driver is left alone, but by that driver itself: its unfinished writes are in progress.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from pipeline.errors import RunError
-from pipeline.runs.lock import LOCK, is_alive, read_holder
-from pipeline.runs.store import RunStore
+from pipeline.runs.lock import LOCK, RunLock, is_alive, read_holder
+from pipeline.runs.store import SCORES, RunStore
 from pipeline.storage.filesystem import TEMPORARY_PREFIX
 
 
@@ -30,11 +33,32 @@ def find_leftovers(store: RunStore) -> dict[str, int]:
     return {
         name: info.size
         for name, info in sorted(found.items())
-        if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX) or (is_finished and name == LOCK)
+        if _is_unfinished(name) or (is_finished and name == LOCK)
     }
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
 
 
 def remove_leftovers(store: RunStore, names: list[str]) -> None:
     """Delete what `find_leftovers` found."""
     for name in names:
         store.root.remove(name)
+
+
+@contextlib.contextmanager
+def removing_unfinished_parts(store: RunStore, lock: RunLock) -> Iterator[None]:
+    """For the driver that holds the run: workers that end with the block leave no unfinished parts.
+
+    One that is late and still writes fails at its rename, and loses a part that this driver has
+    given up. Whatever ended the block matters more than a file that stays.
+    """
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, RunError):
+            lock.check()  # else they are of another driver's workers
+            if store.root.is_local:
+                found = store.root.files(SCORES)
+                remove_leftovers(store, [name for name in found if _is_unfinished(name)])

@@ -78,11 +78,14 @@ def by_kind(find: Callable[[str], type[BaseModel] | None], *, first: str) -> Bef
 
 
 def load(root: Root, name: str, kind: type[R], *, hint: str) -> R | None:
-    """A record below a folder, or None where there is none. Raises RunError as `parse` does."""
+    """A record below a folder, or None where there is none. Raises RunError as `parse` does, and
+    for what is no file."""
     try:
         content = root.read_bytes(name)
     except FileNotFoundError:
         return None
+    except IsADirectoryError as error:
+        raise RunError(f"{root.show(name)} is damaged: it is {error.strerror}", hint=hint) from None
     return parse(content, kind, root.show(name), hint=hint)
 
 

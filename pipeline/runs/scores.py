@@ -268,7 +268,7 @@ def _refuse_missing(store: RunStore, manifest: Manifest, missing: list[int]) -> 
         return
     name, total = store.part_name(lost[0]), len(manifest.shards)
     if store.root.exists(name):
-        raise RunError(f"{store.root.show(name)} is a folder, not a part", hint=SCORE_AGAIN)
+        raise RunError(f"{store.root.show(name)} is {store.root.fault(name)}", hint=SCORE_AGAIN)
     partly = f"or read the parts that exist with {named('partial')}"
     if store.success() is not None:
         more = f", and {len(lost) - 1:,} more of {total:,}" if len(lost) > 1 else ""

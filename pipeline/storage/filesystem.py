@@ -6,6 +6,7 @@ of Parquet or runs.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -28,6 +29,7 @@ TEMPORARY_PREFIX = ".tmp-"
 SPOOLED_BYTES = 64 << 20
 """What is on its way to an object store is held in memory up to here, beyond it on local disk."""
 PUT_BYTES = 8 << 20
+FOLDER = "a folder, not a file"
 BUCKETED = ("s3", "gcs", "abfs")
 
 
@@ -108,7 +110,9 @@ class Root:
         return path[len(self.path.rstrip("/")) + 1 :] or "."
 
     def fault(self, name: str) -> str:
-        """Why a local name is no file that can be read, for people."""
+        """Why a name is no file that can be read, for people."""
+        if not self.is_local:
+            return FOLDER
         path = os.path.normpath(self.full(name))
         try:
             mode = Path(path).stat().st_mode
@@ -118,20 +122,28 @@ class Root:
             if Path(path).is_symlink():
                 return f"a broken link to {Path(path).readlink()} ({error.strerror})"
             return f"{error.strerror}"
-        return "a folder, not a file" if stat.S_ISDIR(mode) else "neither a file nor a folder"
+        return FOLDER if stat.S_ISDIR(mode) else "neither a file nor a folder"
 
     def is_file(self) -> bool:
         """Whether a file stands where the folder should."""
         return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.File)
 
     def read_bytes(self, name: str) -> bytes:
-        """The whole content. Raises FileNotFoundError."""
+        """The whole content. Raises FileNotFoundError, and as `open_input`."""
+        self._check_is_file(name)
         with self.filesystem.open_input_stream(self.full(name)) as stream:
             return bytes(stream.read())
 
     def open_input(self, name: str) -> Any:
-        """A seekable pyarrow file."""
+        """A seekable pyarrow file. Raises IsADirectoryError for a local name that is no file."""
+        self._check_is_file(name)
         return self.filesystem.open_input_file(self.full(name))
+
+    def _check_is_file(self, name: str) -> None:
+        """Arrow waits for a pipe's other end for ever, and its error of a folder has no number."""
+        path = Path(self.full(name))
+        if self.is_local and not stat.S_ISREG(path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, self.fault(name), str(path))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Atomically create or replace `name`."""
@@ -156,11 +168,12 @@ class Root:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
         try:
-            with naming(path), temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            with naming(path):
+                with temporary.open("xb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -1,5 +1,6 @@
 """One table of all nights: a night's rows once, and a lost table made again."""
 
+import os
 from datetime import date
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline.audits.history import SCHEMA, rows_of, update_history
 from pipeline.audits.nights import Nights
+from pipeline.errors import RunError
 from tests.audits.test_checks import part
 from tests.audits.test_nights import HOSTILE, put
 
@@ -67,3 +69,14 @@ def test_a_table_of_an_older_version(nights):
     table = update_history(nights, put(nights, "2026-01-02"))
     assert table.schema == SCHEMA
     assert table.height == 2
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_a_table_that_is_no_file_is_not_overwritten(nights, make):
+    night = put(nights, "2026-01-01")
+    table = Path(nights.root.full("history.parquet"))
+    make(table)
+    with pytest.raises(RunError, match=r"history\.parquet is (a folder|neither)") as caught:
+        update_history(nights, night)
+    assert "move it away" in caught.value.hint
+    assert not table.is_file()

@@ -316,6 +316,17 @@ def test_the_webhook_is_told_of_a_night_without_a_verdict(audits, caplog):
     assert caplog.messages == ["the webhook call failed: it answered 500"]
 
 
+def test_the_webhook_is_told_where_the_history_cannot_be_written(audits):
+    told = Told()
+    audits.configure(extra=HOOK)
+    (audits.runs / "history.parquet").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"history\.parquet is a folder, not a file"):
+        audits.night(MONDAY, send=told)
+    (audits.runs / "history.parquet").rmdir()
+    assert audits.night(MONDAY, send=told).verdict == "pass"
+    assert told.verdicts == ["error", "pass"]
+
+
 def test_two_at_once(audits):
     with RunLock(Nights(str(audits.runs)).root), pytest.raises(RunError, match="is being written"):
         audits.night(MONDAY)

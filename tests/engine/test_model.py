@@ -57,6 +57,19 @@ def test_a_model_is_what_its_folder_says(tiny_model):
         assert len(digest) == 64
 
 
+@pytest.mark.parametrize(
+    "make",
+    [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("gone")],
+    ids=["folder", "pipe", "link"],
+)
+def test_weights_that_are_no_file_are_not_waited_for(model, make):
+    weights = model / "model.safetensors"
+    weights.unlink()
+    make(weights)
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a file"):
+        load(model)
+
+
 def test_the_name_stays_as_the_user_gave_it(tiny_model, monkeypatch):
     monkeypatch.chdir(tiny_model.parent)
     model = load(tiny_model.name)

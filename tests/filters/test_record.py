@@ -56,6 +56,15 @@ def test_beside_the_folders_and_files_of_several_is_fine(tmp_path):
         check_apart(several, str(tmp_path / "moved/a/out"), None, moved)
 
 
+def test_a_link_in_a_loop_is_apart_and_is_refused_as_what_it_is(tmp_path):
+    loop = tmp_path / "out"
+    loop.symlink_to(loop)
+    corpus = tmp_path / "corpus"
+    check_apart(manifest(corpus, str(corpus)), str(loop), None, open_root(str(corpus)))
+    with pytest.raises((OSError, RunError, UsageError), match="symbolic links"):
+        begin(open_root(str(loop)), FilterPlan(identity={}, kept={}), "out")
+
+
 def test_begin(tmp_path):
     root = open_root(str(tmp_path / "out"))
     plan = FilterPlan(identity={"run": "a", "max nll": 1.0}, kept={"x": (3,)})

@@ -1,8 +1,10 @@
 """Telling a real web server: what it gets, how often it is tried, its address kept secret."""
 
+import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -198,6 +200,26 @@ def test_it_takes_the_verdict_and_does_not_answer(monkeypatch, answer, said):
         connection.close()
     assert (delivery.delivered, delivery.attempts) == (False, 3)
     assert delivery.error.startswith(said)
+
+
+def test_an_answer_that_trickles_has_one_limit_in_all(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr("jobs.nights.webhook.TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("jobs.nights.webhook.TRIES", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def trickle() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                for byte in b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2 + b"\r\n":
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.1)
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        delivery, _ = send(f"http://127.0.0.1:{server.getsockname()[1]}/{SECRET}")
+        thread.join()
+    assert (delivery.delivered, delivery.error) == (False, "it did not answer within 0.3 s")
 
 
 @pytest.mark.parametrize(

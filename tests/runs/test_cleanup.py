@@ -1,11 +1,16 @@
 """What gc removes: unfinished files and the lock of a finished run, never what somebody needs."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.runs.cleanup import find_leftovers, remove_leftovers
+from pipeline.runs.cleanup import (
+    find_leftovers,
+    remove_leftovers,
+    removing_unfinished_parts,
+)
 from pipeline.runs.lock import LOCK, Holder, RunLock
 from pipeline.runs.store import RunStore
 from tests.support.runs import make_run
@@ -55,3 +60,24 @@ def test_what_is_no_run(tmp_path):
     (tmp_path / ".tmp-precious").touch()
     with pytest.raises(RunError, match="not a run directory"):
         find_leftovers(RunStore(str(tmp_path)))
+
+
+@pytest.mark.parametrize("error", [None, OSError, KeyboardInterrupt])
+def test_a_driver_removes_what_its_workers_left_however_it_ends(store, error):
+    before = names(store)
+    with (
+        pytest.raises(error) if error else contextlib.nullcontext(),
+        RunLock(store.root) as lock,
+        removing_unfinished_parts(store, lock),
+    ):
+        Path(store.root.full("scores/.tmp-0-part-00000.parquet")).write_bytes(b"half")
+        if error:
+            raise error
+    assert names(store) == before
+
+
+def test_a_driver_whose_run_was_taken_over_leaves_the_others_parts(store):
+    with RunLock(store.root) as lock, removing_unfinished_parts(store, lock):
+        lock._taken_by = DEAD
+        Path(store.root.full("scores/.tmp-0-part-00000.parquet")).write_bytes(b"half")
+    assert list(find_leftovers(store)) == ["scores/.tmp-0-part-00000.parquet"]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -280,3 +281,22 @@ def test_a_command_says_it_in_one_line(winnow, run, command, file):
                 assert said.startswith("Error: ")
     finally:
         path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("file", FILES)
+def test_a_record_that_is_no_file_is_one_line_too(winnow, run, tmp_path, command, file, make):
+    path = run / file
+    whole = path.rename(tmp_path / "whole")
+    make(path)
+    try:
+        code, _, said = winnow(*COMMANDS[command], run)
+    finally:
+        path.rmdir() if path.is_dir() else path.unlink()
+        whole.rename(path)
+    assert code in (0, 1, 2)
+    assert "bug in Winnow" not in said
+    if code == 2:
+        [line] = [one for one in said.splitlines() if one.startswith("Error: ")]
+        assert str(path) in line

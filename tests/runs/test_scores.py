@@ -280,7 +280,7 @@ def test_a_part_that_was_cut_off(part, store, length):
 def test_a_folder_in_the_place_of_a_part(part, store):
     part.unlink()
     part.mkdir()
-    with pytest.raises(RunError, match=re.escape(f"{SECOND} is a folder, not a part")):
+    with pytest.raises(RunError, match=re.escape(f"{SECOND} is a folder, not a file")):
         scores(store)
 
 

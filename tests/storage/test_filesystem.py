@@ -107,8 +107,9 @@ def test_an_error_in_the_block_leaves_the_old_content(any_root, tmp_path):
 
 def test_a_rename_that_fails_leaves_nothing(root, tmp_path):
     (tmp_path / "part").mkdir()  # a folder cannot be replaced by a file
-    with pytest.raises(OSError, match="part"):
+    with pytest.raises(IsADirectoryError) as caught:
         root.write_bytes("part", b"content")
+    assert caught.value.filename == str(tmp_path / "part"), "not the temporary name"
     assert names_on_disk(tmp_path) == []
 
 
@@ -258,6 +259,19 @@ def test_exists_knows_files_and_folders(any_root):
 def test_a_file_that_is_missing_cannot_be_read(any_root):
     with pytest.raises(FileNotFoundError):
         any_root.read_bytes("nothing")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(Path.mkdir, "a folder, not a file"), (os.mkfifo, "neither a file nor a folder")],
+    ids=["folder", "pipe"],
+)
+def test_what_is_no_file_is_not_read_and_not_waited_for(root, tmp_path, make, said):
+    make(tmp_path / "part")
+    for read in (root.read_bytes, root.open_input):
+        with pytest.raises(IsADirectoryError) as caught:
+            read("part")
+        assert (caught.value.strerror, caught.value.filename) == (said, str(tmp_path / "part"))
 
 
 def test_removing_what_is_missing_is_no_error(any_root):

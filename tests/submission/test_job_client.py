@@ -5,6 +5,7 @@ The dashboard is a server of ours: a real one cannot be told to fail at the thir
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -191,12 +192,21 @@ def test_what_the_cluster_is_told(dashboard):
 
 
 def test_a_host_that_does_not_answer_is_given_up(dashboard, monkeypatch):
-    monkeypatch.setattr(job_client, "REQUEST_SECONDS", (0.2, 0.2))
+    """At the first, cheap request: those that follow may take their time."""
+    monkeypatch.setattr(job_client, "VERSION_SECONDS", (0.2, 0.2))
     release = threading.Event()
     monkeypatch.setattr(Dashboard, "answer", lambda *_: (release.wait(10), (200, VERSION))[1])
     with pytest.raises(UsageError, match="it does not answer"):
         Cluster(dashboard.address)
     release.set()
+
+
+def test_a_dashboard_that_has_answered_may_think_about_the_next_request(dashboard, monkeypatch):
+    cluster = Cluster(dashboard.address)
+    monkeypatch.setattr(job_client, "VERSION_SECONDS", (0.2, 0.2))
+    real = Dashboard.answer
+    monkeypatch.setattr(Dashboard, "answer", lambda *asked: (time.sleep(0.6), real(*asked))[1])
+    assert cluster.jobs() == []
 
 
 def test_jobs_are_listed_newest_first_and_drivers_are_not(dashboard):

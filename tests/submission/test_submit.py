@@ -109,7 +109,7 @@ def test_a_path_of_this_machine_is_said(submit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("web", "m", "run"):
         (tmp_path / name).mkdir()
-    lies_here = "the job reads paths that lie on this machine: "
+    lies_here = "the cluster may not have these paths of this machine: "
     for corpus, model, said in [
         ("web", "org/model", "corpus = 'web';"),
         (tmp_path / "web", tmp_path / "m", f"corpus = '{tmp_path}/web', model = '{tmp_path}/m';"),
@@ -129,6 +129,37 @@ def test_a_path_of_this_machine_is_said(submit, tmp_path, monkeypatch):
     words = ["--working-dir", tmp_path, "--", "score", "--config", "n.toml"]
     said = " ".join(submit(*NOWHERE, *words)[2].split())
     assert f"{lies_here}model = '{tmp_path}/m';" in said
+
+
+def test_what_a_job_would_write_to_this_machine_is_said_too(submit, tmp_path, monkeypatch):
+    """In one line with what it reads. It need not be there yet; a folder that only the cluster has
+    is the cluster's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "a.parquet").touch()
+    (tmp_path / "cuts.json").touch()
+    score = ["score", "s3://c", "--model", "o/m", "--out"]
+    night = f'[score]\ncorpus = "web/*.parquet"\nmodel = "o/m"\n[audit]\nruns = "{tmp_path}/n"\n'
+    (tmp_path / "night.toml").write_text(night)
+    for words, said in [
+        ([*score, "s3://r"], None),
+        ([*score, "/nowhere/runs/web"], None),
+        ([*score, "runs/web"], "out = 'runs/web'"),
+        ([*score, tmp_path / "new"], f"out = '{tmp_path}/new'"),
+        (["score", "web/*.parquet", *score[2:], "r"], "corpus = 'web/*.parquet', out = 'r'"),
+        (
+            ["filter", "s3://r", "--out", "kept", "--rejects", "s3://x", "--cutoffs", "cuts.json"],
+            "cutoffs = 'cuts.json', out = 'kept'",
+        ),
+    ]:
+        _, _, err = submit(*NOWHERE, "--", *words)
+        expected = f"paths of this machine: {said}; name a store" if said else ""
+        assert expected in " ".join(err.split())
+        assert ("paths of this machine" in " ".join(err.split())) == (said is not None)
+        assert REACHED in err
+    # The corpus is uploaded; what a night writes would be gone with the job.
+    _, _, err = submit(*NOWHERE, "--working-dir", tmp_path, "--", "audit", "night.toml")
+    assert f"paths of this machine: runs = '{tmp_path}/n'; name" in " ".join(err.split())
 
 
 def test_a_trace_stays_on_the_cluster(submit, tmp_path, monkeypatch):

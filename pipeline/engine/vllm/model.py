@@ -75,6 +75,8 @@ def load_model(
         )
     if not config_only:
         _require_shards(folder, weights)
+    if odd := [file for file in weights if not file.is_file()]:  # a pipe would be waited for
+        raise ModelError(f"{odd[0]} is not a file", hint="fetch the model again")
     tokenizer = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
     if not tokenizer and not config_only:
         raise ModelError(f"{folder} has no tokenizer (tokenizer.json or tokenizer.model)")
