@@ -105,14 +105,20 @@ def test_a_signal_ends_a_wait_for_a_server_that_is_silent(signalled, code):
 def test_a_signal_within_what_polars_calls_is_raised_once_that_is_over():
     """Raised there, it is a panic of Polars, and eight lines on the terminal."""
     called = "/site-packages/polars/datatypes/classes.py"
-    source = compile("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", called, "exec")
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); is_over = True"
+    source, found = compile(code, called, "exec"), {}
+
+    def wait() -> None:
+        exec(source, found)
+        time.sleep(60)
+
     before = signal.signal(signal.SIGTERM, on_signal)
     try:
-        exec(source)
         with pytest.raises(Terminated):
-            time.sleep(5)
+            wait()
     finally:
         signal.signal(signal.SIGTERM, before)
+    assert found["is_over"]
 
 
 def test_nobody_is_told_of_its_use():
