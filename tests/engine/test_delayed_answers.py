@@ -29,7 +29,7 @@ from tests.support.interrupts import interrupts_that_restart_waits
 
 VOCAB = 300
 STEP_TOKENS = 20
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Rows:

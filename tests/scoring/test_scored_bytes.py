@@ -203,7 +203,7 @@ def expected(vocabulary: Vocabulary, text: str, found: Scored) -> int:
 
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("kind", KINDS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=TEXT)
 def test_the_bytes_are_those_of_the_tokens(vocabularies, kind, how, text):
     vocabulary = vocabularies[kind]
@@ -246,7 +246,7 @@ def test_a_word_counts_if_any_of_it_was_scored(vocabularies):
 
 
 @pytest.mark.parametrize("how", HOW)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=TEXT)
 def test_where_a_normalizer_was_characters_count_as_wholes(folders, how, text):
     """As in 0.1.0: only the offsets are left to go by. Nothing else is further from them."""

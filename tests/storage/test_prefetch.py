@@ -168,7 +168,7 @@ def test_an_error_that_nobody_asks_for_does_not_hold_the_thread():
     assert prefetch_threads() == []
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_an_interrupt_ends_the_wait_for_an_item():
     """The kernel goes on with a wait: somebody has to look."""
     asking, released, given = threading.Event(), threading.Event(), threading.Event()
