@@ -22,6 +22,7 @@ from pipeline.engine.vllm.fitting import (
 )
 from pipeline.engine.vllm.model import choose_dtype, choose_window_tokens, load_model
 from pipeline.engine.vllm.shape import Shape, read_shape
+from pipeline.engine.vllm.sharing import choose_engines_per_gpu
 from pipeline.engine.vllm.sizing import Machine, Sizes, choose_sizes
 from pipeline.rendering.formats import size
 from pipeline.settings.fields import option_of
@@ -68,12 +69,18 @@ def plan_on_gpu(name: str, device: Device) -> Iterator[Row]:
     require_fit(settings, total, device)
     num_gpus = settings.tensor_parallel_size
     billions = f"{shape.num_parameters / 1e9:.3g} billion parameters"
-    found = f"{model.architecture}, {billions}, {size(weights)} in {dtype}"
+    held = f"{size(weights)} in {dtype}"
+    if model.quantization:
+        held = f"at least {size(weights)} as {model.quantization}"
+    found = f"{model.architecture}, {billions}, {held}"
     yield "model", "ok", found, ""
     yield "scoring path", "ok", str(scoring), f"set it with {option_of('scoring')}"
     todo = f"{option_of('tensor_parallel_size')} {num_gpus}" if num_gpus > 1 else ""
     yield "GPUs per engine", "ok", f"{num_gpus}: the fewest that the model fits on", todo
     sizes = choose_sizes(settings, machine)
+    auto = choose_engines_per_gpu("auto", weights, num_gpus)
+    found = f"1, and {auto.value:.0f} where auto is asked for: {auto.reason}"
+    yield "engines per GPU", "ok", found, f"set it with {option_of('engines_per_gpu')}"
     yield _memory(shape, weights, settings, total, int(sizes.step_tokens.value))
     for row, found, todo in rows_of(sizes):
         if row != "num threads":  # of a machine that is not here

@@ -276,6 +276,25 @@ def test_a_plan_needs_neither_weights_nor_a_gpu(winnow, tmp_path):
     assert found["GPU"]["found"].startswith("l40s: 44.3 GiB, 362 TFLOPS")
     assert found["GPUs per engine"]["todo"] == "--tensor-parallel-size 2"
     assert found["step tokens"]["found"].startswith("16,384: the largest step")
+    # As score decides about auto.
+    told = "1, and 1 where auto is asked for: an engine has several GPUs"
+    assert found["engines per GPU"]["found"] == told
+
+
+def test_a_plan_says_where_engines_should_share_and_what_is_quantized(winnow, tmp_path):
+    folder = save_config(tmp_path, "SmolLM2-135M")
+    config = json.loads((folder / "config.json").read_text())
+    for quantization, held in (
+        ({}, "256 MiB in bfloat16"),
+        ({"quant_method": "gptq", "bits": 8}, "at least 128 MiB as gptq W8"),
+    ):
+        changed = config | ({"quantization_config": quantization} if quantization else {})
+        (folder / "config.json").write_text(json.dumps(changed))
+        code, out, _ = winnow("doctor", "--model", str(folder), "--gpu", "h100", "--json")
+        found = {check["name"]: check["found"] for check in json.loads(out)["checks"]}
+        assert code == 0
+        assert held in found["model"]
+        assert found["engines per GPU"].startswith("1, and 2 where auto is asked for: weights of")
 
 
 @pytest.mark.parametrize(

@@ -157,5 +157,13 @@ def test_layers_that_differ_are_counted_each(tmp_path: Path):
     config.save_pretrained(tmp_path)
     settings = EngineSettings(str(tmp_path), "float32", WINDOW_TOKENS, 258)
     assert _kv_bytes_per_token(settings) == 2 * 4 * (16 + 16 + 32)
+    # One head of keys for all, whatever it says beside it; its successor has as many as it says.
+    falcon = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3}
+    for new, keys in ((False, 1), (True, 2)):
+        config = transformers.FalconConfig(
+            **falcon, num_kv_heads=2, multi_query=True, new_decoder_architecture=new
+        )
+        config.save_pretrained(tmp_path)
+        assert _kv_bytes_per_token(settings) == 2 * 4 * 3 * keys * 16
     transformers.MambaConfig(hidden_size=64, num_hidden_layers=2).save_pretrained(tmp_path)
     assert _kv_bytes_per_token(settings) == 2 * 4 * 2 * 64

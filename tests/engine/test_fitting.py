@@ -53,7 +53,9 @@ def test_other_kinds_are_counted_too(tmp_path, kind):
     assert shape.num_parameters == pytest.approx(num_parameters(tmp_path), rel=1e-2)
 
 
-@pytest.mark.parametrize("config", [{}, {"hidden_size": 8}, {**CONFIGS["gpt2"], "state_size": 16}])
+@pytest.mark.parametrize(
+    "config", [{}, {"hidden_size": 8}, {**CONFIGS["gpt2"], "model_type": "mamba"}]
+)
 def test_another_kind_of_model_has_no_shape(config):
     assert shape_of(config) is None
 
@@ -96,6 +98,28 @@ def test_no_engine_is_started_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sizing, "this_machine", lambda: Machine(79 * GIB, 64 * GIB, 16))
     with pytest.raises(ModelError, match=r"does not fit on a GPU of 79 GiB"):
         engine_arguments(wanted)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "bits"),
+    [
+        ({"quant_method": "fp8", "activation_scheme": "dynamic"}, 8),
+        ({"quant_method": "gptq", "bits": 4}, 4),
+        ({"config_groups": {"all": {"weights": {"num_bits": 8}}}}, 8),
+    ],
+)
+def test_quantized_weights_are_counted_in_their_bits(tmp_path, quantization, bits):
+    """131.4 GiB in 16 bits: in 8 too much for 60 GiB, in 4 not."""
+    name = "Llama-3.1-70B"
+    folder = save_config(tmp_path, name)
+    changed = CONFIGS[name] | {"quantization_config": quantization}
+    (folder / "config.json").write_text(json.dumps(changed))
+    wanted = settings(folder, name)
+    if bits == 4:
+        require_fit(wanted, 60 * GIB)
+        return
+    with pytest.raises(ModelError, match=r"weights of 65\.7 GiB"):
+        require_fit(wanted, 60 * GIB)
 
 
 def test_eight_are_not_enough(tmp_path):

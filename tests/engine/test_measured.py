@@ -45,6 +45,8 @@ def test_the_preferred_step_is_taken_by_engines_like_it(settings, tiny_model):
     VllmBackend().prefer(replace(settings, max_num_batched_tokens=1024))
     assert step(settings) == 1024
     assert "measured on this machine" in choose_sizes(settings, HERE).step_tokens.reason
+    # By a run too, which always says how many threads.
+    assert step(replace(settings, num_threads=HERE.num_cpus)) == 1024
     # Asked for, or of another engine, or of another machine, or of a machine that is pretended.
     assert step(replace(settings, max_num_batched_tokens=2048)) == 2048
     assert step(replace(settings, dtype="bfloat16")) == 4096

@@ -161,6 +161,18 @@ def test_answers_are_those_of_whole_prompts(runner, seed):
         np.testing.assert_allclose(answers[index], runner.model.expected(window), 1e-5, 1e-5)
 
 
+def test_a_prompt_that_begins_again_keeps_nothing_of_before(runner):
+    """Model Runner V2 drops a request's state when it is preempted; V1, on CPUs, keeps it."""
+    window = Window(list(range(20)), 1)
+    states = RequestState(SLOTS, LONGEST + 1, STEP_TOKENS, 0, VOCAB_SIZE, CPU)
+    states.add_request("0", 20, window.prompt, 0, 1)
+    runner.add_request("0", states.req_id_to_index["0"], parameters(window), window.prompt)
+    for begun, length in ((0, 8), (8, 7), (0, 12), (12, 8)):
+        batch, hidden = step(runner, states, [window], {0: begun}, {0: length})
+        (answer,), _ = runner.pool(hidden, batch, states)
+    np.testing.assert_allclose(answer, runner.model.expected(window), 1e-5, 1e-5)
+
+
 @pytest.mark.parametrize("shifted", ["rows", "targets", "ids"])
 def test_a_shifted_index_is_seen(runner, monkeypatch, shifted):
     def wrong(lengths, ends, prompt_lengths, contexts, ids):

@@ -14,7 +14,7 @@ from pipeline.engine.protocol import EngineSettings, ScoringPath
 from pipeline.engine.rules import ModelRecord
 from pipeline.engine.vllm.engine import VllmEngine
 from pipeline.engine.vllm.model import load_model, weight_bytes
-from pipeline.engine.vllm.quantization import quantization_of
+from pipeline.engine.vllm.quantization import multiplies_quantized, quantization_of, weight_bits
 from pipeline.engine.vllm.reference import ReferenceScorer
 from pipeline.engine.vllm.rules import CausalRules
 from pipeline.engine.vllm.startup_check import HINT, cannot_start
@@ -34,24 +34,42 @@ HERE = ("W8A8", *(pytest.param(form, marks=pytest.mark.architectures) for form i
 """Those that vLLM has kernels for on any CPU."""
 
 
+GROUP = {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8}}
+"""Of a checkpoint in 8-bit floating point by compressed-tensors."""
+
+
 @pytest.mark.parametrize(
-    ("config", "name"),
+    ("config", "name", "bits", "multiplies"),
     [
-        ({}, None),
-        ({"quantization_config": None}, None),
-        ({"quantization_config": {"quant_method": "mxfp4"}}, "mxfp4"),
-        ({"quantization_config": {"quant_method": "awq", "w_bit": 4}}, "awq W4"),
-        ({"text_config": {"quantization_config": {"quant_method": "fp8"}}}, "fp8"),
-        ({"text_config": "?", "quantization_config": {}}, "unknown"),
+        ({}, None, None, False),
+        ({"quantization_config": None}, None, None, False),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "mxfp4", 4, False),
+        ({"quantization_config": {"quant_method": "awq", "w_bit": 4}}, "awq W4", 4, False),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 8}}, "gptq W8", 8, False),
+        ({"text_config": {"quantization_config": {"quant_method": "fp8"}}}, "fp8", 8, True),
+        ({"text_config": "?", "quantization_config": {}}, "unknown", 4, False),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
+            *("bitsandbytes", 8, False),
+        ),
         (
             {"compression_config": {"config_groups": {"a": {"weights": {"num_bits": 4}}, "b": 1}}},
-            "compressed-tensors W4A16 int",
+            *("compressed-tensors W4A16 int", 4, False),
         ),
-        ({"quantization_config": {"config_groups": {"a": {}}}}, "compressed-tensors no weights"),
+        (
+            {"quantization_config": {"config_groups": {"a": GROUP}}},
+            *("compressed-tensors W8A8 float", 8, True),
+        ),
+        (
+            {"quantization_config": {"config_groups": {"a": {}}}},
+            *("compressed-tensors no weights", 4, False),
+        ),
     ],
 )
-def test_a_quantization_has_a_name(config: dict[str, Any], name: str | None):
+def test_a_quantization_has_a_name_and_bits(config, name, bits, multiplies):
     assert quantization_of(config) == name
+    assert weight_bits(config) == bits
+    assert multiplies_quantized(config) == multiplies
 
 
 @pytest.mark.parametrize("form", FORMATS)

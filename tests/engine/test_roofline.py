@@ -105,7 +105,7 @@ def test_operations_are_those_that_torch_counts(model, tmp_path):
 def test_attention_is_counted_by_what_each_token_looks_at(
     tmp_path, config, spans, length, num_context
 ):
-    (tmp_path / "config.json").write_text(json.dumps(COMMON | config))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral"} | COMMON | config))
     operations = operations_of(str(tmp_path))
     pairs = sum(min(at + 1, span or length) for span, at in itertools.product(spans, range(length)))
     head = 2 * VOCAB_SIZE * 64 * (length - num_context)
@@ -114,8 +114,19 @@ def test_attention_is_counted_by_what_each_token_looks_at(
 
 
 def test_a_model_of_another_kind_has_no_count(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(COMMON | {"kv_lora_rank": 16}))
+    (tmp_path / "config.json").write_text(json.dumps(COMMON | {"model_type": "deepseek_v3"}))
     assert operations_of(str(tmp_path)) is None
+
+
+def test_a_model_that_multiplies_in_8_bits_has_no_share_of_a_peak_in_16(tmp_path, monkeypatch):
+    monkeypatch.setattr(roofline, "peak_of", lambda *_: 3e9)
+    window = Window([0] * 8, 1)
+    for quantization, is_counted in (({"bits": 4}, True), ({"quant_method": "fp8"}, False)):
+        config = {"model_type": "llama", "quantization_config": quantization} | COMMON
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        meter = Meter(settings(folder=str(tmp_path)))
+        meter.add(window)
+        assert (meter.take(1.0).flops > 0) == is_counted
 
 
 class Counting(FakeEngine):

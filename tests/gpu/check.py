@@ -180,7 +180,7 @@ def main(*, write: bool) -> int:
 
     held = {} if write else read_table()
     rows: list[dict[str, str]] = []
-    different = 0
+    different, gone = 0, set(held)
     print("\t".join((*Case._fields, *OURS, *THEIRS)))
     with tempfile.TemporaryDirectory() as folder:
         for case in cases():
@@ -195,14 +195,16 @@ def main(*, write: bool) -> int:
             rows.append(row)
             was = held.get(case)
             wrong = [k for k in row if was is not None and was[k] != row[k]]
-            different += bool(wrong)
+            different += bool(wrong) or (was is None and not write)
+            gone.discard(case)
             note = f"   was {', '.join(f'{k} {was[k]}' for k in wrong)}" if was and wrong else ""
             new = "" if was is not None or write else "   new"
             print("\t".join(row.values()) + note + new, flush=True)
     if write:
         write_table(rows)
-    print(f"\n{len(rows)} engines, {different} differ from what is held")
-    return 1 if different else 0
+    print(f"\n{len(rows)} engines, {different} differ from what is held", end="")
+    print(f"; {len(gone)} are held and were not tried" if gone else "")
+    return 1 if different or gone else 0
 
 
 if __name__ == "__main__":

@@ -2,9 +2,13 @@
 
 import pytest
 
-from tests.gpu.choices import OURS, our_choice, read_table, settings_of
+from tests.gpu.choices import OURS, cases, our_choice, read_table, settings_of
 
 HELD = read_table()
+
+
+def test_every_engine_is_held():
+    assert set(HELD) == set(cases())
 
 
 @pytest.mark.parametrize("case", HELD, ids=lambda case: "-".join(map(str, case)))

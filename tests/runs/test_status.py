@@ -1,5 +1,6 @@
 """`winnow status --watch`, pipeline/runs/status.py: parts that appear one by one in a real run."""
 
+import io
 import json
 import os
 import shutil
@@ -9,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from jobs.cli import watch as command
 from jobs.console.signals import Terminated
 from pipeline.engine.protocol import Work
 from pipeline.runs.lock import LOCK, RunLock
-from pipeline.runs.status import Commit, Watch, rate_of
+from pipeline.runs.status import Commit, Snapshot, Watch, rate_of
 from pipeline.runs.store import RunStore
 from tests.support.runs import make_run
 
@@ -366,3 +368,28 @@ def test_what_will_never_be_a_run_is_not_waited_for(winnow, tmp_path):
         code, out, err = winnow("status", place, "--watch")
         assert (code, out) == (2, "")
         assert "not a run directory" in err
+
+
+@pytest.mark.parametrize(("mfu", "told"), [(0.4375, "MFU 43.8%"), (None, "MFU")])
+def test_an_update_says_the_utilization_where_it_is_known(mfu, told):
+    seen = Snapshot(
+        at="now",
+        run="r",
+        state="running",
+        shards_done=1,
+        shards=2,
+        rows_done=1,
+        rows=2,
+        tokens_done=9,
+        rows_per_second=1.0,
+        tokens_per_second=9.0,
+        mfu=mfu,
+        eta_seconds=1.0,
+        driver=None,
+        given_up=0,
+        failures=[],
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(command.shown(seen, 80))
+    for text in (command.line(seen), console.export_text()):
+        assert (told in text) == (mfu is not None)

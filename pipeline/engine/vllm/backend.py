@@ -4,6 +4,7 @@ Owns turning a request and a model into rules that leave nothing automatic. Heav
 imported by what needs them: to read a record of a run, nothing of this is.
 """
 
+from dataclasses import replace
 from typing import cast
 
 from pipeline.engine.protocol import (
@@ -90,7 +91,9 @@ class VllmBackend(ScorerBackend):
         from pipeline.engine.vllm.measured import remember_step
         from pipeline.engine.vllm.sizing import this_machine
 
-        remember_step(settings, this_machine().device)
+        machine = this_machine()
+        threads = settings.num_threads or machine.num_cpus
+        remember_step(replace(settings, num_threads=threads), machine.device)
 
     def engine(self, settings: EngineSettings) -> Engine:
         from pipeline.engine.vllm.engine import VllmEngine

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pipeline.engine.devices import DEVICES, Device
 from pipeline.engine.protocol import EngineSettings
 from pipeline.engine.vllm.model import ELEMENT_BYTES, read_config, weight_bytes
+from pipeline.engine.vllm.quantization import weight_bits
 from pipeline.engine.vllm.shape import Shape, read_shape
 from pipeline.errors import ModelError, named
 
@@ -29,8 +30,6 @@ STATES_PER_TOKEN = 4
 """Copies of a hidden state that are alive at once: residual, input, attention's output, norm."""
 KERNEL_BYTES = 1 << 29
 """Graphs, workspaces and what a communicator holds; seen to be 0.3 to 1 GiB."""
-SMALLEST_BITS = 4
-"""Of a quantized weight, where a configuration does not say."""
 ENGINE_GPUS = (1, 2, 4, 8)
 """GPUs per engine that are tried, in one machine."""
 
@@ -71,7 +70,7 @@ def memory_need(
     pieces = min(PIECE_BYTES, step_tokens * BYTES_PER_LOGIT * entries // num_gpus) if fused else 0
     return Need(
         weights=weights // num_gpus,
-        cache=cached * shape.cache_bytes_per_token(settings.dtype) // split,
+        cache=shape.cache_bytes(cached, settings.dtype) // split,
         step=step_tokens * states * element + pieces,
         logits=0 if fused else step_tokens * LOGITS_BYTES * entries,
     )
@@ -100,9 +99,9 @@ def model_bytes(folder: str, dtype: str, shape: Shape) -> int:
     there = any(Path(folder).glob("*.safetensors"))
     if there and (size := weight_bytes(folder, dtype)):
         return size
-    if quantization := read_config(Path(folder)).get("quantization_config"):
+    if bits := weight_bits(read_config(Path(folder))):
         # Never too many, or a model that fits would be refused.
-        return shape.num_parameters * int(quantization.get("bits") or SMALLEST_BITS) // 8
+        return shape.num_parameters * bits // 8
     return shape.num_parameters * ELEMENT_BYTES[dtype]
 
 

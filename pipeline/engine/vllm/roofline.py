@@ -8,16 +8,16 @@ matrices reach is measured, when an engine starts, and the best that was seen is
 folder, as a machine that is busy reaches less.
 """
 
-import json
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.engine.devices import find_device, processor_name
 from pipeline.engine.protocol import NO_WORK, EngineSettings, Work
-from pipeline.engine.vllm.shape import Shape, read_shape
+from pipeline.engine.vllm.model import read_config
+from pipeline.engine.vllm.quantization import multiplies_quantized
+from pipeline.engine.vllm.shape import read_shape
 from pipeline.schema import Window
 from pipeline.storage.cache import recall, remember
 
@@ -59,21 +59,12 @@ def operations_of(folder: str) -> Operations | None:
     shape = read_shape(folder)
     if shape is None:
         return None
-    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     return Operations(
         per_token=2 * shape.num_layers * shape.active_layer_parameters,
         per_scored_token=2 * shape.head_parameters,
         per_pair=4 * shape.heads * shape.head_dim,
-        spans=_spans(config.get("text_config") or config, shape),
+        spans=shape.spans,
     )
-
-
-def _spans(text: dict[str, Any], shape: Shape) -> tuple[int | None, ...]:
-    span = text.get("sliding_window")
-    if not isinstance(span, int) or text.get("use_sliding_window") is False:
-        return (None,) * shape.num_layers
-    kinds: Sequence[Any] = text.get("layer_types") or ["sliding_attention"] * shape.num_layers
-    return tuple(span if kind == "sliding_attention" else None for kind in kinds)
 
 
 class Meter:
@@ -83,7 +74,9 @@ class Meter:
         """To be made in the thread that computes."""
         import torch
 
-        self._peak = peak_of(settings, torch.get_num_threads()) or 0.0
+        # Where activations are quantized too, the peak of the dtype is no limit.
+        is_other = multiplies_quantized(read_config(Path(settings.folder)))
+        self._peak = 0.0 if is_other else peak_of(settings, torch.get_num_threads()) or 0.0
         self._operations = operations_of(settings.folder) if self._peak else None
         self._done = self._taken = NO_WORK
         self._lock = threading.Lock()

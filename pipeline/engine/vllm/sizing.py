@@ -9,6 +9,7 @@ The fused path makes its logits a few rows at a time, inside that profile.
 
 import gc
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from pipeline.engine.vllm.fitting import (
 from pipeline.engine.vllm.fused import ORIGINAL
 from pipeline.engine.vllm.measured import remembered_step
 from pipeline.engine.vllm.quiet import quieten
-from pipeline.engine.vllm.shape import read_shape
+from pipeline.engine.vllm.shape import kv_heads_of, read_shape
 
 CPU_LOGITS_BYTES = 1 << 30
 GPU_LOGITS_BYTES = 4 << 30
@@ -126,7 +127,8 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         fitting = fitting_step(shape, weights, settings, total, tokens)
         if fitting < tokens:
             tokens, why = fitting, "what the weights leave room for"
-    measured = remembered_step(settings, machine.device)
+    threads = settings.num_threads or machine.num_cpus
+    measured = remembered_step(replace(settings, num_threads=threads), machine.device)
     if measured and measured < tokens and not settings.max_num_batched_tokens:
         tokens, why = measured, "the fastest of those measured on this machine"
     if on_gpu:
@@ -142,7 +144,6 @@ def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
         memory = Choice(
             size, f"bytes of KV cache, for {cached:,} tokens: enough for a few steps", None
         )
-    threads = settings.num_threads or machine.num_cpus
     most_seqs = GPU_NUM_SEQS if fused and on_gpu else MAX_NUM_SEQS
     return Sizes(
         step_tokens=Choice(tokens, why, "max_num_batched_tokens"),
@@ -296,4 +297,4 @@ def _layer_elements(config: Any) -> int:
     """Keys of a token in a layer, or its values."""
     heads = getattr(config, "num_attention_heads", None) or 1  # without attention there are none
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return int((getattr(config, "num_key_value_heads", None) or heads) * size)
+    return int(kv_heads_of(lambda name: getattr(config, name, None), heads) * size)
