@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from jobs.cli.main import app
 from jobs.console.ending import end_process, run_command
 from tests.support.tiny import save_llama
 
-# A busy machine is no failure of a property.
-settings.register_profile("winnow", deadline=None)
+# A busy machine is no failure of a property, be it slow to check or its examples slow to make.
+settings.register_profile("winnow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("winnow")
 
 

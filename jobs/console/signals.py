@@ -24,10 +24,14 @@ RAISES: dict[signal.Signals, type[BaseException]] = {
 }
 ENDS_A_WAIT = signal.SIGURG
 """Of the signals whose default is to do nothing; nothing else here uses it."""
+MOMENT = 0.05
+LONGEST_PAUSE = 1.0
 CALLED_BY_POLARS = "/polars/datatypes/"
 """Whose classes Polars calls in the middle of a query, and prints a panic where a call fails."""
 arrived: list[type[BaseException]] = []
 """What the signals that arrived so far have raised."""
+waits_ended: list[int] = []
+"""One for each time that the main thread has looked at its signals because of ENDS_A_WAIT."""
 
 
 @contextlib.contextmanager
@@ -73,7 +77,7 @@ def raise_signals() -> None:
     sys.unraisablehook = _raise_again
     # Polars takes over SIGINT as it is imported, and has waits go on after it: Python would look
     # at the signal when the wait has ended. A second one, left to Python alone, ends the wait.
-    signal.signal(ENDS_A_WAIT, lambda *_: None)
+    signal.signal(ENDS_A_WAIT, lambda number, _: waits_ended.append(number))
     number_of, number_from = os.pipe()
     os.set_blocking(number_from, False)
     signal.set_wakeup_fd(number_from, warn_on_full_buffer=False)
@@ -84,9 +88,16 @@ def raise_signals() -> None:
 
 def _end_waits(number_of: int, main: int) -> None:
     while number := os.read(number_of, 1):
-        if number[0] in RAISES:
-            time.sleep(0.05)  # within the first one's handler, the second would end nothing
+        if number[0] not in RAISES:
+            continue
+        # Within the first one's handler, or before the wait begins, the second ends nothing: on a
+        # busy machine that may be long, so it is sent until the main thread has looked.
+        before, pause = len(waits_ended), MOMENT
+        time.sleep(pause)
+        while len(waits_ended) == before:
             signal.pthread_kill(main, ENDS_A_WAIT)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def on_signal(number: int, frame: FrameType | None) -> None:
@@ -109,6 +120,6 @@ def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
 
 def _send_again(number: int) -> None:
     """A little later: what is raised here would be dropped, or make compiled code panic."""
-    again = threading.Timer(0.05, os.kill, [os.getpid(), number])
+    again = threading.Timer(MOMENT, os.kill, [os.getpid(), number])
     again.daemon = True
     again.start()

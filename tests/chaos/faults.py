@@ -42,22 +42,25 @@ def _within(seconds: float, happened: Callable[[], bool]) -> bool:
 
 
 def lose_machine(at: Round) -> bool:
-    at.machines.lose(at.random.randrange(len(at.machines)))
-    at.machines.join()
+    with at.orders.held():
+        at.machines.lose(at.random.randrange(len(at.machines)))
+        at.machines.join()
     return True
 
 
 def kill_raylet(at: Round) -> bool:
-    at.machines.lose_raylet(at.random.randrange(len(at.machines)))
-    at.machines.join()
+    with at.orders.held():
+        at.machines.lose_raylet(at.random.randrange(len(at.machines)))
+        at.machines.join()
     return True
 
 
 def lose_all_machines(at: Round) -> bool:
-    while len(at.machines):
-        at.machines.lose(0)
-    at.machines.join()
-    at.machines.join()
+    with at.orders.held():
+        while len(at.machines):
+            at.machines.lose(0)
+        at.machines.join()
+        at.machines.join()
     return True
 
 
@@ -80,8 +83,9 @@ def _end(at: Round, how: signal.Signals, code: int) -> bool:
 
 
 def start_second_driver(at: Round) -> bool:
-    second = at.launch()
-    code = second.end()
+    with at.orders.held():
+        second = at.launch()
+        code = second.end()
     if not at.driver.is_alive:
         return False
     named = f"is being written by process {at.driver.process.pid} on " in second.words()

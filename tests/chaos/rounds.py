@@ -25,7 +25,7 @@ from tests.support.servers import SeaweedFS
 
 ROUND_SECONDS = 600
 """A round that takes longer hangs."""
-END_SECONDS = 60
+END_SECONDS = 120
 """A driver that was told to end, or is refused, and goes on for longer hangs."""
 UNDISTURBED_SECONDS = 30
 SHARDS_AT_ONCE = 4

@@ -18,6 +18,7 @@ from typer.main import get_command
 from jobs.cli.main import app
 from jobs.cli.parsing import Command
 from jobs.cli.runs import documents_of
+from jobs.console import progress
 from jobs.console.ending import run_command
 from jobs.console.signals import on_signal, resumable
 from pipeline.engine.vllm.reference import ReferenceScorer
@@ -488,6 +489,7 @@ def test_a_verification_that_is_stopped_says_how_far_it_came(
         return nll(self, text, on_tokens)
 
     monkeypatch.setattr(ReferenceScorer, "nll", stopped)
+    monkeypatch.setattr(progress, "LOG_SECONDS", float("inf"))  # however long a model is loaded
     ended, out, err = winnow("verify", tmp_path / "run")
     assert (ended, out) == (code, "")
     said = err.splitlines()

@@ -235,7 +235,9 @@ def parquet_can(kind: pa.DataType, values: list) -> bool:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(columns=st.lists(TYPES.filter(lambda one: parquet_can(*one)), min_size=1, max_size=4))
 def test_any_table_comes_back_as_it_was(tmp_path_factory, tiny_model, columns):

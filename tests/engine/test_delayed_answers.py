@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ from tests.support.interrupts import interrupts_that_restart_waits
 
 VOCAB = 300
 STEP_TOKENS = 20
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Rows:
@@ -241,11 +240,12 @@ def test_a_step_that_fails_ends_every_call_that_waits(engine):
 
 def test_an_interrupt_does_not_wait_for_the_step(engine):
     """The kernel goes on with a wait: somebody has to look."""
-    began, released = threading.Event(), threading.Event()
+    began, released, stepped = threading.Event(), threading.Event(), threading.Event()
 
     def on_step() -> None:
         began.set()
-        released.wait(10)
+        released.wait(20)
+        stepped.set()
 
     def interrupt() -> None:
         began.wait(10)
@@ -253,10 +253,9 @@ def test_an_interrupt_does_not_wait_for_the_step(engine):
 
     engine._llm.on_step = on_step
     threading.Thread(target=interrupt, daemon=True).start()
-    asked = time.monotonic()
     with interrupts_that_restart_waits(), pytest.raises(KeyboardInterrupt):
         list(engine.score(windows(5)))
-    assert time.monotonic() - asked < 5
+    assert not stepped.is_set()
     released.set()
     assert_right(list(engine.score(windows(5, 100))), windows(5, 100))
     assert_idle(engine)
@@ -294,11 +293,12 @@ def test_a_fused_start_up_check_whose_step_fails_is_a_line_and_a_hint(
 def test_an_interrupt_does_not_wait_for_the_load(make, monkeypatch):
     """What was loaded is let go of when the load ends, and the next engine starts after that."""
     loading, loaded, start = threading.Event(), threading.Event(), VllmEngine._start
-    shut_down, alone = threading.Event(), list[bool]()
+    shut_down, alone, loads = threading.Event(), list[bool](), list[int]()
 
     def slow(self, settings):
         loading.set()
-        loaded.wait(10)
+        loaded.wait(20)
+        loads.append(1)
         start(self, settings)
         self._llm.engine_core.shutdown = shut_down.set
 
@@ -312,10 +312,9 @@ def test_an_interrupt_does_not_wait_for_the_load(make, monkeypatch):
 
     monkeypatch.setattr(VllmEngine, "_start", slow)
     threading.Thread(target=interrupt, daemon=True).start()
-    asked = time.monotonic()
     with interrupts_that_restart_waits(), pytest.raises(KeyboardInterrupt):
         make()
-    assert time.monotonic() - asked < 5
+    assert not loads
     monkeypatch.setattr(VllmEngine, "_start", quick)
     threading.Timer(0.5, loaded.set).start()
     engine = make()

@@ -168,7 +168,7 @@ def test_an_engine_that_fails_says_so(engine, tokenizer, monkeypatch):
     assert [score.key for score in engine.score([(7, window)])] == [7]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_call_that_is_interrupted_leaves_nothing_to_do(engine, tokenizer, monkeypatch):
     """Ctrl-C in a notebook: the next call waits for a step that has begun, and for no other."""
     window = windows_of(TEXTS["short"], tokenizer)[0]
@@ -191,7 +191,7 @@ def test_a_call_that_is_interrupted_leaves_nothing_to_do(engine, tokenizer, monk
     assert_idle(engine)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_caller_that_wants_no_more_leaves_nothing_to_do(engine, tokenizer, monkeypatch):
     """Nor do others, who wait meanwhile, lose an answer by it."""
     window = windows_of(TEXTS["short"], tokenizer)[0]

@@ -25,7 +25,7 @@ from tests.support.explored import Explored, explored_run, exploring, make_texts
 from tests.support.fake_engine import LOAD_SECONDS, MODULE
 
 NEVER = {LOAD_SECONDS: "600"}
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def judge_by_request(server: Explored, number: int) -> None:
 
 
 def said(page: Any) -> tuple[list[str], str]:
-    page.locator("#quality:not(.old) dd").first.wait_for(timeout=20_000)
+    page.locator("#quality:not(.old) dd").first.wait_for()
     return page.locator("#quality dd").all_inner_texts(), page.locator("#counts").inner_text()
 
 
@@ -115,8 +115,9 @@ def test_judged_by_keys_and_after_a_restart(run, visit):
 def test_judged_by_buttons_near_the_cut(run, visit):
     with exploring(run, "--no-open") as server:
         page = begin(visit(), server)
+        page.locator("pre.drawn").evaluate("one => { one.dataset.before = ''; }")
         page.get_by_label("near the cut").check()
-        page.wait_for_timeout(500)
+        page.locator("pre.drawn:not([data-before])").wait_for()
         for name in ("good", "bad", "unsure"):
             page.locator(f"#{name}").click()
             page.get_by_text(f"Saved: {name}.").wait_for()

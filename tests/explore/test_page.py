@@ -50,10 +50,11 @@ def test_dragged_by_the_pointer(server, visit, filtered):
     page = found.open(server.address)
     everything = found.kept()
     assert everything == 241
-    drag(page, "#handle-high", 0.6)
-    assert page.locator("#high").input_value() != ""
-    about = page.locator("#exactly").inner_text()
-    assert about.startswith("Estimated")
+    with found.uncounted():
+        drag(page, "#handle-high", 0.6)
+        assert page.locator("#high").input_value() != ""
+        about = page.locator("#exactly").inner_text()
+        assert about.startswith("Estimated")
     drag(page, "#handle-low", 0.2)
     rests(found)
     assert 0 < found.kept() < everything
@@ -67,10 +68,9 @@ def test_dragged_by_the_pointer(server, visit, filtered):
 def test_what_a_drag_shows_at_once_is_near_what_is_counted(server, visit):
     found = visit()
     page = found.open(server.address)
-    page.route("**/api/count*", lambda route: None)  # no answer ever comes
-    drag(page, "#handle-high", 0.5)
-    about = found.kept()
-    page.unroute("**/api/count*")
+    with found.uncounted():
+        drag(page, "#handle-high", 0.5)
+        about = found.kept()
     page.locator("#handle-high").press("ArrowLeft")
     page.locator("#handle-high").press("ArrowRight")
     rests(found)
@@ -609,8 +609,8 @@ def test_documents_at_the_cut_are_read_with_the_keyboard(server, visit):
     first = page.locator("button.open").first.get_attribute("data-at")
     with page.expect_response("**/api/examples?*seed=1*"):
         page.keyboard.press("r")
-    page.wait_for_timeout(300)
-    assert page.locator("button.open").first.get_attribute("data-at") != first
+    another = f"button.open:not([data-at='{first}'])"
+    page.locator(f"#examples > :first-child li:first-child {another}").wait_for()
 
 
 def test_surprise_is_shaded(server, scored, visit):
@@ -667,13 +667,13 @@ def test_tokens_are_scored_when_asked_for(tiny_model, tmp_path, visit):
         assert page.locator("pre.whole span.s1").count()
         page.keyboard.press("Escape")
         page.locator("button.open").nth(1).click()  # it is loaded: nobody is asked again
-        page.get_by_label("Shade by surprise").wait_for(timeout=20_000)
+        page.get_by_label("Shade by surprise").wait_for()
 
 
 def test_what_the_score_sorts_by_is_said(server, scored, visit):
     found = visit()
     page = found.open(server.address)
-    page.locator("#sorts").filter(has_text="differences").wait_for(timeout=30_000)
+    page.locator("#sorts").filter(has_text="differences").wait_for()
     said = sorts_by(open_run(scored.location).rows(), ("source",), scored.location).in_words()
     assert page.locator("#sorts").inner_text() == " ".join(said.split())
 
@@ -683,8 +683,9 @@ def test_documents_of_one_group(server, visit):
     page = found.open(server.address + CUT + "&at=random")
     with page.expect_response("**/api/examples?*group=*"):
         page.locator("#group").select_option(label="books")
-    page.wait_for_timeout(300)
-    said = page.locator("#examples li p").all_inner_texts()
+    about = page.locator("#examples li p")
+    about.filter(has_not_text=re.compile("^books · ")).first.wait_for(state="detached")
+    said = about.all_inner_texts()
     assert said
     assert all(one.startswith("books · ") for one in said)
 
@@ -718,7 +719,7 @@ def test_a_hostile_corpus_changes_nothing(hostile, visit):
     assert page.locator("#groups tr").count() > 20
     with page.expect_response("**/api/examples?*place=random*"):
         page.get_by_label("at random").check()
-    page.wait_for_timeout(300)
+    page.get_by_role("heading", name="Kept, at random").wait_for()
     for button in page.locator("button.open").all()[:10]:
         button.click()
         page.locator("#document pre.whole").wait_for()
@@ -735,8 +736,10 @@ def test_the_test_sees_what_it_looks_for(server, visit, browser):
     found = Visit(browser)
     page = found.open(server.address)
     page.evaluate("new Image().src = 'http://192.0.2.1/x.png'")
-    page.evaluate("console.error('oh')")
-    page.wait_for_timeout(300)
+    with page.expect_console_message(lambda one: one.text == "oh"):
+        page.evaluate("console.error('oh')")
+    while not any("192.0.2.1" in one for one in (*found.complaints, *found.left)):
+        page.wait_for_timeout(100)
     assert any("192.0.2.1" in one for one in (*found.complaints, *found.left))
     assert "error: oh" in found.complaints
     found.context.close()

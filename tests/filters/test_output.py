@@ -103,7 +103,10 @@ RULES = st.one_of(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(RULES, st.sampled_from(["keep", "drop"]))
 def test_every_row_is_kept_or_rejected_once_and_in_order(made, tmp_path, rules, unscored):
     shutil.rmtree(tmp_path, ignore_errors=True)

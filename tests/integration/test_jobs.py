@@ -9,18 +9,19 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.support.servers import free_ports
 
 pytestmark = pytest.mark.soak
 
@@ -29,14 +30,6 @@ ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef0123456789abcdef"
 PATIENCE_SECONDS = 180
 Winnow = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 class Head:

@@ -5,6 +5,7 @@ what is tested is reading, committing, resuming and what is said.
 """
 
 import gc
+import itertools
 import json
 import os
 import random
@@ -95,9 +96,14 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyarrow's own retries are off, and silence is short: what is left is ours."""
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyarrow's own retries are off: what is left is ours."""
     monkeypatch.setattr(locations, "S3_ATTEMPTS", 1)
+
+
+@pytest.fixture
+def quick(one_attempt: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And silence is short. Not for what has no patience: a store that is busy is silent, too."""
     monkeypatch.setattr(locations, "SILENCE_SECONDS", 1.0)
 
 
@@ -304,7 +310,7 @@ def test_nothing_is_visible_before_the_put_nor_after_an_error(store, prefix):
     assert root.read_bytes("part") == content
 
 
-def test_an_upload_that_fails_midway_leaves_nothing(proxy, store, prefix, quick, monkeypatch):
+def test_an_upload_that_fails_midway_leaves_nothing(proxy, store, prefix, one_attempt, monkeypatch):
     monkeypatch.setattr(retries, "RETRY_SECONDS", 0.0)
     root = open_root(store.location(prefix, port=proxy.port))
     proxy.fail_times(99, refuse(503, "SlowDown"), method="PUT", having="partNumber=2")
@@ -406,23 +412,34 @@ class Slowly(FakeEngine):
 def test_a_store_that_restarts_in_the_middle_of_a_run(
     store, corpus, prefix, tiny_model, expected, caplog
 ):
-    back = []
+    back, is_over = [], threading.Event()
+
+    def is_missed() -> bool:
+        return any("retrying in" in record.message for record in caplog.records)
+
+    def start_once_it_is_missed() -> None:
+        while not is_missed() and not is_over.wait(0.1):
+            pass
+        store.start()
 
     def restart() -> None:
         store.kill()
-        back.append(later(4.0, store.start))
+        back.append(later(0.0, start_once_it_is_missed))
 
-    run = score_corpus(
-        store.location(corpus),
-        store.location(f"{prefix}/run"),
-        tiny_model,
-        engine=Slowly(20, restart),
-        carry=("source",),
-    )
-    back[0].join()
+    try:
+        run = score_corpus(
+            store.location(corpus),
+            store.location(f"{prefix}/run"),
+            tiny_model,
+            engine=Slowly(20, restart),
+            carry=("source",),
+        )
+    finally:
+        is_over.set()
+        back[0].join()
     assert_frame_equal(rows(run), expected)
     assert run.success() is not None
-    assert any("retrying in" in record.message for record in caplog.records)
+    assert is_missed()
 
 
 def test_a_store_that_freezes_in_the_middle_of_a_run(
@@ -446,7 +463,7 @@ def test_a_store_that_freezes_in_the_middle_of_a_run(
 
 
 def test_a_store_that_stays_away_ends_the_run_which_then_goes_on(
-    store, corpus, prefix, tiny_model, expected, quick, monkeypatch
+    store, corpus, prefix, tiny_model, expected, one_attempt, monkeypatch
 ):
     monkeypatch.setattr(retries, "RETRY_SECONDS", 2.0)
     where = (store.location(corpus), store.location(f"{prefix}/run"))
@@ -546,20 +563,29 @@ class Silent:
     def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None: ...
 
 
+@dataclass(frozen=True)
+class Pausing:
+    """Makes engines of which each scores one shard, and the next ones once a file is there."""
+
+    file: Path
+
+    def __call__(self, settings: EngineSettings) -> "PausingEngine":
+        return PausingEngine(self.file)
+
+
 class PausingEngine(FakeEngine):
-    """Slow enough for a store to go away meanwhile."""
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._turns = itertools.count()
 
     def score(self, windows: Iterable[tuple[int, Window]]) -> Iterator[WindowScore]:
-        for answer in super().score(windows):
+        is_first = not next(self._turns)
+        while not is_first and not self._file.exists():
             time.sleep(0.02)
-            yield answer
+        yield from super().score(windows)
 
 
-def pausing(settings: EngineSettings) -> PausingEngine:
-    return PausingEngine()
-
-
-def score(corpus: str, run: str, model: Path) -> Outcome:
+def score(corpus: str, run: str, model: Path, pause: Path) -> Outcome:
     config = ScoreConfig(
         corpus=corpus,
         out=run,
@@ -569,12 +595,14 @@ def score(corpus: str, run: str, model: Path) -> Outcome:
         shard_tokens=60,
         workers=Workers(2, 2),
     )
-    return run_score(config, Silent(), pausing)
+    return run_score(config, Silent(), Pausing(pause))
 
 
-def test_ray_workers_on_s3_while_the_store_restarts(store, corpus, prefix, tiny_model, expected):
+def test_ray_workers_on_s3_while_the_store_restarts(
+    store, corpus, prefix, tiny_model, expected, tmp_path
+):
     where = (store.location(corpus), store.location(f"{prefix}/run"))
-    restarted = []
+    restarted, gone = [], tmp_path / "gone"
 
     def restart() -> None:
         run = RunStore(where[1])
@@ -582,11 +610,12 @@ def test_ray_workers_on_s3_while_the_store_restarts(store, corpus, prefix, tiny_
             time.sleep(0.1)
         restarted.append(len(run.done()))
         store.kill()
+        gone.touch()
         time.sleep(3.0)
         store.start()
 
     thread = later(0.0, restart)
-    outcome = score(*where, tiny_model)
+    outcome = score(*where, tiny_model, gone)
     thread.join()
 
     assert outcome.exit_code == 0
@@ -594,4 +623,4 @@ def test_ray_workers_on_s3_while_the_store_restarts(store, corpus, prefix, tiny_
     assert restarted[0] < len(outcome.manifest.shards)  # it was in the middle
     assert_frame_equal(rows(RunStore(where[1])), expected)
     assert "_LOCK" not in names(store, f"{prefix}/run")
-    assert score(*where, tiny_model).num_shards_scored == 0
+    assert score(*where, tiny_model, gone).num_shards_scored == 0

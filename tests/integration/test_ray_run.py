@@ -30,7 +30,6 @@ from tests.support.fakes import FakeEngine
 from tests.support.faulty import (
     POISON_TOKENS,
     Faulty,
-    Ordered,
     Silent,
     die_after_the_rename,
     fail,
@@ -171,16 +170,19 @@ def test_a_trace_has_every_shard_of_every_worker(config, tmp_path):
 
 
 def test_a_run_that_is_stopped_leaves_a_trace(config, tmp_path):
-    file = tmp_path / "trace.json"
+    """In the middle of it: some shards are scored, and one never is."""
+    file, happened = tmp_path / "trace.json", tmp_path / "happened"
+    happened.mkdir()
 
     class Stops(Silent):
         def advance(self, num_rows: int, num_tokens: int, seconds: float) -> None:
-            raise KeyboardInterrupt
+            if num_rows:
+                raise KeyboardInterrupt
 
-    slow = Ordered(tmp_path / "orders", 0.3)
-    slow.folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        run_score(config.model_copy(update={"trace": str(file)}), Stops(), slow)
+        run_score(
+            config.model_copy(update={"trace": str(file)}), Stops(), Faulty(happened, 1, hang)
+        )
 
     events = check_trace(file)
     names = {e["name"] for e in events}

@@ -267,8 +267,10 @@ def test_cron_names_the_time_zone_only_where_asked(tmp_path):
 
 
 @pytest.fixture
-def cron(tmp_path, monkeypatch):
-    """Run the command of a crontab's line as cron does, with an audit of ours for Python."""
+def cron(request, tmp_path, monkeypatch):
+    """Run the command of a crontab's line as cron does, with an audit of ours for Python. The
+    parameter is the night's deadline in seconds.
+    """
     monkeypatch.setenv("HOME", str(tmp_path / "home 100%"))
     folder = tmp_path / 'it\'s 5% "off" $HOME'
     folder.mkdir()
@@ -276,7 +278,7 @@ def cron(tmp_path, monkeypatch):
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@" >>"$0.calls"\nsleep "${NAP:-0}"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    config = make_config(deadline_hours=2 / 3600)
+    config = make_config(deadline_hours=getattr(request, "param", 600) / 3600)
     (line,) = cron_lines(config, folder / "n.toml", folder, cron_tz=False)
     # crontab(5): an unescaped % would end the command.
     assert not re.search(r"(?<!\\)%", line)
@@ -308,6 +310,7 @@ def test_cron_does_not_overlap(cron):
     assert calls.exists()
 
 
+@pytest.mark.parametrize("cron", [4], indirect=True)
 def test_cron_stops_a_night_at_its_deadline(cron, monkeypatch):
     command, _, calls = cron
     monkeypatch.setenv("NAP", "100")

@@ -175,13 +175,16 @@ def test_nobody_answers(serve):
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
-    [(b"", "it did not answer within 0.2 s"), (b"hello\r\n\r\n", "its answer is not HTTP's (Bad")],
+    ("answer", "patience", "said"),
+    [
+        (b"", 0.2, "it did not answer within 0.2 s"),
+        (b"hello\r\n\r\n", 60.0, "its answer is not HTTP's (Bad"),
+    ],
 )
-def test_it_takes_the_verdict_and_does_not_answer(monkeypatch, answer, said):
+def test_it_takes_the_verdict_and_does_not_answer(monkeypatch, answer, patience, said):
     """It was reached: whoever looks for a closed port looks in vain."""
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("jobs.nights.webhook.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("jobs.nights.webhook.TIMEOUT_SECONDS", patience)
     taken = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -133,7 +133,7 @@ def test_a_cluster_that_is_starting_is_waited_for(dashboard, faults):
 
 def test_it_is_waited_for_only_so_long(dashboard):
     dashboard.faults = {"POST /api/jobs/": [NO_AGENT] * 1000}
-    cluster = Cluster(dashboard.address, wait_seconds=0.5)
+    cluster = Cluster(dashboard.address, wait_seconds=2)
     with pytest.raises(
         UsageError, match=r"no Ray dashboard is ready at .*: the dashboard has no job agent yet"
     ):

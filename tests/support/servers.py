@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,10 @@ KEY = "winnowtestkey"
 SECRET = "winnowtestSECRET"
 BUCKET = "corpora"
 START_SECONDS = 60
+FIRST_PORT, NUM_PORTS = 20_000, 12_000
+# No port twice, as its first user may not listen yet; and far from those of another process at the
+# start, so that tests side by side do not meet.
+CANDIDATES = (FIRST_PORT + number % NUM_PORTS for number in count(os.getpid() * 397))
 
 
 def tool(name: str, install: str = "make .venv-faults/.ready") -> Path:
@@ -32,13 +37,13 @@ def tool(name: str, install: str = "make .venv-faults/.ready") -> Path:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now, below those that the system gives to clients."""
+    """Ports that nobody listens on now, above those of Ray's workers and below those that the
+    system gives to clients: whoever asks for one of these later does not get it by chance.
+    """
     with ExitStack() as stack:
         ports: list[int] = []
-        # Far from each other's at the start, so that tests side by side seldom meet.
-        candidate = 12_000 + os.getpid() * 37 % 18_000
         while len(ports) < number:
-            candidate += 1
+            candidate = next(CANDIDATES)
             listener = stack.enter_context(socket.socket())
             try:
                 listener.bind(("127.0.0.1", candidate))

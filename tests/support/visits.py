@@ -1,7 +1,12 @@
 """A page of `winnow explore` that is open in a browser, and what tests do and see there."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+PATIENCE_MS = 60_000
+"""Until a test gives up on a page; never waited for when all is well."""
 
 
 class Visit:
@@ -11,6 +16,7 @@ class Visit:
         self.context = browser.new_context(
             **{"viewport": {"width": 1280, "height": 900}, **context}
         )
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.left: list[str] = []
@@ -29,8 +35,15 @@ class Visit:
 
     def counted(self) -> None:
         """Wait until the page has counted exactly, and shows the documents."""
-        self.page.get_by_text("Counted exactly").wait_for(timeout=20_000)
-        self.page.locator("#examples h3").first.wait_for(timeout=20_000)
+        self.page.get_by_text("Counted exactly").wait_for()
+        self.page.locator("#examples h3").first.wait_for()
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What is estimated in here stays so, until something is moved after it."""
+        self.page.route("**/api/count*", lambda route: None)  # no answer ever comes
+        yield
+        self.page.unroute("**/api/count*")
 
     def kept(self) -> int:
         """Documents that the page says stay."""
@@ -40,7 +53,7 @@ class Visit:
 
 def rests(found: Visit) -> None:
     """Something was moved: what is exact is counted anew."""
-    found.page.get_by_text("counting exactly").wait_for(state="hidden", timeout=20_000)
+    found.page.get_by_text("counting exactly").wait_for(state="hidden")
     found.counted()
 
 

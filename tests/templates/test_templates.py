@@ -18,11 +18,13 @@ KINDS = sorted(file.stem for file in TEMPLATES.iterdir())
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_template_works_where_it_is_applied(kind, tmp_path):
     patch = TEMPLATES / f"{kind}.patch"
-    for name in COPIED:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
+    # Not what Python compiles: another process may be writing it, under a name that is soon gone.
     leave_out = shutil.ignore_patterns("fixtures", "golden", "__pycache__")
-    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=leave_out)
+    for name in (*COPIED, "tests"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=leave_out)
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
     # As in a folder that is no repository, whatever is above it.
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "GIT_CEILING_DIRECTORIES": "/"}
     environment["GIT_DIR"] = str(tmp_path / "none")
