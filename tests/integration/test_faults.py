@@ -188,9 +188,11 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 def test_a_full_disk(config, undisturbed, tmp_path, capsys):
     disk = tmp_path / "disk"
     with small_disk(disk, "100k"):
-        # Two workers: the run ends with the second attempt of one of them, and the other is killed
-        # in the middle of a write, which no process can clean up after itself.
-        full = config.model_copy(update={"out": str(disk / "run"), "max_attempts": 2})
+        # One worker, whose second attempt ends the run: a second worker would be killed within a
+        # write, and might begin one after what was unfinished has been removed.
+        full = config.model_copy(
+            update={"out": str(disk / "run"), "max_attempts": 2, "workers": Workers(1, 1)}
+        )
         with pytest.raises(SystemExit) as ended:
             run_command(lambda: run_score(full, Silent(), healthy).exit_code)
 

@@ -9,8 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.run import score
+from pipeline.engine.protocol import EngineSettings
+from pipeline.engine.vllm.backend import VllmBackend
 from pipeline.settings.config import ScoreConfig
 from tests.support.faulty import Silent, healthy
+from tests.support.plans import make_manifest
 
 HALF = "scores/.tmp-0-part-00000.parquet"
 
@@ -41,3 +44,29 @@ def test_workers_that_are_killed_within_a_write_leave_nothing(
     with pytest.raises(type(ending)):
         score.run_score(config, Silent(), healthy)
     assert not [path for path in run.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured"),
+    [
+        ({"engines_per_gpu": "auto"}, 3),
+        ({"engines_per_gpu": "auto", "tensor_parallel_size": 2}, None),
+        ({"engines_per_gpu": "auto", "address": "192.0.2.1:6379"}, None),
+        ({"engines_per_gpu": 2}, None),
+        ({}, None),
+    ],
+)
+def test_engines_per_gpu_that_were_measured_count_where_they_are_left_open_and_on_this_machine(
+    monkeypatch, asked, measured
+):
+    found = list[EngineSettings]()
+
+    def recall(backend: VllmBackend, settings: EngineSettings) -> int:
+        found.append(settings)
+        return 3
+
+    monkeypatch.setattr(VllmBackend, "preferred_engines_per_gpu", recall)
+    config = ScoreConfig(corpus="corpus", out="run", model="model", **asked)
+    manifest = make_manifest()
+    assert score._measured_engines(config, manifest) == measured
+    assert [one.window_tokens for one in found] == [manifest.rules.window_tokens] * bool(measured)

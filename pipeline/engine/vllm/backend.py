@@ -81,11 +81,12 @@ class VllmBackend(ScorerBackend):
         from pipeline.engine.vllm.sharing import may_share
         from pipeline.engine.vllm.sizing import SMALLEST_STEP, choose_sizes, this_machine
 
+        if settings.max_num_batched_tokens is not None:
+            return [settings]
         # As it would be if nothing had been measured.
         machine = this_machine()._replace(device="")
         default = int(choose_sizes(settings, machine).step_tokens.value)
-        asked = settings.max_num_batched_tokens is not None
-        found = [settings] if asked else steps_to_try(settings, default, SMALLEST_STEP)
+        found = steps_to_try(settings, default, SMALLEST_STEP)
         weights = self.memory_bytes(settings.folder, settings.dtype)
         shared = may_share(settings, weights, machine)
         return found if shared is None else [*found, shared]
