@@ -18,6 +18,7 @@ from jobs.run.worker import Progress, ScoringActor, WorkerSettings
 from pipeline.engine.protocol import Usage
 from pipeline.engine.vllm.sizing import SMALLEST_STEP
 from pipeline.errors import ClusterError, WinnowError, counted, first_line
+from pipeline.rendering.formats import duration
 from pipeline.tracing import RunTrace
 
 log = logging.getLogger(__name__)
@@ -203,10 +204,11 @@ class WorkerPool:
         if sum(worker.is_up for worker in self.workers) >= fewest:
             self._up_at = now
         elif now - self._up_at > 60 * self._wait_minutes:
+            engines = counted(fewest, "engine")
             needs = f"{self._size.num_cpus:g} CPUs and {self._size.num_gpus:g} GPUs"
             raise ClusterError(
-                f"waited {self._wait_minutes:g} minutes for {counted(fewest, 'engine')} to start, "
-                f"each with {needs}",
+                f"waited {duration(60 * self._wait_minutes)} for {engines} to start, each with "
+                f"{needs}",
                 hint="free or add machines and run again (nothing is lost), or increase "
                 "--wait-minutes",
             )

@@ -1,6 +1,7 @@
 """Text to tokens exactly as it is written. The tiny tokenizer makes one token of each byte."""
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -244,9 +245,27 @@ def test_two_threads_at_once_get_their_own_tokens(tokenizer, monkeypatch):
 # --- folders that are not a tokenizer
 
 
-def test_a_damaged_tokenizer_is_named(tiny_model, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"model": ', "EOF while parsing a value at line 1 column 10"),
+        ("", "EOF while parsing a value at line 1 column 0"),
+        ("{}", "Model missing. at line 1 column 2"),
+        ('{"model": {"type": "New"}}', "did not match any variant of untagged enum ModelUntagged"),
+    ],
+)
+def test_a_damaged_tokenizer_is_named(tiny_model, tmp_path, content, reason):
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    (folder / "tokenizer.json").write_text('{"model": ')
+    file = folder / "tokenizer.json"
+    file.write_text(content)
+    said = rf"\A{re.escape(str(file))} cannot be read: .*{re.escape(reason)}.*\nhint: "
+    with pytest.raises(ModelError, match=said):
+        HubTokenizer(str(folder))
+
+
+def test_a_tokenizer_that_transformers_cannot_use_is_named(tiny_model, tmp_path):
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (folder / "tokenizer_config.json").write_text("{")
     with pytest.raises(ModelError, match=rf"(?m)^cannot load the tokenizer of {folder}: [^\n]+$"):
         HubTokenizer(str(folder))
 

@@ -106,7 +106,7 @@ def test_no_machine_comes_back(under_fire, cluster):
     assert under_fire.complaints == []
     assert difference.is_none, difference
     words = (under_fire.folder / "driver-01.log").read_text()
-    assert "Error: waited 1 minutes for 1 engine to start, each with 1 CPUs" in words
+    assert "Error: waited 1 min 0 s for 1 engine to start, each with 1 CPUs" in words
     assert "run again (nothing is lost)" in words
 
 

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.engine.protocol import Encoded, Tokenizer
@@ -49,6 +50,7 @@ class HubTokenizer(Tokenizer):
                 folder, trust_remote_code=trust_remote_code
             )
         except Exception as error:  # transformers raises many unrelated kinds
+            _refuse_damaged(folder)
             reason = first_line(error)
             raise ModelError(f"cannot load the tokenizer of {folder}: {reason}") from error
         # A fast tokenizer refuses to be used by two threads at once ("Already borrowed"), and two
@@ -139,6 +141,22 @@ class HubTokenizer(Tokenizer):
             hint=f"with {named('prefix')} none, nothing is put before a document, and its first "
             "token is not scored",
         )
+
+
+def _refuse_damaged(folder: str) -> None:
+    """Raises ModelError in the words of the library that reads the file: transformers' own are of
+    what it tried afterwards."""
+    from tokenizers import Tokenizer as FastTokenizer
+
+    file = Path(folder) / "tokenizer.json"
+    if file.is_file():
+        try:
+            FastTokenizer.from_file(str(file))
+        except Exception as error:  # it has no class of its own
+            raise ModelError(
+                f"{file} cannot be read: {first_line(error)}",
+                hint="fetch the model again, or update tokenizers",
+            ) from error
 
 
 def _byte_level(piece: str) -> bytes:
