@@ -105,11 +105,12 @@ def test_parameters_and_products_are_those_of_transformers(kind, tmp_path):
     assert 0 <= counter.get_total_flops() - wanted <= 4 * LENGTH * 128 * shape.num_layers
 
 
-@pytest.mark.parametrize("span", [5, None])
-@pytest.mark.parametrize("kind", [*WITH_GATE, "starcoder2"])
+READ = [(kind, span) for kind in (*WITH_GATE, "starcoder2") for span in (5, None)]
+READ.remove(("exaone4", None))  # where transformers itself divides by 0
+
+
+@pytest.mark.parametrize(("kind", "span"), READ)
 def test_each_layer_looks_back_as_transformers_reads_it(kind, span, tmp_path):
-    if (kind, span) == ("exaone4", None):
-        pytest.skip("transformers divides by it")
     config = made(tmp_path, config_of(kind) | {"sliding_window": span})
     shape = read_shape(str(tmp_path))
     assert shape is not None
