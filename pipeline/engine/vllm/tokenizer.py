@@ -146,13 +146,13 @@ class HubTokenizer(Tokenizer):
 def _refuse_damaged(folder: str) -> None:
     """Raises ModelError in the words of the library that reads the file: transformers' own are of
     what it tried afterwards."""
-    from tokenizers import Tokenizer as FastTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     file = Path(folder) / "tokenizer.json"
     if file.is_file():
         try:
-            FastTokenizer.from_file(str(file))
-        except Exception as error:  # it has no class of its own
+            PreTrainedTokenizerFast(tokenizer_file=str(file))
+        except Exception as error:  # tokenizers has no class of its own
             raise ModelError(
                 f"{file} cannot be read: {first_line(error)}",
                 hint="fetch the model again, or update tokenizers",
