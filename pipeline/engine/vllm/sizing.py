@@ -24,7 +24,7 @@ from pipeline.engine.vllm.fitting import (
     require_fit,
 )
 from pipeline.engine.vllm.fused import ORIGINAL
-from pipeline.engine.vllm.measured import device_name, remembered_step
+from pipeline.engine.vllm.measured import device_name, num_cpus, remembered_step
 from pipeline.engine.vllm.quiet import quieten
 from pipeline.engine.vllm.shape import kv_heads_of, read_shape
 
@@ -94,8 +94,7 @@ def this_machine() -> Machine:
     import torch
 
     gpu_bytes = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
-    free_bytes, num_cpus = psutil.virtual_memory().available, len(os.sched_getaffinity(0))
-    return Machine(gpu_bytes, free_bytes, num_cpus, device_name())
+    return Machine(gpu_bytes, psutil.virtual_memory().available, num_cpus(), device_name())
 
 
 def choose_sizes(settings: EngineSettings, machine: Machine) -> Sizes:
@@ -181,7 +180,7 @@ def prepare_process(num_threads: int | None = None) -> None:
             # g++ and takes longer than it ever saves.
             "TORCH_COMPILE_DISABLE": "1",
         }
-        torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(num_threads or num_cpus())
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # Read when it was imported, which in a Ray worker it has been by now.
